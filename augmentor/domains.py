@@ -1,0 +1,183 @@
+"""`--domains SPEC`: the request in the user's words, read into codes.
+
+A SPEC is `attr=value|value,attr=*,attr=~`, or one of the words `each` and `all`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from augmentor.errors import DomainError
+from stargan.labels import Attribute, LabelSpace
+
+MAX_TARGETS = 65_536
+"""Targets that a request may ask of one row: more is a slip (`all` over 40 attributes), not a wish."""
+
+_BINARY_SPELLINGS = {"0": 0, "no": 0, "false": 0, "1": 1, "yes": 1, "true": 1}
+_LISTED_NAMES = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """The values that one attribute takes within a SPEC.
+
+    Args:
+        attribute: the attribute's position in the label space.
+        values: codes that every row gets, ascending: values asked for by name, or all of them for `*`.
+        others: `~`: besides `values`, every value but the row's own (every value where that is unknown).
+    """
+
+    attribute: int
+    values: tuple[int, ...]
+    others: bool = False
+
+    def candidates(self, size: int) -> tuple[int, ...]:
+        """Return the codes that some row can get, ascending, of an attribute with `size` values."""
+        return tuple(range(size)) if self.others else self.values
+
+
+Spec = tuple[Choice, ...]
+"""The product of its choices, in the label space's order; attributes without one keep the row's value."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DomainRequest:
+    """The union of SPECs, in the order given; an empty one asks for nothing.
+
+    Two requests that ask for the same in other words (`all`, or every attribute with `*`) are equal.
+    """
+
+    specs: tuple[Spec, ...] = ()
+
+    def to_json(self) -> list[list[list[int | list[int]]]]:
+        """Return the request as plain JSON values: per SPEC, its choices as [attribute, values, others]."""
+        return [[[c.attribute, list(c.values), int(c.others)] for c in spec] for spec in self.specs]
+
+
+def parse_domains(specs: Sequence[str], space: LabelSpace) -> DomainRequest:
+    """Read `--domains` SPECs against a label space.
+
+    Args:
+        specs: one text per `--domains`, for example `["hair=*,male=~", "each"]`.
+        space: the attributes and values that the model knows.
+
+    Returns:
+        The union; a SPEC that says the same as an earlier one is left out.
+
+    Raises:
+        DomainError: nothing is asked for, a SPEC does not parse, names an attribute or a value that the
+            label space does not have, or the request has more than `MAX_TARGETS` targets for a row.
+    """
+    if not specs:
+        raise DomainError("no domains are asked for: give --domains SPEC, for example --domains each")
+    if not len(space):
+        raise DomainError("--domains: the label space has no attributes, so there is nothing to ask for")
+    read: dict[Spec, None] = {}
+    total = 0
+    for text in specs:
+        for spec in _parse_spec(text, space):
+            if spec in read:
+                continue
+            read[spec] = None
+            total += math.prod(len(c.candidates(len(space.attributes[c.attribute].values))) for c in spec)
+            if total > MAX_TARGETS:
+                raise DomainError(
+                    f"--domains {text!r}: brings the request to {total:,} targets for each image, and "
+                    f"{MAX_TARGETS:,} is the most. Name fewer attributes or fewer values, or use --domains each"
+                )
+    return DomainRequest(specs=tuple(read))
+
+
+def _parse_spec(text: str, space: LabelSpace) -> list[Spec]:
+    """Read one SPEC; `each` is several."""
+    word = text.strip()
+    if not word:
+        raise DomainError(f"--domains {text!r} is empty: write attr=value, attr=*, attr=~, each or all")
+    if word == "each":
+        return [(Choice(attribute=index, values=(), others=True),) for index in range(len(space))]
+    if word == "all":
+        return [
+            tuple(
+                Choice(attribute=index, values=tuple(range(len(attribute.values))))
+                for index, attribute in enumerate(space.attributes)
+            )
+        ]
+    choices: dict[int, Choice] = {}
+    for part in word.split(","):
+        choice = _parse_choice(part.strip(), text, space)
+        if choice.attribute in choices:
+            name = space.names[choice.attribute]
+            raise DomainError(
+                f"--domains {text!r}: {name} is named twice. Write its values together, {name}=VALUE|VALUE, "
+                "or give two --domains"
+            )
+        choices[choice.attribute] = choice
+    return [tuple(choices[index] for index in sorted(choices))]
+
+
+def _parse_choice(part: str, text: str, space: LabelSpace) -> Choice:
+    """Read one `attr=value|value` of the SPEC `text`."""
+    where = f"--domains {text!r}"
+    name, equals, listed = (token.strip() for token in part.partition("="))
+    if not part:
+        raise DomainError(f"{where}: nothing stands before, after or between its commas. Remove the comma")
+    if not equals and name in space.names:
+        raise DomainError(f"{where}: {name} has no value. Write {name}=VALUE, {name}=* or {name}=~")
+    if not equals and name in ("each", "all"):
+        raise DomainError(f"{where}: {name} stands alone. Give it a --domains of its own: the two are joined")
+    if name not in space.names:
+        known = space.names if equals else (*space.names, "each", "all")
+        raise DomainError(
+            f"{where}: no attribute is called {name!r}.{_suggestion(name, known)} "
+            f"The attributes: {_listing(space.names)}"
+        )
+    index = space.index(name)
+    attribute = space.attributes[index]
+    codes: set[int] = set()
+    others = False
+    for token in (value.strip() for value in listed.split("|")):
+        if token == "~":
+            others = True
+        elif token == "*":
+            codes.update(range(len(attribute.values)))
+        else:
+            codes.add(_code(token, attribute, where))
+    # Once every value is asked for, `~` adds nothing: one way to say it, so that equal requests are equal.
+    others = others and len(codes) < len(attribute.values)
+    return Choice(attribute=index, values=tuple(sorted(codes)), others=others)
+
+
+def _code(token: str, attribute: Attribute, where: str) -> int:
+    """Return the code of a value as the user writes it."""
+    name, values = attribute.name, attribute.values
+    if not token:
+        raise DomainError(f"{where}: a value of {name} is empty. {name} takes {_listing(values)}, * or ~")
+    if attribute.kind == "binary" and token.lower() in _BINARY_SPELLINGS:
+        return _BINARY_SPELLINGS[token.lower()]
+    if token in values:
+        return attribute.code(token)
+    if attribute.kind == "binary":
+        raise DomainError(
+            f"{where}: {name} has no value {token!r}.{_suggestion(token, _BINARY_SPELLINGS)} "
+            f"{name} is binary: write 1, yes or true, 0, no or false, * or ~"
+        )
+    raise DomainError(
+        f"{where}: {name} has no value {token!r}.{_suggestion(token, values)} Its values: {_listing(values)}"
+    )
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest known word, or nothing where none is near."""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def _listing(names: Sequence[str]) -> str:
+    """Return names as one readable line."""
+    if len(names) <= _LISTED_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[:_LISTED_NAMES])} and {len(names) - _LISTED_NAMES} more"

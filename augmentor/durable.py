@@ -1,0 +1,57 @@
+"""Files that are there completely or not at all, also after kill -9 or a power cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+TEMPORARY = ".tmp-"
+"""Names of unfinished files start with this; such a file means nothing and may be overwritten."""
+
+
+@contextmanager
+def replacing_text(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file for writing that takes its name only when the block ends without an error.
+
+    Args:
+        path: the final name; a file of this name is replaced. Line ends are written as they are.
+    """
+    temporary = path.with_name(TEMPORARY + path.name)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and wait until its content is on the disk; its name is not yet safe (see `sync_folder`)."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the content of an existing file is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder (new files, renames) are on the disk."""
+    if os.name == "nt":  # Windows cannot open folders; NTFS journals its names by itself.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

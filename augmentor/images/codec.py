@@ -1,0 +1,321 @@
+"""Image files to uint8 pixels and back: upright, 8 bit, cropped, resized; every failure is one `ImageError`."""
+
+from __future__ import annotations
+
+import stat
+import struct
+from functools import lru_cache
+from io import BytesIO
+from math import ceil, floor
+from pathlib import Path
+from typing import IO, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
+
+from augmentor.errors import ImageError
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""An image at a file boundary: uint8 (H, W, C), C = 1 or 3."""
+
+ImageFormat: TypeAlias = Literal["png", "jpg", "webp"]
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+
+MAX_PIXELS = 178_956_970
+"""Images of more pixels are refused: a small file can unpack to more than the memory (Pillow's own limit)."""
+
+# Registered now, so that threads do not race to do it. Only raster formats that Pillow itself decodes: EPS, for
+# example, would start Ghostscript on a file from anywhere.
+Image.init()
+_READABLE: list[str] = [
+    name
+    for name in ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI", "TGA")
+    if name in Image.OPEN
+]
+_REDUCING_GAP = 3.0
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(
+    path: Path,
+    *,
+    channels: int,
+    size: tuple[int, int] | None = None,
+    crop: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Pixels:
+    """Read one image as 8-bit pixels, upright, in sRGB, at the wanted size.
+
+    The first frame counts. Transparency is laid over white. An image that has the wanted size already keeps
+    its pixels.
+
+    Args:
+        path: a regular file.
+        channels: 1 (grey) or 3 (RGB).
+        size: (height, width) in pixels; None keeps the image's own size and crops nothing but `crop`.
+        crop: side in pixels of a centred square, clipped to the image, that is cut out first. Then the
+            largest centred rectangle of the wanted proportions is resized, bicubic and antialiased.
+        max_pixels: images with more pixels (width x height) are refused before they are unpacked.
+
+    Returns:
+        uint8 (H, W, C).
+
+    Raises:
+        ImageError: the file cannot be read as an image; the message is "PATH: reason".
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 or 3, not {channels}")
+    try:
+        _refuse_special_file(path)
+        with path.open("rb") as file:
+            return _read(file, channels=channels, size=size, crop=crop, max_pixels=max_pixels)
+    # Damaged files make Pillow's readers raise almost anything (struct.error, IndexError, zlib.error, ...).
+    except Exception as error:
+        raise ImageError(f"{path}: {_reason(error)}") from error
+
+
+def decode_bytes(data: bytes, *, channels: int) -> Pixels:
+    """Read an encoded image from memory at its own size.
+
+    Args:
+        data: what `encode` returned, or the content of any image file.
+        channels: 1 (grey) or 3 (RGB).
+
+    Returns:
+        uint8 (H, W, C).
+
+    Raises:
+        ImageError: the bytes are not a readable image.
+    """
+    try:
+        return _read(BytesIO(data), channels=channels, size=None, crop=None, max_pixels=MAX_PIXELS)
+    except Exception as error:
+        raise ImageError(f"image in memory: {_reason(error)}") from error
+
+
+def verify(path: Path) -> None:
+    """Decode an image completely and forget it.
+
+    Raises:
+        ImageError: `decode` would fail on this file.
+    """
+    decode(path, channels=3)
+
+
+def encode(pixels: Pixels, image_format: ImageFormat) -> bytes:
+    """Return the bytes of an image file; equal pixels give equal bytes.
+
+    Args:
+        pixels: uint8 (H, W, C), C = 1 or 3.
+        image_format: "png" (lossless), "jpg" (quality 95, full colour resolution) or "webp" (lossy, quality
+            95; it has no grey mode, so grey pixels are stored as RGB).
+    """
+    image = to_image(pixels)
+    buffer = BytesIO()
+    match image_format:
+        case "png":
+            image.save(buffer, format="PNG", compress_level=3)
+        case "jpg":
+            image.save(buffer, format="JPEG", quality=95, subsampling=0)
+        case "webp":
+            image.convert("RGB").save(buffer, format="WEBP", quality=95, method=4)
+        case _:
+            raise ValueError(f"image_format is {image_format!r}, not one of {', '.join(IMAGE_FORMATS)}")
+    return buffer.getvalue()
+
+
+def extension(image_format: ImageFormat) -> str:
+    """Return the file name suffix of a format, with its dot."""
+    return f".{image_format}"
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """Return uint8 (H, W, C) pixels, C = 1 or 3, as a Pillow image of mode L or RGB.
+
+    Raises:
+        ValueError: another shape or type.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        raise ValueError(f"pixels must be uint8 (H, W, 1 or 3), not {pixels.dtype} {pixels.shape}")
+    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+
+
+def crop_box(width: int, height: int, *, size: tuple[int, int] | None, crop: int | None) -> tuple[int, ...]:
+    """Return the centred part of an image that is kept, as (left, top, right, bottom) in whole pixels.
+
+    Args:
+        width: the image's width in pixels.
+        height: the image's height in pixels.
+        size: wanted (height, width), of which only the proportions count; None keeps what `crop` leaves.
+        crop: side in pixels of a square that is cut out first, clipped to the image.
+    """
+    kept_width = min(width, crop or width)
+    kept_height = min(height, crop or height)
+    if size is not None:
+        wanted_height, wanted_width = size
+        fitting_width = max(1, round(kept_height * wanted_width / wanted_height))
+        fitting_height = max(1, round(kept_width * wanted_height / wanted_width))
+        kept_width, kept_height = min(kept_width, fitting_width), min(kept_height, fitting_height)
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return left, top, left + kept_width, top + kept_height
+
+
+def _read(
+    file: IO[bytes], *, channels: int, size: tuple[int, int] | None, crop: int | None, max_pixels: int
+) -> Pixels:
+    """Decode an open file; raises whatever Pillow raises."""
+    with Image.open(file, formats=_READABLE) as opened:
+        width, height = opened.size
+        if width * height > max_pixels:
+            raise _TooLargeError(f"{width} x {height} pixels are more than the limit of {max_pixels:,}")
+        profile = opened.info.get("icc_profile")
+        orientation = _orientation(opened)
+        if orientation in (5, 6, 7, 8):
+            width, height = height, width
+        box = crop_box(width, height, size=size, crop=crop)
+        if size is not None:
+            _draft(opened, upright_size=(width, height), box=box, size=size)
+        opened.load()
+        image = opened.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else opened
+        image = _flatten(image)
+    # A JPEG that was unpacked at 1/2, 1/4 or 1/8 has its sides rounded up, so the scale is the nearest such one.
+    scale = round(max(width / image.width, height / image.height)) if image.size != (width, height) else 1
+    kept = [edge / scale for edge in box]
+    left, top = floor(kept[0]), floor(kept[1])
+    # Cut first: with a `reducing_gap`, resize alone would mix in what lies outside its box.
+    image = image.crop((left, top, min(ceil(kept[2]), image.width), min(ceil(kept[3]), image.height)))
+    inner = (
+        kept[0] - left,
+        kept[1] - top,
+        min(kept[2] - left, image.width),
+        min(kept[3] - top, image.height),
+    )
+    out_size = (box[2] - box[0], box[3] - box[1]) if size is None else (size[1], size[0])
+    image = image.resize(out_size, Image.Resampling.BICUBIC, box=inner, reducing_gap=_REDUCING_GAP)
+    image = _to_srgb(image, profile).convert("L" if channels == 1 else "RGB")
+    return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels).copy()
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the camera's orientation, 1 to 8; damaged EXIF data says nothing, the pixels may be fine."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _draft(
+    image: Image.Image, *, upright_size: tuple[int, int], box: tuple[int, ...], size: tuple[int, int]
+) -> None:
+    """Let a JPEG that is far larger than needed unpack at 1/2, 1/4 or 1/8, several times faster."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return
+    # The kept box must stay `_REDUCING_GAP` times as large as the result, so that bicubic has the last word.
+    enlarged = _REDUCING_GAP * max(size[1] / (box[2] - box[0]), size[0] / (box[3] - box[1]))
+    wanted = (round(upright_size[0] * enlarged), round(upright_size[1] * enlarged))
+    if upright_size != image.size:
+        wanted = (wanted[1], wanted[0])
+    image.draft(None, wanted)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Return the image as 8-bit L, RGB or CMYK without transparency."""
+    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
+        return _scale_16_bit(image)
+    if image.mode in ("P", "PA") or "transparency" in image.info or image.mode == "RGBa":
+        image = image.convert("RGBA")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA"):
+        opaque = image.convert("RGB" if image.mode == "RGBA" else "L")
+        page = Image.new(opaque.mode, opaque.size, "white")
+        page.paste(opaque, mask=image.getchannel("A"))
+        return page
+    match image.mode:
+        case "L" | "RGB" | "CMYK":
+            return image
+        case "1":
+            return image.convert("L")
+        case "RGBX" | "YCbCr" | "LAB" | "HSV":
+            return image.convert("RGB")
+        case _:
+            raise ValueError(f"pixels of type {image.mode!r} cannot be shown as 8-bit colours; convert the file")
+
+
+def _scale_16_bit(image: Image.Image) -> Image.Image:
+    """Map 0..65535 to 0..255; Pillow's own conversion would clip at 255 and turn most pixels white."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(
+            f"grey values run from {values.min()} to {values.max()}, more than 16 bits; convert the file"
+        )
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Apply an embedded colour profile; one that is damaged, or not for this kind of pixels, is ignored."""
+    if not profile:
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return image
+        converted = ImageCms.profileToProfile(image, source, _srgb_profile(), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    return image if converted is None else converted
+
+
+@lru_cache(maxsize=1)
+def _srgb_profile() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+class _TooLargeError(ValueError):
+    """More pixels than allowed."""
+
+
+def _refuse_special_file(path: Path) -> None:
+    """Raise for what is not a regular file with content; opening a pipe would wait for ever."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is not a regular file (a pipe, a socket or a device)")
+    if status.st_size == 0:
+        raise OSError("the file is empty (0 bytes)")
+
+
+def _reason(error: Exception) -> str:
+    """Say in plain English what went wrong."""
+    detail = str(error)
+    match error:
+        case FileNotFoundError():
+            reason = "the file does not exist"
+        case IsADirectoryError() | NotADirectoryError():
+            reason = "it is a folder, not an image file"
+        case PermissionError():
+            reason = "no permission to read the file"
+        case UnidentifiedImageError():
+            reason = "it is not an image in a format that can be read, or its beginning is damaged"
+        case _TooLargeError() | Image.DecompressionBombError() | Image.DecompressionBombWarning():
+            reason = f"the image is too large: {detail}"
+        case MemoryError():
+            reason = "there is not enough memory to unpack the image"
+        case OSError() if "truncated" in detail.lower():
+            reason = f"the file is cut short or damaged ({detail})"
+        case OSError() | ValueError() if detail:
+            reason = detail
+        case _:
+            reason = f"the file is damaged ({type(error).__name__}: {detail})"
+    return reason

@@ -1,0 +1,146 @@
+"""Many small images as one picture with headings: inputs against targets, for previews and training samples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from augmentor.images.codec import Pixels, to_image
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_PAGE = "#ffffff"
+_INK = "#24292f"
+_PALE_INK = "#8b949e"
+_EMPTY = "#f3f4f6"
+_MARGIN = 20
+_GAP = 6
+_SOURCE_GAP = 18
+_CELL = 96
+_HEADING_SIZE = 13
+_LABEL_SIZE = 12
+_LABEL_WIDTH = 120
+_MAX_LINES = 5
+_LINE_SPACING = 1.25
+
+
+def label_grid(
+    rows: Sequence[Sequence[Pixels | None]],
+    *,
+    columns: Sequence[str],
+    row_labels: Sequence[str] | None = None,
+    scale: int | None = None,
+    source_columns: int = 1,
+) -> Pixels:
+    """Draw a table of images with a heading over every column.
+
+    Args:
+        rows: per row, uint8 (H, W, C) images, C = 1 or 3, of any sizes; None, or a short row, leaves an empty
+            box.
+        columns: the headings; long ones are wrapped, first at commas, and elided.
+        row_labels: a word per row, drawn at the left.
+        scale: whole-number enlargement of the images, without smoothing; None enlarges small ones to cells of
+            about 96 pixels.
+        source_columns: this many columns at the left are inputs and set apart by a wider gap; 0 for none.
+
+    Returns:
+        uint8 (H, W, 3), the picture.
+
+    Raises:
+        ValueError: a row has more images than there are columns, or the row labels do not match the rows.
+    """
+    if any(len(row) > len(columns) for row in rows):
+        raise ValueError(f"a row has more images than the {len(columns)} columns")
+    if row_labels is not None and len(row_labels) != len(rows):
+        raise ValueError(f"{len(row_labels)} row labels for {len(rows)} rows")
+    pictures = [image for row in rows for image in row if image is not None]
+    height = max((image.shape[0] for image in pictures), default=_CELL)
+    width = max((image.shape[1] for image in pictures), default=_CELL)
+    scale = scale or max(1, -(-_CELL // max(height, width)))
+    height, width = height * scale, width * scale
+
+    heading_font = ImageFont.load_default(_HEADING_SIZE)
+    label_font = ImageFont.load_default(_LABEL_SIZE)
+    headings = [wrap_heading(heading, heading_font, width) for heading in columns]
+    labels = [elide(label, label_font, _LABEL_WIDTH) for label in row_labels or ()]
+    line = round(_HEADING_SIZE * _LINE_SPACING)
+    top = _MARGIN + line * max((len(lines) for lines in headings), default=0) + _GAP
+    label_width = max((round(label_font.getlength(label)) + 2 * _GAP for label in labels), default=0)
+    lefts = [
+        _MARGIN
+        + label_width
+        + column * (width + _GAP)
+        + (_SOURCE_GAP - _GAP if 0 < source_columns <= column else 0)
+        for column in range(len(columns))
+    ]
+    page_width = (lefts[-1] + width if lefts else _MARGIN + label_width) + _MARGIN
+    page_height = top + len(rows) * (height + _GAP) - (_GAP if rows else 0) + _MARGIN
+    page = Image.new("RGB", (page_width, page_height), _PAGE)
+    draw = ImageDraw.Draw(page)
+
+    for left, lines in zip(lefts, headings, strict=True):
+        for number, text in enumerate(reversed(lines), start=1):
+            position = (left + width / 2, top - _GAP - (number - 0.5) * line)
+            draw.text(position, text, font=heading_font, fill=_INK, anchor="mm")
+    for index, row in enumerate(rows):
+        y = top + index * (height + _GAP)
+        if labels:
+            position = (_MARGIN + label_width - 2 * _GAP, y + height / 2)
+            draw.text(position, labels[index], font=label_font, fill=_PALE_INK, anchor="rm")
+        for column, left in enumerate(lefts):
+            image = row[column] if column < len(row) else None
+            if image is None:
+                draw.rectangle((left, y, left + width - 1, y + height - 1), fill=_EMPTY)
+            else:
+                _paste(page, image, left=left, top=y, cell=(width, height), scale=scale)
+    return np.asarray(page, dtype=np.uint8).copy()
+
+
+def _paste(page: Image.Image, pixels: Pixels, *, left: int, top: int, cell: tuple[int, int], scale: int) -> None:
+    """Put one image, enlarged by whole pixels, into the middle of its cell."""
+    image = to_image(pixels).convert("RGB")
+    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    page.paste(image, (left + (cell[0] - image.width) // 2, top + (cell[1] - image.height) // 2))
+
+
+def wrap_heading(text: str, font: _Font, width: int) -> list[str]:
+    """Break a heading into lines of at most `width` pixels: after commas, at spaces, after "="."""
+    lines: list[str] = []
+    for part in re.split(r"(?<=,)\s*", text.strip()):
+        line = ""
+        for word in _words(part, font, width):
+            longer = f"{line} {word}".strip()
+            if line and font.getlength(longer) > width:
+                lines.append(line)
+                line = word
+            else:
+                line = longer
+        if lines and line and font.getlength(f"{lines[-1]} {line}") <= width:
+            lines[-1] = f"{lines[-1]} {line}"
+        elif line:
+            lines.append(line)
+    if len(lines) > _MAX_LINES:
+        lines = [*lines[: _MAX_LINES - 1], "\N{HORIZONTAL ELLIPSIS}"]
+    return [elide(line, font, width) for line in lines]
+
+
+def _words(text: str, font: _Font, width: int) -> list[str]:
+    """Split at spaces; a word that is too wide for a line also after its equals sign."""
+    words: list[str] = []
+    for word in text.split():
+        words += re.split(r"(?<==)", word) if font.getlength(word) > width else [word]
+    return words
+
+
+def elide(text: str, font: _Font, width: int) -> str:
+    """Shorten a text in its middle until it is at most `width` pixels wide."""
+    if font.getlength(text) <= width:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        shorter = f"{text[: (kept + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - kept // 2 :]}"
+        if font.getlength(shorter) <= width:
+            return shorter
+    return "\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,227 @@
+"""The label table: every image of an output, real and synthetic, with its labels and its lineage."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import pandas as pd
+
+from augmentor.durable import replacing_text
+from augmentor.errors import AugmentorError, OutputError
+from stargan.labels import UNKNOWN, Attribute, LabelSpace
+
+COLUMNS_BEFORE = ("file_name", "key", "split", "group", "is_synthetic", "source_id", "source_path")
+COLUMNS_AFTER = ("changed", "agreement", "realism")
+
+UNCHANGED = "none"
+"""What `changed` says where nothing was. Not blank: a split of real images alone would then have a column
+without a single word, which Hugging Face's loader takes for numbers and refuses to join with the others."""
+
+_MAX_KEY = 180
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+RowState: TypeAlias = list[str | int | float | list[int] | list[str] | None]
+"""A `LabelRow` as a JSON list, its fields in order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelRow:
+    """One image of the output.
+
+    Args:
+        file_name: path inside the output, with forward slashes.
+        key: the image's readable, unique name.
+        split: train, val or test.
+        group: the source's group; "" for none.
+        is_synthetic: whether the image was translated.
+        source_id: id of the manifest row that it comes from.
+        source_path: that row's path, as the manifest writes it.
+        codes: (A,) the image's labels in the label space's order, -1 unknown.
+        changed: names of the attributes that differ from the source.
+        agreement: the judge's probability in [0, 1] for the target's values; None where there was no judge.
+        realism: the discriminator's score; None for real images.
+    """
+
+    file_name: str
+    key: str
+    split: str
+    group: str
+    is_synthetic: bool
+    source_id: str
+    source_path: str
+    codes: tuple[int, ...]
+    changed: tuple[str, ...] = ()
+    agreement: float | None = None
+    realism: float | None = None
+
+    def to_json(self) -> RowState:
+        """Return the row as a list of plain JSON values."""
+        return [
+            self.file_name,
+            self.key,
+            self.split,
+            self.group,
+            int(self.is_synthetic),
+            self.source_id,
+            self.source_path,
+            [int(code) for code in self.codes],
+            list(self.changed),
+            _rounded(self.agreement),
+            _rounded(self.realism),
+        ]
+
+    @classmethod
+    def from_json(cls, state: RowState) -> LabelRow:
+        """Return the row that `to_json` described.
+
+        Raises:
+            ValueError: the list has another length or other kinds of values.
+        """
+        match state:
+            case [
+                str(file_name),
+                str(key),
+                str(split),
+                str(group),
+                int(is_synthetic),
+                str(source_id),
+                str(source_path),
+                list(codes),
+                list(changed),
+                int() | float() | None as agreement,
+                int() | float() | None as realism,
+            ]:
+                return cls(
+                    file_name=file_name,
+                    key=key,
+                    split=split,
+                    group=group,
+                    is_synthetic=bool(is_synthetic),
+                    source_id=source_id,
+                    source_path=source_path,
+                    codes=tuple(int(code) for code in codes),
+                    changed=tuple(str(name) for name in changed),
+                    agreement=agreement,
+                    realism=realism,
+                )
+        raise ValueError(f"not a row of a label table: {state!r}")
+
+    @property
+    def changed_text(self) -> str:
+        """The cell of the column `changed`."""
+        return ";".join(self.changed) or UNCHANGED
+
+
+def columns(space: LabelSpace) -> list[str]:
+    """Return the table's column names in order."""
+    return [*COLUMNS_BEFORE, *space.names, *COLUMNS_AFTER]
+
+
+def cells(row: LabelRow, space: LabelSpace) -> list[str]:
+    """Return a row as the table writes it: unknown is blank, yes and no are 1 and 0, scores have 4 decimals."""
+    values = [
+        "" if code == UNKNOWN else attribute.values[code]
+        for attribute, code in zip(space.attributes, row.codes, strict=True)
+    ]
+    scores = ["" if score is None else f"{score:.4f}" for score in map(_rounded, (row.agreement, row.realism))]
+    lineage = [row.source_id, row.source_path]
+    synthetic = str(int(row.is_synthetic))
+    first = [row.file_name, row.key, row.split, row.group, synthetic, *lineage]
+    return [*first, *values, row.changed_text, *scores]
+
+
+def write_label_table(path: Path, rows: Iterable[LabelRow], space: LabelSpace) -> None:
+    """Write the table as CSV, row by row, and give it its name at the end.
+
+    Args:
+        path: the table's file; replaced if it is there.
+        rows: read once, in order.
+        space: the attributes that the rows' codes stand for.
+    """
+    with replacing_text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns(space))
+        writer.writerows(cells(row, space) for row in rows)
+
+
+def read_label_table(path: Path, space: LabelSpace) -> pd.DataFrame:
+    """Read a label table.
+
+    Returns:
+        One row per image: text as written (unknown is ""), `is_synthetic` bool, `agreement` and `realism`
+        float64 with NaN for unknown.
+
+    Raises:
+        OutputError: the file is missing or its columns are not this label space's.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise OutputError(f"{path}: the label table is missing. Run the same expand again.") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise OutputError(f"{path}: the label table is damaged: {error}") from error
+    if list(table.columns) != columns(space):
+        raise OutputError(
+            f"{path}: the columns are {', '.join(table.columns)}, not {', '.join(columns(space))}. "
+            "The table was changed, or belongs to another output."
+        )
+    table["is_synthetic"] = table["is_synthetic"] == "1"
+    for score in ("agreement", "realism"):
+        table[score] = pd.to_numeric(table[score].mask(table[score] == "")).astype("float64")
+    return table
+
+
+def key(stem: str, domain: Mapping[str, str]) -> str:
+    """Return the readable, unique, file-safe name of a translation: `00012__hair-blond_male-0`.
+
+    Where a name or value has characters that a file name should not have, could be read in two ways, or the
+    whole is longer than 180 characters, it is cut to fit and ends in a hash of the exact domain.
+
+    Args:
+        stem: the source's unique and file-safe name, without "__".
+        domain: the known attributes of the target, names and values in order.
+    """
+    exact = "_".join(f"{name}-{value}" for name, value in domain.items())
+    readable = f"{stem}__{_UNSAFE.sub('-', exact)}"
+    # "a-b" + "c" and "a" + "b-c" read alike, and so do one value "1_b-2" and two attributes.
+    ambiguous = any("-" in name for name in domain) or any(re.search("_.*-", v) for v in domain.values())
+    if not ambiguous and not _UNSAFE.search(exact) and len(readable) <= _MAX_KEY:
+        return readable
+    digest = hashlib.sha1(f"{stem}|{list(domain.items())}".encode(), usedforsecurity=False).hexdigest()[:8]
+    return f"{readable[: _MAX_KEY - 9]}-{digest}"
+
+
+def real_key(stem: str) -> str:
+    """Return the name of a source's own image: `00012__real`, never a number and never a translation's key."""
+    return f"{stem}__real"
+
+
+def changed_names(source: Sequence[int], target: Sequence[int], space: LabelSpace) -> tuple[str, ...]:
+    """Return the names of the attributes whose code differs between a source and its translation."""
+    return tuple(name for name, before, after in zip(space.names, source, target, strict=True) if before != after)
+
+
+def attribute_named(space: LabelSpace, name: str) -> Attribute:
+    """Return an attribute of the label space.
+
+    Raises:
+        AugmentorError: there is none of that name; the message names the nearest.
+    """
+    if name in space.names:
+        return space[name]
+    nearest = difflib.get_close_matches(name, space.names, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    raise AugmentorError(f"There is no attribute {name!r}; there are {', '.join(space.names)}.{hint}")
+
+
+def _rounded(score: float | None) -> float | None:
+    """Return the score as every form of the table holds it: 4 decimals, None for what is not a number."""
+    return None if score is None or not math.isfinite(score) else round(float(score), 4)

@@ -1,0 +1,316 @@
+"""`--domains` -> a Plan: the (row, target) pairs of one expansion, in a fixed order, never all held in memory.
+
+Row by row in the manifest's order; within a row its real image first, then its targets. A row's targets depend
+on its codes alone, so they are counted once per distinct combination of codes and listed when they are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from augmentor.domains import DomainRequest
+from augmentor.targets import Codes, Mask, TargetGrid, pack
+from stargan.labels import UNKNOWN, LabelSpace
+
+LabelCounts = dict[str, dict[str, tuple[int, int]]]
+
+_ORDER_VERSION = 1
+"""Part of the fingerprint; raise it when the order of a plan's items changes."""
+
+_CACHED_COMBINATIONS = 4096
+_CACHED_CELLS = 8_000_000
+_HASHED_ROWS = 1 << 18
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One image of the output.
+
+    Args:
+        position: its place in the plan, from 0.
+        row: the manifest row that it is made from.
+        target: the codes of its domain, one per attribute, -1 unknown; a real image's are its row's own.
+        is_synthetic: False for the row's real image.
+    """
+
+    position: int
+    row: int
+    target: tuple[int, ...]
+    is_synthetic: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The items of one expansion; `make_plan` builds it.
+
+    Takes 12 bytes per row besides the manifest's codes, however many items there are. It can be pickled.
+
+    Args:
+        space: the label space.
+        request: what is asked for.
+        with_real: every row's real image is an item.
+        grid: the compiled request.
+        codes: (N, A) int16, the manifest's codes, not copied; -1 unknown.
+        combinations: (N,) int32, each row's combination of touched codes; -1 where it is not translated.
+        examples: (U,) int64, per combination one row that has it.
+        counts: (U,) int64, targets per combination.
+        offsets: (N + 1,) int64, the position of each row's first item, and the number of items.
+    """
+
+    space: LabelSpace
+    request: DomainRequest
+    with_real: bool
+    grid: TargetGrid
+    codes: Codes
+    combinations: npt.NDArray[np.int32]
+    examples: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    @property
+    def n_real(self) -> int:
+        """Items that are real images."""
+        return len(self.codes) if self.with_real else 0
+
+    @property
+    def n_synthetic(self) -> int:
+        """Items that are translations."""
+        return len(self) - self.n_real
+
+    def items(self, start: int = 0, stop: int | None = None) -> Iterator[Item]:
+        """Return the items at positions `start` to `stop` (the end of the plan), without reading any before.
+
+        Raises:
+            ValueError: not 0 <= start <= stop <= len(plan).
+        """
+        stop = len(self) if stop is None else stop
+        if not 0 <= start <= stop <= len(self):
+            raise ValueError(f"items {start} to {stop} are asked for, the plan has {len(self)}")
+        return self._walk(start, stop)
+
+    def shards(self, size: int) -> int:
+        """Return the number of shards of `size` items; the last one may be shorter.
+
+        Raises:
+            ValueError: `size` is below 1.
+        """
+        if size < 1:
+            raise ValueError(f"a shard has at least 1 item, not {size}")
+        return -(-len(self) // size)
+
+    def shard(self, index: int, size: int) -> Iterator[Item]:
+        """Return the items of shard `index`, counted from 0, of shards of `size` items.
+
+        Raises:
+            ValueError: `size` is below 1.
+            IndexError: the plan has no such shard.
+        """
+        if not 0 <= index < self.shards(size):
+            raise IndexError(f"shard {index} is asked for, the plan has {self.shards(size)} of size {size}")
+        return self.items(index * size, min((index + 1) * size, len(self)))
+
+    def label_counts(self) -> LabelCounts:
+        """Count labels over the rows that are translated, before and after.
+
+        Returns:
+            Per attribute and value (rows, rows + translations), in the label space's order; "unknown" comes
+            last and only where it is not (0, 0). Where a value has that very name it is "not labelled".
+        """
+        before = self._count_rows(None)
+        # What the translations keep of untouched attributes, then what they do to the touched ones.
+        after = [rows + kept for rows, kept in zip(before, self._count_rows(self.counts), strict=True)]
+        touched = self._count_touched()
+        for column, index in enumerate(self.grid.touched):
+            after[index] = before[index] + touched[column]
+        counts: LabelCounts = {}
+        for attribute, old, new in zip(self.space.attributes, before, after, strict=True):
+            pairs = [(int(a), int(b)) for a, b in zip(old, new, strict=True)]
+            counts[attribute.name] = dict(zip(attribute.values, pairs[1:], strict=True))
+            if any(pairs[0]):
+                counts[attribute.name]["not labelled" if "unknown" in attribute.values else "unknown"] = pairs[0]
+        return counts
+
+    def fingerprint(self) -> str:
+        """Return a sha256 that changes with anything that changes the items: codes, request, order, flags.
+
+        Which files the rows stand for is not part of it: the manifest's ids and paths are the caller's.
+        """
+        settings = {
+            "order": _ORDER_VERSION,
+            "space": self.space.to_json(),
+            "request": self.request.to_json(),
+            "with_real": self.with_real,
+            "include_identity": self.grid.include_identity,
+            "rows": len(self.codes),
+        }
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for start in range(0, len(self.codes), _HASHED_ROWS):
+            run = slice(start, start + _HASHED_ROWS)
+            digest.update(np.ascontiguousarray(self.codes[run], dtype="<i2").tobytes())
+            digest.update(np.packbits(self.combinations[run] >= 0).tobytes())
+        return digest.hexdigest()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the cache behind: it cannot be pickled, and fills again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_targets"}
+
+    @cached_property
+    def _targets(self) -> Callable[[int], Codes]:
+        """A combination's targets over the touched attributes, (M, T) int16, the last few remembered."""
+        cells = max(1, int(self.counts.max(initial=0)) * len(self.grid.touched))
+        size = min(_CACHED_COMBINATIONS, max(1, _CACHED_CELLS // cells))
+        return lru_cache(maxsize=size)(lambda combination: self.grid.targets(self._touched_codes(combination)))
+
+    def _touched_codes(self, combinations: int | slice) -> Codes:
+        """Return the touched codes of one combination, (T,), or of a run of them, (U, T)."""
+        return self.codes[self.examples[combinations]][..., self.grid.touched]
+
+    def _walk(self, start: int, stop: int) -> Iterator[Item]:
+        """Yield the items from `start` to `stop`, row by row."""
+        position = start
+        while position < stop:
+            # Searched anew for every row: a step to the next one would crawl through long runs without items.
+            row = int(np.searchsorted(self.offsets, position, side="right")) - 1
+            end = min(stop, int(self.offsets[row + 1]))
+            yield from self._row_items(row, position, end)
+            position = end
+
+    def _row_items(self, row: int, start: int, stop: int) -> Iterator[Item]:
+        """Yield the items of one row from position `start` to `stop`."""
+        first = int(self.offsets[row])
+        if self.with_real:
+            if start == first:
+                target = tuple(self.codes[row].tolist())
+                yield Item(position=start, row=row, target=target, is_synthetic=False)
+                start += 1
+            first += 1
+        if start >= stop:
+            return
+        touched = self._targets(int(self.combinations[row]))[start - first : stop - first]
+        targets = np.repeat(self.codes[row][None], len(touched), axis=0)
+        targets[:, self.grid.touched] = touched
+        for position, codes in enumerate(targets.tolist(), start=start):
+            yield Item(position=position, row=row, target=tuple(codes), is_synthetic=True)
+
+    def _count_rows(self, per_combination: npt.NDArray[np.int64] | None) -> list[npt.NDArray[np.int64]]:
+        """Count translated rows by code, each weighing 1 or what its combination says; unknown comes first."""
+        translated = self.combinations >= 0
+        weights = None if per_combination is None else per_combination[self.combinations[translated]]
+        return [
+            np.bincount(
+                self.codes[translated, column].astype(np.intp) - UNKNOWN,
+                weights=weights,
+                minlength=len(attribute.values) + 1,
+            ).astype(np.int64)
+            for column, attribute in enumerate(self.space.attributes)
+        ]
+
+    def _count_touched(self) -> list[npt.NDArray[np.int64]]:
+        """Count the translations by code of every touched attribute, unknown first."""
+        grid = self.grid
+        # Floats, because their matrix product is many times faster; sums of whole numbers below 2**53 are exact.
+        rows = np.bincount(self.combinations[self.combinations >= 0], minlength=len(self.counts)).astype(
+            np.float64
+        )
+        sums = [np.zeros(size + 1) for size in grid.sizes]
+        for run in grid.chunks(len(self.counts)):
+            codes = self._touched_codes(run)
+            mask = grid.mask(codes)
+            # Per combination and attribute, the translations that keep it: all but those of SPECs that name it.
+            keeping = np.repeat(np.count_nonzero(mask, axis=1)[:, None], len(sums), axis=1)
+            for block in grid.blocks:
+                picked = mask[:, block.run]
+                keeping[:, block.columns] -= np.count_nonzero(picked, axis=1)[:, None]
+                weights = rows[run] @ picked
+                for place, column in enumerate(block.columns):
+                    size = grid.sizes[column] + 1
+                    sums[column] += np.bincount(block.values[:, place] - UNKNOWN, weights=weights, minlength=size)
+            for column, size in enumerate(grid.sizes):
+                weights = rows[run] * keeping[:, column]
+                sums[column] += np.bincount(codes[:, column] - UNKNOWN, weights=weights, minlength=size + 1)
+        return [total.astype(np.int64) for total in sums]
+
+
+def make_plan(
+    codes: npt.NDArray[np.integer],
+    *,
+    space: LabelSpace,
+    request: DomainRequest,
+    eligible: Mask,
+    with_real: bool,
+    include_identity: bool = False,
+) -> Plan:
+    """Plan an expansion.
+
+    Args:
+        codes: (N, A) int16, the manifest's codes, -1 unknown. Not copied: leave them alone afterwards.
+        space: the label space of the codes.
+        request: what `parse_domains` read against that label space.
+        eligible: (N,) bool, the rows that may be translated.
+        with_real: make each of the N rows, eligible or not, an item itself: its real image.
+        include_identity: keep a row's own domain where the request has it.
+
+    Raises:
+        ValueError: shapes or dtypes do not fit, or a code has no value.
+    """
+    if codes.ndim != 2 or codes.shape[1] != len(space) or not np.issubdtype(codes.dtype, np.integer):
+        raise ValueError(f"codes are {codes.dtype} {codes.shape}, not integers (N, {len(space)})")
+    n, _ = codes.shape
+    if eligible.shape != (n,) or eligible.dtype != np.bool_:
+        raise ValueError(f"eligible is {eligible.dtype} {eligible.shape}, not bool ({n},)")
+    sizes = np.array([len(attribute.values) for attribute in space.attributes])
+    if n and bool(((codes.max(axis=0) >= sizes) | (codes.min(axis=0) < UNKNOWN)).any()):
+        raise ValueError(f"codes must run from {UNKNOWN} to one below the number of the attribute's values")
+    table: Codes = codes.astype(np.int16, copy=False)
+    grid = TargetGrid(request, space=space, include_identity=include_identity)
+    combinations, examples = _combinations(table, eligible, grid)
+    counts = np.zeros(len(examples), dtype=np.int64)
+    for run in grid.chunks(len(examples)):
+        counts[run] = np.count_nonzero(grid.mask(table[examples[run]][:, grid.touched]), axis=1)
+    offsets = np.zeros(n + 1, dtype=np.int64)
+    offsets[1:] = int(with_real)
+    if len(counts):
+        offsets[1:][eligible] += counts[combinations[eligible]]
+    return Plan(
+        space=space,
+        request=request,
+        with_real=with_real,
+        grid=grid,
+        codes=table,
+        combinations=combinations,
+        examples=examples,
+        counts=counts,
+        offsets=np.cumsum(offsets, out=offsets),
+    )
+
+
+def _combinations(
+    codes: Codes, eligible: Mask, grid: TargetGrid
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Number the distinct touched codes of the eligible rows.
+
+    Returns:
+        (N,) int32, each row's number, -1 where it is not eligible; (U,) int64, one row per number.
+    """
+    numbers = np.full(len(codes), -1, dtype=np.int32)
+    rows = np.flatnonzero(eligible)
+    if not len(rows) or not len(grid.touched):
+        numbers[rows] = 0
+        return numbers, rows[:1]
+    _, first, inverse = np.unique(
+        pack((codes[rows, column] for column in grid.touched), grid.sizes),
+        return_index=True,
+        return_inverse=True,
+    )
+    numbers[rows] = inverse
+    return numbers, rows[first]

@@ -1,0 +1,278 @@
+"""A TOML recipe and `--set` overrides in, validated settings out; unknown keys are errors."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from augmentor.errors import RecipeError
+from stargan.networks import Conditioning, Output, Upsampling, check_sizes
+from stargan.training import Objective, Precision
+
+Toml = bool | int | float | str | list["Toml"] | dict[str, "Toml"]
+
+
+_Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class ImageSettings(_Section):
+    """How a file becomes the network's image.
+
+    Attributes:
+        size: side in pixels, or [height, width].
+        channels: 3 for colour, 1 for grey.
+        crop: side in pixels of a centred square cut out first; 0 takes the largest rectangle that fits.
+        flip: whether training may mirror images left to right.
+        random_crop: training images are enlarged by this factor, then cut at random; 1 turns it off.
+    """
+
+    size: int | tuple[int, int] = 128
+    channels: Literal[1, 3] = 3
+    crop: int = Field(default=0, ge=0)
+    flip: bool = True
+    random_crop: float = Field(default=1.0, ge=1.0, le=2.0)
+
+    @field_validator("size")
+    @classmethod
+    def _positive(cls, size: int | tuple[int, int]) -> int | tuple[int, int]:
+        if min(size if isinstance(size, tuple) else (size,)) < 4:
+            raise ValueError("sides must be at least 4 px")
+        return size
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+
+
+class GeneratorSettings(_Section):
+    """The generator's architecture; see `stargan.networks.Generator`."""
+
+    width: int = Field(default=64, ge=1)
+    downsamplings: int = Field(default=2, ge=0)
+    blocks: int = Field(default=6, ge=0)
+    conditioning: Conditioning = "concat"
+    output: Output = "direct"
+    upsampling: Upsampling = "transposed"
+
+
+class DiscriminatorSettings(_Section):
+    """The discriminator's architecture; see `stargan.networks.PatchDiscriminator`."""
+
+    width: int = Field(default=64, ge=1)
+    depth: int = Field(default=6, ge=1)
+
+
+class TrainingSettings(_Section):
+    """How long and how fast; see `stargan.training.TrainConfig`.
+
+    Attributes:
+        steps: D steps in all; 200,000, the paper's, if neither steps nor minutes are given.
+        minutes: minutes of training in all; excludes `steps`.
+        batch_size: images a step.
+        workers: processes that load images; -1 picks from the cores.
+        tensorboard: also write TensorBoard events to RUN/tensorboard (extra `tensorboard`).
+    """
+
+    steps: int | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    batch_size: int = Field(default=16, ge=1)
+    workers: int = Field(default=-1, ge=-1)
+    objective: Objective = "wgan-gp"
+    critic_steps: int = Field(default=5, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    betas: tuple[_Share, _Share] = (0.5, 0.999)
+    decay_from: float = Field(default=0.5, ge=0, le=1)
+    ema_decay: _Share = 0.999
+    precision: Precision = "float32"
+    diverged_above: float = Field(default=1e4, gt=0)
+    log_seconds: float = Field(default=5.0, ge=0)
+    sample_minutes: float = Field(default=2.0, ge=0)
+    checkpoint_minutes: float = Field(default=10.0, ge=0)
+    tensorboard: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_length(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("steps") is None and given.get("minutes") is None:
+            return {**given, "steps": 200_000}
+        return given
+
+
+class LossSettings(_Section):
+    """The weights of the losses; see `stargan.training.TrainConfig`."""
+
+    domain_weight: float = Field(default=1.0, ge=0)
+    real_domain_weight: float = Field(default=1.0, ge=0)
+    cycle_weight: float = Field(default=10.0, ge=0)
+    sparsity_weight: float = Field(default=0.1, ge=0)
+    gradient_penalty_weight: float = Field(default=10.0, ge=0)
+    r1_weight: float = Field(default=1.0, ge=0)
+    r1_every: int = Field(default=8, ge=1)
+
+
+class AttributeSettings(_Section):
+    """One attribute that the manifest holds in an unusual form.
+
+    Attributes:
+        one_hot: the 0/1 columns that together are this categorical attribute; their names are its values.
+    """
+
+    one_hot: tuple[str, ...] = Field(min_length=2)
+
+
+class ManifestSettings(_Section):
+    """How to read the manifest.
+
+    Attributes:
+        attributes: the columns to use; all that are not reserved by default.
+        image_column: the column that holds the image's path.
+    """
+
+    attributes: tuple[str, ...] | None = None
+    image_column: str | None = None
+
+
+class Recipe(_Section):
+    """Everything that a training run depends on, but for the manifest and the device."""
+
+    manifest: ManifestSettings = ManifestSettings()
+    images: ImageSettings = ImageSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    loss: LossSettings = LossSettings()
+    training: TrainingSettings = TrainingSettings(steps=200_000)
+    attributes: dict[str, AttributeSettings] = {}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        check_sizes(
+            image_size=self.images.height_width,
+            downsamplings=self.generator.downsamplings,
+            depth=self.discriminator.depth,
+        )
+        if (self.training.steps is None) == (self.training.minutes is None):
+            raise ValueError("training.steps and training.minutes: give one of the two")
+        return self
+
+    @property
+    def one_hot(self) -> dict[str, tuple[str, ...]]:
+        """The declared one-hot groups: attribute name -> its columns."""
+        return {name: settings.one_hot for name, settings in self.attributes.items()}
+
+
+def read_recipe(path: Path | None, overrides: Sequence[str] = (), **training: float | None) -> Recipe:
+    """Read a recipe, apply overrides, fill in the defaults, validate.
+
+    Args:
+        path: a TOML file; None means all defaults (the paper's settings).
+        overrides: `section.key=value` lines; a value is read as TOML, and as text if it is none.
+        training: settings of the section `training` given as flags (steps, minutes, seed); None is not given.
+            Steps and minutes exclude each other, so giving one drops the other.
+
+    Raises:
+        RecipeError: a file that cannot be read or parsed, an unknown key, or a value that cannot work.
+    """
+    where = str(path) if path is not None else "the settings"
+    content = _read_toml(path) if path is not None else {}
+    for override in overrides:
+        _apply(content, override)
+    for name, value in training.items():
+        if value is not None:
+            _set(content, ["training", name], value)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(_explain(where, error)) from None
+
+
+def write_recipe(path: Path, recipe: Recipe, *, header: Sequence[str] = ()) -> None:
+    """Write all settings as TOML, so that `read_recipe` returns the same recipe.
+
+    Args:
+        path: the file to write.
+        recipe: the settings.
+        header: comment lines for its head.
+    """
+    comments = "".join(f"# {line}\n" for line in header)
+    path.write_text(comments + tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+
+
+def _read_toml(path: Path) -> dict[str, Toml]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RecipeError(f"{path}: the recipe cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 text (byte {error.start}); is it a recipe?") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from None
+
+
+def _apply(content: dict[str, Toml], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or len(parts) < 2 or not all(parts):
+        raise RecipeError(f"--set {override}: write it as section.key=value, for example training.batch_size=8")
+    try:
+        value: Toml = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    try:
+        _set(content, parts, value)
+    except TypeError:
+        raise RecipeError(f"--set {override}: {'.'.join(parts[:-1])} is not a section") from None
+
+
+def _set(content: dict[str, Toml], parts: Sequence[str], value: Toml) -> None:
+    table = content
+    for part in parts[:-1]:
+        inner = table.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise TypeError(part)
+        table = inner
+    table[parts[-1]] = value
+    # Steps and minutes exclude each other: the later word wins.
+    rival = {("training", "steps"): "minutes", ("training", "minutes"): "steps"}.get((parts[0], parts[-1]))
+    if rival is not None:
+        table.pop(rival, None)
+
+
+def _explain(where: str, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        # What is left out are the branches of a union, which pydantic counts as places.
+        key = ".".join(part for part in location if part != "int" and not part.startswith("tuple["))
+        if problem["type"] == "extra_forbidden":
+            known = list(_keys_beside(location))
+            near = difflib.get_close_matches(location[-1], known, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(known)}."
+            lines.append(f"{where}: unknown key '{key}'. {hint}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {key}: {message}" if key else f"{where}: {message}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _keys_beside(location: Sequence[str]) -> Iterator[str]:
+    model: type[BaseModel] = Recipe
+    for part in location[:-1]:
+        field = model.model_fields.get(part)
+        if field is None:
+            # Inside [attributes.NAME]: the name is the user's own.
+            model = AttributeSettings
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    yield from model.model_fields

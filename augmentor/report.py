@@ -1,0 +1,81 @@
+"""The preview grid: inputs against targets, drawn for people."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from augmentor.domains import DomainRequest
+from augmentor.images import label_grid
+from stargan.labels import LabelSpace
+from stargan.translate import Translator
+
+Assignment = dict[int, int]
+"""Attribute position -> code: what one column of the grid asks for; all else stays the row's own."""
+
+MOST_COLUMNS = 24
+
+
+def preview_columns(request: DomainRequest, space: LabelSpace) -> list[Assignment]:
+    """Return what the columns of a preview ask for: every value combination that the request names.
+
+    Args:
+        request: what is asked for; `~` counts as every value.
+        space: the label space that it was parsed against.
+
+    Returns:
+        At most `MOST_COLUMNS` assignments, each once, in the request's order.
+    """
+    columns: list[Assignment] = []
+    for spec in request.specs:
+        positions = [choice.attribute for choice in spec]
+        candidates = [choice.candidates(len(space.attributes[choice.attribute].values)) for choice in spec]
+        for codes in itertools.product(*candidates):
+            assignment = dict(zip(positions, codes, strict=True))
+            if assignment not in columns:
+                columns.append(assignment)
+            if len(columns) == MOST_COLUMNS:
+                return columns
+    return columns
+
+
+def preview_grid(
+    translator: Translator,
+    images: Sequence[NDArray[np.uint8]],
+    codes: NDArray[np.integer],
+    columns: Sequence[Assignment],
+    *,
+    row_labels: Sequence[str] | None = None,
+) -> NDArray[np.uint8]:
+    """Translate every image into every column's target and draw the table.
+
+    Args:
+        translator: the model.
+        images: uint8 (H, W, C), one per row of the grid.
+        codes: (N, A) the images' own domains, -1 unknown.
+        columns: what the columns ask for.
+        row_labels: a word per row.
+
+    Returns:
+        uint8 (H, W, 3), the picture: the source first, then a column per target, named.
+    """
+    space = translator.model.space
+    sources = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    cells = [list(images)]
+    for assignment in columns:
+        targets = codes.astype(np.int64)
+        for attribute, code in assignment.items():
+            targets[:, attribute] = code
+        translated = translator.translate(sources, torch.from_numpy(targets))
+        cells.append(list(translated.permute(0, 2, 3, 1).numpy()))
+    headings = [
+        ", ".join(f"{space.names[a]}={space.attributes[a].values[code]}" for a, code in assignment.items())
+        for assignment in columns
+    ]
+    return label_grid(
+        [list(row) for row in zip(*cells, strict=True)], columns=["source", *headings], row_labels=row_labels
+    )

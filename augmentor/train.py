@@ -1,0 +1,485 @@
+"""`augmentor train`: a manifest and a recipe in, a run folder out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from augmentor.domains import parse_domains
+from augmentor.errors import ImageError, ManifestError, MissingExtraError, OutputError, TrainingError
+from augmentor.images import decode, encode
+from augmentor.loading import TrainingImages, training_batches
+from augmentor.manifest import Manifest, refuse_split_leaks
+from augmentor.recipe import Recipe, read_recipe, write_recipe
+from augmentor.report import preview_columns, preview_grid
+from augmentor.writers.records import Failure, write_failures
+from stargan.checkpoint import (
+    CheckpointError,
+    Json,
+    Model,
+    find_checkpoint,
+    load_model,
+    load_state,
+    save_checkpoint,
+)
+from stargan.labels import LabelSpace
+from stargan.networks import Generator, PatchDiscriminator
+from stargan.training import (
+    CheckpointEvent,
+    DivergenceError,
+    Event,
+    LogEvent,
+    SampleEvent,
+    TrainConfig,
+    TrainState,
+    new_state,
+    train,
+)
+from stargan.translate import Translator
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_SAMPLE_ROWS = 8
+_MAY_CHANGE = frozenset(
+    {"steps", "minutes", "workers", "log_seconds", "sample_minutes", "checkpoint_minutes", "tensorboard"}
+)
+"""Settings of the section `training` that a resumed run may have changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """The run is about to train.
+
+    Args:
+        images: training rows.
+        attributes: the label space in words, one line an attribute.
+        generator_parameters: weights of G.
+        discriminator_parameters: weights of D.
+        device: in words.
+        step: D steps done before.
+        notes: remarks about the manifest.
+    """
+
+    images: int
+    attributes: tuple[str, ...]
+    generator_parameters: int
+    discriminator_parameters: int
+    device: str
+    step: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """A sample grid was written to `path`."""
+
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint was written to `path`."""
+
+    path: Path
+
+
+_Shown = tuple[list[NDArray[np.uint8]], NDArray[np.int16], list[str]]
+"""The sample grids' rows: images uint8 (H, W, C), their codes (N, A), their ids."""
+
+TrainEvent = Started | LogEvent | Sampled | Saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """How a training run ended.
+
+    Args:
+        run: the run folder.
+        checkpoint: the newest checkpoint.
+        finished: False if the run was stopped and can be resumed.
+        step: D steps done.
+        elapsed: seconds trained, over all resumed runs.
+        failures: rows whose image could not be read.
+        losses: the last logged ones.
+    """
+
+    run: Path
+    checkpoint: Path
+    finished: bool
+    step: int
+    elapsed: float
+    failures: tuple[Failure, ...]
+    losses: dict[str, float]
+
+
+def train_run(
+    manifest: Manifest,
+    *,
+    run: Path,
+    recipe: Recipe,
+    resume: bool,
+    device: torch.device,
+    on_event: Callable[[TrainEvent], None],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainResult:
+    """Fit one StarGAN to the manifest's training rows and write a run folder.
+
+    Args:
+        manifest: the user's table.
+        run: the folder to write: run.toml, log.jsonl, failures.csv, samples/, checkpoints/.
+        recipe: all settings; on resuming, the same as before but for the run's length and what only shows.
+        resume: go on from the newest checkpoint, if there is one.
+        device: where to compute.
+        on_event: told what happens.
+        should_stop: asked after every step; True saves a checkpoint and ends.
+
+    Raises:
+        ManifestError: nothing to learn from, or a group stands in two splits.
+        OutputError: the folder holds another run, or one and `resume` is not set.
+        TrainingError: a loss is no longer finite; names the last good checkpoint.
+    """
+    rows = _training_rows(manifest)
+    config = _config(recipe)
+    shown = _sample_images(manifest, recipe)
+    state = _open_run(run, manifest, recipe, resume=resume, config=config, device=device)
+    images = TrainingImages(
+        paths=tuple(rows.image_path(index) for index in range(len(rows.rows))),
+        codes=rows.codes,
+        settings=recipe.images,
+        seed=config.seed,
+    )
+    with _Recorder(
+        run, manifest, recipe, config, shown=shown, device=device, step=state.step, on_event=on_event
+    ) as recorder:
+        on_event(_started(rows, state, device))
+        batches = training_batches(
+            images,
+            batch_size=recipe.training.batch_size,
+            first_step=state.step,
+            workers=recipe.training.workers,
+            pin_memory=device.type == "cuda",
+            failures=recorder.broken,
+        )
+        try:
+            finished = train(
+                state=state,
+                config=config,
+                space=manifest.space,
+                batches=batches,
+                device=device,
+                on_event=recorder.record,
+                should_stop=should_stop,
+            )
+        except DivergenceError as error:
+            raise TrainingError(_divergence(run, error)) from error
+        failures = recorder.failures(rows)
+    return TrainResult(
+        run=run,
+        checkpoint=find_checkpoint(run),
+        finished=finished,
+        step=state.step,
+        elapsed=state.elapsed,
+        failures=failures,
+        losses=recorder.losses,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that `name` means; "auto" is the first GPU, else the CPU.
+
+    Raises:
+        OutputError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise OutputError(f"--device {name}: not usable here ({reason}). Try --device auto") from None
+    return device
+
+
+def describe_attribute(name: str, values: tuple[str, ...]) -> str:
+    """Return an attribute in one line, for example "hair: black | blond | red"."""
+    return f"{name}: {' | '.join(values)}"
+
+
+def _describe_space(space: LabelSpace) -> str:
+    return ", ".join(describe_attribute(attribute.name, attribute.values) for attribute in space.attributes)
+
+
+def _training_rows(manifest: Manifest) -> Manifest:
+    refuse_split_leaks(manifest)
+    labelled = (manifest.codes >= 0).any(axis=1)
+    rows = manifest.select(manifest.split_mask(["train"]) & labelled)
+    if not len(rows.rows):
+        raise ManifestError(f"{manifest.path}: no row has split train and a label; there is nothing to learn from")
+    varied = [
+        attribute.name
+        for attribute, codes in zip(rows.space.attributes, rows.codes.T, strict=True)
+        if len(np.unique(codes[codes >= 0])) > 1
+    ]
+    if not varied:
+        raise ManifestError(
+            f"{manifest.path}: the training rows are all of one domain. StarGAN learns from differences: at least "
+            "one attribute must have two values among the rows with split train"
+        )
+    return rows
+
+
+def _config(recipe: Recipe) -> TrainConfig:
+    training = recipe.training.model_dump(exclude={"batch_size", "workers", "tensorboard"})
+    return TrainConfig(**training, **recipe.loss.model_dump())
+
+
+def _open_run(
+    run: Path, manifest: Manifest, recipe: Recipe, *, resume: bool, config: TrainConfig, device: torch.device
+) -> TrainState:
+    settings = run / "run.toml"
+    if settings.exists() and not resume:
+        raise OutputError(f"{run} holds a run already. Add --resume to go on with it, or give another --out")
+    if run.exists() and not run.is_dir():
+        raise OutputError(f"{run} is a file; --out names the run's folder")
+    if settings.exists():
+        _refuse_other_settings(settings, recipe)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        write_recipe(settings, recipe, header=[f"Manifest: {manifest.path}", "Resume with: --resume"])
+    except OSError as error:
+        raise OutputError(f"{run} cannot be written ({error.strerror or error})") from None
+    try:
+        checkpoint = find_checkpoint(run)
+    except CheckpointError:
+        return _fresh_state(manifest, recipe, config, device)
+    try:
+        learnt = load_model(checkpoint).space
+        state = load_state(checkpoint, config=config, device=device)
+    except CheckpointError as error:
+        raise OutputError(f"{error}. Delete {checkpoint} to resume from the checkpoint before it") from None
+    if learnt != manifest.space:
+        raise OutputError(
+            f"{manifest.path}: the attributes are not those that {run} was started with. They were "
+            f"{_describe_space(learnt)}; now they are {_describe_space(manifest.space)}"
+        )
+    return state
+
+
+def _refuse_other_settings(settings: Path, recipe: Recipe) -> None:
+    before, now = read_recipe(settings).model_dump(mode="json"), recipe.model_dump(mode="json")
+    for name in _MAY_CHANGE:
+        before["training"].pop(name)
+        now["training"].pop(name)
+    changed = [
+        f"{section}.{key} was {before[section].get(key)!r}, now {value!r}"
+        for section, values in now.items()
+        for key, value in values.items()
+        if before[section].get(key) != value
+    ]
+    if changed:
+        raise OutputError(
+            f"{settings}: the run was started with other settings: {'; '.join(changed)}. "
+            "Resume it with its own settings (leave out --recipe and --set), or give another --out"
+        )
+
+
+def _fresh_state(manifest: Manifest, recipe: Recipe, config: TrainConfig, device: torch.device) -> TrainState:
+    space, images = manifest.space, recipe.images
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        generator = Generator(
+            vector_size=space.vector_size, image_channels=images.channels, **recipe.generator.model_dump()
+        )
+        discriminator = PatchDiscriminator(
+            vector_size=space.vector_size,
+            image_channels=images.channels,
+            image_size=images.height_width,
+            **recipe.discriminator.model_dump(),
+        )
+    return new_state(generator=generator.to(device), discriminator=discriminator.to(device), config=config)
+
+
+def _started(rows: Manifest, state: TrainState, device: torch.device) -> Started:
+    return Started(
+        images=len(rows.rows),
+        attributes=tuple(describe_attribute(a.name, a.values) for a in rows.space.attributes),
+        generator_parameters=sum(weight.numel() for weight in state.generator.parameters()),
+        discriminator_parameters=sum(weight.numel() for weight in state.discriminator.parameters()),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        step=state.step,
+        notes=rows.notes,
+    )
+
+
+def _divergence(run: Path, error: DivergenceError) -> str:
+    try:
+        last = f"The last good checkpoint is {find_checkpoint(run)}."
+    except CheckpointError:
+        last = "There is no checkpoint yet."
+    return (
+        f"training diverged: {error}. {last} Try a lower training.learning_rate (half of it), or another "
+        "training.objective, in a new run"
+    )
+
+
+class _Recorder:
+    """Writes a run's log, samples, checkpoints and failures as the loop's events come in."""
+
+    def __init__(
+        self,
+        run: Path,
+        manifest: Manifest,
+        recipe: Recipe,
+        config: TrainConfig,
+        *,
+        shown: _Shown,
+        device: torch.device,
+        step: int,
+        on_event: Callable[[TrainEvent], None],
+    ) -> None:
+        self.broken: dict[int, str] = {}
+        self.losses: dict[str, float] = {}
+        self._run, self._manifest, self._recipe, self._config = run, manifest, recipe, config
+        self._device, self._on_event = device, on_event
+        self._shown = shown
+        self._columns = preview_columns(parse_domains(["each"], manifest.space), manifest.space)
+        self._board = _tensorboard(run) if recipe.training.tensorboard else None
+        self._log = _open_log(run / "log.jsonl", step)
+
+    def __enter__(self) -> _Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.close()
+        if self._board is not None:
+            self._board.close()
+
+    def record(self, event: Event) -> None:
+        """Write what the event is about, then pass the news on."""
+        match event:
+            case LogEvent():
+                self._write_log(event)
+                self._on_event(event)
+            case SampleEvent(state=state):
+                self._on_event(Sampled(path=self._write_sample(state)))
+            case CheckpointEvent(state=state):
+                self._on_event(Saved(path=self._write_checkpoint(state)))
+
+    def failures(self, rows: Manifest) -> tuple[Failure, ...]:
+        """Write and return the rows whose image could not be read."""
+        failures = tuple(
+            Failure(id=rows.rows["id"].iloc[row], path=rows.rows["path"].iloc[row], reason=reason)
+            for row, reason in sorted(self.broken.items())
+        )
+        write_failures(self._run / "failures.csv", failures)
+        return failures
+
+    def _write_log(self, event: LogEvent) -> None:
+        self.losses = event.losses
+        self._log.write(json.dumps(asdict(event)) + "\n")
+        self._log.flush()
+        if self._board is not None:
+            for name, value in event.losses.items():
+                self._board.add_scalar(f"loss/{name}", value, event.step)
+            self._board.add_scalar("speed/images_per_second", event.images_per_second, event.step)
+
+    def _write_sample(self, state: TrainState) -> Path:
+        path = self._run / "samples" / f"{state.step:08d}.png"
+        path.parent.mkdir(exist_ok=True)
+        images, codes, names = self._shown
+        translator = Translator(self._model(state), device=self._device)
+        grid = preview_grid(translator, images, codes, self._columns, row_labels=names)
+        path.write_bytes(encode(grid, "png"))
+        if self._board is not None:
+            self._board.add_image("samples", grid, state.step, dataformats="HWC")
+        return path
+
+    def _write_checkpoint(self, state: TrainState) -> Path:
+        folder = self._run / "checkpoints" / f"{state.step:08d}"
+        if not folder.exists():
+            save_checkpoint(
+                folder,
+                state=state,
+                config=self._config,
+                space=self._manifest.space,
+                image_size=self._recipe.images.height_width,
+                settings=self._settings(),
+            )
+        return folder
+
+    def _settings(self) -> dict[str, Json]:
+        recipe = self._recipe.model_dump(mode="json", exclude_none=True)
+        return {"manifest": self._manifest.path.name, "images": recipe["images"], "recipe": recipe}
+
+    def _model(self, state: TrainState) -> Model:
+        return Model(
+            generator=state.average,
+            space=self._manifest.space,
+            image_size=self._recipe.images.height_width,
+            step=state.step,
+            settings={},
+            sha256="",
+        )
+
+
+def _open_log(path: Path, step: int) -> IO[str]:
+    """Open log.jsonl to append, without what a killed run logged after its last checkpoint."""
+    if path.exists():
+        kept = [line for line in path.read_text().splitlines() if _logged_step(line) <= step]
+        draft = path.with_suffix(".part")
+        draft.write_text("".join(f"{line}\n" for line in kept))
+        draft.replace(path)
+    return path.open("a")
+
+
+def _logged_step(line: str) -> float:
+    try:
+        return cast(int, json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # a line that a kill cut short goes, too
+
+
+def _sample_images(manifest: Manifest, recipe: Recipe) -> _Shown:
+    """Return the images of the sample grids: validation rows if there are any, evenly spread."""
+    shown = manifest.split_mask(["val"])
+    if not shown.any():
+        shown = manifest.split_mask(["train"])
+    candidates = np.flatnonzero(shown)
+    order = candidates[np.linspace(0, len(candidates) - 1, min(len(candidates), 4 * _SAMPLE_ROWS)).astype(int)]
+    images, rows, settings = [], [], recipe.images
+    for row in np.random.default_rng(0).permutation(order):
+        try:
+            path = manifest.image_path(int(row))
+            images.append(
+                decode(path, size=settings.height_width, channels=settings.channels, crop=settings.crop or None)
+            )
+        except ImageError:
+            continue  # the loader reports broken training images; a sample just takes another row
+        rows.append(int(row))
+        if len(rows) == _SAMPLE_ROWS:
+            break
+    if not rows:
+        raise ManifestError(
+            f"{manifest.path}: none of {len(order)} images tried can be read. augmentor check says why"
+        )
+    return images, manifest.codes[rows], [str(manifest.rows["id"].iloc[row]) for row in rows]
+
+
+def _tensorboard(run: Path) -> SummaryWriter:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra, imported only where used
+    except ImportError as error:
+        raise MissingExtraError(
+            "training.tensorboard needs TensorBoard: pip install 'stargan-augmentor[tensorboard]'"
+        ) from error
+    return SummaryWriter(os.fspath(run / "tensorboard"))

@@ -1,0 +1,278 @@
+"""Images in folders, one file each, with a label table that training jobs and Hugging Face read as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from augmentor.durable import replacing_text, sync_file, sync_folder
+from augmentor.errors import ImageError, OutputError
+from augmentor.images.codec import ImageFormat, Pixels, encode, extension
+from augmentor.labeltable import LabelRow, attribute_named, write_label_table
+from augmentor.writers.metadata import SplitTables
+from augmentor.writers.records import (
+    Counts,
+    Failure,
+    Json,
+    RecordFolder,
+    ShardRecord,
+    describe,
+    dump_json,
+    read_fingerprint,
+    refuse_other_run,
+    write_failures,
+)
+from stargan.labels import UNKNOWN, LabelSpace
+
+WORK_FOLDER = ".augmentor"
+"""Inside the output: the shard records, which hold the sha256 of every image."""
+
+_RECORD = "record.json"
+
+
+class FolderWriter:
+    """Writes DIR/SPLIT/NNNNN/KEY.png, the label tables, `failures.csv` and `dataset.json`.
+
+    Args:
+        out: DIR.
+        space: the attributes of the rows' codes.
+        description: what `dataset.json` says besides schema version, label space, image shape and counts; its
+            "fingerprint" (a string) tells this plan, model and settings from any other.
+        image_format: of the images that are encoded; linked files keep their own.
+        class_folders: an attribute whose values name the folders in the place of the shards' numbers.
+
+    Raises:
+        AugmentorError: `class_folders` is no attribute.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        space: LabelSpace,
+        description: Mapping[str, Json],
+        image_format: ImageFormat = "png",
+        class_folders: str | None = None,
+    ) -> None:
+        self.out = out
+        self.space = space
+        self.description = description
+        self.fingerprint = str(description["fingerprint"])
+        self.image_format: ImageFormat = image_format
+        self.records = RecordFolder(out / WORK_FOLDER)
+        self._class_column: int | None = None
+        self._class_names: tuple[str, ...] = ()
+        if class_folders is not None:
+            values = attribute_named(space, class_folders).values
+            self._class_column = space.index(class_folders)
+            self._class_names = _folder_names(values)
+
+    def open(self) -> None:
+        """Make DIR and undo shards that a killed run left half moved into place.
+
+        Raises:
+            OutputError: DIR is a file, holds something else, or the output of another run.
+        """
+        if self.out.exists() and not self.out.is_dir():
+            raise OutputError(f"{self.out}: is a file, not a folder. Give another --out.")
+        found = read_fingerprint(self.out / "dataset.json")
+        if found is not None:
+            refuse_other_run(self.out, found=found, expected=self.fingerprint)
+        elif self.out.exists() and not self.records.started():
+            others = sorted(path.name for path in self.out.iterdir() if not path.name.startswith("."))
+            if others:
+                raise OutputError(
+                    f"{self.out}: already holds {others[0]!r}, which expand did not write. "
+                    "Give a new or empty folder as --out."
+                )
+        self.records.open(self.out, self.fingerprint)
+        for staged in sorted(self.records.temporary.iterdir()):
+            self._undo(staged)
+
+    def complete(self) -> bool:
+        """Return whether `dataset.json`, which is written last, is there and of this run."""
+        return read_fingerprint(self.out / "dataset.json") == self.fingerprint
+
+    def has(self, index: int) -> bool:
+        """Return whether a shard is committed."""
+        return self.records.has(index)
+
+    def shard(self, index: int) -> FolderShard:
+        """Start, or start again, one shard."""
+        return FolderShard(self, index)
+
+    def finish(self, shards: int) -> Counts:
+        """Write `labels.csv`, every `metadata.csv`, `failures.csv` and, last, `dataset.json`.
+
+        Raises:
+            OutputError: a shard is not committed.
+        """
+        counts = Counts()
+        tables = SplitTables(self.out, self.space)
+        failures: list[Failure] = []
+        shape: tuple[int, ...] | None = None
+
+        def rows() -> Iterator[LabelRow]:
+            nonlocal shape
+            for record in self.records.read_all(shards):
+                failures.extend(record.failures)
+                shape = shape or record.shape
+                for row in record.rows:
+                    counts.add(row)
+                    tables.observe(row)
+                    yield row
+
+        write_label_table(self.out / "labels.csv", rows(), self.space)
+        tables.write(row for record in self.records.read_all(shards) for row in record.rows)
+        counts.failed = write_failures(self.out / "failures.csv", failures)
+        with replacing_text(self.out / "dataset.json") as file:
+            file.write(dump_json(describe(self.description, self.space, counts=counts, shape=shape)))
+        return counts
+
+    def file_name(self, row: LabelRow, index: int, suffix: str) -> str:
+        """Return an image's path inside DIR."""
+        folder = f"{index:05d}"
+        if self._class_column is not None:
+            code = row.codes[self._class_column]
+            folder = "unknown" if code == UNKNOWN else self._class_names[code]
+        return f"{row.split}/{folder}/{row.key}{suffix}"
+
+    def _undo(self, staged: Path) -> None:
+        """Remove a shard that was not committed: its waiting files, and those that had moved already."""
+        record_path = staged / _RECORD
+        if record_path.exists() and not self.has(int(staged.name)):
+            # The record is synced before the first file moves: one that cannot be read had no moves yet.
+            try:
+                moved = ShardRecord.read(record_path).files
+            except OutputError:
+                moved = {}
+            for name in moved:
+                (self.out / name).unlink(missing_ok=True)
+        shutil.rmtree(staged)
+
+
+class FolderShard:
+    """One shard of a `FolderWriter`: files wait under `.augmentor/tmp/` until `commit` moves them into place."""
+
+    def __init__(self, writer: FolderWriter, index: int) -> None:
+        self.writer = writer
+        self.index = index
+        self.staged = writer.records.temporary / f"{index:05d}"
+        self._lock = threading.Lock()
+        self._rows: dict[int, LabelRow] = {}
+        self._digests: dict[str, str] = {}
+        self._shape: tuple[int, ...] | None = None
+        self._unsynced: list[int] = []
+
+    def __enter__(self) -> Self:
+        if self.staged.exists():
+            self.writer._undo(self.staged)
+        self.staged.mkdir()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.writer._undo(self.staged)
+
+    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+        """Encode one image and write it to its waiting place; threads may call this at once."""
+        data = encode(pixels, self.writer.image_format)
+        (self.staged / str(position)).write_bytes(data)
+        suffix = extension(self.writer.image_format)
+        self._note(position, row, suffix, hashlib.sha256(data).hexdigest(), shape=pixels.shape, synced=False)
+
+    def link(self, position: int, row: LabelRow, source: Path) -> None:
+        """Take a source file as it is, under its own suffix in lower case.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        waiting = self.staged / str(position)
+        try:
+            original = source.resolve(strict=True)  # Linking a symbolic link would link the link.
+            try:
+                os.link(original, waiting)
+                linked = True
+            except OSError:  # Another disk, or one without hard links.
+                shutil.copyfile(original, waiting)
+                linked = False
+            with waiting.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ImageError(f"{source}: cannot be linked or copied: {error.strerror or error}") from error
+        self._note(position, row, source.suffix.lower(), digest, shape=None, synced=linked)
+
+    def commit(self, failures: Sequence[Failure]) -> None:
+        """Move everything into place, sync it, then write the record.
+
+        Raises:
+            OutputError: two images have the same name.
+        """
+        positions = sorted(self._rows)
+        rows = [self._rows[position] for position in positions]
+        if len(self._digests) != len(rows):
+            names = [row.file_name for row in rows]
+            double = next(name for name in names if names.count(name) > 1)
+            raise OutputError(f"{self.writer.out}: two images would be called {double}. Make the ids differ.")
+        # All at the end: the disk then writes many files at once, several times faster than one after another.
+        for position in self._unsynced:
+            sync_file(self.staged / str(position))
+        ShardRecord(
+            index=self.index,
+            shape=self._shape,
+            rows=rows,
+            positions=positions,
+            failures=failures,
+            files={row.file_name: self._digests[row.file_name] for row in rows},
+        ).write(self.staged / _RECORD)
+        sync_folder(self.staged)
+        folders = set()
+        for position, row in zip(positions, rows, strict=True):
+            final = self.writer.out / row.file_name
+            if final.parent not in folders:
+                final.parent.mkdir(parents=True, exist_ok=True)
+                folders.add(final.parent)
+            (self.staged / str(position)).replace(final)
+        for folder in folders | {folder.parent for folder in folders} | {self.writer.out}:
+            sync_folder(folder)
+        self.writer.records.commit(self.staged / _RECORD, self.index)
+
+    def _note(
+        self,
+        position: int,
+        row: LabelRow,
+        suffix: str,
+        digest: str,
+        *,
+        shape: tuple[int, ...] | None,
+        synced: bool,
+    ) -> None:
+        name = self.writer.file_name(row, self.index, suffix)
+        with self._lock:
+            self._rows[position] = replace(row, file_name=name)
+            self._digests[name] = digest
+            self._shape = shape or self._shape
+            if not synced:
+                self._unsynced.append(position)
+
+
+def _folder_names(values: Sequence[str]) -> tuple[str, ...]:
+    """Return a folder name per value: the value itself where a disk can hold it and it is not taken."""
+    names: list[str] = []
+    taken = {"unknown"}
+    for value in values:
+        name = re.sub(r"[^\w .+-]", "-", value).strip(" .")[:100] or "-"
+        if name != value or name.casefold() in taken:
+            name = f"{name}-{hashlib.sha1(value.encode(), usedforsecurity=False).hexdigest()[:8]}"
+        taken.add(name.casefold())
+        names.append(name)
+    return tuple(names)

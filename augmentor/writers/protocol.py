@@ -1,0 +1,83 @@
+"""What expand asks of an output: write the images and rows of one shard durably, then assemble them all.
+
+A shard counts when its record is there. The record comes last, by an atomic rename, after everything that it
+names was written and synced; so a kill at any moment loses at most the shards in flight, and the same
+command again finishes exactly what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from augmentor.images.codec import Pixels
+from augmentor.labeltable import LabelRow
+from augmentor.writers.records import Counts, Failure
+
+
+class ShardWriter(Protocol):
+    """The images of one shard on their way; leaving the block without `commit` throws them away.
+
+    `add` and `link` may be called by several threads at once, in any order.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+        """Encode and write one image.
+
+        Args:
+            position: the item's place in the shard; the rows of the table are in this order.
+            row: its labels; `file_name` is filled in by the writer.
+            pixels: uint8 (H, W, C).
+        """
+
+    def link(self, position: int, row: LabelRow, source: Path) -> None:
+        """Take an image file as it is: hard-linked where the disk can, else copied.
+
+        Raises:
+            ImageError: the file cannot be read.
+            OutputError: the format holds pixels only.
+        """
+
+    def commit(self, failures: Sequence[Failure]) -> None:
+        """Make the shard count: sync and place everything, then write the record."""
+
+
+class Writer(Protocol):
+    """One output. Holds paths and settings only, so that it can be pickled and used by several processes."""
+
+    def open(self) -> None:
+        """Make the folders and undo what a killed run left half done; call once, before any shard.
+
+        Raises:
+            OutputError: the place holds something else, or the output of another plan, model or settings.
+        """
+
+    def complete(self) -> bool:
+        """Return whether this output was finished, by this run or an earlier one with the same fingerprint."""
+
+    def has(self, index: int) -> bool:
+        """Return whether a shard is committed."""
+
+    def shard(self, index: int) -> ShardWriter:
+        """Start, or start again, one shard; use it in a `with` block."""
+
+    def finish(self, shards: int) -> Counts:
+        """Assemble the committed shards into the finished output; a second call changes nothing.
+
+        Args:
+            shards: how many there must be, numbered from 0.
+
+        Returns:
+            What the output holds.
+
+        Raises:
+            OutputError: a shard is not committed.
+        """

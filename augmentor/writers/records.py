@@ -1,0 +1,285 @@
+"""Shard records: the JSON that says a shard is complete, what it holds and what failed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TypeAlias, TypedDict
+
+from augmentor.durable import TEMPORARY, replacing_text, sync_folder, write_synced
+from augmentor.errors import OutputError
+from augmentor.labeltable import LabelRow, RowState
+from stargan.labels import LabelSpace
+
+SCHEMA_VERSION = 1
+"""Of everything that expand writes; raised when a reader of the old form would go wrong."""
+
+
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
+"""Plain values that the standard library's json writes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A row that could not be used.
+
+    Args:
+        id: the manifest row's id.
+        path: its image, as the manifest writes it.
+        reason: what was wrong, in plain English.
+    """
+
+    id: str
+    path: str
+    reason: str
+
+
+class CountsState(TypedDict):
+    """`Counts` as JSON."""
+
+    real: int
+    synthetic: int
+    failed: int
+    splits: dict[str, dict[str, int]]
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """How many images an output, or a shard, holds.
+
+    Args:
+        failed: rows that could not be used, each counted once.
+        splits: per split, the number of "real" and "synthetic" images.
+    """
+
+    failed: int = 0
+    splits: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, row: LabelRow) -> None:
+        """Count one image."""
+        split = self.splits.setdefault(row.split, {"real": 0, "synthetic": 0})
+        split["synthetic" if row.is_synthetic else "real"] += 1
+
+    @property
+    def real(self) -> int:
+        """Real images in all splits."""
+        return sum(split["real"] for split in self.splits.values())
+
+    @property
+    def synthetic(self) -> int:
+        """Synthetic images in all splits."""
+        return sum(split["synthetic"] for split in self.splits.values())
+
+    def to_json(self) -> CountsState:
+        """Return the counts as plain JSON values."""
+        return {
+            "real": self.real,
+            "synthetic": self.synthetic,
+            "failed": self.failed,
+            "splits": {name: dict(split) for name, split in sorted(self.splits.items())},
+        }
+
+    @classmethod
+    def from_json(cls, state: CountsState) -> Counts:
+        """Return the counts that `to_json` described."""
+        return cls(failed=state["failed"], splits=state["splits"])
+
+
+class RecordState(TypedDict):
+    """A `ShardRecord` as JSON."""
+
+    index: int
+    shape: list[int] | None
+    rows: list[RowState]
+    positions: list[int]
+    failures: list[dict[str, str]]
+    files: dict[str, str]
+    counts: CountsState
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """What one committed shard holds.
+
+    Args:
+        index: the shard's number, from 0.
+        shape: (H, W, C) of the images that were written; None if there was none.
+        rows: the images in the plan's order.
+        positions: their places in the shard, same length as `rows`.
+        failures: the shard's rows that could not be used.
+        files: sha256 of every file that belongs to the shard, by name.
+    """
+
+    index: int
+    shape: tuple[int, ...] | None
+    rows: Sequence[LabelRow]
+    positions: Sequence[int]
+    failures: Sequence[Failure]
+    files: dict[str, str]
+
+    def write(self, path: Path) -> None:
+        """Write the record to a file and sync its content; the caller gives it its final name."""
+        counts = Counts(failed=len(self.failures))
+        for row in self.rows:
+            counts.add(row)
+        state: RecordState = {
+            "index": self.index,
+            "shape": None if self.shape is None else list(self.shape),
+            "rows": [row.to_json() for row in self.rows],
+            "positions": list(self.positions),
+            "failures": [asdict(failure) for failure in self.failures],
+            "files": self.files,
+            "counts": counts.to_json(),
+        }
+        write_synced(path, (json.dumps(state, ensure_ascii=False) + "\n").encode())
+
+    @classmethod
+    def read(cls, path: Path) -> ShardRecord:
+        """Read a record.
+
+        Raises:
+            OutputError: the file is missing or not a record.
+        """
+        try:
+            state: RecordState = json.loads(path.read_bytes())
+            return cls(
+                index=state["index"],
+                shape=None if state["shape"] is None else tuple(state["shape"]),
+                rows=[LabelRow.from_json(row) for row in state["rows"]],
+                positions=state["positions"],
+                failures=[Failure(**failure) for failure in state["failures"]],
+                files=state["files"],
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(f"{path}: the shard's record cannot be read: {error}") from error
+
+
+class RecordFolder:
+    """The records of one output and the run that they belong to.
+
+    Args:
+        work: the folder that holds `run.json`, `shards/NNNNN.json` and unfinished files under `tmp/`.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.shards = work / "shards"
+        self.temporary = work / "tmp"
+
+    def path(self, index: int) -> Path:
+        """Return where a shard's record belongs."""
+        return self.shards / f"{index:05d}.json"
+
+    def started(self) -> bool:
+        """Return whether a run began to write here."""
+        return (self.work / "run.json").exists()
+
+    def open(self, output: Path, fingerprint: str) -> None:
+        """Make the folders, or check that those that are there belong to the same run.
+
+        Raises:
+            OutputError: they belong to another plan, model or settings.
+        """
+        run = self.work / "run.json"
+        if self.started():
+            refuse_other_run(output, found=read_fingerprint(run), expected=fingerprint)
+        self.shards.mkdir(parents=True, exist_ok=True)
+        self.temporary.mkdir(exist_ok=True)
+        if not self.started():
+            with replacing_text(run) as file:
+                file.write(dump_json({"fingerprint": fingerprint, "schema_version": SCHEMA_VERSION}))
+            sync_folder(self.work.parent)
+        for leftover in self.shards.glob(f"{TEMPORARY}*"):
+            leftover.unlink()
+
+    def has(self, index: int) -> bool:
+        """Return whether a shard's record is there and whole."""
+        path = self.path(index)
+        try:
+            return path.exists() and ShardRecord.read(path).index == index
+        except OutputError:
+            return False  # A damaged record: the shard is made again.
+
+    def commit(self, staged: Path, index: int) -> None:
+        """Give a written record its final name: from here on the shard counts."""
+        staged.replace(self.path(index))
+        sync_folder(self.shards)
+
+    def read_all(self, shards: int) -> Iterator[ShardRecord]:
+        """Yield the records in order, one in memory at a time.
+
+        Raises:
+            OutputError: one is missing.
+        """
+        for index in range(shards):
+            if not self.path(index).exists():
+                raise OutputError(
+                    f"{self.work.parent}: shard {index} of {shards} is missing. Run the same expand again."
+                )
+            yield ShardRecord.read(self.path(index))
+
+
+def refuse_other_run(output: Path, *, found: str | None, expected: str) -> None:
+    """Raise unless an output that is there was made with the same plan, model and settings.
+
+    Raises:
+        OutputError: it was not.
+    """
+    if found != expected:
+        raise OutputError(
+            f"{output}: holds the output of another plan, model or settings, which this run would spoil.\n"
+            "Give another --out, delete that output, or run the command that made it."
+        )
+
+
+def read_fingerprint(path: Path) -> str | None:
+    """Return the fingerprint in a JSON file, None where there is no such file.
+
+    Raises:
+        OutputError: the file is damaged.
+    """
+    try:
+        state = json.loads(path.read_bytes())
+        return str(state["fingerprint"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise OutputError(f"{path}: damaged ({error!r}). Delete the output and run again.") from error
+
+
+def describe(
+    description: Mapping[str, Json], space: LabelSpace, *, counts: Counts, shape: tuple[int, ...] | None
+) -> dict[str, object]:
+    """Return what `dataset.json` holds: the caller's description and what the writer knows."""
+    return {
+        **description,
+        "schema_version": SCHEMA_VERSION,
+        "label_space": space.to_json(),
+        "image_shape": None if shape is None else list(shape),
+        "counts": counts.to_json(),
+    }
+
+
+def write_failures(path: Path, failures: Iterable[Failure]) -> int:
+    """Write `failures.csv`: the first failure of every id, in order; the header alone if there is none.
+
+    Returns:
+        How many rows were written.
+    """
+    seen: set[str] = set()
+    with replacing_text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "path", "reason"])
+        for failure in failures:
+            if failure.id not in seen:
+                seen.add(failure.id)
+                writer.writerow([failure.id, failure.path, failure.reason])
+    return len(seen)
+
+
+def dump_json(state: object) -> str:
+    """Return JSON as people read it: sorted keys, two spaces, a line end."""
+    return json.dumps(state, sort_keys=True, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,257 @@
+"""Decoding meets what people's folders hold: turned photos, odd modes, damaged files."""
+
+from __future__ import annotations
+
+import os
+import random
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms
+
+from augmentor.errors import ImageError
+from augmentor.images import IMAGE_FORMATS, ImageFormat, Pixels, decode, decode_bytes, encode, extension, verify
+from augmentor.images.codec import crop_box
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def gradient(height: int = 48, width: int = 64) -> Pixels:
+    rows, columns = np.mgrid[0:height, 0:width]
+    pixels = np.stack([rows * 255 // height, columns * 255 // width, (rows + columns) % 256], axis=-1)
+    return pixels.astype(np.uint8)
+
+
+def save(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)  # type: ignore[arg-type]
+    return path
+
+
+def test_image_at_its_size_keeps_its_pixels(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(gradient()))
+    np.testing.assert_array_equal(decode(path, size=(48, 64), channels=3), gradient())
+    np.testing.assert_array_equal(decode(path, channels=3), gradient())
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "crop", "box"),
+    [
+        (178, 218, (128, 128), 178, (0, 20, 178, 198)),  # CelebA as in the paper
+        (178, 218, (128, 128), None, (0, 20, 178, 198)),
+        (100, 50, (64, 64), None, (25, 0, 75, 50)),
+        (100, 100, (32, 64), None, (0, 25, 100, 75)),
+        (100, 60, (64, 64), 80, (20, 0, 80, 60)),  # the square is clipped to the image
+        (100, 100, (64, 64), 50, (25, 25, 75, 75)),
+        (100, 40, None, 50, (25, 0, 75, 40)),
+        (1, 500, (64, 64), None, (0, 249, 1, 250)),
+    ],
+)
+def test_crop_is_centred(
+    width: int, height: int, size: tuple[int, int] | None, crop: int | None, box: tuple[int, ...]
+) -> None:
+    assert crop_box(width, height, size=size, crop=crop) == box
+
+
+def test_crop_then_resize_shows_the_middle(tmp_path: Path) -> None:
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[:, 50:150] = GREEN
+    pixels[:, :50] = RED
+    path = save(tmp_path / "a.png", Image.fromarray(pixels))
+    out = decode(path, size=(20, 20), channels=3)
+    assert out.shape == (20, 20, 3)
+    np.testing.assert_array_equal(out, np.full((20, 20, 3), GREEN, np.uint8))
+    whole = decode(path, size=(10, 20), channels=3)
+    np.testing.assert_array_equal(whole[5, 2], RED)
+    np.testing.assert_array_equal(whole[5, 17], (0, 0, 0))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: int) -> None:
+    upright = np.zeros((32, 64, 3), np.uint8)
+    upright[:16, :32], upright[:16, 32:], upright[16:, :32] = RED, GREEN, BLUE
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = Image.fromarray(upright)
+    stored = stored.transpose(undo[orientation]) if orientation in undo else stored
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = save(tmp_path / "a.jpg", stored, exif=exif, quality=95, subsampling=0)
+    out = decode(path, size=(16, 32), channels=3).astype(int)
+    for (row, column), colour in {(4, 8): RED, (4, 24): GREEN, (12, 8): BLUE, (12, 24): (0, 0, 0)}.items():
+        assert np.abs(out[row, column] - colour).max() < 12
+
+
+def test_damaged_exif_does_not_refuse_good_pixels(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", Image.fromarray(gradient()), exif=b"Exif\x00\x00garbage, not a TIFF header")
+    assert decode(path, channels=3).shape == (48, 64, 3)
+
+
+def test_large_jpeg_is_decoded_small_without_a_shift(tmp_path: Path) -> None:
+    smooth = np.asarray(Image.fromarray(gradient(30, 41)).resize((1641, 1203), Image.Resampling.BICUBIC))
+    jpeg = save(tmp_path / "a.jpg", Image.fromarray(smooth), quality=95, subsampling=0)
+    png = save(tmp_path / "a.png", Image.fromarray(smooth))
+    drafted = decode(jpeg, size=(64, 64), channels=3, crop=1100).astype(int)
+    exact = decode(png, size=(64, 64), channels=3, crop=1100).astype(int)
+    assert np.abs(drafted - exact).max() <= 4
+    assert np.abs(drafted - exact).mean() < 1.0
+
+
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+    values = np.array([[0, 257, 25700, 65535]], np.uint16).repeat(4, axis=0)
+    path = save(tmp_path / "a.png", Image.fromarray(values))
+    np.testing.assert_array_equal(decode(path, channels=1)[0, :, 0], [0, 1, 100, 255])
+    np.testing.assert_array_equal(decode(path, channels=3)[0, :, 2], [0, 1, 100, 255])
+
+
+def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+    rgba = np.zeros((4, 6, 4), np.uint8)
+    rgba[:, :2] = (*RED, 255)
+    rgba[:, 2:4] = (*RED, 128)
+    rgba[:, 4:] = (0, 0, 0, 0)
+    expected = [RED, (255, 127, 127), (255, 255, 255)]
+    path = save(tmp_path / "rgba.png", Image.fromarray(rgba))
+    np.testing.assert_array_equal(decode(path, channels=3)[0, ::2], expected)
+    palette = Image.new("P", (6, 4), 1)
+    palette.putpalette([*RED, *BLUE])
+    palette.paste(0, (0, 0, 3, 4))
+    path = save(tmp_path / "p.png", palette, transparency=1)
+    np.testing.assert_array_equal(decode(path, channels=3)[0, [0, 5]], [RED, (255, 255, 255)])
+    grey = Image.fromarray(np.full((4, 4, 2), (10, 0), np.uint8), mode=None)
+    assert grey.mode == "LA"
+    assert (decode(save(tmp_path / "la.png", grey), channels=1) == 255).all()
+
+
+def test_cmyk_and_other_modes_become_rgb(tmp_path: Path) -> None:
+    cmyk = save(tmp_path / "a.jpg", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), quality=95)
+    assert np.abs(decode(cmyk, channels=3).astype(int) - (254, 0, 0)).max() < 12
+    bits = save(tmp_path / "b.png", Image.new("1", (8, 8), 1))
+    assert (decode(bits, channels=3) == 255).all()
+    grey = save(tmp_path / "g.png", Image.new("L", (8, 8), 77))
+    np.testing.assert_array_equal(decode(grey, channels=3)[3, 3], (77, 77, 77))
+    colour = save(tmp_path / "c.png", Image.new("RGB", (8, 8), GREEN))
+    assert decode(colour, channels=1).shape == (8, 8, 1)
+    assert decode(colour, channels=1)[0, 0, 0] == 150  # luma of pure green
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(decode(path, channels=3)[0, 0], RED)
+
+
+def test_colour_profile_is_applied_and_a_damaged_one_ignored(tmp_path: Path) -> None:
+    pixels = Image.new("RGB", (8, 8), (200, 100, 50))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name, profile in {"srgb": srgb, "damaged": b"not a profile", "cut": srgb[:200]}.items():
+        path = save(tmp_path / f"{name}.png", pixels, icc_profile=profile)
+        np.testing.assert_array_equal(decode(path, channels=3)[0, 0], (200, 100, 50))
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    path = save(tmp_path / "other-space.png", pixels, icc_profile=lab)
+    np.testing.assert_array_equal(decode(path, channels=3)[0, 0], (200, 100, 50))
+    # A profile whose red and blue primaries are swapped turns the colours round.
+    swapped = bytearray(srgb)
+    red, blue = srgb.index(b"rXYZ"), srgb.index(b"bXYZ")
+    swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    renamed = bytes(swapped).replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be"))
+    path = save(tmp_path / "swapped.png", pixels, icc_profile=renamed)
+    shown = decode(path, channels=3)[0, 0].astype(int)
+    assert np.abs(shown - (50, 100, 200)).max() <= 2
+
+
+def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Files that cannot be used, with a word that their reason must have."""
+    whole = encode(gradient(), "jpg")
+    png = encode(gradient(), "png")
+    files: dict[str, tuple[bytes, str]] = {
+        "empty.png": (b"", "empty"),
+        "text.png": (b"this is not an image\n" * 20, "not an image"),
+        "cut.jpg": (whole[: len(whole) // 2], "cut short"),
+        "cut.png": (png[: len(png) // 2], "cut short"),
+        "start.png": (png[:20], "damaged"),
+    }
+    made = {name: (folder / name, word) for name, (_, word) in files.items()}
+    for name, (data, _) in files.items():
+        (folder / name).write_bytes(data)
+    (folder / "folder.png").mkdir()
+    os.mkfifo(folder / "pipe.png")
+    floats = save(folder / "float.tiff", Image.fromarray(np.ones((4, 4), np.float32)))
+    return {
+        **made,
+        "missing": (folder / "missing.png", "does not exist"),
+        "folder": (folder / "folder.png", "folder"),
+        "pipe": (folder / "pipe.png", "regular file"),
+        "float": (floats, "'F'"),
+    }
+
+
+def test_every_failure_names_the_file_and_the_reason(tmp_path: Path) -> None:
+    for path, word in broken_files(tmp_path).values():
+        with pytest.raises(ImageError, match=word) as caught:
+            decode(path, size=(16, 16), channels=3)
+        assert str(caught.value).startswith(f"{path}: ")
+        with pytest.raises(ImageError):
+            verify(path)
+
+
+def test_damaged_bytes_give_pixels_or_an_image_error_and_nothing_else(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    path = tmp_path / "a"
+    for image_format in IMAGE_FORMATS:
+        whole = encode(gradient(), image_format)
+        for _ in range(60):
+            damaged = bytearray(whole)
+            for _ in range(8):
+                damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+            path.write_bytes(damaged)
+            try:
+                assert decode(path, size=(16, 16), channels=3).shape == (16, 16, 3)
+            except ImageError as error:
+                assert str(path) in str(error)  # noqa: PT017 - either outcome is right
+
+
+def test_too_many_pixels_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", Image.new("L", (400, 300)))
+    with pytest.raises(ImageError, match="too large: 400 x 300 pixels"):
+        decode(path, channels=1, max_pixels=119_999)
+    assert decode(path, channels=1, max_pixels=120_000).shape == (300, 400, 1)
+    bomb = save(tmp_path / "bomb.png", Image.new("1", (20_000, 20_000)))
+    with pytest.raises(ImageError, match="too large"):
+        decode(bomb, size=(8, 8), channels=1)
+
+
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_encode_is_deterministic_and_read_back(image_format: ImageFormat, channels: int, tmp_path: Path) -> None:
+    pixels = gradient()[:, :, :channels]
+    data = encode(pixels, image_format)
+    assert encode(pixels.copy(), image_format) == data
+    back = decode_bytes(data, channels=channels)
+    assert back.shape == pixels.shape
+    worst = {"png": 0, "jpg": 40, "webp": 80}[image_format]  # the third channel jumps from 255 to 0
+    assert np.abs(back.astype(int) - pixels).max() <= worst
+    path = tmp_path / f"a{extension(image_format)}"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(decode(path, channels=channels), back)
+    with Image.open(BytesIO(data)) as image:
+        assert image.format == {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}[image_format]
+
+
+def test_encode_refuses_what_is_not_an_image() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        encode(np.zeros((4, 4, 2), np.uint8), "png")
+    with pytest.raises(ValueError, match="uint8"):
+        encode(np.zeros((4, 4, 3), np.float32), "png")
+
+
+def test_decode_bytes_reports_damage() -> None:
+    with pytest.raises(ImageError, match="in memory"):
+        decode_bytes(b"nothing", channels=3)

@@ -1,0 +1,221 @@
+"""The import arrows of the design: who may import whom, and which file owns which outside library.
+
+Everything is read from the source with `ast`, so imports inside functions and under TYPE_CHECKING count too.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES: list[str] = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+OWNERS = {
+    "typer": ("augmentor/cli/",),
+    "click": ("augmentor/cli/",),
+    "rich": ("augmentor/cli/",),
+    "PIL": ("augmentor/images/",),
+    "h5py": ("augmentor/writers/hdf5.py", "augmentor/datasets.py"),
+    "ray": ("augmentor/engines/ray.py",),
+    "pydantic": ("augmentor/recipe.py",),
+    "tomli_w": ("augmentor/recipe.py",),
+    "safetensors": ("stargan/",),
+}
+"""Who may import an outside library: a folder (ending in a slash) or a file."""
+
+LOWER = {
+    "domains", "durable", "errors", "images", "labeltable", "loading", "manifest", "plan", "recipe", "targets",
+    "writers",
+}  # fmt: skip
+UPPER = {
+    "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "pipeline", "preview", "report", "train",
+}  # fmt: skip
+HEAVY = ("torch", "torchvision", "numpy", "pandas", "h5py", "PIL", "safetensors")
+
+
+class Import(NamedTuple):
+    """One imported name: where it stands and what it reaches, `package.module` or `package.module.name`."""
+
+    file: str
+    line: int
+    target: str
+
+    def reaches(self, module: str) -> bool:
+        """Whether the import is of `module`, or of something inside it."""
+        return self.target == module or self.target.startswith(f"{module}.")
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.target}"
+
+
+def _targets(node: ast.AST, package: list[str]) -> list[str]:
+    """What a node imports; `package` is the importing file's own package, for relative imports."""
+    match node:
+        case ast.Import(names=names):
+            return [alias.name for alias in names]
+        case ast.ImportFrom(module=module, names=names, level=level):
+            base = package[: len(package) - level + 1] if level else []
+            stem = ".".join([*base, *([module] if module else [])])
+            return [f"{stem}.{alias.name}" for alias in names]
+        case ast.Call(func=ast.Attribute(attr="import_module"), args=[ast.Constant(value=str(name)), *_]):
+            return [name]
+        case ast.Call(func=ast.Name(id="import_module" | "__import__"), args=[ast.Constant(value=str(name)), *_]):
+            return [name]
+    return []
+
+
+def _imports(source: str, file: str) -> Iterator[Import]:
+    package = file.split("/")[:-1]
+    for node in ast.walk(ast.parse(source, file)):
+        for target in _targets(node, package):
+            yield Import(file, getattr(node, "lineno", 0), target)
+
+
+def _sources(*folders: str) -> dict[str, str]:
+    """Every Python file under the folders, by its path from the root."""
+    files = [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
+    return {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in files}
+
+
+SOURCES = _sources(*PACKAGES, "recipes")
+IMPORTS = [found for file, source in SOURCES.items() for found in _imports(source, file)]
+
+
+def _listed(broken: list[Import]) -> str:
+    return "\n".join(str(found) for found in broken)
+
+
+def _room(file: str) -> str | None:
+    """The file's name directly under `augmentor`, a module or a folder; None for `__init__` and other packages."""
+    parts = file.removesuffix(".py").split("/")
+    return parts[1] if parts[0] == "augmentor" and parts[1] != "__init__" else None
+
+
+ROOMS = {room for file in SOURCES if (room := _room(file))}
+
+
+def _reached_room(found: Import) -> str | None:
+    parts = found.target.split(".")
+    return parts[1] if parts[0] == "augmentor" and len(parts) > 1 and parts[1] in ROOMS else None
+
+
+def test_the_scanner_sees_every_form_of_import() -> None:
+    source = """
+import a.b as c
+from d import e
+from . import near
+from ..up import name
+import importlib
+def later():
+    import f
+    importlib.import_module("g.h")
+    __import__("i")
+if TYPE_CHECKING:
+    from j.k import l
+"""
+    found = {each.target for each in _imports(source, "augmentor/writers/new.py")}
+    assert found == {
+        "a.b", "d.e", "augmentor.writers.near", "augmentor.up.name", "importlib", "f", "g.h", "i", "j.k.l",
+    }  # fmt: skip
+    assert Import("f", 1, "ray.data").reaches("ray")
+    assert not Import("f", 1, "rays").reaches("ray")
+
+
+def test_the_scanner_finds_the_files() -> None:
+    assert {"stargan/labels.py", "augmentor/plan.py", "augmentor/manifest/read.py"} <= set(SOURCES)
+    assert any(found.reaches("torch") for found in IMPORTS)
+
+
+def test_stargan_knows_torch_safetensors_and_the_standard_library_alone() -> None:
+    allowed = {"torch", "safetensors", "stargan", *sys.stdlib_module_names}
+    broken = [
+        found
+        for found in IMPORTS
+        if found.file.startswith("stargan/") and found.target.split(".")[0] not in allowed
+    ]
+    assert not broken, _listed(broken)
+
+
+def test_nobody_imports_the_command_line() -> None:
+    allowed = ("augmentor/cli/", "augmentor/__main__.py")
+    broken = [found for found in IMPORTS if found.reaches("augmentor.cli") and not found.file.startswith(allowed)]
+    assert not broken, _listed(broken)
+
+
+def test_packages_import_neither_recipes_nor_tests() -> None:
+    outside = [found for found in IMPORTS if not found.file.startswith("recipes/")]
+    broken = [found for found in outside if found.reaches("recipes") or found.reaches("tests")]
+    assert not broken, _listed(broken)
+
+
+@pytest.mark.parametrize(("library", "owners"), OWNERS.items(), ids=OWNERS)
+def test_each_outside_library_has_one_owner(library: str, owners: tuple[str, ...]) -> None:
+    packages = [found for found in IMPORTS if not found.file.startswith("recipes/")]
+    broken = [found for found in packages if found.reaches(library) and not found.file.startswith(owners)]
+    assert not broken, f"only {' and '.join(owners)} may import {library}:\n{_listed(broken)}"
+
+
+def test_lower_rooms_never_import_upper_ones() -> None:
+    broken = [found for found in IMPORTS if _room(found.file) in LOWER and _reached_room(found) in UPPER]
+    assert not broken, _listed(broken)
+
+
+def test_no_two_rooms_import_each_other() -> None:
+    arrows: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for found in IMPORTS:
+        room, reached = _room(found.file), _reached_room(found)
+        if room and reached and room != reached:
+            arrows[room].add(reached)
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(f"these import one another in a circle: {' <- '.join(error.args[1])}")
+
+
+def test_only_pixels_knows_the_range_minus_one_to_one() -> None:
+    scaling = {
+        file
+        for file, source in SOURCES.items()
+        for node in ast.walk(ast.parse(source, file))
+        if isinstance(node, ast.Constant) and node.value == 127.5
+    }
+    assert scaling == {"stargan/pixels.py"}
+
+
+def test_the_command_starts_without_the_heavy_libraries() -> None:
+    """`augmentor --help` must answer at once: what is heavy is imported inside the commands."""
+    program = f"""
+import sys
+import augmentor.cli
+from augmentor.__main__ import main
+before = [name for name in {HEAVY} if name in sys.modules]
+sys.argv = ["augmentor", "--help"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+after = [name for name in {HEAVY} if name in sys.modules]
+print("heavy:", before, after)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "heavy: [] []"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_say_that_they_are_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def test_the_packages_are_the_two_of_the_design() -> None:
+    assert sorted(PACKAGES) == ["augmentor", "stargan"]
