@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,12 +20,12 @@ import torch
 from augmentor import __version__
 from augmentor.domains import parse_domains
 from augmentor.durable import TEMPORARY, sync_folder, write_synced
-from augmentor.errors import AugmentorError, ImageError, ManifestError, OutputError
-from augmentor.images import ImageFormat, decode, encode
+from augmentor.errors import AugmentorError, ManifestError, OutputError
+from augmentor.images import ImageFormat, encode
 from augmentor.manifest import SPLITS, Manifest, key_stems, read_manifest, refuse_split_leaks
 from augmentor.pipeline import RealMode, Sources, run_shard
-from augmentor.plan import LabelCounts, Plan, make_plan
-from augmentor.report import preview_columns, preview_grid
+from augmentor.plan import Plan, make_plan
+from augmentor.report import Assignment, Shown, preview_columns, preview_grid, read_spread
 from augmentor.writers import FolderWriter, HDF5Writer, Writer
 from augmentor.writers.records import Counts, Json
 from stargan.checkpoint import CheckpointError, Model, load_model
@@ -148,11 +148,6 @@ class Expansion:
     settings: ExpandSettings
     out: Path
     plan: Plan
-
-    @property
-    def label_counts(self) -> LabelCounts:
-        """Labels of the rows to be translated, before and after."""
-        return self.plan.label_counts()
 
     @cached_property
     def sources(self) -> Sources:
@@ -350,19 +345,19 @@ def estimate(expansion: Expansion, *, device: torch.device, batch_size: int) -> 
         device: where the run would translate.
         batch_size: images that would pass the generator at once.
     """
-    images, codes = _readable_rows(expansion, _TRIED_ROWS)
-    if not images:
+    shown = _some_sources(expansion, _TRIED_ROWS)
+    if not shown.images:
         return Estimate(size=None, seconds=None)
     translator = Translator(expansion.model, device=device, batch_size=batch_size)
-    sources = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    sources = sources[torch.arange(batch_size) % len(images)]
-    targets = torch.from_numpy(codes.astype(np.int64))[torch.arange(batch_size) % len(images)]
+    repeated = torch.arange(batch_size) % len(shown.images)
+    sources = torch.from_numpy(np.stack(shown.images)).permute(0, 3, 1, 2)[repeated]
+    targets = torch.from_numpy(shown.codes.astype(np.int64))[repeated]
     translator.translate(sources, targets)
     started = time.monotonic()
     translated = translator.translate(sources, targets).permute(0, 2, 3, 1).numpy()
     each = (time.monotonic() - started) / batch_size
     started = time.monotonic()
-    encoded = [len(encode(pixels, expansion.settings.image_format)) for pixels in translated[: len(images)]]
+    encoded = [len(encode(pixels, expansion.settings.image_format)) for pixels in translated[: len(shown.images)]]
     each += (time.monotonic() - started) / len(encoded) / default_workers()
     height, width = expansion.model.image_size
     raw = height * width * expansion.model.image_channels
@@ -380,35 +375,83 @@ def preview_path(out: Path, output_format: OutputFormat) -> Path:
     return out / "preview.png" if output_format == "folder" else out.with_suffix(".preview.png")
 
 
+def failures_path(out: Path, output_format: OutputFormat) -> Path:
+    """Return where an output's list of failed rows lies: inside the folder, or beside the HDF5 file."""
+    return out / "failures.csv" if output_format == "folder" else out.with_suffix(".failures.csv")
+
+
+def write_preview(
+    manifest: Path,
+    *,
+    model: Path,
+    domains: tuple[str, ...],
+    splits: tuple[str, ...],
+    rows: int,
+    out: Path,
+    image_column: str | None,
+    device: torch.device,
+) -> Path:
+    """Draw a grid of inputs against targets without expanding anything.
+
+    Args:
+        manifest: the user's table.
+        model: a run folder or a checkpoint.
+        domains: the `--domains` SPECs that name the columns.
+        splits: whose rows are shown.
+        rows: how many, evenly spread.
+        out: the PNG to write.
+        image_column: the column of the images' paths, if it has an unusual name.
+        device: where to translate.
+
+    Raises:
+        AugmentorError: something cannot be used, or no image can be read.
+    """
+    if out.suffix.lower() != ".png":
+        raise AugmentorError(f"--out {out}: a preview is a PNG; give it a name that ends in .png")
+    loaded = open_model(model)
+    table = read_model_manifest(manifest, loaded, image_column=image_column)
+    columns = preview_columns(parse_domains(domains, loaded.space), loaded.space)
+    shown = read_spread(
+        table,
+        splits=splits,
+        size=loaded.image_size,
+        channels=loaded.image_channels,
+        crop=model_crop(loaded),
+        most=rows,
+    )
+    if not shown.images:
+        raise ManifestError(f"{manifest}: no image of {', '.join(splits)} can be read; augmentor check says why")
+    with _explained(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write_grid(out, Translator(loaded, device=device), shown, columns)
+    return out
+
+
 def _write_preview(expansion: Expansion, translator: Translator) -> None:
-    images, codes = _readable_rows(expansion, _PREVIEW_ROWS)
-    if not images:
-        return
-    columns = preview_columns(expansion.plan.request, expansion.model.space)
-    path = preview_path(expansion.out, expansion.settings.output_format)
+    shown = _some_sources(expansion, _PREVIEW_ROWS)
+    if shown.images:
+        columns = preview_columns(expansion.plan.request, expansion.model.space)
+        _write_grid(preview_path(expansion.out, expansion.settings.output_format), translator, shown, columns)
+
+
+def _write_grid(path: Path, translator: Translator, shown: Shown, columns: Sequence[Assignment]) -> None:
+    grid = preview_grid(translator, shown.images, shown.codes, columns, row_labels=shown.names)
     draft = path.with_name(TEMPORARY + path.name)
-    write_synced(draft, encode(preview_grid(translator, images, codes, columns), "png"))
+    write_synced(draft, encode(grid, "png"))
     draft.replace(path)
     sync_folder(path.parent)
 
 
-def _readable_rows(expansion: Expansion, most: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return up to `most` translated sources, evenly spread over the manifest, that can be read."""
-    eligible = np.flatnonzero(expansion.manifest.split_mask(expansion.settings.splits))
-    spread = eligible[np.linspace(0, len(eligible) - 1, min(len(eligible), 4 * most)).astype(int)]
-    images, rows, model = [], [], expansion.model
-    for row in np.random.default_rng(0).permutation(spread):
-        path = expansion.manifest.image_path(int(row))
-        try:
-            images.append(
-                decode(path, size=model.image_size, channels=model.image_channels, crop=model_crop(model))
-            )
-        except ImageError:
-            continue  # the run itself lists it in failures.csv
-        rows.append(int(row))
-        if len(rows) == most:
-            break
-    return images, expansion.manifest.codes[rows]
+def _some_sources(expansion: Expansion, most: int) -> Shown:
+    model = expansion.model
+    return read_spread(
+        expansion.manifest,
+        splits=expansion.settings.splits,
+        size=model.image_size,
+        channels=model.image_channels,
+        crop=model_crop(model),
+        most=most,
+    )
 
 
 @contextmanager
@@ -418,6 +461,6 @@ def _explained(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"{out}: cannot be written ({error.strerror or error}). What was committed is safe: mend it and run the "
-            "same command again"
+            f"{out}: cannot be written ({error.strerror or error}). What was committed is safe: mend it and "
+            "run the same command again"
         ) from error

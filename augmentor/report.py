@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from augmentor.domains import DomainRequest
-from augmentor.images import label_grid
+from augmentor.errors import ImageError
+from augmentor.images import decode, label_grid
+from augmentor.manifest import Manifest
 from stargan.labels import LabelSpace
 from stargan.translate import Translator
 
@@ -79,3 +82,54 @@ def preview_grid(
     return label_grid(
         [list(row) for row in zip(*cells, strict=True)], columns=["source", *headings], row_labels=row_labels
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """The sources of a grid.
+
+    Args:
+        images: uint8 (H, W, C), one per row.
+        codes: (N, A) their domains, -1 unknown.
+        names: their ids.
+    """
+
+    images: list[NDArray[np.uint8]]
+    codes: NDArray[np.int16]
+    names: list[str]
+
+
+def read_spread(
+    manifest: Manifest,
+    *,
+    splits: Sequence[str],
+    size: tuple[int, int],
+    channels: int,
+    crop: int | None,
+    most: int,
+) -> Shown:
+    """Read a few sources for people to look at: spread over the manifest, the same on every call.
+
+    An image that cannot be read is passed over: who works on all rows reports it, a grid just takes another.
+
+    Args:
+        manifest: the user's table.
+        splits: whose rows may be shown.
+        size: (height, width) in pixels.
+        channels: 1 or 3.
+        crop: side of the centred square that is cut out first, or None.
+        most: rows wanted; fewer where fewer can be read.
+    """
+    rows = np.flatnonzero(manifest.split_mask(splits))
+    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), 4 * most)).astype(int)]
+    images, kept = [], []
+    for row in np.random.default_rng(0).permutation(spread):
+        try:
+            images.append(decode(manifest.image_path(int(row)), size=size, channels=channels, crop=crop))
+        except ImageError:
+            continue
+        kept.append(int(row))
+        if len(kept) == most:
+            break
+    names = [str(manifest.rows["id"].iat[row]) for row in kept]
+    return Shown(images=images, codes=manifest.codes[kept], names=names)

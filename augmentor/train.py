@@ -11,15 +11,14 @@ from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from augmentor.domains import parse_domains
-from augmentor.errors import ImageError, ManifestError, MissingExtraError, OutputError, TrainingError
-from augmentor.images import decode, encode
+from augmentor.errors import ManifestError, MissingExtraError, OutputError, TrainingError
+from augmentor.images import encode
 from augmentor.loading import TrainingImages, training_batches
 from augmentor.manifest import Manifest, refuse_split_leaks
 from augmentor.recipe import Recipe, read_recipe, write_recipe
-from augmentor.report import preview_columns, preview_grid
+from augmentor.report import Shown, preview_columns, preview_grid, read_spread
 from augmentor.writers.records import Failure, write_failures
 from stargan.checkpoint import (
     CheckpointError,
@@ -91,9 +90,6 @@ class Saved:
 
     path: Path
 
-
-_Shown = tuple[list[NDArray[np.uint8]], NDArray[np.int16], list[str]]
-"""The sample grids' rows: images uint8 (H, W, C), their codes (N, A), their ids."""
 
 TrainEvent = Started | LogEvent | Sampled | Saved
 
@@ -342,7 +338,7 @@ class _Recorder:
         recipe: Recipe,
         config: TrainConfig,
         *,
-        shown: _Shown,
+        shown: Shown,
         device: torch.device,
         step: int,
         on_event: Callable[[TrainEvent], None],
@@ -396,9 +392,8 @@ class _Recorder:
     def _write_sample(self, state: TrainState) -> Path:
         path = self._run / "samples" / f"{state.step:08d}.png"
         path.parent.mkdir(exist_ok=True)
-        images, codes, names = self._shown
-        translator = Translator(self._model(state), device=self._device)
-        grid = preview_grid(translator, images, codes, self._columns, row_labels=names)
+        shown, translator = self._shown, Translator(self._model(state), device=self._device)
+        grid = preview_grid(translator, shown.images, shown.codes, self._columns, row_labels=shown.names)
         path.write_bytes(encode(grid, "png"))
         if self._board is not None:
             self._board.add_image("samples", grid, state.step, dataformats="HWC")
@@ -449,30 +444,21 @@ def _logged_step(line: str) -> float:
         return float("inf")  # a line that a kill cut short goes, too
 
 
-def _sample_images(manifest: Manifest, recipe: Recipe) -> _Shown:
-    """Return the images of the sample grids: validation rows if there are any, evenly spread."""
-    shown = manifest.split_mask(["val"])
-    if not shown.any():
-        shown = manifest.split_mask(["train"])
-    candidates = np.flatnonzero(shown)
-    order = candidates[np.linspace(0, len(candidates) - 1, min(len(candidates), 4 * _SAMPLE_ROWS)).astype(int)]
-    images, rows, settings = [], [], recipe.images
-    for row in np.random.default_rng(0).permutation(order):
-        try:
-            path = manifest.image_path(int(row))
-            images.append(
-                decode(path, size=settings.height_width, channels=settings.channels, crop=settings.crop or None)
-            )
-        except ImageError:
-            continue  # the loader reports broken training images; a sample just takes another row
-        rows.append(int(row))
-        if len(rows) == _SAMPLE_ROWS:
-            break
-    if not rows:
-        raise ManifestError(
-            f"{manifest.path}: none of {len(order)} images tried can be read. augmentor check says why"
-        )
-    return images, manifest.codes[rows], [str(manifest.rows["id"].iloc[row]) for row in rows]
+def _sample_images(manifest: Manifest, recipe: Recipe) -> Shown:
+    """Return the sources of the sample grids: validation rows if there are any."""
+    splits = ["val"] if manifest.split_mask(["val"]).any() else ["train"]
+    settings = recipe.images
+    shown = read_spread(
+        manifest,
+        splits=splits,
+        size=settings.height_width,
+        channels=settings.channels,
+        crop=settings.crop or None,
+        most=_SAMPLE_ROWS,
+    )
+    if not shown.images:
+        raise ManifestError(f"{manifest.path}: no image of {splits[0]} can be read; augmentor check says why")
+    return shown
 
 
 def _tensorboard(run: Path) -> SummaryWriter:

@@ -326,8 +326,8 @@ def check_sizes(*, image_size: tuple[int, int], downsamplings: int, depth: int) 
                 )
     if image_size == (1 << downsamplings, 1 << downsamplings):
         raise ValueError(
-            f"generator.downsamplings = {downsamplings} shrinks an image of {image_size[0]} x {image_size[1]} px to "
-            f"one pixel, which no instance norm can normalise; use at most {downsamplings - 1}, or another size"
+            f"generator.downsamplings = {downsamplings} shrinks an image of {image_size[0]} x {image_size[1]} px "
+            f"to one pixel, which no instance norm can normalise; use at most {downsamplings - 1}, or another size"
         )
 
 

@@ -1,4 +1,4 @@
-"""What several test files share: a small label space, tiny networks, batches of noise, a folder of small images."""
+"""What several test files share: a label space, tiny networks, batches of noise, a folder of small images."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def noise_batches() -> MakeBatches:
 
 @pytest.fixture
 def small_manifest(tmp_path: Path) -> MakeManifest:
-    """Write noise images of 20 x 18 px and a manifest: hair of three values, glasses, the last two rows are val."""
+    """Write noise images of 20 x 18 px and their manifest: hair, glasses; the last two rows are val."""
 
     def make(*, count: int = 12, broken: tuple[int, ...] = ()) -> Path:
         folder = tmp_path / "data"

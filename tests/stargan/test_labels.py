@@ -79,7 +79,7 @@ def test_names_and_values(space: LabelSpace) -> None:
     assert space["hair"].code("brown") == 2
     assert space.index("glasses") == 1
     for bad in ({"hat": "1"}, {"hair": "red"}):
-        with pytest.raises(KeyError, match="hat|red"):
+        with pytest.raises(KeyError, match=r"hat|red"):
             space.codes(bad)
 
 

@@ -28,5 +28,5 @@ def test_half_precision_is_read_as_float() -> None:
 
 
 def test_refuses_floats() -> None:
-    with pytest.raises(TypeError, match="expected uint8 images, got torch.float32"):
+    with pytest.raises(TypeError, match=r"expected uint8 images, got torch\.float32"):
         to_signed(torch.zeros(1, 1, 2, 2))

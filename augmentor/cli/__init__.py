@@ -1,0 +1,5 @@
+"""The command line: parse, call one function, print, exit."""
+
+from augmentor.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,388 @@
+"""The commands of `augmentor`. Libraries that take long to import are imported inside them."""
+
+from __future__ import annotations
+
+import shutil
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from augmentor import __version__
+from augmentor.cli import display
+from augmentor.cli.session import (
+    FAILED,
+    command,
+    exit_interrupted,
+    interruptible,
+    messages,
+    print_json,
+    remark,
+    results,
+    set_debug,
+    stop_flag,
+    this_command,
+)
+from augmentor.errors import AugmentorError
+
+app = typer.Typer(
+    name="augmentor",
+    help="Expand a labelled image set with one StarGAN: train on a manifest, translate it into every domain.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+convert = typer.Typer(no_args_is_help=True, help="Turn what you have into what augmentor reads.")
+app.add_typer(convert, name="convert")
+
+
+class Format(StrEnum):
+    """Forms of an output."""
+
+    folder = "folder"
+    hdf5 = "hdf5"
+
+
+class ImageFormat(StrEnum):
+    """Image files of a folder."""
+
+    png = "png"
+    jpg = "jpg"
+    webp = "webp"
+
+
+class Real(StrEnum):
+    """What becomes of real images."""
+
+    processed = "processed"
+    original = "original"
+    none = "none"
+
+
+ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV: an image a row.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint.")]
+ModelOption = Annotated[Path, typer.Option("--model", metavar="RUN", help="A run folder, or one checkpoint.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+ColumnOption = Annotated[str | None, typer.Option("--image-column", help="Column of the images' paths.")]
+MaxFailuresOption = Annotated[int, typer.Option(min=0, help="Failed rows that still count as success.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        results.print(f"augmentor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    set_debug(debug)
+
+
+@app.command()
+@command
+def check(
+    manifest: ManifestArgument,
+    attributes: Annotated[str | None, typer.Option(help="Columns to use, comma-separated.")] = None,
+    image_column: ColumnOption = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe, for its one-hot groups.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Say how a manifest is understood, and which images cannot be used."""
+    from augmentor.check import check_manifest
+    from augmentor.images import verify
+    from augmentor.manifest import read_manifest
+    from augmentor.recipe import read_recipe
+
+    settings = read_recipe(recipe)
+    table = read_manifest(
+        manifest,
+        attributes=_names(attributes) or settings.manifest.attributes,
+        one_hot=settings.one_hot,
+        image_column=image_column or settings.manifest.image_column,
+    )
+    with display.Bar("checking", unit="images") as bar:
+        report = check_manifest(table, decode=verify, progress=bar.update)
+    for note in report.notes:
+        remark(note)
+    if json:
+        print_json(report.to_json())
+    else:
+        results.print(display.check_tables(report))
+    if not report.ok:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+@command
+def train(
+    manifest: ManifestArgument,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
+    recipe: Annotated[Path | None, typer.Option(help="TOML settings; the paper's if not given.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train for so long ...")] = None,
+    steps: Annotated[int | None, typer.Option(help="... or for so many steps.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    attributes: Annotated[str | None, typer.Option(help="Columns to use, comma-separated.")] = None,
+    image_column: ColumnOption = None,
+    device: DeviceOption = "auto",
+    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    max_failures: MaxFailuresOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Fit one StarGAN to a manifest.
+
+    Writes RUN: run.toml, log.jsonl, samples/ and checkpoints/. Ctrl-C saves a checkpoint first.
+    """
+    from augmentor.manifest import read_manifest
+    from augmentor.recipe import read_recipe
+    from augmentor.train import pick_device, train_run
+
+    if minutes is not None and steps is not None:
+        raise AugmentorError("--minutes and --steps exclude each other: give one of them")
+    overrides = list(set_ or ())
+    overrides += [f"manifest.attributes={_names(attributes)}"] if attributes else []
+    overrides += [f"manifest.image_column={image_column!r}"] if image_column else []
+    kept = out / "run.toml"
+    base = kept if resume and recipe is None and kept.exists() else recipe
+    settings = read_recipe(base, overrides, minutes=minutes, steps=steps, seed=seed)
+    table = read_manifest(
+        manifest,
+        attributes=settings.manifest.attributes,
+        one_hot=settings.one_hot,
+        image_column=settings.manifest.image_column,
+    )
+    with stop_flag() as should_stop, display.TrainingDisplay() as live:
+        result = train_run(
+            table,
+            run=out,
+            recipe=settings,
+            resume=resume,
+            device=pick_device(device),
+            on_event=live.show,
+            should_stop=should_stop,
+        )
+    if not result.finished:
+        exit_interrupted(resume=this_command("--resume"))
+    results.print(
+        f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {escape(str(result.run))}"
+    )
+    results.print(f"Next:  augmentor preview {manifest} --model {out} --out preview.png", soft_wrap=True)
+    if json:
+        losses = {name: round(value, 6) for name, value in result.losses.items()}
+        print_json(
+            {
+                "run": str(result.run),
+                "checkpoint": str(result.checkpoint),
+                "step": result.step,
+                "seconds": round(result.elapsed, 3),
+                "losses": losses,
+                "failed": len(result.failures),
+            }
+        )
+    _judge_failures(len(result.failures), max_failures, out / "failures.csv")
+
+
+@app.command()
+@command
+def expand(
+    manifest: ManifestArgument,
+    model: ModelOption,
+    out: Annotated[Path, typer.Option(help="Folder, or FILE.h5, to write.")],
+    domains: Annotated[list[str], typer.Option(metavar="SPEC", help="hair=red|blond,smile=~ or each, or all.")],
+    splits: Annotated[str, typer.Option(help="Whose rows are translated.")] = "train",
+    real: Annotated[Real, typer.Option(help="How real images are written.")] = Real.processed,
+    format: Annotated[Format | None, typer.Option(help="By default what --out looks like.")] = None,
+    image_format: Annotated[ImageFormat, typer.Option(help="Files of a folder.")] = ImageFormat.png,
+    class_folders: Annotated[str | None, typer.Option(metavar="ATTR", help="Folders named by its values.")] = None,
+    include_identity: Annotated[bool, typer.Option("--include-identity", help="Own domains, too.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images translated at once.")] = 32,
+    shard_size: Annotated[int, typer.Option(min=1, help="Images committed together.")] = 1024,
+    image_column: ColumnOption = None,
+    device: DeviceOption = "auto",
+    max_failures: MaxFailuresOption = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Translate every image into every requested domain.
+
+    Writes images and an updated label table. The same command again goes on after a kill and changes nothing
+    that is there. A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/]
+    (every value but the row's own); give --domains several times for the union.
+    """
+    from augmentor import expand as expansion
+    from augmentor.train import pick_device
+
+    suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
+    settings = expansion.ExpandSettings(
+        domains=tuple(domains),
+        splits=_names(splits),
+        real=real.value,
+        output_format=(format or suffix_format).value,
+        image_format=image_format.value,
+        class_folders=class_folders,
+        shard_size=shard_size,
+        include_identity=include_identity,
+    )
+    planned = expansion.plan_expansion(
+        manifest, model=model, settings=settings, out=out, image_column=image_column
+    )
+    chosen = pick_device(device)
+    for note in planned.manifest.notes:
+        remark(note)
+    if dry_run:
+        estimate = expansion.estimate(planned, device=chosen, batch_size=batch_size)
+        if json:
+            print_json(display.plan_json(planned.plan, estimate))
+        else:
+            results.print(display.plan_tables(planned.plan, estimate))
+        return
+    with interruptible(resume=this_command()), display.Bar("expanding", unit="images") as bar:
+        result = expansion.run_expansion(
+            planned,
+            device=chosen,
+            batch_size=batch_size,
+            on_progress=lambda p: bar.update(
+                p.done, p.total, skipped=p.resumed, suffix=f", {p.failed} failed" if p.failed else ""
+            ),
+        )
+    counts = result.counts
+    if result.was_complete:
+        results.print(f"{escape(str(out))} is complete already; nothing was changed.", soft_wrap=True)
+    results.print(
+        f"{counts.synthetic:,} synthetic and {counts.real:,} real images in {escape(str(out))} "
+        f"({display.duration(result.seconds)})",
+        soft_wrap=True,
+    )
+    if json:
+        print_json({"out": str(out), **counts.to_json(), "resumed": result.resumed})
+    _judge_failures(counts.failed, max_failures, expansion.failures_path(out, settings.output_format))
+
+
+@app.command()
+@command
+def preview(
+    manifest: ManifestArgument,
+    model: ModelOption,
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="The picture to write.")],
+    domains: Annotated[
+        list[str] | None, typer.Option(metavar="SPEC", help="As for expand; each if not given.")
+    ] = None,
+    splits: Annotated[str, typer.Option(help="Whose rows are shown.")] = "train,val,test",
+    rows: Annotated[int, typer.Option(min=1, max=64, help="Images to show.")] = 8,
+    image_column: ColumnOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw a grid of inputs against targets, as one PNG."""
+    from augmentor.expand import write_preview
+    from augmentor.train import pick_device
+
+    path = write_preview(
+        manifest,
+        model=model,
+        domains=tuple(domains or ["each"]),
+        splits=_names(splits),
+        rows=rows,
+        out=out,
+        image_column=image_column,
+        device=pick_device(device),
+    )
+    results.print(str(path), soft_wrap=True, markup=False)
+
+
+@app.command()
+@command
+def info(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint.")],
+    json: JsonOption = False,
+) -> None:
+    """Say what a model knows: its attributes, size and age."""
+    from augmentor.expand import open_model
+
+    model = open_model(run)
+    height, width = model.image_size
+    weights = sum(weight.numel() for weight in model.generator.parameters())
+    if json:
+        print_json(
+            {
+                "label_space": model.space.to_json(),
+                "image_size": [height, width],
+                "image_channels": model.image_channels,
+                "step": model.step,
+                "generator": dict(model.generator.arguments),
+                "weights": weights,
+                "sha256": model.sha256,
+            }
+        )
+        return
+    colours = "colour" if model.image_channels == 3 else f"{model.image_channels}-channel"
+    results.print(f"{height} x {width} px {colours} images, {model.step:,} steps, {weights:,} weights")
+    for attribute in model.space.attributes:
+        results.print(f"  {escape(attribute.name)}: {escape(' | '.join(attribute.values))}", soft_wrap=True)
+    results.print(f"sha256 {model.sha256}", soft_wrap=True)
+
+
+@convert.command("checkpoint")
+@command
+def convert_checkpoint(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    half: Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")] = False,
+) -> None:
+    """Keep only what translates: a small model to ship, without training state."""
+    from augmentor.expand import open_model
+    from stargan.checkpoint import save_model
+
+    if out.exists():
+        raise AugmentorError(f"{out} exists already. Give another --out, or remove it")
+    save_model(out, model=open_model(run), half=half)
+    size = sum(file.stat().st_size for file in out.iterdir())
+    results.print(f"{out} ({display.data_size(size)})", soft_wrap=True, markup=False)
+
+
+@app.command()
+@command
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("demo"),
+    train_: Annotated[bool, typer.Option("--train", help="Train from scratch first.")] = False,
+    minutes: Annotated[float, typer.Option(help="Minutes to train for.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Seed of the portraits.")] = 0,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Show everything on drawn portraits, in a few minutes, without any data."""
+    from augmentor.cli.demo import show_demo
+
+    with interruptible(resume=this_command()):
+        summary = show_demo(out, minutes=minutes if train_ else None, seed=seed, device=device)
+    if json:
+        print_json(summary)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _judge_failures(failed: int, allowed: int, where: Path) -> None:
+    if failed:
+        messages.print(f"{failed:,} rows could not be used: {escape(str(where))}", soft_wrap=True)
+    if failed > allowed:
+        raise typer.Exit(FAILED)
+
+
+if shutil.get_terminal_size().columns < 80:
+    results.soft_wrap = messages.soft_wrap = True

@@ -1,0 +1,289 @@
+"""What a person sees: live progress in a terminal, one plain line every few seconds without one, and tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from augmentor.cli.session import messages, remark
+
+if TYPE_CHECKING:
+    from augmentor.check import CheckReport
+    from augmentor.expand import Estimate
+    from augmentor.plan import Plan
+    from augmentor.train import Started, TrainEvent
+    from stargan.training import LogEvent
+
+_PLAIN_SECONDS = 5.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+_MOST_PROBLEMS = 20
+"""Problems of one kind that are printed; the rest is counted."""
+
+_LOSS_NAMES = {
+    "d/adversarial": "real or fake",
+    "d/domain": "domain of real images",
+    "d/penalty": "gradient penalty",
+    "g/adversarial": "fools D",
+    "g/domain": "reaches the target",
+    "g/cycle": "comes back",
+    "g/sparsity": "changes little",
+}
+
+
+class Bar(AbstractContextManager["Bar"]):
+    """A counted progress bar on stderr: `done/total`, speed and time left.
+
+    Args:
+        title: what is going on.
+        unit: what is counted.
+        console: where it is drawn.
+    """
+
+    def __init__(self, title: str, *, unit: str, console: Console = messages) -> None:
+        self._title, self._unit, self._console = title, unit, console
+        self._task: TaskID | None = None
+        self._started = self._said = time.monotonic()
+        self._skipped = 0
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, done: int, total: int, *, skipped: int = 0, suffix: str = "") -> None:
+        """Show how far it is.
+
+        Args:
+            done: things done, those of an earlier run included.
+            total: things in all.
+            skipped: things that an earlier run had done; they do not count for the speed.
+            suffix: a word more.
+        """
+        passed = time.monotonic() - self._started
+        speed = (done - skipped) / passed if passed > 0 else 0.0
+        left = f"{duration((total - done) / speed)} left" if speed > 0 and done < total else ""
+        if self._console.is_terminal:
+            if self._task is None:
+                self._task = self._bar.add_task(self._title, total=total, speed="", left="")
+            pace = f"{speed:,.1f} {self._unit}/s{suffix}"
+            self._bar.update(self._task, completed=done, total=total, speed=pace, left=left)
+        elif time.monotonic() - self._said >= _PLAIN_SECONDS:
+            self._said = time.monotonic()
+            self._console.print(f"{self._title} {done:,}/{total:,}, {speed:,.1f} {self._unit}/s{suffix}, {left}")
+
+
+class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
+    """The live view of a training run: how far, how fast, the losses, the last sample grid and checkpoint."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("training"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>5.1f} %"),
+            TextColumn("{task.fields[pace]}"),
+            console=messages,
+        )
+        self._task = self._bar.add_task("training", total=1.0, pace="")
+        self._live = Live(self._bar, console=messages, refresh_per_second=4, transient=False)
+        self._losses: Mapping[str, float] = {}
+        self._places: dict[str, str] = {}
+        self._first: tuple[float, float] | None = None
+        self._said = 0.0
+
+    def __enter__(self) -> Self:
+        if messages.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if messages.is_terminal:
+            self._live.stop()
+
+    def show(self, event: TrainEvent) -> None:
+        """Show what happened."""
+        from augmentor import train
+        from stargan.training import LogEvent
+
+        match event:
+            case train.Started():
+                for note in event.notes:
+                    remark(note)
+                messages.print(_started(event))
+            case LogEvent():
+                self._log(event)
+            case train.Sampled(path=path):
+                self._place("samples", str(path))
+            case train.Saved(path=path):
+                self._place("checkpoint", str(path))
+
+    def _log(self, event: LogEvent) -> None:
+        self._losses = event.losses
+        self._first = self._first or (event.elapsed, event.progress)
+        gone, share = event.elapsed - self._first[0], event.progress - self._first[1]
+        left = f", {duration(gone / share * (1 - event.progress))} left" if share > 0 else ""
+        pace = f"step {event.step:,}, {event.images_per_second:,.0f} images/s{left}"
+        if messages.is_terminal:
+            self._bar.update(self._task, completed=event.progress, pace=pace)
+            self._refresh()
+        elif time.monotonic() - self._said >= _PLAIN_SECONDS or event.progress >= 1:
+            self._said = time.monotonic()
+            losses = "  ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
+            messages.print(f"{event.progress:.1%}  {pace}  {losses}", soft_wrap=True)
+
+    def _place(self, name: str, path: str) -> None:
+        self._places[name] = path
+        if messages.is_terminal:
+            self._refresh()
+        else:
+            messages.print(f"{name}: {path}", soft_wrap=True)
+
+    def _refresh(self) -> None:
+        table = Table.grid(padding=(0, 2))
+        for name, value in self._losses.items():
+            table.add_row(f"  {name}", f"{value:8.3f}", Text(_LOSS_NAMES.get(name, ""), style="dim"))
+        lines = [Text(f"  {name}: {path}", style="dim", overflow="fold") for name, path in self._places.items()]
+        self._live.update(Group(self._bar, table, *lines))
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units: 45 s, 3 min 20 s, 5 h 12 min, 3 d 4 h."""
+    whole = round(seconds)
+    for size, unit, smaller, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit} {rest} {name}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def data_size(size: float) -> str:
+    """Return a number of bytes in its largest unit: 812 B, 3.4 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def counts_table(counts: Mapping[str, Mapping[str, tuple[int, int]]]) -> Table:
+    """Return the labels before and after an expansion, with bars."""
+    table = Table(title="Labels of the rows that are translated", title_justify="left", box=None, pad_edge=False)
+    table.add_column("attribute")
+    table.add_column("value", overflow="fold")
+    table.add_column("before", justify="right")
+    table.add_column("after", justify="right")
+    table.add_column("")
+    most = max((after for values in counts.values() for _, after in values.values()), default=1) or 1
+    for name, values in counts.items():
+        for place, (value, (before, after)) in enumerate(values.items()):
+            old = round(24 * before / most)
+            bar = Text("█" * old, style="blue") + Text("█" * (round(24 * after / most) - old), style="green")
+            table.add_row(escape(name) if place == 0 else "", escape(value), f"{before:,}", f"{after:,}", bar)
+    return table
+
+
+def plan_tables(plan: Plan, estimate: Estimate) -> Group:
+    """Return what `expand --dry-run` prints: images, labels before and after, bytes and time."""
+    size = "unknown" if estimate.size is None else f"about {data_size(estimate.size)}"
+    time_needed = "unknown" if estimate.seconds is None else f"about {duration(estimate.seconds)}"
+    lines = [
+        f"{len(plan):,} images: {plan.n_synthetic:,} synthetic and {plan.n_real:,} real",
+        f"disk   {size}",
+        f"time   {time_needed}",
+    ]
+    if estimate.size is None:
+        lines.append("none of the first images tried could be read, so bytes and time are not known")
+    return Group(*(Text(line) for line in lines), Text(""), counts_table(plan.label_counts()), Text("Nothing was written."))
+
+
+def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
+    """Return what `expand --dry-run --json` prints."""
+    return {
+        "images": len(plan),
+        "synthetic": plan.n_synthetic,
+        "real": plan.n_real,
+        "bytes": estimate.size,
+        "seconds": None if estimate.seconds is None else round(estimate.seconds, 1),
+        "labels": {
+            name: {value: {"before": before, "after": after} for value, (before, after) in values.items()}
+            for name, values in plan.label_counts().items()
+        },
+    }
+
+
+def check_tables(report: CheckReport) -> Group:
+    """Return what `augmentor check` found, as tables and short lists."""
+    splits = list(report.splits)
+    table = Table(box=None, pad_edge=False, title=f"{escape(report.manifest)}: {report.rows:,} images")
+    table.title_justify = "left"
+    for heading in ("attribute", "kind", "value"):
+        table.add_column(heading, overflow="fold")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for attribute in report.attributes:
+        rows = [[value, *(attribute.counts[s].get(value, 0) for s in splits)] for value in attribute.values]
+        for place, (value, *numbers) in enumerate(rows):
+            first = (escape(attribute.name), attribute.kind) if place == 0 else ("", "")
+            table.add_row(*first, escape(str(value)), *(f"{number:,}" for number in numbers))
+        if attribute.unknown:
+            table.add_row("", "", Text("unknown", style="dim"), Text(f"{attribute.unknown:,} in all", style="dim"))
+    totals = [f"{count:,}" for count in report.splits.values()]
+    table.add_section()
+    table.add_row("all", "", "", *totals, style="bold")
+    problems = [
+        *_listed("missing", [f"row {p.row}: {p.path}" for p in report.missing]),
+        *_listed("unreadable", [f"row {p.row}: {p.path}: {p.reason}" for p in report.unreadable]),
+        *_listed("leak", report.leaks),
+        *_listed("duplicate", [f"same content: {', '.join(ids)}" for ids in report.duplicates], style="yellow"),
+    ]
+    datasets = [Text(f"data set {name}: {count:,} images") for name, count in report.datasets.items()]
+    return Group(table, *datasets, Text(""), *problems, _verdict(report))
+
+
+def _verdict(report: CheckReport) -> Text:
+    if report.ok:
+        return Text("Every image can be read, and no split leaks into another.", style="green")
+    bad = len(report.missing) + len(report.unreadable)
+    parts = [f"{bad:,} images cannot be used"] if bad else []
+    parts += [f"{len(report.leaks):,} leaks between splits"] if report.leaks else []
+    return Text("; ".join(parts) + ".", style="bold red")
+
+
+def _listed(kind: str, lines: Sequence[str], style: str = "red") -> list[Text]:
+    shown = [Text.assemble((f"{kind:<11}", style), line) for line in lines[:_MOST_PROBLEMS]]
+    if len(lines) > _MOST_PROBLEMS:
+        shown.append(
+            Text(f"{'':<11}and {len(lines) - _MOST_PROBLEMS:,} more (--json lists them all)", style="dim")
+        )
+    return shown
+
+
+def _started(event: Started) -> Group:
+    weights = f"G {event.generator_parameters:,}, D {event.discriminator_parameters:,} weights"
+    lines = [f"{event.images:,} training images on {event.device}; {weights}"]
+    if event.step:
+        lines.append(f"going on from step {event.step:,}")
+    return Group(*(Text(line) for line in lines), *(Text(f"  {line}", style="dim") for line in event.attributes))

@@ -1,0 +1,142 @@
+"""What all commands share: consoles, errors as short blocks, interrupts, exit codes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from types import FrameType
+from typing import NoReturn, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from augmentor.errors import AugmentorError
+
+P = ParamSpec("P")
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+results = Console(highlight=False, soft_wrap=False)
+"""stdout: what was asked for."""
+
+messages = Console(stderr=True, highlight=False)
+"""stderr: progress, remarks, errors."""
+
+_debug = False
+
+
+def set_debug(debug: bool) -> None:
+    """Show tracebacks instead of short errors from now on."""
+    global _debug  # noqa: PLW0603 - the one switch of the process
+    _debug = debug
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn the errors of a command into one short block and DESIGN's exit codes."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except AugmentorError as error:
+            if _debug:
+                raise
+            _print_error(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            _stop(resume=None)
+        except (typer.Exit, typer.Abort):
+            raise
+        except BrokenPipeError:
+            raise typer.Exit(FAILED) from None
+        except Exception as error:
+            if _debug:
+                raise
+            _print_error(
+                f"unexpected {type(error).__name__}: {error}\n"
+                "This is a bug. Run it again as 'augmentor --debug ...' and report what it prints."
+            )
+            raise typer.Exit(FAILED) from None
+
+    return run
+
+
+def exit_interrupted(*, resume: str) -> NoReturn:
+    """Say which command goes on, and end with the exit code of an interrupt."""
+    _stop(resume=resume)
+
+
+def this_command(*extra: str) -> str:
+    """Return the command line that runs now, with flags added that it lacks."""
+    words = ["augmentor", *sys.argv[1:]]
+    return shlex.join([*words, *(flag for flag in extra if flag not in words)])
+
+
+def print_json(values: Mapping[str, object]) -> None:
+    """Print one JSON object as the last line of stdout."""
+    sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+
+def remark(text: str) -> None:
+    """Print one remark on stderr."""
+    messages.print(f"[yellow]note[/]  {escape(text)}", soft_wrap=True)
+
+
+@contextmanager
+def stop_flag() -> Iterator[Callable[[], bool]]:
+    """Let SIGINT and SIGTERM ask for a stop; a second SIGINT interrupts at once.
+
+    Yields:
+        A function that says whether a stop was asked for.
+    """
+    asked = False
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked = True
+        messages.print("Stopping after this step; the checkpoint is written first ...")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible(*, resume: str) -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, and answer both with the command that resumes."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        exit_interrupted(resume=resume)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _print_error(text: str) -> None:
+    first, *rest = text.splitlines() or [""]
+    messages.print(f"[bold red]error[/]  {escape(first)}", soft_wrap=True)
+    for line in rest:
+        messages.print(f"       {escape(line)}", soft_wrap=True)
+
+
+def _stop(*, resume: str | None) -> NoReturn:
+    messages.print("[yellow]Interrupted.[/]")
+    if resume is not None:
+        messages.print(f"Go on with:  {escape(resume)}", soft_wrap=True)
+    raise typer.Exit(INTERRUPTED)

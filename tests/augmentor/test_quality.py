@@ -1,0 +1,143 @@
+"""The judge: what it learns, and its scores against numbers worked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from augmentor.quality import (
+    Judge,
+    LabelledImages,
+    balanced_accuracy,
+    rarity_weights,
+    share_right,
+    train_judge,
+)
+from stargan.labels import UNKNOWN, LabelSpace
+
+CPU = torch.device("cpu")
+
+
+# ---- numbers by hand ----
+
+
+def test_rarity_weights_by_hand(space: LabelSpace) -> None:
+    codes = np.array([[0, 0], [0, 0], [0, 1], [1, UNKNOWN], [UNKNOWN, UNKNOWN]], dtype=np.int16)
+    # hair: 4 known, black 3, blond 1 -> 4/3 and 4. glasses: 3 known, no 2, yes 1 -> 3/2 and 3.
+    # The rarer label counts: 3/2, 3/2, 3, 4; a row without labels has 1. Their sum is 11.
+    assert rarity_weights(codes, space) == pytest.approx(np.array([1.5, 1.5, 3, 4, 1]) / 11)
+
+
+def test_rarity_weights_of_a_balanced_set_are_equal(space: LabelSpace) -> None:
+    codes = np.array([[h, g] for h in range(3) for g in range(2)], dtype=np.int64)
+    assert rarity_weights(codes, space) == pytest.approx(np.full(6, 1 / 6))
+
+
+def test_share_right_leaves_unknown_out(space: LabelSpace) -> None:
+    predicted = torch.tensor([[0, 1], [1, 1], [2, 0]])
+    wanted = torch.tensor([[0, 0], [2, UNKNOWN], [UNKNOWN, UNKNOWN]])
+    assert share_right(predicted, wanted, space) == {"hair": 0.5, "glasses": 0.0}
+    nobody = share_right(predicted, torch.full((3, 2), UNKNOWN), space)
+    assert all(math.isnan(share) for share in nobody.values())
+
+
+def test_balanced_accuracy_by_hand(space: LabelSpace) -> None:
+    predicted = torch.tensor([[0, 0], [0, 0], [0, 0], [0, 1], [1, 0]])
+    wanted = torch.tensor([[0, 0], [0, 0], [0, 0], [1, 1], [1, UNKNOWN]])
+    # hair: black 3 of 3, blond 1 of 2, no brown wanted -> (1 + 1/2) / 2. glasses: 3 of 3 and 1 of 1.
+    assert balanced_accuracy(predicted, wanted, space) == {"hair": 0.75, "glasses": 1.0}
+    # Always "black, no glasses": right in 3 of 5 rows, but worth a coin's toss.
+    assert balanced_accuracy(torch.zeros_like(wanted), wanted, space) == {"hair": 0.5, "glasses": 0.5}
+    assert math.isnan(balanced_accuracy(predicted, torch.full((5, 2), UNKNOWN), space)["hair"])
+
+
+class Mean(nn.Module):
+    """Logits that are known: the image's mean in [-1, 1] times fixed factors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(torch.tensor([1.0, 0.0, -1.0, -2.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(1, 2, 3))[:, None] * self.factors
+
+
+def test_predictions_are_the_likeliest_values(space: LabelSpace) -> None:
+    judge = Judge(network=Mean(), space=space)
+    images = torch.stack([torch.full((3, 4, 4), 255), torch.zeros(3, 4, 4)]).to(torch.uint8)
+    # White is +1: logits 1, 0, -1 -> black; -2 -> no glasses. Black is -1: the other way round.
+    assert judge.logits(images).tolist() == [[1, 0, -1, -2], [-1, 0, 1, 2]]
+    assert judge.predict(images).tolist() == [[0, 0], [2, 1]]
+
+
+def test_many_images_and_none(space: LabelSpace) -> None:
+    judge = Judge(network=Mean(), space=space)
+    images = torch.randint(256, (600, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(judge.logits(images)[-1], judge.logits(images[-1:])[0])
+    assert judge.predict(images[:0]).shape == (0, 2)
+
+
+# ---- training ----
+
+
+def easy_images(space: LabelSpace, count: int, *, side: int = 16) -> LabelledImages:
+    """Hair is the colour channel that is bright; glasses are a dark band at the top. A third is not labelled."""
+    random = torch.Generator().manual_seed(count)
+    codes = torch.stack(
+        [
+            torch.randint(3, (count,), generator=random),
+            torch.randint(2, (count,), generator=random),
+        ],
+        dim=1,
+    )
+    images = torch.randint(90, 120, (count, 3, side, side), dtype=torch.uint8, generator=random)
+    images[torch.arange(count), codes[:, 0]] += 100
+    images[codes[:, 1] == 1, :, : side // 3] = 0
+    known = codes.clone()
+    known[::3, 0], known[1::3, 1] = UNKNOWN, UNKNOWN
+    return LabelledImages(images=images, codes=known)
+
+
+def test_a_judge_learns_what_is_easy(space: LabelSpace) -> None:
+    judge = train_judge(easy_images(space, 60), space=space, steps=30, seed=0, device=CPU, batch_size=16)
+    test = easy_images(space, 90)
+    found = balanced_accuracy(judge.predict(test.images), test.codes, space)
+    assert found["hair"] > 0.9
+    assert found["glasses"] > 0.9
+    assert not judge.network.training
+
+
+def test_a_seed_is_a_judge_and_the_global_random_state_stays(space: LabelSpace) -> None:
+    data, before, steps = easy_images(space, 8), torch.get_rng_state(), list[int]()
+    first, again, other = (
+        train_judge(data, space=space, steps=2, seed=seed, device=CPU, batch_size=4, on_step=steps.append).logits(
+            data.images
+        )
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert steps == [1, 2] * 3
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 12), (1, 96), (3, 64)])
+def test_sizes_and_channels(channels: int, side: int, space: LabelSpace) -> None:
+    data = easy_images(space, 2, side=side)
+    data = LabelledImages(images=data.images[:, :channels], codes=data.codes)
+    judge = train_judge(data, space=space, steps=1, seed=0, device=CPU, batch_size=2, flip=False)
+    logits = judge.logits(data.images)
+    assert logits.shape == (2, 4)
+    assert torch.isfinite(logits).all()
+
+
+def test_no_images_no_judge(space: LabelSpace) -> None:
+    nothing = LabelledImages(
+        images=torch.empty(0, 3, 8, 8, dtype=torch.uint8), codes=torch.empty(0, 2, dtype=torch.int64)
+    )
+    with pytest.raises(ValueError, match="at least one image"):
+        train_judge(nothing, space=space, steps=1, seed=0, device=CPU)

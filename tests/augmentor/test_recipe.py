@@ -1,0 +1,200 @@
+"""Recipes: what is read, what is refused and with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from augmentor.errors import RecipeError
+from augmentor.recipe import Recipe, read_recipe, write_recipe
+
+RECIPE = """\
+# augmentor train faces.csv --recipe small.toml
+[images]
+size = [32, 64]
+channels = 1
+flip = false
+
+[generator]
+conditioning = "norm"
+width = 16
+
+[discriminator]
+depth = 4
+
+[training]
+minutes = 5
+betas = [0, 0.99]
+
+[attributes.hair]
+one_hot = ["Black_Hair", "Blond_Hair"]
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    file = tmp_path / "small.toml"
+    file.write_text(RECIPE)
+    return file
+
+
+def test_the_defaults_are_the_papers() -> None:
+    recipe = read_recipe(None)
+    assert recipe == Recipe()
+    assert recipe.images.height_width == (128, 128)
+    assert (recipe.generator.width, recipe.generator.downsamplings, recipe.generator.blocks) == (64, 2, 6)
+    assert (recipe.discriminator.width, recipe.discriminator.depth) == (64, 6)
+    training = recipe.training
+    assert (training.steps, training.minutes, training.batch_size, training.critic_steps) == (200_000, None, 16, 5)
+    assert (training.learning_rate, training.betas, training.decay_from) == (1e-4, (0.5, 0.999), 0.5)
+    assert (recipe.loss.cycle_weight, recipe.loss.gradient_penalty_weight, recipe.loss.domain_weight) == (
+        10,
+        10,
+        1,
+    )
+
+
+def test_a_file_is_read(recipe_file: Path) -> None:
+    recipe = read_recipe(recipe_file)
+    assert recipe.images.height_width == (32, 64)
+    assert recipe.images.flip is False
+    assert recipe.generator.conditioning == "norm"
+    assert recipe.generator.blocks == 6
+    assert (recipe.training.minutes, recipe.training.steps) == (5, None)
+    assert recipe.training.betas == (0, 0.99)
+    assert recipe.one_hot == {"hair": ("Black_Hair", "Blond_Hair")}
+
+
+def test_a_byte_order_mark_is_no_part_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "bom.toml"
+    file.write_bytes(b"\xef\xbb\xbf[training]\nseed = 3\n")
+    assert read_recipe(file).training.seed == 3
+
+
+# ---- --set ----
+
+
+def test_overrides_win_over_the_file(recipe_file: Path) -> None:
+    recipe = read_recipe(
+        recipe_file,
+        [
+            "generator.width=8",
+            "images.flip = true",
+            "images.size=32",
+            "generator.output=masked",  # no TOML value: text
+            'generator.upsampling="nearest"',
+            "training.betas=[0.1, 0.9]",
+            "attributes.hair.one_hot=['a','b','c']",
+        ],
+    )
+    assert recipe.generator.width == 8
+    assert recipe.images.flip is True
+    assert recipe.images.height_width == (32, 32)
+    assert (recipe.generator.output, recipe.generator.upsampling) == ("masked", "nearest")
+    assert recipe.training.betas == (0.1, 0.9)
+    assert recipe.one_hot["hair"] == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("override", ["training.batch_size", "batch_size=8", "=8", "training.=8", ".x=8", ""])
+def test_an_override_that_is_none(override: str) -> None:
+    with pytest.raises(RecipeError, match=r"write it as section\.key=value") as caught:
+        read_recipe(None, [override])
+    assert f"--set {override}:" in str(caught.value)
+
+
+def test_an_override_below_a_value() -> None:
+    with pytest.raises(RecipeError, match=r"--set training\.seed\.x=1: training\.seed is not a section"):
+        read_recipe(None, ["training.seed=1", "training.seed.x=1"])
+
+
+# ---- steps and minutes ----
+
+
+def test_steps_and_minutes_the_later_word_wins(recipe_file: Path) -> None:
+    def length(recipe: Recipe) -> tuple[int | None, float | None]:
+        return recipe.training.steps, recipe.training.minutes
+
+    assert length(read_recipe(recipe_file, ["training.steps=7"])) == (7, None)
+    assert length(read_recipe(recipe_file, ["training.steps=7", "training.minutes=2"])) == (None, 2)
+    assert length(read_recipe(recipe_file, ["training.steps=7"], minutes=3.0)) == (None, 3)
+    assert length(read_recipe(recipe_file, steps=9)) == (9, None)
+    assert length(read_recipe(recipe_file, steps=None, minutes=None)) == (None, 5)
+    assert length(read_recipe(None, minutes=0.5)) == (None, 0.5)
+    assert read_recipe(recipe_file, seed=4).training.seed == 4
+
+
+def test_a_file_with_both_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "both.toml"
+    file.write_text("[training]\nsteps = 1\nminutes = 1\n")
+    with pytest.raises(
+        RecipeError, match=r"both\.toml: training\.steps and training\.minutes: give one of the two"
+    ):
+        read_recipe(file)
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainnig.steps=3", "unknown key 'trainnig'. Did you mean 'training'?"),
+        ("training.batchsize=3", "unknown key 'training.batchsize'. Did you mean 'batch_size'?"),
+        ("attributes.hair.onehot=['a', 'b']", "unknown key 'attributes.hair.onehot'. Did you mean 'one_hot'?"),
+        ("images.zzz=1", "unknown key 'images.zzz'. Known: size, channels, crop, flip, random_crop."),
+        ("images.size=2", "images.size: sides must be at least 4 px"),
+        ("images.size=[64, 3]", "images.size: sides must be at least 4 px"),
+        ("images.channels=2", "images.channels: Input should be 1 or 3"),
+        ("images.random_crop=inf", "images.random_crop: Input should be"),
+        ("generator.output=mask", "generator.output: Input should be 'direct' or 'masked'"),
+        ("training.learning_rate=0", "training.learning_rate: Input should be greater than 0"),
+        ("training.betas=[0.5, 1.0]", "training.betas.1: Input should be less than 1"),
+        ("training.steps=x", "training.steps: Input should be a valid integer"),
+        ("training.seed=18446744073709551616", "training.seed: Input should be less than"),
+        ("attributes.interest.one_hot=['a']", "attributes.interest.one_hot: Tuple should have at least 2 items"),
+        ("images.size=100", "discriminator.depth = 6 halves an image side of 100 px"),
+        ("discriminator.depth=8", "discriminator.depth = 8 halves an image side of 128 px"),
+        ("generator.downsamplings=8", "generator.downsamplings = 8 halves an image side of 128 px"),
+    ],
+)
+def test_what_cannot_work_is_named(override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(None, [override])
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_every_problem_of_a_file_is_named_with_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text("[images]\nsise = 64\n[training]\nsteps = -1\n")
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(file)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{file}: unknown key 'images.sise'. Did you mean 'size'?"
+    assert lines[1].startswith(f"{file}: training.steps: Input should be greater than 0")
+
+
+def test_files_that_are_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"none\.toml: the recipe cannot be read \(No such file"):
+        read_recipe(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("[images\n")
+    with pytest.raises(RecipeError, match=r"bad\.toml: not valid TOML: .*line 1"):
+        read_recipe(tmp_path / "bad.toml")
+    (tmp_path / "image.toml").write_bytes(b"\x89PNG")
+    with pytest.raises(RecipeError, match=r"image\.toml: not UTF-8 text \(byte 0\)"):
+        read_recipe(tmp_path / "image.toml")
+
+
+# ---- writing ----
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["training.steps=5", "images.size=64", "manifest.attributes=['a','b']"]]
+)
+def test_written_and_read_again_is_equal(overrides: list[str], recipe_file: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_file, overrides)
+    written = tmp_path / "run.toml"
+    write_recipe(written, recipe, header=["Manifest: faces.csv", "augmentor train"])
+    assert written.read_text().startswith("# Manifest: faces.csv\n# augmentor train\n")
+    assert read_recipe(written) == recipe
