@@ -12,12 +12,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import resnet18
 
+from augmentor.domains import DomainRequest
+from augmentor.images import decode
+from augmentor.manifest import Manifest
+from augmentor.plan import make_plan
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.losses import domain_loss
 from stargan.pixels import to_signed
+from stargan.translate import Translator
 
 _SMALL_SIDE = 96
-"""Below this the stem keeps its resolution: a 7x7 stride and a pooling would leave nothing to look at."""
+"""Below this many pixels the stem is a 3x3 convolution: a 7x7 one would see half the image at once."""
+
+_TINY_SIDE = 48
+"""Below this many pixels the stem does not pool: nothing would be left to look at."""
 
 _EVAL_BATCH = 256
 
@@ -171,6 +179,81 @@ def balanced_accuracy(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> d
     return result
 
 
+def read_images(
+    manifest: Manifest, *, size: tuple[int, int], channels: int, crop: int | None = None
+) -> LabelledImages:
+    """Read all images of a manifest into memory.
+
+    Args:
+        manifest: the rows; `Manifest.select` narrows them.
+        size: (height, width) in pixels.
+        channels: 1 or 3.
+        crop: side of the centred square that is cut out first, or None.
+
+    Raises:
+        ImageError: an image cannot be read.
+    """
+    images = [
+        decode(manifest.image_path(row), size=size, channels=channels, crop=crop) for row in range(len(manifest))
+    ]
+    stacked = np.stack(images) if images else np.zeros((0, *size, channels), dtype=np.uint8)
+    return LabelledImages(
+        images=torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(),
+        codes=torch.from_numpy(manifest.codes.astype(np.int64)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How many translations a judge finds to show what they were asked to show.
+
+    Args:
+        translations: how many were judged.
+        right: per attribute, the share of all translations that show the target's value.
+        changed: per attribute, the same among those translations that had to change it.
+        all_right: the share of translations that show every known value of their target.
+    """
+
+    translations: int
+    right: dict[str, float]
+    changed: dict[str, float]
+    all_right: float
+
+
+def judge_translations(
+    judge: Judge, translator: Translator, data: LabelledImages, request: DomainRequest
+) -> Verdict:
+    """Translate images as a request asks, and let a judge say what the translations show.
+
+    Args:
+        judge: trained on real images; must know the translator's label space.
+        translator: the model.
+        data: the sources.
+        request: the targets of each.
+    """
+    codes, space = data.codes.numpy(), translator.model.space
+    plan = make_plan(
+        codes, space=space, request=request, eligible=np.ones(len(data), dtype=np.bool_), with_real=False
+    )
+    rows = torch.tensor([item.row for item in plan.items()], dtype=torch.int64)
+    targets = torch.tensor([item.target for item in plan.items()], dtype=torch.int64).view(-1, len(space))
+    said = torch.cat(
+        [
+            judge.predict(translator.translate(data.images[some_rows], some_targets))
+            for some_rows, some_targets in zip(
+                torch.split(rows, _EVAL_BATCH), torch.split(targets, _EVAL_BATCH), strict=True
+            )
+        ]
+    )
+    asked = targets.masked_fill(targets == data.codes[rows], UNKNOWN)
+    return Verdict(
+        translations=len(rows),
+        right=share_right(said, targets, space),
+        changed=share_right(said, asked, space),
+        all_right=float(((said == targets) | (targets == UNKNOWN)).all(dim=1).double().mean()),
+    )
+
+
 def _most_likely(logits: Tensor, space: LabelSpace) -> Tensor:
     columns = [
         (logits[:, run.start] > 0).long() if attribute.kind == "binary" else logits[:, run].argmax(dim=1)
@@ -182,8 +265,9 @@ def _most_likely(logits: Tensor, space: LabelSpace) -> Tensor:
 def _resnet(channels: int, *, side: int, outputs: int) -> nn.Module:
     network: nn.Module = resnet18(num_classes=outputs)
     if side < _SMALL_SIDE:
-        network.conv1 = nn.Conv2d(channels, 64, 3, stride=1 if side < 48 else 2, padding=1, bias=False)
-        network.maxpool = nn.Identity()
+        network.conv1 = nn.Conv2d(channels, 64, 3, stride=2, padding=1, bias=False)
+        if side < _TINY_SIDE:
+            network.maxpool = nn.Identity()
     elif channels != 3:
         network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     return network

@@ -71,6 +71,7 @@ class DiscriminatorSettings(_Section):
 
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=6, ge=1)
+    matches: bool = False
 
 
 class TrainingSettings(_Section):

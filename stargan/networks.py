@@ -43,6 +43,7 @@ class DiscriminatorArguments(TypedDict):
     image_channels: int
     width: int
     depth: int
+    matches: bool
 
 
 class InstanceNorm(nn.Module):
@@ -262,6 +263,9 @@ class PatchDiscriminator(nn.Module):
         image_channels: 1 or 3 (any number works).
         width: channels after the first convolution; doubled by each further one.
         depth: strided convolutions.
+        matches: whether real or fake is asked of an image *and* the domain it should show, patch by patch (a
+            projection, as in Miyato and Koyama, arXiv 1802.05637). The paper's D asks it of the image alone, and
+            a small G then satisfies the domain head with smudges that are no smile but are classified as one.
     """
 
     def __init__(
@@ -272,6 +276,7 @@ class PatchDiscriminator(nn.Module):
         image_channels: int = 3,
         width: int = 64,
         depth: int = 6,
+        matches: bool = False,
     ) -> None:
         super().__init__()
         self.arguments: DiscriminatorArguments = {
@@ -280,6 +285,7 @@ class PatchDiscriminator(nn.Module):
             "image_channels": image_channels,
             "width": width,
             "depth": depth,
+            "matches": matches,
         }
         layers: list[nn.Module] = []
         channels_in, channels = image_channels, width
@@ -290,19 +296,26 @@ class PatchDiscriminator(nn.Module):
         h, w = image_size
         self.source_head = nn.Conv2d(channels_in, 1, 3, padding=1, bias=False)
         self.domain_head = nn.Conv2d(channels_in, vector_size, (h >> depth, w >> depth), bias=False)
+        self.match_head = nn.Conv2d(channels_in, vector_size, 3, padding=1, bias=False) if matches else None
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Score images.
 
         Args:
             images: (N, C, H, W) float in [-1, 1].
+            vectors: (N, L) float, the domains that the images should show; read only with `matches`.
 
         Returns:
             Real-or-fake scores (N, 1, H / 2**depth, W / 2**depth), higher is more real, and domain logits
             (N, L), in the label vector's order.
         """
         features = self.features(images)
-        return self.source_head(features).float(), self.domain_head(features).float().flatten(1)
+        scores = self.source_head(features).float()
+        if self.match_head is not None:
+            # Centred, so that yes and no, and each of several values, push as hard in either direction.
+            wanted = (vectors * 2 - 1)[:, :, None, None]
+            scores = scores + (wanted * self.match_head(features).float()).sum(dim=1, keepdim=True)
+        return scores, self.domain_head(features).float().flatten(1)
 
 
 def check_sizes(*, image_size: tuple[int, int], downsamplings: int, depth: int) -> None:

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -256,14 +257,16 @@ def train(
         penalise = config.objective == "logistic" and step % config.r1_every == 0
         real.requires_grad_(penalise)
         with autocast:
-            real_scores, real_logits = discriminator(real)
-            fake_scores, _ = discriminator(fake)
+            real_scores, real_logits = discriminator(real, source_vectors)
+            fake_scores, _ = discriminator(fake, target_vectors)
         d_domain = losses.domain_loss(real_logits, codes, space)
         if config.objective == "wgan-gp":
             d_adversarial = losses.wasserstein_critic_loss(real_scores, fake_scores)
             mix = torch.rand(len(real), generator=random).to(device)
             with autocast:
-                penalty = losses.gradient_penalty(lambda images: discriminator(images)[0], real, fake, mix)
+                penalty = losses.gradient_penalty(
+                    partial(_scores, discriminator, target_vectors), real, fake, mix
+                )
             d_penalty = config.gradient_penalty_weight * penalty
         else:
             d_adversarial = losses.logistic_critic_loss(real_scores, fake_scores)
@@ -285,7 +288,7 @@ def train(
             with autocast:
                 fake, mask = generator.translate(real, target_vectors)
                 back, back_mask = generator.translate(fake, source_vectors)
-                fake_scores, fake_logits = discriminator(fake)
+                fake_scores, fake_logits = discriminator(fake, target_vectors)
             if config.objective == "wgan-gp":
                 g_adversarial = losses.wasserstein_generator_loss(fake_scores)
             else:
@@ -395,6 +398,11 @@ class _Meter:
 
 def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Adam:
     return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
+
+
+def _scores(discriminator: PatchDiscriminator, vectors: Tensor, images: Tensor) -> Tensor:
+    scores: Tensor = discriminator(images, vectors)[0]
+    return scores
 
 
 def _update(optimizer: torch.optim.Adam, loss: Tensor) -> None:

@@ -35,14 +35,20 @@ def tiny_state() -> MakeState:
     """Make the state at step 0 of a run at 16 px on `space`, the same on every call."""
 
     def make(
-        config: TrainConfig, *, output: Output = "direct", conditioning: Conditioning = "concat"
+        config: TrainConfig,
+        *,
+        output: Output = "direct",
+        conditioning: Conditioning = "concat",
+        matches: bool = False,
     ) -> TrainState:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             generator = Generator(
                 vector_size=4, width=4, downsamplings=1, blocks=1, output=output, conditioning=conditioning
             )
-            discriminator = PatchDiscriminator(vector_size=4, image_size=(16, 16), width=4, depth=2)
+            discriminator = PatchDiscriminator(
+                vector_size=4, image_size=(16, 16), width=4, depth=2, matches=matches
+            )
         return new_state(generator=generator, discriminator=discriminator, config=config)
 
     return make

@@ -1,0 +1,135 @@
+"""`augmentor demo`, told to the person who watches."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from augmentor.cli.display import Bar, TrainingDisplay
+from augmentor.cli.session import messages, results
+
+if TYPE_CHECKING:
+    from augmentor.demo import DemoResult
+
+
+def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> dict[str, object]:
+    """Run the demo, print what it did, where everything is and what to try next.
+
+    Args:
+        out: the folder to write.
+        minutes: train a model for so long first; None takes the one that ships with the package.
+        seed: of the portraits.
+        device: where to compute.
+
+    Returns:
+        The figures, as plain JSON values.
+    """
+    from augmentor.demo import run_demo
+    from augmentor.train import pick_device
+
+    stages = 0
+
+    def stage(text: str) -> None:
+        nonlocal stages
+        stages += 1
+        messages.print(f"[bold cyan]{stages}[/]  {text}")
+
+    with TrainingDisplay() as training, Bar("expanding", unit="images") as bar:
+        result = run_demo(
+            out,
+            train_minutes=minutes,
+            seed=seed,
+            device=pick_device(device),
+            on_stage=stage,
+            on_train=training.show,
+            on_progress=lambda p: bar.update(p.done, p.total, skipped=p.resumed),
+        )
+    results.print(_summary(result, out))
+    return _plain(result)
+
+
+def _summary(result: DemoResult, out: Path) -> Group:
+    counts = result.expanded.counts
+    made = (
+        f"\n{counts.synthetic:,} synthetic portraits beside {counts.real:,} real ones. Red hair and a smile: "
+        f"{result.rare_before} training portraits before, {result.rare_after:,} now."
+    )
+    places = Table.grid(padding=(0, 2))
+    for what, where in (
+        ("portraits", result.manifest),
+        ("folder", result.folder),
+        ("HDF5", result.hdf5),
+        ("preview", result.preview),
+        ("model", result.model),
+    ):
+        places.add_row(what, Text(str(where), overflow="fold"))
+    next_command = shlex.join(
+        [
+            *("augmentor", "expand", str(result.manifest), "--model", str(result.model)),
+            *("--domains", "hair=~", "--out", str(out / "hair")),
+        ]
+    )
+    return Group(
+        Text(made),
+        _obeys(result),
+        _helps(result),
+        places,
+        Text("\nTry next:", style="bold"),
+        Text(next_command, overflow="fold"),
+    )
+
+
+def _obeys(result: DemoResult) -> Table:
+    title = "\nDo translations show what was asked for?"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in ("", *result.verdict.right, "all at once"):
+        table.add_column(heading, justify="right" if heading else "left")
+    table.add_row("all translations", *_percent(result.verdict.right), f"{result.verdict.all_right:.1%}")
+    table.add_row("where it had to change", *_percent(result.verdict.changed), "")
+    table.caption = (
+        f"{result.verdict.translations:,} translated test portraits, as the first classifier below sees them"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _helps(result: DemoResult) -> Table:
+    table = Table(title="\nDoes it help a classifier?", title_justify="left", box=None, pad_edge=False)
+    for heading in ("trained on", "images", *result.without.balanced, "red-haired smiles"):
+        table.add_column(heading, justify="left" if heading == "trained on" else "right")
+    for name, row in (("real", result.without), ("real + synthetic", result.with_synthetic)):
+        table.add_row(name, f"{row.images:,}", *_percent(row.balanced), f"{row.rare:.1%}")
+    table.caption = "balanced accuracy on real test portraits, at equal training steps; one seed"
+    table.caption_justify = "left"
+    return table
+
+
+def _percent(shares: dict[str, float]) -> list[str]:
+    return [f"{share:.1%}" for share in shares.values()]
+
+
+def _plain(result: DemoResult) -> dict[str, object]:
+    return {
+        "manifest": str(result.manifest),
+        "model": str(result.model),
+        "folder": str(result.folder),
+        "hdf5": str(result.hdf5),
+        "preview": str(result.preview),
+        "counts": result.expanded.counts.to_json(),
+        "rare": {"before": result.rare_before, "after": result.rare_after},
+        "translations": {
+            "judged": result.verdict.translations,
+            "right": result.verdict.right,
+            "changed": result.verdict.changed,
+            "all_right": result.verdict.all_right,
+        },
+        "classifier": {
+            name: {"images": row.images, "balanced_accuracy": row.balanced, "red_haired_smiles": row.rare}
+            for name, row in (("real", result.without), ("real_and_synthetic", result.with_synthetic))
+        },
+    }

@@ -216,7 +216,9 @@ def plan_tables(plan: Plan, estimate: Estimate) -> Group:
     ]
     if estimate.size is None:
         lines.append("none of the first images tried could be read, so bytes and time are not known")
-    return Group(*(Text(line) for line in lines), Text(""), counts_table(plan.label_counts()), Text("Nothing was written."))
+    return Group(
+        *(Text(line) for line in lines), Text(""), counts_table(plan.label_counts()), Text("Nothing was written.")
+    )
 
 
 def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:

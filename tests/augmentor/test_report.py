@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from augmentor.domains import parse_domains
-from augmentor.images import label_grid
-from augmentor.report import MOST_COLUMNS, preview_columns, preview_grid
+from augmentor.images import decode, label_grid
+from augmentor.manifest import read_manifest
+from augmentor.report import MOST_COLUMNS, Shown, preview_columns, preview_grid, read_spread
 from stargan.checkpoint import Model
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator
@@ -56,6 +60,37 @@ def test_columns_end_somewhere() -> None:
     columns = preview_columns(parse_domains(["all"], wide), wide)
     assert len(columns) == MOST_COLUMNS
     assert columns[1] == dict.fromkeys(range(7), 0) | {7: 1}
+
+
+# ---- the sources ----
+
+
+def spread(path: Path, *, splits: tuple[str, ...] = ("train", "val"), most: int = 4) -> Shown:
+    return read_spread(read_manifest(path), splits=splits, size=(8, 16), channels=3, crop=None, most=most)
+
+
+def test_sources_are_few_and_the_same_on_every_call(small_manifest: Callable[..., Path]) -> None:
+    path = small_manifest()
+    manifest, shown, again = read_manifest(path), spread(path), spread(path)
+    assert len(shown.images) == len(set(shown.names)) == 4
+    assert shown.names == again.names
+    for name, image, codes, other in zip(shown.names, shown.images, shown.codes, again.images, strict=True):
+        row = int(name.removeprefix("face"))
+        assert np.array_equal(image, decode(path.parent / f"{row}.png", size=(8, 16), channels=3))
+        assert np.array_equal(image, other)
+        assert codes.tolist() == manifest.codes[row].tolist()
+    assert sorted(spread(path, splits=("val",)).names) == ["face10", "face11"]
+
+
+def test_sources_that_cannot_be_read_are_passed_over(small_manifest: Callable[..., Path]) -> None:
+    shown = spread(small_manifest(broken=(0, 2, 11)), most=8)
+    assert len(shown.names) == 8
+    assert not {"face0", "face2", "face11"} & set(shown.names)
+
+
+def test_no_sources(small_manifest: Callable[..., Path]) -> None:
+    shown = spread(small_manifest(broken=(10, 11)), splits=("val",))
+    assert (shown.images, shown.names) == ([], [])
 
 
 # ---- the picture ----

@@ -52,11 +52,11 @@ def test_gradient_penalty_is_taken_between_the_images() -> None:
     def critic(images: Tensor) -> Tensor:
         return images.square() / 2  # its gradient is the image itself
 
-    real, fake = torch.ones(3, 1, 2, 2), torch.full((3, 1, 2, 2), -1.0)
-    # The points are mix * 1 + (1 - mix) * -1 = 1, 0.5, 0 in each of four pixels: norms 2, 1, 0;
-    # squared distances from 1: 1, 0, 1; the mean is 2/3. (At 0 the norm's derivative is taken as 0.)
-    penalty = losses.gradient_penalty(critic, real, fake, torch.tensor([1.0, 0.75, 0.5]))
-    assert penalty.item() == pytest.approx(2 / 3)
+    real, fake = torch.full((3, 1, 2, 2), 1.5), torch.zeros(3, 1, 2, 2)
+    # The points are 1.5 * mix = 1.5, 0.5, 0 in each of four pixels: norms 3, 1, 0;
+    # squared distances from 1: 4, 0, 1; the mean is 5/3.
+    penalty = losses.gradient_penalty(critic, real, fake, torch.tensor([1.0, 1 / 3, 0.0]))
+    assert penalty.item() == pytest.approx(5 / 3)
 
 
 def test_r1_of_a_linear_critic() -> None:

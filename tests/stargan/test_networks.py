@@ -105,7 +105,7 @@ def test_discriminator_agrees_with_a_plain_reimplementation() -> None:
             x = torch.where(x > 0, x, 0.01 * x)
         expected_scores = functional.conv2d(x, w["source_head.weight"], padding=1)
         expected_logits = (x.flatten(1)[:, None] * w["domain_head.weight"].flatten(1)).sum(2)
-        scores, logits = discriminator(images)
+        scores, logits = discriminator(images, torch.zeros(1, 5))
     assert scores.shape == (1, 1, 2, 2)
     assert logits.shape == (1, 5)
     assert expected_logits.abs().max() > 0.01
@@ -149,7 +149,7 @@ def test_train_and_eval_are_equal(conditioning: Conditioning, output: Output, up
     assert torch.equal(generator.eval()(images, vectors), trained)
     assert not list(generator.buffers())
     discriminator = PatchDiscriminator(vector_size=3, image_size=(16, 16), width=4, depth=2)
-    before, after = discriminator.train()(images), discriminator.eval()(images)
+    before, after = discriminator.train()(images, vectors), discriminator.eval()(images, vectors)
     assert torch.equal(before[0], after[0])
     assert torch.equal(before[1], after[1])
 
@@ -190,7 +190,7 @@ def test_any_size_that_the_depths_divide(
         vector_size=3, image_size=(height, width), image_channels=channels, width=4, depth=max(halvings, 1)
     )
     if halvings:
-        scores, logits = discriminator(translated)
+        scores, logits = discriminator(translated, torch.eye(3)[:2])
         assert scores.shape == (2, 1, height >> halvings, width >> halvings)
         assert logits.shape == (2, 3)
 
@@ -251,15 +251,36 @@ def test_arguments_rebuild_the_networks() -> None:
     again.load_state_dict(generator.state_dict())
     images, vectors = noise(1, 1, 8, 8), torch.eye(3)[:1]
     assert torch.equal(again(images, vectors), generator(images, vectors))
-    discriminator = PatchDiscriminator(vector_size=2, image_size=(8, 16), image_channels=1, width=4, depth=2)
+    discriminator = PatchDiscriminator(
+        vector_size=2, image_size=(8, 16), image_channels=1, width=4, depth=2, matches=True
+    )
     PatchDiscriminator(**discriminator.arguments).load_state_dict(discriminator.state_dict())
+
+
+def test_matching_adds_a_projection_of_the_domain() -> None:
+    discriminator = PatchDiscriminator(vector_size=2, image_size=(16, 8), width=4, depth=2, matches=True)
+    assert discriminator.match_head is not None
+    images = noise(3, 3, 16, 8)
+    plain = discriminator.source_head(discriminator.features(images))
+    no, yes = discriminator.match_head(discriminator.features(images)).split(1, dim=1)
+    # Entries 0, 0.5 (unknown) and 1 count -1, 0 and 1 times their map.
+    for vector, expected in (((0.5, 0.5), plain), ((1.0, 0.5), plain + no), ((0.0, 1.0), plain - no + yes)):
+        scores, _ = discriminator(images, torch.tensor([vector] * 3))
+        torch.testing.assert_close(scores, expected)
+
+
+def test_the_papers_discriminator_ignores_the_domain() -> None:
+    discriminator = PatchDiscriminator(vector_size=2, image_size=(16, 8), width=4, depth=2)
+    images = noise(1, 3, 16, 8)
+    first, second = (discriminator(images, torch.eye(2)[i : i + 1])[0] for i in (0, 1))
+    assert torch.equal(first, second)
 
 
 def test_outputs_are_float32_under_autocast() -> None:
     discriminator = PatchDiscriminator(vector_size=3, image_size=(16, 16), width=4, depth=2)
     with torch.autocast("cpu", torch.bfloat16):
         translated, mask = tiny(output="masked").translate(noise(1, 3, 16, 16), torch.eye(3)[:1])
-        scores, logits = discriminator(translated)
+        scores, logits = discriminator(translated, torch.eye(3)[:1])
     assert mask is not None
     assert {t.dtype for t in (translated, mask, scores, logits)} == {torch.float32}
 
