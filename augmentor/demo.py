@@ -11,18 +11,11 @@ import torch
 
 from augmentor.datasets import ExpandedDataset, open_dataset
 from augmentor.domains import parse_domains
-from augmentor.expand import (
-    ExpandResult,
-    ExpandSettings,
-    OutputFormat,
-    Progress,
-    open_model,
-    plan_expansion,
-    run_expansion,
-    write_preview,
-)
+from augmentor.expand import ExpandResult, Progress, run_expansion
+from augmentor.expansion import ExpandSettings, OutputFormat, open_model, plan_expansion
 from augmentor.images.portraits import write_portraits
 from augmentor.manifest import read_manifest
+from augmentor.preview import write_preview
 from augmentor.quality import (
     Judge,
     LabelledImages,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from augmentor.domains import DomainRequest
+from augmentor.durable import TEMPORARY, sync_folder, write_synced
 from augmentor.errors import ImageError
-from augmentor.images import decode, label_grid
+from augmentor.images import decode, encode, label_grid
 from augmentor.manifest import Manifest
 from stargan.labels import LabelSpace
 from stargan.translate import Translator
@@ -82,6 +84,19 @@ def preview_grid(
     return label_grid(
         [list(row) for row in zip(*cells, strict=True)], columns=["source", *headings], row_labels=row_labels
     )
+
+
+def write_grid(path: Path, grid: NDArray[np.uint8]) -> None:
+    """Write a picture as PNG; it takes its name only when it is whole.
+
+    Args:
+        path: the file; replaced if it is there.
+        grid: uint8 (H, W, 3).
+    """
+    draft = path.with_name(TEMPORARY + path.name)
+    write_synced(draft, encode(grid, "png"))
+    draft.replace(path)
+    sync_folder(path.parent)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from augmentor.domains import parse_domains
-from augmentor.expand import open_model, read_model_manifest
+from augmentor.expansion import open_model, read_model_manifest
 from augmentor.quality import judge_translations, read_images, share_right, train_judge
 from stargan.translate import Translator
 

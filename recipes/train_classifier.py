@@ -19,7 +19,7 @@ from augmentor import ExpandedDataset, open_dataset
 
 def build(dataset: ExpandedDataset) -> nn.Module:
     """Return a ResNet-18 with as many outputs as all attributes have values together."""
-    model = resnet18(num_classes=sum(len(attribute.values) for attribute in dataset.space.attributes))
+    model: nn.Module = resnet18(num_classes=sum(len(attribute.values) for attribute in dataset.space.attributes))
     image, _ = dataset[0]
     if image.shape[0] != 3:
         model.conv1 = nn.Conv2d(image.shape[0], 64, 7, stride=2, padding=3, bias=False)
@@ -28,7 +28,7 @@ def build(dataset: ExpandedDataset) -> nn.Module:
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor, sizes: list[int]) -> torch.Tensor:
     """Return the cross-entropy summed over attributes; unknown labels (-1) do not count."""
-    runs = logits.split(sizes, dim=1)
+    runs = torch.split(logits, sizes, dim=1)
     losses = [
         nn.functional.cross_entropy(run, column, ignore_index=-1)
         for run, column in zip(runs, labels.T, strict=True)
@@ -45,12 +45,12 @@ def balanced_accuracy(
     model.eval()
     said, wanted = [], []
     for images, labels in loader:
-        said.append(torch.stack([run.argmax(1) for run in model(images).split(sizes, dim=1)], dim=1))
+        said.append(torch.stack([run.argmax(1) for run in torch.split(model(images), sizes, dim=1)], dim=1))
         wanted.append(labels)
     predictions, truth = torch.cat(said), torch.cat(wanted)
     result = []
     for column in range(truth.shape[1]):
-        values = [v for v in truth[:, column].unique().tolist() if v >= 0]
+        values = set(truth[:, column].tolist()) - {-1}
         recalls = [(predictions[truth[:, column] == v, column] == v).float().mean().item() for v in values]
         result.append(sum(recalls) / len(recalls))
     return result
@@ -77,9 +77,10 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     step = 0
     while step < options.steps:
-        for images, labels in DataLoader(train, options.batch_size, shuffle=True, drop_last=len(train) > 32):
+        drop_last = len(train) > options.batch_size
+        for images, labels in DataLoader(train, options.batch_size, shuffle=True, drop_last=drop_last):
             optimizer.zero_grad()
-            loss_of(model.train()(images), labels, sizes).backward()
+            torch.autograd.backward(loss_of(model.train()(images), labels, sizes))
             optimizer.step()
             step += 1
             if step == options.steps:

@@ -264,9 +264,7 @@ def train(
             d_adversarial = losses.wasserstein_critic_loss(real_scores, fake_scores)
             mix = torch.rand(len(real), generator=random).to(device)
             with autocast:
-                penalty = losses.gradient_penalty(
-                    partial(_scores, discriminator, target_vectors), real, fake, mix
-                )
+                penalty = losses.gradient_penalty(partial(_scores, discriminator, target_vectors), real, fake, mix)
             d_penalty = config.gradient_penalty_weight * penalty
         else:
             d_adversarial = losses.logistic_critic_loss(real_scores, fake_scores)

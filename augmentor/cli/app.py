@@ -224,11 +224,12 @@ def expand(
     that is there. A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/]
     (every value but the row's own); give --domains several times for the union.
     """
-    from augmentor import expand as expansion
+    from augmentor.expand import estimate, failures_path, run_expansion
+    from augmentor.expansion import ExpandSettings, plan_expansion
     from augmentor.train import pick_device
 
     suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
-    settings = expansion.ExpandSettings(
+    settings = ExpandSettings(
         domains=tuple(domains),
         splits=_names(splits),
         real=real.value,
@@ -238,21 +239,19 @@ def expand(
         shard_size=shard_size,
         include_identity=include_identity,
     )
-    planned = expansion.plan_expansion(
-        manifest, model=model, settings=settings, out=out, image_column=image_column
-    )
+    planned = plan_expansion(manifest, model=model, settings=settings, out=out, image_column=image_column)
     chosen = pick_device(device)
     for note in planned.manifest.notes:
         remark(note)
     if dry_run:
-        estimate = expansion.estimate(planned, device=chosen, batch_size=batch_size)
+        expected = estimate(planned, device=chosen, batch_size=batch_size)
         if json:
-            print_json(display.plan_json(planned.plan, estimate))
+            print_json(display.plan_json(planned.plan, expected))
         else:
-            results.print(display.plan_tables(planned.plan, estimate))
+            results.print(display.plan_tables(planned.plan, expected))
         return
     with interruptible(resume=this_command()), display.Bar("expanding", unit="images") as bar:
-        result = expansion.run_expansion(
+        result = run_expansion(
             planned,
             device=chosen,
             batch_size=batch_size,
@@ -270,7 +269,7 @@ def expand(
     )
     if json:
         print_json({"out": str(out), **counts.to_json(), "resumed": result.resumed})
-    _judge_failures(counts.failed, max_failures, expansion.failures_path(out, settings.output_format))
+    _judge_failures(counts.failed, max_failures, failures_path(out, settings.output_format))
 
 
 @app.command()
@@ -288,7 +287,7 @@ def preview(
     device: DeviceOption = "auto",
 ) -> None:
     """Draw a grid of inputs against targets, as one PNG."""
-    from augmentor.expand import write_preview
+    from augmentor.preview import write_preview
     from augmentor.train import pick_device
 
     path = write_preview(
@@ -311,7 +310,7 @@ def info(
     json: JsonOption = False,
 ) -> None:
     """Say what a model knows: its attributes, size and age."""
-    from augmentor.expand import open_model
+    from augmentor.expansion import open_model
 
     model = open_model(run)
     height, width = model.image_size
@@ -344,7 +343,7 @@ def convert_checkpoint(
     half: Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")] = False,
 ) -> None:
     """Keep only what translates: a small model to ship, without training state."""
-    from augmentor.expand import open_model
+    from augmentor.expansion import open_model
     from stargan.checkpoint import save_model
 
     if out.exists():

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from augmentor.domains import parse_domains
+from augmentor.images import decode
+from augmentor.manifest import read_manifest
 from augmentor.quality import (
     Judge,
     LabelledImages,
     balanced_accuracy,
+    judge_translations,
     rarity_weights,
+    read_images,
     share_right,
     train_judge,
 )
+from stargan.checkpoint import Model
 from stargan.labels import UNKNOWN, LabelSpace
+from stargan.networks import Generator
+from stargan.translate import Translator
 
 CPU = torch.device("cpu")
 
@@ -79,6 +89,59 @@ def test_many_images_and_none(space: LabelSpace) -> None:
     images = torch.randint(256, (600, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(judge.logits(images)[-1], judge.logits(images[-1:])[0])
     assert judge.predict(images[:0]).shape == (0, 2)
+
+
+# ---- translations ----
+
+
+def lazy_translator(space: LabelSpace) -> Translator:
+    """A translator whose mask is closed: it returns what it is given."""
+    generator = Generator(vector_size=4, width=2, downsamplings=0, blocks=0, output="masked")
+    assert generator.masker is not None
+    assert generator.masker.bias is not None
+    nn.init.zeros_(generator.masker.weight)
+    nn.init.constant_(generator.masker.bias, -1e4)
+    model = Model(
+        generator=generator.requires_grad_(False).eval(),
+        space=space,
+        image_size=(4, 4),
+        step=0,
+        settings={},
+        sha256="",
+    )
+    return Translator(model, device=CPU)
+
+
+def test_a_verdict_by_hand(space: LabelSpace) -> None:
+    judge = Judge(network=Mean(), space=space)  # white: black hair, no glasses; black: brown hair, glasses
+    white, black = torch.full((3, 4, 4), 255, dtype=torch.uint8), torch.zeros(3, 4, 4, dtype=torch.uint8)
+    data = LabelledImages(images=torch.stack([white, black]), codes=torch.tensor([[1, 0], [2, 1]]))
+
+    # The white one shows the black hair it should get, the black one does not; nobody had to change glasses.
+    verdict = judge_translations(judge, lazy_translator(space), data, parse_domains(["hair=black"], space))
+    assert verdict.translations == 2
+    assert verdict.right == {"hair": 0.5, "glasses": 1.0}
+    assert verdict.changed["hair"] == 0.5
+    assert math.isnan(verdict.changed["glasses"])
+    assert verdict.all_right == 0.5
+
+    # Glasses the other way round: no one changed; of the hair only the black one's, brown, is what is seen.
+    verdict = judge_translations(judge, lazy_translator(space), data, parse_domains(["glasses=~"], space))
+    assert verdict.right == {"hair": 0.5, "glasses": 0.0}
+    assert verdict.changed["glasses"] == 0
+    assert verdict.all_right == 0
+
+
+def test_a_manifests_images_in_memory(small_manifest: Callable[..., Path]) -> None:
+    manifest = read_manifest(small_manifest(count=4))
+    data = read_images(manifest, size=(6, 8), channels=1)
+    assert data.images.shape == (4, 1, 6, 8)
+    for row in range(4):
+        expected = decode(manifest.image_path(row), size=(6, 8), channels=1)
+        assert np.array_equal(data.images[row].permute(1, 2, 0).numpy(), expected)
+    assert data.codes.dtype == torch.int64
+    assert np.array_equal(data.codes.numpy(), manifest.codes)
+    assert read_images(manifest.select([]), size=(6, 8), channels=1).images.shape == (0, 1, 6, 8)
 
 
 # ---- training ----

@@ -1,0 +1,200 @@
+"""One expansion, planned: a manifest, a model, settings, and what follows from them. Nothing is written here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, cast
+
+from augmentor import __version__
+from augmentor.domains import parse_domains
+from augmentor.errors import AugmentorError, ManifestError
+from augmentor.images import ImageFormat
+from augmentor.manifest import SPLITS, Manifest, key_stems, read_manifest, refuse_split_leaks
+from augmentor.pipeline import RealMode, Sources
+from augmentor.plan import Plan, make_plan
+from augmentor.writers import FolderWriter, HDF5Writer, Writer
+from augmentor.writers.records import Json
+from stargan.checkpoint import CheckpointError, Model, load_model
+
+OutputFormat = Literal["folder", "hdf5"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpandSettings:
+    """What an expansion makes; all of it is part of the fingerprint.
+
+    Args:
+        domains: the `--domains` SPECs.
+        splits: whose rows are translated.
+        real: whether real rows are written as the synthetic ones are, as their files are, or not at all.
+        output_format: a folder of files, or one HDF5 file.
+        image_format: of the files in a folder.
+        class_folders: the attribute whose values name the image folders, or None.
+        shard_size: items that are committed together.
+        include_identity: whether a row is also translated into its own domain.
+    """
+
+    domains: tuple[str, ...]
+    splits: tuple[str, ...] = ("train",)
+    real: RealMode = "processed"
+    output_format: OutputFormat = "folder"
+    image_format: ImageFormat = "png"
+    class_folders: str | None = None
+    shard_size: int = 1024
+    include_identity: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work together.
+
+        Raises:
+            AugmentorError: naming the flags.
+        """
+        if self.output_format == "hdf5" and self.class_folders is not None:
+            raise AugmentorError("--class-folders names folders, and an HDF5 file has none. Use --format folder")
+        if self.output_format == "hdf5" and self.real == "original":
+            raise AugmentorError(
+                "--real original keeps each file's own size, and one HDF5 table holds one size. "
+                "Use --real processed, or --format folder"
+            )
+        unknown = [split for split in self.splits if split not in SPLITS]
+        if unknown or not self.splits:
+            raise AugmentorError(f"--splits: {', '.join(unknown) or 'nothing'} is not one of {', '.join(SPLITS)}")
+        if self.shard_size < 1:
+            raise AugmentorError(f"--shard-size must be at least 1, not {self.shard_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """One expansion, planned: a manifest, a model, settings, and what follows from them.
+
+    Args:
+        manifest: the user's table, in the model's label space.
+        model: what translates.
+        settings: what is asked for.
+        out: the folder or file to write.
+        plan: the items.
+    """
+
+    manifest: Manifest
+    model: Model
+    settings: ExpandSettings
+    out: Path
+    plan: Plan
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The manifest as the pipeline needs it."""
+        return Sources(
+            manifest=self.manifest,
+            stems=tuple(key_stems(self.manifest.rows)),
+            crop=model_crop(self.model),
+            real=self.settings.real,
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this expansion from any other: plan, rows, model and settings."""
+        digest = hashlib.sha256(self.plan.fingerprint().encode())
+        digest.update(self.model.sha256.encode())
+        digest.update(json.dumps(asdict(self.settings), sort_keys=True).encode())
+        digest.update(json.dumps([self.model.image_size, model_crop(self.model)]).encode())
+        for name in ("id", "path", "split", "group"):
+            column = self.manifest.rows[name].astype(str)
+            digest.update(hashlib.sha256("\0".join(column).encode("utf-8", "surrogatepass")).digest())
+        return digest.hexdigest()
+
+    def writer(self) -> Writer:
+        """Return the writer of this expansion's output."""
+        settings, space = self.settings, self.manifest.space
+        if settings.output_format == "hdf5":
+            return HDF5Writer(self.out, space=space, description=self.description())
+        return FolderWriter(
+            self.out,
+            space=space,
+            description=self.description(),
+            image_format=settings.image_format,
+            class_folders=settings.class_folders,
+        )
+
+    def description(self) -> dict[str, Json]:
+        """Return what `dataset.json` says about where the output comes from."""
+        settings = cast(dict[str, Json], json.loads(json.dumps(asdict(self.settings))))
+        return {
+            "fingerprint": self.fingerprint,
+            "augmentor": __version__,
+            "manifest": self.manifest.path.name,
+            "model": {"sha256": self.model.sha256, "step": self.model.step},
+            "image_size": list(self.model.image_size),
+            "settings": settings,
+        }
+
+
+def plan_expansion(
+    manifest: Path,
+    *,
+    model: Path,
+    settings: ExpandSettings,
+    out: Path,
+    image_column: str | None = None,
+) -> Expansion:
+    """Read the manifest and the model and plan the expansion; writes nothing.
+
+    Args:
+        manifest: the user's table.
+        model: a run folder or a checkpoint.
+        settings: what is asked for.
+        out: the folder or file to write.
+        image_column: the column of the images' paths, if it has an unusual name.
+
+    Raises:
+        AugmentorError: the manifest, the model, the domains or the settings cannot be used.
+    """
+    loaded = open_model(model)
+    table = read_model_manifest(manifest, loaded, image_column=image_column)
+    refuse_split_leaks(table)
+    eligible = table.split_mask(settings.splits)
+    if not eligible.any():
+        raise ManifestError(
+            f"{manifest}: no row has split {' or '.join(settings.splits)}, so there is nothing to translate. "
+            "--splits says whose rows are translated"
+        )
+    plan = make_plan(
+        table.codes,
+        space=loaded.space,
+        request=parse_domains(settings.domains, loaded.space),
+        eligible=eligible,
+        with_real=settings.real != "none",
+        include_identity=settings.include_identity,
+    )
+    return Expansion(manifest=table, model=loaded, settings=settings, out=out, plan=plan)
+
+
+def open_model(path: Path) -> Model:
+    """Load what translates.
+
+    Raises:
+        AugmentorError: nothing to load there, or a file is damaged.
+    """
+    try:
+        return load_model(path)
+    except CheckpointError as error:
+        raise AugmentorError(f"--model {path}: {error}") from error
+
+
+def read_model_manifest(manifest: Path, model: Model, *, image_column: str | None) -> Manifest:
+    """Read a manifest in a model's label space, with the column names that the model was trained with."""
+    recipe = model.settings.get("recipe")
+    trained = recipe.get("manifest") if isinstance(recipe, dict) else None
+    column = image_column or (trained.get("image_column") if isinstance(trained, dict) else None)
+    return read_manifest(manifest, space=model.space, image_column=None if column is None else str(column))
+
+
+def model_crop(model: Model) -> int | None:
+    """Return the centred square that the model's training images were cut to first, in pixels, or None."""
+    images = model.settings.get("images")
+    crop = images.get("crop") if isinstance(images, dict) else None
+    return int(crop) if isinstance(crop, int) and crop > 0 else None

@@ -1,0 +1,64 @@
+"""`augmentor preview`: a grid of inputs against targets, without expanding anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from augmentor.domains import parse_domains
+from augmentor.errors import AugmentorError, ManifestError, OutputError
+from augmentor.expansion import model_crop, open_model, read_model_manifest
+from augmentor.report import preview_columns, preview_grid, read_spread, write_grid
+from stargan.translate import Translator
+
+
+def write_preview(
+    manifest: Path,
+    *,
+    model: Path,
+    domains: tuple[str, ...],
+    splits: tuple[str, ...],
+    rows: int,
+    out: Path,
+    image_column: str | None,
+    device: torch.device,
+) -> Path:
+    """Draw a grid of inputs against targets without expanding anything.
+
+    Args:
+        manifest: the user's table.
+        model: a run folder or a checkpoint.
+        domains: the `--domains` SPECs that name the columns.
+        splits: whose rows are shown.
+        rows: how many, evenly spread.
+        out: the PNG to write.
+        image_column: the column of the images' paths, if it has an unusual name.
+        device: where to translate.
+
+    Raises:
+        AugmentorError: something cannot be used, or no image can be read.
+    """
+    if out.suffix.lower() != ".png":
+        raise AugmentorError(f"--out {out}: a preview is a PNG; give it a name that ends in .png")
+    loaded = open_model(model)
+    table = read_model_manifest(manifest, loaded, image_column=image_column)
+    columns = preview_columns(parse_domains(domains, loaded.space), loaded.space)
+    shown = read_spread(
+        table,
+        splits=splits,
+        size=loaded.image_size,
+        channels=loaded.image_channels,
+        crop=model_crop(loaded),
+        most=rows,
+    )
+    if not shown.images:
+        raise ManifestError(f"{manifest}: no image of {', '.join(splits)} can be read; augmentor check says why")
+    translator = Translator(loaded, device=device)
+    grid = preview_grid(translator, shown.images, shown.codes, columns, row_labels=shown.names)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_grid(out, grid)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from error
+    return out

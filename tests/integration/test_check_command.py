@@ -1,0 +1,98 @@
+"""`augmentor check`: what it prints of a good manifest and of bad ones, as a table and as JSON."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Augmentor, Small
+
+REAL_DATA = os.environ.get("AUGMENTOR_REAL_DATA", "")
+
+
+@pytest.fixture
+def copied(small: Small, tmp_path: Path) -> Path:
+    """A manifest that may be changed, with its images."""
+    shutil.copytree(small.folder, tmp_path / "data")
+    return tmp_path / "data" / "manifest.csv"
+
+
+def test_a_good_manifest(augmentor: Augmentor, small: Small) -> None:
+    done = augmentor.cold("check", small.manifest)
+    assert (done.code, done.err) == (0, "")
+    lines = [line.split() for line in done.out.splitlines()]
+    for expected in (
+        "attribute kind value train val test",
+        "hair categorical black 6 1 1",
+        "blond 5 2 1",
+        "red 5 1 2",
+        "smile binary 0 8 2 1",
+        "1 6 2 2",
+        "unknown 3 in all",
+        "all 16 4 4",
+    ):
+        assert expected.split() in lines
+    assert "Every image can be read, and no split leaks into another." in done.out
+
+
+def test_json_is_the_last_line(augmentor: Augmentor, small: Small) -> None:
+    done = augmentor.run("check", small.manifest, "--json")
+    assert done.code == 0
+    assert done.json["ok"] is True
+    assert (done.json["rows"], done.json["splits"]) == (24, {"train": 16, "val": 4, "test": 4})
+    assert (done.json["missing"], done.json["unreadable"], done.json["leaks"]) == ([], [], [])
+
+
+def test_images_that_cannot_be_used(augmentor: Augmentor, copied: Path) -> None:
+    (copied.parent / "images" / "03.png").unlink()
+    (copied.parent / "images" / "17.png").write_text("no picture")
+    done = augmentor.run("check", copied)
+    assert done.code == 1
+    # The header is row 1, as in a spreadsheet.
+    assert "missing    row 5: images/03.png" in done.out
+    assert "unreadable row 19: images/17.png" in done.out
+    assert "2 images cannot be used." in done.out
+    listed = augmentor.run("check", copied, "--json")
+    assert listed.code == 1
+    assert listed.json["ok"] is False
+    assert [(p["id"], p["row"]) for p in _problems(listed.json["missing"])] == [("face03", 5)]
+    assert [(p["id"], p["row"]) for p in _problems(listed.json["unreadable"])] == [("face17", 19)]
+
+
+def test_leaks_between_splits(augmentor: Augmentor, copied: Path) -> None:
+    shutil.copy(copied.parent / "images" / "00.png", copied.parent / "images" / "23.png")
+    copied.write_text(copied.read_text().replace("person8", "person7"))
+    done = augmentor.run("check", copied)
+    assert done.code == 1
+    said = " ".join(done.out.split())
+    assert "group 'person7' stands in train (rows 16, 17) and val (rows 18, 19)" in said
+    assert "one and the same image stands in train (face00, row 2) and test (face23, row 25)" in said
+    assert "2 leaks between splits." in said
+
+
+def test_a_missing_manifest_is_one_short_block(augmentor: Augmentor, tmp_path: Path) -> None:
+    done = augmentor.run("check", tmp_path / "nothing.csv")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error  ")
+    assert "nothing.csv" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not REAL_DATA, reason="AUGMENTOR_REAL_DATA is not set")
+@pytest.mark.parametrize("name", ["emoji/manifest.csv", "weather/manifest.csv"])
+def test_real_manifests(name: str, augmentor: Augmentor) -> None:
+    done = augmentor.run("check", Path(REAL_DATA) / name, "--json")
+    assert done.code in (0, 1)
+    assert "Traceback" not in done.err
+    assert done.json["ok"] is (done.code == 0)
+    assert (done.json["missing"], done.json["unreadable"]) == ([], [])
+
+
+def _problems(found: object) -> list[dict[str, object]]:
+    assert isinstance(found, list)
+    return found

@@ -1,0 +1,199 @@
+"""`augmentor train`: run folders, interrupts and resuming, and what is said when something is wrong."""
+
+from __future__ import annotations
+
+import csv
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stargan.checkpoint import load_model
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Augmentor, Done, Small
+
+WEIGHTS = ("generator", "generator_ema", "discriminator", "generator_optimizer", "discriminator_optimizer")
+LONG = 400
+"""Steps of a run that is long enough to be interrupted, and short enough to be finished."""
+
+
+def weights(run: Path, step: int) -> dict[str, bytes]:
+    """Return the bytes of everything that training changes."""
+    folder = run / "checkpoints" / f"{step:08d}"
+    return {name: (folder / f"{name}.safetensors").read_bytes() for name in WEIGHTS}
+
+
+# ---- a whole run ----
+
+
+def test_a_run_folder(trained: tuple[Path, Done], small: Small) -> None:
+    run, done = trained
+    assert done.code == 0, done.err
+    names = sorted(path.name for path in run.iterdir())
+    assert names == ["checkpoints", "failures.csv", "log.jsonl", "run.toml", "samples"]
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000006"]
+    assert [path.name for path in (run / "samples").iterdir()] == ["00000006.png"]
+    assert f"Next:  augmentor preview {small.manifest} --model {run} --out preview.png" in done.out
+    assert load_model(run).step == 6
+
+
+def test_json_is_the_last_line(trained: tuple[Path, Done]) -> None:
+    run, done = trained
+    losses = done.json.pop("losses")
+    assert isinstance(losses, dict)
+    assert set(losses) >= {"d/adversarial", "d/domain", "d/penalty", "g/adversarial", "g/domain", "g/cycle"}
+    assert (done.json["run"], done.json["step"], done.json["failed"]) == (str(run), 6, 0)
+    assert done.json["checkpoint"] == str(run / "checkpoints" / "00000006")
+
+
+def test_without_a_terminal_progress_is_plain_lines(trained: tuple[Path, Done]) -> None:
+    run, done = trained
+    lines = done.err.splitlines()
+    assert lines[0].startswith("16 training images on cpu; G ")
+    assert lines[1:3] == ["  hair: black | blond | red", "  smile: 0 | 1"]
+    assert lines[3].startswith("100.0%  step 6, ")
+    assert "d/adversarial" in lines[3]
+    assert lines[4:] == [
+        f"samples: {run / 'samples' / '00000006.png'}",
+        f"checkpoint: {run / 'checkpoints' / '00000006'}",
+    ]
+    assert "\x1b" not in done.err
+
+
+def test_tensorboard(augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    words = (*tiny, "--set", "training.tensorboard=true", "--steps", 1)
+    done = augmentor.run("train", small.manifest, "--out", tmp_path / "run", *words)
+    assert done.code == 0, done.err
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert b"loss/d/domain" in events.read_bytes()
+
+
+# ---- interrupts ----
+
+
+@pytest.fixture(scope="module")
+def whole(
+    augmentor: Augmentor, small: Small, tiny: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of `LONG` steps that nobody disturbed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    done = augmentor.run("train", small.manifest, "--out", run, *tiny, "--steps", LONG, "--seed", 3)
+    assert done.code == 0, done.err
+    return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_resumed_is_equal_to_undisturbed(
+    number: signal.Signals, augmentor: Augmentor, small: Small, tiny: list[str], whole: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = ("train", small.manifest, "--out", run, *tiny, "--steps", LONG, "--seed", 3)
+    running = augmentor.start(*words, "--set", "training.log_seconds=0")
+    running.wait_for(lambda: (run / "log.jsonl").exists() and bool((run / "log.jsonl").read_text()))
+    running.send(number)
+    stopped = running.end()
+    assert stopped.code == 130
+    assert "Stopping after this step; the checkpoint is written first" in stopped.err
+    (told,) = [line for line in stopped.err.splitlines() if line.startswith("Go on with:  ")]
+    assert told.startswith(f"Go on with:  augmentor train {small.manifest} --out {run} ")
+    assert told.endswith(" --resume")
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    reached = int(checkpoint.name)
+    assert 0 < reached < LONG
+
+    resumed = augmentor.run(*told.removeprefix("Go on with:  augmentor ").split())
+    assert resumed.code == 0, resumed.err
+    assert f"going on from step {reached}" in resumed.err
+    assert weights(run, LONG) == weights(whole, LONG)
+
+
+def test_a_run_is_not_trained_over_or_resumed_with_other_settings(
+    augmentor: Augmentor, small: Small, tiny: list[str], model: Path
+) -> None:
+    before = (model / "run.toml").read_bytes()
+    words = ("train", small.manifest, "--out", model, *tiny, "--steps", 6)
+    again = augmentor.run(*words)
+    assert again.code == 2
+    assert "holds a run already. Add --resume to go on with it" in again.err
+    other = augmentor.run(*words, "--resume", "--set", "training.batch_size=8")
+    assert other.code == 2
+    assert "training.batch_size was 4, now 8" in other.err
+    assert (model / "run.toml").read_bytes() == before
+    assert [path.name for path in (model / "checkpoints").iterdir()] == ["00000006"]
+
+
+def test_resume_needs_no_settings(augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path) -> None:
+    words = ("train", small.manifest, "--out", tmp_path / "run")
+    assert augmentor.run(*words, *tiny, "--steps", 2).code == 0
+    longer = augmentor.run(*words, "--resume", "--steps", 3, "--json")
+    assert longer.code == 0, longer.err
+    assert longer.json["step"] == 3
+
+
+# ---- what is wrong is said ----
+
+
+def test_mistakes_are_short_blocks_and_write_nothing(
+    augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for words, said in (
+        (("nothing.csv", "--out", run), "nothing.csv"),
+        ((small.manifest, "--out", run, "--set", "training.batchsize=4"), "batch_size"),
+        ((small.manifest, "--out", run, "--minutes", 1, "--steps", 1), "--minutes and --steps exclude each other"),
+        ((small.manifest, "--out", run, *tiny, "--attributes", "hiar"), "hair"),
+        ((small.manifest, "--out", run, *tiny, "--device", "gpu"), "--device gpu: not usable here"),
+        ((small.manifest, "--out", run, *tiny, "--set", "images.size=15"), "images.size"),
+    ):
+        done = augmentor.run("train", *words)
+        assert (done.code, done.out) == (2, ""), words
+        assert done.err.startswith("error  ")
+        assert said in done.err
+        assert len(done.err.splitlines()) <= 3
+        assert "Traceback" not in done.err
+        assert not run.exists()
+
+
+def test_debug_shows_the_traceback(augmentor: Augmentor, tmp_path: Path) -> None:
+    done = augmentor.run("--debug", "train", tmp_path / "nothing.csv", "--out", tmp_path / "run")
+    assert done.code not in (0, 130)
+    assert "Traceback (most recent call last)" in done.err
+    assert "ManifestError" in done.err
+
+
+def test_images_that_cannot_be_read(
+    augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_text("no picture")
+    lines = small.manifest.read_text().replace("images/", f"{small.folder}/images/").splitlines()
+    lines[3] = lines[3].replace(f"{small.folder}/images/02.png", "broken.png")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    strict = augmentor.run("train", manifest, "--out", tmp_path / "a", *tiny, "--steps", 5)
+    lenient = augmentor.run("train", manifest, "--out", tmp_path / "b", *tiny, "--steps", 5, "--max-failures", 1)
+    assert (strict.code, lenient.code) == (1, 0)
+    for run, done in ((tmp_path / "a", strict), (tmp_path / "b", lenient)):
+        assert f"1 rows could not be used: {run / 'failures.csv'}" in done.err
+        with (run / "failures.csv").open(newline="") as file:
+            (failure,) = csv.DictReader(file)
+        assert (failure["id"], failure["path"]) == ("face02", "broken.png")
+        assert failure["reason"]
+        assert load_model(run).step == 5
+
+
+def test_divergence_names_the_last_good_checkpoint(
+    augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    wild = ("--set", "training.learning_rate=1e4", "--set", "training.checkpoint_minutes=0", "--steps", 200)
+    done = augmentor.run("train", small.manifest, "--out", run, *tiny, *wild)
+    assert done.code == 1
+    newest = max((run / "checkpoints").iterdir())
+    (error,) = [line for line in done.err.splitlines() if line.startswith("error  ")]
+    assert "training diverged: at step " in error
+    assert f"The last good checkpoint is {newest}." in error
+    assert "Traceback" not in done.err
+    load_model(run)
