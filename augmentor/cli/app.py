@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from enum import StrEnum
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -155,8 +157,8 @@ def train(
     if minutes is not None and steps is not None:
         raise AugmentorError("--minutes and --steps exclude each other: give one of them")
     overrides = list(set_ or ())
-    overrides += [f"manifest.attributes={_names(attributes)}"] if attributes else []
-    overrides += [f"manifest.image_column={image_column!r}"] if image_column else []
+    overrides += [f"manifest.attributes={_toml(_names(attributes))}"] if attributes else []
+    overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
     kept = out / "run.toml"
     base = kept if resume and recipe is None and kept.exists() else recipe
     settings = read_recipe(base, overrides, minutes=minutes, steps=steps, seed=seed)
@@ -374,6 +376,10 @@ def demo(
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _toml(value: str | Sequence[str]) -> str:
+    return dumps(value, ensure_ascii=False)  # a JSON text, or a list of them, is a TOML one, too
 
 
 def _judge_failures(failed: int, allowed: int, where: Path) -> None:

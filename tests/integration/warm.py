@@ -1,16 +1,20 @@
 """Runs commands in processes of their own that need not import torch anew: a server that forks.
 
-A request is one line of JSON: {"argv": [...], "script": path or null, "cwd": path, "out": path, "err": path}.
+A request is one line of JSON: {"argv": [...], "script": path or "", "cwd": path, "out": path, "err": path}.
 The answers are two lines: the child's process id, then how it ended, as `Popen.returncode` says it. The child
 runs `python -m augmentor ARGV`, or the script, as a fresh interpreter would; only the imports are warm.
 """
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import runpy
 import sys
+import traceback
+from typing import TypedDict
 
 import augmentor.check
 import augmentor.datasets
@@ -25,12 +29,22 @@ def _redirect(number: int, path: str, flags: int) -> None:
     os.close(handle)
 
 
-def _serve() -> dict[str, str] | None:
+class Request(TypedDict):
+    """What to run, and where its output goes."""
+
+    argv: list[str]
+    script: str
+    cwd: str
+    out: str
+    err: str
+
+
+def _serve() -> Request | None:
     """Fork a child for every request; returns in the children with theirs, at the end in the parent with None."""
     for line in sys.stdin:
         child = os.fork()
         if not child:
-            request: dict[str, str] = json.loads(line)
+            request: Request = json.loads(line)
             return request
         sys.stdout.write(f"{child}\n")
         sys.stdout.flush()
@@ -40,14 +54,33 @@ def _serve() -> dict[str, str] | None:
     return None
 
 
-REQUEST = _serve()
-if REQUEST is not None:
+def _run(argv: list[str], script: str) -> int:
+    """Run the command, or the script, as the interpreter would; return the exit code."""
+    sys.argv = [script or "augmentor", *argv]
+    try:
+        if script:
+            runpy.run_path(script, run_name="__main__")
+        else:
+            runpy.run_module("augmentor", run_name="__main__")
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        sys.stderr.write(f"{end.code}\n")
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+gc.freeze()  # or the first collection in a child would copy every page
+if (request := _serve()) is not None:
     _redirect(0, os.devnull, os.O_RDONLY)
-    _redirect(1, REQUEST["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    _redirect(2, REQUEST["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.chdir(REQUEST["cwd"])
-    sys.argv = [REQUEST["script"] or "augmentor", *REQUEST["argv"]]
-    if REQUEST["script"]:
-        runpy.run_path(REQUEST["script"], run_name="__main__")
-    else:
-        runpy.run_module("augmentor", run_name="__main__", alter_sys=False)
+    _redirect(1, request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    _redirect(2, request["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.chdir(request["cwd"])
+    code = _run(request["argv"], request["script"])
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # taking all of torch apart would take longer than most commands

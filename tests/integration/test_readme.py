@@ -1,0 +1,106 @@
+"""Every command of the README, in its order, in one folder, on a small manifest; training is only cut short."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augmentor.images import encode
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = (
+    "images.size=16 generator.width=4 generator.blocks=1 generator.downsamplings=1 discriminator.width=4 "
+    "discriminator.depth=2 training.batch_size=4 training.workers=0"
+)
+"""Settings that make any training run short; the commands themselves stay as they are printed."""
+
+
+def fenced(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in fenced("bash") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def shortened(command: str, steps: int) -> list[str]:
+    words = shlex.split(command)
+    if words[:2] == ["augmentor", "train"]:
+        if "--minutes" in words:
+            place = words.index("--minutes")
+            del words[place : place + 2]
+        words += ["--steps", str(steps)]
+        for setting in TINY.split():
+            words += ["--set", setting]
+    return words
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "images").mkdir()
+    random = np.random.default_rng(0)
+    rows = ["path,split,group,hair,smile"]
+    for index in range(36):
+        hair, smile = ("black", "blond", "red")[index % 3], index // 3 % 2
+        pixels = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        (folder / "images" / f"{index:04d}.png").write_bytes(encode(pixels, "png"))
+        rows.append(f"images/{index:04d}.png,{'test' if index >= 24 else 'train'},g{index},{hair},{smile}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    return folder
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    program = {"augmentor": [sys.executable, "-m", "augmentor"], "python": [sys.executable]}[words[0]]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*program, *words[1:]],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_every_command_of_the_readme_works_in_its_order(folder: Path) -> None:
+    steps, ran = 2, 0
+    for command in commands():
+        if command.startswith("make "):
+            plan = subprocess.run(["make", "-n", *command.split()[1:]], cwd=ROOT, capture_output=True, check=False)
+            assert plan.returncode == 0, plan.stderr.decode()
+            continue
+        steps += 1  # so that the run that is resumed has something left to do
+        done = run(shortened(command, steps), folder)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        ran += 1
+    assert ran >= 10
+
+
+def test_the_python_of_the_readme_works(folder: Path) -> None:
+    """Runs after the commands, on what they wrote."""
+    assert (folder / "more" / "labels.csv").exists()
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "PYTHONPATH": str(ROOT)}
+    for block in fenced("python"):
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def test_the_readme_documents_every_command() -> None:
+    listed = set(re.findall(r"`augmentor (\w+)", (ROOT / "README.md").read_text()))
+    from augmentor.cli import app  # noqa: PLC0415 - light
+
+    names = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert names <= listed
