@@ -26,7 +26,8 @@ from augmentor.quality import (
     train_judge,
 )
 from augmentor.recipe import Recipe
-from augmentor.train import TrainEvent, train_run
+from augmentor.run_folder import TrainEvent
+from augmentor.train import train_run
 from stargan.labels import LabelSpace
 from stargan.translate import Translator
 

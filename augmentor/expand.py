@@ -102,10 +102,9 @@ def run_expansion(
     with _explained(expansion.out):
         writer.open()
         if writer.complete():
-            counts = writer.finish(shards)
             return ExpandResult(
                 out=expansion.out,
-                counts=counts,
+                counts=writer.counts(),
                 resumed=len(plan),
                 seconds=time.monotonic() - started,
                 was_complete=True,

@@ -159,9 +159,15 @@ def training_batches(
         prefetch_factor=None if workers == 0 else 4,
         generator=torch.Generator(),  # the loader draws a seed from it; without one, from the global state
     )
-    for batch, broken in loader:
-        failures.update(broken)
-        yield batch
+    try:
+        for batch, broken in loader:
+            failures.update(broken)
+            yield batch
+    except ImageError as error:
+        # A worker's error arrives with its traceback in front: the person needs the last line alone.
+        raise ImageError(
+            str(error).strip().splitlines()[-1].removeprefix("augmentor.errors.ImageError: ")
+        ) from None
 
 
 def default_workers() -> int:

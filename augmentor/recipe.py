@@ -81,6 +81,7 @@ class TrainingSettings(_Section):
         steps: D steps in all; 200,000, the paper's, if neither steps nor minutes are given.
         minutes: minutes of training in all; excludes `steps`.
         batch_size: images a step.
+        keep_checkpoints: newest checkpoints that stay on the disk; 0 keeps all.
         workers: processes that load images; -1 picks from the cores.
         tensorboard: also write TensorBoard events to RUN/tensorboard (extra `tensorboard`).
     """
@@ -90,6 +91,7 @@ class TrainingSettings(_Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch_size: int = Field(default=16, ge=1)
     workers: int = Field(default=-1, ge=-1)
+    keep_checkpoints: int = Field(default=3, ge=0)
     objective: Objective = "wgan-gp"
     critic_steps: int = Field(default=5, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)

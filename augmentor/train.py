@@ -2,96 +2,54 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from augmentor.domains import parse_domains
-from augmentor.errors import ManifestError, MissingExtraError, OutputError, TrainingError
-from augmentor.images import encode
+from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.loading import TrainingImages, training_batches
 from augmentor.manifest import Manifest, refuse_split_leaks
 from augmentor.recipe import Recipe, read_recipe, write_recipe
-from augmentor.report import Shown, preview_columns, preview_grid, read_spread
-from augmentor.writers.records import Failure, write_failures
+from augmentor.report import Shown, read_spread
+from augmentor.run_folder import Recorder, Started, TrainEvent
+from augmentor.writers.records import Failure
 from stargan.checkpoint import (
     CheckpointError,
-    Json,
-    Model,
     find_checkpoint,
     load_model,
     load_state,
-    save_checkpoint,
 )
 from stargan.labels import LabelSpace
 from stargan.networks import Generator, PatchDiscriminator
 from stargan.training import (
-    CheckpointEvent,
     DivergenceError,
-    Event,
-    LogEvent,
-    SampleEvent,
     TrainConfig,
     TrainState,
     new_state,
     train,
 )
-from stargan.translate import Translator
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    pass
 
 _SAMPLE_ROWS = 8
 _MAY_CHANGE = frozenset(
-    {"steps", "minutes", "workers", "log_seconds", "sample_minutes", "checkpoint_minutes", "tensorboard"}
+    {
+        "steps",
+        "minutes",
+        "workers",
+        "log_seconds",
+        "sample_minutes",
+        "checkpoint_minutes",
+        "keep_checkpoints",
+        "tensorboard",
+    }
 )
 """Settings of the section `training` that a resumed run may have changed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Started:
-    """The run is about to train.
-
-    Args:
-        images: training rows.
-        attributes: the label space in words, one line an attribute.
-        generator_parameters: weights of G.
-        discriminator_parameters: weights of D.
-        device: in words.
-        step: D steps done before.
-        notes: remarks about the manifest.
-    """
-
-    images: int
-    attributes: tuple[str, ...]
-    generator_parameters: int
-    discriminator_parameters: int
-    device: str
-    step: int
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampled:
-    """A sample grid was written to `path`."""
-
-    path: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Saved:
-    """A checkpoint was written to `path`."""
-
-    path: Path
-
-
-TrainEvent = Started | LogEvent | Sampled | Saved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +111,8 @@ def train_run(
         settings=recipe.images,
         seed=config.seed,
     )
-    with _Recorder(
-        run, manifest, recipe, config, shown=shown, device=device, step=state.step, on_event=on_event
+    with Recorder(
+        run, manifest, recipe, config, rows=rows, shown=shown, device=device, step=state.step, on_event=on_event
     ) as recorder:
         on_event(_started(rows, state, device))
         batches = training_batches(
@@ -177,14 +135,13 @@ def train_run(
             )
         except DivergenceError as error:
             raise TrainingError(_divergence(run, error)) from error
-        failures = recorder.failures(rows)
     return TrainResult(
         run=run,
         checkpoint=find_checkpoint(run),
         finished=finished,
         step=state.step,
         elapsed=state.elapsed,
-        failures=failures,
+        failures=recorder.failures,
         losses=recorder.losses,
     )
 
@@ -235,7 +192,7 @@ def _training_rows(manifest: Manifest) -> Manifest:
 
 
 def _config(recipe: Recipe) -> TrainConfig:
-    training = recipe.training.model_dump(exclude={"batch_size", "workers", "tensorboard"})
+    training = recipe.training.model_dump(exclude={"batch_size", "workers", "keep_checkpoints", "tensorboard"})
     return TrainConfig(**training, **recipe.loss.model_dump())
 
 
@@ -291,7 +248,7 @@ def _refuse_other_settings(settings: Path, recipe: Recipe) -> None:
 
 def _fresh_state(manifest: Manifest, recipe: Recipe, config: TrainConfig, device: torch.device) -> TrainState:
     space, images = manifest.space, recipe.images
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(config.seed)
         generator = Generator(
             vector_size=space.vector_size, image_channels=images.channels, **recipe.generator.model_dump()
@@ -328,122 +285,6 @@ def _divergence(run: Path, error: DivergenceError) -> str:
     )
 
 
-class _Recorder:
-    """Writes a run's log, samples, checkpoints and failures as the loop's events come in."""
-
-    def __init__(
-        self,
-        run: Path,
-        manifest: Manifest,
-        recipe: Recipe,
-        config: TrainConfig,
-        *,
-        shown: Shown,
-        device: torch.device,
-        step: int,
-        on_event: Callable[[TrainEvent], None],
-    ) -> None:
-        self.broken: dict[int, str] = {}
-        self.losses: dict[str, float] = {}
-        self._run, self._manifest, self._recipe, self._config = run, manifest, recipe, config
-        self._device, self._on_event = device, on_event
-        self._shown = shown
-        self._columns = preview_columns(parse_domains(["each"], manifest.space), manifest.space)
-        self._board = _tensorboard(run) if recipe.training.tensorboard else None
-        self._log = _open_log(run / "log.jsonl", step)
-
-    def __enter__(self) -> _Recorder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._log.close()
-        if self._board is not None:
-            self._board.close()
-
-    def record(self, event: Event) -> None:
-        """Write what the event is about, then pass the news on."""
-        match event:
-            case LogEvent():
-                self._write_log(event)
-                self._on_event(event)
-            case SampleEvent(state=state):
-                self._on_event(Sampled(path=self._write_sample(state)))
-            case CheckpointEvent(state=state):
-                self._on_event(Saved(path=self._write_checkpoint(state)))
-
-    def failures(self, rows: Manifest) -> tuple[Failure, ...]:
-        """Write and return the rows whose image could not be read."""
-        failures = tuple(
-            Failure(id=rows.rows["id"].iloc[row], path=rows.rows["path"].iloc[row], reason=reason)
-            for row, reason in sorted(self.broken.items())
-        )
-        write_failures(self._run / "failures.csv", failures)
-        return failures
-
-    def _write_log(self, event: LogEvent) -> None:
-        self.losses = event.losses
-        self._log.write(json.dumps(asdict(event)) + "\n")
-        self._log.flush()
-        if self._board is not None:
-            for name, value in event.losses.items():
-                self._board.add_scalar(f"loss/{name}", value, event.step)
-            self._board.add_scalar("speed/images_per_second", event.images_per_second, event.step)
-
-    def _write_sample(self, state: TrainState) -> Path:
-        path = self._run / "samples" / f"{state.step:08d}.png"
-        path.parent.mkdir(exist_ok=True)
-        shown, translator = self._shown, Translator(self._model(state), device=self._device)
-        grid = preview_grid(translator, shown.images, shown.codes, self._columns, row_labels=shown.names)
-        path.write_bytes(encode(grid, "png"))
-        if self._board is not None:
-            self._board.add_image("samples", grid, state.step, dataformats="HWC")
-        return path
-
-    def _write_checkpoint(self, state: TrainState) -> Path:
-        folder = self._run / "checkpoints" / f"{state.step:08d}"
-        if not folder.exists():
-            save_checkpoint(
-                folder,
-                state=state,
-                config=self._config,
-                space=self._manifest.space,
-                image_size=self._recipe.images.height_width,
-                settings=self._settings(),
-            )
-        return folder
-
-    def _settings(self) -> dict[str, Json]:
-        recipe = self._recipe.model_dump(mode="json", exclude_none=True)
-        return {"manifest": self._manifest.path.name, "images": recipe["images"], "recipe": recipe}
-
-    def _model(self, state: TrainState) -> Model:
-        return Model(
-            generator=state.average,
-            space=self._manifest.space,
-            image_size=self._recipe.images.height_width,
-            step=state.step,
-            settings={},
-            sha256="",
-        )
-
-
-def _open_log(path: Path, step: int) -> IO[str]:
-    """Open log.jsonl to append, without what a killed run logged after its last checkpoint."""
-    if path.exists():
-        kept = [line for line in path.read_text().splitlines() if _logged_step(line) <= step]
-        draft = path.with_suffix(".part")
-        draft.write_text("".join(f"{line}\n" for line in kept))
-        draft.replace(path)
-    return path.open("a")
-
-
-def _logged_step(line: str) -> float:
-    try:
-        return cast(int, json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # a line that a kill cut short goes, too
-
-
 def _sample_images(manifest: Manifest, recipe: Recipe) -> Shown:
     """Return the sources of the sample grids: validation rows if there are any."""
     splits = ["val"] if manifest.split_mask(["val"]).any() else ["train"]
@@ -459,13 +300,3 @@ def _sample_images(manifest: Manifest, recipe: Recipe) -> Shown:
     if not shown.images:
         raise ManifestError(f"{manifest.path}: no image of {splits[0]} can be read; augmentor check says why")
     return shown
-
-
-def _tensorboard(run: Path) -> SummaryWriter:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra, imported only where used
-    except ImportError as error:
-        raise MissingExtraError(
-            "training.tensorboard needs TensorBoard: pip install 'stargan-augmentor[tensorboard]'"
-        ) from error
-    return SummaryWriter(os.fspath(run / "tensorboard"))

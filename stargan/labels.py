@@ -151,6 +151,24 @@ class LabelSpace:
                 vectors[known, run.start + code[known]] = 1.0
         return vectors
 
+    def encode_signed(self, codes: Tensor) -> Tensor:
+        """Turn domains into what a matching discriminator reads: yes, no and unknown push by 1, -1 and 0.
+
+        Args:
+            codes: (N, A) integers, -1 unknown.
+
+        Returns:
+            (N, L) float32: 1 for a value that the image should show, -1 for one that it should not, 0 for every
+            entry of an unknown attribute.
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        known = torch.cat(
+            [(codes[:, i : i + 1] != UNKNOWN).expand(-1, a.size) for i, a in enumerate(self.attributes)], dim=1
+        )
+        return (self.encode(codes) * 2 - 1) * known
+
     def decode(self, vectors: Tensor) -> Tensor:
         """Turn label vectors (or D's domain logits mapped to [0, 1]) back into the nearest domains.
 

@@ -298,12 +298,13 @@ class PatchDiscriminator(nn.Module):
         self.domain_head = nn.Conv2d(channels_in, vector_size, (h >> depth, w >> depth), bias=False)
         self.match_head = nn.Conv2d(channels_in, vector_size, 3, padding=1, bias=False) if matches else None
 
-    def forward(self, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Score images.
 
         Args:
             images: (N, C, H, W) float in [-1, 1].
-            vectors: (N, L) float, the domains that the images should show; read only with `matches`.
+            wanted: (N, L) float, the domains that the images should show, see `LabelSpace.encode_signed`; read
+                only with `matches`.
 
         Returns:
             Real-or-fake scores (N, 1, H / 2**depth, W / 2**depth), higher is more real, and domain logits
@@ -312,9 +313,8 @@ class PatchDiscriminator(nn.Module):
         features = self.features(images)
         scores = self.source_head(features).float()
         if self.match_head is not None:
-            # Centred, so that yes and no, and each of several values, push as hard in either direction.
-            wanted = (vectors * 2 - 1)[:, :, None, None]
-            scores = scores + (wanted * self.match_head(features).float()).sum(dim=1, keepdim=True)
+            matches = wanted[:, :, None, None] * self.match_head(features).float()
+            scores = scores + matches.sum(dim=1, keepdim=True)
         return scores, self.domain_head(features).float().flatten(1)
 
 

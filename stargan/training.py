@@ -243,10 +243,17 @@ def train(
             raise ValueError(f"the batches ended at step {state.step}, before the run did")
         step = state.step + 1
         random = torch.Generator().manual_seed(_step_seed(config.seed, step))
-        targets = permuted_targets(batch.codes, generator=random).to(device, non_blocking=True)
-        codes = batch.codes.to(device, non_blocking=True)
+        targets = permuted_targets(batch.codes, generator=random)
+        # Encoded on the CPU, where looking at the codes costs no wait for the device.
+        source_vectors, target_vectors, source_wanted, target_wanted, codes, targets = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (
+                *(space.encode(batch.codes), space.encode(targets)),
+                *(space.encode_signed(batch.codes), space.encode_signed(targets)),
+                *(batch.codes, targets),
+            )
+        )
         real = to_signed(batch.images.to(device, non_blocking=True))
-        source_vectors, target_vectors = space.encode(codes), space.encode(targets)
         progress = clock.progress(step)
         rate = config.learning_rate * learning_rate_factor(progress, decay_from=config.decay_from)
         _set_learning_rate(state, rate)
@@ -257,14 +264,14 @@ def train(
         penalise = config.objective == "logistic" and step % config.r1_every == 0
         real.requires_grad_(penalise)
         with autocast:
-            real_scores, real_logits = discriminator(real, source_vectors)
-            fake_scores, _ = discriminator(fake, target_vectors)
+            real_scores, real_logits = discriminator(real, source_wanted)
+            fake_scores, _ = discriminator(fake, target_wanted)
         d_domain = losses.domain_loss(real_logits, codes, space)
         if config.objective == "wgan-gp":
             d_adversarial = losses.wasserstein_critic_loss(real_scores, fake_scores)
             mix = torch.rand(len(real), generator=random).to(device)
             with autocast:
-                penalty = losses.gradient_penalty(partial(_scores, discriminator, target_vectors), real, fake, mix)
+                penalty = losses.gradient_penalty(partial(_scores, discriminator, target_wanted), real, fake, mix)
             d_penalty = config.gradient_penalty_weight * penalty
         else:
             d_adversarial = losses.logistic_critic_loss(real_scores, fake_scores)
@@ -286,7 +293,7 @@ def train(
             with autocast:
                 fake, mask = generator.translate(real, target_vectors)
                 back, back_mask = generator.translate(fake, source_vectors)
-                fake_scores, fake_logits = discriminator(fake, target_vectors)
+                fake_scores, fake_logits = discriminator(fake, target_wanted)
             if config.objective == "wgan-gp":
                 g_adversarial = losses.wasserstein_generator_loss(fake_scores)
             else:
@@ -398,8 +405,8 @@ def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Adam:
     return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
 
 
-def _scores(discriminator: PatchDiscriminator, vectors: Tensor, images: Tensor) -> Tensor:
-    scores: Tensor = discriminator(images, vectors)[0]
+def _scores(discriminator: PatchDiscriminator, wanted: Tensor, images: Tensor) -> Tensor:
+    scores: Tensor = discriminator(images, wanted)[0]
     return scores
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from augmentor.check import CheckReport
     from augmentor.expand import Estimate
     from augmentor.plan import Plan
-    from augmentor.train import Started, TrainEvent
+    from augmentor.run_folder import Started, TrainEvent
     from stargan.training import LogEvent
 
 _PLAIN_SECONDS = 5.0
@@ -125,19 +125,19 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
 
     def show(self, event: TrainEvent) -> None:
         """Show what happened."""
-        from augmentor import train
+        from augmentor import run_folder
         from stargan.training import LogEvent
 
         match event:
-            case train.Started():
+            case run_folder.Started():
                 for note in event.notes:
                     remark(note)
                 messages.print(_started(event))
             case LogEvent():
                 self._log(event)
-            case train.Sampled(path=path):
+            case run_folder.Sampled(path=path):
                 self._place("samples", str(path))
-            case train.Saved(path=path):
+            case run_folder.Saved(path=path):
                 self._place("checkpoint", str(path))
 
     def _log(self, event: LogEvent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -98,8 +99,13 @@ class FolderWriter:
             self._undo(staged)
 
     def complete(self) -> bool:
-        """Return whether `dataset.json`, which is written last, is there and of this run."""
-        return read_fingerprint(self.out / "dataset.json") == self.fingerprint
+        """Return whether `dataset.json`, which is written last, is there and of this run, and the tables, too."""
+        tables = (self.out / "labels.csv", self.out / "failures.csv")
+        return read_fingerprint(self.out / "dataset.json") == self.fingerprint and all(map(Path.is_file, tables))
+
+    def counts(self) -> Counts:
+        """Return what a complete output holds."""
+        return Counts.from_json(json.loads((self.out / "dataset.json").read_bytes())["counts"])
 
     def has(self, index: int) -> bool:
         """Return whether a shard is committed."""

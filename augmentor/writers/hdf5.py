@@ -87,6 +87,11 @@ class HDF5Writer:
         """Return whether FILE.h5 is there and of this run."""
         return self.out.is_file() and _fingerprint(self.out) == self.fingerprint
 
+    def counts(self) -> Counts:
+        """Return what a complete output holds."""
+        with h5py.File(self.out, "r") as file:
+            return Counts.from_json(json.loads(file.attrs["dataset_json"])["counts"])
+
     def has(self, index: int) -> bool:
         """Return whether a shard is committed, or was merged already."""
         if self.complete():
@@ -106,10 +111,8 @@ class HDF5Writer:
             OutputError: a shard is not committed, or the shards' images differ in shape.
         """
         if self.complete():
-            with h5py.File(self.out, "r") as file:
-                counts = Counts.from_json(json.loads(file.attrs["dataset_json"])["counts"])
             self._remove_parts()
-            return counts
+            return self.counts()
         counts = Counts()
         failures: list[Failure] = []
         shape: tuple[int, ...] | None = None

@@ -18,11 +18,8 @@ from PIL import Image
 from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.manifest import Manifest, read_manifest
 from augmentor.recipe import Recipe, read_recipe
+from augmentor.run_folder import Sampled, Saved, Started, TrainEvent
 from augmentor.train import (
-    Sampled,
-    Saved,
-    Started,
-    TrainEvent,
     TrainResult,
     describe_attribute,
     pick_device,

@@ -75,30 +75,33 @@ def test_tensorboard(augmentor: Augmentor, small: Small, tiny: list[str], tmp_pa
 
 
 @pytest.fixture(scope="module")
-def whole(
-    augmentor: Augmentor, small: Small, tiny: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def long(small: Small, tiny: list[str]) -> list[str]:
+    """The command of a run of `LONG` steps, but for its folder."""
+    return ["train", str(small.manifest), *tiny, "--steps", str(LONG), "--seed", "3"]
+
+
+@pytest.fixture(scope="module")
+def whole(augmentor: Augmentor, long: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of `LONG` steps that nobody disturbed."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    done = augmentor.run("train", small.manifest, "--out", run, *tiny, "--steps", LONG, "--seed", 3)
+    done = augmentor.run(*long, "--out", run)
     assert done.code == 0, done.err
     return run
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_resumed_is_equal_to_undisturbed(
-    number: signal.Signals, augmentor: Augmentor, small: Small, tiny: list[str], whole: Path, tmp_path: Path
+    number: signal.Signals, augmentor: Augmentor, long: list[str], whole: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    words = ("train", small.manifest, "--out", run, *tiny, "--steps", LONG, "--seed", 3)
-    running = augmentor.start(*words, "--set", "training.log_seconds=0")
+    running = augmentor.start(*long, "--out", run, "--set", "training.log_seconds=0")
     running.wait_for(lambda: (run / "log.jsonl").exists() and bool((run / "log.jsonl").read_text()))
     running.send(number)
     stopped = running.end()
     assert stopped.code == 130
     assert "Stopping after this step; the checkpoint is written first" in stopped.err
     (told,) = [line for line in stopped.err.splitlines() if line.startswith("Go on with:  ")]
-    assert told.startswith(f"Go on with:  augmentor train {small.manifest} --out {run} ")
+    assert told.startswith(f"Go on with:  augmentor train {long[1]} ")
     assert told.endswith(" --resume")
     (checkpoint,) = (run / "checkpoints").iterdir()
     reached = int(checkpoint.name)
@@ -146,7 +149,7 @@ def test_mistakes_are_short_blocks_and_write_nothing(
         ((small.manifest, "--out", run, "--minutes", 1, "--steps", 1), "--minutes and --steps exclude each other"),
         ((small.manifest, "--out", run, *tiny, "--attributes", "hiar"), "hair"),
         ((small.manifest, "--out", run, *tiny, "--device", "gpu"), "--device gpu: not usable here"),
-        ((small.manifest, "--out", run, *tiny, "--set", "images.size=15"), "images.size"),
+        ((small.manifest, "--out", run, *tiny, "--set", "images.size=15"), "generator.downsamplings"),
     ):
         done = augmentor.run("train", *words)
         assert (done.code, done.out) == (2, ""), words
@@ -164,9 +167,7 @@ def test_debug_shows_the_traceback(augmentor: Augmentor, tmp_path: Path) -> None
     assert "ManifestError" in done.err
 
 
-def test_images_that_cannot_be_read(
-    augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path
-) -> None:
+def test_images_that_cannot_be_read(augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_text("no picture")
     lines = small.manifest.read_text().replace("images/", f"{small.folder}/images/").splitlines()
     lines[3] = lines[3].replace(f"{small.folder}/images/02.png", "broken.png")

@@ -67,14 +67,16 @@ def _run(argv: list[str], script: str) -> int:
             return end.code or 0
         sys.stderr.write(f"{end.code}\n")
         return 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the interpreter prints these, too
         traceback.print_exc()
         return 1
     return 0
 
 
 gc.freeze()  # or the first collection in a child would copy every page
-if (request := _serve()) is not None:
+if (request := _serve()) is None:
+    os._exit(0)
+else:
     _redirect(0, os.devnull, os.O_RDONLY)
     _redirect(1, request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     _redirect(2, request["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

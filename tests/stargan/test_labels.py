@@ -115,3 +115,15 @@ def test_targets_of_a_known_batch_are_its_own_domains() -> None:
     assert sorted(first[:, 0].tolist()) == list(range(16))
     assert first.tolist() != codes.tolist()
     assert first.tolist() != second.tolist()
+
+
+def test_a_matching_discriminator_reads_yes_no_and_unknown_as_one_minus_one_and_zero() -> None:
+    space = LabelSpace(
+        attributes=(
+            Attribute(name="hair", kind="categorical", values=("black", "blond", "red")),
+            Attribute(name="smile"),
+        )
+    )
+    codes = torch.tensor([[1, 0], [-1, 1], [2, -1]])
+    expected = torch.tensor([[-1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 1.0], [-1.0, -1.0, 1.0, 0.0]])
+    assert torch.equal(space.encode_signed(codes), expected)

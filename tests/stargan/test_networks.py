@@ -263,8 +263,7 @@ def test_matching_adds_a_projection_of_the_domain() -> None:
     images = noise(3, 3, 16, 8)
     plain = discriminator.source_head(discriminator.features(images))
     no, yes = discriminator.match_head(discriminator.features(images)).split(1, dim=1)
-    # Entries 0, 0.5 (unknown) and 1 count -1, 0 and 1 times their map.
-    for vector, expected in (((0.5, 0.5), plain), ((1.0, 0.5), plain + no), ((0.0, 1.0), plain - no + yes)):
+    for vector, expected in (((0.0, 0.0), plain), ((1.0, 0.0), plain + no), ((-1.0, 1.0), plain - no + yes)):
         scores, _ = discriminator(images, torch.tensor([vector] * 3))
         torch.testing.assert_close(scores, expected)
 

@@ -177,15 +177,16 @@ def test_one_step_against_the_written_out_objectives(
     targets = permuted_targets(codes, generator=random)
     assert not torch.equal(targets, codes)
     real, own, wanted = images / 127.5 - 1, space.encode(codes), space.encode(targets)
+    shows, asks = space.encode_signed(codes), space.encode_signed(targets)
 
     # D, eqs. 3, 5 and 8 of the paper; or the log loss with half the squared gradient at real images.
     fake = g(real, wanted).detach()
     real.requires_grad_()
-    (real_scores, real_logits), (fake_scores, _) = d(real, own), d(fake, wanted)
+    (real_scores, real_logits), (fake_scores, _) = d(real, shows), d(fake, asks)
     if objective == "wgan-gp":
         share = torch.rand(len(real), generator=random).view(-1, 1, 1, 1)
         between = (share * real + (1 - share) * fake).detach().requires_grad_()
-        penalty = 3.0 * (gradient(d(between, wanted)[0], between).norm(dim=1) - 1).square().mean()
+        penalty = 3.0 * (gradient(d(between, asks)[0], between).norm(dim=1) - 1).square().mean()
         d_loss = fake_scores.mean() - real_scores.mean() + penalty
     else:
         penalty = 2.0 * gradient(real_scores, real).square().sum(dim=1).mean() / 2
