@@ -114,7 +114,7 @@ def run_demo(
     Raises:
         AugmentorError: the folder cannot be used.
     """
-    on_stage("Drawing 1,700 portraits: hair of 3 colours, glasses, smiles; hardly any red-haired smile")
+    on_stage("Drawing 1,700 portraits; hardly any has red hair and a smile")
     manifest = out / "portraits" / "manifest.csv"
     if not manifest.exists():
         write_portraits(manifest.parent, seed=seed)
@@ -131,7 +131,7 @@ def run_demo(
             on_event=on_train,
         )
 
-    on_stage("Translating every training portrait into one with red hair and a smile")
+    on_stage("Translating every training portrait to red hair and a smile")
     request = ",".join(f"{name}={value}" for name, value in RARE.items())
     folder, hdf5 = out / "expanded", out / "expanded.h5"
     expanded = _expand(manifest, model, folder, request, device=device, on_progress=on_progress)
@@ -148,11 +148,11 @@ def run_demo(
         device=device,
     )
 
-    on_stage("Training a classifier on the real portraits, and one on real and synthetic ones")
+    on_stage("Training classifiers on real portraits, and on real and synthetic ones")
     without, judge = _classify(folder, synthetic=False, device=device)
     with_synthetic, _ = _classify(folder, synthetic=None, device=device)
 
-    on_stage("Asking the classifier that saw only real portraits about translated test portraits")
+    on_stage("Asking the first classifier what translated test portraits show")
     translator = Translator(open_model(model), device=device)
     table = read_manifest(manifest, space=translator.model.space)
     test = read_images(table.select(table.split_mask(["test"])), size=translator.model.image_size, channels=3)

@@ -18,7 +18,7 @@ from typing import NotRequired, TypedDict, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from stargan.labels import AttributeState, LabelSpace
@@ -232,7 +232,8 @@ def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], descriptio
     hashes = {}
     for name, content in tensors.items():
         file = draft / f"{name}.safetensors"
-        save_file({key: tensor.contiguous() for key, tensor in content.items()}, file)
+        # Not safetensors' own save_file: it makes files that nobody but their owner may read.
+        file.write_bytes(save({key: tensor.contiguous() for key, tensor in content.items()}))
         hashes[file.name] = _sha256(file)
         _sync(file)
     (draft / "config.json").write_text(json.dumps({**description, "files": hashes}, indent=2) + "\n")

@@ -318,7 +318,7 @@ def train(
         save = clock.due("checkpoint", config.checkpoint_minutes * 60) or stopping
         meter.count(len(real))
         if clock.due("log", config.log_seconds) or save:
-            on_event(meter.read(step=step, progress=progress, elapsed=state.elapsed, learning_rate=rate))
+            on_event(meter.read(step=step, progress=clock.progress(), elapsed=state.elapsed, learning_rate=rate))
         if clock.due("sample", config.sample_minutes * 60) or stopping:
             on_event(SampleEvent(state=state))
         if save:

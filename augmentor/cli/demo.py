@@ -37,6 +37,8 @@ def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> di
     def stage(text: str) -> None:
         nonlocal stages
         stages += 1
+        training.close()
+        bar.close()
         messages.print(f"[bold cyan]{stages}[/]  {text}")
 
     with TrainingDisplay() as training, Bar("expanding", unit="images") as bar:
@@ -76,8 +78,15 @@ def _summary(result: DemoResult, out: Path) -> Group:
     )
     return Group(
         Text(made),
+        Text("\nDo translations show what was asked for?", style="bold"),
         _obeys(result),
+        Text(
+            f"{result.verdict.translations:,} translated test portraits, judged by the first classifier below.",
+            "dim",
+        ),
+        Text("\nDoes it help a classifier?", style="bold"),
         _helps(result),
+        Text("Balanced accuracy on real test portraits, at equal training steps, one seed.\n", "dim"),
         places,
         Text("\nTry next:", style="bold"),
         Text(next_command, overflow="fold"),
@@ -85,27 +94,20 @@ def _summary(result: DemoResult, out: Path) -> Group:
 
 
 def _obeys(result: DemoResult) -> Table:
-    title = "\nDo translations show what was asked for?"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for heading in ("", *result.verdict.right, "all at once"):
         table.add_column(heading, justify="right" if heading else "left")
     table.add_row("all translations", *_percent(result.verdict.right), f"{result.verdict.all_right:.1%}")
     table.add_row("where it had to change", *_percent(result.verdict.changed), "")
-    table.caption = (
-        f"{result.verdict.translations:,} translated test portraits, as the first classifier below sees them"
-    )
-    table.caption_justify = "left"
     return table
 
 
 def _helps(result: DemoResult) -> Table:
-    table = Table(title="\nDoes it help a classifier?", title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for heading in ("trained on", "images", *result.without.balanced, "red-haired smiles"):
         table.add_column(heading, justify="left" if heading == "trained on" else "right")
     for name, row in (("real", result.without), ("real + synthetic", result.with_synthetic)):
         table.add_row(name, f"{row.images:,}", *_percent(row.balanced), f"{row.rare:.1%}")
-    table.caption = "balanced accuracy on real test portraits, at equal training steps; one seed"
-    table.caption_justify = "left"
     return table
 
 

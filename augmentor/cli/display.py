@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _PLAIN_SECONDS = 5.0
 """Seconds between two lines of progress where there is no terminal."""
 
+_FIRST = 50
+"""Things done before a time left is told."""
+
 _MOST_PROBLEMS = 20
 """Problems of one kind that are printed; the rest is counted."""
 
@@ -67,10 +70,13 @@ class Bar(AbstractContextManager["Bar"]):
         )
 
     def __enter__(self) -> Self:
-        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away; a second call changes nothing."""
         self._bar.stop()
 
     def update(self, done: int, total: int, *, skipped: int = 0, suffix: str = "") -> None:
@@ -84,15 +90,19 @@ class Bar(AbstractContextManager["Bar"]):
         """
         passed = time.monotonic() - self._started
         speed = (done - skipped) / passed if passed > 0 else 0.0
-        left = f"{duration((total - done) / speed)} left" if speed > 0 and done < total else ""
+        # The first few of many say nothing about the rest.
+        known = speed > 0 and done - skipped > _FIRST and done < total
+        left = f"{duration((total - done) / speed)} left" if known else ""
         if self._console.is_terminal:
             if self._task is None:
+                self._bar.start()
                 self._task = self._bar.add_task(self._title, total=total, speed="", left="")
             pace = f"{speed:,.1f} {self._unit}/s{suffix}"
             self._bar.update(self._task, completed=done, total=total, speed=pace, left=left)
         elif time.monotonic() - self._said >= _PLAIN_SECONDS:
             self._said = time.monotonic()
-            self._console.print(f"{self._title} {done:,}/{total:,}, {speed:,.1f} {self._unit}/s{suffix}, {left}")
+            words = [f"{self._title} {done:,}/{total:,}", f"{speed:,.1f} {self._unit}/s{suffix}", left]
+            self._console.print(", ".join(word for word in words if word))
 
 
 class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
@@ -115,13 +125,14 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
         self._said = 0.0
 
     def __enter__(self) -> Self:
-        if messages.is_terminal:
-            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if messages.is_terminal:
-            self._live.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Leave the view as it is; a second call changes nothing."""
+        self._live.stop()
 
     def show(self, event: TrainEvent) -> None:
         """Show what happened."""
@@ -133,6 +144,8 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
                 for note in event.notes:
                     remark(note)
                 messages.print(_started(event))
+                if messages.is_terminal:
+                    self._live.start()
             case LogEvent():
                 self._log(event)
             case run_folder.Sampled(path=path):

@@ -63,6 +63,9 @@ class Writer(Protocol):
     def complete(self) -> bool:
         """Return whether this output was finished, by this run or an earlier one with the same fingerprint."""
 
+    def counts(self) -> Counts:
+        """Return what a complete output holds."""
+
     def has(self, index: int) -> bool:
         """Return whether a shard is committed."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small
 
 WEIGHTS = ("generator", "generator_ema", "discriminator", "generator_optimizer", "discriminator_optimizer")
-LONG = 400
+LONG = 150
 """Steps of a run that is long enough to be interrupted, and short enough to be finished."""
 
 

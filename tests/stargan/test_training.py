@@ -202,7 +202,7 @@ def test_one_step_against_the_written_out_objectives(
     back, back_mask = g.translate(fake, own)
     assert mask is not None
     assert back_mask is not None
-    scores, logits = state.discriminator(fake, wanted)
+    scores, logits = state.discriminator(fake, asks)
     g_loss = -scores.mean() if objective == "wgan-gp" else -scores.sigmoid().log().mean()
     g_loss = g_loss + 0.7 * domain_loss(logits, targets, space) + 5.0 * (real - back).abs().mean()
     g_loss = g_loss + 0.3 * (mask.mean() + back_mask.mean()) / 2

@@ -1,0 +1,139 @@
+"""What all commands share: errors as short blocks, exit codes, interrupts, the command that resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import typer
+
+from augmentor.cli import session
+from augmentor.errors import AugmentorError, ManifestError, TrainingError
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    session.set_debug(False)
+    yield
+    session.set_debug(False)
+
+
+def ended(function: Callable[[], None]) -> int:
+    """Run a command; return its exit code."""
+    try:
+        session.command(function)()
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def failing(error: BaseException) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+# ---- errors ----
+
+
+def test_a_command_that_works_ends_with_0() -> None:
+    assert ended(lambda: None) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(ManifestError("no"), 2), (AugmentorError("no"), 2), (TrainingError("no"), 1)]
+)
+def test_exit_codes_of_errors(error: AugmentorError, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(failing(error)) == code
+    assert capsys.readouterr() == ("", "error  no\n")
+
+
+def test_an_error_is_one_block_as_it_was_written(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "[bold]x[/bold].csv, row 3: " + "very " * 40 + "long"
+    assert ended(failing(ManifestError(f"{long}\nDo this."))) == 2
+    assert capsys.readouterr().err == f"error  {long}\n       Do this.\n"
+
+
+def test_a_bug_is_called_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(failing(ZeroDivisionError("by zero"))) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error  unexpected ZeroDivisionError: by zero\n")
+    assert "augmentor --debug" in said
+
+
+@pytest.mark.parametrize("error", [ManifestError("no"), ZeroDivisionError("by zero")])
+def test_debug_lets_errors_through(error: Exception) -> None:
+    session.set_debug(True)
+    with pytest.raises(type(error)):
+        ended(failing(error))
+
+
+def test_other_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(failing(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+    assert ended(failing(typer.Exit(7))) == 7
+    assert ended(failing(BrokenPipeError())) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+# ---- what is printed ----
+
+
+def test_json_is_one_line_of_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"out": "Bilder/für [alle]", "count": 3, "none": None}
+    session.print_json(values)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert "für [alle]" in said
+    assert json.loads(said) == values
+
+
+def test_remarks_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    session.remark("column [hair]: " + "x" * 200)
+    assert capsys.readouterr() == ("", f"note  column [hair]: {'x' * 200}\n")
+
+
+def test_the_command_that_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/augmentor", "train", "my data.csv", "--set", "a=[1]"])
+    assert session.this_command() == "augmentor train 'my data.csv' --set 'a=[1]'"
+    assert session.this_command("--resume") == "augmentor train 'my data.csv' --set 'a=[1]' --resume"
+    monkeypatch.setattr(sys, "argv", ["x", "train", "--resume"])
+    assert session.this_command("--resume") == "augmentor train --resume"
+
+
+# ---- signals ----
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_for_a_stop(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with session.stop_flag() as asked:
+        assert not asked()
+        os.kill(os.getpid(), number)
+        assert asked()
+        assert "Stopping after this step" in capsys.readouterr().err
+        os.kill(os.getpid(), signal.SIGTERM)  # a second one may come from the same shut-down
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_names_the_way_on(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    reached = []
+
+    def work() -> None:
+        with session.interruptible(resume="augmentor expand 'a [b].csv'"):
+            os.kill(os.getpid(), number)
+            reached.append("too far")
+
+    assert ended(work) == 130
+    assert reached == []
+    assert capsys.readouterr().err == "Interrupted.\nGo on with:  augmentor expand 'a [b].csv'\n"
+    assert signal.getsignal(signal.SIGTERM) is before

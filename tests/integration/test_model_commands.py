@@ -1,0 +1,68 @@
+"""`augmentor preview`, `info` and `convert checkpoint`: what is done with a model besides expanding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from augmentor import open_dataset
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Augmentor, Done, Small
+
+
+def test_preview(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "preview.png"
+    words = ("preview", small.manifest, "--model", model, "--out")
+    done = augmentor.run(*words, out, "--rows", 3, "--domains", "hair=*")
+    assert (done.code, done.out) == (0, f"{out}\n"), done.err
+    with Image.open(out) as picture:
+        assert picture.format == "PNG"
+        # The source and three hair colours, three rows, in cells of 96 px.
+        assert 4 * 96 < picture.width < 6 * 96
+        assert 3 * 96 < picture.height < 4 * 96
+        assert np.asarray(picture).std() > 10
+    again = augmentor.run(*words, tmp_path / "preview.jpg")
+    assert again.code == 2
+    assert "give it a name that ends in .png" in again.err
+
+
+def test_info(augmentor: Augmentor, model: Path) -> None:
+    done = augmentor.run("info", model)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].startswith("16 x 16 px colour images, 6 steps, ")
+    assert lines[1:3] == ["  hair: black | blond | red", "  smile: 0 | 1"]
+    stated = augmentor.run("info", model / "checkpoints" / "00000006", "--json").json
+    assert (stated["image_size"], stated["image_channels"], stated["step"]) == ([16, 16], 3, 6)
+    assert lines[3] == f"sha256 {stated['sha256']}"
+    nothing = augmentor.run("info", model.parent)
+    assert nothing.code == 2
+    assert "neither a run folder with a checkpoint nor a checkpoint" in nothing.err
+
+
+def test_a_converted_model_translates_the_same(
+    augmentor: Augmentor, small: Small, model: Path, outputs: dict[str, tuple[Path, Done]], tmp_path: Path
+) -> None:
+    words = ("--domains", "hair=*", "--domains", "smile=~", "--real", "none")
+    whole = open_dataset(outputs["folder"][0], synthetic=True)
+    for flags, most in (((), 0), (("--half",), 2)):
+        slim, out = tmp_path / f"slim{most}", tmp_path / f"out{most}"
+        done = augmentor.run("convert", "checkpoint", model, "--out", slim, *flags)
+        assert done.code == 0, done.err
+        assert done.out.startswith(f"{slim} (")
+        assert sorted(path.name for path in slim.iterdir()) == ["config.json", "generator_ema.safetensors"]
+        done = augmentor.run("expand", small.manifest, "--model", slim, *words, "--out", out)
+        assert done.code == 0, done.err
+        same = open_dataset(out)
+        assert list(same.labels["key"]) == list(whole.labels["key"])
+        for index in range(len(same)):
+            difference = (same[index][0].int() - whole[index][0].int()).abs().max()
+            # Other shards are other batches, which may round otherwise.
+            assert difference <= max(most, 1)
+    again = augmentor.run("convert", "checkpoint", model, "--out", tmp_path / "slim0")
+    assert again.code == 2
+    assert "exists already" in again.err
