@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from augmentor.datasets import ExpandedDataset, open_dataset
 from augmentor.domains import parse_domains
 from augmentor.expand import ExpandResult, Progress, run_expansion
 from augmentor.expansion import ExpandSettings, OutputFormat, open_model, plan_expansion
-from augmentor.images.portraits import write_portraits
+from augmentor.images.portraits import DEFAULT_COUNTS, write_portraits
 from augmentor.manifest import read_manifest
 from augmentor.preview import write_preview
 from augmentor.quality import (
@@ -38,8 +38,6 @@ RARE = {"hair": "red", "smile": "1"}
 """The combination that the portraits have too few of."""
 
 _BATCH = 32
-_STEPS = 150
-"""Optimisation steps of each of the demo's classifiers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +95,8 @@ def run_demo(
     on_stage: Callable[[str], None],
     on_train: Callable[[TrainEvent], None],
     on_progress: Callable[[Progress], None],
+    counts: Mapping[str, int] = DEFAULT_COUNTS,
+    steps: int = 150,
 ) -> DemoResult:
     """Draw portraits, translate them, and train a classifier with and without the translations.
 
@@ -110,14 +110,16 @@ def run_demo(
         on_stage: told in words what comes next.
         on_train: told of training, if there is any.
         on_progress: told of the expansion into the folder.
+        counts: portraits per split.
+        steps: optimisation steps of each classifier.
 
     Raises:
         AugmentorError: the folder cannot be used.
     """
-    on_stage("Drawing 1,700 portraits; hardly any has red hair and a smile")
+    on_stage(f"Drawing {sum(counts.values()):,} portraits; hardly any has red hair and a smile")
     manifest = out / "portraits" / "manifest.csv"
     if not manifest.exists():
-        write_portraits(manifest.parent, seed=seed)
+        write_portraits(manifest.parent, seed=seed, counts=counts)
     model = MODEL
     if train_minutes is not None:
         on_stage(f"Training a StarGAN on them for {train_minutes:g} minutes")
@@ -149,8 +151,8 @@ def run_demo(
     )
 
     on_stage("Training classifiers on real portraits, and on real and synthetic ones")
-    without, judge = _classify(folder, synthetic=False, device=device)
-    with_synthetic, _ = _classify(folder, synthetic=None, device=device)
+    without, judge = _classify(folder, synthetic=False, steps=steps, device=device)
+    with_synthetic, _ = _classify(folder, synthetic=None, steps=steps, device=device)
 
     on_stage("Asking the first classifier what translated test portraits show")
     translator = Translator(open_model(model), device=device)
@@ -194,14 +196,16 @@ def _expand(
     return run_expansion(planned, device=device, batch_size=_BATCH, on_progress=on_progress)
 
 
-def _classify(folder: Path, *, synthetic: bool | None, device: torch.device) -> tuple[Classified, Judge]:
+def _classify(
+    folder: Path, *, synthetic: bool | None, steps: int, device: torch.device
+) -> tuple[Classified, Judge]:
     """Train a classifier on the training rows, and try it on the real test rows."""
     train, test = (
         _in_memory(open_dataset(folder, split=split, synthetic=chosen))
         for split, chosen in (("train", synthetic), ("test", False))
     )
     space = open_dataset(folder).space
-    judge = train_judge(train, space=space, steps=_STEPS, seed=0, device=device)
+    judge = train_judge(train, space=space, steps=steps, seed=0, device=device)
     said = judge.predict(test.images)
     rare = _is_rare(test.codes, space)
     classified = Classified(

@@ -252,8 +252,8 @@ def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
 def check_tables(report: CheckReport) -> Group:
     """Return what `augmentor check` found, as tables and short lists."""
     splits = list(report.splits)
-    table = Table(box=None, pad_edge=False, title=f"{escape(report.manifest)}: {report.rows:,} images")
-    table.title_justify = "left"
+    title = Text(f"{report.manifest}: {report.rows:,} images", style="table.title")
+    table = Table(box=None, pad_edge=False)
     for heading in ("attribute", "kind", "value"):
         table.add_column(heading, overflow="fold")
     for split in splits:
@@ -275,7 +275,7 @@ def check_tables(report: CheckReport) -> Group:
         *_listed("duplicate", [f"same content: {', '.join(ids)}" for ids in report.duplicates], style="yellow"),
     ]
     datasets = [Text(f"data set {name}: {count:,} images") for name, count in report.datasets.items()]
-    return Group(table, *datasets, Text(""), *problems, _verdict(report))
+    return Group(title, table, *datasets, Text(""), *problems, _verdict(report))
 
 
 def _verdict(report: CheckReport) -> Text:

@@ -244,9 +244,9 @@ def read_fingerprint(path: Path) -> str | None:
     try:
         state = json.loads(path.read_bytes())
         return str(state["fingerprint"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path}: damaged ({error!r}). Delete the output and run again.") from error
 
 

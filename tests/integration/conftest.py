@@ -70,8 +70,11 @@ class Running:
             time.sleep(0.002)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        os.kill(self.pid, number)
+        """Send a signal: Ctrl-C as a terminal does, to the workers, too; any other to the command alone."""
+        if number == signal.SIGINT:
+            os.killpg(self.pid, number)
+        else:
+            os.kill(self.pid, number)
 
     def end(self) -> Done:
         """Wait for the end."""

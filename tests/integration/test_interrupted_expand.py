@@ -65,19 +65,19 @@ def test_killed_again_and_again(
     out = tmp_path / name
     moments = random.Random(0)
     kills = 0
-    for shards in (0, 1, 9, 18, SHARDS):
+    for shards in (0, 1, 7, 14, SHARDS):
         running = augmentor.start(*command, "--out", out)
         running.wait_for(lambda wanted=shards: committed(out) >= wanted)  # type: ignore[misc]
         time.sleep(moments.uniform(0, 0.02))
         running.send(signal.SIGKILL)
         kills += running.end().code == -signal.SIGKILL
-    assert kills >= 4  # the last one may come too late
+    assert kills >= 3  # the last ones may come too late
     done = augmentor.run(*command, "--out", out, "--json")
     assert done.code == 0, done.err
     assert (done.json["real"], done.json["synthetic"]) == (24, 82)
     resumed = done.json["resumed"]
     assert isinstance(resumed, int)
-    assert resumed >= 18 * 4
+    assert resumed >= 14 * 4
     assert content(out) == undisturbed[name]
 
 

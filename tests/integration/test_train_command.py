@@ -94,7 +94,8 @@ def test_interrupted_and_resumed_is_equal_to_undisturbed(
     number: signal.Signals, augmentor: Augmentor, long: list[str], whole: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    running = augmentor.start(*long, "--out", run, "--set", "training.log_seconds=0")
+    loud = ("--set", "training.log_seconds=0", "--set", "training.workers=1")
+    running = augmentor.start(*long, "--out", run, *loud)
     running.wait_for(lambda: (run / "log.jsonl").exists() and bool((run / "log.jsonl").read_text()))
     running.send(number)
     stopped = running.end()

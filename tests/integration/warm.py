@@ -44,6 +44,7 @@ def _serve() -> Request | None:
     for line in sys.stdin:
         child = os.fork()
         if not child:
+            os.setsid()  # a group of its own, which Ctrl-C then reaches as a whole
             request: Request = json.loads(line)
             return request
         sys.stdout.write(f"{child}\n")

@@ -31,7 +31,7 @@ def printed(what: RenderableType, width: int = 80) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
     console.print(what)
     assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 @pytest.fixture

@@ -1,0 +1,311 @@
+"""Planning and running an expansion: what is refused, what the fingerprint knows, how progress is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from augmentor.datasets import open_dataset
+from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
+from augmentor.expand import (
+    Progress,
+    estimate,
+    failures_path,
+    preview_path,
+    run_expansion,
+)
+from augmentor.expansion import (
+    ExpandSettings,
+    Expansion,
+    OutputFormat,
+    model_crop,
+    open_model,
+    plan_expansion,
+)
+from augmentor.preview import write_preview
+from augmentor.writers import FolderWriter, HDF5Writer
+from stargan.checkpoint import Json, Model, save_model
+from stargan.labels import LabelSpace
+from stargan.networks import Generator
+
+CPU = torch.device("cpu")
+MakeManifest = Callable[..., Path]
+SETTINGS = ExpandSettings(domains=("hair=*",), shard_size=8)
+
+
+def save(folder: Path, space: LabelSpace, *, seed: int = 0, settings: dict[str, Json] | None = None) -> Path:
+    """Write an untrained model."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = Generator(vector_size=space.vector_size, width=4, downsamplings=1, blocks=1)
+    save_model(
+        folder,
+        model=Model(
+            generator=generator, space=space, image_size=(16, 16), step=0, settings=settings or {}, sha256=""
+        ),
+    )
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path, space: LabelSpace) -> Path:
+    return save(tmp_path / "model", space)
+
+
+@pytest.fixture
+def manifest(small_manifest: MakeManifest) -> Path:
+    """Ten training rows, two of val."""
+    return small_manifest()
+
+
+def planned(manifest: Path, model: Path, out: Path, **changes: object) -> Expansion:
+    return plan_expansion(
+        manifest,
+        model=model,
+        settings=dataclasses.replace(SETTINGS, **changes),  # type: ignore[arg-type]
+        out=out,
+    )
+
+
+# ---- what is refused ----
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"output_format": "hdf5", "class_folders": "hair"}, "--class-folders names folders"),
+        ({"output_format": "hdf5", "real": "original"}, "--real original keeps each file's own size"),
+        ({"splits": ("train", "tset")}, "--splits: tset is not one of train, val, test"),
+        ({"splits": ()}, "--splits: nothing is not one of"),
+        ({"shard_size": 0}, "--shard-size must be at least 1, not 0"),
+    ],
+)
+def test_settings_that_cannot_work_together(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(AugmentorError, match=message):
+        dataclasses.replace(SETTINGS, **wrong)  # type: ignore[arg-type]
+
+
+def test_plans_that_cannot_work(manifest: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ManifestError, match=r"no row has split test, so there is nothing to translate"):
+        planned(manifest, model, out, splits=("test",))
+    with pytest.raises(DomainError, match="Did you mean 'hair'"):
+        planned(manifest, model, out, domains=("hiar=*",))
+    with pytest.raises(AugmentorError, match=r"--model .*neither a run folder"):
+        planned(manifest, tmp_path, out)
+    text = manifest.read_text().replace("path,id,", "path,group,")
+    manifest.write_text(text.replace("11.png,face11", "11.png,face0"))
+    with pytest.raises(ManifestError, match=r"group 'face0' stands in train .* and val"):
+        planned(manifest, model, out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("output_format", ["folder", "hdf5"])
+def test_an_output_that_cannot_be_written(
+    output_format: OutputFormat, manifest: Path, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    expansion = planned(manifest, model, tmp_path / "file" / "out.h5", output_format=output_format)
+    with pytest.raises(OutputError, match=r"out\.h5: cannot be written \(.*\)\. What was committed is safe"):
+        run_expansion(expansion, device=CPU, batch_size=4)
+
+
+# ---- the fingerprint ----
+
+
+def test_the_fingerprint_knows_what_changes_the_output(
+    manifest: Path, model: Path, space: LabelSpace, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    found = {planned(manifest, model, out).fingerprint}
+    assert {planned(manifest, model, tmp_path / "elsewhere").fingerprint} == found
+    changes: list[dict[str, object]] = [
+        {"domains": ("hair=~",)},
+        {"splits": ("train", "val")},
+        {"real": "none"},
+        {"output_format": "hdf5"},
+        {"image_format": "jpg"},
+        {"class_folders": "hair"},
+        {"shard_size": 9},
+        {"include_identity": True},
+    ]
+    for change in changes:
+        found.add(planned(manifest, model, out, **change).fingerprint)
+    found.add(planned(manifest, save(tmp_path / "other", space, seed=1), out).fingerprint)
+    cropped = save(tmp_path / "cropped", space, settings={"images": {"crop": 8}})
+    found.add(planned(manifest, cropped, out).fingerprint)
+    text = manifest.read_text()
+    edits = (
+        ("face3", "face33"),
+        ("3.png", "4.png"),
+        ("3.png,face3,train", "3.png,face3,val"),
+        ("blond,0", "blond,1"),
+    )
+    for before, after in edits:
+        manifest.write_text(text.replace(before, after, 1))
+        found.add(planned(manifest, model, out).fingerprint)
+    assert len(found) == 1 + len(changes) + 2 + len(edits)
+
+
+def test_the_description_says_where_it_comes_from(manifest: Path, model: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, model, tmp_path / "out")
+    described = json.loads(json.dumps(expansion.description()))
+    assert described["fingerprint"] == expansion.fingerprint
+    assert described["manifest"] == "manifest.csv"
+    assert described["model"] == {"sha256": open_model(model).sha256, "step": 0}
+    assert described["settings"]["domains"] == ["hair=*"]
+    assert str(tmp_path) not in json.dumps(described)  # the same data elsewhere is the same data
+
+
+# ---- running ----
+
+
+def test_progress_is_told(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:
+    expansion = planned(small_manifest(broken=(4, 11)), model, tmp_path / "out")
+    news: list[Progress] = []
+    result = run_expansion(expansion, device=CPU, batch_size=4, on_progress=news.append)
+    assert len(expansion.plan) == 12 + 20
+    assert [p.done for p in news] == sorted(p.done for p in news)
+    assert (news[-1].done, news[-1].total, news[-1].resumed) == (32, 32, 0)
+    assert (result.counts.real, result.counts.synthetic, result.counts.failed) == (10, 18, 2)
+    assert (result.resumed, result.was_complete) == (0, False)
+    more: list[Progress] = []
+    again = run_expansion(expansion, device=CPU, batch_size=4, on_progress=more.append)
+    assert (again.counts, again.resumed, again.was_complete) == (result.counts, 32, True)
+    assert more == []
+
+
+def test_a_missing_shard_is_made_again(manifest: Path, model: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, model, tmp_path / "out")
+    run_expansion(expansion, device=CPU, batch_size=4)
+    before = {path: path.read_bytes() for path in expansion.out.rglob("*") if path.is_file()}
+    (expansion.out / "dataset.json").unlink()
+    (expansion.out / ".augmentor" / "shards" / "00001.json").unlink()
+    news: list[Progress] = []
+    result = run_expansion(expansion, device=CPU, batch_size=4, on_progress=news.append)
+    assert result.resumed == news[-1].resumed == 24
+    assert {path: path.read_bytes() for path in expansion.out.rglob("*") if path.is_file()} == before
+
+
+def test_a_label_table_that_was_deleted_comes_back(manifest: Path, model: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, model, tmp_path / "out")
+    run_expansion(expansion, device=CPU, batch_size=4)
+    before = (expansion.out / "labels.csv").read_bytes()
+    (expansion.out / "labels.csv").unlink()
+    assert not run_expansion(expansion, device=CPU, batch_size=4).was_complete
+    assert (expansion.out / "labels.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(("output_format", "writer"), [("folder", FolderWriter), ("hdf5", HDF5Writer)])
+def test_a_finished_output_has_its_preview(
+    output_format: OutputFormat,
+    writer: type[FolderWriter] | type[HDF5Writer],
+    manifest: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kill around the very end must not leave an output that is complete and lacks it."""
+    expansion = planned(manifest, model, tmp_path / "out.h5", output_format=output_format)
+    there: list[bool] = []
+    finish = writer.finish
+
+    def watched(self: FolderWriter | HDF5Writer, shards: int) -> object:
+        there.append(preview_path(expansion.out, output_format).exists())
+        return finish(self, shards)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writer, "finish", watched)
+    run_expansion(expansion, device=CPU, batch_size=4)
+    assert there == [True]
+
+
+def test_sources_are_cut_like_training_images(manifest: Path, space: LabelSpace, tmp_path: Path) -> None:
+    framed = np.zeros((40, 40, 3), dtype=np.uint8)
+    framed[10:30, 10:30] = (10, 200, 30)
+    Image.fromarray(framed).save(manifest.parent / "0.png")
+    model = save(tmp_path / "cropped", space, settings={"images": {"crop": 20}})
+    expansion = planned(manifest, model, tmp_path / "out")
+    run_expansion(expansion, device=CPU, batch_size=4)
+    image, _ = open_dataset(expansion.out, synthetic=False)[0]
+    assert (image == torch.tensor([10, 200, 30], dtype=torch.uint8)[:, None, None]).all()
+    assert model_crop(open_model(model)) == 20
+
+
+@pytest.mark.parametrize("images", [{"crop": 0}, {}, None, {"crop": None}])
+def test_models_without_a_crop(images: dict[str, Json] | None, space: LabelSpace, tmp_path: Path) -> None:
+    model = save(tmp_path / "plain", space, settings={} if images is None else {"images": images})
+    assert model_crop(open_model(model)) is None
+
+
+def test_the_model_remembers_the_image_column(manifest: Path, space: LabelSpace, tmp_path: Path) -> None:
+    manifest.write_text(manifest.read_text().replace("path,", "photo,"))
+    with pytest.raises(ManifestError, match="--image-column"):
+        planned(manifest, save(tmp_path / "plain", space), tmp_path / "out")
+    taught = save(tmp_path / "taught", space, settings={"recipe": {"manifest": {"image_column": "photo"}}})
+    assert len(planned(manifest, taught, tmp_path / "out").manifest) == 12
+
+
+# ---- estimates ----
+
+
+def test_an_estimate(manifest: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    file = estimate(planned(manifest, model, out, output_format="hdf5"), device=CPU, batch_size=4)
+    assert file.size == 32 * 16 * 16 * 3
+    assert file.seconds is not None
+    assert 0 < file.seconds < 60
+    folder = planned(manifest, model, out)
+    guessed = estimate(folder, device=CPU, batch_size=4).size
+    assert not out.exists()
+    run_expansion(folder, device=CPU, batch_size=4)
+    written = sum(path.stat().st_size for path in out.glob("*/*/*.png"))
+    assert guessed is not None
+    assert 0.5 < guessed / written < 2
+
+
+def test_an_estimate_without_images(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:
+    expansion = planned(small_manifest(broken=tuple(range(12))), model, tmp_path / "out")
+    found = estimate(expansion, device=CPU, batch_size=4)
+    assert (found.size, found.seconds) == (None, None)
+
+
+# ---- places, previews ----
+
+
+def test_companions_lie_inside_the_folder_or_beside_the_file() -> None:
+    assert preview_path(Path("a/out"), "folder") == Path("a/out/preview.png")
+    assert preview_path(Path("a/out.h5"), "hdf5") == Path("a/out.preview.png")
+    assert failures_path(Path("a/out"), "folder") == Path("a/out/failures.csv")
+    assert failures_path(Path("a/out.h5"), "hdf5") == Path("a/out.failures.csv")
+
+
+def test_a_preview_needs_an_image(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "preview.png"
+
+    def draw(manifest: Path) -> Path:
+        return write_preview(
+            manifest,
+            model=model,
+            domains=("each",),
+            splits=("train",),
+            rows=2,
+            out=out,
+            image_column=None,
+            device=CPU,
+        )
+
+    broken = small_manifest(broken=tuple(range(12)))
+    with pytest.raises(ManifestError, match="no image of train can be read; augmentor check says why"):
+        draw(broken)
+    assert not out.exists()
+    Image.new("RGB", (20, 20), "red").save(broken.parent / "3.png")
+    assert draw(broken) == out
+    with Image.open(out) as picture:
+        assert 96 < picture.height < 2 * 96  # one row: the others cannot be read

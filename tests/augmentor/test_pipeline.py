@@ -1,0 +1,239 @@
+"""One shard: every image in its place, broken sources named, memory bounded, nothing half done committed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from augmentor.domains import parse_domains
+from augmentor.images import Pixels, decode
+from augmentor.labeltable import LabelRow
+from augmentor.manifest import Manifest, key_stems, read_manifest
+from augmentor.pipeline import RealMode, Sources, run_shard
+from augmentor.plan import Item, make_plan
+from augmentor.writers import Failure
+from stargan.checkpoint import Model
+from stargan.labels import LabelSpace
+from stargan.networks import Generator
+from stargan.translate import Translator
+
+CPU = torch.device("cpu")
+
+
+class Memory:
+    """A shard that is kept in memory."""
+
+    def __init__(self) -> None:
+        self.images: dict[int, tuple[LabelRow, Pixels]] = {}
+        self.links: dict[int, tuple[LabelRow, Path]] = {}
+        self.failures: list[Failure] | None = None
+        self.open = False
+
+    def __enter__(self) -> Self:
+        self.open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.open = False
+
+    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+        assert self.open
+        assert position not in self.images
+        self.images[position] = row, pixels.copy()
+
+    def link(self, position: int, row: LabelRow, source: Path) -> None:
+        assert self.open
+        self.links[position] = row, source
+
+    def commit(self, failures: Sequence[Failure]) -> None:
+        assert self.failures is None
+        self.failures = list(failures)
+
+
+class Full(Memory):
+    """A disk that is full after two images."""
+
+    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+        if len(self.images) == 2:
+            raise OSError(28, "No space left on device")
+        super().add(position, row, pixels)
+
+
+@pytest.fixture
+def model(space: LabelSpace) -> Model:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        generator = Generator(vector_size=space.vector_size, width=4, downsamplings=1, blocks=1)
+    return Model(
+        generator=generator.requires_grad_(False).eval(),
+        space=space,
+        image_size=(16, 16),
+        step=0,
+        settings={},
+        sha256="",
+    )
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, space: LabelSpace) -> Manifest:
+    """Eight rows, the last two val; rows 2 and 5 have no image that can be read."""
+    random = np.random.default_rng(0)
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "id", "split", "group", "hair", "glasses"])
+        for i in range(8):
+            if i == 2:
+                (tmp_path / "2.png").write_text("no picture")
+            elif i != 5:
+                pixels = random.integers(256, size=(20, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+            hair = ("black", "blond", "brown")[i % 3]
+            table.writerow(
+                [f"{i}.png", f"face {i}", "val" if i >= 6 else "train", f"ann{i}", hair, ("0", "1", "")[i // 3]]
+            )
+    return read_manifest(tmp_path / "manifest.csv", space=space)
+
+
+def make_items(manifest: Manifest) -> list[Item]:
+    """Return real images and all three-by-two targets of the training rows."""
+    plan = make_plan(
+        manifest.codes,
+        space=manifest.space,
+        request=parse_domains(["all"], manifest.space),
+        eligible=manifest.split_mask(["train"]),
+        with_real=True,
+    )
+    return list(plan.items())
+
+
+def make(
+    manifest: Manifest,
+    model: Model,
+    shard: Memory,
+    *,
+    items: Iterator[Item] | list[Item],
+    batch_size: int = 4,
+    real: RealMode = "processed",
+) -> tuple[int, list[int]]:
+    """Run the shard; return its failures' number and the news about items."""
+    news: list[int] = []
+    sources = Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real=real)
+    with ThreadPoolExecutor(2) as pool:
+        failed = run_shard(
+            items,
+            sources=sources,
+            translator=Translator(model, device=CPU, batch_size=batch_size),
+            shard=shard,
+            pool=pool,
+            on_items=news.append,
+        )
+    return failed, news
+
+
+def test_every_image_is_in_its_place(manifest: Manifest, model: Model) -> None:
+    items, shard = make_items(manifest), Memory()
+    failed, news = make(manifest, model, shard, items=items)
+    assert len(items) == 6 * 6 + 2
+    good = {place: item for place, item in enumerate(items) if item.row not in (2, 5)}
+    assert set(shard.images) == set(good)
+    translator = Translator(model, device=CPU)
+    for place, item in good.items():
+        row, pixels = shard.images[place]
+        source = decode(manifest.image_path(item.row), size=(16, 16), channels=3)
+        assert (row.codes, row.is_synthetic, row.source_id) == (item.target, item.is_synthetic, f"face {item.row}")
+        if item.is_synthetic:
+            images = torch.from_numpy(source).permute(2, 0, 1)[None]
+            expected = translator.translate(images, torch.tensor([item.target]))[0].permute(1, 2, 0).numpy()
+            assert np.abs(pixels.astype(int) - expected.astype(int)).max() <= 1
+        else:
+            assert np.array_equal(pixels, source)
+    assert (failed, sum(news)) == (2, len(items))
+
+
+def test_rows_say_where_they_come_from(manifest: Manifest, model: Model) -> None:
+    shard = Memory()
+    make(manifest, model, shard, items=make_items(manifest))
+    real, _ = shard.images[0]
+    assert (real.split, real.group, real.source_path, real.changed) == ("train", "ann0", "0.png", ())
+    rows = {row.key: row for row, _ in shard.images.values()}
+    stem = real.key.removesuffix("__real")
+    assert stem.startswith("face_0-")  # an id with a space is no file name as it is
+    assert rows[f"{stem}__hair-brown_glasses-1"].changed == ("hair", "glasses")
+    assert rows[f"{stem}__hair-black_glasses-1"].changed == ("glasses",)
+    assert len(rows) == len(shard.images)
+    assert {row.split for row in rows.values() if row.is_synthetic} == {"train"}
+
+
+def test_a_broken_source_is_one_failure(manifest: Manifest, model: Model) -> None:
+    shard = Memory()
+    make(manifest, model, shard, items=make_items(manifest))
+    assert shard.failures is not None
+    assert [(failure.id, failure.path) for failure in shard.failures] == [("face 2", "2.png"), ("face 5", "5.png")]
+    assert shard.failures[1].reason == "the file does not exist"
+    assert "not an image" in shard.failures[0].reason
+    assert str(manifest.root) not in shard.failures[0].reason
+
+
+def test_the_same_again_gives_the_same_bytes(manifest: Manifest, model: Model) -> None:
+    first, again = Memory(), Memory()
+    for shard in (first, again):
+        make(manifest, model, shard, items=make_items(manifest), batch_size=3)
+    for place, (row, pixels) in first.images.items():
+        assert again.images[place][0] == row
+        assert np.array_equal(again.images[place][1], pixels)
+
+
+def test_original_files_are_linked(manifest: Manifest, model: Model) -> None:
+    shard = Memory()
+    make(manifest, model, shard, items=make_items(manifest), real="original")
+    assert {row.source_id: source for row, source in shard.links.values()} == {
+        f"face {i}": manifest.root / f"{i}.png" for i in (0, 1, 3, 4, 6, 7)
+    }
+    assert all(row.is_synthetic for row, _ in shard.images.values())
+
+
+def test_an_error_of_the_disk_ends_the_shard_without_a_commit(manifest: Manifest, model: Model) -> None:
+    shard = Full()
+    with pytest.raises(OSError, match="No space left"):
+        make(manifest, model, shard, items=make_items(manifest))
+    assert shard.failures is None
+    assert not shard.open
+
+
+def test_no_more_is_read_ahead_than_memory_bears(manifest: Manifest, model: Model) -> None:
+    read, ahead = 0, []
+
+    class Watching(Memory):
+        def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+            ahead.append(read - position)
+            super().add(position, row, pixels)
+
+    def items() -> Iterator[Item]:
+        nonlocal read
+        # A thousand sources, all of them the first row or the second in turn.
+        for position in range(1000):
+            read = position + 1
+            yield Item(position=position, row=position % 2, target=(2, 1), is_synthetic=True)
+
+    shard = Watching()
+    make(manifest, model, shard, items=items(), batch_size=8)
+    assert len(shard.images) == 1000
+    # 64 sources that are decoded, a batch, and 256 images that wait for their encoder.
+    assert max(ahead) <= 64 + 8 + 256 + 8
+
+
+def test_a_shard_without_items_is_committed(manifest: Manifest, model: Model) -> None:
+    shard = Memory()
+    assert make(manifest, model, shard, items=[]) == (0, [])
+    assert shard.failures == []
