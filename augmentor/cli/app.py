@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from enum import StrEnum
@@ -21,6 +22,7 @@ from augmentor.cli.session import (
     interruptible,
     messages,
     print_json,
+    program,
     remark,
     results,
     set_debug,
@@ -183,7 +185,8 @@ def train(
     results.print(
         f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {escape(str(result.run))}"
     )
-    results.print(f"Next:  augmentor preview {manifest} --model {out} --out preview.png", soft_wrap=True)
+    following = [*program(), "preview", str(manifest), "--model", str(out), "--out", "preview.png"]
+    results.print(f"Next:  {shlex.join(following)}", soft_wrap=True, markup=False)
     if json:
         losses = {name: round(value, 6) for name, value in result.losses.items()}
         print_json(

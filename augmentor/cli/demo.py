@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from augmentor.cli.display import Bar, TrainingDisplay
-from augmentor.cli.session import messages, results
+from augmentor.cli.session import messages, program, results
 
 if TYPE_CHECKING:
     from augmentor.demo import DemoResult
@@ -51,11 +51,14 @@ def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> di
             on_train=training.show,
             on_progress=lambda p: bar.update(p.done, p.total, skipped=p.resumed),
         )
-    results.print(_summary(result, out))
+    results.print(_summary(result))
+    source = ("expand", str(result.manifest), "--model", str(result.model))
+    next_command = shlex.join([*program(), *source, "--domains", "hair=~", "--out", str(out / "hair")])
+    results.print(next_command, soft_wrap=True, markup=False)
     return _plain(result)
 
 
-def _summary(result: DemoResult, out: Path) -> Group:
+def _summary(result: DemoResult) -> Group:
     counts = result.expanded.counts
     made = (
         f"\n{counts.synthetic:,} synthetic portraits beside {counts.real:,} real ones. Red hair and a smile: "
@@ -70,12 +73,6 @@ def _summary(result: DemoResult, out: Path) -> Group:
         ("model", result.model),
     ):
         places.add_row(what, Text(str(where), overflow="fold"))
-    next_command = shlex.join(
-        [
-            *("augmentor", "expand", str(result.manifest), "--model", str(result.model)),
-            *("--domains", "hair=~", "--out", str(out / "hair")),
-        ]
-    )
     return Group(
         Text(made),
         Text("\nDo translations show what was asked for?", style="bold"),
@@ -89,7 +86,6 @@ def _summary(result: DemoResult, out: Path) -> Group:
         Text("Balanced accuracy on real test portraits, at equal training steps, one seed.\n", "dim"),
         places,
         Text("\nTry next:", style="bold"),
-        Text(next_command, overflow="fold"),
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, ParamSpec
 
@@ -72,9 +74,19 @@ def exit_interrupted(*, resume: str) -> NoReturn:
     _stop(resume=resume)
 
 
+def program() -> list[str]:
+    """Return the words that start augmentor as it was started now, so that a printed command can be copied."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return ["python", "-m", "augmentor"]
+    found = shutil.which("augmentor")
+    on_path = found is not None and Path(found).resolve() == started.resolve()
+    return ["augmentor"] if on_path or not started.exists() else [sys.argv[0]]
+
+
 def this_command(*extra: str) -> str:
     """Return the command line that runs now, with flags added that it lacks."""
-    words = ["augmentor", *sys.argv[1:]]
+    words = [*program(), *sys.argv[1:]]
     return shlex.join([*words, *(flag for flag in extra if flag not in words)])
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import typer
@@ -137,3 +138,19 @@ def test_an_interrupt_names_the_way_on(number: signal.Signals, capsys: pytest.Ca
     assert reached == []
     assert capsys.readouterr().err == "Interrupted.\nGo on with:  augmentor expand 'a [b].csv'\n"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_printed_command_starts_augmentor_as_it_was_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command = tmp_path / "bin" / "augmentor"
+    command.parent.mkdir()
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent))
+    monkeypatch.setattr(sys, "argv", [str(command)])
+    assert session.program() == ["augmentor"]
+    monkeypatch.setenv("PATH", str(tmp_path))  # not found there: the file itself is named
+    assert session.program() == [str(command)]
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "__main__.py")])
+    assert session.program() == ["python", "-m", "augmentor"]
