@@ -55,8 +55,9 @@ class Bar(AbstractContextManager["Bar"]):
     def __init__(self, title: str, *, unit: str, console: Console = messages) -> None:
         self._title, self._unit, self._console = title, unit, console
         self._task: TaskID | None = None
-        self._started = self._said = time.monotonic()
-        self._skipped = 0
+        self._started: float | None = None
+        self._done = 0
+        self._said = 0.0
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -88,8 +89,11 @@ class Bar(AbstractContextManager["Bar"]):
             skipped: things that an earlier run had done; they do not count for the speed.
             suffix: a word more.
         """
-        passed = time.monotonic() - self._started
-        speed = (done - skipped) / passed if passed > 0 else 0.0
+        now = time.monotonic()
+        if self._started is None:  # not before: the bar may be made long before its work begins
+            self._started, self._said, self._done = now, now, done
+        passed = now - self._started
+        speed = (done - max(skipped, self._done)) / passed if passed > 0 else 0.0
         # The first few of many say nothing about the rest.
         known = speed > 0 and done - skipped > _FIRST and done < total
         left = f"{duration((total - done) / speed)} left" if known else ""
@@ -99,8 +103,8 @@ class Bar(AbstractContextManager["Bar"]):
                 self._task = self._bar.add_task(self._title, total=total, speed="", left="")
             pace = f"{speed:,.1f} {self._unit}/s{suffix}"
             self._bar.update(self._task, completed=done, total=total, speed=pace, left=left)
-        elif time.monotonic() - self._said >= _PLAIN_SECONDS:
-            self._said = time.monotonic()
+        elif now - self._said >= _PLAIN_SECONDS:
+            self._said = now
             words = [f"{self._title} {done:,}/{total:,}", f"{speed:,.1f} {self._unit}/s{suffix}", left]
             self._console.print(", ".join(word for word in words if word))
 
