@@ -6,6 +6,7 @@ python recipes/score_translations.py manifest.csv --model runs/mine --domains "t
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
@@ -14,6 +15,11 @@ from augmentor.domains import parse_domains
 from augmentor.expansion import open_model, read_model_manifest
 from augmentor.quality import judge_translations, read_images, share_right, train_judge
 from stargan.translate import Translator
+
+
+def share(value: float) -> str:
+    """Return a share in percent, or a dash where there was nothing to count."""
+    return "-" if math.isnan(value) else f"{value:.1%}"
 
 
 def main() -> None:
@@ -42,7 +48,7 @@ def main() -> None:
     print(f"{verdict.translations:,} translations of {len(test):,} test images; share judged right")
     print(f"{'attribute':<16}{'real':>8}{'all':>8}{'changed':>9}")
     for name in model.space.names:
-        print(f"{name:<16}{real[name]:>8.1%}{verdict.right[name]:>8.1%}{verdict.changed[name]:>9.1%}")
+        print(f"{name:<16}{share(real[name]):>8}{share(verdict.right[name]):>8}{share(verdict.changed[name]):>9}")
     print(f"{'all at once':<24}{verdict.all_right:>8.1%}")
 
 

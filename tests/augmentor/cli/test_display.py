@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_a_bar_is_silent_for_seconds_without_a_terminal(capsys: pytest.CaptureFi
 
 def test_a_bar_in_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
-    monkeypatch.setattr(display.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     with display.Bar("expanding", unit="images") as bar:
         bar.update(0, 2000)
         now = 5.0
@@ -304,7 +305,7 @@ def test_a_bar_counts_time_from_its_first_news(
 ) -> None:
     """The demo makes its bar before it trains: those minutes are not the expansion's."""
     now = 1000.0
-    monkeypatch.setattr(display.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     with display.Bar("expanding", unit="images") as bar:
         now += 300.0
         bar.update(10, 1000)
