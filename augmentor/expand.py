@@ -166,14 +166,15 @@ def estimate(expansion: Expansion, *, device: torch.device, batch_size: int) -> 
     translator.translate(sources, targets)
     started = time.monotonic()
     translated = translator.translate(sources, targets).permute(0, 2, 3, 1).numpy()
-    each = (time.monotonic() - started) / batch_size
+    translating = (time.monotonic() - started) / batch_size
     started = time.monotonic()
     encoded = [len(encode(pixels, expansion.settings.image_format)) for pixels in translated[: len(shown.images)]]
-    each += (time.monotonic() - started) / len(encoded) / default_workers()
+    encoding = (time.monotonic() - started) / len(encoded) / default_workers()
     height, width = expansion.model.image_size
     raw = height * width * expansion.model.image_channels
     size = raw if expansion.settings.output_format == "hdf5" else sum(encoded) / len(encoded)
-    return Estimate(size=int(size * len(expansion.plan)), seconds=each * len(expansion.plan))
+    plan = expansion.plan
+    return Estimate(size=int(size * len(plan)), seconds=translating * plan.n_synthetic + encoding * len(plan))
 
 
 def default_workers() -> int:

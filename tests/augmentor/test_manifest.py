@@ -656,7 +656,6 @@ def test_any_bytes_read_or_are_refused(tmp_path: Path, pieces: list[bytes], head
 
 
 def test_parquet_reads_as_the_same_csv(tmp_path: Path, write: Write) -> None:
-    pytest.importorskip("pyarrow")
     frame = pd.DataFrame(
         {
             "path": ["a\\b.png", "c.png", "d.png"],
@@ -682,7 +681,6 @@ def test_parquet_reads_as_the_same_csv(tmp_path: Path, write: Write) -> None:
 
 
 def test_parquet_that_cannot_be_used(tmp_path: Path, write: Write) -> None:
-    pytest.importorskip("pyarrow")
     pd.DataFrame({"image": [{"bytes": b"x"}], "hair": ["red"]}).to_parquet(tmp_path / "hf.parquet")
     assert "column 'image': holds no text" in refused(tmp_path / "hf.parquet")
     pd.DataFrame({"path": ["a.png"], "hair": ["red"], "box": [[1, 2]]}).to_parquet(tmp_path / "box.parquet")

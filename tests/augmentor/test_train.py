@@ -195,7 +195,6 @@ def test_the_global_random_states_are_untouched(trainer: Trainer, tmp_path: Path
 
 
 def test_tensorboard_is_written_where_asked(trainer: Trainer, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     trainer.run(tmp_path / "run", "training.tensorboard=true", "training.steps=2")
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
     content = events.read_bytes()
