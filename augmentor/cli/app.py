@@ -225,9 +225,11 @@ def expand(
 ) -> None:
     """Translate every image into every requested domain.
 
-    Writes images and an updated label table. The same command again goes on after a kill and changes nothing
-    that is there. A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/]
-    (every value but the row's own); give --domains several times for the union.
+    Writes images and an updated label table. The same command again goes on
+    after a kill and changes nothing that is there.
+
+    A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/] (every
+    value but the row's own). Several --domains are joined.
     """
     from augmentor.expand import estimate, failures_path, run_expansion
     from augmentor.expansion import ExpandSettings, plan_expansion
