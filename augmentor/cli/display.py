@@ -78,7 +78,8 @@ class Bar(AbstractContextManager["Bar"]):
 
     def close(self) -> None:
         """Take the bar away; a second call changes nothing."""
-        self._bar.stop()
+        if self._bar.live.is_started:  # else rich 13 would print an empty line
+            self._bar.stop()
 
     def update(self, done: int, total: int, *, skipped: int = 0, suffix: str = "") -> None:
         """Show how far it is.
@@ -136,7 +137,8 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
 
     def close(self) -> None:
         """Leave the view as it is; a second call changes nothing."""
-        self._live.stop()
+        if self._live.is_started:
+            self._live.stop()
 
     def show(self, event: TrainEvent) -> None:
         """Show what happened."""
