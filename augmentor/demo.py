@@ -120,8 +120,10 @@ def run_demo(
     manifest = out / "portraits" / "manifest.csv"
     if not manifest.exists():
         write_portraits(manifest.parent, seed=seed, counts=counts)
-    model = MODEL
+    model, suffix = MODEL, ""
     if train_minutes is not None:
+        # Another model makes other images: they must not meet those of the shipped one.
+        suffix = f"-trained-{train_minutes:g}min"
         on_stage(f"Training a StarGAN on them for {train_minutes:g} minutes")
         model = out / "run"
         train_run(
@@ -135,7 +137,7 @@ def run_demo(
 
     on_stage("Translating every training portrait to red hair and a smile")
     request = ",".join(f"{name}={value}" for name, value in RARE.items())
-    folder, hdf5 = out / "expanded", out / "expanded.h5"
+    folder, hdf5 = out / f"expanded{suffix}", out / f"expanded{suffix}.h5"
     expanded = _expand(manifest, model, folder, request, device=device, on_progress=on_progress)
     on_stage("The same again, as one HDF5 file")
     _expand(manifest, model, hdf5, request, device=device)
@@ -145,7 +147,7 @@ def run_demo(
         domains=("each",),
         splits=("test",),
         rows=6,
-        out=out / "preview.png",
+        out=out / f"preview{suffix}.png",
         image_column=None,
         device=device,
     )

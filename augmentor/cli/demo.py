@@ -53,7 +53,7 @@ def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> di
         )
     results.print(_summary(result))
     source = ("expand", str(result.manifest), "--model", str(result.model))
-    next_command = shlex.join([*program(), *source, "--domains", "hair=~", "--out", str(out / "hair")])
+    next_command = shlex.join([*program(), *source, "--domains", "hair=~", "--out", f"{result.folder}-hair"])
     results.print(next_command, soft_wrap=True, markup=False)
     return _plain(result)
 

@@ -72,6 +72,20 @@ def test_the_demo_trains_first_if_asked(tmp_path: Path) -> None:
     assert load_model(result.model).space == load_model(MODEL).space
 
 
+def test_the_demo_trains_in_the_folder_of_one_that_did_not(tmp_path: Path) -> None:
+    """As the README has it: `make demo`, then the same with --train; neither spoils the other's outputs."""
+    shipped, _, _ = few(tmp_path / "demo")
+    before = (shipped.folder / "labels.csv").stat().st_mtime_ns
+    trained, _, _ = few(tmp_path / "demo", train_minutes=0.01)
+    assert trained.manifest == shipped.manifest
+    assert {trained.folder, trained.hdf5, trained.preview}.isdisjoint(
+        {shipped.folder, shipped.hdf5, shipped.preview}
+    )
+    assert (shipped.folder / "labels.csv").stat().st_mtime_ns == before
+    for path in (trained.folder / "labels.csv", trained.hdf5, trained.preview, shipped.hdf5, shipped.preview):
+        assert path.exists()
+
+
 def test_the_shipped_model_was_trained_with_the_recipe_that_is_shown() -> None:
     shown = read_recipe(RECIPES / "portraits.toml")
     shipped = shipped_recipe(minutes=shown.training.minutes or 0)
