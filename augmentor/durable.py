@@ -19,17 +19,16 @@ def replacing_text(path: Path) -> Iterator[TextIO]:
     Args:
         path: the final name; a file of this name is replaced. Line ends are written as they are.
     """
-    temporary = path.with_name(TEMPORARY + path.name)
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
-    sync_folder(path.parent)
+    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write a file that takes its name only when its content is on the disk; a file of this name is replaced."""
+    with _replacing(path) as temporary:
+        write_synced(temporary, data)
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -55,3 +54,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a name to write to; what was written takes the final name if the block ends without an error."""
+    temporary = path.with_name(TEMPORARY + path.name)
+    try:
+        yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.replace(path)
+    sync_folder(path.parent)

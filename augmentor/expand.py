@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from augmentor.errors import OutputError
-from augmentor.expansion import Expansion, OutputFormat, model_crop
+from augmentor.expansion import Expansion, OutputFormat, some_sources
 from augmentor.images import encode
 from augmentor.pipeline import run_shard
-from augmentor.report import Shown, preview_columns, preview_grid, read_spread, write_grid
+from augmentor.report import preview_columns, preview_grid, write_grid
 from augmentor.writers.records import Counts
 from stargan.translate import Translator
 
@@ -156,7 +156,7 @@ def estimate(expansion: Expansion, *, device: torch.device, batch_size: int) -> 
         device: where the run would translate.
         batch_size: images that would pass the generator at once.
     """
-    shown = _some_sources(expansion, _TRIED_ROWS)
+    shown = some_sources(expansion.manifest, expansion.model, splits=expansion.settings.splits, most=_TRIED_ROWS)
     if not shown.images:
         return Estimate(size=None, seconds=None)
     translator = Translator(expansion.model, device=device, batch_size=batch_size)
@@ -193,23 +193,11 @@ def failures_path(out: Path, output_format: OutputFormat) -> Path:
 
 
 def _write_preview(expansion: Expansion, translator: Translator) -> None:
-    shown = _some_sources(expansion, _PREVIEW_ROWS)
+    shown = some_sources(expansion.manifest, expansion.model, splits=expansion.settings.splits, most=_PREVIEW_ROWS)
     if shown.images:
         columns = preview_columns(expansion.plan.request, expansion.model.space)
         path = preview_path(expansion.out, expansion.settings.output_format)
         write_grid(path, preview_grid(translator, shown.images, shown.codes, columns, row_labels=shown.names))
-
-
-def _some_sources(expansion: Expansion, most: int) -> Shown:
-    model = expansion.model
-    return read_spread(
-        expansion.manifest,
-        splits=expansion.settings.splits,
-        size=model.image_size,
-        channels=model.image_channels,
-        crop=model_crop(model),
-        most=most,
-    )
 
 
 @contextmanager

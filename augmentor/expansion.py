@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from augmentor.images import ImageFormat
 from augmentor.manifest import SPLITS, Manifest, key_stems, read_manifest, refuse_split_leaks
 from augmentor.pipeline import RealMode, Sources
 from augmentor.plan import Plan, make_plan
+from augmentor.report import Shown, read_spread
 from augmentor.writers import FolderWriter, HDF5Writer, Writer
 from augmentor.writers.records import Json
 from stargan.checkpoint import CheckpointError, Model, load_model
@@ -191,6 +193,18 @@ def read_model_manifest(manifest: Path, model: Model, *, image_column: str | Non
     trained = recipe.get("manifest") if isinstance(recipe, dict) else None
     column = image_column or (trained.get("image_column") if isinstance(trained, dict) else None)
     return read_manifest(manifest, space=model.space, image_column=None if column is None else str(column))
+
+
+def some_sources(manifest: Manifest, model: Model, *, splits: Sequence[str], most: int) -> Shown:
+    """Read a few of a manifest's images as the model wants them; see `read_spread`."""
+    return read_spread(
+        manifest,
+        splits=splits,
+        size=model.image_size,
+        channels=model.image_channels,
+        crop=model_crop(model),
+        most=most,
+    )
 
 
 def model_crop(model: Model) -> int | None:

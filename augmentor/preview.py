@@ -8,8 +8,8 @@ import torch
 
 from augmentor.domains import parse_domains
 from augmentor.errors import AugmentorError, ManifestError, OutputError
-from augmentor.expansion import model_crop, open_model, read_model_manifest
-from augmentor.report import preview_columns, preview_grid, read_spread, write_grid
+from augmentor.expansion import open_model, read_model_manifest, some_sources
+from augmentor.report import preview_columns, preview_grid, write_grid
 from stargan.translate import Translator
 
 
@@ -44,14 +44,7 @@ def write_preview(
     loaded = open_model(model)
     table = read_model_manifest(manifest, loaded, image_column=image_column)
     columns = preview_columns(parse_domains(domains, loaded.space), loaded.space)
-    shown = read_spread(
-        table,
-        splits=splits,
-        size=loaded.image_size,
-        channels=loaded.image_channels,
-        crop=model_crop(loaded),
-        most=rows,
-    )
+    shown = some_sources(table, loaded, splits=splits, most=rows)
     if not shown.images:
         raise ManifestError(f"{manifest}: no image of {', '.join(splits)} can be read; augmentor check says why")
     translator = Translator(loaded, device=device)

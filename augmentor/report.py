@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from augmentor.domains import DomainRequest
-from augmentor.durable import TEMPORARY, sync_folder, write_synced
+from augmentor.durable import replace_bytes
 from augmentor.errors import ImageError
 from augmentor.images import decode, encode, label_grid
 from augmentor.manifest import Manifest
@@ -93,10 +93,7 @@ def write_grid(path: Path, grid: NDArray[np.uint8]) -> None:
         path: the file; replaced if it is there.
         grid: uint8 (H, W, 3).
     """
-    draft = path.with_name(TEMPORARY + path.name)
-    write_synced(draft, encode(grid, "png"))
-    draft.replace(path)
-    sync_folder(path.parent)
+    replace_bytes(path, encode(grid, "png"))
 
 
 @dataclass(frozen=True, kw_only=True)
