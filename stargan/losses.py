@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -52,6 +52,47 @@ def logistic_generator_loss(fake_scores: Tensor) -> Tensor:
     return loss
 
 
+def least_squares_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """D's side of the least squares objective: real images should score 1, translations 0.
+
+    Args:
+        real_scores: any shape, D's scores of real images.
+        fake_scores: any shape, D's scores of translations.
+
+    Source: LSGAN, eq. 9 (arXiv 1611.04076): a = 0, b = c = 1, each term halved.
+    """
+    return ((real_scores - 1).square().mean() + fake_scores.square().mean()) / 2
+
+
+def least_squares_generator_loss(fake_scores: Tensor) -> Tensor:
+    """G's side of the least squares objective: translations should score 1.
+
+    Source: LSGAN, eq. 9 (arXiv 1611.04076).
+    """
+    return (fake_scores - 1).square().mean() / 2
+
+
+def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """D's side of the hinge objective: nothing left to gain above 1 for real images, below -1 for translations.
+
+    Args:
+        real_scores: any shape, D's scores of real images.
+        fake_scores: any shape, D's scores of translations.
+
+    Source: Geometric GAN (arXiv 1705.02894) and spectral normalisation, section 4 (arXiv 1802.05957), negated
+    because D minimises.
+    """
+    return functional.relu(1 - real_scores).mean() + functional.relu(1 + fake_scores).mean()
+
+
+def hinge_generator_loss(fake_scores: Tensor) -> Tensor:
+    """G's side of the hinge objective: low when translations score high, without a hinge.
+
+    Source: Geometric GAN (arXiv 1705.02894) and spectral normalisation, section 4 (arXiv 1802.05957).
+    """
+    return -fake_scores.mean()
+
+
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """Squared distance from 1 of the critic's gradient norm between real images and translations.
 
@@ -82,7 +123,7 @@ def r1_penalty(real_scores: Tensor, real: Tensor) -> Tensor:
     return _gradient(real_scores, real).square().flatten(1).sum(dim=1).mean() / 2
 
 
-def domain_loss(logits: Tensor, codes: Tensor, space: LabelSpace) -> Tensor:
+def domain_loss(logits: Tensor, codes: Tensor, space: LabelSpace, *, normalise: bool = False) -> Tensor:
     """How badly domain logits name the domains: summed over attributes, averaged over known labels.
 
     Binary cross-entropy for binary attributes, cross-entropy for categorical ones; an unknown label leaves the
@@ -92,10 +133,12 @@ def domain_loss(logits: Tensor, codes: Tensor, space: LabelSpace) -> Tensor:
         logits: (N, L) float, D's domain head.
         codes: (N, A) int64, -1 unknown.
         space: says which logits belong to which attribute.
+        normalise: divide the sum by the number of attributes that somebody in the batch knows, so that the
+            loss's weight does not grow with the number of attributes.
 
     Source: StarGAN, eqs. 2 and 3 (arXiv 1711.09020); summed over attributes as in the original implementation.
     """
-    total = logits.new_zeros(())
+    total, present = logits.new_zeros(()), logits.new_zeros(())
     for column, (attribute, run) in enumerate(zip(space.attributes, space.slices, strict=True)):
         code = codes[:, column]
         known = code != UNKNOWN
@@ -107,7 +150,8 @@ def domain_loss(logits: Tensor, codes: Tensor, space: LabelSpace) -> Tensor:
         else:
             each = functional.cross_entropy(logits[:, run], code.clamp(min=0), reduction="none")
         total = total + (each * known).sum() / known.sum().clamp(min=1)
-    return total
+        present = present + known.any()
+    return total / present.clamp(min=1) if normalise else total
 
 
 def cycle_loss(images: Tensor, reconstructed: Tensor) -> Tensor:
@@ -120,6 +164,82 @@ def cycle_loss(images: Tensor, reconstructed: Tensor) -> Tensor:
     Source: StarGAN, eq. 4 (arXiv 1711.09020).
     """
     return (images - reconstructed).abs().mean()
+
+
+def identity_loss(images: Tensor, translated: Tensor) -> Tensor:
+    """Mean absolute error between images and G(x, c) for x's own domain c, which should change nothing.
+
+    Args:
+        images: (N, C, H, W) float in [-1, 1].
+        translated: G(x, c), same shape and range.
+
+    Source: CycleGAN, section 5.2, L_identity (arXiv 1703.10593).
+    """
+    return (translated - images).abs().mean()
+
+
+def multiscale_loss(images: Tensor, reconstructed: Tensor, weights: Sequence[float]) -> Tensor:
+    """Mean absolute error between images and their round trip on an image pyramid, weighted and summed.
+
+    Level i averages blocks of 2^i by 2^i pixels; level 0 is the full size, so weights of (1,) give `cycle_loss`.
+    A side that 2^i does not divide is rounded down: the level leaves out the last rows or columns, which only
+    the levels below it see.
+
+    Args:
+        images: (N, C, H, W) float in [-1, 1].
+        reconstructed: same shape and range.
+        weights: one per level, from the full size on.
+
+    Raises:
+        ValueError: there are no weights, or a level would have a side under one pixel.
+
+    Source: StarGAN, eq. 4 (arXiv 1711.09020), at several scales.
+    """
+    *_, h, w = images.shape
+    if not weights:
+        raise ValueError("the multi-scale loss needs a weight for at least one level")
+    deepest = min(h, w).bit_length() - 1
+    if len(weights) - 1 > deepest:
+        raise ValueError(
+            f"level {deepest + 1} of the multi-scale loss would make images of {w}x{h} pixels "
+            f"{2 ** (deepest + 1)} times smaller, under one pixel: "
+            f"give at most {deepest + 1} weights, not {len(weights)}"
+        )
+    # Pooling is linear, so the pyramid of the difference is the difference of the pyramids at half the work.
+    error = images - reconstructed
+    total = weights[0] * error.abs().mean()
+    for weight in weights[1:]:
+        error = functional.avg_pool2d(error, 2)
+        total = total + weight * error.abs().mean()
+    return total
+
+
+def feature_matching_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Mean absolute error between D's inner features of real images and of translations, averaged over layers.
+
+    The gradient reaches `fake` only.
+
+    Args:
+        real: D's features of real images, one tensor of any shape per layer.
+        fake: D's features of translations, the same shapes.
+
+    Raises:
+        ValueError: there are no layers, or the two differ in their number or in a layer's shape.
+
+    Source: pix2pixHD, section 3.2, L_FM (arXiv 1711.11585), averaged over layers in the place of their sum, so
+    that its weight does not grow with D's depth.
+    """
+    if len(real) != len(fake) or not real:
+        raise ValueError(f"feature matching got {len(real)} layers of real images and {len(fake)} of translations")
+    distances = []
+    for layer, (wanted, got) in enumerate(zip(real, fake, strict=True)):
+        if wanted.shape != got.shape:
+            raise ValueError(
+                f"feature matching, layer {layer}: real features are {tuple(wanted.shape)}, "
+                f"those of translations {tuple(got.shape)}"
+            )
+        distances.append((got - wanted.detach()).abs().mean())
+    return torch.stack(distances).mean()
 
 
 def sparsity_loss(masks: Tensor) -> Tensor:
@@ -136,3 +256,20 @@ def sparsity_loss(masks: Tensor) -> Tensor:
 def _gradient(scores: Tensor, images: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient
+
+
+CRITIC_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "wgan-gp": wasserstein_critic_loss,
+    "logistic": logistic_critic_loss,
+    "least-squares": least_squares_critic_loss,
+    "hinge": hinge_critic_loss,
+}
+"""Objective -> D's side of it, of scores of real images and of translations."""
+
+GENERATOR_LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "wgan-gp": wasserstein_generator_loss,
+    "logistic": logistic_generator_loss,
+    "least-squares": least_squares_generator_loss,
+    "hinge": hinge_generator_loss,
+}
+"""Objective -> G's side of it, of scores of translations."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import pytest
 import torch
 from torch import Tensor
 
 from stargan import losses
-from stargan.labels import UNKNOWN, LabelSpace
+from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 
 def test_wasserstein() -> None:
@@ -30,6 +31,31 @@ def test_logistic() -> None:
 def test_logistic_stays_finite_far_out() -> None:
     far = torch.tensor([200.0])
     assert losses.logistic_critic_loss(-far, far).item() == pytest.approx(400)
+
+
+def test_least_squares() -> None:
+    real, fake = torch.tensor([1.0, 4.0]), torch.tensor([-2.0, 0.0])
+    # real: (0 + 9) / 2 = 4.5, fake: (4 + 0) / 2 = 2, half of their sum is 3.25.
+    assert losses.least_squares_critic_loss(real, fake).item() == 3.25
+    # G: ((-3)^2 + (-1)^2) / 2 = 5, half of it 2.5.
+    assert losses.least_squares_generator_loss(fake).item() == 2.5
+
+
+def test_hinge() -> None:
+    real, fake = torch.tensor([0.5, 3.0]), torch.tensor([-2.0, 0.0, 1.0])
+    # real: (0.5 + 0) / 2 = 0.25; fake: (0 + 1 + 2) / 3 = 1.
+    assert losses.hinge_critic_loss(real, fake).item() == 1.25
+    # G has no hinge: -(-2 + 0 + 1) / 3.
+    assert losses.hinge_generator_loss(fake).item() == pytest.approx(1 / 3)
+
+
+def test_the_hinge_leaves_what_is_far_enough_alone() -> None:
+    real, fake = torch.tensor([0.5, 3.0], requires_grad=True), torch.tensor([-2.0, 0.0], requires_grad=True)
+    losses.hinge_critic_loss(real, fake).backward()  # type: ignore[no-untyped-call]
+    assert real.grad is not None
+    assert fake.grad is not None
+    assert real.grad.tolist() == [-0.5, 0]
+    assert fake.grad.tolist() == [0, 0.5]
 
 
 def test_gradient_penalty_of_a_linear_critic() -> None:
@@ -111,7 +137,183 @@ def test_a_batch_without_labels_has_no_domain_loss(space: LabelSpace) -> None:
     assert logits.grad.abs().max() == 0
 
 
+def test_normalised_domain_loss_does_not_grow_with_the_attributes(space: LabelSpace) -> None:
+    logits = torch.tensor([LOGITS, LOGITS])
+    # Both attributes known by somebody: the sum, ln 2 (hair) + ln 5 (glasses), over two.
+    codes = torch.tensor([[2, UNKNOWN], [UNKNOWN, 0]])
+    loss = losses.domain_loss(logits, codes, space, normalise=True)
+    assert loss.item() == pytest.approx((math.log(2) + math.log(5)) / 2)
+    # Nobody knows glasses: the sum, ln 2, over one.
+    codes = torch.tensor([[2, UNKNOWN], [UNKNOWN, UNKNOWN]])
+    assert losses.domain_loss(logits, codes, space, normalise=True).item() == pytest.approx(math.log(2))
+    # Ten copies of one attribute weigh as much as one.
+    ten = LabelSpace(attributes=tuple(Attribute(name=f"bit {number}") for number in range(10)))
+    loss = losses.domain_loss(torch.full((1, 10), math.log(4.0)), torch.ones(1, 10).long(), ten, normalise=True)
+    assert loss.item() == pytest.approx(math.log(5 / 4))
+
+
+def test_a_normalised_batch_without_labels_has_no_domain_loss(space: LabelSpace) -> None:
+    logits = torch.randn(3, 4, requires_grad=True)
+    loss = losses.domain_loss(logits, torch.full((3, 2), UNKNOWN), space, normalise=True)
+    assert loss.item() == 0
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad.abs().max() == 0
+
+
+def test_identity() -> None:
+    images, translated = torch.tensor([[[[1.0, -1.0]]]]), torch.tensor([[[[0.25, -1.25]]]])
+    assert losses.identity_loss(images, translated).item() == 0.5  # (0.75 + 0.25) / 2
+
+
+def test_multiscale_by_hand() -> None:
+    back = torch.tensor([[[[1.0, -1.0, 2.0, 0.0], [1.0, -1.0, 0.0, 2.0]]]])
+    images = torch.zeros_like(back)
+    # Level 0: (4 + 4) / 8 = 1. Level 1: the blocks' means are 0 and 1, so 0.5.
+    assert losses.multiscale_loss(images, back, (1.0,)).item() == 1
+    assert losses.multiscale_loss(images, back, (0.0, 1.0)).item() == 0.5
+    assert losses.multiscale_loss(images, back, (1.0, 4.0)).item() == 3
+
+
+def test_multiscale_leaves_out_the_rim_of_odd_sides() -> None:
+    images = torch.zeros(1, 1, 5, 7)
+    back = images.clone()
+    back[..., 4, :] = 9.0
+    back[..., 6] = 9.0
+    # Rows 0-3 and columns 0-5 fill the blocks of level 1, rows 0-3 and columns 0-3 those of level 2: no error.
+    assert losses.multiscale_loss(images, back, (0.0, 1.0, 1.0)).item() == 0
+    back[..., 0, 5] = 4.0
+    # Level 1 sees it as 1 in one of 2x3 blocks, level 2 (one block, columns 0-3) not at all.
+    assert losses.multiscale_loss(images, back, (0.0, 1.0, 1.0)).item() == pytest.approx(1 / 6)
+
+
+def test_multiscale_refuses_levels_under_a_pixel() -> None:
+    images = torch.zeros(1, 1, 4, 9)
+    assert losses.multiscale_loss(images, images, (1.0, 1.0, 1.0)).item() == 0
+    with pytest.raises(ValueError, match=r"level 3 .* 9x4 .* at most 3 weights, not 4"):
+        losses.multiscale_loss(images, images, (1.0, 1.0, 1.0, 0.0))
+    with pytest.raises(ValueError, match="at least one level"):
+        losses.multiscale_loss(images, images, ())
+
+
+def test_feature_matching_by_hand() -> None:
+    real = [torch.tensor([[1.0, 2.0]], requires_grad=True), torch.zeros(1, 1, 2, 2)]
+    fake = [torch.tensor([[0.0, 4.0]], requires_grad=True), torch.full((1, 1, 2, 2), -0.5)]
+    loss = losses.feature_matching_loss(real, fake)
+    # Layer 0: (1 + 2) / 2 = 1.5; layer 1: 0.5; a layer counts once, however large it is.
+    assert loss.item() == 1
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert fake[0].grad is not None
+    assert fake[0].grad.tolist() == [[-0.25, 0.25]]
+    assert real[0].grad is None
+
+
+def test_feature_matching_refuses_what_does_not_match() -> None:
+    layer = torch.zeros(1, 2)
+    with pytest.raises(ValueError, match="2 layers of real images and 1 of translations"):
+        losses.feature_matching_loss([layer, layer], [layer])
+    with pytest.raises(ValueError, match="got 0 layers"):
+        losses.feature_matching_loss([], [])
+    with pytest.raises(ValueError, match="layer 1"):
+        losses.feature_matching_loss([layer, layer], [layer, torch.zeros(2, 2)])
+
+
 def test_cycle_and_sparsity() -> None:
     images, back = torch.tensor([[[[1.0, -1.0]]]]), torch.tensor([[[[0.5, 0.5]]]])
     assert losses.cycle_loss(images, back).item() == 1  # (0.5 + 1.5) / 2
     assert losses.sparsity_loss(torch.tensor([[[[0.25, 0.75]]]])).item() == 0.5
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return math.fsum(found) / len(found)
+
+
+def _softplus(value: float) -> float:
+    return math.log(1 + math.exp(value))
+
+
+def test_adversarial_losses_agree_with_plain_arithmetic() -> None:
+    random = torch.Generator().manual_seed(3)
+    real, fake = 2 * torch.randn(2, 5, 1, 3, 3, dtype=torch.float64, generator=random)
+    r, f = real.flatten().tolist(), fake.flatten().tolist()
+    pairs = [
+        (losses.wasserstein_critic_loss(real, fake), _mean(f) - _mean(r)),
+        (losses.wasserstein_generator_loss(fake), -_mean(f)),
+        (
+            losses.logistic_critic_loss(real, fake),
+            _mean(_softplus(-score) for score in r) + _mean(_softplus(score) for score in f),
+        ),
+        (losses.logistic_generator_loss(fake), _mean(_softplus(-score) for score in f)),
+        (
+            losses.least_squares_critic_loss(real, fake),
+            0.5 * _mean((score - 1) ** 2 for score in r) + 0.5 * _mean(score**2 for score in f),
+        ),
+        (losses.least_squares_generator_loss(fake), 0.5 * _mean((score - 1) ** 2 for score in f)),
+        (
+            losses.hinge_critic_loss(real, fake),
+            -_mean(min(0, score - 1) for score in r) - _mean(min(0, -score - 1) for score in f),
+        ),
+        (losses.hinge_generator_loss(fake), -_mean(f)),
+    ]
+    for ours, plain in pairs:
+        assert ours.item() == pytest.approx(plain, abs=1e-12)
+
+
+def test_penalties_agree_with_plain_arithmetic() -> None:
+    random = torch.Generator().manual_seed(4)
+    real, fake = torch.randn(2, 3, 2, 2, 2, dtype=torch.float64, generator=random)
+    mix = torch.rand(3, dtype=torch.float64, generator=random)
+    # The critic sum(sin(2 x)) has the gradient 2 cos(2 x), entry by entry.
+    gradients = []
+    for share, one, other in zip(mix.tolist(), real.flatten(1).tolist(), fake.flatten(1).tolist(), strict=True):
+        points = [share * x + (1 - share) * y for x, y in zip(one, other, strict=True)]
+        gradients.append([2 * math.cos(2 * point) for point in points])
+    expected = _mean((math.sqrt(math.fsum(g * g for g in gradient)) - 1) ** 2 for gradient in gradients)
+    penalty = losses.gradient_penalty(lambda images: (2 * images).sin().sum(dim=(1, 2, 3)), real, fake, mix)
+    assert penalty.item() == pytest.approx(expected, abs=1e-12)
+
+    expected = _mean(
+        math.fsum((2 * math.cos(2 * x)) ** 2 for x in image) / 2 for image in real.flatten(1).tolist()
+    )
+    real.requires_grad_()
+    assert losses.r1_penalty((2 * real).sin(), real).item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_domain_loss_agrees_with_plain_arithmetic(space: LabelSpace, normalise: bool) -> None:
+    random = torch.Generator().manual_seed(5)
+    logits = 3 * torch.randn(6, 4, dtype=torch.float64, generator=random)
+    codes = [[0, 1], [2, UNKNOWN], [UNKNOWN, 0], [1, 1], [UNKNOWN, UNKNOWN], [1, 0]]
+    hair, glasses = [], []
+    for row, (style, worn) in zip(logits.tolist(), codes, strict=True):
+        if style != UNKNOWN:
+            hair.append(math.log(math.fsum(math.exp(logit) for logit in row[:3])) - row[style])
+        if worn != UNKNOWN:
+            glasses.append(_softplus(-row[3] if worn else row[3]))
+    expected = (_mean(hair) + _mean(glasses)) / (2 if normalise else 1)
+    loss = losses.domain_loss(logits, torch.tensor(codes), space, normalise=normalise)
+    assert loss.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_image_losses_agree_with_plain_arithmetic() -> None:
+    random = torch.Generator().manual_seed(6)
+    images, others = torch.randn(2, 2, 3, 6, 7, dtype=torch.float64, generator=random)
+    pairs = zip(images.flatten().tolist(), others.flatten().tolist(), strict=True)
+    distance = _mean(abs(x - y) for x, y in pairs)
+    assert losses.cycle_loss(images, others).item() == pytest.approx(distance, abs=1e-12)
+    assert losses.identity_loss(images, others).item() == pytest.approx(distance, abs=1e-12)
+    assert losses.feature_matching_loss([images, images], [others, images]).item() == pytest.approx(
+        distance / 2, abs=1e-12
+    )
+    # The weight 0.5 for the full size, 2 for blocks of 2x2 (3 rows of 3), 3 for the one block of 4x4.
+    expected = 0.5 * distance
+    for weight, side in ((2, 2), (3, 4)):
+        blocks = []
+        for x, y in zip(images.flatten(0, 1).tolist(), others.flatten(0, 1).tolist(), strict=True):
+            for top in range(0, 6 - side + 1, side):
+                for left in range(0, 7 - side + 1, side):
+                    cells = [(r, c) for r in range(top, top + side) for c in range(left, left + side)]
+                    blocks.append(abs(_mean(x[r][c] for r, c in cells) - _mean(y[r][c] for r, c in cells)))
+        expected += weight * _mean(blocks)
+    assert losses.multiscale_loss(images, others, (0.5, 2, 3)).item() == pytest.approx(expected, abs=1e-12)

@@ -1,0 +1,161 @@
+"""DiffAugment: what D sees, real and translated alike, is distorted at random, and gradients flow through.
+
+With few images D learns them by heart; distorting only the real ones would teach G the distortions. Both sides
+pass through here, so G still learns undistorted images.
+
+Source: Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training (arXiv 2006.10738); the ranges
+are those of the authors' implementation.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Policy = Literal["color", "translation", "cutout"]
+"""One kind of distortion, by the authors' names."""
+
+POLICIES: tuple[Policy, ...] = get_args(Policy)
+"""Every policy, in the order in which the paper stacks them."""
+
+TRANSLATION_SHARE = 1 / 8
+"""How far an image moves at most, as a share of its side."""
+
+CUTOUT_SHARE = 1 / 2
+"""The side of the box that is cut out, as a share of the image's side."""
+
+
+def diff_augment(images: Tensor, *, policy: Sequence[Policy], generator: torch.Generator) -> Tensor:
+    """Distort every image of a batch by its own random draw; differentiable in the images.
+
+    What is drawn depends on the images' shape alone: from the same state of `generator`, real images and
+    translations of one shape get the same distortions. Values may leave [-1, 1]; what is empty becomes 0,
+    mid-grey.
+
+    "color" shifts the brightness by up to 0.5 either way (a quarter of the range), then multiplies the
+    saturation by 0 to 2 and the contrast by 0.5 to 1.5. "translation" moves by up to 1/8 of each side.
+    "cutout" empties a box of half of each side, centred anywhere in the image. Mind labels that are colours:
+    "color" distorts them too.
+
+    Args:
+        images: (N, C, H, W) float in [-1, 1], any number of channels; the saturation of one channel is left alone.
+        policy: what to do, in this order; empty returns the images untouched.
+        generator: where the draws come from; its device need not be the images'.
+
+    Returns:
+        (N, C, H, W) of the same type on the same device.
+
+    Raises:
+        ValueError: a policy has no such name.
+
+    Source: arXiv 2006.10738, section 3.2.
+    """
+    for name in policy:
+        _require_known(name)
+    n, _, h, w = images.shape
+    for name in policy:
+        # Shares in [0, 1), always float32, so that the images' type does not change the draw.
+        draws = torch.rand(3, n, generator=generator, device=generator.device)
+        first, second, third = draws.to(images.device, non_blocking=True)
+        if name == "color":
+            images = recolour(images, brightness=first - 0.5, saturation=2 * second, contrast=third + 0.5)
+        elif name == "translation":
+            furthest_down, furthest_right = _share(h, TRANSLATION_SHARE), _share(w, TRANSLATION_SHARE)
+            down = _integers(first, 2 * furthest_down + 1) - furthest_down
+            right = _integers(second, 2 * furthest_right + 1) - furthest_right
+            images = shift(images, down=down, right=right)
+        else:
+            height, width = _share(h, CUTOUT_SHARE), _share(w, CUTOUT_SHARE)
+            # A box of an even side has its centre between two pixels: one more place to put it.
+            top = _integers(first, h + 1 - height % 2) - height // 2
+            left = _integers(second, w + 1 - width % 2) - width // 2
+            images = cut_out(images, top=top, left=left, height=height, width=width)
+    return images
+
+
+def recolour(images: Tensor, *, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
+    """Change brightness, then saturation (about each pixel's grey), then contrast (about each image's mean).
+
+    Args:
+        images: (N, C, H, W) float.
+        brightness: (N,) float, added; 0 changes nothing.
+        saturation: (N,) float factor; 1 changes nothing, 0 makes grey. With one channel it is left alone.
+        contrast: (N,) float factor; 1 changes nothing.
+
+    Returns:
+        (N, C, H, W), not clamped.
+    """
+    brightness, saturation, contrast = (
+        amount.to(images.dtype).view(-1, 1, 1, 1) for amount in (brightness, saturation, contrast)
+    )
+    images = images + brightness
+    if images.shape[1] > 1:
+        grey = images.mean(dim=1, keepdim=True)
+        images = grey + saturation * (images - grey)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return mean + contrast * (images - mean)
+
+
+def shift(images: Tensor, *, down: Tensor, right: Tensor) -> Tensor:
+    """Move each image by whole pixels; what moves in is 0.
+
+    Args:
+        images: (N, C, H, W) float.
+        down: (N,) int64, rows to move down; negative moves up.
+        right: (N,) int64, columns to move to the right; negative moves to the left.
+
+    Returns:
+        (N, C, H, W).
+    """
+    n, c, h, w = images.shape
+    rows = torch.arange(h, device=images.device) - down[:, None]
+    columns = torch.arange(w, device=images.device) - right[:, None]
+    inside = _within(rows, h)[:, None, :, None] & _within(columns, w)[:, None, None, :]
+    # One gather per side: its gradient is a plain scatter, where indexing by both would have to sort.
+    images = images.gather(2, rows.clamp(0, h - 1)[:, None, :, None].expand(n, c, h, w))
+    images = images.gather(3, columns.clamp(0, w - 1)[:, None, None, :].expand(n, c, h, w))
+    return images.masked_fill(~inside, 0)
+
+
+def cut_out(images: Tensor, *, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    """Set a box of each image to 0; what of the box lies outside the image is left out.
+
+    Args:
+        images: (N, C, H, W) float.
+        top: (N,) int64, the box's first row; may be negative.
+        left: (N,) int64, the box's first column; may be negative.
+        height: rows of the box.
+        width: columns of the box.
+
+    Returns:
+        (N, C, H, W).
+    """
+    *_, h, w = images.shape
+    rows = _within(torch.arange(h, device=images.device) - top[:, None], height)
+    columns = _within(torch.arange(w, device=images.device) - left[:, None], width)
+    return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
+
+
+def _require_known(name: str) -> None:
+    if name not in POLICIES:
+        near = difflib.get_close_matches(name, POLICIES, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"DiffAugment has no policy {name!r}, only {', '.join(POLICIES)}.{hint}")
+
+
+def _share(side: int, share: float) -> int:
+    # Rounded half up, as the authors do; `round` would take halves to the even number.
+    return int(side * share + 0.5)
+
+
+def _integers(shares: Tensor, count: int) -> Tensor:
+    """Turn shares in [0, 1) into integers from 0 to `count` - 1, all equally likely."""
+    return (shares * count).long()
+
+
+def _within(positions: Tensor, size: int) -> Tensor:
+    return (positions >= 0) & (positions < size)

@@ -1,0 +1,52 @@
+"""Generators and discriminators: plain modules with flat keyword arguments, one recipe key each.
+
+The defaults are the paper's: StarGAN, section 7.2 and tables 4 and 5 (arXiv 1711.09020).
+"""
+
+from stargan.networks.ancestors import CycleGanResnet, Pix2PixUnet
+from stargan.networks.build import build_discriminator, build_generator, check_networks, check_sizes
+from stargan.networks.discriminators import (
+    DcganDiscriminator,
+    Discriminator,
+    DiscriminatorArguments,
+    DiscriminatorKind,
+    PatchDiscriminator,
+)
+from stargan.networks.encoder_decoder import EncoderDecoder
+from stargan.networks.generators import (
+    Conditioning,
+    Generator,
+    GeneratorArguments,
+    GeneratorKind,
+    Output,
+    TranslatingGenerator,
+)
+from stargan.networks.layers import BatchNorm, Features, InstanceNorm, NoNorm, Norm, Padding, Upsampling
+
+__all__ = [
+    "BatchNorm",
+    "Conditioning",
+    "CycleGanResnet",
+    "DcganDiscriminator",
+    "Discriminator",
+    "DiscriminatorArguments",
+    "DiscriminatorKind",
+    "EncoderDecoder",
+    "Features",
+    "Generator",
+    "GeneratorArguments",
+    "GeneratorKind",
+    "InstanceNorm",
+    "NoNorm",
+    "Norm",
+    "Output",
+    "Padding",
+    "PatchDiscriminator",
+    "Pix2PixUnet",
+    "TranslatingGenerator",
+    "Upsampling",
+    "build_discriminator",
+    "build_generator",
+    "check_networks",
+    "check_sizes",
+]

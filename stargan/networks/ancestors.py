@@ -1,0 +1,238 @@
+"""The generators of CycleGAN and pix2pix, for files that people have: one direction each, blind to any label.
+
+Both are written after the published layouts, so that their weights fit; see `stargan.foreign`. Nothing here is
+meant to be trained: a generator that does not read its target cannot learn several.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stargan.networks.generators import TranslatingGenerator
+from stargan.networks.layers import ConvUnit, Features, Norm, same_convolution
+
+_WIDEST = 8
+"""The U-Net's channels stop doubling at this multiple of its width."""
+
+_SLOPE = 0.2
+"""Of the U-Net encoder's leaky ReLUs, below 0."""
+
+
+class CycleGanResnet(TranslatingGenerator):
+    """CycleGAN's generator, kind "cyclegan-resnet".
+
+    7x7 convolution, strided 3x3 convolutions, residual blocks, transposed 3x3 convolutions, 7x7 convolution,
+    tanh; the image is mirrored at its border, except by the strided ones. Instance norm neither scales nor
+    shifts in the published files: here its weights are 1 and 0.
+
+    Args:
+        vector_size: entries of the label vector, which is not read.
+        image_channels: 1 or 3 (any number works).
+        width: channels after the first convolution; doubled by each downsampling.
+        downsamplings: strided convolutions; image sides must be multiples of 2 ** downsamplings.
+        blocks: residual blocks; 6 or 9 in the published files.
+        norm: "instance" (CycleGAN's), "batch" (by running statistics in eval mode), or "none". Convolutions have
+            a bias where it is "instance".
+
+    Source: Zhu et al., CycleGAN, section 7.2 (arXiv 1703.10593).
+    """
+
+    reads_labels: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        vector_size: int,
+        image_channels: int = 3,
+        width: int = 64,
+        downsamplings: int = 2,
+        blocks: int = 6,
+        norm: Norm = "instance",
+    ) -> None:
+        super().__init__()
+        self.arguments = {
+            "kind": "cyclegan-resnet",
+            "vector_size": vector_size,
+            "image_channels": image_channels,
+            "width": width,
+            "downsamplings": downsamplings,
+            "blocks": blocks,
+            "norm": norm,
+            "output": "direct",
+        }
+        self.image_channels = image_channels
+        bias = norm == "instance"
+
+        stem = same_convolution(image_channels, width, 7, padding="reflection", bias=bias)
+        encoder = [ConvUnit(stem, channels=width, norm=norm)]
+        channels = width
+        for _ in range(downsamplings):
+            down = nn.Conv2d(channels, channels * 2, 3, stride=2, padding=1, bias=bias)
+            channels *= 2
+            encoder.append(ConvUnit(down, channels=channels, norm=norm))
+        self.encoder = nn.ModuleList(encoder)
+        self.blocks = nn.ModuleList(_MirroredBlock(channels=channels, norm=norm, bias=bias) for _ in range(blocks))
+        decoder = []
+        for _ in range(downsamplings):
+            up = nn.ConvTranspose2d(
+                channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias
+            )
+            channels //= 2
+            decoder.append(ConvUnit(up, channels=channels, norm=norm))
+        self.decoder = nn.ModuleList(decoder)
+        self.painter = same_convolution(width, image_channels, 7, padding="reflection", bias=True)
+        self.masker = None
+
+    def encode(self, images: Tensor, vectors: Tensor) -> Features:
+        """Run the layers ahead of the residual blocks.
+
+        Args:
+            images: (N, C, H, W) float in [-1, 1].
+            vectors: (N, L) float, not read.
+
+        Returns:
+            (N, width * 2**d, H / 2**d, W / 2**d) features, d the number of downsamplings.
+        """
+        features = images
+        for unit in self.encoder:
+            features = unit(features, vectors)
+        return (features,)
+
+    def decode(self, features: Features, vectors: Tensor) -> Tensor:
+        """Run the residual blocks and the upsampling.
+
+        Args:
+            features: what `encode` returned.
+            vectors: (N, L) float, not read.
+
+        Returns:
+            (N, width, H, W) features.
+        """
+        decoded = features[-1]
+        for block in self.blocks:
+            decoded = block(decoded, vectors)
+        for unit in self.decoder:
+            decoded = unit(decoded, vectors)
+        return decoded
+
+
+class _MirroredBlock(nn.Module):
+    """Two 3x3 convolutions of the mirrored image around an identity path."""
+
+    def __init__(self, *, channels: int, norm: Norm, bias: bool) -> None:
+        super().__init__()
+        first, second = (
+            ConvUnit(
+                same_convolution(channels, channels, 3, padding="reflection", bias=bias),
+                channels=channels,
+                norm=norm,
+                activate=activate,
+            )
+            for activate in (True, False)
+        )
+        self.first = first
+        self.second = second
+
+    def forward(self, features: Tensor, vectors: Tensor) -> Tensor:
+        residual: Tensor = self.second(self.first(features, vectors), vectors)
+        return features + residual
+
+
+class Pix2PixUnet(TranslatingGenerator):
+    """pix2pix's U-Net, kind "pix2pix-unet"; with 8 downsamplings the published unet_256.
+
+    Strided 4x4 convolutions down to the bottleneck, transposed ones up again, each joined with the encoder's map
+    of its size. Its dropout is off, and batch norm goes by its running statistics, as in any eval mode.
+
+    Args:
+        vector_size: entries of the label vector, which is not read.
+        image_channels: 1 or 3 (any number works).
+        width: channels after the first convolution; doubled by each of the next three.
+        downsamplings: strided convolutions, at least 2; image sides must be multiples of 2 ** downsamplings.
+        norm: "batch" (pix2pix's), "instance" or "none". Convolutions have a bias where it is "instance".
+
+    Source: Isola et al., pix2pix, section 6.1.1 (arXiv 1611.07004).
+    """
+
+    reads_labels: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        vector_size: int,
+        image_channels: int = 3,
+        width: int = 64,
+        downsamplings: int = 8,
+        norm: Norm = "instance",
+    ) -> None:
+        super().__init__()
+        if downsamplings < 2:
+            raise ValueError(f"a U-Net has at least 2 downsamplings, not {downsamplings}")
+        self.arguments = {
+            "kind": "pix2pix-unet",
+            "vector_size": vector_size,
+            "image_channels": image_channels,
+            "width": width,
+            "downsamplings": downsamplings,
+            "norm": norm,
+            "output": "direct",
+        }
+        self.image_channels = image_channels
+        bias = norm == "instance"
+        widths = [width * min(2**level, _WIDEST) for level in range(downsamplings)]
+
+        def down(level: int) -> nn.Conv2d:
+            channels_in = widths[level - 1] if level else image_channels
+            return nn.Conv2d(channels_in, widths[level], 4, stride=2, padding=1, bias=bias)
+
+        def up(level: int) -> nn.ConvTranspose2d:
+            joined = widths[level] if level == downsamplings - 1 else 2 * widths[level]
+            return nn.ConvTranspose2d(joined, widths[level - 1], 4, stride=2, padding=1, bias=bias)
+
+        self.stem = down(0)
+        self.encoder = nn.ModuleList(
+            ConvUnit(down(level), channels=widths[level], norm=norm, activate=False)
+            for level in range(1, downsamplings - 1)
+        )
+        self.bottom = down(downsamplings - 1)
+        self.decoder = nn.ModuleList(
+            ConvUnit(up(level), channels=widths[level - 1], norm=norm, activate=False)
+            for level in range(downsamplings - 1, 0, -1)
+        )
+        self.painter = nn.ConvTranspose2d(2 * width, image_channels, 4, stride=2, padding=1)
+        self.masker = None
+
+    def encode(self, images: Tensor, vectors: Tensor) -> Features:
+        """Run the layers down to the bottleneck.
+
+        Args:
+            images: (N, C, H, W) float in [-1, 1].
+            vectors: (N, L) float, not read.
+
+        Returns:
+            The maps of all sizes, H / 2 first and H / 2 ** downsamplings last.
+        """
+        maps = [self.stem(images)]
+        for unit in self.encoder:
+            maps.append(unit(functional.leaky_relu(maps[-1], _SLOPE), vectors))
+        maps.append(self.bottom(functional.leaky_relu(maps[-1], _SLOPE)))
+        return tuple(maps)
+
+    def decode(self, features: Features, vectors: Tensor) -> Tensor:
+        """Go up again, joining each map with the encoder's of its size.
+
+        Args:
+            features: what `encode` returned.
+            vectors: (N, L) float, not read.
+
+        Returns:
+            (N, 2 * width, H / 2, W / 2) features.
+        """
+        *earlier, decoded = features
+        for unit in self.decoder:
+            decoded = torch.cat([earlier.pop(), unit(functional.relu(decoded), vectors)], dim=1)
+        return functional.relu(decoded)

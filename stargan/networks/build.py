@@ -1,0 +1,211 @@
+"""Networks by their kind, and what fits together: every refusal names the recipe's key, the reason and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from stargan.networks.ancestors import CycleGanResnet, Pix2PixUnet
+from stargan.networks.discriminators import DcganDiscriminator, Discriminator, PatchDiscriminator
+from stargan.networks.encoder_decoder import EncoderDecoder
+from stargan.networks.generators import Generator, TranslatingGenerator
+
+GENERATORS: Mapping[str, Callable[..., TranslatingGenerator]] = {
+    "resnet": Generator,
+    "encoder-decoder": EncoderDecoder,
+    "cyclegan-resnet": CycleGanResnet,
+    "pix2pix-unet": Pix2PixUnet,
+}
+"""Kind -> class; the first is what a missing kind means."""
+
+DISCRIMINATORS: Mapping[str, Callable[..., Discriminator]] = {
+    "patch": PatchDiscriminator,
+    "dcgan": DcganDiscriminator,
+}
+"""Kind -> class; the first is what a missing kind means."""
+
+_DATA = ("vector_size", "image_channels", "image_size")
+"""What the data say, not the recipe: a kind that does not need one ignores it."""
+
+Network = TypeVar("Network")
+
+
+def build_generator(arguments: Mapping[str, object]) -> TranslatingGenerator:
+    """Build the generator of `arguments["kind"]`, or the paper's if there is none.
+
+    Args:
+        arguments: `vector_size`, `image_channels`, `image_size` and a recipe's section `generator`, or a
+            generator's own `arguments`. Keys that only other kinds have must be at their defaults.
+
+    Raises:
+        ValueError: an unknown kind, an unknown key, or one that this kind does not have.
+        TypeError: a missing key.
+    """
+    return _build("generator", GENERATORS, arguments)
+
+
+def build_discriminator(arguments: Mapping[str, object]) -> Discriminator:
+    """Build the discriminator of `arguments["kind"]`, or the paper's if there is none.
+
+    Args:
+        arguments: `vector_size`, `image_channels`, `image_size` and a recipe's section `discriminator`, or a
+            discriminator's own `arguments`. Keys that only other kinds have must be at their defaults.
+
+    Raises:
+        ValueError: an unknown kind, an unknown key, or one that this kind does not have.
+        TypeError: a missing key.
+    """
+    return _build("discriminator", DISCRIMINATORS, arguments)
+
+
+def check_sizes(*, image_size: tuple[int, int], downsamplings: int, depth: int) -> None:
+    """Refuse depths that do not divide the image size, for networks with the paper's norms.
+
+    Args:
+        image_size: (height, width) in pixels.
+        downsamplings: the generator's strided convolutions.
+        depth: the discriminator's strided convolutions.
+
+    Raises:
+        ValueError: naming the argument, the size and the largest depth that works.
+    """
+    check_networks(
+        image_size=image_size, generator={"downsamplings": downsamplings}, discriminator={"depth": depth}
+    )
+
+
+def check_networks(
+    *,
+    image_size: tuple[int, int],
+    generator: Mapping[str, object],
+    discriminator: Mapping[str, object],
+    objective: str = "logistic",
+) -> None:
+    """Refuse networks that cannot work, alone, together, or with the images and the objective.
+
+    Args:
+        image_size: (height, width) in pixels.
+        generator: a recipe's section `generator`; what it leaves out has its default.
+        discriminator: a recipe's section `discriminator`, likewise.
+        objective: the recipe's `training.objective`.
+
+    Raises:
+        ValueError: naming the keys, the reason and the fix.
+    """
+    g = _complete("generator", GENERATORS, generator)
+    d = _complete("discriminator", DISCRIMINATORS, discriminator)
+    downsamplings, depth = _whole(g, "downsamplings"), _whole(d, "depth")
+    _check_halvings(image_size, "generator.downsamplings", downsamplings)
+    _check_halvings(image_size, "discriminator.depth", depth)
+    if g["norm"] == "instance":
+        _check_smallest(image_size, "generator.downsamplings", downsamplings)
+    if d["norm"] == "instance" and depth > 1:
+        _check_smallest(image_size, "discriminator.depth", depth)
+    if d["norm"] == "batch" and objective == "wgan-gp":
+        raise ValueError(
+            'discriminator.norm = "batch" mixes the images of a batch, but the penalty of training.objective = '
+            '"wgan-gp" asks for the gradient of each image alone; use "instance" or "none", or another objective'
+        )
+    if g["kind"] == "resnet":
+        _check_resnet(g, image_size)
+    elif downsamplings < 1:
+        raise ValueError('generator.downsamplings must be at least 1 with generator.kind = "encoder-decoder"')
+
+
+def _check_resnet(g: Mapping[str, object], image_size: tuple[int, int]) -> None:
+    downsamplings, blocks, dilation = (_whole(g, key) for key in ("downsamplings", "blocks", "dilation"))
+    if (g["conditioning"], g["padding"], g["norm"]) == ("concat", "reflection", "instance"):
+        raise ValueError(
+            'generator.conditioning = "concat" feeds the label as constant planes, which generator.norm = '
+            '"instance" removes: with generator.padding = "reflection" not even a rim of them is left, and no '
+            'output can depend on the label; use conditioning = "norm", or padding = "zero"'
+        )
+    if g["conditioning"] == "norm" and blocks == downsamplings == 0:
+        raise ValueError(
+            'generator.conditioning = "norm" tells the label to the residual blocks and the upsampling, but '
+            'generator.blocks and generator.downsamplings are both 0; use one, or conditioning = "concat"'
+        )
+    if g["padding"] == "reflection":
+        shortest = min(image_size)
+        if shortest <= 3:
+            raise ValueError(
+                f'generator.padding = "reflection" mirrors 3 px in the 7x7 convolutions, but an image side has '
+                f'only {shortest} px; use padding = "zero", or another size'
+            )
+        smallest = shortest >> downsamplings
+        if blocks and smallest <= dilation:
+            raise ValueError(
+                f'generator.padding = "reflection" mirrors generator.dilation = {dilation} px in the residual '
+                f"blocks, but after generator.downsamplings = {downsamplings} a side has only {smallest} px; use "
+                f'fewer downsamplings, a smaller dilation, or padding = "zero"'
+            )
+
+
+def _check_halvings(image_size: tuple[int, int], key: str, halvings: int) -> None:
+    for side in image_size:
+        if halvings < 0 or side % (1 << halvings):
+            most = (side & -side).bit_length() - 1
+            raise ValueError(
+                f"{key} = {halvings} halves an image side of {side} px more often than it can be halved; "
+                f"use at most {most}, or another size"
+            )
+
+
+def _check_smallest(image_size: tuple[int, int], key: str, halvings: int) -> None:
+    if image_size == (1 << halvings, 1 << halvings):
+        raise ValueError(
+            f"{key} = {halvings} shrinks an image of {image_size[0]} x {image_size[1]} px "
+            f"to one pixel, which no instance norm can normalise; use at most {halvings - 1}, or another size"
+        )
+
+
+def _build(section: str, kinds: Mapping[str, Callable[..., Network]], given: Mapping[str, object]) -> Network:
+    complete = _complete(section, kinds, given)
+    network = kinds[str(complete.pop("kind"))]
+    return network(**complete)
+
+
+def _complete(
+    section: str, kinds: Mapping[str, Callable[..., object]], given: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the kind, its defaults, and over them what is given."""
+    kind = given.get("kind", next(iter(kinds)))
+    if kind not in kinds:
+        raise ValueError(
+            f"{section}.kind = {json.dumps(kind)} is none of {', '.join(kinds)}{_hint(str(kind), kinds)}"
+        )
+    own = _defaults(kinds[str(kind)])
+    complete: dict[str, object] = {"kind": kind}
+    complete |= {key: value for key, value in own.items() if value is not inspect.Parameter.empty}
+    others = {key: value for network in kinds.values() for key, value in _defaults(network).items()}
+    for key, value in given.items():
+        if key in own:
+            complete[key] = value
+        elif key in others and key not in _DATA and value != others[key]:
+            have = [name for name, network in kinds.items() if key in _defaults(network)]
+            raise ValueError(
+                f"{section}.{key} = {json.dumps(value)} means nothing to {section}.kind = {json.dumps(kind)}; "
+                f"leave it out, or use kind = {json.dumps(have[0])}"
+            )
+        elif key not in others and key not in (*_DATA, "kind"):
+            raise ValueError(f"{section}.{key} is no setting of a network{_hint(key, own)}")
+    return complete
+
+
+def _defaults(network: Callable[..., object]) -> dict[str, object]:
+    return {name: parameter.default for name, parameter in inspect.signature(network).parameters.items()}
+
+
+def _hint(word: str, words: Mapping[str, object]) -> str:
+    nearest = difflib.get_close_matches(word, words, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def _whole(settings: Mapping[str, object], key: str) -> int:
+    value = settings[key]
+    if not isinstance(value, int):
+        raise ValueError(f"{key} must be a whole number, not {value!r}")
+    return value

@@ -1,0 +1,232 @@
+"""What the networks are made of: norms that read the label vector, convolution units, residual blocks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+Norm = Literal["instance", "batch", "none"]
+Padding = Literal["zero", "reflection"]
+Upsampling = Literal["transposed", "nearest"]
+
+Features = tuple[Tensor, ...]
+"""Feature maps of one pass, first to last."""
+
+
+class ModulatedNorm(nn.Module, ABC):
+    """A norm, then a scale and a shift per channel.
+
+    With `vector_size`, the label vector adds to the scale and the shift (FiLM, arXiv 1709.07871; adaptive
+    instance norm), which the norm cannot remove; without it, they are learnt alone.
+
+    Args:
+        channels: channels of the features.
+        vector_size: entries of the label vector, 0 for a norm that ignores it.
+    """
+
+    def __init__(self, *, channels: int, vector_size: int = 0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.modulation = nn.Linear(vector_size, 2 * channels, bias=False) if vector_size else None
+
+    @abstractmethod
+    def normalise(self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """Normalise (N, C, H, W) features, then scale and shift them by (C,) weight and bias if given."""
+
+    def forward(self, features: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """Normalise, then scale and shift each channel.
+
+        Args:
+            features: (N, C, H, W) float.
+            vectors: (N, L) float; read only if the norm was built with a `vector_size`.
+        """
+        if self.modulation is None:
+            return self.normalise(features, self.weight, self.bias)
+        modulation: Tensor = self.modulation(vectors)
+        scale, shift = modulation.chunk(2, dim=1)
+        normal = self.normalise(features)
+        return normal * (self.weight + scale)[:, :, None, None] + (self.bias + shift)[:, :, None, None]
+
+
+class InstanceNorm(ModulatedNorm):
+    """Each channel of each image to mean 0, variance 1, without running statistics: train and eval are equal."""
+
+    def normalise(self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """See `ModulatedNorm.normalise`; the maps must be larger than 1 x 1."""
+        normal: Tensor = functional.instance_norm(features, weight=weight, bias=bias)
+        return normal
+
+
+class BatchNorm(ModulatedNorm):
+    """Each channel of the whole batch to mean 0, variance 1; in eval mode by running statistics.
+
+    The statistics are buffers: an average of a network's weights must copy them too.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, *, channels: int, vector_size: int = 0) -> None:
+        super().__init__(channels=channels, vector_size=vector_size)
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def normalise(self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """See `ModulatedNorm.normalise`; training needs more than one value per channel."""
+        return functional.batch_norm(
+            features, self.running_mean, self.running_var, weight, bias, training=self.training
+        )
+
+
+class NoNorm(ModulatedNorm):
+    """No norm: the scale and the shift alone, with a `vector_size` plain FiLM."""
+
+    def normalise(self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """See `ModulatedNorm.normalise`."""
+        if weight is None or bias is None:
+            return features
+        return features * weight[:, None, None] + bias[:, None, None]
+
+
+NORMS: Mapping[Norm, type[ModulatedNorm]] = {"instance": InstanceNorm, "batch": BatchNorm, "none": NoNorm}
+
+
+class ConvUnit(nn.Module):
+    """Convolution, norm, ReLU: what the generators are made of.
+
+    Args:
+        convolution: maps its input to (N, channels, H', W'); needs no bias, the norm has one.
+        channels: the convolution's output channels.
+        norm: see `NORMS`.
+        vector_size: see `ModulatedNorm`.
+        activate: whether a ReLU follows the norm.
+    """
+
+    def __init__(
+        self,
+        convolution: nn.Module,
+        *,
+        channels: int,
+        norm: Norm = "instance",
+        vector_size: int = 0,
+        activate: bool = True,
+    ) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.norm = NORMS[norm](channels=channels, vector_size=vector_size)
+        self.activate = activate
+
+    def forward(self, features: Tensor, vectors: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Map (N, C_in, H, W) features and (N, L) vectors to (N, channels, H', W') features.
+
+        `skip`, if given, has the shape of the result and is added ahead of the norm.
+        """
+        features = self.convolution(features)
+        if skip is not None:
+            features = features + skip
+        features = self.norm(features, vectors)
+        return functional.relu(features) if self.activate else features
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around an identity path (StarGAN, table 4).
+
+    Args:
+        channels: channels in and out.
+        norm: see `NORMS`.
+        vector_size: see `ModulatedNorm`.
+        padding: see `same_convolution`.
+        dilation: see `same_convolution`.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        norm: Norm = "instance",
+        vector_size: int = 0,
+        padding: Padding = "zero",
+        dilation: int = 1,
+    ) -> None:
+        super().__init__()
+        first, second = (
+            ConvUnit(
+                same_convolution(channels, channels, 3, padding=padding, dilation=dilation),
+                channels=channels,
+                norm=norm,
+                vector_size=vector_size,
+                activate=activate,
+            )
+            for activate in (True, False)
+        )
+        self.first = first
+        self.second = second
+
+    def forward(self, features: Tensor, vectors: Tensor) -> Tensor:
+        """Map (N, C, H, W) features and (N, L) vectors to features of the same shape."""
+        residual: Tensor = self.second(self.first(features, vectors), vectors)
+        return features + residual
+
+
+def same_convolution(
+    channels_in: int,
+    channels: int,
+    side: int,
+    *,
+    padding: Padding = "zero",
+    dilation: int = 1,
+    bias: bool = False,
+) -> nn.Conv2d:
+    """Return a convolution that keeps the size of what it maps.
+
+    Args:
+        channels_in: channels that it reads.
+        channels: channels that it makes.
+        side: the kernel's, odd.
+        padding: what lies beyond the border: zeros, or the image mirrored at its border.
+        dilation: pixels from one tap of the kernel to the next; the padding grows with it.
+        bias: whether it adds one.
+    """
+    return nn.Conv2d(
+        channels_in,
+        channels,
+        side,
+        padding=side // 2 * dilation,
+        dilation=dilation,
+        padding_mode="reflect" if padding == "reflection" else "zeros",
+        bias=bias,
+    )
+
+
+def upsample(upsampling: Upsampling, channels_in: int, channels: int) -> nn.Module:
+    """Return what maps (N, channels_in, H, W) to (N, channels, 2 H, 2 W)."""
+    if upsampling == "transposed":
+        return nn.ConvTranspose2d(channels_in, channels, 4, stride=2, padding=1, bias=False)
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2, mode="nearest"),
+        nn.Conv2d(channels_in, channels, 3, padding=1, bias=False),
+    )
+
+
+def normalise_spectrally(network: nn.Module, *, exempt: nn.Module | None = None) -> None:
+    """Divide every convolution's and linear layer's weight by its largest singular value, from now on.
+
+    The value is estimated by one step of the power method per training pass. In the state dict a layer's
+    `weight` becomes `parametrizations.weight.original` and two buffers.
+
+    Args:
+        network: changed in place.
+        exempt: a layer of it that stays as it is.
+
+    Source: Miyato et al., spectral normalisation (arXiv 1802.05957).
+    """
+    for layer in list(network.modules()):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and layer is not exempt:
+            spectral_norm(layer)
