@@ -69,7 +69,8 @@ def parse_domains(specs: Sequence[str], space: LabelSpace) -> DomainRequest:
 
     Raises:
         DomainError: nothing is asked for, a SPEC does not parse, names an attribute or a value that the
-            label space does not have, or the request has more than `MAX_TARGETS` targets for a row.
+            label space does not have or attributes of two label sets, or the request has more than
+            `MAX_TARGETS` targets for a row.
     """
     if not specs:
         raise DomainError("no domains are asked for: give --domains SPEC, for example --domains each")
@@ -103,7 +104,9 @@ def _parse_spec(text: str, space: LabelSpace) -> list[Spec]:
             tuple(
                 Choice(attribute=index, values=tuple(range(len(attribute.values))))
                 for index, attribute in enumerate(space.attributes)
+                if space.set_of_attribute[index] == label_set
             )
+            for label_set in range(max(1, len(space.label_sets)))
         ]
     choices: dict[int, Choice] = {}
     for part in word.split(","):
@@ -115,7 +118,20 @@ def _parse_spec(text: str, space: LabelSpace) -> list[Spec]:
                 "or give two --domains"
             )
         choices[choice.attribute] = choice
+    _refuse_two_label_sets(choices, text, space)
     return [tuple(choices[index] for index in sorted(choices))]
+
+
+def _refuse_two_label_sets(choices: Iterable[int], text: str, space: LabelSpace) -> None:
+    """Refuse a SPEC that names attributes of two label sets: the model was never asked for both at once."""
+    by_set = {space.set_of_attribute[index]: space.names[index] for index in choices}
+    if len(by_set) > 1:
+        one, other, *_ = by_set.values()
+        raise DomainError(
+            f"--domains {text!r}: {one} and {other} are labels of different data sets, and the model was trained "
+            "to change those of one at a time. Give each its own --domains, or expand the output again for the "
+            f"other. The label sets: {' | '.join(_listing(names) for names in space.label_sets)}"
+        )
 
 
 def _parse_choice(part: str, text: str, space: LabelSpace) -> Choice:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, TypedDict
+from itertools import groupby
+from typing import Literal, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -17,11 +18,12 @@ Kind = Literal["binary", "categorical"]
 
 
 class AttributeState(TypedDict):
-    """An attribute as a checkpoint's JSON holds it."""
+    """An attribute as a checkpoint's JSON holds it; `label_set` only where the label space has several."""
 
     name: str
     kind: Kind
     values: list[str]
+    label_set: NotRequired[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +75,34 @@ class LabelSpace:
     A domain is a row of codes, int64 (A,): the index of each attribute's value, `UNKNOWN` (-1) where it
     is not labelled. The label vector, float32 (L,), is what the generator reads: one 0/1 entry per binary
     attribute and a one-hot run per categorical one, in the attributes' order. The discriminator's domain
-    head has the same entries.
+    head has the same D entries.
 
-    Source: StarGAN, section 3.1 (arXiv 1711.09020).
+    Joint training: each image, and each target, knows the attributes of one label set only. The entries of all
+    other sets are zero, and a mask, one-hot over the S label sets, ends the label vector: L = D + S.
+
+    Args:
+        attributes: in order.
+        label_sets: the names of each set's attributes, which together are `attributes` in order; empty where
+            there is one data set, and so no mask.
+
+    Source: StarGAN, sections 3.1 and 3.3 (arXiv 1711.09020).
     """
 
     attributes: tuple[Attribute, ...] = field(default_factory=tuple)
+    label_sets: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse attributes that share a name."""
+        """Refuse attributes that share a name, and label sets that are not the attributes in order."""
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"attribute names must be unique, got {', '.join(self.names)}")
+        if not self.label_sets:
+            return
+        if len(self.label_sets) < 2 or not all(self.label_sets):
+            raise ValueError(f"label sets are two or more, each with an attribute, got {self.label_sets}")
+        if tuple(name for names in self.label_sets for name in names) != self.names:
+            raise ValueError(
+                f"the label sets {self.label_sets} are not the attributes in order: {', '.join(self.names)}"
+            )
 
     def __len__(self) -> int:
         return len(self.attributes)
@@ -117,15 +136,70 @@ class LabelSpace:
         return tuple(runs)
 
     @cached_property
-    def vector_size(self) -> int:
-        """Entries in the label vector, L."""
+    def domain_size(self) -> int:
+        """Entries of the discriminator's domain head, D: those of all attributes, without the mask."""
         return sum(attribute.size for attribute in self.attributes)
+
+    @cached_property
+    def vector_size(self) -> int:
+        """Entries in the label vector, L: those of all attributes, then the mask of the label sets."""
+        return self.domain_size + len(self.label_sets)
+
+    @cached_property
+    def set_of_attribute(self) -> tuple[int, ...]:
+        """The label set of each attribute; 0 for all where there is one data set."""
+        return tuple(i for i, names in enumerate(self.label_sets or (self.names,)) for _ in names)
+
+    def known_sets(self, codes: Tensor) -> Tensor:
+        """Say which label sets each domain knows an attribute of.
+
+        Args:
+            codes: (N, A) integers, -1 unknown.
+
+        Returns:
+            (N, S) bool; S is 1 where there is one data set.
+        """
+        known = torch.zeros(len(codes), max(1, len(self.label_sets)), dtype=torch.bool, device=codes.device)
+        for column, label_set in enumerate(self.set_of_attribute):
+            known[:, label_set] |= codes[:, column] != UNKNOWN
+        return known
+
+    def asked(self, targets: Tensor, sources: Tensor) -> Tensor:
+        """Return what a joint model is told: of each target, the one label set that is to change.
+
+        That is the set in which the target asks for another value than the source has, or the first set that
+        the target knows where it asks for no other. The other sets become unknown.
+
+        Args:
+            targets: (N, A) integers, -1 leaves that attribute alone.
+            sources: (N, A) integers, the images' own domains, -1 unknown.
+
+        Returns:
+            (N, A) int64; `targets` themselves where there is one data set.
+
+        Raises:
+            ValueError: a target changes attributes of two label sets.
+        """
+        if not self.label_sets:
+            return targets
+        changed = self.known_sets(torch.where(targets == sources, UNKNOWN, targets))
+        if bool((changed.sum(dim=1) > 1).any()):
+            row = int((changed.sum(dim=1) > 1).long().argmax())
+            raise ValueError(
+                f"target {row}, {self.domain(targets[row].tolist())}, changes attributes of two label sets"
+            )
+        known = self.known_sets(targets)
+        chosen = torch.where(changed.any(dim=1, keepdim=True), changed, known).long().argmax(dim=1)
+        kept = torch.tensor(self.set_of_attribute, device=targets.device) == chosen[:, None]
+        return torch.where(kept, targets, UNKNOWN)
 
     def encode(self, codes: Tensor) -> Tensor:
         """Turn domains into label vectors.
 
         An unknown categorical attribute is all zero. An unknown binary one is 0.5, halfway between its two
-        values, because 0 would say "no": the generator learns to leave such an attribute alone.
+        values, because 0 would say "no": the generator learns to leave such an attribute alone. Of a label set
+        without a known attribute all entries are zero, binary ones too: there the mask says that they mean
+        nothing. A domain that knows nothing has no mask entry either.
 
         Args:
             codes: (N, A) integers, -1 unknown.
@@ -134,12 +208,29 @@ class LabelSpace:
             (N, L) float32.
 
         Raises:
-            ValueError: the number of columns is not the number of attributes, or a code has no value.
+            ValueError: the number of columns is not the number of attributes, a code has no value, or a domain
+                knows attributes of two label sets (see `asked`).
         """
+        entries = self._entries(codes)
+        if not self.label_sets:
+            return entries
+        known = self.known_sets(codes)
+        if bool((known.sum(dim=1) > 1).any()):
+            row = int((known.sum(dim=1) > 1).long().argmax())
+            raise ValueError(
+                f"domain {row}, {self.domain(codes[row].tolist())}, knows attributes of two label sets; "
+                "LabelSpace.asked() narrows it to one"
+            )
+        mask = known.float()
+        sets = [i for i, a in zip(self.set_of_attribute, self.attributes, strict=True) for _ in range(a.size)]
+        return torch.cat([entries * mask[:, sets], mask], dim=1)
+
+    def _entries(self, codes: Tensor) -> Tensor:
+        """Return the attributes' part of the label vectors, (N, D), as if there were one data set."""
         n, a = codes.shape
         if a != len(self):
             raise ValueError(f"codes have {a} columns, the label space has {len(self)} attributes")
-        vectors = torch.zeros(n, self.vector_size, device=codes.device)
+        vectors = torch.zeros(n, self.domain_size, device=codes.device)
         for column, (attribute, run) in enumerate(zip(self.attributes, self.slices, strict=True)):
             code = codes[:, column].long()
             if n and (int(code.max()) >= len(attribute.values) or int(code.min()) < UNKNOWN):
@@ -158,26 +249,33 @@ class LabelSpace:
             codes: (N, A) integers, -1 unknown.
 
         Returns:
-            (N, L) float32: 1 for a value that the image should show, -1 for one that it should not, 0 for every
+            (N, D) float32: 1 for a value that the image should show, -1 for one that it should not, 0 for every
             entry of an unknown attribute.
 
         Raises:
-            ValueError: as `encode`.
+            ValueError: the number of columns is not the number of attributes, or a code has no value.
         """
         known = torch.cat(
             [(codes[:, i : i + 1] != UNKNOWN).expand(-1, a.size) for i, a in enumerate(self.attributes)], dim=1
         )
-        return (self.encode(codes) * 2 - 1) * known
+        return (self._entries(codes) * 2 - 1) * known
 
     def decode(self, vectors: Tensor) -> Tensor:
         """Turn label vectors (or D's domain logits mapped to [0, 1]) back into the nearest domains.
 
         Args:
-            vectors: (N, L) floats; binary entries are read against 0.5, categorical runs by their maximum.
+            vectors: (N, L) or (N, D) floats; binary entries are read against 0.5, categorical runs by their
+                maximum.
 
         Returns:
-            (N, A) int64 codes; an all-zero categorical run and a binary 0.5 are unknown (-1).
+            (N, A) int64 codes; an all-zero categorical run and a binary 0.5 are unknown (-1), and so is every
+            attribute of a label set whose mask entry is not above 0.5.
+
+        Raises:
+            ValueError: the vectors have another number of entries.
         """
+        if vectors.shape[1] not in (self.vector_size, self.domain_size):
+            raise ValueError(f"vectors have {vectors.shape[1]} entries, the label space has {self.vector_size}")
         columns = []
         for attribute, run in zip(self.attributes, self.slices, strict=True):
             entries = vectors[:, run]
@@ -188,7 +286,11 @@ class LabelSpace:
                 code = entries.argmax(dim=1)
                 code[(entries == 0).all(dim=1)] = UNKNOWN
             columns.append(code)
-        return torch.stack(columns, dim=1)
+        codes = torch.stack(columns, dim=1)
+        if vectors.shape[1] > self.domain_size:
+            meant = vectors[:, self.domain_size :] > 0.5
+            codes[~meant[:, list(self.set_of_attribute)]] = UNKNOWN
+        return codes
 
     def codes(self, domain: Mapping[str, str]) -> list[int]:
         """Return the codes of a domain given as names and values; attributes not named are unknown.
@@ -213,26 +315,32 @@ class LabelSpace:
 
     def to_json(self) -> list[AttributeState]:
         """Return the label space as plain JSON values, for checkpoints and outputs."""
-        return [{"name": a.name, "kind": a.kind, "values": list(a.values)} for a in self.attributes]
+        states: list[AttributeState] = [
+            {"name": a.name, "kind": a.kind, "values": list(a.values)} for a in self.attributes
+        ]
+        if self.label_sets:
+            for state, label_set in zip(states, self.set_of_attribute, strict=True):
+                state["label_set"] = label_set
+        return states
 
     @classmethod
     def from_json(cls, state: Sequence[AttributeState]) -> LabelSpace:
         """Return the label space that `to_json` described."""
-        return cls(
-            attributes=tuple(
-                Attribute(name=item["name"], kind=item["kind"], values=tuple(item["values"])) for item in state
-            )
+        attributes = tuple(
+            Attribute(name=item["name"], kind=item["kind"], values=tuple(item["values"])) for item in state
         )
+        runs = groupby(state, key=lambda item: item.get("label_set"))
+        sets = [(number, tuple(item["name"] for item in items)) for number, items in runs]
+        joint = any(number is not None for number, _ in sets)
+        return cls(attributes=attributes, label_sets=tuple(names for _, names in sets) if joint else ())
 
 
-def permuted_targets(codes: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Draw a target for every image by permuting the batch's own domains.
-
-    Where the drawn domain does not know an attribute the image's own value is kept, so that no target asks
-    for less than the image already says.
+def permuted_targets(codes: Tensor, space: LabelSpace, *, generator: torch.Generator) -> Tensor:
+    """Draw a target for every image by permuting the batch's own domains; see `merge_targets`.
 
     Args:
         codes: (N, A) int64 source domains, -1 unknown.
+        space: what the codes mean.
         generator: the source of randomness, on the CPU.
 
     Returns:
@@ -241,5 +349,27 @@ def permuted_targets(codes: Tensor, *, generator: torch.Generator) -> Tensor:
     Source: the original implementation permutes the batch's labels (StarGAN, section 5.1).
     """
     order = torch.randperm(len(codes), generator=generator).to(codes.device)
-    targets = codes[order]
-    return torch.where(targets == UNKNOWN, codes, targets)
+    return merge_targets(codes[order], codes, space)
+
+
+def merge_targets(drawn: Tensor, own: Tensor, space: LabelSpace) -> Tensor:
+    """Turn drawn domains into targets.
+
+    Where the drawn domain does not know an attribute the image's own value is kept, so that no target asks for
+    less than the image already says. With label sets this holds within the drawn domain's set: an image may be
+    asked for the attributes of a set that it is not labelled in, and then its own set is not spoken of.
+
+    Args:
+        drawn: (N, A) int64 domains, -1 unknown, each of one label set at most.
+        own: (N, A) int64, the images' own domains.
+        space: what the codes mean.
+
+    Returns:
+        (N, A) int64 targets; an image's own domain where the drawn one knows nothing.
+    """
+    unknown = drawn == UNKNOWN
+    if space.label_sets:
+        known = space.known_sets(drawn)
+        spoken_of = known | ~known.any(dim=1, keepdim=True)
+        unknown &= spoken_of[:, list(space.set_of_attribute)]
+    return torch.where(unknown, own, drawn)

@@ -11,27 +11,31 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augmentor.errors import ManifestError
-from augmentor.manifest.choice import FIXED_COLUMNS, choose_sources, sources_for_space
+from augmentor.manifest.choice import FIXED_COLUMNS, Source, choose_sources, sources_for_space
 from augmentor.manifest.encode import encode_space, infer_space
 from augmentor.manifest.files import read_table
 from augmentor.manifest.rows import SPLITS, build_rows, without_duplicates
+from augmentor.manifest.sets import with_label_sets
+from augmentor.manifest.table import Table
 from augmentor.manifest.wording import nearest
-from stargan.labels import LabelSpace
+from stargan.labels import UNKNOWN, LabelSpace
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Manifest:
-    """The user's table, understood.
+    """The user's table, or several that are trained on jointly, understood.
 
     Args:
-        path: the table's file.
+        path: the table's file; the first one of several.
         rows: one row per image, index 0 to N - 1, with the columns `path` (as written, "/" between folders), `id`
             (unique) and `group` ("" = none) as str, `split` (train, val, test) and `dataset` ("" = none) as
-            categoricals, and `line`, int32, the row as a spreadsheet numbers it (the header is row 1).
-        space: the attributes, in the columns' order or the model's.
+            categoricals, and `line`, int32, the row as a spreadsheet numbers it (the header is row 1). Only of
+            several tables: `file`, a categorical of the tables' files as text.
+        space: the attributes, in the columns' order or the model's, with a label set for each kind of data set.
         codes: (N, A) int16, the index of each value, -1 unknown.
         has_splits: there is a `split` column; without one every row is train.
         notes: remarks for the person, a line each.
+        more_paths: the files of the other tables.
     """
 
     path: Path
@@ -40,6 +44,7 @@ class Manifest:
     codes: NDArray[np.int16]
     has_splits: bool
     notes: tuple[str, ...]
+    more_paths: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -48,6 +53,28 @@ class Manifest:
     def root(self) -> Path:
         """The folder that relative image paths start from."""
         return self.path.parent
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of all tables."""
+        return (self.path, *self.more_paths)
+
+    @property
+    def title(self) -> str:
+        """The files of all tables, as messages name them."""
+        return ", ".join(map(str, self.paths))
+
+    def label_set_of_rows(self) -> NDArray[np.int64]:
+        """Return the label set that each row knows an attribute of, (N,).
+
+        It is 0 for all rows where there is one data set; of a row that knows several sets it is the first, and
+        -1 where a row knows nothing.
+        """
+        if not self.space.label_sets:
+            return np.zeros(len(self), dtype=np.int64)
+        known = self.codes != UNKNOWN
+        sets = np.array(self.space.set_of_attribute)[known.argmax(axis=1)]
+        return np.where(known.any(axis=1), sets, -1)
 
     def image_path(self, i: int) -> Path:
         """Return where the image of row `i` lies."""
@@ -74,7 +101,7 @@ class Manifest:
         for split in splits:
             if split not in SPLITS:
                 raise ManifestError(
-                    f"{self.path}: no split '{split}': train, val or test.{nearest(split, SPLITS)}"
+                    f"{self.title}: no split '{split}': train, val or test.{nearest(split, SPLITS)}"
                 )
         wanted = [SPLITS.index(split) for split in splits]
         mask: NDArray[np.bool_] = np.isin(self.rows["split"].cat.codes.to_numpy(), wanted)
@@ -104,22 +131,47 @@ def read_manifest(
         MissingExtraError: a Parquet file without pyarrow.
     """
     table = read_table(path, image_column=image_column)
-    groups = dict(one_hot or {})
     if space is None:
-        sources, choice_notes = choose_sources(table, attributes=attributes, one_hot=groups)
-    else:
-        sources, choice_notes = sources_for_space(table, space, attributes=attributes, one_hot=groups)
-    used = [*FIXED_COLUMNS, *(column for source in sources for column in source.columns)]
-    table, duplicate_notes = without_duplicates(table, used)
-    if space is None:
-        space, codes, notes = infer_space(table, sources, requested=attributes is not None)
-    else:
-        codes, notes = encode_space(table, space, sources)
+        return infer_manifest(table, attributes=attributes, one_hot=one_hot)
+    sources, choice_notes = sources_for_space(table, space, attributes=attributes, one_hot=dict(one_hot or {}))
+    table, duplicate_notes = without_duplicates(table, _used(sources))
+    codes, notes = encode_space(table, space, sources)
+    return _manifest(table, space, codes, (*table.notes, *choice_notes, *duplicate_notes, *notes))
+
+
+def infer_manifest(
+    table: Table, *, attributes: Sequence[str] | None = None, one_hot: Mapping[str, Sequence[str]] | None = None
+) -> Manifest:
+    """Turn a table of cells into a manifest; its data sets become label sets where they know different attributes.
+
+    Args:
+        table: the file's cells.
+        attributes: see `read_manifest`.
+        one_hot: see `read_manifest`.
+
+    Raises:
+        ManifestError: naming file, row, column and the way out.
+    """
+    sources, choice_notes = choose_sources(table, attributes=attributes, one_hot=dict(one_hot or {}))
+    table, duplicate_notes = without_duplicates(table, _used(sources))
+    space, codes, notes = infer_space(table, sources, requested=attributes is not None)
+    manifest = _manifest(table, space, codes, (*table.notes, *choice_notes, *duplicate_notes, *notes))
+    if "dataset" not in table.columns:
+        return manifest
+    space, codes, notes = with_label_sets(space, codes, manifest.rows["dataset"], where=str(table.path))
+    return replace(manifest, space=space, codes=codes, notes=(*manifest.notes, *notes))
+
+
+def _used(sources: Sequence[Source]) -> list[str]:
+    return [*FIXED_COLUMNS, *(column for source in sources for column in source.columns)]
+
+
+def _manifest(table: Table, space: LabelSpace, codes: NDArray[np.int16], notes: tuple[str, ...]) -> Manifest:
     return Manifest(
-        path=path,
+        path=table.path,
         rows=build_rows(table),
         space=space,
         codes=codes,
         has_splits="split" in table.columns,
-        notes=(*table.notes, *choice_notes, *duplicate_notes, *notes),
+        notes=notes,
     )

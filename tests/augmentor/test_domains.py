@@ -118,3 +118,25 @@ def test_a_product_that_nobody_means_is_refused_before_it_is_built() -> None:
     largest = ",".join(f"a{i}=*" for i in range(16))
     assert MAX_TARGETS == 2**16
     assert len(parse_domains([largest], space).specs) == 1
+
+
+JOINT = LabelSpace(attributes=SPACE.attributes, label_sets=(("hair",), ("male", "age group")))
+
+
+def test_all_of_a_joint_model_is_all_of_each_label_set() -> None:
+    assert parse_domains(["all"], JOINT).specs == (
+        (choice(0, 0, 1, 2),),
+        (choice(1, 0, 1), choice(2, 0, 1)),
+    )
+    assert parse_domains(["each"], JOINT) == parse_domains(["each"], SPACE)
+    assert parse_domains(["male=1,age group=20"], JOINT).specs == ((choice(1, 1), choice(2, 0)),)
+
+
+def test_one_spec_asks_for_one_label_set() -> None:
+    with pytest.raises(DomainError) as caught:
+        parse_domains(["male=1,hair=blond"], JOINT)
+    message = str(caught.value)
+    assert message.startswith("--domains 'male=1,hair=blond': male and hair are labels of different data sets")
+    assert "Give each its own --domains, or expand the output again" in message
+    assert message.endswith("The label sets: hair | male, age group")
+    assert len(parse_domains(["male=1", "hair=blond"], JOINT).specs) == 2
