@@ -1,0 +1,186 @@
+"""What every data set gives: its images and labels as one table, and how its files are found and read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from augmentor.errors import AugmentorError
+from augmentor.manifest.wording import counted, nearest
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""What torchvision's ImageFolder takes for an image."""
+
+ROW_COLUMNS = ("path", "id", "split", "group", "dataset")
+"""The columns of a listing that are no attributes, in the order in which a manifest has them."""
+
+
+class SourceError(AugmentorError):
+    """A data set's files are not there, not in its owner's format, or what was asked for is not in them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Listing:
+    """A data set, read.
+
+    Args:
+        frame: (N rows) a row per image, every cell a str, "" = unknown: `path` ("/" between folders, relative to
+            `root`), where the data set has them `id` (unique), `split` and `group`, and a column per attribute.
+        root: the folder that holds the images; None where `pixels` does.
+        pixels: uint8 (N, H, W) grey images, one for each row, that have no files yet.
+        default: the attributes that a manifest gets unless others are asked for.
+        shares: parts in per cent of train, val and test, where the data set has no splits but is usually cut.
+        suggested: for attributes with too many values, those that are kept unless others are asked for.
+        notes: remarks for the person.
+    """
+
+    frame: pd.DataFrame
+    root: Path | None = None
+    pixels: NDArray[np.uint8] | None = None
+    default: tuple[str, ...]
+    shares: tuple[float, float, float] | None = None
+    suggested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Every attribute that can be asked for."""
+        return tuple(name for name in self.frame.columns if name not in ROW_COLUMNS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """How one data set is read.
+
+    Args:
+        read: the folder that holds its files -> the listing.
+        title: the data set's name, for messages.
+        home: where its files come from.
+        download: fetches them into a folder; None where only a person can.
+    """
+
+    read: Callable[[Path], Listing]
+    title: str
+    home: str
+    download: Callable[[Path], None] | None = None
+
+
+def refuse_no_folder(src: Path) -> None:
+    """Refuse what is not a folder.
+
+    Raises:
+        SourceError: with the nearest name beside it.
+    """
+    if src.is_dir():
+        return
+    if src.exists():
+        raise SourceError(f"{src}: this is a file. Unpack it, and name the folder that holds its content")
+    around = [entry.name for entry in src.parent.iterdir()] if src.parent.is_dir() else []
+    raise SourceError(f"{src}: no such folder.{nearest(src.name, around)}")
+
+
+def find(src: Path, names: Sequence[str], *, folders: Sequence[str]) -> Path | None:
+    """Return the first of the files or folders `names` that is in `src` or one of its `folders` ("" = itself)."""
+    for folder in folders:
+        for name in names:
+            if (src / folder / name).exists():
+                return src / folder / name
+    return None
+
+
+def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """Yield the words of each line of a text file, with the line's number; blank lines are left out.
+
+    Args:
+        path: a UTF-8 file.
+        count: the words that every line must have.
+        skip: lines at the beginning that are none of these.
+
+    Raises:
+        SourceError: a line has more or fewer words, or the file is not text.
+    """
+    with path.open(encoding="utf-8") as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                words = line.split()
+                if number <= skip or not words:
+                    continue
+                if len(words) != count:
+                    raise SourceError(
+                        f"{path}, line {number}: {counted(len(words), 'word')}, not {count}: {_cut(line)}"
+                    )
+                yield number, words
+        except UnicodeDecodeError:
+            raise SourceError(f"{path}: this is not text. Is it still packed?") from None
+
+
+def read_pairs(path: Path) -> dict[str, tuple[str, int]]:
+    """Return what a file of "KEY VALUE" lines says: key -> (value, the line's number).
+
+    Raises:
+        SourceError: a line of another form, or a key that stands there twice.
+    """
+    pairs: dict[str, tuple[str, int]] = {}
+    for number, (key, value) in read_fields(path, count=2):
+        if key in pairs:
+            raise SourceError(f"{path}, line {number}: '{key}' stands in line {pairs[key][1]} already")
+        pairs[key] = value, number
+    return pairs
+
+
+def image_files(root: Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:
+    """Return every image below a folder, sorted, as "folder/name.jpg"; links are followed, hidden names are not.
+
+    Raises:
+        SourceError: a name that is not text.
+    """
+    found: list[str] = []
+    for place, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        base = Path(place).relative_to(root)
+        found += [
+            (base / name).as_posix()
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes
+        ]
+    for path in found:
+        # An undecodable byte in a name is a surrogate here, which no table can hold.
+        if not path.isprintable() and any("\ud800" <= character <= "\udfff" for character in path):
+            raise SourceError(f"{root}: the file name {path!r} is not UTF-8. Rename it")
+    return sorted(found)
+
+
+def without_missing(frame: pd.DataFrame, *, there: Sequence[str], where: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out rows whose image is not there: people keep parts of large data sets.
+
+    Args:
+        frame: the rows, with `path`.
+        there: the paths of the images that exist.
+        where: the folder, for messages.
+
+    Returns:
+        The rows, renumbered, and a note where some were left out.
+
+    Raises:
+        SourceError: not one image is there.
+    """
+    kept = frame["path"].isin(list(there))
+    missing = frame.loc[~kept, "path"]
+    if missing.empty:
+        return frame, []
+    first = missing.iloc[0]
+    if len(missing) == len(frame):
+        raise SourceError(f"{where}: holds none of the {len(frame):,} images that are listed, such as {first}")
+    note = f"{where}: left out {len(missing):,} of {len(frame):,} images, listed but not there, such as {first}"
+    return frame[kept].reset_index(drop=True), [note]
+
+
+def _cut(line: str) -> str:
+    text = line.strip()
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
