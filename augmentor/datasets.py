@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from augmentor.errors import OutputError
-from augmentor.images.codec import Pixels, decode
+from augmentor.images import Pixels, decode, decode_bytes, resize
 from augmentor.labeltable import attribute_named, columns, read_label_table
 from augmentor.writers.folder import WORK_FOLDER
 from augmentor.writers.hdf5 import SCORE_COLUMNS, TEXT_COLUMNS, parts_folder
@@ -33,14 +33,15 @@ class Description(TypedDict):
     """What is read of `dataset.json`."""
 
     label_space: list[AttributeState]
-    image_shape: list[int] | None
+    image_shape: list[int | None] | None
 
 
 class ExpandedDataset(Dataset[tuple[Tensor, Tensor]]):
     """Images and labels of an output; made by `open_dataset`.
 
     Items are (image, labels): uint8 (C, H, W), or what the transform makes of it, and int64 (A,) codes in the
-    order of `space`, -1 unknown. With `--real original` the real images are returned in their own sizes.
+    order of `space`, -1 unknown. Images of different sizes (`--size original`, `--real original`) are returned in
+    their own unless a size was asked for.
 
     Args:
         images: reads the selected images.
@@ -90,17 +91,21 @@ class FolderImages:
         folder: the output.
         names: the files' names inside it.
         channels: 1 (grey) or 3 (RGB).
+        size: (height, width) that every image is cut and resized to; None keeps each one's own.
     """
 
-    def __init__(self, folder: Path, names: Iterable[str], *, channels: int) -> None:
+    def __init__(
+        self, folder: Path, names: Iterable[str], *, channels: int, size: tuple[int, int] | None = None
+    ) -> None:
         self.folder = folder
+        self.size = size
         # Bytes, not Python strings: workers count references, which would copy the list into each of them.
         self.names = np.array([name.encode() for name in names], dtype=np.bytes_)
         self.channels = channels
 
     def read(self, index: int) -> Pixels:
         """Return one image, uint8 (H, W, C)."""
-        return decode(self.folder / self.names[index].decode(), channels=self.channels)
+        return decode(self.folder / self.names[index].decode(), channels=self.channels, size=self.size)
 
 
 class HDF5Images:
@@ -111,11 +116,17 @@ class HDF5Images:
     Args:
         path: the file.
         rows: (N,) integers, where the images are in it.
+        channels: 1 (grey) or 3 (RGB), of encoded images.
+        size: (height, width) that every image is cut and resized to; None keeps each one's own.
     """
 
-    def __init__(self, path: Path, rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self, path: Path, rows: NDArray[np.int64], *, channels: int, size: tuple[int, int] | None = None
+    ) -> None:
         self.path = path
         self.rows = rows
+        self.channels = channels
+        self.size = size
         self._images: h5py.Dataset | None = None
         self._process: int | None = None
 
@@ -124,11 +135,13 @@ class HDF5Images:
         if self._images is None or self._process != os.getpid():
             self._images = h5py.File(self.path, "r")["image"]
             self._process = os.getpid()
-        pixels: Pixels = self._images[self.rows[index]]
-        return pixels
+        stored: NDArray[np.uint8] = self._images[self.rows[index]]
+        if h5py.check_vlen_dtype(self._images.dtype) is not None:
+            return decode_bytes(stored.tobytes(), channels=self.channels, size=self.size)
+        return stored if self.size is None else resize(stored, self.size)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "rows": self.rows, "_images": None, "_process": None}
+        return {**self.__dict__, "_images": None, "_process": None}
 
 
 def open_dataset(
@@ -137,6 +150,7 @@ def open_dataset(
     attributes: Sequence[str] | None = None,
     split: str | None = None,
     synthetic: bool | None = None,
+    size: tuple[int, int] | None = None,
     transform: Transform | None = None,
 ) -> ExpandedDataset:
     """Open what `augmentor expand` wrote, a folder or an HDF5 file, as a torch Dataset.
@@ -149,6 +163,8 @@ def open_dataset(
         attributes: names of those wanted, in the order wanted; None for all.
         split: "train", "val" or "test"; None for all.
         synthetic: True for translated images only, False for real ones only, None for both.
+        size: (height, width) in pixels; the largest centred rectangle of these proportions is cut out of every
+            image and resized, so that images of different sizes fit into one batch. None keeps each one's own.
         transform: applied to each uint8 (C, H, W) image.
 
     Raises:
@@ -169,11 +185,12 @@ def open_dataset(
     rows = np.flatnonzero(selected)
     labels = table.iloc[rows].reset_index(drop=True)
     shape = description["image_shape"]
+    channels = (shape[2] if shape else None) or 3
     images: ImageSource
     if out.is_file():
-        images = HDF5Images(out.resolve(), rows)
+        images = HDF5Images(out.resolve(), rows, channels=channels, size=size)
     else:
-        images = FolderImages(out.resolve(), labels["file_name"], channels=shape[2] if shape else 3)
+        images = FolderImages(out.resolve(), labels["file_name"], channels=channels, size=size)
     return ExpandedDataset(
         images,
         labels=labels,

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from augmentor.errors import OutputError
-from augmentor.expansion import Expansion, OutputFormat, some_sources
+from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources
 from augmentor.images import encode
 from augmentor.pipeline import run_shard
-from augmentor.report import preview_columns, preview_grid, write_grid
+from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
 from augmentor.writers.records import Counts
 from stargan.translate import Translator
 
@@ -162,19 +162,24 @@ def estimate(expansion: Expansion, *, device: torch.device, batch_size: int) -> 
     translator = Translator(expansion.model, device=device, batch_size=batch_size)
     repeated = torch.arange(batch_size) % len(shown.images)
     sources = torch.from_numpy(np.stack(shown.images)).permute(0, 3, 1, 2)[repeated]
-    targets = torch.from_numpy(shown.codes.astype(np.int64))[repeated]
-    translator.translate(sources, targets)
+    own = torch.from_numpy(shown.codes.astype(np.int64))[repeated]
+    targets = expansion.model.space.asked(own, own)
+    originals = shown_originals(expansion.manifest, expansion.model, shown, size=expansion.settings.size, uses=1)
+    translate = translator.translate if originals is None else translator.changes
+    translate(sources, targets)
     started = time.monotonic()
-    translated = translator.translate(sources, targets).permute(0, 2, 3, 1).numpy()
+    translated = translate(sources, targets)
     translating = (time.monotonic() - started) / batch_size
     started = time.monotonic()
-    encoded = [len(encode(pixels, expansion.settings.image_format)) for pixels in translated[: len(shown.images)]]
-    encoding = (time.monotonic() - started) / len(encoded) / default_workers()
-    height, width = expansion.model.image_size
-    raw = height * width * expansion.model.image_channels
-    size = raw if expansion.settings.output_format == "hdf5" else sum(encoded) / len(encoded)
+    sizes = []
+    for index, made in enumerate(translated[: len(shown.images)]):
+        pixels = made.permute(1, 2, 0).numpy() if originals is None else originals[index].changed(made)
+        encoding = expansion.settings.encoding
+        sizes.append(pixels.nbytes if encoding is None else len(encode(pixels, encoding)))
+    writing = (time.monotonic() - started) / len(sizes) / default_workers()
     plan = expansion.plan
-    return Estimate(size=int(size * len(plan)), seconds=translating * plan.n_synthetic + encoding * len(plan))
+    size = sum(sizes) * len(plan) // len(sizes)
+    return Estimate(size=size, seconds=translating * plan.n_synthetic + writing * len(plan))
 
 
 def default_workers() -> int:
@@ -193,11 +198,21 @@ def failures_path(out: Path, output_format: OutputFormat) -> Path:
 
 
 def _write_preview(expansion: Expansion, translator: Translator) -> None:
-    shown = some_sources(expansion.manifest, expansion.model, splits=expansion.settings.splits, most=_PREVIEW_ROWS)
+    manifest, model, settings = expansion.manifest, expansion.model, expansion.settings
+    shown = some_sources(manifest, model, splits=settings.splits, most=_PREVIEW_ROWS)
     if shown.images:
-        columns = preview_columns(expansion.plan.request, expansion.model.space)
-        path = preview_path(expansion.out, expansion.settings.output_format)
-        write_grid(path, preview_grid(translator, shown.images, shown.codes, columns, row_labels=shown.names))
+        columns = preview_columns(expansion.plan.request, model.space)
+        grid = preview_grid(
+            translator,
+            shown.images,
+            shown.codes,
+            columns,
+            row_labels=shown.names,
+            originals=shown_originals(
+                manifest, model, shown, size=settings.size, uses=len(columns) + 1, longest=PREVIEW_CELL
+            ),
+        )
+        write_grid(preview_path(expansion.out, settings.output_format), grid)
 
 
 @contextmanager

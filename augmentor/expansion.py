@@ -13,6 +13,7 @@ from typing import Literal, cast
 from augmentor import __version__
 from augmentor.domains import parse_domains
 from augmentor.errors import AugmentorError, ManifestError
+from augmentor.fullsize import Original, OutputSize, refuse_painters
 from augmentor.images import ImageFormat
 from augmentor.manifest import SPLITS, Manifest, key_stems, read_manifest, refuse_split_leaks
 from augmentor.pipeline import RealMode, Sources
@@ -34,10 +35,12 @@ class ExpandSettings:
         splits: whose rows are translated.
         real: whether real rows are written as the synthetic ones are, as their files are, or not at all.
         output_format: a folder of files, or one HDF5 file.
-        image_format: of the files in a folder.
+        image_format: of the files in a folder, or of an HDF5 file's encoded images.
         class_folders: the attribute whose values name the image folders, or None.
         shard_size: items that are committed together.
         include_identity: whether a row is also translated into its own domain.
+        size: of the images that are written: the model's, or changes blended into larger originals.
+        encoded: whether an HDF5 file holds encoded images, as it always does where their sizes differ.
     """
 
     domains: tuple[str, ...]
@@ -48,6 +51,8 @@ class ExpandSettings:
     class_folders: str | None = None
     shard_size: int = 1024
     include_identity: bool = False
+    size: OutputSize = "model"
+    encoded: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work together.
@@ -59,14 +64,24 @@ class ExpandSettings:
             raise AugmentorError("--class-folders names folders, and an HDF5 file has none. Use --format folder")
         if self.output_format == "hdf5" and self.real == "original":
             raise AugmentorError(
-                "--real original keeps each file's own size, and one HDF5 table holds one size. "
+                "--real original links the files as they are, and an HDF5 file holds no links. "
                 "Use --real processed, or --format folder"
+            )
+        if self.output_format != "hdf5" and self.encoded:
+            raise AugmentorError(
+                "--encoded says what an HDF5 file holds; a folder holds files as it is. Leave it out"
             )
         unknown = [split for split in self.splits if split not in SPLITS]
         if unknown or not self.splits:
             raise AugmentorError(f"--splits: {', '.join(unknown) or 'nothing'} is not one of {', '.join(SPLITS)}")
         if self.shard_size < 1:
             raise AugmentorError(f"--shard-size must be at least 1, not {self.shard_size}")
+
+    @property
+    def encoding(self) -> ImageFormat | None:
+        """The format of the images that are written; None where the output is pixels of one size."""
+        plain = self.output_format == "hdf5" and not self.encoded and self.size != "original"
+        return None if plain else self.image_format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +110,7 @@ class Expansion:
             stems=tuple(key_stems(self.manifest.rows)),
             crop=model_crop(self.model),
             real=self.settings.real,
+            size=self.settings.size,
         )
 
     @cached_property
@@ -113,7 +129,7 @@ class Expansion:
         """Return the writer of this expansion's output."""
         settings, space = self.settings, self.manifest.space
         if settings.output_format == "hdf5":
-            return HDF5Writer(self.out, space=space, description=self.description())
+            return HDF5Writer(self.out, space=space, description=self.description(), encoding=settings.encoding)
         return FolderWriter(
             self.out,
             space=space,
@@ -124,13 +140,13 @@ class Expansion:
 
     def description(self) -> dict[str, Json]:
         """Return what `dataset.json` says about where the output comes from."""
-        settings = cast(dict[str, Json], json.loads(json.dumps(asdict(self.settings))))
+        settings, size = cast(dict[str, Json], json.loads(json.dumps(asdict(self.settings)))), self.settings.size
         return {
             "fingerprint": self.fingerprint,
             "augmentor": __version__,
             "manifest": self.manifest.path.name,
             "model": {"sha256": self.model.sha256, "step": self.model.step},
-            "image_size": list(self.model.image_size),
+            "image_size": None if size == "original" else list(self.model.image_size if size == "model" else size),
             "settings": settings,
         }
 
@@ -156,6 +172,7 @@ def plan_expansion(
         AugmentorError: the manifest, the model, the domains or the settings cannot be used.
     """
     loaded = open_model(model)
+    refuse_painters(loaded, settings.size)
     table = read_model_manifest(manifest, loaded, image_column=image_column)
     refuse_split_leaks(table)
     eligible = table.split_mask(settings.splits)
@@ -205,6 +222,40 @@ def some_sources(manifest: Manifest, model: Model, *, splits: Sequence[str], mos
         crop=model_crop(model),
         most=most,
     )
+
+
+def shown_originals(
+    manifest: Manifest,
+    model: Model,
+    shown: Shown,
+    *,
+    size: OutputSize,
+    uses: int,
+    longest: int | None = None,
+) -> list[Original] | None:
+    """Return the originals of what `some_sources` read, at the size that is written; None for the model's.
+
+    Args:
+        manifest: the table that they were read from.
+        model: what translates.
+        shown: what was read.
+        size: what is written.
+        uses: how many times each will be used.
+        longest: pixels of the longest side to which each is shrunk, or None.
+    """
+    if size == "model":
+        return None
+    return [
+        Original(
+            manifest.image_path(row),
+            size=size,
+            model=model,
+            crop=model_crop(model),
+            uses=uses,
+            longest=longest,
+        )
+        for row in shown.rows
+    ]
 
 
 def model_crop(model: Model) -> int | None:

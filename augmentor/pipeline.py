@@ -6,24 +6,26 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from augmentor.errors import ImageError
-from augmentor.images import decode
+from augmentor.fullsize import Original, OutputSize
+from augmentor.images import Pixels, decode
 from augmentor.labeltable import LabelRow, changed_names, key, real_key
 from augmentor.manifest import Manifest
 from augmentor.plan import Item
+from augmentor.targets import Codes
 from augmentor.writers.protocol import ShardWriter
 from augmentor.writers.records import Failure
 from stargan.translate import Translator
 
-Pixels = NDArray[np.uint8]
 RealMode = Literal["processed", "original", "none"]
 
 _DECODE_AHEAD = 64
@@ -42,12 +44,14 @@ class Sources:
         stems: (N,) file-safe unique names of the rows.
         crop: side of the centred square that is cut out first, in source pixels; None for the largest fit.
         real: how real items are written.
+        size: of the images that are written.
     """
 
     manifest: Manifest
     stems: tuple[str, ...]
     crop: int | None
     real: RealMode
+    size: OutputSize = "model"
 
     def path(self, row: int) -> Path:
         """Return a row's image file."""
@@ -101,7 +105,6 @@ def run_shard(
     Returns:
         The number of rows that failed.
     """
-    failures: list[Failure] = []
     encoders = _Encoders(pool)
     batch = _Batch(translator, shard, encoders)
     with shard:
@@ -109,45 +112,71 @@ def run_shard(
         for row, row_items, decoded in _decoded(items, sources, translator, pool):
             try:
                 pixels = decoded.result()
+                original = _original(row, row_items, sources, translator)
                 for offset, item in enumerate(row_items):
                     label_row = sources.label_row(item)
-                    if item.is_synthetic:
-                        batch.add(place + offset, label_row, pixels)
-                    elif sources.real == "original":
+                    if not item.is_synthetic and sources.real == "original":
                         shard.link(place + offset, label_row, sources.path(row))
+                    elif item.is_synthetic or original is not None:
+                        own = sources.manifest.codes[row]
+                        batch.add(_Waiting(row, place + offset, label_row, own, pixels, original))
                     else:
-                        encoders.submit(shard.add, place + offset, label_row, pixels)
+                        encoders.submit(row, partial(shard.add, place + offset, label_row, pixels))
             except ImageError as error:
-                failures.append(sources.failure(row, _reason(error, sources.path(row))))
+                encoders.failed[row] = error
             place += len(row_items)
             on_items(len(row_items))
         batch.flush()
         encoders.wait()
+        failures = [
+            sources.failure(row, _reason(error, sources.path(row)))
+            for row, error in sorted(encoders.failed.items())
+        ]
         shard.commit(failures)
     return len(failures)
 
 
 @dataclass
 class _Encoders:
-    """Writes in threads, as many at a time as memory bears; the first error is raised again."""
+    """Writes in threads, as many at a time as memory bears.
+
+    The first error is raised again; an image that cannot be read fails its row alone.
+    """
 
     pool: ThreadPoolExecutor
-    _waiting: deque[Future[None]] = field(default_factory=deque)
+    failed: dict[int, ImageError] = field(default_factory=dict)
+    _waiting: deque[tuple[int, Future[None]]] = field(default_factory=deque)
 
-    def submit(
-        self,
-        add: Callable[[int, LabelRow, Pixels], None],
-        position: int,
-        row: LabelRow,
-        pixels: Pixels,
-    ) -> None:
-        self._waiting.append(self.pool.submit(add, position, row, pixels))
-        while len(self._waiting) > _ENCODE_BEHIND:
-            self._waiting.popleft().result()
+    def submit(self, row: int, write: Callable[[], None]) -> None:
+        self._waiting.append((row, self.pool.submit(write)))
+        self.wait(_ENCODE_BEHIND)
 
-    def wait(self) -> None:
-        while self._waiting:
-            self._waiting.popleft().result()
+    def wait(self, behind: int = 0) -> None:
+        while len(self._waiting) > behind:
+            row, written = self._waiting.popleft()
+            try:
+                written.result()
+            except ImageError as error:
+                self.failed[row] = error
+
+
+class _Waiting(NamedTuple):
+    """One item that waits for the translator; or a real one, behind its neighbours, that needs its original."""
+
+    row: int
+    position: int
+    label_row: LabelRow
+    own: Codes
+    pixels: Pixels
+    original: Original | None
+
+    def write(self, shard: ShardWriter, made: Tensor | None) -> None:
+        """Write the item, of which the translator made a picture or, where there is an original, a change."""
+        if self.original is not None:
+            pixels = self.original.pixels() if made is None else self.original.changed(made)
+        else:
+            pixels = self.pixels if made is None else made.permute(1, 2, 0).numpy()
+        shard.add(self.position, self.label_row, pixels)
 
 
 @dataclass
@@ -157,22 +186,45 @@ class _Batch:
     translator: Translator
     shard: ShardWriter
     encoders: _Encoders
-    _waiting: list[tuple[int, LabelRow, Pixels]] = field(default_factory=list)
+    _waiting: list[_Waiting] = field(default_factory=list)
 
-    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
-        self._waiting.append((position, row, pixels))
+    def add(self, item: _Waiting) -> None:
+        self._waiting.append(item)
         if len(self._waiting) == self.translator.batch_size:
             self.flush()
 
     def flush(self) -> None:
-        if not self._waiting:
-            return
-        images = torch.from_numpy(np.stack([pixels for _, _, pixels in self._waiting])).permute(0, 3, 1, 2)
-        targets = torch.tensor([row.codes for _, row, _ in self._waiting], dtype=torch.int64)
-        translated = self.translator.translate(images, targets).permute(0, 2, 3, 1).numpy()
-        for (position, row, _), pixels in zip(self._waiting, translated, strict=True):
-            self.encoders.submit(self.shard.add, position, row, pixels)
+        made = iter(self._translate([item for item in self._waiting if item.label_row.is_synthetic]))
+        # In the items' order: an original's uses follow one another, and it is soon forgotten.
+        for item in self._waiting:
+            result = next(made) if item.label_row.is_synthetic else None
+            self.encoders.submit(item.row, partial(item.write, self.shard, result))
         self._waiting.clear()
+
+    def _translate(self, items: list[_Waiting]) -> Iterable[Tensor]:
+        if not items:
+            return ()
+        images = torch.from_numpy(np.stack([item.pixels for item in items])).permute(0, 3, 1, 2)
+        own = torch.from_numpy(np.stack([item.own for item in items]).astype(np.int64))
+        targets = torch.tensor([item.label_row.codes for item in items], dtype=torch.int64)
+        targets = self.translator.model.space.asked(targets, own)
+        if items[0].original is None:
+            return self.translator.translate(images, targets)
+        return self.translator.changes(images, targets)
+
+
+def _original(row: int, items: list[Item], sources: Sources, translator: Translator) -> Original | None:
+    """Return the source at the size that is written; None where that is the model's."""
+    if sources.size == "model":
+        return None
+    linked = sources.real == "original"
+    return Original(
+        sources.path(row),
+        size=sources.size,
+        model=translator.model,
+        crop=sources.crop,
+        uses=sum(item.is_synthetic or not linked for item in items),
+    )
 
 
 def _decoded(

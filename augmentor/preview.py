@@ -8,8 +8,9 @@ import torch
 
 from augmentor.domains import parse_domains
 from augmentor.errors import AugmentorError, ManifestError, OutputError
-from augmentor.expansion import open_model, read_model_manifest, some_sources
-from augmentor.report import preview_columns, preview_grid, write_grid
+from augmentor.expansion import open_model, read_model_manifest, shown_originals, some_sources
+from augmentor.fullsize import OutputSize, refuse_painters
+from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
 from stargan.translate import Translator
 
 
@@ -23,6 +24,7 @@ def write_preview(
     out: Path,
     image_column: str | None,
     device: torch.device,
+    size: OutputSize = "model",
 ) -> Path:
     """Draw a grid of inputs against targets without expanding anything.
 
@@ -35,6 +37,7 @@ def write_preview(
         out: the PNG to write.
         image_column: the column of the images' paths, if it has an unusual name.
         device: where to translate.
+        size: of the pictures, as for expand; larger ones are shrunk to cells of 256 pixels.
 
     Raises:
         AugmentorError: something cannot be used, or no image can be read.
@@ -42,13 +45,17 @@ def write_preview(
     if out.suffix.lower() != ".png":
         raise AugmentorError(f"--out {out}: a preview is a PNG; give it a name that ends in .png")
     loaded = open_model(model)
+    refuse_painters(loaded, size)
     table = read_model_manifest(manifest, loaded, image_column=image_column)
     columns = preview_columns(parse_domains(domains, loaded.space), loaded.space)
     shown = some_sources(table, loaded, splits=splits, most=rows)
     if not shown.images:
         raise ManifestError(f"{manifest}: no image of {', '.join(splits)} can be read; augmentor check says why")
     translator = Translator(loaded, device=device)
-    grid = preview_grid(translator, shown.images, shown.codes, columns, row_labels=shown.names)
+    originals = shown_originals(table, loaded, shown, size=size, uses=len(columns) + 1, longest=PREVIEW_CELL)
+    grid = preview_grid(
+        translator, shown.images, shown.codes, columns, row_labels=shown.names, originals=originals
+    )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_grid(out, grid)

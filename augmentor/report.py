@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from augmentor.domains import DomainRequest
 from augmentor.durable import replace_bytes
 from augmentor.errors import ImageError
+from augmentor.fullsize import Original
 from augmentor.images import decode, encode, label_grid
 from augmentor.manifest import Manifest
 from stargan.labels import LabelSpace
@@ -23,6 +24,9 @@ Assignment = dict[int, int]
 """Attribute position -> code: what one column of the grid asks for; all else stays the row's own."""
 
 MOST_COLUMNS = 24
+
+PREVIEW_CELL = 256
+"""Pixels of the longest side to which originals are shrunk for a preview."""
 
 
 def preview_columns(request: DomainRequest, space: LabelSpace) -> list[Assignment]:
@@ -55,6 +59,7 @@ def preview_grid(
     columns: Sequence[Assignment],
     *,
     row_labels: Sequence[str] | None = None,
+    originals: Sequence[Original] | None = None,
 ) -> NDArray[np.uint8]:
     """Translate every image into every column's target and draw the table.
 
@@ -64,19 +69,27 @@ def preview_grid(
         codes: (N, A) the images' own domains, -1 unknown.
         columns: what the columns ask for.
         row_labels: a word per row.
+        originals: the rows' sources at the size that is written, to be shown in place of `images`, with the
+            changes blended in; each is used once more than there are columns.
 
     Returns:
         uint8 (H, W, 3), the picture: the source first, then a column per target, named.
     """
     space = translator.model.space
     sources = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    cells = [list(images)]
+    cells = [list(images) if originals is None else [each.pixels() for each in originals]]
     for assignment in columns:
         targets = codes.astype(np.int64)
         for attribute, code in assignment.items():
             targets[:, attribute] = code
-        translated = translator.translate(sources, torch.from_numpy(targets))
-        cells.append(list(translated.permute(0, 2, 3, 1).numpy()))
+        asked = space.asked(torch.from_numpy(targets), torch.from_numpy(codes.astype(np.int64)))
+        if originals is None:
+            translated = translator.translate(sources, asked)
+            cells.append(list(translated.permute(0, 2, 3, 1).numpy()))
+        else:
+            changes = translator.changes(sources, asked)
+            pairs = zip(originals, changes, strict=True)
+            cells.append([each.changed(change) for each, change in pairs])
     headings = [
         ", ".join(f"{space.names[a]}={space.attributes[a].values[code]}" for a, code in assignment.items())
         for assignment in columns
@@ -102,11 +115,13 @@ class Shown:
 
     Args:
         images: uint8 (H, W, C), one per row.
+        rows: their rows of the manifest.
         codes: (N, A) their domains, -1 unknown.
         names: their ids.
     """
 
     images: list[NDArray[np.uint8]]
+    rows: list[int]
     codes: NDArray[np.int16]
     names: list[str]
 
@@ -144,4 +159,4 @@ def read_spread(
         if len(kept) == most:
             break
     names = [str(manifest.rows["id"].iat[row]) for row in kept]
-    return Shown(images=images, codes=manifest.codes[kept], names=names)
+    return Shown(images=images, rows=kept, codes=manifest.codes[kept], names=names)

@@ -33,7 +33,8 @@ _READABLE: list[str] = [
     for name in ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI", "TGA")
     if name in Image.OPEN
 ]
-_REDUCING_GAP = 3.0
+REDUCING_GAP = 3.0
+"""How far box averaging may shrink an image before bicubic has the last word, as Pillow means it."""
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,6 +44,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TURNED = (5, 6, 7, 8)
+"""Orientations that swap width and height."""
 
 
 def decode(
@@ -83,12 +86,13 @@ def decode(
         raise ImageError(f"{path}: {_reason(error)}") from error
 
 
-def decode_bytes(data: bytes, *, channels: int) -> Pixels:
-    """Read an encoded image from memory at its own size.
+def decode_bytes(data: bytes, *, channels: int, size: tuple[int, int] | None = None) -> Pixels:
+    """Read an encoded image from memory.
 
     Args:
         data: what `encode` returned, or the content of any image file.
         channels: 1 (grey) or 3 (RGB).
+        size: (height, width) in pixels, as for `decode`; None keeps the image's own size.
 
     Returns:
         uint8 (H, W, C).
@@ -97,9 +101,24 @@ def decode_bytes(data: bytes, *, channels: int) -> Pixels:
         ImageError: the bytes are not a readable image.
     """
     try:
-        return _read(BytesIO(data), channels=channels, size=None, crop=None, max_pixels=MAX_PIXELS)
+        return _read(BytesIO(data), channels=channels, size=size, crop=None, max_pixels=MAX_PIXELS)
     except Exception as error:
         raise ImageError(f"image in memory: {_reason(error)}") from error
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Return the (height, width) that an image has once it stands upright, without unpacking its pixels.
+
+    Raises:
+        ImageError: the file cannot be read as an image; the message is "PATH: reason".
+    """
+    try:
+        _refuse_special_file(path)
+        with path.open("rb") as file, Image.open(file, formats=_READABLE) as image:
+            width, height = image.size
+            return (width, height) if _orientation(image) in _TURNED else (height, width)
+    except Exception as error:
+        raise ImageError(f"{path}: {_reason(error)}") from error
 
 
 def verify(path: Path) -> None:
@@ -179,7 +198,7 @@ def _read(
             raise _TooLargeError(f"{width} x {height} pixels are more than the limit of {max_pixels:,}")
         profile = opened.info.get("icc_profile")
         orientation = _orientation(opened)
-        if orientation in (5, 6, 7, 8):
+        if orientation in _TURNED:
             width, height = height, width
         box = crop_box(width, height, size=size, crop=crop)
         if size is not None:
@@ -200,7 +219,7 @@ def _read(
         min(kept[3] - top, image.height),
     )
     out_size = (box[2] - box[0], box[3] - box[1]) if size is None else (size[1], size[0])
-    image = image.resize(out_size, Image.Resampling.BICUBIC, box=inner, reducing_gap=_REDUCING_GAP)
+    image = image.resize(out_size, Image.Resampling.BICUBIC, box=inner, reducing_gap=REDUCING_GAP)
     image = _to_srgb(image, profile).convert("L" if channels == 1 else "RGB")
     return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels).copy()
 
@@ -220,8 +239,8 @@ def _draft(
     """Let a JPEG that is far larger than needed unpack at 1/2, 1/4 or 1/8, several times faster."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return
-    # The kept box must stay `_REDUCING_GAP` times as large as the result, so that bicubic has the last word.
-    enlarged = _REDUCING_GAP * max(size[1] / (box[2] - box[0]), size[0] / (box[3] - box[1]))
+    # The kept box must stay `REDUCING_GAP` times as large as the result, so that bicubic has the last word.
+    enlarged = REDUCING_GAP * max(size[1] / (box[2] - box[0]), size[0] / (box[3] - box[1]))
     wanted = (round(upright_size[0] * enlarged), round(upright_size[1] * enlarged))
     if upright_size != image.size:
         wanted = (wanted[1], wanted[0])

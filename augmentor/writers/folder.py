@@ -24,7 +24,9 @@ from augmentor.writers.records import (
     Failure,
     Json,
     RecordFolder,
+    Shape,
     ShardRecord,
+    common_shape,
     describe,
     dump_json,
     read_fingerprint,
@@ -124,13 +126,13 @@ class FolderWriter:
         counts = Counts()
         tables = SplitTables(self.out, self.space)
         failures: list[Failure] = []
-        shape: tuple[int, ...] | None = None
+        shape: Shape | None = None
 
         def rows() -> Iterator[LabelRow]:
             nonlocal shape
             for record in self.records.read_all(shards):
                 failures.extend(record.failures)
-                shape = shape or record.shape
+                shape = common_shape(shape, record.shape)
                 for row in record.rows:
                     counts.add(row)
                     tables.observe(row)
@@ -175,7 +177,7 @@ class FolderShard:
         self._lock = threading.Lock()
         self._rows: dict[int, LabelRow] = {}
         self._digests: dict[str, str] = {}
-        self._shape: tuple[int, ...] | None = None
+        self._shape: Shape | None = None
         self._unsynced: list[int] = []
 
     def __enter__(self) -> Self:
@@ -266,7 +268,7 @@ class FolderShard:
         with self._lock:
             self._rows[position] = replace(row, file_name=name)
             self._digests[name] = digest
-            self._shape = shape or self._shape
+            self._shape = common_shape(self._shape, shape)
             if not synced:
                 self._unsynced.append(position)
 

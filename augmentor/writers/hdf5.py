@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 
 from augmentor.durable import replacing_text, sync_file, sync_folder
 from augmentor.errors import OutputError
-from augmentor.images.codec import Pixels
+from augmentor.images.codec import ImageFormat, Pixels, encode, extension
 from augmentor.labeltable import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
 from augmentor.writers.records import (
     SCHEMA_VERSION,
@@ -25,7 +26,9 @@ from augmentor.writers.records import (
     Failure,
     Json,
     RecordFolder,
+    Shape,
     ShardRecord,
+    common_shape,
     describe,
     dump_json,
     refuse_other_run,
@@ -56,12 +59,22 @@ class HDF5Writer:
         space: the attributes of the rows' codes.
         description: what FILE.dataset.json says besides schema version, label space, image shape and counts;
             its "fingerprint" (a string) tells this plan, model and settings from any other.
+        encoding: hold the bytes of image files of this format, which may be of any sizes; None holds pixels of
+            one size.
     """
 
-    def __init__(self, out: Path, *, space: LabelSpace, description: Mapping[str, Json]) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        space: LabelSpace,
+        description: Mapping[str, Json],
+        encoding: ImageFormat | None = None,
+    ) -> None:
         self.out = out
         self.space = space
         self.description = description
+        self.encoding: ImageFormat | None = encoding
         self.fingerprint = str(description["fingerprint"])
         self.parts = parts_folder(out)
         self.records = RecordFolder(self.parts)
@@ -108,19 +121,19 @@ class HDF5Writer:
         """Merge the parts in order, write the companions, give FILE.h5 its name and delete the parts.
 
         Raises:
-            OutputError: a shard is not committed, or the shards' images differ in shape.
+            OutputError: a shard is not committed, or the shards' images differ in shape and are not encoded.
         """
         if self.complete():
             self._remove_parts()
             return self.counts()
         counts = Counts()
         failures: list[Failure] = []
-        shape: tuple[int, ...] | None = None
+        shape: Shape | None = None
         for record in self.records.read_all(shards):
             failures.extend(record.failures)
-            if record.shape is not None and shape not in (None, record.shape):
+            if not self.encoding and record.shape is not None and shape not in (None, record.shape):
                 raise OutputError(f"{self.out}: shard {record.index} has images of {record.shape}, not {shape}.")
-            shape = shape or record.shape
+            shape = common_shape(shape, record.shape)
             for row in record.rows:
                 counts.add(row)
         counts.failed = write_failures(self.out.with_suffix(".failures.csv"), failures)
@@ -128,7 +141,8 @@ class HDF5Writer:
         merged = self.records.temporary / "merged.h5"
         with h5py.File(merged, "w") as file:
             self._describe_file(file, description)
-            self._merge(file, shards, length=counts.real + counts.synthetic, shape=shape or (1, 1, 3))
+            images = self._images(file, shape or (1, 1, 3), length=counts.real + counts.synthetic)
+            self._merge(file, images, shards, length=len(images))
         sync_file(merged)
         with replacing_text(self.out.with_suffix(".dataset.json")) as companion:
             companion.write(dump_json(description))
@@ -138,8 +152,8 @@ class HDF5Writer:
         return counts
 
     def file_name(self, row: LabelRow, index: int) -> str:
-        """Return the path that the same image has in a folder of PNG files."""
-        return f"{row.split}/{index:05d}/{row.key}.png"
+        """Return the path that the same image has in a folder of files: PNG, if the images are not encoded."""
+        return f"{row.split}/{index:05d}/{row.key}{extension(self.encoding or 'png')}"
 
     def _describe_file(self, file: h5py.File, description: Mapping[str, object]) -> None:
         """Write the file's attributes. Texts are variable-length, which HDF5's limit of 64 KiB does not meet."""
@@ -149,20 +163,44 @@ class HDF5Writer:
         file.attrs["attribute_names"] = np.array(self.space.names, dtype=text)
         file.attrs["attribute_kinds"] = np.array([a.kind for a in self.space.attributes], dtype=text)
         file.attrs["attribute_values"] = json.dumps([list(a.values) for a in self.space.attributes])
+        if self.encoding:
+            file.attrs["image_encoding"] = self.encoding
         file.attrs["dataset_json"] = json.dumps(description, sort_keys=True, ensure_ascii=False)
 
-    def _merge(self, file: h5py.File, shards: int, *, length: int, shape: tuple[int, ...]) -> None:
-        """Copy all shards into the file, some images at a time."""
+    def _images(self, file: h5py.File, shape: Shape, *, length: int | None) -> h5py.Dataset:
+        """Add the dataset of the images: of a final length, or one that grows.
+
+        Args:
+            file: the finished file, or a part.
+            shape: (H, W, C) of the pixels; of encoded images it does not matter.
+            length: how many there are; None for a part, which begins with none and need not be kept for long.
+        """
+        # h5py refuses chunks longer than an empty dataset may become: nothing has no final length.
+        longest = length or None
+        if self.encoding:
+            # One heap of bytes holds them all. HDF5 has no checksums for it; PNG has its own.
+            chunk = max(1, min(length or _COLUMN_CHUNK, _COLUMN_CHUNK))
+            return file.create_dataset(
+                "image",
+                (length or 0,),
+                h5py.vlen_dtype(np.uint8),
+                maxshape=(longest,),
+                chunks=(chunk,),
+                track_times=False,
+            )
         # A checksum per chunk (fletcher32): a damaged image is an error when it is read, not a strange picture.
-        images = file.create_dataset(
+        return file.create_dataset(
             "image",
-            (length, *shape),
+            (length or 0, *shape),
             np.uint8,
-            maxshape=(length or None, *shape),  # h5py refuses chunks longer than an empty dataset may become
+            maxshape=(longest, *shape),
             chunks=(1, *shape),
-            fletcher32=True,
+            fletcher32=length is not None,
             track_times=False,
         )
+
+    def _merge(self, file: h5py.File, images: h5py.Dataset, shards: int, *, length: int) -> None:
+        """Copy all shards into the file, some images at a time."""
         large = max((len(a.values) for a in self.space.attributes), default=0) > np.iinfo(np.int8).max
         columns: dict[str, h5py.Dataset] = {}
         chunk = max(1, min(length, _COLUMN_CHUNK))
@@ -190,21 +228,19 @@ class HDF5Writer:
             if record.rows:
                 for name, values in table_columns(record.rows).items():
                     columns[name][start:stop] = values
-                at = start
-                for block in self._blocks(record):
-                    images[at : at + len(block)] = block
-                    at += len(block)
+                self._copy_images(record, images, start)
             start = stop
 
-    def _blocks(self, record: ShardRecord) -> Iterator[Pixels]:
-        """Yield a shard's images in order, (n, H, W, C) uint8 at a time."""
+    def _copy_images(self, record: ShardRecord, images: h5py.Dataset, at: int) -> None:
+        """Copy a shard's images, in order, from its part to where they begin in the file."""
         with h5py.File(self.parts / f"{record.index:05d}.h5", "r") as part:
-            images = part["image"]
-            step = max(1, _BLOCK_BYTES // int(np.prod(images.shape[1:])))
-            for start in range(0, len(record.positions), step):
-                positions = np.asarray(record.positions[start : start + step])
-                # Rows that failed left holes; one read of the whole range is faster than one per image.
-                yield images[positions[0] : positions[-1] + 1][positions - positions[0]]
+            if self.encoding:
+                for place, position in enumerate(record.positions, start=at):
+                    images[place] = part["image"][position]
+                return
+            for block in _blocks(part["image"], record.positions):
+                images[at : at + len(block)] = block
+                at += len(block)
 
     def _remove_parts(self) -> None:
         if self.parts.exists():
@@ -221,6 +257,7 @@ class HDF5Shard:
         self._lock = threading.Lock()
         self._file: h5py.File | None = None
         self._images: h5py.Dataset | None = None
+        self._shape: Shape | None = None
         self._rows: dict[int, LabelRow] = {}
 
     def __enter__(self) -> Self:
@@ -236,28 +273,24 @@ class HDF5Shard:
         """Write one image into the part; threads may call this at once.
 
         Raises:
-            ValueError: it has another shape than the first one.
+            ValueError: it has another shape than the first one, and is not encoded.
         """
+        encoding = self.writer.encoding
+        stored = np.frombuffer(encode(pixels, encoding), dtype=np.uint8) if encoding else pixels
         with self._lock:
             if self._images is None:
                 self._file = h5py.File(self._staged, "w")
-                self._images = self._file.create_dataset(
-                    "image",
-                    (0, *pixels.shape),
-                    np.uint8,
-                    maxshape=(None, *pixels.shape),
-                    chunks=(1, *pixels.shape),
-                    track_times=False,
-                )
-            if pixels.shape != self._images.shape[1:]:
+                self._images = self.writer._images(self._file, pixels.shape, length=None)
+            if not encoding and pixels.shape != self._images.shape[1:]:
                 raise ValueError(f"an image of {pixels.shape} among images of {self._images.shape[1:]}")
             if position >= len(self._images):
                 self._images.resize(position + 1, axis=0)
-            self._images[position] = pixels
+            self._images[position] = stored
+            self._shape = common_shape(self._shape, pixels.shape)
             self._rows[position] = replace(row, file_name=self.writer.file_name(row, self.index))
 
     def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Refuse: an HDF5 file holds pixels of one size, not files.
+        """Refuse: an HDF5 file holds what was made for it, not files.
 
         Raises:
             OutputError: always.
@@ -270,9 +303,8 @@ class HDF5Shard:
     def commit(self, failures: Sequence[Failure]) -> None:
         """Sync the part, give it its name, then write the record."""
         files: dict[str, str] = {}
-        shape = None if self._images is None else tuple(self._images.shape[1:])
         self._close()
-        if shape is not None:
+        if self._shape is not None:
             part = self.writer.parts / f"{self.index:05d}.h5"
             sync_file(self._staged)
             with self._staged.open("rb") as file:
@@ -283,7 +315,7 @@ class HDF5Shard:
         staged_record = self._staged.with_suffix(".json")
         ShardRecord(
             index=self.index,
-            shape=shape,
+            shape=self._shape,
             rows=[self._rows[position] for position in positions],
             positions=positions,
             failures=failures,
@@ -314,6 +346,15 @@ def table_columns(rows: Sequence[LabelRow]) -> dict[str, np.ndarray | list[str]]
         scores = [getattr(row, name) for row in rows]
         columns[name] = np.array([np.nan if score is None else score for score in scores], dtype=np.float32)
     return columns
+
+
+def _blocks(images: h5py.Dataset, positions: Sequence[int]) -> Iterator[Pixels]:
+    """Yield the images at these positions, (n, H, W, C) uint8 at a time."""
+    step = max(1, _BLOCK_BYTES // math.prod(images.shape[1:]))
+    for start in range(0, len(positions), step):
+        wanted = np.asarray(positions[start : start + step])
+        # Rows that failed left holes; one read of the whole range is faster than one per image.
+        yield images[wanted[0] : wanted[-1] + 1][wanted - wanted[0]]
 
 
 def _fingerprint(path: Path) -> str | None:

@@ -18,6 +18,9 @@ SCHEMA_VERSION = 1
 """Of everything that expand writes; raised when a reader of the old form would go wrong."""
 
 
+Shape: TypeAlias = "tuple[int | None, ...]"
+"""(H, W, C) of images; None for a side in which they differ."""
+
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 """Plain values that the standard library's json writes."""
 
@@ -92,7 +95,7 @@ class RecordState(TypedDict):
     """A `ShardRecord` as JSON."""
 
     index: int
-    shape: list[int] | None
+    shape: list[int | None] | None
     rows: list[RowState]
     positions: list[int]
     failures: list[dict[str, str]]
@@ -106,7 +109,8 @@ class ShardRecord:
 
     Args:
         index: the shard's number, from 0.
-        shape: (H, W, C) of the images that were written; None if there was none.
+        shape: (H, W, C) of the images that were written, a side in which they differ None; None if there was
+            none.
         rows: the images in the plan's order.
         positions: their places in the shard, same length as `rows`.
         failures: the shard's rows that could not be used.
@@ -114,7 +118,7 @@ class ShardRecord:
     """
 
     index: int
-    shape: tuple[int, ...] | None
+    shape: Shape | None
     rows: Sequence[LabelRow]
     positions: Sequence[int]
     failures: Sequence[Failure]
@@ -250,8 +254,20 @@ def read_fingerprint(path: Path) -> str | None:
         raise OutputError(f"{path}: damaged ({error!r}). Delete the output and run again.") from error
 
 
+def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
+    """Return what two shapes have in common: a side in which they differ becomes None.
+
+    Args:
+        first: (H, W, C), or None where there is no image.
+        second: likewise.
+    """
+    if first is None or second is None:
+        return first or second
+    return tuple(a if a == b else None for a, b in zip(first, second, strict=True))
+
+
 def describe(
-    description: Mapping[str, Json], space: LabelSpace, *, counts: Counts, shape: tuple[int, ...] | None
+    description: Mapping[str, Json], space: LabelSpace, *, counts: Counts, shape: Shape | None
 ) -> dict[str, object]:
     """Return what `dataset.json` holds: the caller's description and what the writer knows."""
     return {

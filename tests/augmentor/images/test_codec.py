@@ -12,7 +12,17 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from augmentor.errors import ImageError
-from augmentor.images import IMAGE_FORMATS, ImageFormat, Pixels, decode, decode_bytes, encode, extension, verify
+from augmentor.images import (
+    IMAGE_FORMATS,
+    ImageFormat,
+    Pixels,
+    decode,
+    decode_bytes,
+    encode,
+    extension,
+    upright_size,
+    verify,
+)
 from augmentor.images.codec import crop_box
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -85,6 +95,7 @@ def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: i
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     path = save(tmp_path / "a.jpg", stored, exif=exif, quality=95, subsampling=0)
+    assert upright_size(path) == (32, 64)
     out = decode(path, size=(16, 32), channels=3).astype(int)
     for (row, column), colour in {(4, 8): RED, (4, 24): GREEN, (12, 8): BLUE, (12, 24): (0, 0, 0)}.items():
         assert np.abs(out[row, column] - colour).max() < 12
@@ -200,6 +211,9 @@ def test_every_failure_names_the_file_and_the_reason(tmp_path: Path) -> None:
         assert str(caught.value).startswith(f"{path}: ")
         with pytest.raises(ImageError):
             verify(path)
+        if not path.name.startswith(("cut", "float")):  # Their headers are whole.
+            with pytest.raises(ImageError, match=word):
+                upright_size(path)
 
 
 def test_damaged_bytes_give_pixels_or_an_image_error_and_nothing_else(tmp_path: Path) -> None:
@@ -241,6 +255,8 @@ def test_encode_is_deterministic_and_read_back(image_format: ImageFormat, channe
     path = tmp_path / f"a{extension(image_format)}"
     path.write_bytes(data)
     np.testing.assert_array_equal(decode(path, channels=channels), back)
+    small = decode_bytes(data, channels=channels, size=(12, 12))
+    np.testing.assert_array_equal(decode(path, channels=channels, size=(12, 12)), small)
     with Image.open(BytesIO(data)) as image:
         assert image.format == {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}[image_format]
 
