@@ -21,9 +21,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from stargan.config import TrainConfig
 from stargan.labels import AttributeState, LabelSpace
-from stargan.networks import DiscriminatorArguments, Generator, GeneratorArguments, PatchDiscriminator
-from stargan.training import TrainConfig, TrainState, new_state
+from stargan.networks import (
+    DiscriminatorArguments,
+    GeneratorArguments,
+    TranslatingGenerator,
+    build_discriminator,
+    build_generator,
+)
+from stargan.training import TrainState, new_state
 
 FORMAT = 1
 """The version of the checkpoint's layout."""
@@ -64,7 +71,7 @@ class Model:
         sha256: of the weights' file.
     """
 
-    generator: Generator
+    generator: TranslatingGenerator
     space: LabelSpace
     image_size: tuple[int, int]
     step: int
@@ -75,6 +82,24 @@ class Model:
     def image_channels(self) -> int:
         """Channels of the images: 1 or 3."""
         return self.generator.image_channels
+
+    @property
+    def only_target(self) -> int | None:
+        """The code of its one attribute that a generator which reads no labels makes; None if it reads them."""
+        return None if self.generator.reads_labels else len(self.space.attributes[0].values) - 1
+
+    def reaches(self, targets: Tensor) -> Tensor:
+        """Say which targets the generator can be asked for: all, or those of its one direction.
+
+        Args:
+            targets: (N, A) int64 codes.
+
+        Returns:
+            (N,) bool.
+        """
+        if self.only_target is None:
+            return torch.ones(len(targets), dtype=torch.bool, device=targets.device)
+        return targets[:, 0] == self.only_target
 
 
 def save_checkpoint(
@@ -143,7 +168,7 @@ def load_model(path: Path) -> Model:
     folder = find_checkpoint(path)
     description = _read_description(folder)
     with _building(folder):
-        generator = Generator(**description["generator"])
+        generator = build_generator(description["generator"])
         space = LabelSpace.from_json(description["label_space"])
     _load_weights(generator, folder, AVERAGE, description)
     return Model(
@@ -172,8 +197,8 @@ def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> Trai
     if "discriminator" not in description:
         raise CheckpointError(f"{folder} holds a model to translate with, not a training state to resume")
     with _building(folder):
-        generator = Generator(**description["generator"])
-        discriminator = PatchDiscriminator(**description["discriminator"])
+        generator = build_generator(description["generator"])
+        discriminator = build_discriminator(description["discriminator"])
     _load_weights(generator, folder, GENERATOR, description)
     _load_weights(discriminator, folder, DISCRIMINATOR, description)
     state = new_state(generator=generator.to(device), discriminator=discriminator.to(device), config=config)
@@ -192,6 +217,10 @@ def find_checkpoint(path: Path) -> Path:
     """
     if (path / "config.json").is_file():
         return path
+    if path.is_file():
+        inside = (path.parent / "config.json").is_file()
+        hint = f"a file of the checkpoint {path.parent}: give that folder" if inside else "a file, no folder"
+        raise CheckpointError(f"{path} is {hint}")
     found = sorted(
         (
             folder
@@ -207,7 +236,7 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def _description(
-    generator: Generator,
+    generator: TranslatingGenerator,
     *,
     space: LabelSpace,
     image_size: tuple[int, int],

@@ -1,4 +1,4 @@
-"""TrainConfig and train(): one loop, readable from top to bottom."""
+"""train(): one loop, readable from top to bottom."""
 
 from __future__ import annotations
 
@@ -7,95 +7,31 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from stargan import losses
+from stargan.config import TrainConfig, computes_in_bfloat16, learning_rate_factor
+from stargan.diffaugment import diff_augment
 from stargan.labels import LabelSpace, permuted_targets
-from stargan.networks import Generator, PatchDiscriminator
+from stargan.networks import Discriminator, TranslatingGenerator
 from stargan.pixels import to_signed
-
-Objective = Literal["wgan-gp", "logistic"]
-Precision = Literal["auto", "float32", "bfloat16"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """The numbers of a training run. The defaults are the paper's (StarGAN, sections 5.1 and 7.1).
-
-    Args:
-        steps: D steps in all; None trains until `minutes` are over.
-        minutes: minutes of training in all, resumed runs counted together; None trains for `steps`.
-        seed: the one source of all randomness in the loop.
-        objective: "wgan-gp" (with `gradient_penalty_weight`) or "logistic" (with `r1_weight`).
-        critic_steps: D steps per G step.
-        learning_rate: Adam's step size for G and D.
-        betas: Adam's decay rates.
-        decay_from: share of the run, in [0, 1], after which the learning rate falls linearly to zero.
-        domain_weight: weight of the domain classification on translations, for G.
-        real_domain_weight: weight of the domain classification on real images, for D.
-        cycle_weight: weight of the cycle reconstruction.
-        sparsity_weight: weight of the attention mask's mean; only with a masked generator.
-        gradient_penalty_weight: weight of the gradient penalty.
-        r1_weight: weight of the R1 penalty.
-        r1_every: D steps between two R1 penalties, each counted so many times (lazy regularisation).
-        ema_decay: decay per G step of the average of G's weights that translates in the end.
-        precision: what the convolutions compute in; "auto" is bfloat16 where the device has instructions for it.
-        diverged_above: absolute value of any logged loss that counts as divergence.
-        log_seconds: seconds between two LogEvents; 0 for one a step.
-        sample_minutes: minutes between two SampleEvents; 0 for one a step.
-        checkpoint_minutes: minutes between two CheckpointEvents; 0 for one a step.
-    """
-
-    steps: int | None = 200_000
-    minutes: float | None = None
-    seed: int = 0
-    objective: Objective = "wgan-gp"
-    critic_steps: int = 5
-    learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    decay_from: float = 0.5
-    domain_weight: float = 1.0
-    real_domain_weight: float = 1.0
-    cycle_weight: float = 10.0
-    sparsity_weight: float = 0.1
-    gradient_penalty_weight: float = 10.0
-    r1_weight: float = 1.0
-    r1_every: int = 8
-    ema_decay: float = 0.999
-    precision: Precision = "float32"
-    diverged_above: float = 1e4
-    log_seconds: float = 5.0
-    sample_minutes: float = 2.0
-    checkpoint_minutes: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work, naming the field."""
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError("give steps or minutes, one of the two")
-        positive = {
-            "steps": self.steps,
-            "minutes": self.minutes,
-            "critic_steps": self.critic_steps,
-            "r1_every": self.r1_every,
-            "learning_rate": self.learning_rate,
-            "diverged_above": self.diverged_above,
-        }
-        for name, value in positive.items():
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, not {value}")
-        for name in ("decay_from", "ema_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
 
 
 class Batch(NamedTuple):
-    """What the loop eats: uint8 images (N, C, H, W) and their domains, int64 (N, A), -1 unknown."""
+    """What the loop eats: images, their domains, and where each is to go.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        codes: (N, A) int64 domains, -1 unknown.
+        targets: (N, A) int64, -1 unknown; None leaves it to the loop to permute the batch's own domains.
+    """
 
     images: Tensor
     codes: Tensor
+    targets: Tensor | None = None
 
 
 @dataclass(kw_only=True)
@@ -112,9 +48,9 @@ class TrainState:
         elapsed: seconds trained, over all resumed runs.
     """
 
-    generator: Generator
-    average: Generator
-    discriminator: PatchDiscriminator
+    generator: TranslatingGenerator
+    average: TranslatingGenerator
+    discriminator: Discriminator
     generator_optimizer: torch.optim.Adam
     discriminator_optimizer: torch.optim.Adam
     step: int = 0
@@ -163,7 +99,7 @@ class DivergenceError(RuntimeError):
     """A loss or a weight is no longer finite, or a loss is absurdly large."""
 
 
-def new_state(*, generator: Generator, discriminator: PatchDiscriminator, config: TrainConfig) -> TrainState:
+def new_state(*, generator: TranslatingGenerator, discriminator: Discriminator, config: TrainConfig) -> TrainState:
     """Return the state at step 0, with fresh optimizers and the average equal to G."""
     return TrainState(
         generator=generator,
@@ -172,29 +108,6 @@ def new_state(*, generator: Generator, discriminator: PatchDiscriminator, config
         generator_optimizer=_adam(generator, config),
         discriminator_optimizer=_adam(discriminator, config),
     )
-
-
-def computes_in_bfloat16(precision: Precision, device: torch.device) -> bool:
-    """Return whether convolutions on `device` compute in bfloat16."""
-    if precision == "auto":
-        if device.type == "cuda":
-            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-        return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return precision == "bfloat16"
-
-
-def learning_rate_factor(progress: float, *, decay_from: float) -> float:
-    """Return what the learning rate is multiplied by: 1 until `decay_from`, then linear to 0 at the end.
-
-    Args:
-        progress: share of the run that is done, in [0, 1].
-        decay_from: share at which the decay starts, in [0, 1]; 1 never decays.
-
-    Source: StarGAN, section 5.1: "linearly decay the learning rate to 0 over the next" half.
-    """
-    if decay_from >= 1 or progress <= decay_from:
-        return 1.0
-    return max(0.0, (1.0 - progress) / (1.0 - decay_from))
 
 
 def train(
@@ -206,6 +119,7 @@ def train(
     device: torch.device,
     on_event: Callable[[Event], None],
     should_stop: Callable[[], bool] = lambda: False,
+    epoch_steps: float = float("inf"),
 ) -> bool:
     """Train G and D on `batches` from `state.step` on, until the run is over or `should_stop` says so.
 
@@ -220,6 +134,7 @@ def train(
         device: where the networks lie.
         on_event: called with logs, and when it is time to sample or to save; a CheckpointEvent is the last.
         should_stop: asked after every step; True ends the run early, with a checkpoint.
+        epoch_steps: steps that one pass over the training rows takes; the exponential schedule needs it.
 
     Returns:
         Whether the run reached its end (False: it was stopped and can be resumed).
@@ -231,6 +146,10 @@ def train(
     Source: StarGAN, algorithm of section 3.2 and 5.1 (arXiv 1711.09020).
     """
     generator, discriminator = state.generator.train(), state.discriminator.train()
+    if device.type == "cuda":
+        generator.to(memory_format=torch.channels_last)
+        discriminator.to(memory_format=torch.channels_last)
+    fast = _Fast(state, config, device)
     source: Iterator[Batch] = iter(batches)
     meter = _Meter(config)
     clock = _Clock(state, config)
@@ -242,8 +161,11 @@ def train(
         if batch is None:
             raise ValueError(f"the batches ended at step {state.step}, before the run did")
         step = state.step + 1
-        random = torch.Generator().manual_seed(_step_seed(config.seed, step))
-        targets = permuted_targets(batch.codes, generator=random)
+        seed = _step_seed(config.seed, step)
+        random = torch.Generator().manual_seed(seed)
+        targets = batch.targets
+        if targets is None:
+            targets = permuted_targets(batch.codes, space, generator=random)
         # Encoded on the CPU, where looking at the codes costs no wait for the device.
         source_vectors, target_vectors, source_wanted, target_wanted, codes, targets = (
             tensor.to(device, non_blocking=True)
@@ -254,61 +176,91 @@ def train(
             )
         )
         real = to_signed(batch.images.to(device, non_blocking=True))
-        progress = clock.progress(step)
-        rate = config.learning_rate * learning_rate_factor(progress, decay_from=config.decay_from)
+        if device.type == "cuda":
+            real = real.contiguous(memory_format=torch.channels_last)
+        progress, epoch = clock.progress(step), int(state.step // epoch_steps)
+        rate = config.learning_rate * learning_rate_factor(config, progress=progress, epoch=epoch)
         _set_learning_rate(state, rate)
+        g_step = step % config.critic_steps == 0
+
+        # ---- G translates, once for D's update and G's own ----
+        with torch.set_grad_enabled(g_step), autocast:
+            fake, mask = fast.translate(real, target_vectors)
 
         # ---- D: real or fake, and the domain of real images ----
-        with torch.no_grad(), autocast:
-            fake = generator(real, target_vectors)
-        penalise = config.objective == "logistic" and step % config.r1_every == 0
-        real.requires_grad_(penalise)
+        penalise = config.penalises_real and step % config.r1_every == 0
+        seen_real = diff_augment(real, policy=config.augment, generator=random).requires_grad_(penalise)
+        seen_fake = diff_augment(fake.detach(), policy=config.augment, generator=random)
         with autocast:
-            real_scores, real_logits = discriminator(real, source_wanted)
-            fake_scores, _ = discriminator(fake, target_wanted)
-        d_domain = losses.domain_loss(real_logits, codes, space)
+            fake_scores, _ = fast.discriminate(seen_fake, target_wanted)
+            # Only the plain network can be differentiated twice, and ahead of another pass: a fused one replaces
+            # the statistics of batch norm.
+            real_scores, real_logits = (discriminator if penalise else fast.discriminate)(seen_real, source_wanted)
+        d_domain = losses.domain_loss(real_logits, codes, space, normalise=config.normalise_domain)
+        d_adversarial = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores)
+        d_loss = d_adversarial + config.real_domain_weight * d_domain
+        meter.add({"d/adversarial": d_adversarial, "d/domain": d_domain})
         if config.objective == "wgan-gp":
-            d_adversarial = losses.wasserstein_critic_loss(real_scores, fake_scores)
             mix = torch.rand(len(real), generator=random).to(device)
             with autocast:
-                penalty = losses.gradient_penalty(partial(_scores, discriminator, target_wanted), real, fake, mix)
+                penalty = losses.gradient_penalty(
+                    partial(_scores, discriminator, target_wanted), seen_real, seen_fake, mix
+                )
             d_penalty = config.gradient_penalty_weight * penalty
-        else:
-            d_adversarial = losses.logistic_critic_loss(real_scores, fake_scores)
-            d_penalty = torch.zeros((), device=device)
-            if penalise:
-                d_penalty = config.r1_weight * config.r1_every * losses.r1_penalty(real_scores, real)
-        real = real.detach()
-        _update(
-            state.discriminator_optimizer,
-            d_adversarial + config.real_domain_weight * d_domain + d_penalty,
-        )
-        meter.add({"d/adversarial": d_adversarial, "d/domain": d_domain})
-        if config.objective == "wgan-gp" or penalise:
+            d_loss = d_loss + d_penalty
             meter.add({"d/penalty": d_penalty})
+        elif penalise:
+            d_penalty = config.r1_weight * config.r1_every * losses.r1_penalty(real_scores, seen_real)
+            d_loss = d_loss + d_penalty
+            meter.add({"d/penalty": d_penalty})
+        _update(state.discriminator_optimizer, d_loss)
+        real = real.detach().requires_grad_(False)
 
-        # ---- G: fool D, reach the target, come back ----
-        if step % config.critic_steps == 0:
+        # ---- G: fool D, reach the target, come back, leave the rest alone ----
+        if g_step:
             discriminator.requires_grad_(False)
+            seen_fake = diff_augment(fake, policy=config.augment, generator=random)
             with autocast:
-                fake, mask = generator.translate(real, target_vectors)
-                back, back_mask = generator.translate(fake, source_vectors)
-                fake_scores, fake_logits = discriminator(fake, target_wanted)
-            if config.objective == "wgan-gp":
-                g_adversarial = losses.wasserstein_generator_loss(fake_scores)
-            else:
-                g_adversarial = losses.logistic_generator_loss(fake_scores)
-            g_domain = losses.domain_loss(fake_logits, targets, space)
-            g_cycle = losses.cycle_loss(real, back)
-            g_loss = g_adversarial + config.domain_weight * g_domain + config.cycle_weight * g_cycle
-            if mask is not None and back_mask is not None:
-                g_sparsity = (losses.sparsity_loss(mask) + losses.sparsity_loss(back_mask)) / 2
+                fake_scores, fake_logits = fast.discriminate(seen_fake, target_wanted)
+            g_adversarial = losses.GENERATOR_LOSSES[config.objective](fake_scores)
+            g_domain = losses.domain_loss(fake_logits, targets, space, normalise=config.normalise_domain)
+            g_loss = g_adversarial + config.domain_weight * g_domain
+            meter.add({"g/adversarial": g_adversarial, "g/domain": g_domain})
+            masks = [] if mask is None else [mask]
+
+            if (step // config.critic_steps) % config.cycle_every == 0:
+                with autocast:
+                    back, back_mask = fast.translate(fake, source_vectors)
+                masks += [] if back_mask is None else [back_mask]
+                g_cycle = losses.cycle_loss(real, back)
+                g_trip = config.cycle_weight * g_cycle
+                meter.add({"g/cycle": g_cycle})
+                if config.multiscale_weights:
+                    g_scales = losses.multiscale_loss(real, back, config.multiscale_weights)
+                    g_trip = g_trip + g_scales
+                    meter.add({"g/multiscale": g_scales})
+                if config.feature_matching_weight:
+                    with autocast:
+                        g_features = losses.feature_matching_loss(
+                            discriminator.inner(real), discriminator.inner(back)
+                        )
+                    g_trip = g_trip + config.feature_matching_weight * g_features
+                    meter.add({"g/features": g_features})
+                g_loss = g_loss + config.cycle_every * g_trip
+
+            if config.identity_weight:
+                with autocast:
+                    same, _ = fast.translate(real, source_vectors)
+                g_identity = losses.identity_loss(real, same)
+                g_loss = g_loss + config.identity_weight * g_identity
+                meter.add({"g/identity": g_identity})
+            if masks:
+                g_sparsity = torch.stack([losses.sparsity_loss(mask) for mask in masks]).mean()
                 g_loss = g_loss + config.sparsity_weight * g_sparsity
                 meter.add({"g/sparsity": g_sparsity})
             _update(state.generator_optimizer, g_loss)
             discriminator.requires_grad_(True)
             _average(state, config.ema_decay, g_steps=step // config.critic_steps)
-            meter.add({"g/adversarial": g_adversarial, "g/domain": g_domain, "g/cycle": g_cycle})
 
         # ---- tell, show, save ----
         state.step = step
@@ -327,6 +279,17 @@ def train(
         if stopping:
             return finished
     return True
+
+
+class _Fast:
+    """G and D as they are computed: plain, or fused by torch.compile."""
+
+    def __init__(self, state: TrainState, config: TrainConfig, device: torch.device) -> None:
+        self.translate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] = state.generator.translate
+        self.discriminate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = state.discriminator
+        if config.compile == "on" or (config.compile == "auto" and device.type == "cuda"):
+            self.translate = torch.compile(self.translate)
+            self.discriminate = torch.compile(self.discriminate)
 
 
 @dataclass
@@ -405,7 +368,7 @@ def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Adam:
     return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
 
 
-def _scores(discriminator: PatchDiscriminator, wanted: Tensor, images: Tensor) -> Tensor:
+def _scores(discriminator: Discriminator, wanted: Tensor, images: Tensor) -> Tensor:
     scores: Tensor = discriminator(images, wanted)[0]
     return scores
 
@@ -428,6 +391,9 @@ def _average(state: TrainState, decay: float, *, g_steps: int) -> None:
     decay = min(decay, g_steps / (g_steps + 10))
     for averaged, current in zip(state.average.parameters(), state.generator.parameters(), strict=True):
         averaged.lerp_(current, 1 - decay)
+    # Batch norm's statistics are averages already; spectral norm's vectors belong to the newest weights.
+    for kept, buffer in zip(state.average.buffers(), state.generator.buffers(), strict=True):
+        kept.copy_(buffer)
 
 
 def _step_seed(seed: int, step: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from stargan.config import TrainConfig
 from stargan.labels import Attribute, LabelSpace
-from stargan.networks import Conditioning, Generator, Output, PatchDiscriminator
-from stargan.training import Batch, TrainConfig, TrainState, new_state
+from stargan.networks import Conditioning, Output, build_discriminator, build_generator
+from stargan.training import Batch, TrainState, new_state
 
 MakeState = Callable[..., TrainState]
 MakeBatches = Callable[[int], Iterator[Batch]]
@@ -31,8 +32,11 @@ def space() -> LabelSpace:
 
 
 @pytest.fixture
-def tiny_state() -> MakeState:
-    """Make the state at step 0 of a run at 16 px on `space`, the same on every call."""
+def tiny_state(space: LabelSpace) -> MakeState:
+    """Make the state at step 0 of a run at 16 px, by default on `space`, the same on every call.
+
+    `generator` and `discriminator` hold any other keys of the networks.
+    """
 
     def make(
         config: TrainConfig,
@@ -40,16 +44,21 @@ def tiny_state() -> MakeState:
         output: Output = "direct",
         conditioning: Conditioning = "concat",
         matches: bool = False,
+        space: LabelSpace = space,
+        generator: Mapping[str, object] | None = None,
+        discriminator: Mapping[str, object] | None = None,
     ) -> TrainState:
+        g = {"vector_size": space.vector_size, "width": 4, "downsamplings": 1, "blocks": 1}
+        d = {"vector_size": space.domain_size, "image_size": (16, 16), "width": 4, "depth": 2}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            generator = Generator(
-                vector_size=4, width=4, downsamplings=1, blocks=1, output=output, conditioning=conditioning
+            return new_state(
+                generator=build_generator(
+                    {**g, "output": output, "conditioning": conditioning, **(generator or {})}
+                ),
+                discriminator=build_discriminator({**d, "matches": matches, **(discriminator or {})}),
+                config=config,
             )
-            discriminator = PatchDiscriminator(
-                vector_size=4, image_size=(16, 16), width=4, depth=2, matches=matches
-            )
-        return new_state(generator=generator, discriminator=discriminator, config=config)
 
     return make
 

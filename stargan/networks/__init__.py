@@ -4,7 +4,7 @@ The defaults are the paper's: StarGAN, section 7.2 and tables 4 and 5 (arXiv 171
 """
 
 from stargan.networks.ancestors import CycleGanResnet, Pix2PixUnet
-from stargan.networks.build import build_discriminator, build_generator, check_networks, check_sizes
+from stargan.networks.build import build_discriminator, build_generator, check_networks, check_sizes, means_nothing
 from stargan.networks.discriminators import (
     DcganDiscriminator,
     Discriminator,
@@ -49,4 +49,5 @@ __all__ = [
     "build_generator",
     "check_networks",
     "check_sizes",
+    "means_nothing",
 ]

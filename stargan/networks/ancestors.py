@@ -78,9 +78,7 @@ class CycleGanResnet(TranslatingGenerator):
         self.blocks = nn.ModuleList(_MirroredBlock(channels=channels, norm=norm, bias=bias) for _ in range(blocks))
         decoder = []
         for _ in range(downsamplings):
-            up = nn.ConvTranspose2d(
-                channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias
-            )
+            up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
             channels //= 2
             decoder.append(ConvUnit(up, channels=channels, norm=norm))
         self.decoder = nn.ModuleList(decoder)

@@ -61,6 +61,25 @@ def build_discriminator(arguments: Mapping[str, object]) -> Discriminator:
     return _build("discriminator", DISCRIMINATORS, arguments)
 
 
+def means_nothing(section: str, kind: str) -> dict[str, object]:
+    """Return the keys of a recipe's section that only other kinds have, at their defaults.
+
+    Args:
+        section: "generator" or "discriminator".
+        kind: the kind that does not have them; an unknown one has them all.
+    """
+    kinds: Mapping[str, Callable[..., object]] = GENERATORS if section == "generator" else DISCRIMINATORS
+    if kind not in kinds:
+        return {}
+    own = _defaults(kinds[kind])
+    return {
+        key: value
+        for network in kinds.values()
+        for key, value in _defaults(network).items()
+        if key not in own and key not in _DATA and value is not inspect.Parameter.empty
+    }
+
+
 def check_sizes(*, image_size: tuple[int, int], downsamplings: int, depth: int) -> None:
     """Refuse depths that do not divide the image size, for networks with the paper's norms.
 

@@ -23,7 +23,8 @@ from stargan.checkpoint import (
     save_model,
 )
 from stargan.labels import LabelSpace
-from stargan.training import Batch, TrainConfig, TrainState, train
+from stargan.config import TrainConfig
+from stargan.training import Batch, TrainState, train
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(steps=4, critic_steps=2, learning_rate=1e-3)
@@ -218,7 +219,8 @@ def test_a_description_that_is_none(saved: Path) -> None:
         ("[]", r"config\.json is not a checkpoint of format 1"),
         (whole.replace('"format": 1', '"format": 99'), r"config\.json is not a checkpoint of format 1"),
         (whole.replace('"blocks"', '"blokcs"'), r"config\.json does not describe a model: .*blokcs"),
-        (whole.replace('"kind"', '"knid"'), r"config\.json does not describe a model: 'kind'"),
+        (whole.replace('"kind": "binary"', '"knid": ""'), r"config\.json does not describe a model: 'kind'"),
+        (whole.replace('"kind": "resnet"', '"kind": "resnt"'), r"not describe a model: .*did you mean resnet"),
         (whole.replace('"generator_ema.safetensors"', '"x"'), r"config\.json.* does not list generator_ema"),
         (whole.replace('"width": 4', '"width": 5'), r"generator_ema\.safetensors does not fit the architecture"),
     ):

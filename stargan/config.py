@@ -1,0 +1,160 @@
+"""The numbers of a training run, and what follows from them alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from stargan.diffaugment import POLICIES, Policy
+
+Objective = Literal["wgan-gp", "logistic", "least-squares", "hinge"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Schedule = Literal["constant", "linear", "exponential"]
+Compile = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The numbers of a training run. The defaults are the paper's (StarGAN, sections 5.1 and 7.1).
+
+    Args:
+        steps: D steps in all; None trains until `minutes` are over.
+        minutes: minutes of training in all, resumed runs counted together; None trains for `steps`.
+        seed: the one source of all randomness in the loop.
+        objective: what D and G play for: "wgan-gp" (with `gradient_penalty_weight`), the original log loss
+            "logistic", "least-squares" or "hinge" (these with `r1_weight`).
+        critic_steps: D steps per G step.
+        learning_rate: Adam's step size for G and D.
+        betas: Adam's decay rates.
+        schedule: how the learning rate falls: "constant" not at all, "linear" to zero from `decay_from` on,
+            "exponential" by `epoch_decay` an epoch.
+        decay_from: share of the run, in [0, 1], after which the linear schedule starts to fall.
+        epoch_decay: the exponential schedule's factor per epoch, in (0, 1].
+        domain_weight: weight of the domain classification on translations, for G.
+        real_domain_weight: weight of the domain classification on real images, for D.
+        normalise_domain: divide the domain classification by the number of attributes, so that its weight does
+            not grow with them; the paper sums.
+        cycle_weight: weight of the cycle reconstruction.
+        cycle_every: G steps between two round trips, each counted so many times; 1 is the paper's. Round trips
+            cost half of G's step.
+        identity_weight: weight of what G changes when asked for the image's own domain; costs a pass of G.
+        multiscale_weights: weights of the round trip's error at full size, half, a quarter, ...; empty is off.
+        feature_matching_weight: weight of the round trip's error on D's inner features.
+        sparsity_weight: weight of the attention mask's mean; only with a masked generator.
+        gradient_penalty_weight: weight of the gradient penalty of "wgan-gp".
+        r1_weight: weight of the R1 penalty of the other objectives; 0 is off.
+        r1_every: D steps between two R1 penalties, each counted so many times (lazy regularisation).
+        augment: differentiable augmentations of everything that D sees, for small data (DiffAugment).
+        ema_decay: decay per G step of the average of G's weights that translates in the end.
+        precision: what the convolutions compute in; "auto" is bfloat16 where the device has instructions for it.
+        compile: whether torch.compile fuses the networks; "auto" does on CUDA.
+        diverged_above: absolute value of any logged loss that counts as divergence.
+        log_seconds: seconds between two LogEvents; 0 for one a step.
+        sample_minutes: minutes between two SampleEvents; 0 for one a step.
+        checkpoint_minutes: minutes between two CheckpointEvents; 0 for one a step.
+    """
+
+    steps: int | None = 200_000
+    minutes: float | None = None
+    seed: int = 0
+    objective: Objective = "wgan-gp"
+    critic_steps: int = 5
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    schedule: Schedule = "linear"
+    decay_from: float = 0.5
+    epoch_decay: float = 0.995
+    domain_weight: float = 1.0
+    real_domain_weight: float = 1.0
+    normalise_domain: bool = False
+    cycle_weight: float = 10.0
+    cycle_every: int = 1
+    identity_weight: float = 0.0
+    multiscale_weights: tuple[float, ...] = ()
+    feature_matching_weight: float = 0.0
+    sparsity_weight: float = 0.1
+    gradient_penalty_weight: float = 10.0
+    r1_weight: float = 1.0
+    r1_every: int = 8
+    augment: tuple[Policy, ...] = ()
+    ema_decay: float = 0.999
+    precision: Precision = "float32"
+    compile: Compile = "auto"
+    diverged_above: float = 1e4
+    log_seconds: float = 5.0
+    sample_minutes: float = 2.0
+    checkpoint_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the field."""
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give steps or minutes, one of the two")
+        positive = {
+            "steps": self.steps,
+            "minutes": self.minutes,
+            "critic_steps": self.critic_steps,
+            "cycle_every": self.cycle_every,
+            "r1_every": self.r1_every,
+            "learning_rate": self.learning_rate,
+            "epoch_decay": self.epoch_decay,
+            "diverged_above": self.diverged_above,
+        }
+        for name, value in positive.items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
+        for name in ("decay_from", "ema_decay", "epoch_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
+        for name in (
+            *("domain_weight", "real_domain_weight", "cycle_weight", "identity_weight", "feature_matching_weight"),
+            *("sparsity_weight", "gradient_penalty_weight", "r1_weight"),
+        ):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be below 0, not {getattr(self, name)}")
+        if not all(weight >= 0 for weight in self.multiscale_weights):
+            raise ValueError(f"multiscale_weights must not be below 0, not {self.multiscale_weights}")
+        choices = {"objective": Objective, "schedule": Schedule, "precision": Precision, "compile": Compile}
+        for name, known in choices.items():
+            if getattr(self, name) not in get_args(known):
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(get_args(known))}")
+        for policy in self.augment:
+            if policy not in POLICIES:
+                raise ValueError(f"augment: {policy!r} is not one of {', '.join(POLICIES)}")
+
+    @property
+    def penalises_real(self) -> bool:
+        """Whether D is held smooth by R1 at real images, in the place of the gradient penalty."""
+        return self.objective != "wgan-gp" and self.r1_weight > 0
+
+
+def computes_in_bfloat16(precision: Precision, device: torch.device) -> bool:
+    """Return whether convolutions on `device` compute in bfloat16."""
+    if precision == "auto":
+        if device.type == "cuda":
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return precision == "bfloat16"
+
+
+def learning_rate_factor(config: TrainConfig, *, progress: float, epoch: int) -> float:
+    """Return what the learning rate is multiplied by.
+
+    Args:
+        config: its `schedule`, `decay_from` and `epoch_decay` are read.
+        progress: share of the run that is done, in [0, 1].
+        epoch: passes over the training rows that are done.
+
+    Source: the linear schedule is StarGAN's, section 5.1: "linearly decay the learning rate to 0 over the next"
+    half.
+    """
+    match config.schedule:
+        case "constant":
+            return 1.0
+        case "exponential":
+            return config.epoch_decay**epoch
+        case "linear":
+            if config.decay_from >= 1 or progress <= config.decay_from:
+                return 1.0
+            return max(0.0, (1.0 - progress) / (1.0 - config.decay_from))
