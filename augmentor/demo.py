@@ -25,7 +25,7 @@ from augmentor.quality import (
     read_images,
     train_judge,
 )
-from augmentor.recipe import Recipe
+from augmentor.recipe import JudgeSettings, Recipe
 from augmentor.run_folder import TrainEvent
 from augmentor.train import train_run
 from stargan.labels import LabelSpace
@@ -180,7 +180,8 @@ def shipped_recipe(*, minutes: float) -> Recipe:
     """Return the recipe that the shipped model was trained with, as its checkpoint holds it, for another time."""
     recipe = Recipe.model_validate(open_model(MODEL).settings["recipe"])
     training = recipe.training.model_copy(update={"minutes": minutes, "steps": None})
-    return recipe.model_copy(update={"training": training})
+    # The demo judges by itself.
+    return recipe.model_copy(update={"training": training, "judge": JudgeSettings(steps=0)})
 
 
 def _expand(

@@ -163,7 +163,8 @@ def estimate(expansion: Expansion, *, device: torch.device, batch_size: int) -> 
     repeated = torch.arange(batch_size) % len(shown.images)
     sources = torch.from_numpy(np.stack(shown.images)).permute(0, 3, 1, 2)[repeated]
     own = torch.from_numpy(shown.codes.astype(np.int64))[repeated]
-    targets = expansion.model.space.asked(own, own)
+    only = expansion.model.only_target
+    targets = expansion.model.space.asked(own, own) if only is None else torch.full_like(own, only)
     originals = shown_originals(expansion.manifest, expansion.model, shown, size=expansion.settings.size, uses=1)
     translate = translator.translate if originals is None else translator.changes
     translate(sources, targets)
@@ -201,7 +202,7 @@ def _write_preview(expansion: Expansion, translator: Translator) -> None:
     manifest, model, settings = expansion.manifest, expansion.model, expansion.settings
     shown = some_sources(manifest, model, splits=settings.splits, most=_PREVIEW_ROWS)
     if shown.images:
-        columns = preview_columns(expansion.plan.request, model.space)
+        columns = preview_columns(expansion.plan.request, model.space, only=model.only_target)
         grid = preview_grid(
             translator,
             shown.images,

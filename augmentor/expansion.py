@@ -16,12 +16,13 @@ from augmentor.errors import AugmentorError, ManifestError
 from augmentor.fullsize import Original, OutputSize, refuse_painters
 from augmentor.images import ImageFormat
 from augmentor.manifest import SPLITS, Manifest, key_stems, read_manifest, refuse_split_leaks
+from augmentor.models import OWN, Description, open_described, refuse_other_direction
 from augmentor.pipeline import RealMode, Sources
 from augmentor.plan import Plan, make_plan
 from augmentor.report import Shown, read_spread
 from augmentor.writers import FolderWriter, HDF5Writer, Writer
 from augmentor.writers.records import Json
-from stargan.checkpoint import CheckpointError, Model, load_model
+from stargan.checkpoint import Model
 
 OutputFormat = Literal["folder", "hdf5"]
 
@@ -158,20 +159,22 @@ def plan_expansion(
     settings: ExpandSettings,
     out: Path,
     image_column: str | None = None,
+    description: Description = OWN,
 ) -> Expansion:
     """Read the manifest and the model and plan the expansion; writes nothing.
 
     Args:
         manifest: the user's table.
-        model: a run folder or a checkpoint.
+        model: a run folder, a checkpoint, or a foreign file.
         settings: what is asked for.
         out: the folder or file to write.
         image_column: the column of the images' paths, if it has an unusual name.
+        description: what a foreign file does not say of itself.
 
     Raises:
         AugmentorError: the manifest, the model, the domains or the settings cannot be used.
     """
-    loaded = open_model(model)
+    loaded = open_model(model, description)
     refuse_painters(loaded, settings.size)
     table = read_model_manifest(manifest, loaded, image_column=image_column)
     refuse_split_leaks(table)
@@ -189,19 +192,21 @@ def plan_expansion(
         with_real=settings.real != "none",
         include_identity=settings.include_identity,
     )
+    refuse_other_direction(plan, loaded, settings.domains)
     return Expansion(manifest=table, model=loaded, settings=settings, out=out, plan=plan)
 
 
-def open_model(path: Path) -> Model:
+def open_model(path: Path, description: Description = OWN) -> Model:
     """Load what translates.
 
+    Args:
+        path: a run folder, a checkpoint, or a foreign file.
+        description: what a foreign file does not say of itself.
+
     Raises:
-        AugmentorError: nothing to load there, or a file is damaged.
+        AugmentorError: nothing to load there, a file is damaged, or the description does not fit.
     """
-    try:
-        return load_model(path)
-    except CheckpointError as error:
-        raise AugmentorError(f"--model {path}: {error}") from error
+    return open_described(path, description)
 
 
 def read_model_manifest(manifest: Path, model: Model, *, image_column: str | None) -> Manifest:

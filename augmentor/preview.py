@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from augmentor.domains import parse_domains
-from augmentor.errors import AugmentorError, ManifestError, OutputError
+from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.expansion import open_model, read_model_manifest, shown_originals, some_sources
 from augmentor.fullsize import OutputSize, refuse_painters
+from augmentor.models import OWN, Description
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
 from stargan.translate import Translator
 
@@ -25,12 +26,13 @@ def write_preview(
     image_column: str | None,
     device: torch.device,
     size: OutputSize = "model",
+    description: Description = OWN,
 ) -> Path:
     """Draw a grid of inputs against targets without expanding anything.
 
     Args:
         manifest: the user's table.
-        model: a run folder or a checkpoint.
+        model: a run folder, a checkpoint, or a foreign file.
         domains: the `--domains` SPECs that name the columns.
         splits: whose rows are shown.
         rows: how many, evenly spread.
@@ -38,16 +40,23 @@ def write_preview(
         image_column: the column of the images' paths, if it has an unusual name.
         device: where to translate.
         size: of the pictures, as for expand; larger ones are shrunk to cells of 256 pixels.
+        description: what a foreign file does not say of itself.
 
     Raises:
         AugmentorError: something cannot be used, or no image can be read.
     """
     if out.suffix.lower() != ".png":
         raise AugmentorError(f"--out {out}: a preview is a PNG; give it a name that ends in .png")
-    loaded = open_model(model)
+    loaded = open_model(model, description)
     refuse_painters(loaded, size)
     table = read_model_manifest(manifest, loaded, image_column=image_column)
-    columns = preview_columns(parse_domains(domains, loaded.space), loaded.space)
+    columns = preview_columns(parse_domains(domains, loaded.space), loaded.space, only=loaded.only_target)
+    if not columns:
+        only = loaded.space.attributes[0]
+        raise DomainError(
+            f"--domains {' '.join(domains)}: the model's file holds one direction, "
+            f"into {only.name}={only.values[-1]}"
+        )
     shown = some_sources(table, loaded, splits=splits, most=rows)
     if not shown.images:
         raise ManifestError(f"{manifest}: no image of {', '.join(splits)} can be read; augmentor check says why")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ _TINY_SIDE = 48
 """Below this many pixels the stem does not pool: nothing would be left to look at."""
 
 _EVAL_BATCH = 256
+_SETTLING_BATCHES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class Judge:
     """A trained classifier: says for every attribute which value an image shows.
 
     Args:
-        network: maps (N, C, H, W) floats in [-1, 1] to (N, L) logits, in the label vector's order.
+        network: maps (N, C, H, W) floats in [-1, 1] to (N, D) logits, in the label vector's order.
         space: the label space.
     """
 
@@ -60,11 +61,11 @@ class Judge:
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """Return the logits, (N, L) float32 on the CPU, of uint8 images (N, C, H, W)."""
+        """Return the logits, (N, D) float32 on the CPU, of uint8 images (N, C, H, W)."""
         self.network.eval()
         device = next(self.network.parameters()).device
         if not len(images):
-            return torch.empty(0, self.space.vector_size)
+            return torch.empty(0, self.space.domain_size)
         return torch.cat(
             [self.network(to_signed(batch.to(device))).float().cpu() for batch in torch.split(images, _EVAL_BATCH)]
         )
@@ -108,23 +109,28 @@ def train_judge(
     if not len(data):
         raise ValueError("a judge needs at least one image to learn from")
     _, channels, height, width = data.images.shape
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        network = _resnet(channels, side=min(height, width), outputs=space.vector_size)
+        network = _resnet(channels, side=min(height, width), outputs=space.domain_size)
     network = network.to(device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps)
     random = np.random.default_rng(seed)
     weights = rarity_weights(data.codes.numpy(), space)
-    for step in range(1, steps + 1):
+
+    def draw() -> tuple[Tensor, Tensor]:
         rows = torch.from_numpy(random.choice(len(data), size=batch_size, p=weights))
-        images = to_signed(_jitter(data.images[rows], random, flip=flip).to(device))
-        loss = domain_loss(network(images), data.codes[rows].to(device), space)
+        return to_signed(_jitter(data.images[rows], random, flip=flip).to(device)), data.codes[rows].to(device)
+
+    for step in range(1, steps + 1):
+        images, codes = draw()
+        loss = domain_loss(network(images), codes, space)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         on_step(step)
+    _settle(network, [draw()[0] for _ in range(_SETTLING_BATCHES)])
     return Judge(network=network.eval(), space=space)
 
 
@@ -168,15 +174,28 @@ def balanced_accuracy(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> d
         wanted: (N, A) int64, -1 unknown.
         space: names the attributes and their values.
     """
-    result = {}
-    for attribute, said, want in zip(space.attributes, predicted.T, wanted.T, strict=True):
-        recalls = [
-            float((said[want == code] == code).double().mean())
-            for code in range(len(attribute.values))
+    return {
+        name: sum(shares.values()) / len(shares) if shares else float("nan")
+        for name, shares in recalls(predicted, wanted, space).items()
+    }
+
+
+def recalls(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> dict[str, dict[str, float]]:
+    """Return per attribute and value the share of that value's rows that are recognised.
+
+    Args:
+        predicted: (N, A) int64.
+        wanted: (N, A) int64, -1 unknown.
+        space: names the attributes and their values; a value that no row wants is left out.
+    """
+    return {
+        attribute.name: {
+            value: float((said[want == code] == code).double().mean())
+            for code, value in enumerate(attribute.values)
             if (want == code).any()
-        ]
-        result[attribute.name] = sum(recalls) / len(recalls) if recalls else float("nan")
-    return result
+        }
+        for attribute, said, want in zip(space.attributes, predicted.T, wanted.T, strict=True)
+    }
 
 
 def read_images(
@@ -220,6 +239,26 @@ class Verdict:
     all_right: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Translations:
+    """What became of translations.
+
+    Args:
+        rows: (M,) int64, the source of each.
+        targets: (M, A) int64, its domain, -1 unknown.
+        said: (M, A) int64, the domain that a judge sees in it.
+        change: (M,) float64, the mean absolute difference from its source in grey levels, 0 to 255.
+    """
+
+    rows: Tensor
+    targets: Tensor
+    said: Tensor
+    change: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
 def judge_translations(
     judge: Judge, translator: Translator, data: LabelledImages, request: DomainRequest
 ) -> Verdict:
@@ -231,26 +270,85 @@ def judge_translations(
         data: the sources.
         request: the targets of each.
     """
-    codes, space = data.codes.numpy(), translator.model.space
-    plan = make_plan(
-        codes, space=space, request=request, eligible=np.ones(len(data), dtype=np.bool_), with_real=False
-    )
-    rows = torch.tensor([item.row for item in plan.items()], dtype=torch.int64)
-    targets = torch.tensor([item.target for item in plan.items()], dtype=torch.int64).view(-1, len(space))
-    said = torch.cat(
-        [
-            judge.predict(translator.translate(data.images[some_rows], some_targets))
-            for some_rows, some_targets in zip(
-                torch.split(rows, _EVAL_BATCH), torch.split(targets, _EVAL_BATCH), strict=True
-            )
-        ]
-    )
-    asked = targets.masked_fill(targets == data.codes[rows], UNKNOWN)
+    rows, targets = requested(data, request, translator.model.space)
+    said = translate_and_judge(judge, translator, data, rows, targets).said
+    space = translator.model.space
     return Verdict(
         translations=len(rows),
         right=share_right(said, targets, space),
-        changed=share_right(said, asked, space),
+        changed=share_right(said, asked_for(targets, data.codes[rows]), space),
         all_right=float(((said == targets) | (targets == UNKNOWN)).all(dim=1).double().mean()),
+    )
+
+
+def requested(
+    data: LabelledImages, request: DomainRequest, space: LabelSpace, *, most: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return what a request asks for.
+
+    Args:
+        data: the sources.
+        request: the targets of each.
+        space: what the codes mean.
+        most: how many translations to return, the first ones; None for all.
+
+    Returns:
+        The row, (M,) int64, and the target, (M, A) int64, of each translation, row by row.
+    """
+    plan = make_plan(
+        data.codes.numpy(),
+        space=space,
+        request=request,
+        eligible=np.ones(len(data), dtype=np.bool_),
+        with_real=False,
+    )
+    items = list(plan.items(0, None if most is None else min(most, len(plan))))
+    rows = torch.tensor([item.row for item in items], dtype=torch.int64)
+    return rows, torch.tensor([item.target for item in items], dtype=torch.int64).view(-1, len(space))
+
+
+def asked_for(targets: Tensor, own: Tensor) -> Tensor:
+    """Return the targets, (M, A), with -1 in place of every value that the source has already."""
+    return targets.masked_fill(targets == own, UNKNOWN)
+
+
+def translate_and_judge(
+    judge: Judge,
+    translator: Translator,
+    data: LabelledImages,
+    rows: Tensor,
+    targets: Tensor,
+    *,
+    batch_size: int = _EVAL_BATCH,
+    go_on: Callable[[int], bool] = lambda _done: True,
+) -> Translations:
+    """Translate images, let a judge say what the translations show, and measure how much they differ.
+
+    Args:
+        judge: trained on real images; must know the translator's label space.
+        translator: the model.
+        data: the sources.
+        rows: (M,) int64, the source of each translation.
+        targets: (M, A) int64, its domain, -1 leaves that attribute alone.
+        batch_size: translations made and judged at once.
+        go_on: asked before each batch but the first with the number done; False leaves out the rest.
+    """
+    said, change = [], []
+    for start in range(0, len(rows), batch_size):
+        if start and not go_on(start):
+            break
+        some = rows[start : start + batch_size]
+        sources, own = data.images[some], data.codes[some]
+        asked = translator.model.space.asked(targets[start : start + batch_size], own)
+        translated = translator.translate(sources, asked)
+        said.append(judge.predict(translated))
+        change.append((translated.double() - sources.double()).abs().mean(dim=(1, 2, 3)))
+    done = sum(map(len, change))
+    return Translations(
+        rows=rows[:done],
+        targets=targets[:done],
+        said=torch.cat(said) if said else torch.empty(0, targets.shape[1], dtype=torch.int64),
+        change=torch.cat(change) if change else torch.empty(0, dtype=torch.float64),
     )
 
 
@@ -271,6 +369,17 @@ def _resnet(channels: int, *, side: int, outputs: int) -> nn.Module:
     elif channels != 3:
         network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     return network
+
+
+@torch.no_grad()
+def _settle(network: nn.Module, batches: Sequence[Tensor]) -> None:
+    """Measure batch norm's statistics anew: after a short training much of the random start is in them."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the mean of all batches
+    for images in batches:
+        network(images)
 
 
 def _jitter(images: Tensor, random: np.random.Generator, *, flip: bool) -> Tensor:

@@ -12,13 +12,28 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from augmentor.errors import RecipeError
-from stargan.networks import Conditioning, Output, Upsampling, check_sizes
-from stargan.training import Objective, Precision
+from stargan.config import Compile, Objective, Precision, Schedule
+from stargan.diffaugment import Policy
+from stargan.networks import (
+    Conditioning,
+    DiscriminatorKind,
+    GeneratorKind,
+    Norm,
+    Output,
+    Padding,
+    Upsampling,
+    check_networks,
+    means_nothing,
+)
+
+Targets = Literal["permuted", "drawn", "balanced"]
+Joint = Literal["mixed", "alternating"]
 
 Toml = bool | int | float | str | list["Toml"] | dict[str, "Toml"]
 
 
 _Share = Annotated[float, Field(ge=0, lt=1)]
+_Weight = Annotated[float, Field(ge=0)]
 
 
 class _Section(BaseModel):
@@ -34,13 +49,16 @@ class ImageSettings(_Section):
         crop: side in pixels of a centred square cut out first; 0 takes the largest rectangle that fits.
         flip: whether training may mirror images left to right.
         random_crop: training images are enlarged by this factor, then cut at random; 1 turns it off.
+        sub_regions: share of the training images, in [0, 1), that are random cuts of the network's size out of the
+            file's own resolution (mixed sub-region training) instead of whole images.
     """
 
     size: int | tuple[int, int] = 128
     channels: Literal[1, 3] = 3
     crop: int = Field(default=0, ge=0)
     flip: bool = True
-    random_crop: float = Field(default=1.0, ge=1.0, le=2.0)
+    random_crop: float = Field(default=1.08, ge=1.0, le=2.0)
+    sub_regions: _Share = 0.0
 
     @field_validator("size")
     @classmethod
@@ -56,31 +74,56 @@ class ImageSettings(_Section):
 
 
 class GeneratorSettings(_Section):
-    """The generator's architecture; see `stargan.networks.Generator`."""
+    """The generator's architecture; see `stargan.networks`: `Generator` ("resnet") and `EncoderDecoder`."""
 
+    kind: GeneratorKind = "resnet"
     width: int = Field(default=64, ge=1)
     downsamplings: int = Field(default=2, ge=0)
     blocks: int = Field(default=6, ge=0)
-    conditioning: Conditioning = "concat"
-    output: Output = "direct"
-    upsampling: Upsampling = "transposed"
+    conditioning: Conditioning = "norm"
+    output: Output = "masked"
+    upsampling: Upsampling = "nearest"
+    skips: bool = True
+    norm: Norm = "instance"
+    padding: Padding = "zero"
+    dilation: int = Field(default=1, ge=1)
+    spectral: bool = False
+    latent: int = Field(default=256, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_kind(cls, given: object) -> object:
+        # The defaults are the resnet's: what another kind does not have must not be asked of it.
+        if isinstance(given, dict):
+            elsewhere = means_nothing("generator", str(given.get("kind", "resnet")))
+            return {**{key: value for key, value in elsewhere.items() if key in cls.model_fields}, **given}
+        return given
 
 
 class DiscriminatorSettings(_Section):
-    """The discriminator's architecture; see `stargan.networks.PatchDiscriminator`."""
+    """The discriminator's architecture; see `stargan.networks`: `PatchDiscriminator` and `DcganDiscriminator`."""
 
+    kind: DiscriminatorKind = "patch"
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=6, ge=1)
-    matches: bool = False
+    matches: bool = True
+    norm: Norm = "none"
+    spectral: bool = False
 
 
 class TrainingSettings(_Section):
-    """How long and how fast; see `stargan.training.TrainConfig`.
+    """How long and how fast; see `stargan.config.TrainConfig`.
 
     Attributes:
         steps: D steps in all; 200,000, the paper's, if neither steps nor minutes are given.
         minutes: minutes of training in all; excludes `steps`.
-        batch_size: images a step.
+        batch_size: images a step; 1 needs targets that are drawn or balanced.
+        targets: what an image is asked to become: "permuted" the domain of another image of the batch (the
+            paper's), "drawn" that of a random training row, "balanced" the same with rare labels asked for as
+            often as frequent ones.
+        balanced_sources: draw rows with replacement, rare labels as often as frequent ones, instead of in epochs.
+        joint: batches of joint training: "mixed" from all label sets, equally many of each, or "alternating", each
+            of one set (the paper's).
         keep_checkpoints: newest checkpoints that stay on the disk; 0 keeps all.
         workers: processes that load images; -1 picks from the cores.
         tensorboard: also write TensorBoard events to RUN/tensorboard (extra `tensorboard`).
@@ -90,15 +133,22 @@ class TrainingSettings(_Section):
     minutes: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch_size: int = Field(default=16, ge=1)
+    targets: Targets = "permuted"
+    balanced_sources: bool = False
+    joint: Joint = "mixed"
     workers: int = Field(default=-1, ge=-1)
     keep_checkpoints: int = Field(default=3, ge=0)
-    objective: Objective = "wgan-gp"
-    critic_steps: int = Field(default=5, ge=1)
-    learning_rate: float = Field(default=1e-4, gt=0)
+    objective: Objective = "logistic"
+    critic_steps: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=4e-4, gt=0)
     betas: tuple[_Share, _Share] = (0.5, 0.999)
+    schedule: Schedule = "linear"
     decay_from: float = Field(default=0.5, ge=0, le=1)
+    epoch_decay: float = Field(default=0.995, gt=0, le=1)
     ema_decay: _Share = 0.999
-    precision: Precision = "float32"
+    augment: tuple[Policy, ...] = ()
+    precision: Precision = "auto"
+    compile: Compile = "auto"
     diverged_above: float = Field(default=1e4, gt=0)
     log_seconds: float = Field(default=5.0, ge=0)
     sample_minutes: float = Field(default=2.0, ge=0)
@@ -114,15 +164,31 @@ class TrainingSettings(_Section):
 
 
 class LossSettings(_Section):
-    """The weights of the losses; see `stargan.training.TrainConfig`."""
+    """The weights of the losses; see `stargan.config.TrainConfig`."""
 
-    domain_weight: float = Field(default=1.0, ge=0)
-    real_domain_weight: float = Field(default=1.0, ge=0)
+    domain_weight: float = Field(default=1.5, ge=0)
+    real_domain_weight: float = Field(default=3.0, ge=0)
+    normalise_domain: bool = True
     cycle_weight: float = Field(default=10.0, ge=0)
+    cycle_every: int = Field(default=4, ge=1)
+    identity_weight: float = Field(default=0.0, ge=0)
+    multiscale_weights: tuple[_Weight, ...] = ()
+    feature_matching_weight: float = Field(default=0.0, ge=0)
     sparsity_weight: float = Field(default=0.1, ge=0)
     gradient_penalty_weight: float = Field(default=10.0, ge=0)
-    r1_weight: float = Field(default=1.0, ge=0)
+    r1_weight: float = Field(default=0.1, ge=0)
     r1_every: int = Field(default=8, ge=1)
+
+
+class JudgeSettings(_Section):
+    """The classifier that says after training whether the generator obeys; see `augmentor.judging`.
+
+    Attributes:
+        steps: its optimisation steps; -1 picks as many as a tenth of the training's time allows, 400 at most;
+            0 leaves the verdict out.
+    """
+
+    steps: int = Field(default=-1, ge=-1)
 
 
 class AttributeSettings(_Section):
@@ -156,17 +222,31 @@ class Recipe(_Section):
     discriminator: DiscriminatorSettings = DiscriminatorSettings()
     loss: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings(steps=200_000)
+    judge: JudgeSettings = JudgeSettings()
     attributes: dict[str, AttributeSettings] = {}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        check_sizes(
+        check_networks(
             image_size=self.images.height_width,
-            downsamplings=self.generator.downsamplings,
-            depth=self.discriminator.depth,
+            generator=self.generator.model_dump(),
+            discriminator=self.discriminator.model_dump(),
+            objective=self.training.objective,
         )
+        levels, side = len(self.loss.multiscale_weights), min(self.images.height_width)
+        if side >> max(0, levels - 1) < 1:
+            raise ValueError(
+                f"loss.multiscale_weights has {levels} levels, each half the size of the one before, but images "
+                f"of {side} px shrink to nothing before that; use fewer"
+            )
         if (self.training.steps is None) == (self.training.minutes is None):
             raise ValueError("training.steps and training.minutes: give one of the two")
+        if self.training.batch_size == 1 and self.training.targets == "permuted":
+            raise ValueError(
+                "training.batch_size = 1 with training.targets = 'permuted': an image's target would be its "
+                "own domain, and nothing would ever change. Set training.targets to 'drawn' (the labels' "
+                "frequencies) or 'balanced', or a larger training.batch_size"
+            )
         return self
 
     @property

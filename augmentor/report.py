@@ -29,12 +29,13 @@ PREVIEW_CELL = 256
 """Pixels of the longest side to which originals are shrunk for a preview."""
 
 
-def preview_columns(request: DomainRequest, space: LabelSpace) -> list[Assignment]:
+def preview_columns(request: DomainRequest, space: LabelSpace, *, only: int | None = None) -> list[Assignment]:
     """Return what the columns of a preview ask for: every value combination that the request names.
 
     Args:
         request: what is asked for; `~` counts as every value.
         space: the label space that it was parsed against.
+        only: the one code that the model translates its one attribute into, see `Model.only_target`.
 
     Returns:
         At most `MOST_COLUMNS` assignments, each once, in the request's order.
@@ -45,7 +46,7 @@ def preview_columns(request: DomainRequest, space: LabelSpace) -> list[Assignmen
         candidates = [choice.candidates(len(space.attributes[choice.attribute].values)) for choice in spec]
         for codes in itertools.product(*candidates):
             assignment = dict(zip(positions, codes, strict=True))
-            if assignment not in columns:
+            if assignment not in columns and (only is None or assignment == {0: only}):
                 columns.append(assignment)
             if len(columns) == MOST_COLUMNS:
                 return columns

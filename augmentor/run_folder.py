@@ -20,7 +20,8 @@ from augmentor.recipe import Recipe
 from augmentor.report import Shown, preview_columns, preview_grid, write_grid
 from augmentor.writers.records import Failure, write_failures
 from stargan.checkpoint import Json, Model, save_checkpoint
-from stargan.training import CheckpointEvent, Event, LogEvent, SampleEvent, TrainConfig, TrainState
+from stargan.config import TrainConfig
+from stargan.training import CheckpointEvent, Event, LogEvent, SampleEvent, TrainState
 from stargan.translate import Translator
 
 if TYPE_CHECKING:
@@ -64,7 +65,14 @@ class Saved:
     path: Path
 
 
-TrainEvent = Started | LogEvent | Sampled | Saved
+@dataclass(frozen=True, kw_only=True)
+class Judging:
+    """The training is over, and it is measured whether the generator obeys; `done` is a share in [0, 1]."""
+
+    done: float
+
+
+TrainEvent = Started | LogEvent | Sampled | Saved | Judging
 
 
 class Recorder:
@@ -164,7 +172,8 @@ class Recorder:
 
     def _settings(self) -> dict[str, Json]:
         recipe = self._recipe.model_dump(mode="json", exclude_none=True)
-        return {"manifest": self._manifest.path.name, "images": recipe["images"], "recipe": recipe}
+        manifest = ", ".join(path.name for path in self._manifest.paths)
+        return {"manifest": manifest, "images": recipe["images"], "recipe": recipe}
 
     def _model(self, state: TrainState) -> Model:
         return Model(

@@ -9,29 +9,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from augmentor.errors import ManifestError, OutputError, TrainingError
+from augmentor.judging import Limits, judge_run
 from augmentor.loading import TrainingImages, training_batches
-from augmentor.manifest import Manifest, refuse_split_leaks
-from augmentor.recipe import Recipe, read_recipe, write_recipe
+from augmentor.manifest import Manifest, describe_sets, refuse_split_leaks
+from augmentor.obedience import Obedience
+from augmentor.quality import rarity_weights
+from augmentor.recipe import Recipe, Targets, read_recipe, write_recipe
 from augmentor.report import Shown, read_spread
-from augmentor.run_folder import Recorder, Started, TrainEvent
+from augmentor.run_folder import Judging, Recorder, Started, TrainEvent
 from augmentor.writers.records import Failure
-from stargan.checkpoint import (
-    CheckpointError,
-    find_checkpoint,
-    load_model,
-    load_state,
-)
+from stargan.checkpoint import CheckpointError, find_checkpoint, load_model, load_state
+from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
-from stargan.networks import Generator, PatchDiscriminator
-from stargan.training import (
-    DivergenceError,
-    TrainConfig,
-    TrainState,
-    new_state,
-    train,
-)
+from stargan.networks import build_discriminator, build_generator
+from stargan.training import DivergenceError, TrainState, new_state, train
 
 if TYPE_CHECKING:
     pass
@@ -64,6 +58,7 @@ class TrainResult:
         elapsed: seconds trained, over all resumed runs.
         failures: rows whose image could not be read.
         losses: the last logged ones.
+        obedience: whether the generator obeys; None if the run was stopped, or the recipe leaves it out.
     """
 
     run: Path
@@ -73,6 +68,7 @@ class TrainResult:
     elapsed: float
     failures: tuple[Failure, ...]
     losses: dict[str, float]
+    obedience: Obedience | None = None
 
 
 def train_run(
@@ -89,12 +85,13 @@ def train_run(
 
     Args:
         manifest: the user's table.
-        run: the folder to write: run.toml, log.jsonl, failures.csv, samples/, checkpoints/.
+        run: the folder to write: run.toml, log.jsonl, failures.csv, samples/, checkpoints/, obedience.json.
         recipe: all settings; on resuming, the same as before but for the run's length and what only shows.
         resume: go on from the newest checkpoint, if there is one.
         device: where to compute.
         on_event: told what happens.
-        should_stop: asked after every step; True saves a checkpoint and ends.
+        should_stop: asked after every step; True saves a checkpoint and ends. Once the training is over it ends
+            the measurement of obedience, and leaves the verdict out.
 
     Raises:
         ManifestError: nothing to learn from, or a group stands in two splits.
@@ -108,9 +105,12 @@ def train_run(
     images = TrainingImages(
         paths=tuple(rows.image_path(index) for index in range(len(rows.rows))),
         codes=rows.codes,
+        space=rows.space,
         settings=recipe.images,
         seed=config.seed,
+        label_sets=rows.label_set_of_rows(),
     )
+    rarity = rarity_weights(rows.codes, rows.space)
     with Recorder(
         run, manifest, recipe, config, rows=rows, shown=shown, device=device, step=state.step, on_event=on_event
     ) as recorder:
@@ -122,6 +122,9 @@ def train_run(
             workers=recipe.training.workers,
             pin_memory=device.type == "cuda",
             failures=recorder.broken,
+            joint=recipe.training.joint,
+            source_weights=rarity if recipe.training.balanced_sources else None,
+            target_weights=_target_weights(recipe.training.targets, rarity),
         )
         try:
             finished = train(
@@ -132,9 +135,22 @@ def train_run(
                 device=device,
                 on_event=recorder.record,
                 should_stop=should_stop,
+                epoch_steps=len(images) / recipe.training.batch_size,
             )
         except DivergenceError as error:
             raise TrainingError(_divergence(run, error)) from error
+    obedience = None
+    if finished and recipe.judge.steps:
+        obedience = judge_run(
+            run,
+            manifest,
+            limits=Limits.after(state.elapsed, steps=recipe.judge.steps),
+            crop=recipe.images.crop or None,
+            flip=recipe.images.flip,
+            device=device,
+            on_progress=lambda done: on_event(Judging(done=done)),
+            should_stop=should_stop,
+        )
     return TrainResult(
         run=run,
         checkpoint=find_checkpoint(run),
@@ -143,6 +159,7 @@ def train_run(
         elapsed=state.elapsed,
         failures=recorder.failures,
         losses=recorder.losses,
+        obedience=obedience,
     )
 
 
@@ -169,7 +186,8 @@ def describe_attribute(name: str, values: tuple[str, ...]) -> str:
 
 
 def _describe_space(space: LabelSpace) -> str:
-    return ", ".join(describe_attribute(attribute.name, attribute.values) for attribute in space.attributes)
+    text = ", ".join(describe_attribute(attribute.name, attribute.values) for attribute in space.attributes)
+    return f"{text} ({describe_sets(space)})" if space.label_sets else text
 
 
 def _training_rows(manifest: Manifest) -> Manifest:
@@ -177,7 +195,15 @@ def _training_rows(manifest: Manifest) -> Manifest:
     labelled = (manifest.codes >= 0).any(axis=1)
     rows = manifest.select(manifest.split_mask(["train"]) & labelled)
     if not len(rows.rows):
-        raise ManifestError(f"{manifest.path}: no row has split train and a label; there is nothing to learn from")
+        raise ManifestError(
+            f"{manifest.title}: no row has split train and a label; there is nothing to learn from"
+        )
+    for label_set, names in enumerate(rows.space.label_sets):
+        if label_set not in rows.label_set_of_rows():
+            raise ManifestError(
+                f"{manifest.title}: no row has split train and a label of {', '.join(names)}; there is nothing to "
+                "learn about them from. Leave them out with --attributes, or give them training rows"
+            )
     varied = [
         attribute.name
         for attribute, codes in zip(rows.space.attributes, rows.codes.T, strict=True)
@@ -185,14 +211,25 @@ def _training_rows(manifest: Manifest) -> Manifest:
     ]
     if not varied:
         raise ManifestError(
-            f"{manifest.path}: the training rows are all of one domain. StarGAN learns from differences: at least "
-            "one attribute must have two values among the rows with split train"
+            f"{manifest.title}: the training rows are all of one domain. StarGAN learns from differences: at "
+            "least one attribute must have two values among the rows with split train"
         )
     return rows
 
 
+def _target_weights(targets: Targets, rarity: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    match targets:
+        case "permuted":
+            return None
+        case "drawn":
+            return np.ones_like(rarity)
+        case "balanced":
+            return rarity
+
+
 def _config(recipe: Recipe) -> TrainConfig:
-    training = recipe.training.model_dump(exclude={"batch_size", "workers", "keep_checkpoints", "tensorboard"})
+    loading = {"batch_size", "targets", "balanced_sources", "joint", "workers"}
+    training = recipe.training.model_dump(exclude=loading | {"keep_checkpoints", "tensorboard"})
     return TrainConfig(**training, **recipe.loss.model_dump())
 
 
@@ -208,7 +245,8 @@ def _open_run(
         _refuse_other_settings(settings, recipe)
     try:
         run.mkdir(parents=True, exist_ok=True)
-        write_recipe(settings, recipe, header=[f"Manifest: {manifest.path}", "Resume with: --resume"])
+        header = [*(f"Manifest: {path}" for path in manifest.paths), "Resume with: --resume"]
+        write_recipe(settings, recipe, header=header)
     except OSError as error:
         raise OutputError(f"{run} cannot be written ({error.strerror or error})") from None
     try:
@@ -222,7 +260,7 @@ def _open_run(
         raise OutputError(f"{error}. Delete {checkpoint} to resume from the checkpoint before it") from None
     if learnt != manifest.space:
         raise OutputError(
-            f"{manifest.path}: the attributes are not those that {run} was started with. They were "
+            f"{manifest.title}: the attributes are not those that {run} was started with. They were "
             f"{_describe_space(learnt)}; now they are {_describe_space(manifest.space)}"
         )
     return state
@@ -233,6 +271,7 @@ def _refuse_other_settings(settings: Path, recipe: Recipe) -> None:
     for name in _MAY_CHANGE:
         before["training"].pop(name)
         now["training"].pop(name)
+    del before["judge"], now["judge"]  # it works on the finished run
     changed = [
         f"{section}.{key} was {before[section].get(key)!r}, now {value!r}"
         for section, values in now.items()
@@ -250,14 +289,10 @@ def _fresh_state(manifest: Manifest, recipe: Recipe, config: TrainConfig, device
     space, images = manifest.space, recipe.images
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(config.seed)
-        generator = Generator(
-            vector_size=space.vector_size, image_channels=images.channels, **recipe.generator.model_dump()
-        )
-        discriminator = PatchDiscriminator(
-            vector_size=space.vector_size,
-            image_channels=images.channels,
-            image_size=images.height_width,
-            **recipe.discriminator.model_dump(),
+        data = {"image_channels": images.channels, "image_size": images.height_width}
+        generator = build_generator({"vector_size": space.vector_size, **data, **recipe.generator.model_dump()})
+        discriminator = build_discriminator(
+            {"vector_size": space.domain_size, **data, **recipe.discriminator.model_dump()}
         )
     return new_state(generator=generator.to(device), discriminator=discriminator.to(device), config=config)
 
@@ -298,5 +333,5 @@ def _sample_images(manifest: Manifest, recipe: Recipe) -> Shown:
         most=_SAMPLE_ROWS,
     )
     if not shown.images:
-        raise ManifestError(f"{manifest.path}: no image of {splits[0]} can be read; augmentor check says why")
+        raise ManifestError(f"{manifest.title}: no image of {splits[0]} can be read; augmentor check says why")
     return shown

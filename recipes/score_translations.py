@@ -1,6 +1,12 @@
-"""Ask a classifier that was trained on real rows what translations of test rows show.
+"""Score models by their translations of test rows: do they obey, are they right, do they look real?
 
-python recipes/score_translations.py manifest.csv --model runs/mine --domains "tone=*,style=*"
+python recipes/score_translations.py manifest.csv --model runs/a --model runs/b --domains "tone=*,style=*"
+
+A classifier trained on the real training rows says what each translation shows. With --truth, a table that tells
+which images are one design (columns id and, by default, glyph), each translation is compared with the real image
+of the same design in the target's domain: the mean absolute error, as a ratio to that of leaving the image as it
+is. The Frechet distance of all translations to the real test rows, on the classifier's features, is given as a
+ratio to that between real training and test rows.
 """
 
 from __future__ import annotations
@@ -9,47 +15,131 @@ import argparse
 import math
 from pathlib import Path
 
+import pandas as pd
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from augmentor.domains import parse_domains
-from augmentor.expansion import open_model, read_model_manifest
-from augmentor.quality import judge_translations, read_images, share_right, train_judge
+from augmentor.expansion import model_crop, open_model, read_model_manifest
+from augmentor.manifest import Manifest
+from augmentor.quality import Judge, LabelledImages, asked_for, read_images, requested, share_right, train_judge
+from stargan.labels import UNKNOWN, LabelSpace
+from stargan.pixels import to_signed
 from stargan.translate import Translator
 
+BATCH = 256
 
-def share(value: float) -> str:
+
+class Features(nn.Module):
+    """The classifier's features ahead of its head, of uint8 images."""
+
+    num_features = 512
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*list(judge.network.children())[:-1], nn.Flatten())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, C, H, W) uint8 to (N, 512) floats."""
+        features: Tensor = self.body(to_signed(images))
+        return features
+
+
+def frechet(features: Features, real: Tensor, other: Tensor) -> float:
+    """Return the Frechet distance between two sets of uint8 images."""
+    metric = FrechetInceptionDistance(feature=features)
+    for images, is_real in ((real, True), (other, False)):
+        for batch in torch.split(images, BATCH):
+            metric.update(batch, real=is_real)
+    return float(metric.compute())
+
+
+def true_images(test: Manifest, rows: Tensor, targets: Tensor, *, truth: Path, design: str) -> Tensor:
+    """Return for each translation the row of the test image that it should be, -1 where there is none."""
+    table = pd.read_csv(truth, dtype=str, keep_default_na=False)
+    designs = dict(zip(table["id"], table[design], strict=True))
+    names = [designs.get(str(name), f"only {name}") for name in test.rows["id"]]
+    place = {(name, *codes): row for row, (name, codes) in enumerate(zip(names, test.codes.tolist(), strict=True))}
+    wanted = zip(rows.tolist(), targets.tolist(), strict=True)
+    return torch.tensor([place.get((names[row], *target), -1) for row, target in wanted])
+
+
+def judge_of(train: LabelledImages, space: LabelSpace, options: argparse.Namespace) -> Judge:
+    """Return the classifier: read from --classifier if that file is there, else trained, and kept there."""
+    kept: Path | None = options.classifier
+    there = kept is not None and kept.exists()
+    judge = train_judge(
+        train,
+        space=space,
+        steps=1 if there else options.steps,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        device=torch.device("cpu"),
+    )
+    if kept is not None and there:
+        judge.network.load_state_dict(load_file(kept))
+    elif kept is not None:
+        save_file({name: tensor.contiguous() for name, tensor in judge.network.state_dict().items()}, kept)
+    return judge
+
+
+def percent(value: float) -> str:
     """Return a share in percent, or a dash where there was nothing to count."""
     return "-" if math.isnan(value) else f"{value:.1%}"
 
 
 def main() -> None:
-    """Train the classifier, translate, judge, print."""
+    """Train the classifier, then translate, judge and print a block for each model."""
     parser = argparse.ArgumentParser(description="Score translations of test rows with a classifier of real rows.")
     parser.add_argument("manifest", type=Path)
-    parser.add_argument("--model", type=Path, required=True, help="a run folder or a checkpoint")
+    parser.add_argument("--model", type=Path, action="append", required=True, help="a run folder or a checkpoint")
     parser.add_argument("--domains", action="append", required=True, help="as for augmentor expand")
+    parser.add_argument("--truth", type=Path, help="a table that tells which images are one design")
+    parser.add_argument("--design", default="glyph", help="its column that names the design")
     parser.add_argument("--steps", type=int, default=400, help="optimisation steps of the classifier")
+    parser.add_argument("--batch-size", type=int, default=32, help="images a step")
+    parser.add_argument("--classifier", type=Path, help="a file to keep the classifier in, and to read it from")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    model = open_model(options.model)
+    model = open_model(options.model[0])
+    space, size, crop = model.space, model.image_size, model_crop(model)
     manifest = read_model_manifest(options.manifest, model, image_column=None)
-    train, test = (
-        read_images(
-            manifest.select(manifest.split_mask([split])), size=model.image_size, channels=model.image_channels
+    parts = [manifest.select(manifest.split_mask([split])) for split in ("train", "test")]
+    train, test = (read_images(part, size=size, channels=model.image_channels, crop=crop) for part in parts)
+    judge = judge_of(train, space, options)
+    real = share_right(judge.predict(test.images), test.codes, space)
+    features = Features(judge).eval()
+    floor = frechet(features, test.images, train.images)
+    rows, targets = requested(test, parse_domains(options.domains, space), space)
+    asked = asked_for(targets, test.codes[rows])
+
+    for path in options.model:
+        translator = Translator(open_model(path), device=torch.device("cpu"))
+        made = torch.cat(
+            [
+                translator.translate(test.images[some], space.asked(wanted, test.codes[some]))
+                for some, wanted in zip(torch.split(rows, BATCH), torch.split(targets, BATCH), strict=True)
+            ]
         )
-        for split in ("train", "test")
-    )
-    device = torch.device("cpu")
-    judge = train_judge(train, space=model.space, steps=options.steps, seed=options.seed, device=device)
-    real = share_right(judge.predict(test.images), test.codes, model.space)
-    request = parse_domains(options.domains, model.space)
-    verdict = judge_translations(judge, Translator(model, device=device), test, request)
-    print(f"{verdict.translations:,} translations of {len(test):,} test images; share judged right")
-    print(f"{'attribute':<16}{'real':>8}{'all':>8}{'changed':>9}")
-    for name in model.space.names:
-        print(f"{name:<16}{share(real[name]):>8}{share(verdict.right[name]):>8}{share(verdict.changed[name]):>9}")
-    print(f"{'all at once':<24}{verdict.all_right:>8.1%}")
+        said = judge.predict(made)
+        right, changed = share_right(said, targets, space), share_right(said, asked, space)
+        all_right = float(((said == targets) | (targets == UNKNOWN)).all(dim=1).double().mean())
+        print(f"{path}: {len(rows):,} translations of {len(test):,} test images; share judged right")
+        print(f"{'attribute':<16}{'real':>8}{'all':>8}{'changed':>9}")
+        for name in space.names:
+            print(f"{name:<16}{percent(real[name]):>8}{percent(right[name]):>8}{percent(changed[name]):>9}")
+        print(f"{'all at once':<24}{all_right:>8.1%}")
+        print(f"Frechet distance: {frechet(features, test.images, made) / floor:.2f} of real train to real test")
+        if options.truth:
+            true = true_images(parts[1], rows, targets, truth=options.truth, design=options.design)
+            has = true >= 0
+            there = test.images[true[has]].float()
+            error = float((made[has].float() - there).abs().mean())
+            untouched = float((test.images[rows[has]].float() - there).abs().mean())
+            print(f"Error to the true translation: {error:.2f} grey levels, {error / untouched:.3f} of leaving it")
 
 
 if __name__ == "__main__":

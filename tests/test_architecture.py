@@ -38,7 +38,8 @@ LOWER = {
     "writers",
 }  # fmt: skip
 UPPER = {
-    "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "pipeline", "preview", "report", "train",
+    "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "pipeline", "preview", "report",
+    "sources", "train",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "numpy", "pandas", "h5py", "PIL", "safetensors")
 

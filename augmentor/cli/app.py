@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from augmentor import __version__
 from augmentor.cli import display
+from augmentor.cli.convert import LabelVectorOption, ModelCropOption, ModelSizeOption, convert
 from augmentor.cli.session import (
     FAILED,
     command,
@@ -40,7 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-convert = typer.Typer(no_args_is_help=True, help="Turn what you have into what augmentor reads.")
 app.add_typer(convert, name="convert")
 
 
@@ -68,11 +68,16 @@ class Real(StrEnum):
 
 
 ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV: an image a row.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint.")]
-ModelOption = Annotated[Path, typer.Option("--model", metavar="RUN", help="A run folder, or one checkpoint.")]
+ManifestsArgument = Annotated[
+    list[Path], typer.Argument(metavar="MANIFEST...", help="CSV or TSV; several are trained on jointly.")
+]
+ModelOption = Annotated[
+    Path, typer.Option("--model", metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 ColumnOption = Annotated[str | None, typer.Option("--image-column", help="Column of the images' paths.")]
+SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="model, original, or 256x192: of the images.")]
 MaxFailuresOption = Annotated[int, typer.Option(min=0, help="Failed rows that still count as success.")]
 
 
@@ -134,7 +139,7 @@ def check(
 @app.command()
 @command
 def train(
-    manifest: ManifestArgument,
+    manifests: ManifestsArgument,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
     recipe: Annotated[Path | None, typer.Option(help="TOML settings; the paper's if not given.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
@@ -148,11 +153,12 @@ def train(
     max_failures: MaxFailuresOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Fit one StarGAN to a manifest.
+    """Fit one StarGAN to a manifest, or to several whose labels differ.
 
-    Writes RUN: run.toml, log.jsonl, samples/ and checkpoints/. Ctrl-C saves a checkpoint first.
+    Writes RUN: run.toml, log.jsonl, samples/ and checkpoints/. Ctrl-C saves a checkpoint first. In the end a
+    classifier of the real images says which attributes the generator obeys.
     """
-    from augmentor.manifest import read_manifest
+    from augmentor.manifest import read_manifests
     from augmentor.recipe import read_recipe
     from augmentor.train import pick_device, train_run
 
@@ -164,8 +170,8 @@ def train(
     kept = out / "run.toml"
     base = kept if resume and recipe is None and kept.exists() else recipe
     settings = read_recipe(base, overrides, minutes=minutes, steps=steps, seed=seed)
-    table = read_manifest(
-        manifest,
+    table = read_manifests(
+        manifests,
         attributes=settings.manifest.attributes,
         one_hot=settings.one_hot,
         image_column=settings.manifest.image_column,
@@ -182,10 +188,15 @@ def train(
         )
     if not result.finished:
         exit_interrupted(resume=this_command("--resume"))
+    if result.obedience is None and should_stop():
+        remark("the training is finished and saved; only the verdict, whether the generator obeys, is missing")
+        exit_interrupted(resume=this_command("--resume"))
     results.print(
         f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {escape(str(result.run))}"
     )
-    following = [*program(), "preview", str(manifest), "--model", str(out), "--out", "preview.png"]
+    if result.obedience is not None:
+        results.print(display.obedience_table(result.obedience))
+    following = [*program(), "preview", str(manifests[0]), "--model", str(out), "--out", "preview.png"]
     results.print(f"Next:  {shlex.join(following)}", soft_wrap=True, markup=False)
     if json:
         losses = {name: round(value, 6) for name, value in result.losses.items()}
@@ -197,6 +208,7 @@ def train(
                 "seconds": round(result.elapsed, 3),
                 "losses": losses,
                 "failed": len(result.failures),
+                "obedience": result.obedience.to_json() if result.obedience is not None else None,
             }
         )
     _judge_failures(len(result.failures), max_failures, out / "failures.csv")
@@ -212,12 +224,17 @@ def expand(
     splits: Annotated[str, typer.Option(help="Whose rows are translated.")] = "train",
     real: Annotated[Real, typer.Option(help="How real images are written.")] = Real.processed,
     format: Annotated[Format | None, typer.Option(help="By default what --out looks like.")] = None,
-    image_format: Annotated[ImageFormat, typer.Option(help="Files of a folder.")] = ImageFormat.png,
+    image_format: Annotated[ImageFormat, typer.Option(help="Encoder of images.")] = ImageFormat.png,
+    size: SizeOption = "model",
+    encoded: Annotated[bool, typer.Option("--encoded", help="Hold encoded images in HDF5.")] = False,
     class_folders: Annotated[str | None, typer.Option(metavar="ATTR", help="Folders named by its values.")] = None,
     include_identity: Annotated[bool, typer.Option("--include-identity", help="Own domains, too.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images translated at once.")] = 32,
     shard_size: Annotated[int, typer.Option(min=1, help="Images committed together.")] = 1024,
     image_column: ColumnOption = None,
+    attributes: LabelVectorOption = None,
+    model_size: ModelSizeOption = None,
+    model_crop: ModelCropOption = None,
     device: DeviceOption = "auto",
     max_failures: MaxFailuresOption = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
@@ -233,6 +250,8 @@ def expand(
     """
     from augmentor.expand import estimate, failures_path, run_expansion
     from augmentor.expansion import ExpandSettings, plan_expansion
+    from augmentor.fullsize import parse_size
+    from augmentor.models import Description
     from augmentor.train import pick_device
 
     suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
@@ -245,8 +264,13 @@ def expand(
         class_folders=class_folders,
         shard_size=shard_size,
         include_identity=include_identity,
+        size=parse_size(size),
+        encoded=encoded,
     )
-    planned = plan_expansion(manifest, model=model, settings=settings, out=out, image_column=image_column)
+    described = Description(attributes=attributes, size=model_size, crop=model_crop)
+    planned = plan_expansion(
+        manifest, model=model, settings=settings, out=out, image_column=image_column, description=described
+    )
     chosen = pick_device(device)
     for note in planned.manifest.notes:
         remark(note)
@@ -290,10 +314,16 @@ def preview(
     ] = None,
     splits: Annotated[str, typer.Option(help="Whose rows are shown.")] = "train,val,test",
     rows: Annotated[int, typer.Option(min=1, max=64, help="Images to show.")] = 8,
+    size: SizeOption = "model",
     image_column: ColumnOption = None,
+    attributes: LabelVectorOption = None,
+    model_size: ModelSizeOption = None,
+    model_crop: ModelCropOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Draw a grid of inputs against targets, as one PNG."""
+    from augmentor.fullsize import parse_size
+    from augmentor.models import Description
     from augmentor.preview import write_preview
     from augmentor.train import pick_device
 
@@ -306,6 +336,8 @@ def preview(
         out=out,
         image_column=image_column,
         device=pick_device(device),
+        size=parse_size(size),
+        description=Description(attributes=attributes, size=model_size, crop=model_crop),
     )
     results.print(str(path), soft_wrap=True, markup=False)
 
@@ -313,13 +345,38 @@ def preview(
 @app.command()
 @command
 def info(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")],
+    manifest: Annotated[Path | None, typer.Option(help="Measure on it whether the model obeys.")] = None,
+    image_column: ColumnOption = None,
+    attributes: LabelVectorOption = None,
+    model_size: ModelSizeOption = None,
+    model_crop: ModelCropOption = None,
+    device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Say what a model knows: its attributes, size and age."""
+    """Say what a model knows: its attributes, size and age, and whether it obeys."""
     from augmentor.expansion import open_model
+    from augmentor.manifest import describe_sets
+    from augmentor.models import Description
+    from augmentor.obedience import read_obedience
 
-    model = open_model(run)
+    described = Description(attributes=attributes, size=model_size, crop=model_crop)
+    model = open_model(run, described)
+    if manifest is None:
+        obedience = read_obedience(run, model)
+    else:
+        from augmentor.judging import judge_model
+        from augmentor.train import pick_device
+
+        with display.Bar("judging", unit="%") as bar:
+            obedience = judge_model(
+                run,
+                manifest,
+                image_column=image_column,
+                device=pick_device(device),
+                description=described,
+                on_progress=lambda done: bar.update(int(100 * done), 100),
+            )
     height, width = model.image_size
     weights = sum(weight.numel() for weight in model.generator.parameters())
     if json:
@@ -332,6 +389,7 @@ def info(
                 "generator": dict(model.generator.arguments),
                 "weights": weights,
                 "sha256": model.sha256,
+                "obedience": obedience.to_json() if obedience is not None else None,
             }
         )
         return
@@ -339,25 +397,20 @@ def info(
     results.print(f"{height} x {width} px {colours} images, {model.step:,} steps, {weights:,} weights")
     for attribute in model.space.attributes:
         results.print(f"  {escape(attribute.name)}: {escape(' | '.join(attribute.values))}", soft_wrap=True)
+    if model.space.label_sets:
+        results.print(f"Trained jointly on {escape(describe_sets(model.space))}", soft_wrap=True)
+    foreign = model.settings.get("foreign")
+    if isinstance(foreign, dict):
+        results.print(f"Made by {foreign['layout']} of {escape(str(foreign['file']))}", soft_wrap=True)
+    if model.only_target is not None:
+        only = model.space.attributes[0]
+        results.print(f"One direction only: into {escape(f'{only.name}={only.values[-1]}')}", soft_wrap=True)
     results.print(f"sha256 {model.sha256}", soft_wrap=True)
-
-
-@convert.command("checkpoint")
-@command
-def convert_checkpoint(
-    run: RunArgument,
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
-    half: Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")] = False,
-) -> None:
-    """Keep only what translates: a small model to ship, without training state."""
-    from augmentor.expansion import open_model
-    from stargan.checkpoint import save_model
-
-    if out.exists():
-        raise AugmentorError(f"{out} exists already. Give another --out, or remove it")
-    save_model(out, model=open_model(run), half=half)
-    size = sum(file.stat().st_size for file in out.iterdir())
-    results.print(f"{out} ({display.data_size(size)})", soft_wrap=True, markup=False)
+    if obedience is not None:
+        results.print(display.obedience_table(obedience))
+    else:
+        asking = shlex.join([*program(), "info", str(run), *described.flags(), "--manifest"])
+        results.print(f"Does it obey? Not measured yet:  {asking} MANIFEST", soft_wrap=True, markup=False)
 
 
 @app.command()

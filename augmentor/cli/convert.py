@@ -16,23 +16,43 @@ from augmentor.errors import AugmentorError
 if TYPE_CHECKING:
     from augmentor.sources import Conversion
 
+LabelVectorOption = Annotated[
+    str | None, typer.Option("--attributes", metavar="WORDS", help="A foreign FILE's label vector in words.")
+]
+ModelSizeOption = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Its images' size: 128, or 256x192; else the usual.")
+]
+ModelCropOption = Annotated[
+    int | None, typer.Option(metavar="PIXELS", min=1, help="Square its images were cut to first.")
+]
+
 convert = typer.Typer(no_args_is_help=True, help="Turn what you have into what augmentor reads.")
 
 
 @convert.command("checkpoint")
 @command
 def convert_checkpoint(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     half: Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")] = False,
+    attributes: LabelVectorOption = None,
+    model_size: ModelSizeOption = None,
+    model_crop: ModelCropOption = None,
 ) -> None:
-    """Keep only what translates: a small model to ship, without training state."""
+    """Keep only what translates: a small model to ship, without training state.
+
+    A FILE may be the original StarGAN's ITER-G.ckpt, or the latest_net_G.pth
+    of CycleGAN or pix2pix; nothing in it is run. Say what its label vector
+    means, in its order: [bold]--attributes "hair=black|blond|brown,male,young"[/].
+    """
     from augmentor.expansion import open_model
+    from augmentor.models import Description
     from stargan.checkpoint import save_model
 
     if out.exists():
         raise AugmentorError(f"{out} exists already. Give another --out, or remove it")
-    save_model(out, model=open_model(run), half=half)
+    model = open_model(run, Description(attributes=attributes, size=model_size, crop=model_crop))
+    save_model(out, model=model, half=half)
     size = sum(file.stat().st_size for file in out.iterdir())
     results.print(f"{out} ({display.data_size(size)})", soft_wrap=True, markup=False)
 

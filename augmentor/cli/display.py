@@ -19,6 +19,7 @@ from augmentor.cli.session import messages, remark
 if TYPE_CHECKING:
     from augmentor.check import CheckReport
     from augmentor.expand import Estimate
+    from augmentor.obedience import Level, Obedience
     from augmentor.plan import Plan
     from augmentor.run_folder import Started, TrainEvent
     from stargan.training import LogEvent
@@ -31,6 +32,13 @@ _FIRST = 50
 
 _MOST_PROBLEMS = 20
 """Problems of one kind that are printed; the rest is counted."""
+
+_LEVEL_STYLES: dict[Level, str] = {
+    "obeys": "green",
+    "in part": "yellow",
+    "ignores": "bold red",
+    "not judged": "dim",
+}
 
 _LOSS_NAMES = {
     "d/adversarial": "real or fake",
@@ -116,7 +124,7 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
     def __init__(self) -> None:
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("training"),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>5.1f} %"),
             TextColumn("{task.fields[pace]}"),
@@ -127,6 +135,7 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
         self._losses: Mapping[str, float] = {}
         self._places: dict[str, str] = {}
         self._first: tuple[float, float] | None = None
+        self._judged = False
         self._said = 0.0
 
     def __enter__(self) -> Self:
@@ -158,6 +167,8 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
                 self._place("samples", str(path))
             case run_folder.Saved(path=path):
                 self._place("checkpoint", str(path))
+            case run_folder.Judging(done=done):
+                self._judging(done)
 
     def _log(self, event: LogEvent) -> None:
         self._losses = event.losses
@@ -172,6 +183,15 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
             self._said = time.monotonic()
             losses = "  ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
             messages.print(f"{event.progress:.1%}  {pace}  {losses}", soft_wrap=True)
+
+    def _judging(self, done: float) -> None:
+        if messages.is_terminal:
+            self._bar.update(self._task, description="judging", completed=done, pace="does the generator obey?")
+            self._live.update(self._bar)
+        elif not self._judged or time.monotonic() - self._said >= _PLAIN_SECONDS:
+            self._said = time.monotonic()
+            messages.print(f"judging whether the generator obeys: {done:.0%}")
+        self._judged = True
 
     def _place(self, name: str, path: str) -> None:
         self._places[name] = path
@@ -282,6 +302,28 @@ def check_tables(report: CheckReport) -> Group:
     ]
     datasets = [Text(f"data set {name}: {count:,} images") for name, count in report.datasets.items()]
     return Group(title, table, *datasets, Text(""), *problems, _verdict(report))
+
+
+def obedience_table(obedience: Obedience) -> Group:
+    """Return whether the generator obeys: a row per attribute, then the verdict in words."""
+    table = Table(title="Does it obey?", title_justify="left", box=None, pad_edge=False)
+    table.add_column("attribute", overflow="fold")
+    for heading in ("obeys", "untouched", "real", "guessing", "change"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for row in obedience.attributes:
+        shares = ["-" if x is None else f"{x:.1%}" for x in (row.obeys, row.untouched, row.real, row.chance)]
+        change = "-" if row.change is None else f"{row.change:.1f}"
+        table.add_row(escape(row.name), *shares, change, Text(row.level, _LEVEL_STYLES[row.level]))
+    identity = "-" if obedience.identity_change is None else f"{obedience.identity_change:.1f}"
+    table.add_row(Text("own domain", "dim"), "", "", "", "", identity, "")
+    legend = (
+        f"obeys: {obedience.translations:,} translations of {obedience.images:,} images ({obedience.sources}) in "
+        "which a classifier sees the new value; untouched: the same of their sources; real: the classifier "
+        f"({obedience.judge_steps:,} steps) on real images; change: grey levels of 255, and where an image's own "
+        "domain is asked for."
+    )
+    return Group(table, Text(legend, "dim"), *(Text(line) for line in obedience.verdict))
 
 
 def _verdict(report: CheckReport) -> Text:

@@ -13,7 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, WeightedRandomSampler
 
 from augmentor.datasets import ExpandedDataset, open_dataset
 from augmentor.errors import AugmentorError, OutputError
-from augmentor.images import Pixels
+from augmentor.images import Pixels, resize
 from augmentor.labeltable import LabelRow, key, real_key
 from augmentor.writers import FolderWriter, HDF5Writer, Writer
 from stargan.labels import Attribute, LabelSpace
@@ -169,6 +169,38 @@ def test_grey_images(tmp_path: Path) -> None:
     writer = FolderWriter(tmp_path, space=SPACE, description={"fingerprint": "a"}, image_format="webp")
     write(writer, channels=1)
     assert open_dataset(tmp_path)[0][0].shape == (1, 6, 8)
+
+
+def test_images_of_different_sizes(tmp_path: Path) -> None:
+    """In their own sizes, or all cut and resized to one, whatever holds them."""
+    writers: list[Writer] = [
+        FolderWriter(tmp_path / "dir", space=SPACE, description={"fingerprint": "a"}),
+        HDF5Writer(tmp_path / "out.h5", space=SPACE, description={"fingerprint": "a"}, encoding="png"),
+    ]
+    pixels = [pixels_of(index, 1)[: 1 + index % 6] for index in range(ROWS)]
+    for writer in writers:
+        writer.open()
+        with writer.shard(0) as shard:
+            for index in range(ROWS):
+                shard.add(index, make_row(index), pixels[index])
+            shard.commit([])
+        writer.finish(1)
+    for out in (tmp_path / "dir", tmp_path / "out.h5"):
+        own, sized = open_dataset(out), open_dataset(out, size=(4, 5), split="train")
+        for index in (0, 1, 5, 7, ROWS - 1):
+            np.testing.assert_array_equal(own[index][0].permute(1, 2, 0).numpy(), pixels[index])
+        copy = pickle.loads(pickle.dumps(sized))
+        images, _ = next(iter(DataLoader(copy, batch_size=len(copy))))
+        assert images.shape == (13, 1, 4, 5)
+        expected = np.stack([resize(pixels[int(row)], (4, 5)) for row in sized.labels["source_id"]])
+        np.testing.assert_array_equal(images.permute(0, 2, 3, 1).numpy(), expected)
+
+
+def test_plain_pixels_in_another_size(outputs: dict[str, Path]) -> None:
+    folder, file = (open_dataset(outputs[form], size=(3, 3)) for form in ("folder", "hdf5"))
+    for index in range(ROWS):
+        assert folder[index][0].shape == (3, 3, 3)
+        assert torch.equal(folder[index][0], file[index][0])
 
 
 few_cores = pytest.mark.filterwarnings("ignore:This DataLoader will create")

@@ -33,18 +33,25 @@ from augmentor.preview import write_preview
 from augmentor.writers import FolderWriter, HDF5Writer
 from stargan.checkpoint import Json, Model, save_model
 from stargan.labels import LabelSpace
-from stargan.networks import Generator
+from stargan.networks import Generator, Output
 
 CPU = torch.device("cpu")
 MakeManifest = Callable[..., Path]
 SETTINGS = ExpandSettings(domains=("hair=*",), shard_size=8)
 
 
-def save(folder: Path, space: LabelSpace, *, seed: int = 0, settings: dict[str, Json] | None = None) -> Path:
+def save(
+    folder: Path,
+    space: LabelSpace,
+    *,
+    seed: int = 0,
+    settings: dict[str, Json] | None = None,
+    output: Output = "masked",
+) -> Path:
     """Write an untrained model."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        generator = Generator(vector_size=space.vector_size, width=4, downsamplings=1, blocks=1)
+        generator = Generator(vector_size=space.vector_size, width=4, downsamplings=1, blocks=1, output=output)
     save_model(
         folder,
         model=Model(
@@ -81,7 +88,8 @@ def planned(manifest: Path, model: Path, out: Path, **changes: object) -> Expans
     ("wrong", "message"),
     [
         ({"output_format": "hdf5", "class_folders": "hair"}, "--class-folders names folders"),
-        ({"output_format": "hdf5", "real": "original"}, "--real original keeps each file's own size"),
+        ({"output_format": "hdf5", "real": "original"}, "--real original links the files"),
+        ({"encoded": True}, "--encoded says what an HDF5 file holds"),
         ({"splits": ("train", "tset")}, "--splits: tset is not one of train, val, test"),
         ({"splits": ()}, "--splits: nothing is not one of"),
         ({"shard_size": 0}, "--shard-size must be at least 1, not 0"),
@@ -135,6 +143,10 @@ def test_the_fingerprint_knows_what_changes_the_output(
         {"class_folders": "hair"},
         {"shard_size": 9},
         {"include_identity": True},
+        {"size": "original"},
+        {"size": (32, 24)},
+        {"size": (24, 32)},
+        {"output_format": "hdf5", "encoded": True},
     ]
     for change in changes:
         found.add(planned(manifest, model, out, **change).fingerprint)
@@ -161,6 +173,9 @@ def test_the_description_says_where_it_comes_from(manifest: Path, model: Path, t
     assert described["manifest"] == "manifest.csv"
     assert described["model"] == {"sha256": open_model(model).sha256, "step": 0}
     assert described["settings"]["domains"] == ["hair=*"]
+    assert (described["image_size"], described["settings"]["size"]) == ([16, 16], "model")
+    assert planned(manifest, model, tmp_path, size=(24, 32)).description()["image_size"] == [24, 32]
+    assert planned(manifest, model, tmp_path, size="original").description()["image_size"] is None
     assert str(tmp_path) not in json.dumps(described)  # the same data elsewhere is the same data
 
 
@@ -268,6 +283,32 @@ def test_an_estimate(manifest: Path, model: Path, tmp_path: Path) -> None:
     written = sum(path.stat().st_size for path in out.glob("*/*/*.png"))
     assert guessed is not None
     assert 0.5 < guessed / written < 2
+
+
+def test_an_estimate_follows_the_size(manifest: Path, model: Path, tmp_path: Path) -> None:
+    plain = planned(manifest, model, tmp_path / "a.h5", output_format="hdf5", size=(40, 30))
+    assert estimate(plain, device=CPU, batch_size=4).size == 32 * 40 * 30 * 3
+    for form in ("folder", "hdf5"):
+        own = planned(manifest, model, tmp_path / "b.h5", output_format=form, size="original")
+        size = estimate(own, device=CPU, batch_size=4).size
+        assert size is not None
+        # Noise of 20 x 18 px does not shrink as PNG.
+        assert 20 * 18 * 3 < size / 32 < 1.2 * 20 * 18 * 3
+
+
+def test_a_model_that_paints_whole_images_is_refused_other_sizes(
+    manifest: Path, space: LabelSpace, tmp_path: Path
+) -> None:
+    painter = save(tmp_path / "painter", space, output="direct")
+    planned(manifest, painter, tmp_path / "out")
+    for size in ("original", (32, 24)):
+        with pytest.raises(
+            AugmentorError, match=r'--size: .* beyond 16x16\. Train .*generator\.output = "masked"'
+        ):
+            planned(manifest, painter, tmp_path / "out", size=size)
+    assert len(
+        planned(manifest, save(tmp_path / "adder", space, output="residual"), tmp_path, size="original").plan
+    )
 
 
 def test_an_estimate_without_images(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:

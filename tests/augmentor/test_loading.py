@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from augmentor.errors import ImageError
+from augmentor.images import decode
 from augmentor.loading import Draw, StepSampler, TrainingImages, default_workers, training_batches
-from augmentor.recipe import ImageSettings
+from augmentor.quality import rarity_weights
+from augmentor.recipe import ImageSettings, Joint
+from stargan.labels import Attribute, LabelSpace
+from stargan.training import Batch
 
+FloatArray = NDArray[np.float64]
+
+HAIR = Attribute(name="hair", kind="categorical", values=("black", "blond", "brown"))
+TWO_ATTRIBUTES = LabelSpace(attributes=(HAIR, Attribute(name="glasses")))
+JOINT_SPACE = LabelSpace(
+    attributes=(*TWO_ATTRIBUTES.attributes, Attribute(name="mood", kind="categorical", values=("a", "b", "c"))),
+    label_sets=(("hair", "glasses"), ("mood",)),
+)
 PLAIN = ImageSettings(size=8, flip=False)
 
 
@@ -35,7 +52,19 @@ def make_images(
         pixels[..., 2] = np.arange(8)[:, None] * 30
         Image.fromarray(pixels).save(path)
     codes = np.array([[i % 3, i % 2 - 1] for i in range(count)], dtype=np.int16)
-    return TrainingImages(paths=tuple(paths), codes=codes, settings=settings, seed=seed)
+    return TrainingImages(paths=tuple(paths), codes=codes, space=TWO_ATTRIBUTES, settings=settings, seed=seed)
+
+
+def wanted(images: TrainingImages, *, row: int, target: int) -> list[int]:
+    """The target of a row's image when another row's domain was drawn."""
+    found = images[Draw(row, 0, target)].target
+    assert found is not None
+    return list(found.tolist())
+
+
+@pytest.fixture
+def one_binary() -> LabelSpace:
+    return LabelSpace(attributes=(Attribute(name="rare"),))
 
 
 # ---- one image ----
@@ -51,6 +80,7 @@ def test_a_sample_is_the_rows_image_and_codes(tmp_path: Path) -> None:
     assert sample.image[1, 0].tolist() == list(range(0, 240, 30))
     assert sample.codes.dtype == torch.int64
     assert sample.codes.tolist() == [0, 0]
+    assert sample.target is None
     assert sample.failures == ()
     assert len(images) == 5
 
@@ -100,6 +130,111 @@ def test_a_folder_of_broken_images_is_no_training_set(tmp_path: Path) -> None:
         images[Draw(row=2, place=0)]
 
 
+def test_a_target_is_the_drawn_rows_domain_but_never_less_than_the_images_own(tmp_path: Path) -> None:
+    images = make_images(tmp_path)
+    assert images.codes.tolist() == [[0, -1], [1, 0], [2, -1], [0, 0], [1, -1]]
+    target = images[Draw(row=1, place=0, target=2)].target
+    assert target is not None
+    assert target.dtype == torch.int64
+    assert target.tolist() == [2, 0]  # row 2 does not know the second attribute, row 1 does
+    assert wanted(images, row=2, target=3) == [0, 0]
+    assert wanted(images, row=3, target=3) == [0, 0]
+
+
+def test_a_target_of_another_label_set_stands_alone(tmp_path: Path) -> None:
+    codes = np.array([[1, 0, -1], [0, -1, -1], [-1, -1, 2], [-1, -1, 0]], dtype=np.int16)
+    joint = make_images(tmp_path, count=4)
+    joint = dataclasses.replace(joint, codes=codes, space=JOINT_SPACE, label_sets=np.array([0, 0, 1, 1]))
+    assert wanted(joint, row=0, target=1) == [0, 0, -1]
+    assert wanted(joint, row=0, target=2) == [-1, -1, 2]
+    assert wanted(joint, row=2, target=1) == [0, -1, -1]
+    assert wanted(joint, row=2, target=3) == [-1, -1, 0]
+
+
+def test_a_broken_image_is_replaced_within_its_label_set(tmp_path: Path) -> None:
+    images = dataclasses.replace(
+        make_images(tmp_path, broken=(1, 3)), label_sets=np.array([0, 1, 0, 1, 1]), settings=PLAIN
+    )
+    assert images[Draw(row=1, place=0)].codes.tolist() == images.codes[4].tolist()
+    assert [failure.row for failure in images[Draw(row=3, place=0)].failures] == [3]
+    nothing_left = dataclasses.replace(images, label_sets=np.array([0, 1, 0, 1, 0]))
+    with pytest.raises(ImageError, match=r"2 images in a row cannot be read; the first: .*3\.png"):
+        nothing_left[Draw(row=3, place=0)]
+
+
+# ---- sub-regions ----
+
+
+def make_large(folder: Path, *, height: int, width: int, **settings: Any) -> tuple[TrainingImages, Tensor]:
+    """One image whose pixels are all different, uint8 (3, H, W), to be shown at 8 px."""
+    y, x = np.mgrid[:height, :width]
+    pixels = np.stack([y, x, (y * width + x) % 251], axis=2).astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "large.png")
+    images = TrainingImages(
+        paths=(folder / "large.png",),
+        codes=np.zeros((1, 2), dtype=np.int16),
+        space=TWO_ATTRIBUTES,
+        settings=ImageSettings(size=8, **settings),
+        seed=0,
+    )
+    return images, torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def is_cut_of(image: Tensor, original: Tensor) -> bool:
+    top, left = int(image[0, 0, 0]), int(image[1, 0, 0])
+    return torch.equal(image, original[:, top : top + 8, left : left + 8])
+
+
+def test_sub_regions_are_cuts_of_the_original_in_their_share(tmp_path: Path) -> None:
+    images, original = make_large(tmp_path, height=40, width=24, sub_regions=0.25, flip=False)
+    shown = [images[Draw(0, place)].image for place in range(400)]
+    cuts = [image for image in shown if is_cut_of(image, original)]
+    assert len(cuts) == pytest.approx(100, abs=30)  # three and a half standard deviations
+    # Every part of the image is shown: 33 tops, the whole height included, and 17 lefts.
+    tops, lefts = ({int(cut[channel, 0, 0]) for cut in cuts} for channel in (0, 1))
+    assert min(tops) <= 2
+    assert max(tops) >= 30
+    assert min(lefts) <= 1
+    assert max(lefts) >= 15
+    whole = decode(images.paths[0], size=(8, 8), channels=3)
+    others = [image for image in shown if not is_cut_of(image, original)]
+    assert all(torch.equal(image, torch.from_numpy(whole).permute(2, 0, 1)) for image in others)
+    for place in (0, 1, 2, 3, 399):
+        assert torch.equal(images[Draw(0, place)].image, shown[place])
+
+
+def test_sub_regions_stay_within_the_crop_and_are_mirrored(tmp_path: Path) -> None:
+    images, original = make_large(tmp_path, height=30, width=40, sub_regions=0.9, crop=12, flip=True)
+    shown = [images[Draw(0, place)].image for place in range(80)]
+    plain = [image for image in shown if is_cut_of(image, original)]
+    mirrored = [image for image in shown if is_cut_of(image.flip(2), original)]
+    assert len(plain) > 20
+    assert len(mirrored) > 20
+    for image in plain:
+        assert 9 <= int(image[0, 0, 0]) <= 13  # rows 9 to 20 and columns 14 to 25 are the centred square of 12 px
+        assert 14 <= int(image[1, 0, 0]) <= 18
+
+
+def test_an_image_that_is_too_small_for_a_cut_is_enlarged_to_cover_it(tmp_path: Path) -> None:
+    images, _ = make_large(tmp_path, height=4, width=12, sub_regions=0.99, flip=False)
+    shown = [images[Draw(0, place)].image for place in range(60)]
+    assert all(image.shape == (3, 8, 8) for image in shown)
+    # Enlarged twice, to 8 x 24 px: a cut spans the whole height, but a third of the width.
+    wide = torch.from_numpy(decode(images.paths[0], size=(8, 24), channels=3)).permute(2, 0, 1)
+    cuts = [any(torch.equal(image, wide[:, :, left : left + 8]) for left in range(17)) for image in shown]
+    assert sum(cuts) >= 55
+
+
+def test_without_sub_regions_nothing_changes(tmp_path: Path) -> None:
+    images = make_images(tmp_path, ImageSettings(size=8, flip=True, random_crop=1.5))
+    random_numbers = np.random.default_rng((0, 5))
+    top, left = (int(random_numbers.integers(5)) for _ in range(2))
+    pixels = decode(images.paths[3], size=(12, 12), channels=3)[top : top + 8, left : left + 8]
+    if random_numbers.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    assert np.array_equal(images[Draw(3, 5)].image.permute(1, 2, 0).numpy(), pixels)
+
+
 # ---- the order ----
 
 
@@ -132,6 +267,197 @@ def test_another_seed_is_another_order() -> None:
     assert first != second
 
 
+# ---- targets and balance ----
+
+LOPSIDED = np.array([[0]] * 95 + [[1]] * 5, dtype=np.int16)
+"""95 rows of one value, 5 of the other."""
+
+
+def lopsided(*, source_weights: FloatArray | None = None, target_weights: FloatArray | None = None) -> StepSampler:
+    return StepSampler(
+        rows=100, batch_size=20, seed=3, source_weights=source_weights, target_weights=target_weights
+    )
+
+
+def shares(rows: Sequence[int | None]) -> tuple[float, float]:
+    """The share of the rare value's rows, and of the most frequent row among them."""
+    rare = [row for row in rows if row is not None and row >= 95]
+    return len(rare) / len(rows), max(rare.count(row) for row in range(95, 100)) / len(rare)
+
+
+def test_without_weights_the_loop_picks_the_targets() -> None:
+    assert all(draw.target is None for batch in draws(lopsided(), 10) for draw in batch)
+
+
+def test_drawn_targets_follow_the_labels_frequencies() -> None:
+    batches = draws(lopsided(target_weights=np.ones(100)), 500)
+    rare, most = shares([draw.target for batch in batches for draw in batch])
+    assert rare == pytest.approx(0.05, abs=0.01)
+    assert most == pytest.approx(0.2, abs=0.06)
+    # The sources are still shown in epochs, and in the same order as without drawn targets.
+    plain = draws(lopsided(), 500)
+    assert [[draw[:2] for draw in batch] for batch in batches] == [[draw[:2] for draw in batch] for batch in plain]
+
+
+def test_balanced_targets_ask_for_rare_labels_as_often(one_binary: LabelSpace) -> None:
+    batches = draws(lopsided(target_weights=rarity_weights(LOPSIDED, one_binary)), 500)
+    rare, most = shares([draw.target for batch in batches for draw in batch])
+    assert rare == pytest.approx(0.5, abs=0.02)
+    assert most == pytest.approx(0.2, abs=0.02)
+    shown = [draw.row for batch in batches for draw in batch]
+    assert all(shown.count(row) == 100 for row in (0, 50, 94, 95, 99))
+    # Whom an image is asked to resemble does not hang on what it shows: 0.95 x 0.5 of the pairs become rare.
+    changed = [draw for batch in batches for draw in batch if draw.row < 95 and (draw.target or 0) >= 95]
+    assert len(changed) / 10_000 == pytest.approx(0.475, abs=0.02)
+
+
+def test_balanced_sources_show_rare_labels_as_often(one_binary: LabelSpace) -> None:
+    batches = draws(lopsided(source_weights=rarity_weights(LOPSIDED, one_binary)), 500)
+    rare, most = shares([draw.row for batch in batches for draw in batch])
+    assert rare == pytest.approx(0.5, abs=0.02)
+    assert most == pytest.approx(0.2, abs=0.02)
+    flat = [draw for batch in batches for draw in batch]
+    assert [draw.place for draw in flat] == list(range(10_000))
+    assert {draw.row for draw in flat} == set(range(100))
+
+
+def test_a_row_without_weight_is_never_drawn() -> None:
+    weights = np.array([0.0, 1.0, 0.0, 2.0, 0.0])
+    sampler = StepSampler(rows=5, batch_size=10, seed=0, source_weights=weights, target_weights=weights)
+    flat = [draw for batch in draws(sampler, 100) for draw in batch]
+    assert {draw.row for draw in flat} == {draw.target for draw in flat} == {1, 3}
+    assert [draw.row for draw in flat].count(3) / 1000 == pytest.approx(2 / 3, abs=0.05)
+
+
+# ---- joint training ----
+
+TWO_SETS = np.array([0] * 50 + [1] * 6)
+
+
+def joint_draws(joint: Joint, batch_size: int, batches: int, **settings: Any) -> list[list[Draw]]:
+    label_sets = settings.pop("label_sets", TWO_SETS)
+    sampler = StepSampler(
+        rows=len(label_sets), batch_size=batch_size, seed=2, joint=joint, label_sets=label_sets, **settings
+    )
+    return draws(sampler, batches)
+
+
+def epochs_of(flat: list[Draw], label_sets: NDArray[np.int64], label_set: int) -> list[list[int]]:
+    """The whole epochs of a label set, each sorted."""
+    rows = [draw.row for draw in flat if label_sets[draw.row] == label_set]
+    size = int((label_sets == label_set).sum())
+    return [sorted(rows[start : start + size]) for start in range(0, len(rows) - size + 1, size)]
+
+
+@pytest.mark.parametrize("joint", ["mixed", "alternating"])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 7])
+def test_each_label_set_has_epochs_of_its_own(joint: Joint, batch_size: int) -> None:
+    flat = [draw for batch in joint_draws(joint, batch_size, 240 // batch_size) for draw in batch]
+    large, small = (epochs_of(flat, TWO_SETS, label_set) for label_set in (0, 1))
+    assert len(large) >= 2
+    assert all(epoch == list(range(50)) for epoch in large)
+    assert len(small) >= 17
+    assert all(epoch == list(range(50, 56)) for epoch in small)
+    assert [draw.place for draw in flat] == list(range(len(flat)))
+
+
+@pytest.mark.parametrize(("batch_size", "sets"), [(8, 2), (7, 2), (7, 3), (2, 2), (5, 4)])
+def test_mixed_batches_hold_equally_many_of_each_label_set(batch_size: int, sets: int) -> None:
+    label_sets = np.repeat(np.arange(sets), [30, 3, 9, 1][:sets])
+    counts = [
+        [sum(label_sets[draw.row] == label_set for draw in batch) for label_set in range(sets)]
+        for batch in joint_draws("mixed", batch_size, 60, label_sets=label_sets)
+    ]
+    assert all(max(count) - min(count) <= 1 for count in counts)
+    total = np.sum(counts, axis=0)
+    assert total.max() - total.min() <= 1
+
+
+@pytest.mark.parametrize(("joint", "batch_size"), [("alternating", 4), ("mixed", 1)])
+@pytest.mark.parametrize("period", [2, 3, 5, 8])
+def test_label_sets_take_turns_and_none_is_left_out_of_every_nth_step(
+    joint: Joint, batch_size: int, period: int
+) -> None:
+    batches = joint_draws(joint, batch_size, 800)
+    sets = [{int(TWO_SETS[draw.row]) for draw in batch} for batch in batches]
+    assert all(len(found) == 1 for found in sets)
+    assert all(sets[i] != sets[i + 1] for i in range(0, 800, 2))
+    seen = [min(found) for found in sets[period - 1 :: period]]
+    assert sum(seen) / len(seen) == pytest.approx(0.5, abs=0.2)
+
+
+def test_mixed_targets_come_from_all_label_sets_and_alternating_ones_from_the_batchs_own() -> None:
+    weights = np.ones(56)
+    mixed = [draw for batch in joint_draws("mixed", 8, 300, target_weights=weights) for draw in batch]
+    sources, targets = TWO_SETS[np.array([(draw.row, draw.target) for draw in mixed]).T]
+    assert targets.mean() == pytest.approx(0.5, abs=0.04)
+    assert (targets != sources).mean() == pytest.approx(0.5, abs=0.04)
+    alternating = [draw for batch in joint_draws("alternating", 8, 100, target_weights=weights) for draw in batch]
+    sources, targets = TWO_SETS[np.array([(draw.row, draw.target) for draw in alternating]).T]
+    assert (targets == sources).all()
+    assert {draw.target for draw in alternating} == set(range(56))
+
+
+def test_balance_within_each_label_set() -> None:
+    # In the first set row 0 weighs as much as the other 49; the second set's weights are on another scale.
+    weights = np.array([49.0] + [1.0] * 49 + [500.0] + [100.0] * 5)
+    flat = [draw for batch in joint_draws("mixed", 8, 500, source_weights=weights) for draw in batch]
+    rows = np.array([draw.row for draw in flat])
+    assert (rows < 50).mean() == 0.5
+    assert (rows == 0).sum() / 2000 == pytest.approx(0.5, abs=0.04)
+    assert (rows == 50).sum() / 2000 == pytest.approx(0.5, abs=0.04)
+
+
+def test_one_label_set_is_as_none() -> None:
+    alone = joint_draws("alternating", 7, 30, label_sets=np.full(20, 4))
+    assert alone == draws(StepSampler(rows=20, batch_size=7, seed=2), 30)
+
+
+# ---- resuming ----
+
+
+@pytest.mark.parametrize("joint", ["mixed", "alternating"])
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("first_step", [1, 6, 17])
+def test_resumed_draws_are_those_of_an_undisturbed_run(
+    joint: Joint, balanced: bool, batch_size: int, first_step: int
+) -> None:
+    weights = np.arange(1.0, 57.0)
+    settings: dict[str, Any] = {"target_weights": weights, "source_weights": weights if balanced else None}
+    whole = joint_draws(joint, batch_size, 25, **settings)
+    later = joint_draws(joint, batch_size, 25 - first_step, first_step=first_step, **settings)
+    assert later == whole[first_step:]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_resumed_batches_are_those_of_an_undisturbed_run(workers: int, tmp_path: Path) -> None:
+    settings = ImageSettings(size=6, flip=True, random_crop=1.25, sub_regions=0.5)
+    images = dataclasses.replace(make_images(tmp_path, settings), label_sets=np.array([0, 0, 0, 1, 1]))
+    weights = np.arange(1.0, 6.0)
+
+    def batches(first_step: int, count: int) -> list[Batch]:
+        found = training_batches(
+            images,
+            batch_size=3,
+            first_step=first_step,
+            workers=workers,
+            pin_memory=False,
+            failures={},
+            joint="alternating",
+            source_weights=weights,
+            target_weights=weights,
+        )
+        return list(itertools.islice(found, count))
+
+    whole, later = batches(0, 7), batches(3, 4)
+    for before, after in zip(whole[3:], later, strict=True):
+        assert before.targets is not None
+        assert after.targets is not None
+        assert before.targets.shape == (3, 2)
+        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))  # type: ignore[arg-type]
+
+
 # ---- batches ----
 
 
@@ -151,6 +477,7 @@ def test_batches_and_what_broke(workers: int, tmp_path: Path) -> None:
     for batch, drawn in zip(found, wanted, strict=True):
         assert batch.images.shape == (3, 3, 8, 8)
         assert batch.codes.shape == (3, 2)
+        assert batch.targets is None
         for image, codes, draw in zip(batch.images, batch.codes, drawn, strict=True):
             assert torch.equal(image, images[draw].image)
             assert torch.equal(codes, images[draw].codes)

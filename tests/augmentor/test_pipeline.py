@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
+from augmentor import fullsize
 from augmentor.domains import parse_domains
+from augmentor.errors import ImageError
+from augmentor.fullsize import OutputSize
 from augmentor.images import Pixels, decode
 from augmentor.labeltable import LabelRow
 from augmentor.manifest import Manifest, key_stems, read_manifest
@@ -125,10 +130,11 @@ def make(
     items: Iterator[Item] | list[Item],
     batch_size: int = 4,
     real: RealMode = "processed",
+    size: OutputSize = "model",
 ) -> tuple[int, list[int]]:
     """Run the shard; return its failures' number and the news about items."""
     news: list[int] = []
-    sources = Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real=real)
+    sources = Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real=real, size=size)
     with ThreadPoolExecutor(2) as pool:
         failed = run_shard(
             items,
@@ -237,3 +243,109 @@ def test_a_shard_without_items_is_committed(manifest: Manifest, model: Model) ->
     shard = Memory()
     assert make(manifest, model, shard, items=[]) == (0, [])
     assert shard.failures == []
+
+
+def test_a_joint_model_is_asked_for_one_label_set_at_a_time(manifest: Manifest, space: LabelSpace) -> None:
+    joint = replace(space, label_sets=(("hair",), ("glasses",)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        generator = Generator(vector_size=joint.vector_size, width=4, downsamplings=1, blocks=1)
+    model = Model(
+        generator=generator.requires_grad_(False).eval(),
+        space=joint,
+        image_size=(16, 16),
+        step=0,
+        settings={},
+        sha256="",
+    )
+    # Row 0 has black hair and no glasses, row 6 black hair and unknown glasses.
+    items = [
+        Item(position=0, row=0, target=(1, 0), is_synthetic=True),
+        Item(position=1, row=0, target=(0, 1), is_synthetic=True),
+        Item(position=2, row=6, target=(0, 1), is_synthetic=True),
+    ]
+    shard = Memory()
+    make(replace(manifest, space=joint), model, shard, items=items)
+    translator = Translator(model, device=CPU)
+    for place, told in ((0, (1, -1)), (1, (-1, 1)), (2, (-1, 1))):
+        row, pixels = shard.images[place]
+        assert row.codes == items[place].target
+        source = decode(manifest.image_path(items[place].row), size=(16, 16), channels=3)
+        images = torch.from_numpy(source).permute(2, 0, 1)[None]
+        expected = translator.translate(images, torch.tensor([told]))[0].permute(1, 2, 0).numpy()
+        assert np.abs(pixels.astype(int) - expected.astype(int)).max() <= 1
+
+
+# ---- full resolution ----
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_full_images_are_in_their_places(batch_size: int, manifest: Manifest, model: Model) -> None:
+    items, shard = make_items(manifest), Memory()
+    failed, news = make(manifest, model, shard, items=items, batch_size=batch_size, size="original")
+    good = {place: item for place, item in enumerate(items) if item.row not in (2, 5)}
+    assert set(shard.images) == set(good)
+    assert (failed, sum(news)) == (2, len(items))
+    for place, item in good.items():
+        row, pixels = shard.images[place]
+        whole = decode(manifest.image_path(item.row), channels=3)
+        assert (row.codes, row.is_synthetic, row.source_id) == (item.target, item.is_synthetic, f"face {item.row}")
+        # Of 24 x 20 px the model sees the middle 20 x 20.
+        assert np.array_equal(pixels[:, :2], whole[:, :2])
+        assert np.array_equal(pixels[:, 22:], whole[:, 22:])
+        assert np.array_equal(pixels, whole) != item.is_synthetic
+
+
+def test_linked_files_beside_full_images(manifest: Manifest, model: Model) -> None:
+    shard = Memory()
+    make(manifest, model, shard, items=make_items(manifest), real="original", size="original")
+    assert len(shard.links) == 6
+    assert len(shard.images) == 4 * 5
+    assert {pixels.shape for _, pixels in shard.images.values()} == {(20, 24, 3)}
+
+
+def test_an_original_that_cannot_be_read_fails_its_row_alone(
+    manifest: Manifest, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the memory is enough for the model's size, but not for the file's own."""
+
+    def failing(path: Path, *, channels: int) -> Pixels:
+        if path.name == "3.png":
+            raise ImageError(f"{path}: there is not enough memory to unpack the image")
+        return decode(path, channels=channels)
+
+    monkeypatch.setattr(fullsize, "decode", failing)
+    shard = Memory()
+    failed, _ = make(manifest, model, shard, items=make_items(manifest), size="original")
+    assert shard.failures is not None
+    assert [failure.id for failure in shard.failures] == ["face 2", "face 3", "face 5"]
+    assert shard.failures[1].reason == "there is not enough memory to unpack the image"
+    assert failed == 3
+    assert {row.source_id for row, _ in shard.images.values()} == {f"face {i}" for i in (0, 1, 4, 6, 7)}
+
+
+def test_few_originals_are_in_memory_at_once(
+    manifest: Manifest, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[weakref.ref[Pixels]] = []
+    most = 0
+
+    def watching(path: Path, *, channels: int) -> Pixels:
+        nonlocal most
+        pixels = decode(path, channels=channels)
+        read.append(weakref.ref(pixels))
+        most = max(most, sum(original() is not None for original in read))
+        return pixels
+
+    monkeypatch.setattr(fullsize, "decode", watching)
+
+    # 200 sources, the first row and the second in turn, each real and with three translations.
+    items = [
+        Item(position=position, row=position // 4 % 2, target=(2, 1), is_synthetic=position % 4 > 0)
+        for position in range(800)
+    ]
+    shard = Memory()  # which keeps copies
+    make(manifest, model, shard, items=items, batch_size=32, size="original")
+    assert (len(shard.images), len(read)) == (800, 200)
+    # One in each of two threads; one that waits for the next batch; room for threads that overtake each other.
+    assert most <= 6

@@ -17,16 +17,21 @@ from augmentor.manifest import read_manifest
 from augmentor.quality import (
     Judge,
     LabelledImages,
+    asked_for,
     balanced_accuracy,
     judge_translations,
     rarity_weights,
     read_images,
+    recalls,
+    requested,
     share_right,
     train_judge,
+    translate_and_judge,
 )
 from stargan.checkpoint import Model
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Generator
+from stargan.pixels import to_signed
 from stargan.translate import Translator
 
 CPU = torch.device("cpu")
@@ -204,3 +209,45 @@ def test_no_images_no_judge(space: LabelSpace) -> None:
     )
     with pytest.raises(ValueError, match="at least one image"):
         train_judge(nothing, space=space, steps=1, seed=0, device=CPU)
+
+
+def test_a_short_training_does_not_judge_by_its_random_start(space: LabelSpace) -> None:
+    data = easy_images(space, 60)
+    judge = train_judge(data, space=space, steps=6, seed=0, device=CPU, batch_size=32)
+    images = to_signed(data.images)
+    settled = judge.network(images)
+    with torch.no_grad():
+        judge.network.train()
+        of_the_batch = judge.network(images)
+    # What the network says with statistics that it carries is what it says with those of the images.
+    assert torch.corrcoef(torch.stack([settled.flatten(), of_the_batch.flatten()]))[0, 1] > 0.9
+
+
+def test_recalls_by_hand(space: LabelSpace) -> None:
+    predicted = torch.tensor([[0, 0], [1, 0], [1, 1]])
+    wanted = torch.tensor([[0, 1], [0, UNKNOWN], [1, 1]])
+    assert recalls(predicted, wanted, space) == {"hair": {"black": 0.5, "blond": 1.0}, "glasses": {"1": 0.5}}
+
+
+def test_translations_are_judged_and_measured_batch_by_batch(space: LabelSpace) -> None:
+    judge = Judge(network=Mean(), space=space)
+    white, black = torch.full((3, 4, 4), 255, dtype=torch.uint8), torch.zeros(3, 4, 4, dtype=torch.uint8)
+    data = LabelledImages(images=torch.stack([white, black]), codes=torch.tensor([[1, 0], [2, 1]]))
+    rows, targets = requested(data, parse_domains(["each"], space), space)
+    assert rows.tolist() == [0, 0, 0, 1, 1, 1]
+    assert targets.tolist() == [[0, 0], [2, 0], [1, 1], [0, 1], [1, 1], [2, 0]]
+    assert requested(data, parse_domains(["each"], space), space, most=4)[1].tolist() == targets[:4].tolist()
+    assert asked_for(targets, data.codes[rows]).tolist() == [[0, -1], [2, -1], [-1, 1], [0, -1], [1, -1], [-1, 0]]
+
+    asked = list[int]()
+
+    def go_on(done: int) -> bool:
+        asked.append(done)
+        return done < 4
+
+    translator = lazy_translator(space)
+    made = translate_and_judge(judge, translator, data, rows, targets, batch_size=2, go_on=go_on)
+    assert asked == [2, 4]
+    assert len(made) == 4
+    assert made.said.tolist() == [[0, 0]] * 3 + [[2, 1]]
+    assert made.change.tolist() == [0] * 4

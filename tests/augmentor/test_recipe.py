@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from augmentor.errors import RecipeError
 from augmentor.recipe import Recipe, read_recipe, write_recipe
 
+ROOT = Path(__file__).resolve().parents[2]
 RECIPE = """\
 # augmentor train faces.csv --recipe small.toml
 [images]
@@ -39,20 +41,39 @@ def recipe_file(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_defaults_are_the_papers() -> None:
-    recipe = read_recipe(None)
-    assert recipe == Recipe()
+def test_the_default_is_written_out_in_full() -> None:
+    written = ROOT / "recipes" / "default.toml"
+    assert read_recipe(None) == Recipe() == read_recipe(written)
+    sections = tomllib.loads(written.read_text())
+    for name in ("images", "generator", "discriminator", "loss"):
+        known = set(getattr(Recipe(), name).model_dump())
+        assert known - set(sections[name]) <= {"latent"}, f"[{name}] leaves something out"
+
+
+def test_the_papers_recipe_is_the_papers() -> None:
+    recipe = read_recipe(ROOT / "recipes" / "paper.toml")
     assert recipe.images.height_width == (128, 128)
-    assert (recipe.generator.width, recipe.generator.downsamplings, recipe.generator.blocks) == (64, 2, 6)
-    assert (recipe.discriminator.width, recipe.discriminator.depth) == (64, 6)
-    training = recipe.training
+    generator, discriminator, training = recipe.generator, recipe.discriminator, recipe.training
+    assert (generator.width, generator.downsamplings, generator.blocks) == (64, 2, 6)
+    assert (generator.conditioning, generator.output, generator.skips) == ("concat", "direct", False)
+    assert (discriminator.width, discriminator.depth, discriminator.matches) == (64, 6, False)
     assert (training.steps, training.minutes, training.batch_size, training.critic_steps) == (200_000, None, 16, 5)
     assert (training.learning_rate, training.betas, training.decay_from) == (1e-4, (0.5, 0.999), 0.5)
-    assert (recipe.loss.cycle_weight, recipe.loss.gradient_penalty_weight, recipe.loss.domain_weight) == (
-        10,
-        10,
-        1,
+    assert training.objective == "wgan-gp"
+    loss = recipe.loss
+    assert (loss.cycle_weight, loss.gradient_penalty_weight, loss.domain_weight) == (10, 10, 1)
+    assert (loss.cycle_every, loss.normalise_domain) == (1, False)
+
+
+def test_what_another_kind_lacks_is_not_asked_of_it() -> None:
+    recipe = read_recipe(None, ["generator.kind=encoder-decoder", "images.size=28", "discriminator.depth=2"])
+    assert (recipe.generator.kind, recipe.generator.output, recipe.generator.skips) == (
+        "encoder-decoder",
+        "masked",
+        False,
     )
+    with pytest.raises(RecipeError, match="generator.skips"):
+        read_recipe(None, ["generator.kind=encoder-decoder", "generator.skips=true", "images.size=28"])
 
 
 def test_a_file_is_read(recipe_file: Path) -> None:
@@ -142,12 +163,16 @@ def test_a_file_with_both_is_refused(tmp_path: Path) -> None:
         ("trainnig.steps=3", "unknown key 'trainnig'. Did you mean 'training'?"),
         ("training.batchsize=3", "unknown key 'training.batchsize'. Did you mean 'batch_size'?"),
         ("attributes.hair.onehot=['a', 'b']", "unknown key 'attributes.hair.onehot'. Did you mean 'one_hot'?"),
-        ("images.zzz=1", "unknown key 'images.zzz'. Known: size, channels, crop, flip, random_crop."),
+        ("images.zzz=1", "unknown key 'images.zzz'. Known: size, channels, crop, flip, random_crop, sub"),
         ("images.size=2", "images.size: sides must be at least 4 px"),
         ("images.size=[64, 3]", "images.size: sides must be at least 4 px"),
         ("images.channels=2", "images.channels: Input should be 1 or 3"),
         ("images.random_crop=inf", "images.random_crop: Input should be"),
-        ("generator.output=mask", "generator.output: Input should be 'direct' or 'masked'"),
+        ("images.sub_regions=1", "images.sub_regions: Input should be less than 1"),
+        ("training.targets=random", "training.targets: Input should be 'permuted', 'drawn' or 'balanced'"),
+        ("training.joint=both", "training.joint: Input should be 'mixed' or 'alternating'"),
+        ("training.batch_size=1", "Set training.targets to 'drawn' (the labels' frequencies) or 'balanced'"),
+        ("generator.output=mask", "generator.output: Input should be 'direct', 'masked' or 'residual'"),
         ("training.learning_rate=0", "training.learning_rate: Input should be greater than 0"),
         ("training.betas=[0.5, 1.0]", "training.betas.1: Input should be less than 1"),
         ("training.steps=x", "training.steps: Input should be a valid integer"),

@@ -17,8 +17,9 @@ from PIL import Image
 
 from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.manifest import Manifest, read_manifest
+from augmentor.obedience import read_obedience
 from augmentor.recipe import Recipe, read_recipe
-from augmentor.run_folder import Sampled, Saved, Started, TrainEvent
+from augmentor.run_folder import Judging, Sampled, Saved, Started, TrainEvent
 from augmentor.train import (
     TrainResult,
     describe_attribute,
@@ -26,7 +27,8 @@ from augmentor.train import (
     train_run,
 )
 from stargan.checkpoint import load_model, load_state
-from stargan.training import LogEvent, TrainConfig
+from stargan.config import TrainConfig
+from stargan.training import LogEvent
 
 CPU = torch.device("cpu")
 MakeManifest = Callable[..., Path]
@@ -46,6 +48,7 @@ TINY = (
     "training.log_seconds=0",
     "training.sample_minutes=60",
     "training.checkpoint_minutes=60",
+    "judge.steps=0",
 )
 STATE_FILES = (
     "generator",
@@ -200,6 +203,53 @@ def test_tensorboard_is_written_where_asked(trainer: Trainer, tmp_path: Path) ->
     content = events.read_bytes()
     assert b"loss/d/domain" in content
     assert b"samples" in content
+
+
+# ---- does it obey? ----
+
+
+def test_a_finished_run_is_judged(trainer: Trainer, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    stopped = trainer.run(run, "judge.steps=1", stop_at=3)
+    assert stopped.obedience is None
+    assert not (run / "obedience.json").exists()
+    assert not any(isinstance(event, Judging) for event in trainer.events)
+
+    # The judge's settings may change: it comes after the training.
+    done = trainer.run(run, "judge.steps=2", resume=True)
+    assert done.obedience is not None
+    assert (done.obedience.step, done.obedience.judge_steps) == (8, 2)
+    assert done.obedience.images == 2
+    assert [attribute.name for attribute in done.obedience.attributes] == ["hair", "glasses"]
+    assert read_obedience(run, load_model(run)) == done.obedience
+    shares = [event.done for event in trainer.events if isinstance(event, Judging)]
+    assert shares[0] == 0
+    assert shares[-1] == 1
+
+    # Again: nothing is left to do, so nothing is measured anew. Longer: it is.
+    assert trainer.run(run, "judge.steps=2", resume=True).obedience == done.obedience
+    longer = trainer.run(run, "judge.steps=2", "training.steps=9", resume=True)
+    assert longer.obedience is not None
+    assert longer.obedience.step == 9
+
+
+def test_a_verdict_that_is_not_waited_for_costs_nothing_else(trainer: Trainer, tmp_path: Path) -> None:
+    def judging() -> bool:
+        return any(isinstance(event, Judging) for event in trainer.events)
+
+    done = train_run(
+        trainer.read(),
+        run=tmp_path / "run",
+        recipe=read_recipe(None, [*TINY, "judge.steps=1"]),
+        resume=False,
+        device=CPU,
+        on_event=trainer.events.append,
+        should_stop=judging,
+    )
+    assert (done.finished, done.step, done.obedience) == (True, 8, None)
+    assert not (tmp_path / "run" / "obedience.json").exists()
+    assert load_model(tmp_path / "run").step == 8
+    assert trainer.run(tmp_path / "run", "judge.steps=1", resume=True).obedience is not None
 
 
 # ---- resume ----
@@ -376,6 +426,16 @@ def test_rows_of_one_domain_teach_nothing(trainer: Trainer, tmp_path: Path) -> N
         trainer.run(tmp_path / "run")
 
 
+def test_every_label_set_needs_training_rows(trainer: Trainer, tmp_path: Path) -> None:
+    lines = ["path,split,dataset,hair,glasses", "0.png,train,a,red,", "1.png,train,a,ash,", "2.png,val,b,,1"]
+    trainer.manifest.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ManifestError, match="no row has split train and a label of glasses; there is nothing"):
+        trainer.run(tmp_path / "run")
+    trainer.manifest.write_text("\n".join([*lines, "3.png,train,b,,0"]) + "\n")
+    run = trainer.run(tmp_path / "run", "training.steps=2").run
+    assert load_model(run).space.label_sets == (("hair",), ("glasses",))
+
+
 def test_a_group_in_two_splits_is_refused(trainer: Trainer, tmp_path: Path) -> None:
     lines = ["path,split,group,glasses", "0.png,train,ann,1", "1.png,train,bob,0", "2.png,val,ann,0"]
     trainer.manifest.write_text("\n".join(lines) + "\n")
@@ -398,7 +458,7 @@ def test_rows_without_a_label_are_left_out(trainer: Trainer, tmp_path: Path) -> 
 def test_divergence_names_the_last_good_checkpoint(trainer: Trainer, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(
-        TrainingError, match=r"at step 1 the loss d/domain is .* There is no checkpoint yet"
+        TrainingError, match=r"at step 1 the loss d/adversarial is .* There is no checkpoint yet"
     ) as caught:
         trainer.run(run, "training.diverged_above=0.01")
     assert caught.value.exit_code == 1

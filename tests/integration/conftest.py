@@ -34,6 +34,7 @@ TINY = {
     "training.batch_size": "4",
     "training.critic_steps": "2",
     "training.workers": "0",
+    "judge.steps": "0",
 }
 
 
@@ -270,9 +271,10 @@ def tiny() -> list[str]:
 def trained(
     augmentor: Augmentor, small: Small, tiny: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Done]:
-    """A run of six steps and what its command printed."""
+    """A run of six steps, judged in two, and what its command printed."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    return run, augmentor.cold("train", small.manifest, "--out", run, *tiny, "--steps", 6, "--json")
+    words = (*tiny, "--set", "judge.steps=2", "--steps", 6, "--json")
+    return run, augmentor.cold("train", small.manifest, "--out", run, *words)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,17 @@ from augmentor.cli import app
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor
 
-COMMANDS = ("check", "train", "expand", "preview", "info", "convert", "convert checkpoint", "demo")
+COMMANDS = (
+    "check",
+    "train",
+    "expand",
+    "preview",
+    "info",
+    "convert",
+    "convert checkpoint",
+    "convert dataset",
+    "demo",
+)
 
 
 def lines(augmentor: Augmentor, *words: str) -> list[str]:

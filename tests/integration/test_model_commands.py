@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,31 @@ def test_info(augmentor: Augmentor, model: Path) -> None:
     stated = augmentor.run("info", model / "checkpoints" / "00000006", "--json").json
     assert (stated["image_size"], stated["image_channels"], stated["step"]) == ([16, 16], 3, 6)
     assert lines[3] == f"sha256 {stated['sha256']}"
+    assert stated["obedience"] == json.loads((model / "obedience.json").read_text())
+    assert lines[4].strip() == "Does it obey?"
     nothing = augmentor.run("info", model.parent)
     assert nothing.code == 2
     assert "neither a run folder with a checkpoint nor a checkpoint" in nothing.err
+
+
+def test_info_measures_whether_a_model_obeys(
+    augmentor: Augmentor, small: Small, model: Path, tmp_path: Path
+) -> None:
+    slim = tmp_path / "slim"
+    assert augmentor.run("convert", "checkpoint", model, "--out", slim).code == 0
+    unknown = augmentor.run("info", slim)
+    assert "Does it obey? Not measured yet" in unknown.out
+    assert augmentor.run("info", slim, "--json").json["obedience"] is None
+    words = ("info", slim, "--manifest", small.manifest, "--json")
+    stated = augmentor.run(*words).json["obedience"]
+    kept = json.loads((model / "obedience.json").read_text())
+    assert isinstance(stated, dict)
+    # The same classifier, for the checkpoint holds the recipe: all but the time is the same.
+    assert {**stated, "seconds": 0} == {**kept, "seconds": 0}
+    assert not (slim / "obedience.json").exists()
+    without = augmentor.run("info", slim, "--manifest", tmp_path / "nothing.csv")
+    assert without.code == 2
+    assert "nothing.csv" in without.err
 
 
 def test_a_converted_model_translates_the_same(

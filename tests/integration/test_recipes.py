@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
-from augmentor.recipe import read_recipe
+from augmentor.manifest import read_manifests
+from augmentor.recipe import Recipe, read_recipe
+from augmentor.sources import SOURCES, parse_values
+from augmentor.train import train_run
 from stargan.checkpoint import load_model
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
+PAPERS = ["celeba-128", "celeba-rafd-joint", "rafd-128"]
+"""The recipes that are `paper` with a data set's crop."""
+
 SMALLER = {
     "images.size": "16",
     "images.crop": "16",
@@ -25,30 +35,174 @@ SMALLER = {
     "discriminator.depth": "2",
     "training.batch_size": "2",
     "training.workers": "0",
+    "judge.steps": "0",
 }
 """Sizes alone: what kind of networks and losses they are stays as the recipe has it."""
 
+OWN_SIZE = {"mnist-usps-28": {"images.size", "images.crop", "generator.blocks", "training.batch_size"}}
+"""What of it a recipe does not need, or does not have."""
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-def test_recipes_train(recipe: Path, augmentor: Augmentor, small: Small, tmp_path: Path) -> None:
-    settings = read_recipe(recipe)
-    smaller = [word for key, value in SMALLER.items() for word in ("--set", f"{key}={value}")]
-    run = tmp_path / "run"
+COLUMNS = {
+    "celeba-rafd-joint": (["hair"], ["smile"]),
+    "mnist-usps-28": (["smile", "hair"],),
+    "ade20k-256": (["hair"],),
+}
+"""The attributes of the manifests that a recipe is for; by default one manifest with both."""
+
+RENAMED = {"mnist-usps-28": {"smile": "domain", "hair": "digit"}, "ade20k-256": {"hair": "scene"}}
+
+
+def manifests(name: str, small: Small, folder: Path) -> list[Path]:
+    """Write manifests that fit a recipe."""
+    written = []
+    for number, columns in enumerate(COLUMNS.get(name, (["hair", "smile"],))):
+        path = folder / f"{number}.csv"
+        renamed = RENAMED.get(name, {})
+        with path.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["path", "id", "split", *(renamed.get(column, column) for column in columns)])
+            for row in small.rows:
+                fixed = [small.folder / row["path"], f"{number}-{row['id']}", row["split"]]
+                table.writerow([*fixed, *(row[column] for column in columns)])
+        written.append(path)
+    return written
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipes_train(name: str, small: Small, tmp_path: Path) -> None:
+    recipe = RECIPES / f"{name}.toml"
+    whole = read_recipe(recipe)
+    smaller = {key: value for key, value in SMALLER.items() if key not in OWN_SIZE.get(name, ())}
     # As many steps as it takes until G has learnt once.
-    steps = max(2, settings.training.critic_steps)
-    done = augmentor.run("train", small.manifest, "--out", run, "--recipe", recipe, *smaller, "--steps", steps)
-    assert done.code == 0, done.err
-    made = read_recipe(run / "run.toml")
-    assert made.generator.conditioning == settings.generator.conditioning
-    assert made.training.objective == settings.training.objective
-    assert load_model(run).step == steps
+    steps = max(2, whole.training.critic_steps)
+    settings = read_recipe(recipe, [f"{key}={value}" for key, value in smaller.items()], steps=steps)
+    table = read_manifests(manifests(name, small, tmp_path), attributes=settings.manifest.attributes)
+    said: list[object] = []
+    result = train_run(
+        table,
+        run=tmp_path / "run",
+        recipe=settings,
+        resume=False,
+        device=torch.device("cpu"),
+        on_event=said.append,
+    )
+    assert result.finished
+    assert said
+    model = load_model(tmp_path / "run")
+    assert model.step == steps
+    # The run is of the recipe's kind, not of the defaults'.
+    arguments = model.generator.arguments
+    assert arguments.get("kind") == whole.generator.kind
+    assert arguments.get("output") == whole.generator.output
+    assert model.image_channels == whole.images.channels
+    expected = {"d/adversarial", "d/domain", "g/adversarial", "g/domain"}
+    optional = {
+        "d/penalty": whole.training.objective == "wgan-gp",
+        "g/cycle": whole.loss.cycle_every == 1,
+        "g/identity": whole.loss.identity_weight > 0,
+        "g/multiscale": bool(whole.loss.multiscale_weights),
+        "g/features": whole.loss.feature_matching_weight > 0,
+        "g/sparsity": whole.generator.output == "masked",
+    }
+    assert set(result.losses) == expected | {loss for loss, there in optional.items() if there}
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-def test_recipes_say_how_they_are_run(recipe: Path) -> None:
-    header = recipe.read_text().split("\n\n", maxsplit=1)[0]
+def test_the_joint_recipe_masks_and_alternates(small: Small, tmp_path: Path) -> None:
+    name = "celeba-rafd-joint"
+    assert read_recipe(RECIPES / f"{name}.toml").training.joint == "alternating"
+    space = read_manifests(manifests(name, small, tmp_path)).space
+    assert space.label_sets == (("hair",), ("smile",))
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_data_sets_have_the_papers_settings(name: str) -> None:
+    made, paper = (read_recipe(RECIPES / f"{each}.toml").model_dump() for each in (name, "paper"))
+    different = {
+        f"{section}.{key}": value
+        for section, values in made.items()
+        for key, value in values.items()
+        if value != paper[section][key]
+    }
+    # An iteration of the authors' joint training has a batch, and a step of D, of either set.
+    assert (
+        different
+        == {
+            "celeba-128": {"images.crop": 178},
+            "rafd-128": {"images.crop": 256},
+            "celeba-rafd-joint": {"training.steps": 400_000, "training.joint": "alternating"},
+        }[name]
+    )
+
+
+def test_the_papers_settings() -> None:
+    """StarGAN, sections 5.1, 7.1 and 7.2 (arXiv 1711.09020), whatever augmentor's own defaults are."""
+    paper = read_recipe(RECIPES / "paper.toml")
+    assert (paper.images.size, paper.images.flip, paper.images.random_crop) == (128, True, 1)
+    generator = paper.generator
+    assert (generator.kind, generator.width, generator.downsamplings, generator.blocks) == ("resnet", 64, 2, 6)
+    assert (generator.conditioning, generator.output, generator.upsampling) == ("concat", "direct", "transposed")
+    assert (generator.norm, generator.padding, generator.skips, generator.spectral) == (
+        "instance",
+        "zero",
+        False,
+        False,
+    )
+    discriminator = paper.discriminator
+    assert (discriminator.kind, discriminator.width, discriminator.depth) == ("patch", 64, 6)
+    assert (discriminator.matches, discriminator.norm, discriminator.spectral) == (False, "none", False)
+    loss = paper.loss
+    assert (loss.domain_weight, loss.real_domain_weight, loss.normalise_domain) == (1, 1, False)
+    assert (loss.cycle_weight, loss.cycle_every, loss.gradient_penalty_weight) == (10, 1, 10)
+    assert (loss.identity_weight, loss.multiscale_weights, loss.feature_matching_weight) == (0, (), 0)
+    training = paper.training
+    assert (training.steps, training.batch_size, training.critic_steps) == (200_000, 16, 5)
+    assert (training.objective, training.learning_rate, training.betas) == ("wgan-gp", 1e-4, (0.5, 0.999))
+    assert (training.schedule, training.decay_from, training.targets) == ("linear", 0.5, "permuted")
+    assert (training.augment, training.balanced_sources, training.precision) == ((), False, "float32")
+
+
+def test_the_recipe_for_digits() -> None:
+    digits = read_recipe(RECIPES / "mnist-usps-28.toml")
+    assert (digits.images.size, digits.images.channels, digits.images.flip) == (28, 1, False)
+    assert digits.generator.kind == "encoder-decoder"
+    assert min(digits.loss.identity_weight, digits.loss.cycle_weight, digits.loss.feature_matching_weight) > 0
+    assert len(digits.loss.multiscale_weights) > 1
+    training = digits.training
+    assert (training.steps, training.batch_size, training.learning_rate) == (100_000, 1, 2e-4)
+    assert (training.schedule, training.epoch_decay) == ("exponential", 0.995)
+
+
+def test_small_data_sees_no_changed_colours() -> None:
+    small = read_recipe(RECIPES / "small-data.toml").training
+    assert (small.augment, small.targets, small.balanced_sources) == (("translation", "cutout"), "balanced", True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipes_say_what_they_are_for_and_how_they_are_run(name: str) -> None:
+    header = (RECIPES / f"{name}.toml").read_text().split("\n\n", maxsplit=1)[0]
+    lines = [line.removeprefix("#").rstrip() for line in header.splitlines()]
     assert all(line.startswith("#") for line in header.splitlines())
-    assert f"--recipe recipes/{recipe.name}" in header
+    assert not lines[0].startswith(" For:")
+    heads = [line.split()[0] for line in lines if re.match(r" [A-Z]\w+: ", line)]
+    assert [head for head in heads if head != "Data:"] == ["For:", "Values:", "Needs:", "Run:"]
+    text = "\n".join(lines).replace("\\\n", "")
+    commands = [
+        shlex.split(line) for line in re.findall(r"^ (?:Data:|Run:|  ) +(augmentor .+)$", text, re.MULTILINE)
+    ]
+    *conversions, training = commands
+    assert training[:2] == ["augmentor", "train"]
+    if read_recipe(RECIPES / f"{name}.toml") != Recipe():
+        assert training[training.index("--recipe") + 1] == f"recipes/{name}.toml"
+    tables = [word for word in training if word.endswith(".csv")]
+    assert len(tables) == len(COLUMNS.get(name, ([],)))
+    made = []
+    for words in conversions:
+        assert words[:3] == ["augmentor", "convert", "dataset"]
+        assert words[3] in SOURCES
+        made.append(words[words.index("--out") + 1])
+        if "--values" in words:
+            assert parse_values([words[words.index("--values") + 1]])
+    assert set(made) == (set(tables) if made else set())
 
 
 def test_training_a_classifier(augmentor: Augmentor, outputs: dict[str, tuple[Path, Done]]) -> None:

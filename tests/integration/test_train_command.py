@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ def test_a_run_folder(trained: tuple[Path, Done], small: Small) -> None:
     run, done = trained
     assert done.code == 0, done.err
     names = sorted(path.name for path in run.iterdir())
-    assert names == ["checkpoints", "failures.csv", "log.jsonl", "run.toml", "samples"]
+    assert names == ["checkpoints", "failures.csv", "log.jsonl", "obedience.json", "run.toml", "samples"]
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000006"]
     assert [path.name for path in (run / "samples").iterdir()] == ["00000006.png"]
     assert f"Next:  python -m augmentor preview {small.manifest} --model {run} --out preview.png" in done.out
@@ -43,9 +44,48 @@ def test_json_is_the_last_line(trained: tuple[Path, Done]) -> None:
     run, done = trained
     losses = done.json.pop("losses")
     assert isinstance(losses, dict)
-    assert set(losses) >= {"d/adversarial", "d/domain", "d/penalty", "g/adversarial", "g/domain", "g/cycle"}
+    assert set(losses) >= {"d/adversarial", "d/domain", "g/adversarial", "g/domain", "g/sparsity"}
     assert (done.json["run"], done.json["step"], done.json["failed"]) == (str(run), 6, 0)
     assert done.json["checkpoint"] == str(run / "checkpoints" / "00000006")
+
+
+def test_the_verdict_is_printed_kept_and_part_of_the_json(trained: tuple[Path, Done]) -> None:
+    run, done = trained
+    stated = done.json["obedience"]
+    assert stated == json.loads((run / "obedience.json").read_text())
+    assert isinstance(stated, dict)
+    assert (stated["step"], stated["judge_steps"], stated["sources"], stated["images"]) == (6, 2, "val", 4)
+    assert [attribute["name"] for attribute in stated["attributes"]] == ["hair", "smile"]
+    lines = done.out.splitlines()
+    title = lines.index("Does it obey?".ljust(len(lines[1])))
+    assert lines[title + 1].split() == ["attribute", "obeys", "untouched", "real", "guessing", "change"]
+    assert [line.split()[0] for line in lines[title + 2 : title + 5]] == ["hair", "smile", "own"]
+    # Four images are too few for any verdict, and that is said.
+    assert "hair cannot be judged: 4 validation images are too few." in lines
+
+
+def test_an_interrupted_verdict_leaves_a_finished_run(
+    augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = ("train", small.manifest, "--out", run, *tiny, "--set", "judge.steps=5000", "--steps", 2)
+    running = augmentor.start(*words)
+    said = running.folder / "err"
+    running.wait_for(lambda: said.exists() and "judging whether" in said.read_text())
+    running.send(signal.SIGINT)
+    stopped = running.end()
+    assert stopped.code == 130, stopped.err
+    assert "the training is finished and saved; only the verdict" in stopped.err
+    assert not (run / "obedience.json").exists()
+    told = augmentor.run("info", run)
+    assert f"Does it obey? Not measured yet:  augmentor info {run} --manifest MANIFEST" in told.out
+    (again,) = [line for line in stopped.err.splitlines() if line.startswith("Go on with:  ")]
+    resumed = augmentor.run(
+        *again.removeprefix("Go on with:  augmentor ").split(), "--set", "judge.steps=1", "--json"
+    )
+    assert resumed.code == 0, resumed.err
+    assert (resumed.json["step"], resumed.json["obedience"] is None) == (2, False)
+    assert (run / "obedience.json").exists()
 
 
 def test_without_a_terminal_progress_is_plain_lines(trained: tuple[Path, Done]) -> None:
@@ -58,6 +98,7 @@ def test_without_a_terminal_progress_is_plain_lines(trained: tuple[Path, Done]) 
     assert lines[4:] == [
         f"samples: {run / 'samples' / '00000006.png'}",
         f"checkpoint: {run / 'checkpoints' / '00000006'}",
+        "judging whether the generator obeys: 0%",
     ]
     assert "\x1b" not in done.err
 

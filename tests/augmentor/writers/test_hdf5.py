@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from augmentor.errors import OutputError
-from augmentor.images import Pixels, decode
+from augmentor.images import ImageFormat, Pixels, decode, decode_bytes
 from augmentor.labeltable import LabelRow, key, real_key
 from augmentor.writers import Failure, FolderWriter, HDF5Writer, Json, Writer
 from augmentor.writers.hdf5 import HDF5Shard
@@ -70,8 +70,8 @@ def expand(writer: Writer, *, shards: int = SHARDS) -> None:
     writer.finish(shards)
 
 
-def hdf5_writer(out: Path) -> HDF5Writer:
-    return HDF5Writer(out, space=SPACE, description=DESCRIPTION)
+def hdf5_writer(out: Path, encoding: ImageFormat | None = None) -> HDF5Writer:
+    return HDF5Writer(out, space=SPACE, description=DESCRIPTION, encoding=encoding)
 
 
 def names(folder: Path) -> list[str]:
@@ -121,9 +121,10 @@ def test_the_file_describes_itself(tmp_path: Path) -> None:
     assert description["image_shape"] == [6, 8, 3]
 
 
-def test_equal_bytes_whatever_the_order(tmp_path: Path) -> None:
-    expand(hdf5_writer(tmp_path / "a.h5"))
-    writer: HDF5Writer = pickle.loads(pickle.dumps(hdf5_writer(tmp_path / "b.h5")))
+@pytest.mark.parametrize("encoding", [None, "png"])
+def test_equal_bytes_whatever_the_order(encoding: ImageFormat | None, tmp_path: Path) -> None:
+    expand(hdf5_writer(tmp_path / "a.h5", encoding))
+    writer: HDF5Writer = pickle.loads(pickle.dumps(hdf5_writer(tmp_path / "b.h5", encoding)))
     writer.open()
     for index in reversed(range(SHARDS)):
         with writer.shard(index) as shard, ThreadPoolExecutor(4) as pool:
@@ -131,6 +132,48 @@ def test_equal_bytes_whatever_the_order(tmp_path: Path) -> None:
             shard.commit(FAILURES)
     writer.finish(SHARDS)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_encoded_images_may_differ_in_size(tmp_path: Path) -> None:
+    """In two shards of three images each, with a hole where one failed; the same as files in a folder."""
+    sizes = [(6, 8), (60, 80), (6, 9), (1, 1), (6, 8), (33, 8)]
+    rng = np.random.default_rng(0)
+    pixels = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    hdf5, folder = (
+        hdf5_writer(tmp_path / "out.h5", "png"),
+        FolderWriter(tmp_path / "dir", space=SPACE, description=DESCRIPTION),
+    )
+    writer: Writer
+    for writer in (hdf5, folder):
+        writer.open()
+        for index in range(2):
+            with writer.shard(index) as shard:
+                for place, (position, row, _) in enumerate(items(index)):
+                    if place < 3:
+                        shard.add(position, row, pixels[3 * index + place])
+                shard.commit([])
+        writer.finish(2)
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file.attrs["image_encoding"] == "png"
+        assert file["image"].shape == (6,)
+        assert json.loads(file.attrs["dataset_json"])["image_shape"] == [None, None, 3]
+        for index in range(6):
+            data = file["image"][index].tobytes()
+            assert data == (tmp_path / "dir" / file["file_name"].asstr()[index]).read_bytes()
+            np.testing.assert_array_equal(decode_bytes(data, channels=3), pixels[index])
+    described = tmp_path / "dir" / "dataset.json"
+    assert described.read_bytes() == (tmp_path / "out.dataset.json").read_bytes()
+
+
+def test_encoded_images_of_another_format(tmp_path: Path) -> None:
+    expand(hdf5_writer(tmp_path / "out.h5", "jpg"))
+    expand(FolderWriter(tmp_path / "dir", space=SPACE, description=DESCRIPTION, image_format="jpg"))
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert len(file["image"]) == 15
+        assert json.loads(file.attrs["dataset_json"])["image_shape"] == [6, 8, 3]
+        for name, stored in zip(file["file_name"].asstr(), file["image"], strict=True):
+            assert name.endswith(".jpg")
+            assert stored.tobytes() == (tmp_path / "dir" / name).read_bytes()
 
 
 class Killed(BaseException):
@@ -217,11 +260,14 @@ def test_shards_without_images(tmp_path: Path) -> None:
             shard.commit(FAILURES)
         assert writer.has(index)
     assert writer.finish(2).real == 1
-    empty = hdf5_writer(tmp_path / "empty.h5")
-    empty.open()
-    assert empty.finish(0).real == 0
-    with h5py.File(tmp_path / "empty.h5") as file:
-        assert file["labels"].shape == (0, 2)
+    encodings: tuple[ImageFormat | None, ...] = (None, "png")
+    for encoding in encodings:
+        empty = hdf5_writer(tmp_path / f"empty {encoding}.h5", encoding)
+        empty.open()
+        assert empty.finish(0).real == 0
+        with h5py.File(empty.out) as file:
+            assert file["labels"].shape == (0, 2)
+            assert len(file["image"]) == 0
 
 
 def test_other_runs_and_other_files_are_refused(tmp_path: Path) -> None:
@@ -271,11 +317,14 @@ def test_more_values_than_a_byte_holds(tmp_path: Path) -> None:
 
 # The library leaves its own files for the garbage collector to close.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_hugging_face_reads_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("encoding", [None, "png"])
+def test_hugging_face_reads_the_file(
+    encoding: ImageFormat | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     hugging_face = importlib.import_module("datasets")
     out = tmp_path / "out.h5"
-    expand(hdf5_writer(out))
+    expand(hdf5_writer(out, encoding))
     loaded = hugging_face.load_dataset("hdf5", data_files=str(out), cache_dir=str(tmp_path / "cache"))["train"]
     with h5py.File(out) as file:
         assert len(loaded) == 15
