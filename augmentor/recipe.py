@@ -166,7 +166,7 @@ class TrainingSettings(_Section):
 class LossSettings(_Section):
     """The weights of the losses; see `stargan.config.TrainConfig`."""
 
-    domain_weight: float = Field(default=1.5, ge=0)
+    domain_weight: float = Field(default=1.0, ge=0)
     real_domain_weight: float = Field(default=3.0, ge=0)
     normalise_domain: bool = True
     cycle_weight: float = Field(default=10.0, ge=0)
