@@ -36,6 +36,7 @@ _MAY_CHANGE = frozenset(
         "steps",
         "minutes",
         "workers",
+        "compile",
         "log_seconds",
         "sample_minutes",
         "checkpoint_minutes",

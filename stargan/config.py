@@ -49,7 +49,7 @@ class TrainConfig:
         augment: differentiable augmentations of everything that D sees, for small data (DiffAugment).
         ema_decay: decay per G step of the average of G's weights that translates in the end.
         precision: what the convolutions compute in; "auto" is bfloat16 where the device has instructions for it.
-        compile: whether torch.compile fuses the networks; "auto" does on CUDA.
+        compile: whether torch.compile fuses the networks; "auto" does on CUDA, where Triton is.
         diverged_above: absolute value of any logged loss that counts as divergence.
         log_seconds: seconds between two LogEvents; 0 for one a step.
         sample_minutes: minutes between two SampleEvents; 0 for one a step.

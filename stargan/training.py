@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -287,7 +288,9 @@ class _Fast:
     def __init__(self, state: TrainState, config: TrainConfig, device: torch.device) -> None:
         self.translate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] = state.generator.translate
         self.discriminate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = state.discriminator
-        if config.compile == "on" or (config.compile == "auto" and device.type == "cuda"):
+        # On CUDA torch.compile writes its kernels with Triton, which not every installation of torch brings along.
+        pays = device.type == "cuda" and importlib.util.find_spec("triton") is not None
+        if config.compile == "on" or (config.compile == "auto" and pays):
             self.translate = torch.compile(self.translate)
             self.discriminate = torch.compile(self.discriminate)
 
