@@ -32,7 +32,7 @@ JOINT_SPACE = LabelSpace(
     attributes=(*TWO_ATTRIBUTES.attributes, Attribute(name="mood", kind="categorical", values=("a", "b", "c"))),
     label_sets=(("hair", "glasses"), ("mood",)),
 )
-PLAIN = ImageSettings(size=8, flip=False)
+PLAIN = ImageSettings(size=8, flip=False, random_crop=1.0)
 
 
 def make_images(
@@ -101,15 +101,15 @@ def test_a_place_decides_crop_and_mirroring(tmp_path: Path) -> None:
 
 
 def test_nothing_is_mirrored_where_the_recipe_forbids_it(tmp_path: Path) -> None:
-    images = make_images(tmp_path, ImageSettings(size=8, flip=False))
+    images = make_images(tmp_path, ImageSettings(size=8, flip=False, random_crop=1.0))
     first = images[Draw(2, 0)].image
     assert all(torch.equal(images[Draw(2, place)].image, first) for place in range(30))
 
 
 def test_size_channels_and_crop(tmp_path: Path) -> None:
-    grey = make_images(tmp_path, ImageSettings(size=(4, 6), channels=1, flip=False))
+    grey = make_images(tmp_path, ImageSettings(size=(4, 6), channels=1, flip=False, random_crop=1.0))
     assert grey[Draw(0, 0)].image.shape == (1, 4, 6)
-    centre = make_images(tmp_path, ImageSettings(size=4, crop=4, flip=False))
+    centre = make_images(tmp_path, ImageSettings(size=4, crop=4, flip=False, random_crop=1.0))
     # The centred square of 4 px keeps its pixels: columns 2 to 5.
     assert centre[Draw(1, 0)].image[1, 0].tolist() == [60, 90, 120, 150]
 
@@ -174,7 +174,7 @@ def make_large(folder: Path, *, height: int, width: int, **settings: Any) -> tup
         paths=(folder / "large.png",),
         codes=np.zeros((1, 2), dtype=np.int16),
         space=TWO_ATTRIBUTES,
-        settings=ImageSettings(size=8, **settings),
+        settings=ImageSettings(**{"size": 8, "random_crop": 1.0, **settings}),
         seed=0,
     )
     return images, torch.from_numpy(pixels).permute(2, 0, 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from augmentor.manifest import read_manifests
+from augmentor.manifest import read_manifest, read_manifests
 from augmentor.recipe import Recipe, read_recipe
 from augmentor.sources import SOURCES, parse_values
 from augmentor.train import train_run
@@ -223,12 +223,26 @@ def test_training_a_classifier(augmentor: Augmentor, outputs: dict[str, tuple[Pa
         assert all(re.fullmatch(r"  \w+: (100|\d?\d)\.\d%", line) for line in rest)
 
 
-def test_scoring_translations(augmentor: Augmentor, small: Small, model: Path) -> None:
-    words = ("--model", model, "--domains", "hair=*,smile=*", "--steps", 2)
-    done = augmentor.run(small.manifest, *words, script=RECIPES / "score_translations.py")
+def test_scoring_translations(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:
+    # As if all test rows were one design: each is the true translation of the others into its domain.
+    ids = [f"{row},one" for row in read_manifest(small.manifest).rows["id"]]
+    (tmp_path / "truth.csv").write_text("\n".join(["id,glyph", *ids]) + "\n")
+    words = ("--model", model, "--domains", "hair=*,smile=*", "--steps", 2, "--truth", tmp_path / "truth.csv")
+    kept = ("--classifier", tmp_path / "classifier.safetensors")
+    done = augmentor.run(small.manifest, *words, *kept, script=RECIPES / "score_translations.py")
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     # Three test rows know their smile: five other domains each; one does not: six.
-    assert lines[0] == "21 translations of 4 test images; share judged right"
-    assert [line.split()[0] for line in lines[1:]] == ["attribute", "hair", "smile", "all"]
-    assert all(re.search(r"\d\.\d%$", line) for line in lines[2:])
+    assert lines[0] == f"{model}: 21 translations of 4 test images; share judged right"
+    assert [line.split()[0] for line in lines[1:]] == ["attribute", "hair", "smile", "all", "Frechet", "Error"]
+    assert all(re.search(r"\d\.\d%", line) for line in lines[2:5])
+    distance = re.fullmatch(r"Frechet distance: (\d+\.\d\d) of real train to real test", lines[5])
+    error = re.fullmatch(
+        r"Error to the true translation: (\d+\.\d\d) grey levels, (\d+\.\d{3}) of leaving it", lines[6]
+    )
+    assert distance is not None
+    assert error is not None
+    assert float(distance[1]) > 0
+    assert 0 < float(error[1]) < 255
+    again = augmentor.run(small.manifest, *words, *kept, script=RECIPES / "score_translations.py")
+    assert again.out == done.out
