@@ -72,7 +72,7 @@ def test_what_another_kind_lacks_is_not_asked_of_it() -> None:
         "masked",
         False,
     )
-    with pytest.raises(RecipeError, match="generator.skips"):
+    with pytest.raises(RecipeError, match=r"generator\.skips"):
         read_recipe(None, ["generator.kind=encoder-decoder", "generator.skips=true", "images.size=28"])
 
 

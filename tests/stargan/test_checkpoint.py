@@ -22,8 +22,8 @@ from stargan.checkpoint import (
     save_checkpoint,
     save_model,
 )
-from stargan.labels import LabelSpace
 from stargan.config import TrainConfig
+from stargan.labels import LabelSpace
 from stargan.training import Batch, TrainState, train
 
 CPU = torch.device("cpu")
