@@ -101,7 +101,10 @@ class GeneratorSettings(_Section):
 
 
 class DiscriminatorSettings(_Section):
-    """The discriminator's architecture; see `stargan.networks`: `PatchDiscriminator` and `DcganDiscriminator`."""
+    """The discriminator's architecture; see `stargan.networks`: `PatchDiscriminator` and `DcganDiscriminator`.
+
+    Where a recipe does not give the depth, it is what the images' size allows; see `fitting_depth`.
+    """
 
     kind: DiscriminatorKind = "patch"
     width: int = Field(default=64, ge=1)
@@ -225,6 +228,20 @@ class Recipe(_Section):
     judge: JudgeSettings = JudgeSettings()
     attributes: dict[str, AttributeSettings] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fit_depth(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        images, discriminator = given.get("images", {}), given.get("discriminator", {})
+        if not isinstance(discriminator, dict) or "depth" in discriminator:
+            return given
+        try:
+            size = ImageSettings.model_validate(images).height_width
+        except ValidationError:
+            return given  # What is wrong with the images is said when they are validated themselves.
+        return {**given, "discriminator": {**discriminator, "depth": fitting_depth(size)}}
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         check_networks(
@@ -253,6 +270,21 @@ class Recipe(_Section):
     def one_hot(self) -> dict[str, tuple[str, ...]]:
         """The declared one-hot groups: attribute name -> its columns."""
         return {name: settings.one_hot for name, settings in self.attributes.items()}
+
+
+def fitting_depth(size: tuple[int, int]) -> int:
+    """Return the discriminator's depth for images of a size: halved until a side has 2 px, six times at most.
+
+    Six are the paper's at 128 px.
+
+    Args:
+        size: (height, width) in pixels.
+
+    Returns:
+        At least 1; sides that cannot be halved so often are halved as often as they can be.
+    """
+    depths = [min((side & -side).bit_length() - 1, side.bit_length() - 2) for side in size]
+    return max(1, min(6, *depths))
 
 
 def read_recipe(path: Path | None, overrides: Sequence[str] = (), **training: float | None) -> Recipe:

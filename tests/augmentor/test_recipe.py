@@ -178,7 +178,7 @@ def test_a_file_with_both_is_refused(tmp_path: Path) -> None:
         ("training.steps=x", "training.steps: Input should be a valid integer"),
         ("training.seed=18446744073709551616", "training.seed: Input should be less than"),
         ("attributes.interest.one_hot=['a']", "attributes.interest.one_hot: Tuple should have at least 2 items"),
-        ("images.size=100", "discriminator.depth = 6 halves an image side of 100 px"),
+        ("images.size=101", "generator.downsamplings = 2 halves an image side of 101 px"),
         ("discriminator.depth=8", "discriminator.depth = 8 halves an image side of 128 px"),
         ("generator.downsamplings=8", "generator.downsamplings = 8 halves an image side of 128 px"),
     ],
@@ -188,6 +188,16 @@ def test_what_cannot_work_is_named(override: str, message: str) -> None:
         read_recipe(None, [override])
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "depth"),
+    [("128", 6), ("256", 6), ("64", 5), ("32", 4), ("[32,64]", 4), ("28", 2), ("100", 2), ("12", 2)],
+)
+def test_the_discriminator_is_as_deep_as_the_images_allow(size: str, depth: int) -> None:
+    assert read_recipe(None, [f"images.size={size}"]).discriminator.depth == depth
+    given = read_recipe(None, [f"images.size={size}", "discriminator.width=8", "discriminator.depth=1"])
+    assert given.discriminator.depth == 1
 
 
 def test_every_problem_of_a_file_is_named_with_the_file(tmp_path: Path) -> None:
