@@ -13,8 +13,8 @@ from torch import Tensor
 
 from augmentor.errors import AugmentorError, ImageError
 from augmentor.images import MAX_PIXELS, Pixels, crop_box, decode, fit, upright_size
+from stargan.blend import Box, blend, knows_changes
 from stargan.checkpoint import Model
-from stargan.translate import Box, blend, knows_changes
 
 OutputSize: TypeAlias = Literal["model", "original"] | tuple[int, int]
 """The size of what is written: the model's, every source's own, or one (height, width) in pixels."""

@@ -13,15 +13,15 @@ from stargan.networks.discriminators import (
     PatchDiscriminator,
 )
 from stargan.networks.encoder_decoder import EncoderDecoder
-from stargan.networks.generators import (
+from stargan.networks.generators import Generator
+from stargan.networks.layers import BatchNorm, Features, InstanceNorm, NoNorm, Norm, Padding, Upsampling
+from stargan.networks.translating import (
     Conditioning,
-    Generator,
     GeneratorArguments,
     GeneratorKind,
     Output,
     TranslatingGenerator,
 )
-from stargan.networks.layers import BatchNorm, Features, InstanceNorm, NoNorm, Norm, Padding, Upsampling
 
 __all__ = [
     "BatchNorm",

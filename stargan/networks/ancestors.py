@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks.generators import TranslatingGenerator
 from stargan.networks.layers import ConvUnit, Features, Norm, same_convolution
+from stargan.networks.translating import TranslatingGenerator
 
 _WIDEST = 8
 """The U-Net's channels stop doubling at this multiple of its width."""

@@ -11,7 +11,8 @@ from typing import TypeVar
 from stargan.networks.ancestors import CycleGanResnet, Pix2PixUnet
 from stargan.networks.discriminators import DcganDiscriminator, Discriminator, PatchDiscriminator
 from stargan.networks.encoder_decoder import EncoderDecoder
-from stargan.networks.generators import Generator, TranslatingGenerator
+from stargan.networks.generators import Generator
+from stargan.networks.translating import TranslatingGenerator
 
 GENERATORS: Mapping[str, Callable[..., TranslatingGenerator]] = {
     "resnet": Generator,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks.generators import Output, TranslatingGenerator
 from stargan.networks.layers import ConvUnit, Features, Norm
+from stargan.networks.translating import Output, TranslatingGenerator
 
 
 class EncoderDecoder(TranslatingGenerator):

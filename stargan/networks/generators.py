@@ -1,9 +1,6 @@
-"""What every generator is, and the paper's: plain modules with flat keyword arguments (StarGAN, table 4)."""
+"""The paper's generator and its variants: plain modules with flat keyword arguments (StarGAN, table 4)."""
 
 from __future__ import annotations
-
-from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, Required, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -15,140 +12,11 @@ from stargan.networks.layers import (
     Padding,
     ResidualBlock,
     Upsampling,
-    normalise_spectrally,
+    convolve,
     same_convolution,
     upsample,
 )
-
-GeneratorKind = Literal["resnet", "encoder-decoder"]
-"""What a recipe can choose."""
-
-AncestorKind = Literal["cyclegan-resnet", "pix2pix-unet"]
-"""What other implementations trained: to translate with, see `stargan.networks.ancestors`."""
-
-Conditioning = Literal["concat", "norm"]
-Output = Literal["direct", "masked", "residual"]
-
-_OPEN_MASK = 1.0
-"""The masked output's starting bias: sigmoid(1) = 0.73, so that the generator starts by changing the image."""
-
-_LARGEST_CHANGE = 2.0
-"""Of a residual output: enough to turn -1, black, into 1, white."""
-
-_SMALL_START = 0.01
-"""What a residual painter's first weights are multiplied by, so that the generator starts near the identity."""
-
-
-class GeneratorArguments(TypedDict, total=False):
-    """What a generator was built with, as a checkpoint's JSON holds it: the keys that its kind has."""
-
-    kind: GeneratorKind | AncestorKind
-    vector_size: Required[int]
-    image_channels: Required[int]
-    image_size: tuple[int, int]
-    width: Required[int]
-    downsamplings: Required[int]
-    blocks: int
-    conditioning: Conditioning
-    output: Required[Output]
-    upsampling: Upsampling
-    norm: Norm
-    padding: Padding
-    dilation: int
-    spectral: bool
-    skips: bool
-    latent: int
-
-
-class TranslatingGenerator(nn.Module, ABC):
-    """G(x, c), of any kind: encode, decode, and paint the result over the input.
-
-    Attributes:
-        arguments: what it was built with; `build_generator` makes the same again.
-        image_channels: channels of the images.
-        painter: its last layer, from features to colours.
-        masker: beside it, from features to the attention mask; None unless the output is "masked".
-        reads_labels: whether its output depends on the label vector; if not, it translates in one direction.
-    """
-
-    reads_labels: ClassVar[bool] = True
-
-    arguments: GeneratorArguments
-    image_channels: int
-    painter: nn.Conv2d | nn.ConvTranspose2d
-    masker: nn.Conv2d | nn.ConvTranspose2d | None
-
-    @abstractmethod
-    def encode(self, images: Tensor, vectors: Tensor) -> Features:
-        """Run the layers ahead of the bottleneck, whose features come last in the result.
-
-        Args:
-            images: (N, C, H, W) float in [-1, 1].
-            vectors: (N, L) float.
-        """
-
-    @abstractmethod
-    def decode(self, features: Features, vectors: Tensor) -> Tensor:
-        """Run everything between `encode` and the painter.
-
-        Args:
-            features: what `encode` returned.
-            vectors: (N, L) float.
-
-        Returns:
-            What the painter reads.
-        """
-
-    def paint(self, features: Features, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Run everything that comes after `encode`.
-
-        Args:
-            features: what `encode` returned.
-            images: (N, C, H, W) float in [-1, 1], the encoded images, for outputs that change them.
-            vectors: (N, L) float.
-
-        Returns:
-            The translation, (N, C, H, W) in [-1, 1], and its mask, (N, 1, H, W) in [0, 1] (1 = repainted), or
-            None unless the output is "masked".
-        """
-        decoded = self.decode(features, vectors)
-        # float() ends what autocast began: what leaves a network is float32.
-        painted = torch.tanh(self.painter(decoded).float())
-        if self.masker is not None:
-            mask = torch.sigmoid(self.masker(decoded).float())
-            return images + mask * (painted - images), mask
-        if self.arguments["output"] == "residual":
-            return (images + _LARGEST_CHANGE * painted).clamp(-1, 1), None
-        return painted, None
-
-    def translate(self, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the translation and its mask; see `paint`."""
-        return self.paint(self.encode(images, vectors), images, vectors)
-
-    def forward(self, images: Tensor, vectors: Tensor) -> Tensor:
-        """Translate images into the domains that `vectors` name.
-
-        Args:
-            images: (N, C, H, W) float in [-1, 1]; H and W multiples of 2 ** downsamplings.
-            vectors: (N, L) float, see `LabelSpace.encode`.
-
-        Returns:
-            (N, C, H, W) float in [-1, 1].
-        """
-        return self.translate(images, vectors)[0]
-
-    def _start(self, *, spectral: bool) -> None:
-        """Give the finished network's last layers their starting values, then wrap it for spectral norm."""
-        if self.masker is not None and self.masker.bias is not None:
-            nn.init.constant_(self.masker.bias, _OPEN_MASK)
-        residual = self.arguments["output"] == "residual"
-        if residual:
-            with torch.no_grad():
-                for weight in self.painter.parameters():
-                    weight.mul_(_SMALL_START)
-        if spectral:
-            # Spectral norm would undo the small start; the tanh bounds the change anyway.
-            normalise_spectrally(self, exempt=self.painter if residual else None)
+from stargan.networks.translating import Conditioning, Output, TranslatingGenerator
 
 
 class Generator(TranslatingGenerator):
@@ -256,11 +124,62 @@ class Generator(TranslatingGenerator):
         if self.arguments["conditioning"] == "concat":
             planes = vectors[:, :, None, None].expand(n, vectors.shape[1], h, w)
             features = torch.cat([images, planes], dim=1)
-        maps = []
-        for unit in self.encoder:
+        return self._descend(self._stem.convolution(features), vectors)
+
+    def _descend(self, convolved: Tensor, vectors: Tensor) -> Features:
+        """Run the rest of the encoder after its first convolution."""
+        features = self._stem.settle(convolved, vectors)
+        maps = [features]
+        for unit in list(self.encoder)[1:]:
             features = unit(features, vectors)
             maps.append(features)
         return tuple(maps) if self.arguments["skips"] else (features,)
+
+    @property
+    def _stem(self) -> ConvUnit:
+        """The encoder's first unit."""
+        stem = self.encoder[0]
+        assert isinstance(stem, ConvUnit)
+        return stem
+
+    @property
+    def encodes_labels(self) -> bool:
+        """Whether `encode` reads the label vector: with conditioning "concat"."""
+        return self.arguments["conditioning"] == "concat"
+
+    def share(self, images: Tensor) -> Features:
+        """See `TranslatingGenerator.share`; with "concat" the first convolution's part that reads the image.
+
+        A convolution is linear: over the image and the planes it is the sum of one over each.
+        """
+        if not self.encodes_labels:
+            return super().share(images)
+        stem = self._stem.convolution
+        assert isinstance(stem, nn.Conv2d)
+        return (convolve(stem, images, stem.weight[:, : self.image_channels]),)
+
+    def complete(self, shared: Features, vectors: Tensor) -> Features:
+        """See `TranslatingGenerator.complete`; with "concat" adds the planes' part and runs the rest."""
+        if not self.encodes_labels:
+            return shared
+        (convolved,) = shared
+        return self._descend(convolved + self._convolved_planes(vectors, *convolved.shape[2:]), vectors)
+
+    def _convolved_planes(self, vectors: Tensor, height: int, width: int) -> Tensor:
+        """Return the first convolution's part that reads the vectors, (N, width, H, W) of the given size.
+
+        Planes are constant, so it differs only near the border: a plane as large as the kernel has every case, and
+        its middle stands for all that lies inside. That is so little work that nothing is worth keeping.
+        """
+        stem = self._stem.convolution
+        assert isinstance(stem, nn.Conv2d)
+        side = stem.kernel_size[0]
+        rows, columns = min(height, side), min(width, side)
+        planes = vectors[:, :, None, None].expand(*vectors.shape, rows, columns)
+        part = convolve(stem, planes, stem.weight[:, self.image_channels :])
+        down = _stretched(rows, height, vectors.device)
+        across = _stretched(columns, width, vectors.device)
+        return part.index_select(2, down).index_select(3, across)
 
     def decode(self, features: Features, vectors: Tensor) -> Tensor:
         """Run the residual blocks and the upsampling.
@@ -278,3 +197,18 @@ class Generator(TranslatingGenerator):
         for unit in self.decoder:
             decoded = unit(decoded, vectors, earlier.pop() if earlier else None)
         return decoded
+
+
+def _stretched(cases: int, pixels: int, device: torch.device) -> Tensor:
+    """Return which of a short line's cases each pixel of a longer one is: the middle case fills it up.
+
+    Args:
+        cases: pixels of the short line: odd, or as many as the longer one has.
+        pixels: of the longer line.
+        device: where to make them.
+    """
+    places = torch.arange(pixels, device=device)
+    if cases == pixels:
+        return places
+    middle = cases // 2
+    return places.clamp(max=middle) + (places - (pixels - 1 - middle)).clamp(min=0)

@@ -128,10 +128,13 @@ class ConvUnit(nn.Module):
 
         `skip`, if given, has the shape of the result and is added ahead of the norm.
         """
-        features = self.convolution(features)
+        return self.settle(self.convolution(features), vectors, skip)
+
+    def settle(self, convolved: Tensor, vectors: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Do all that follows the convolution; see `forward`."""
         if skip is not None:
-            features = features + skip
-        features = self.norm(features, vectors)
+            convolved = convolved + skip
+        features: Tensor = self.norm(convolved, vectors)
         return functional.relu(features) if self.activate else features
 
 
@@ -203,6 +206,23 @@ def same_convolution(
         padding_mode="reflect" if padding == "reflection" else "zeros",
         bias=bias,
     )
+
+
+def convolve(convolution: nn.Conv2d, features: Tensor, weight: Tensor) -> Tensor:
+    """Apply a convolution with another weight in the place of its own, without its bias.
+
+    Args:
+        convolution: what says stride, dilation, and what lies beyond the border.
+        features: (N, C_in, H, W) float, C_in as `weight` has it.
+        weight: (C, C_in, K, K) float, of the convolution's kernel size.
+    """
+    padding, dilation = convolution.padding, convolution.dilation
+    assert not isinstance(padding, str)
+    if convolution.padding_mode != "zeros":
+        down, across = padding
+        features = functional.pad(features, (across, across, down, down), mode=convolution.padding_mode)
+        padding = (0, 0)
+    return functional.conv2d(features, weight, None, convolution.stride, padding, dilation)
 
 
 def upsample(upsampling: Upsampling, channels_in: int, channels: int) -> nn.Module:

@@ -14,10 +14,10 @@ from augmentor import fullsize
 from augmentor.errors import AugmentorError, ImageError
 from augmentor.fullsize import Original, OutputSize, parse_size, seen_box
 from augmentor.images import Pixels, decode
+from stargan.blend import Box
 from stargan.checkpoint import Model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
-from stargan.translate import Box
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from augmentor.manifest import Manifest, read_manifest
 from augmentor.obedience import Obedience
 from stargan.checkpoint import Model, save_model
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
-from stargan.networks import CycleGanResnet, Generator
+from stargan.networks import CycleGanResnet, Features, Generator
 
 CPU = torch.device("cpu")
 
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 class Painter(Generator):
     """Knows the trick of `bright`: glasses are a bright image, no glasses a dark one. Hair it leaves as it is."""
 
-    def forward(self, images: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    def finish(self, shared: Features, images: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         bright = vectors[:, 3, None, None, None] > 0.5
         return images - images.mean(dim=(1, 2, 3), keepdim=True) + torch.where(bright, 0.6, -0.6)
 
