@@ -28,6 +28,7 @@ from stargan.networks import (
 
 Targets = Literal["permuted", "drawn", "balanced"]
 Joint = Literal["mixed", "alternating"]
+Cache = Literal["auto", "on", "off"]
 
 Toml = bool | int | float | str | list["Toml"] | dict[str, "Toml"]
 
@@ -71,6 +72,12 @@ class ImageSettings(_Section):
     def height_width(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+
+    @property
+    def enlarged(self) -> tuple[int, int]:
+        """(height, width) in pixels of training images ahead of the random crop."""
+        height, width = self.height_width
+        return round(height * self.random_crop), round(width * self.random_crop)
 
 
 class GeneratorSettings(_Section):
@@ -128,7 +135,9 @@ class TrainingSettings(_Section):
         joint: batches of joint training: "mixed" from all label sets, equally many of each, or "alternating", each
             of one set (the paper's).
         keep_checkpoints: newest checkpoints that stay on the disk; 0 keeps all.
-        workers: processes that load images; -1 picks from the cores.
+        workers: threads that load images, or processes where they are not kept; -1 picks from the cores.
+        cache: keep images in memory once they are decoded: "on", "off", or "auto", where they fill at most a
+            quarter of what is free. The results are the same.
         tensorboard: also write TensorBoard events to RUN/tensorboard (extra `tensorboard`).
     """
 
@@ -140,6 +149,7 @@ class TrainingSettings(_Section):
     balanced_sources: bool = False
     joint: Joint = "mixed"
     workers: int = Field(default=-1, ge=-1)
+    cache: Cache = "auto"
     keep_checkpoints: int = Field(default=3, ge=0)
     objective: Objective = "logistic"
     critic_steps: int = Field(default=1, ge=1)
@@ -287,14 +297,14 @@ def fitting_depth(size: tuple[int, int]) -> int:
     return max(1, min(6, *depths))
 
 
-def read_recipe(path: Path | None, overrides: Sequence[str] = (), **training: float | None) -> Recipe:
+def read_recipe(path: Path | None, overrides: Sequence[str] = (), **training: float | str | None) -> Recipe:
     """Read a recipe, apply overrides, fill in the defaults, validate.
 
     Args:
         path: a TOML file; None means all defaults (the paper's settings).
         overrides: `section.key=value` lines; a value is read as TOML, and as text if it is none.
-        training: settings of the section `training` given as flags (steps, minutes, seed); None is not given.
-            Steps and minutes exclude each other, so giving one drops the other.
+        training: settings of the section `training` given as flags (steps, minutes, seed, cache); None is not
+            given. Steps and minutes exclude each other, so giving one drops the other.
 
     Raises:
         RecipeError: a file that cannot be read or parsed, an unknown key, or a value that cannot work.

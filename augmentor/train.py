@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from augmentor.cache import make_cache
 from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.judging import Limits, judge_run
 from augmentor.loading import TrainingImages, training_batches
@@ -36,6 +37,7 @@ _MAY_CHANGE = frozenset(
         "steps",
         "minutes",
         "workers",
+        "cache",
         "compile",
         "log_seconds",
         "sample_minutes",
@@ -101,6 +103,8 @@ def train_run(
     """
     rows = _training_rows(manifest)
     config = _config(recipe)
+    shape = (*recipe.images.enlarged, recipe.images.channels)
+    cache = make_cache(recipe.training.cache, rows=len(rows.rows), shape=shape)
     shown = _sample_images(manifest, recipe)
     state = _open_run(run, manifest, recipe, resume=resume, config=config, device=device)
     images = TrainingImages(
@@ -110,6 +114,7 @@ def train_run(
         settings=recipe.images,
         seed=config.seed,
         label_sets=rows.label_set_of_rows(),
+        cache=cache,
     )
     rarity = rarity_weights(rows.codes, rows.space)
     with Recorder(
@@ -229,7 +234,7 @@ def _target_weights(targets: Targets, rarity: NDArray[np.float64]) -> NDArray[np
 
 
 def _config(recipe: Recipe) -> TrainConfig:
-    loading = {"batch_size", "targets", "balanced_sources", "joint", "workers"}
+    loading = {"batch_size", "targets", "balanced_sources", "joint", "workers", "cache"}
     training = recipe.training.model_dump(exclude=loading | {"keep_checkpoints", "tensorboard"})
     return TrainConfig(**training, **recipe.loss.model_dump())
 

@@ -16,6 +16,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from stargan.upload import upload
+
 Policy = Literal["color", "translation", "cutout"]
 """One kind of distortion, by the authors' names."""
 
@@ -60,7 +62,7 @@ def diff_augment(images: Tensor, *, policy: Sequence[Policy], generator: torch.G
     for name in policy:
         # Shares in [0, 1), always float32, so that the images' type does not change the draw.
         draws = torch.rand(3, n, generator=generator, device=generator.device)
-        first, second, third = draws.to(images.device, non_blocking=True)
+        first, second, third = upload(draws, images.device)
         if name == "color":
             images = recolour(images, brightness=first - 0.5, saturation=2 * second, contrast=third + 0.5)
         elif name == "translation":

@@ -19,6 +19,7 @@ from stargan.diffaugment import diff_augment
 from stargan.labels import LabelSpace, permuted_targets
 from stargan.networks import Discriminator, TranslatingGenerator
 from stargan.pixels import to_signed
+from stargan.upload import upload, upload_labels
 
 
 class Batch(NamedTuple):
@@ -150,6 +151,8 @@ def train(
     if device.type == "cuda":
         generator.to(memory_format=torch.channels_last)
         discriminator.to(memory_format=torch.channels_last)
+    # Batch norm's statistics and spectral norm's vectors change with every pass, whose number then counts.
+    remembers = next(discriminator.buffers(), None) is not None
     fast = _Fast(state, config, device)
     source: Iterator[Batch] = iter(batches)
     meter = _Meter(config)
@@ -162,21 +165,12 @@ def train(
         if batch is None:
             raise ValueError(f"the batches ended at step {state.step}, before the run did")
         step = state.step + 1
-        seed = _step_seed(config.seed, step)
-        random = torch.Generator().manual_seed(seed)
+        random = step_random(config, step)
         targets = batch.targets
         if targets is None:
             targets = permuted_targets(batch.codes, space, generator=random)
-        # Encoded on the CPU, where looking at the codes costs no wait for the device.
-        source_vectors, target_vectors, source_wanted, target_wanted, codes, targets = (
-            tensor.to(device, non_blocking=True)
-            for tensor in (
-                *(space.encode(batch.codes), space.encode(targets)),
-                *(space.encode_signed(batch.codes), space.encode_signed(targets)),
-                *(batch.codes, targets),
-            )
-        )
-        real = to_signed(batch.images.to(device, non_blocking=True))
+        labels = upload_labels(batch.codes, targets, space, device=device)
+        real = to_signed(upload(batch.images, device))
         if device.type == "cuda":
             real = real.contiguous(memory_format=torch.channels_last)
         progress, epoch = clock.progress(step), int(state.step // epoch_steps)
@@ -186,27 +180,36 @@ def train(
 
         # ---- G translates, once for D's update and G's own ----
         with torch.set_grad_enabled(g_step), autocast:
-            fake, mask = fast.translate(real, target_vectors)
+            fake, mask = fast.translate(real, labels.target_vectors)
 
         # ---- D: real or fake, and the domain of real images ----
         penalise = config.penalises_real and step % config.r1_every == 0
         seen_real = diff_augment(real, policy=config.augment, generator=random).requires_grad_(penalise)
         seen_fake = diff_augment(fake.detach(), policy=config.augment, generator=random)
         with autocast:
-            fake_scores, _ = fast.discriminate(seen_fake, target_wanted)
-            # Only the plain network can be differentiated twice, and ahead of another pass: a fused one replaces
-            # the statistics of batch norm.
-            real_scores, real_logits = (discriminator if penalise else fast.discriminate)(seen_real, source_wanted)
-        d_domain = losses.domain_loss(real_logits, codes, space, normalise=config.normalise_domain)
+            if penalise or remembers:
+                fake_scores, _ = fast.discriminate(seen_fake, labels.asks)
+                # Only the plain network can be differentiated twice, and ahead of another pass: a fused one
+                # replaces the statistics of batch norm.
+                real_scores, real_logits = (discriminator if penalise else fast.discriminate)(
+                    seen_real, labels.shows
+                )
+            else:
+                # In one pass D's weights, which are many, are read once.
+                scores, logits = fast.discriminate(
+                    torch.cat([seen_real, seen_fake]), torch.cat([labels.shows, labels.asks])
+                )
+                (real_scores, fake_scores), real_logits = scores.chunk(2), logits[: len(real)]
+            if config.objective == "wgan-gp":
+                mix = upload(torch.rand(len(real), generator=random), device)
+                penalty = losses.gradient_penalty(
+                    partial(_scores, discriminator, labels.asks), seen_real, seen_fake, mix
+                )
+        d_domain = losses.domain_loss(real_logits, labels.codes, space, normalise=config.normalise_domain)
         d_adversarial = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores)
         d_loss = d_adversarial + config.real_domain_weight * d_domain
         meter.add({"d/adversarial": d_adversarial, "d/domain": d_domain})
         if config.objective == "wgan-gp":
-            mix = torch.rand(len(real), generator=random).to(device)
-            with autocast:
-                penalty = losses.gradient_penalty(
-                    partial(_scores, discriminator, target_wanted), seen_real, seen_fake, mix
-                )
             d_penalty = config.gradient_penalty_weight * penalty
             d_loss = d_loss + d_penalty
             meter.add({"d/penalty": d_penalty})
@@ -220,18 +223,25 @@ def train(
         # ---- G: fool D, reach the target, come back, leave the rest alone ----
         if g_step:
             discriminator.requires_grad_(False)
+            round_trip = (step // config.critic_steps) % config.cycle_every == 0
             seen_fake = diff_augment(fake, policy=config.augment, generator=random)
             with autocast:
-                fake_scores, fake_logits = fast.discriminate(seen_fake, target_wanted)
+                fake_scores, fake_logits = fast.discriminate(seen_fake, labels.asks)
+                if round_trip:
+                    back, back_mask = fast.translate(fake, labels.source_vectors)
+                    if config.feature_matching_weight:
+                        g_features = losses.feature_matching_loss(
+                            discriminator.inner(real), discriminator.inner(back)
+                        )
+                if config.identity_weight:
+                    same, _ = fast.translate(real, labels.source_vectors)
             g_adversarial = losses.GENERATOR_LOSSES[config.objective](fake_scores)
-            g_domain = losses.domain_loss(fake_logits, targets, space, normalise=config.normalise_domain)
+            g_domain = losses.domain_loss(fake_logits, labels.targets, space, normalise=config.normalise_domain)
             g_loss = g_adversarial + config.domain_weight * g_domain
             meter.add({"g/adversarial": g_adversarial, "g/domain": g_domain})
             masks = [] if mask is None else [mask]
 
-            if (step // config.critic_steps) % config.cycle_every == 0:
-                with autocast:
-                    back, back_mask = fast.translate(fake, source_vectors)
+            if round_trip:
                 masks += [] if back_mask is None else [back_mask]
                 g_cycle = losses.cycle_loss(real, back)
                 g_trip = config.cycle_weight * g_cycle
@@ -241,17 +251,11 @@ def train(
                     g_trip = g_trip + g_scales
                     meter.add({"g/multiscale": g_scales})
                 if config.feature_matching_weight:
-                    with autocast:
-                        g_features = losses.feature_matching_loss(
-                            discriminator.inner(real), discriminator.inner(back)
-                        )
                     g_trip = g_trip + config.feature_matching_weight * g_features
                     meter.add({"g/features": g_features})
                 g_loss = g_loss + config.cycle_every * g_trip
 
             if config.identity_weight:
-                with autocast:
-                    same, _ = fast.translate(real, source_vectors)
                 g_identity = losses.identity_loss(real, same)
                 g_loss = g_loss + config.identity_weight * g_identity
                 meter.add({"g/identity": g_identity})
@@ -282,6 +286,12 @@ def train(
     return True
 
 
+def step_random(config: TrainConfig, step: int) -> torch.Generator:
+    """Return the source of all that is drawn in a step, counted from 1: targets, penalty points, augmentations."""
+    # Spread the seeds far apart, so that no two runs meet each other's streams a few steps later.
+    return torch.Generator().manual_seed((config.seed * 0x9E3779B97F4A7C15 + step) % (1 << 63))
+
+
 class _Fast:
     """G and D as they are computed: plain, or fused by torch.compile."""
 
@@ -289,10 +299,12 @@ class _Fast:
         self.translate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] = state.generator.translate
         self.discriminate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = state.discriminator
         # On CUDA torch.compile writes its kernels with Triton, which not every installation of torch brings along.
+        # On a CPU it takes minutes to gain a tenth of a step in float32, and nothing in bfloat16.
         pays = device.type == "cuda" and importlib.util.find_spec("triton") is not None
         if config.compile == "on" or (config.compile == "auto" and pays):
-            self.translate = torch.compile(self.translate)
-            self.discriminate = torch.compile(self.discriminate)
+            # Batches come in two sizes, with and without translations: each is worth kernels of its own.
+            self.translate = torch.compile(self.translate, dynamic=False)
+            self.discriminate = torch.compile(self.discriminate, dynamic=False)
 
 
 @dataclass
@@ -368,7 +380,8 @@ class _Meter:
 
 
 def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
+    fused = next(network.parameters()).device.type in ("cpu", "cuda")
+    return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas, fused=fused)
 
 
 def _scores(discriminator: Discriminator, wanted: Tensor, images: Tensor) -> Tensor:
@@ -392,16 +405,12 @@ def _set_learning_rate(state: TrainState, rate: float) -> None:
 def _average(state: TrainState, decay: float, *, g_steps: int) -> None:
     # Early on a long memory would hold the random start: let the memory grow with the run.
     decay = min(decay, g_steps / (g_steps + 10))
-    for averaged, current in zip(state.average.parameters(), state.generator.parameters(), strict=True):
-        averaged.lerp_(current, 1 - decay)
+    averaged: list[Tensor] = list(state.average.parameters())
+    current: list[Tensor] = list(state.generator.parameters())
+    torch._foreach_lerp_(averaged, current, 1 - decay)
     # Batch norm's statistics are averages already; spectral norm's vectors belong to the newest weights.
     for kept, buffer in zip(state.average.buffers(), state.generator.buffers(), strict=True):
         kept.copy_(buffer)
-
-
-def _step_seed(seed: int, step: int) -> int:
-    # Spread the seeds far apart, so that no two runs meet each other's streams a few steps later.
-    return (seed * 0x9E3779B97F4A7C15 + step) % (1 << 63)
 
 
 def _require_finite(state: TrainState) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from augmentor.errors import ImageError
 from augmentor.images import decode
-from augmentor.loading import Draw, StepSampler, TrainingImages, default_workers, training_batches
+from augmentor.loading import TrainingImages, default_workers, training_batches
+from augmentor.order import Draw, StepSampler
 from augmentor.quality import rarity_weights
 from augmentor.recipe import ImageSettings, Joint
 from stargan.labels import Attribute, LabelSpace

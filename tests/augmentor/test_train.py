@@ -270,6 +270,14 @@ def test_resumed_is_equal_to_uninterrupted(objective: str, workers: int, trainer
     assert resumed.elapsed > stopped.elapsed
 
 
+def test_images_kept_in_memory_change_nothing(trainer: Trainer, tmp_path: Path) -> None:
+    kept = trainer.run(tmp_path / "kept", "training.cache=on", "training.workers=2")
+    read = trainer.run(tmp_path / "read", "training.cache=off", stop_at=5)
+    assert read.step == 5
+    read = trainer.run(tmp_path / "read", "training.cache=on", resume=True)
+    assert state_bytes(kept) == state_bytes(read)
+
+
 def test_what_a_killed_run_logged_after_its_checkpoint_goes(trainer: Trainer, tmp_path: Path) -> None:
     run = tmp_path / "run"
     trainer.run(run, stop_at=3)

@@ -103,6 +103,17 @@ def test_without_a_terminal_progress_is_plain_lines(trained: tuple[Path, Done]) 
     assert "\x1b" not in done.err
 
 
+def test_cache_is_a_flag_that_resuming_may_change(
+    augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for steps, cache in ((1, "off"), (2, "on")):
+        words = ("--out", run, *tiny, "--steps", steps, "--cache", cache, "--resume")
+        done = augmentor.run("train", small.manifest, *words)
+        assert done.code == 0, done.err
+        assert f'cache = "{cache}"' in (run / "run.toml").read_text()
+
+
 def test_tensorboard(augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path) -> None:
     words = (*tiny, "--set", "training.tensorboard=true", "--steps", 1)
     done = augmentor.run("train", small.manifest, "--out", tmp_path / "run", *words)

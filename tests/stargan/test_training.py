@@ -198,6 +198,36 @@ def test_the_average_by_hand(
     assert not any(weight.requires_grad for weight in state.average.parameters())
 
 
+def test_adam_is_fused_and_equal_to_the_plain_one(
+    space: LabelSpace, tiny_state: MakeState, noise_batches: MakeBatches
+) -> None:
+    config = replace(EVERY_STEP, critic_steps=1, learning_rate=1e-3, schedule="constant")
+    fused, plain = (tiny_state(config, conditioning="norm") for _ in range(2))
+    assert fused.generator_optimizer.param_groups[0]["fused"]
+    plain.generator_optimizer, plain.discriminator_optimizer = (
+        torch.optim.Adam(network.parameters(), lr=1e-3, betas=config.betas)
+        for network in (plain.generator, plain.discriminator)
+    )
+    for state in (fused, plain):
+        train(state=state, config=config, space=space, batches=noise_batches(0), device=CPU, on_event=ignore)
+    for one, other in ((fused.generator, plain.generator), (fused.discriminator, plain.discriminator)):
+        for weight, wanted in zip(one.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(weight, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("forgetful", [True, False])
+def test_what_counts_its_passes_sees_real_and_translated_images_apart(
+    forgetful: bool, space: LabelSpace, tiny_state: MakeState, noise_batches: MakeBatches
+) -> None:
+    """D without statistics sees both in one batch; batch norm would mix what it should tell apart."""
+    config = replace(EVERY_STEP, steps=1, critic_steps=2, objective="logistic", r1_weight=0.0)
+    norm = "instance" if forgetful else "batch"
+    state, seen = tiny_state(config, discriminator={"norm": norm}), list[int]()
+    state.discriminator.features[0].register_forward_hook(lambda _layer, _given, made: seen.append(len(made)))
+    train(state=state, config=config, space=space, batches=noise_batches(0), device=CPU, on_event=ignore)
+    assert seen == ([8] if forgetful else [4, 4])
+
+
 # ---- the end ----
 
 

@@ -158,6 +158,40 @@ def test_resumed_is_equal_to_uninterrupted(
     assert equal(adam(resumed.discriminator_optimizer), adam(whole.discriminator_optimizer))
 
 
+def test_checkpoints_of_a_plain_adam_are_resumed_with_the_fused_one(
+    space: LabelSpace, tiny_state: MakeState, noise_batches: MakeBatches, tmp_path: Path
+) -> None:
+    config = RUNS["logistic"].config
+    networks = RUNS["logistic"].networks
+
+    def go(state: TrainState, stop_at: int | None = None) -> None:
+        train(
+            state=state,
+            config=config,
+            space=space,
+            batches=noise_batches(state.step),
+            device=CPU,
+            on_event=ignore,
+            should_stop=lambda: state.step == stop_at,
+        )
+
+    whole, old = (tiny_state(config, **networks) for _ in range(2))
+    old.generator_optimizer, old.discriminator_optimizer = (
+        torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
+        for network in (old.generator, old.discriminator)
+    )
+    go(whole)
+    go(old, stop_at=4)
+    save_checkpoint(tmp_path / "old", state=old, config=config, space=space, image_size=(16, 16), settings={})
+    resumed = load_state(tmp_path / "old", config=config, device=CPU)
+    assert resumed.generator_optimizer.param_groups[0]["fused"]
+    go(resumed)
+    for found, wanted in zip(tensors(resumed.average), tensors(whole.average), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+    for found, wanted in zip(adam(resumed.generator_optimizer), adam(whole.generator_optimizer), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-7)
+
+
 def test_the_seed_decides(space: LabelSpace, tiny_state: MakeState, noise_batches: MakeBatches) -> None:
     results = []
     for seed in (0, 0, 1):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stargan.networks import DcganDiscriminator, Discriminator, Norm, PatchDiscriminator
+from stargan.networks.discriminators import StridedConvolution
 
 Network = TypeVar("Network", bound=nn.Module)
 Noise = Callable[..., Tensor]
@@ -132,6 +133,28 @@ def test_train_and_eval_are_equal_and_images_stand_alone(kind: Kind, norm: Norm,
     alone = discriminator(images[1:2], wanted[1:2])
     for x, y in zip(before, alone, strict=True):
         torch.testing.assert_close(x[1:2], y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "channels", "size"), [(1, 64, (2, 2)), (3, 96, (4, 6)), (2, 64, (2, 12))])
+@pytest.mark.parametrize("bias", [False, True])
+def test_small_maps_are_convolved_as_matrix_products(
+    n: int, channels: int, size: tuple[int, int], bias: bool, noise: Noise
+) -> None:
+    """The same numbers in both directions and in the gradient of a gradient, which the penalties need."""
+    layer = StridedConvolution(5, channels, bias=bias).double()
+
+    def numbers(plain: bool) -> list[Tensor]:
+        layer.always_convolves = plain
+        images = noise(n, 5, *size, dtype=torch.float64).requires_grad_()
+        made = layer(images)
+        (slope,) = torch.autograd.grad(made.square().sum(), images, create_graph=True)
+        return [made, slope, *torch.autograd.grad(slope.square().sum(), [images, *layer.parameters()])]
+
+    found, wanted = numbers(plain=False), numbers(plain=True)
+    assert found[0].shape == (n, channels, size[0] // 2, size[1] // 2)
+    assert found[0].grad_fn.name() != wanted[0].grad_fn.name()  # type: ignore[union-attr]
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
 def projected(discriminator: Discriminator, layer: nn.Conv2d | nn.Linear | None, images: Tensor) -> Tensor:

@@ -1,0 +1,65 @@
+"""What a step reads, on its way to the device: in one copy, which the host does not wait for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stargan.labels import LabelSpace
+
+
+class Labels(NamedTuple):
+    """A batch's domains and targets in every form that the networks and losses read, on one device.
+
+    Args:
+        source_vectors: (N, L) float32, what G reads to come back; see `LabelSpace.encode`.
+        target_vectors: (N, L) float32, what G reads to translate.
+        shows: (N, D) float32, what a matching D is asked about the images; see `LabelSpace.encode_signed`.
+        asks: (N, D) float32, what it is asked about their translations.
+        codes: (N, A) int64, the images' domains, -1 unknown.
+        targets: (N, A) int64, the targets, -1 unknown.
+    """
+
+    source_vectors: Tensor
+    target_vectors: Tensor
+    shows: Tensor
+    asks: Tensor
+    codes: Tensor
+    targets: Tensor
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on `device`; one from the CPU without waiting for the work that is queued there."""
+    if device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
+        # A copy from memory that may be swapped out is made in a buffer of the driver's, which may be waited for.
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def upload_labels(codes: Tensor, targets: Tensor, space: LabelSpace, *, device: torch.device) -> Labels:
+    """Encode a batch's domains on the CPU, where looking at them costs no wait, and copy all at once.
+
+    Args:
+        codes: (N, A) int64 on the CPU, -1 unknown.
+        targets: (N, A) int64 on the CPU, -1 unknown.
+        space: what they mean.
+        device: where they are wanted.
+    """
+    both = torch.cat([codes, targets])
+    # As floats codes stay exact: no attribute has 2**24 values.
+    parts = (space.encode(both), space.encode_signed(both), both.float())
+    packed = upload(torch.cat(parts, dim=1), device)
+    own, asked = packed.chunk(2)
+    sizes = [part.shape[1] for part in parts]
+    source_vectors, shows, own_codes = torch.split(own, sizes, dim=1)
+    target_vectors, asks, asked_codes = torch.split(asked, sizes, dim=1)
+    return Labels(
+        source_vectors=source_vectors.contiguous(),
+        target_vectors=target_vectors.contiguous(),
+        shows=shows.contiguous(),
+        asks=asks.contiguous(),
+        codes=own_codes.long(),
+        targets=asked_codes.long(),
+    )

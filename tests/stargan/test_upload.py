@@ -1,0 +1,36 @@
+"""A batch's labels in one copy: exactly what encoding each of them gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stargan.labels import LabelSpace
+from stargan.upload import upload, upload_labels
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_labels_are_those_encoded_one_by_one(joint: bool, space: LabelSpace) -> None:
+    codes, targets = torch.tensor([[0, 1], [2, -1], [-1, 0]]), torch.tensor([[1, 1], [0, -1], [-1, 1]])
+    if joint:
+        space = replace(space, label_sets=(("hair",), ("glasses",)))
+        codes, targets = torch.tensor([[0, -1], [2, -1], [-1, 0]]), torch.tensor([[-1, 1], [0, -1], [1, -1]])
+    labels = upload_labels(codes, targets, space, device=CPU)
+    wanted = (
+        *(space.encode(codes), space.encode(targets)),
+        *(space.encode_signed(codes), space.encode_signed(targets)),
+        *(codes, targets),
+    )
+    for found, expected in zip(labels, wanted, strict=True):
+        assert found.dtype == expected.dtype
+        assert found.is_contiguous()
+        assert torch.equal(found, expected)
+
+
+def test_on_the_cpu_nothing_is_copied() -> None:
+    tensor = torch.arange(4)
+    assert upload(tensor, CPU) is tensor
