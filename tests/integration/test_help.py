@@ -25,6 +25,7 @@ COMMANDS = (
     "convert",
     "convert checkpoint",
     "convert dataset",
+    "bench",
     "demo",
 )
 

@@ -1,0 +1,323 @@
+"""What is measured on: the user's images and model, or seeded pictures and an untrained model of a recipe."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from augmentor.domains import parse_domains
+from augmentor.errors import AugmentorError
+from augmentor.expansion import ExpandSettings, Expansion, model_crop, open_model, read_model_manifest
+from augmentor.images import ImageFormat, Pixels, decode, encode
+from augmentor.manifest import SPLITS, Manifest, read_manifest
+from augmentor.pipeline import RealMode
+from augmentor.plan import make_plan
+from augmentor.recipe import Recipe
+from stargan.checkpoint import Model, save_checkpoint
+from stargan.config import Precision, TrainConfig
+from stargan.labels import Attribute, LabelSpace, permuted_targets
+from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
+from stargan.training import Batch, new_state
+from stargan.translate import Job
+
+_PICTURES = 64
+"""Different pictures that are drawn; more files than these hold the same ones again."""
+
+_ATTRIBUTE = "look"
+_SEED = 20_210
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Images and a model that translates them.
+
+    Args:
+        manifest: the images' table, in the model's label space.
+        model: what translates.
+        folder: the model's checkpoint, for a command that is started.
+        recipe: what the model is trained by.
+        domains: the SPECs of what each image is translated into.
+        title: in a few words, for the table.
+    """
+
+    manifest: Manifest
+    model: Model
+    folder: Path
+    recipe: Recipe
+    domains: tuple[str, ...]
+    title: str
+    _untouched: TranslatingGenerator = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Keep the generator as it was loaded: a translator may lay out its weights in another way."""
+        object.__setattr__(self, "_untouched", copy.deepcopy(self.model.generator))
+
+    def plain_model(self, device: torch.device) -> Model:
+        """Return the model as a plain loop has it: its own weights, contiguous, in float32."""
+        return replace(self.model, generator=copy.deepcopy(self._untouched).to(device))
+
+    @cached_property
+    def targets_per_image(self) -> float:
+        """Translations of an image, on average."""
+        plan = self.expansion(Path(), rows=len(self.manifest)).plan
+        return len(plan) / len(self.manifest)
+
+    def expansion(
+        self,
+        out: Path,
+        *,
+        rows: int,
+        image_format: ImageFormat = "png",
+        precision: Precision = "auto",
+        real: RealMode = "none",
+    ) -> Expansion:
+        """Plan an expansion of the first rows into a folder, or into an HDF5 file if `out` ends so.
+
+        Args:
+            out: what to write.
+            rows: how many images are translated; more than there are means all.
+            image_format: of a folder's images.
+            precision: what the generator computes in.
+            real: whether the sources are written, too.
+        """
+        settings = ExpandSettings(
+            domains=self.domains,
+            splits=SPLITS,
+            real=real,
+            output_format="hdf5" if out.suffix == ".h5" else "folder",
+            image_format=image_format,
+            precision=precision,
+        )
+        table = self.manifest.select(np.arange(min(rows, len(self.manifest))))
+        plan = make_plan(
+            table.codes,
+            space=self.model.space,
+            request=parse_domains(self.domains, self.model.space),
+            eligible=np.ones(len(table), dtype=bool),
+            with_real=real != "none",
+        )
+        return Expansion(manifest=table, model=self.model, settings=settings, out=out, plan=plan)
+
+    def paths(self, count: int) -> list[Path]:
+        """Return the files of `count` images, from the first row on and over again where there are fewer."""
+        return [self.manifest.image_path(number % len(self.manifest)) for number in range(count)]
+
+    def decode(self, path: Path) -> Pixels:
+        """Read an image as `expand` does."""
+        model = self.model
+        return decode(path, size=model.image_size, channels=model.image_channels, crop=model_crop(model))
+
+    @cached_property
+    def images(self) -> Tensor:
+        """A few of the images as the model wants them, (N, C, H, W) uint8."""
+        some = [self.decode(path) for path in self.paths(min(_PICTURES, len(self.manifest)))]
+        return torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2).contiguous()
+
+    def jobs(self, pairs: int) -> list[Job]:
+        """Return what the translator is asked for: so many (source, target) pairs, source by source.
+
+        The sources are a few images over and over, so that none need be read while a clock runs.
+        """
+        codes = torch.from_numpy(self.manifest.codes.astype(np.int64))
+        jobs: list[Job] = []
+        while pairs > 0:
+            for row, targets in self._targets():
+                asked = self.model.space.asked(targets, codes[row].expand(len(targets), -1))
+                jobs.append(Job(self.images[len(jobs) % len(self.images)], asked[:pairs]))
+                pairs -= len(targets)
+                if pairs <= 0:
+                    break
+        return jobs
+
+    def _targets(self) -> Iterator[tuple[int, Tensor]]:
+        plan = self.expansion(Path(), rows=len(self.manifest)).plan
+        for row, items in groupby(plan.items(), key=lambda item: item.row):
+            yield row, torch.tensor([item.target for item in items], dtype=torch.int64)
+
+    def batches(self, size: int) -> list[Batch]:
+        """Return a few training batches with their targets; those of step `n` are number `n % len`."""
+        codes = torch.from_numpy(self.manifest.codes.astype(np.int64))
+        random = torch.Generator().manual_seed(_SEED)
+        made = []
+        for _ in range(8):
+            rows = torch.randint(len(self.images), (size,), generator=random)
+            shown = codes[rows]
+            made.append(
+                Batch(self.images[rows], shown, permuted_targets(shown, self.model.space, generator=random))
+            )
+        return made
+
+
+def given_subject(
+    manifest: Path, *, model: Path | None, recipe: Recipe, images: int | None, work: Path
+) -> Subject:
+    """Return the user's images, with the user's model or an untrained one of a recipe.
+
+    Args:
+        manifest: the user's table.
+        model: a run folder or a checkpoint; None makes an untrained model of the recipe.
+        recipe: read for training, and for an untrained model.
+        images: the most that are used; None uses all.
+        work: a temporary folder.
+
+    Raises:
+        AugmentorError: the manifest or the model cannot be used.
+    """
+    if model is None:
+        table = read_manifest(
+            manifest,
+            attributes=recipe.manifest.attributes,
+            one_hot=recipe.one_hot,
+            image_column=recipe.manifest.image_column,
+        )
+        model = untrained(recipe, table.space, work / "model")
+    loaded = open_model(model)
+    table = read_model_manifest(manifest, loaded, image_column=recipe.manifest.image_column)
+    if images is not None:
+        table = table.select(np.arange(min(images, len(table))))
+    subject = Subject(
+        manifest=table, model=loaded, folder=model, recipe=recipe, domains=("each",), title=_title(loaded)
+    )
+    if not subject.targets_per_image:
+        raise AugmentorError(
+            f"{manifest}: no image has anything to be translated into, so nothing can be measured"
+        )
+    return subject
+
+
+def synthetic_subject(
+    recipe: Recipe, *, targets: int, images: int, work: Path, model: Path | None = None
+) -> Subject:
+    """Draw pictures, and make an untrained model of a recipe; both are the same every time.
+
+    Args:
+        recipe: its size, channels and networks.
+        targets: translations of each image.
+        images: JPEG files to write.
+        work: a temporary folder.
+        model: a trained model to measure in the place of an untrained one; `targets` then follows from it.
+    """
+    if model is None:
+        values = tuple(f"value{number}" for number in range(targets + 1))
+        space = LabelSpace(attributes=(Attribute(name=_ATTRIBUTE, kind="categorical", values=values),))
+        model = untrained(recipe, space, work / "model")
+    loaded = open_model(model)
+    table = write_pictures(
+        work / "images", space=loaded.space, size=loaded.image_size, channels=loaded.image_channels, count=images
+    )
+    return Subject(
+        manifest=read_model_manifest(table, loaded, image_column=None),
+        model=loaded,
+        folder=model,
+        recipe=recipe,
+        domains=("each",),
+        title=_title(loaded),
+    )
+
+
+def train_config(recipe: Recipe) -> TrainConfig:
+    """Return a recipe's numbers as the training loop takes them."""
+    given = {**recipe.training.model_dump(), **recipe.loss.model_dump()}
+    return TrainConfig(**{each.name: given[each.name] for each in fields(TrainConfig)})
+
+
+def untrained_networks(recipe: Recipe, space: LabelSpace) -> tuple[TranslatingGenerator, Discriminator]:
+    """Return a recipe's networks before their first step, on the CPU; the same every time."""
+    data = {"image_channels": recipe.images.channels, "image_size": recipe.images.height_width}
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(_SEED)
+        generator = build_generator({"vector_size": space.vector_size, **data, **recipe.generator.model_dump()})
+        discriminator = build_discriminator(
+            {"vector_size": space.domain_size, **data, **recipe.discriminator.model_dump()}
+        )
+    return generator, discriminator
+
+
+def untrained(recipe: Recipe, space: LabelSpace, folder: Path) -> Path:
+    """Write the checkpoint of a model at step 0 into `folder`, and return it."""
+    config = train_config(recipe)
+    generator, discriminator = untrained_networks(recipe, space)
+    save_checkpoint(
+        folder,
+        state=new_state(generator=generator, discriminator=discriminator, config=config),
+        config=config,
+        space=space,
+        image_size=recipe.images.height_width,
+        settings={"images": recipe.images.model_dump(mode="json")},
+    )
+    return folder
+
+
+def write_pictures(folder: Path, *, space: LabelSpace, size: tuple[int, int], channels: int, count: int) -> Path:
+    """Write JPEG files a third larger than the model's images, and a manifest in its label space.
+
+    The pictures have detail at all scales, the less the finer, as photographs do: what they cost to read and to
+    write is what photographs cost.
+
+    Args:
+        folder: made here.
+        space: the attributes; the values go round.
+        size: (height, width) of the model's images, in pixels.
+        channels: 1 or 3.
+        count: files to write.
+
+    Returns:
+        The manifest.
+    """
+    folder.mkdir(parents=True)
+    shape = (size[0] * 4 // 3, size[1] * 4 // 3)
+    random = torch.Generator().manual_seed(_SEED)
+    drawn = [encode(draw_picture(shape, channels, random), "jpg") for _ in range(min(count, _PICTURES))]
+    lines = [",".join(["path", *space.names])]
+    for number in range(count):
+        name = f"{number:06d}.jpg"
+        (folder / name).write_bytes(drawn[number % len(drawn)])
+        values = [attribute.values[number % len(attribute.values)] for attribute in space.attributes]
+        lines.append(",".join([name, *values]))
+    table = folder / "manifest.csv"
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return table
+
+
+def draw_picture(shape: tuple[int, int], channels: int, random: torch.Generator) -> Pixels:
+    """Draw a smooth random picture: noise of every scale, each half as strong as the next coarser one.
+
+    Args:
+        shape: (height, width) in pixels.
+        channels: 1 or 3.
+        random: what the noise is drawn from.
+
+    Returns:
+        uint8 (H, W, C).
+    """
+    height, width = shape
+    picture = torch.zeros(1, channels, height, width)
+    cells, strength = 2, 70.0
+    while cells <= max(shape):
+        noise = torch.randn(1, channels, min(cells, height), min(cells, width), generator=random)
+        picture += strength * functional.interpolate(noise, size=shape, mode="bilinear", align_corners=False)
+        cells, strength = cells * 2, strength / 2
+    pixels: Pixels = (picture + 128).clamp(0, 255).round().to(torch.uint8)[0].permute(1, 2, 0).numpy().copy()
+    return pixels
+
+
+def _title(model: Model) -> str:
+    arguments, (height, width) = model.generator.arguments, model.image_size
+    side = f"{height}" if height == width else f"{width}x{height}"
+    conditioning = {"concat": "planes", "norm": "norms"}.get(str(arguments.get("conditioning")), "")
+    return ", ".join(filter(None, [f"{side} px", f"width {arguments['width']}", conditioning]))
+
+
+def pairs_of(jobs: Sequence[Job]) -> tuple[Tensor, Tensor]:
+    """Return all pairs of some jobs as a plain loop takes them: (M, C, H, W) images and (M, A) targets."""
+    images = torch.cat([job.image[None].expand(len(job.targets), *job.image.shape) for job in jobs])
+    return images, torch.cat([job.targets for job in jobs])

@@ -1,0 +1,229 @@
+"""`augmentor bench`: measure stages on one subject, or a suite, and report every figure with its targets."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from augmentor.bench.conditions import Conditions
+from augmentor.bench.expanding import HDF5, PNG, measure_expand
+from augmentor.bench.figures import Figure, Series
+from augmentor.bench.machine import describe_machine, measure_matrices, peak_memory
+from augmentor.bench.material import Subject, given_subject, synthetic_subject
+from augmentor.bench.stages import measure_decode, measure_encode, measure_translate, measure_write
+from augmentor.bench.suites import GPU_LIMIT, SUITE_SECONDS, Judged, Suite, run_suite
+from augmentor.bench.training import measure_training
+from augmentor.errors import AugmentorError
+from augmentor.recipe import read_recipe
+from augmentor.stages import default_workers
+from stargan.checkpoint import Json
+from stargan.config import Compile, Precision, computes_in_bfloat16
+
+BenchStage = Literal["decode", "translate", "encode", "write", "expand", "train"]
+BENCH_STAGES: tuple[BenchStage, ...] = get_args(BenchStage)
+
+_MATRIX_SECONDS = 1.0
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """What is measured, on what.
+
+    Args:
+        manifest: the user's images; None draws some.
+        model: a run folder or a checkpoint; None makes an untrained model of the recipe.
+        recipe: TOML settings; None for the model's own, or the default.
+        overrides: `section.key=value` lines.
+        size: side of the images in pixels, of an untrained model; None for the recipe's.
+        targets: translations of each drawn image.
+        images: most images of a manifest, or images to draw; None for all, or 512.
+        stages: what is measured.
+        suite: measures its own subjects in the place of all the above; None for none.
+        compile: whether the translator, and training, are compiled.
+        precision: what they compute in.
+        workers: threads that decode and encode; None picks from the cores.
+        seconds: of measuring a figure, warm-up not counted; None for what suits.
+    """
+
+    manifest: Path | None = None
+    model: Path | None = None
+    recipe: Path | None = None
+    overrides: tuple[str, ...] = ()
+    size: int | None = None
+    targets: int = 8
+    images: int | None = None
+    stages: tuple[str, ...] = BENCH_STAGES
+    suite: Suite | None = None
+    compile: Compile = "auto"
+    precision: Precision = "auto"
+    workers: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            AugmentorError: naming the flags.
+        """
+        if self.suite is not None and (self.manifest or self.model or self.recipe or self.size):
+            raise AugmentorError(
+                f"--suite {self.suite} measures its own images and models. Leave out MANIFEST, --model, --recipe "
+                "and --size, or leave out --suite"
+            )
+        if self.model is not None and (self.recipe is not None or self.size is not None):
+            flag = "--recipe" if self.recipe is not None else "--size"
+            raise AugmentorError(f"--model knows its own settings and size. Leave out {flag}, or --model")
+        unknown = [stage for stage in self.stages if stage not in BENCH_STAGES]
+        if unknown or not self.stages:
+            raise AugmentorError(
+                f"--stages: {', '.join(unknown) or 'nothing'} is none of {', '.join(BENCH_STAGES)}"
+            )
+        for flag, value, least in (("--targets", self.targets, 1), ("--images", self.images, 2)):
+            if value is not None and value < least:
+                raise AugmentorError(f"{flag} must be at least {least}, not {value}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise AugmentorError(f"--seconds must be above 0, not {self.seconds:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a benchmark found.
+
+    Args:
+        machine: device, processor and versions, as plain JSON values.
+        seconds: it took in all.
+        figures: in the order in which they were measured, each with its targets.
+    """
+
+    machine: dict[str, Json]
+    seconds: float
+    figures: tuple[Judged, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Json]:
+        """Return everything as plain JSON values."""
+        return {
+            "machine": self.machine,
+            "seconds": round(self.seconds, 1),
+            "figures": [
+                {
+                    **figure.to_json(),
+                    "targets": [
+                        {
+                            "target": str(target),
+                            "value": figure.quantity(target.quantity),
+                            "met": target.met(figure),
+                        }
+                        for target in targets
+                    ],
+                }
+                for figure, targets in self.figures
+            ],
+        }
+
+
+def run_bench(
+    settings: BenchSettings, *, device: torch.device, on_stage: Callable[[str], None] = lambda _words: None
+) -> Report:
+    """Measure what the settings ask for; files are written to a temporary folder only.
+
+    Args:
+        settings: what, on what.
+        device: where to compute.
+        on_stage: told in words what comes next.
+
+    Raises:
+        AugmentorError: the manifest, the model or the recipe cannot be used.
+    """
+    started, machine = time.monotonic(), describe_machine(device)
+    with tempfile.TemporaryDirectory(prefix="augmentor-bench-") as work:
+        conditions = Conditions(
+            device=device,
+            work=Path(work),
+            workers=settings.workers or default_workers(),
+            compile=settings.compile,
+            precision=settings.precision,
+            seconds=settings.seconds or (SUITE_SECONDS[settings.suite] if settings.suite else _SECONDS),
+            profile=settings.suite == "gpu",
+            ends=started + GPU_LIMIT if settings.suite == "gpu" else float("inf"),
+        )
+        on_stage("the device's matrix rate")
+        matrices = _matrices(conditions)
+        rates = {figure.setting: figure.ours.median * 1e9 for figure in matrices}
+        conditions = replace(conditions, matrix_rates=rates)
+        judged = [Judged(figure, ()) for figure in matrices]
+        if settings.suite is not None:
+            judged += run_suite(settings.suite, conditions, overrides=settings.overrides, on_part=on_stage)
+        else:
+            judged += [Judged(figure, ()) for figure in _stages(settings, conditions, on_stage)]
+    judged += [Judged(figure, ()) for figure in _memory(device)]
+    return Report(machine=machine, seconds=time.monotonic() - started, figures=tuple(judged))
+
+
+def _matrices(conditions: Conditions) -> list[Figure]:
+    """Measure float32, and bfloat16 where the device has instructions for it."""
+    device = conditions.device
+    kinds = [torch.float32, *([torch.bfloat16] if computes_in_bfloat16("auto", device) else [])]
+    seconds = min(_MATRIX_SECONDS, conditions.seconds)
+    return [measure_matrices(device, kind, seconds=seconds, rounds=conditions.rounds) for kind in kinds]
+
+
+def _subject(settings: BenchSettings, work: Path) -> Subject:
+    kept = settings.model / "run.toml" if settings.model is not None else None
+    base = kept if kept is not None and kept.exists() else settings.recipe
+    size = [f"images.size={settings.size}"] if settings.size is not None else []
+    recipe = read_recipe(base, [*settings.overrides, *size])
+    if settings.manifest is not None:
+        return given_subject(
+            settings.manifest, model=settings.model, recipe=recipe, images=settings.images, work=work
+        )
+    return synthetic_subject(
+        recipe, targets=settings.targets, images=settings.images or 512, work=work, model=settings.model
+    )
+
+
+def _stages(settings: BenchSettings, conditions: Conditions, on_stage: Callable[[str], None]) -> Iterator[Figure]:
+    """Measure the stages that were asked for, in the order in which an image passes them."""
+    on_stage("the images and the model")
+    subject = _subject(settings, conditions.work)
+
+    def measure(stage: BenchStage) -> Sequence[Figure]:
+        match stage:
+            case "decode":
+                return [measure_decode(subject, conditions)]
+            case "translate":
+                return [measure_translate(subject, conditions)]
+            case "encode":
+                return [measure_encode(subject, conditions, "png"), measure_encode(subject, conditions, "jpg")]
+            case "write":
+                return [measure_write(subject, conditions, name) for name in ("out", "out.h5")]
+            case "expand":
+                return measure_expand(subject, conditions, [PNG, HDF5])
+            case "train":
+                return [measure_training(subject, conditions)]
+
+    for stage in BENCH_STAGES:
+        if stage in settings.stages:
+            on_stage(stage)
+            yield from measure(stage)
+
+
+def _memory(device: torch.device) -> Iterator[Figure]:
+    yield Figure(
+        stage="memory", setting="this process", unit="MB", ours=Series((peak_memory() / 1e6,)), notes=("its peak",)
+    )
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+        yield Figure(
+            stage="memory",
+            setting="the device",
+            unit="MB",
+            ours=Series((peak / 1e6,)),
+            notes=("the peak since the last figure began",),
+        )

@@ -1,0 +1,188 @@
+"""Training steps: a plain eager loop against the trainer's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from math import lcm
+
+import torch
+
+from augmentor.bench.conditions import Conditions
+from augmentor.bench.figures import Figure, Hot, Sample, Series, largest_relative, seconds_of, synchronise
+from augmentor.bench.machine import profiled
+from augmentor.bench.material import Subject, train_config, untrained_networks
+from augmentor.reference import plain_state, plain_training_step
+from stargan.config import TrainConfig, computes_in_bfloat16
+from stargan.training import Batch, Event, LogEvent, TrainState, new_state, train
+
+_COMPARED_STEPS = 10
+"""Steps over which the losses of both sides are compared."""
+
+_COMPARED_RATE = 2e-5
+"""The learning rate of these steps."""
+
+_ENDLESS = 1_000_000_000
+
+
+def measure_training(subject: Subject, conditions: Conditions) -> Figure:
+    """Measure training steps of the subject's recipe, on batches that lie in memory.
+
+    One run of the trainer goes on all the time; between its rounds the plain loop has its own.
+
+    Args:
+        subject: its recipe says what a step is, its images are what is shown.
+        conditions: a precision or compile setting other than "auto" goes before the recipe's.
+    """
+    config = replace(train_config(subject.recipe), schedule="constant", steps=_ENDLESS, minutes=None)
+    if conditions.precision != "auto":
+        config = replace(config, precision=conditions.precision)
+    if conditions.compile != "auto":
+        config = replace(config, compile=conditions.compile)
+    size = subject.recipe.training.batch_size
+    batches = subject.batches(size)
+    apart = _losses_apart(subject, config, batches, conditions.device)
+    turns = _Turns(subject, config, batches, conditions)
+    train(
+        state=_state(subject, config, conditions.device, plain=False),
+        config=config,
+        space=subject.model.space,
+        batches=turns.batches(),
+        device=conditions.device,
+        on_event=lambda _event: None,
+        should_stop=lambda: turns.over,
+    )
+    bfloat16 = computes_in_bfloat16(config.precision, conditions.device)
+    quantities = {
+        "batch_size": float(size),
+        "warm_up_seconds": turns.warm_up,
+        "largest_relative_loss_difference": apart,
+    }
+    if conditions.device.type == "cuda":
+        quantities["peak_device_memory_bytes"] = float(turns.peak)
+    return Figure(
+        stage="train",
+        setting=f"{subject.title}, {config.objective}",
+        unit="images/s",
+        ours=Series(tuple(sample.rate for sample in turns.ours)),
+        plain=Series(tuple(sample.rate for sample in turns.plain)),
+        against="plain loop",
+        quantities=quantities,
+        notes=(
+            f"{'bfloat16' if bfloat16 else 'float32'}; in float32 losses differ by {apart:.0e} at most",
+            f"batches of {size}; warm-up {turns.warm_up:.0f} s",
+        ),
+        profile=tuple(turns.hot),
+    )
+
+
+class _Turns:
+    """Feeds the trainer, and holds its clock: between two of its rounds the plain loop has one.
+
+    Args:
+        subject: what is trained.
+        config: the run's numbers.
+        batches: shown in turn.
+        conditions: how long and how often.
+    """
+
+    def __init__(
+        self, subject: Subject, config: TrainConfig, batches: list[Batch], conditions: Conditions
+    ) -> None:
+        self.ours: list[Sample] = []
+        self.plain: list[Sample] = []
+        self.hot: list[Hot] = []
+        self.warm_up = 0.0
+        self.peak = 0
+        self.over = False
+        self._config, self._batches, self._conditions = config, batches, conditions
+        self._space, self._device = subject.model.space, conditions.device
+        self._state = _state(subject, config, conditions.device, plain=True)
+        # All kinds of steps come once: with and without G's update, the round trip, the penalty.
+        self._period = lcm(
+            config.critic_steps * config.cycle_every, config.r1_every if config.penalises_real else 1
+        )
+        self._shown = 0
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield what the trainer is shown, and measure the while."""
+        conditions, started = self._conditions, time.perf_counter()
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        yield from self._next(2 * self._period)
+        synchronise(self._device)
+        self.warm_up = time.perf_counter() - started
+        if self._device.type == "cuda":
+            self.peak = torch.cuda.max_memory_allocated(self._device)
+        self._plain_steps(self._period)
+        pace = seconds_of(lambda: self._plain_steps(self._period), self._device)
+        steps = self._period * conditions.times(pace, sides=2)
+        for _ in range(conditions.rounds):
+            synchronise(self._device)
+            started = time.perf_counter()
+            yield from self._next(steps)
+            synchronise(self._device)
+            self.ours.append(Sample(steps * self._size, time.perf_counter() - started))
+            seconds = seconds_of(lambda: self._plain_steps(steps), self._device)
+            self.plain.append(Sample(steps * self._size, seconds))
+        if conditions.profile:
+            with profiled(self._device) as self.hot:
+                yield from self._next(self._period)
+        self.over = True
+        yield from self._next(1)  # after which the trainer asks whether to stop
+
+    @property
+    def _size(self) -> int:
+        return len(self._batches[0].images)
+
+    def _next(self, steps: int) -> Iterator[Batch]:
+        for _ in range(steps):
+            yield self._batches[self._shown % len(self._batches)]
+            self._shown += 1
+
+    def _plain_steps(self, steps: int) -> None:
+        for _ in range(steps):
+            batch = self._batches[self._state.step % len(self._batches)]
+            assert batch.targets is not None
+            plain_training_step(self._state, batch, batch.targets, self._config, self._space)
+
+
+def _losses_apart(subject: Subject, config: TrainConfig, batches: list[Batch], device: torch.device) -> float:
+    """Return the largest relative difference between both sides' losses, in float32 and without compiling."""
+    config = replace(config, steps=_COMPARED_STEPS, precision="float32", compile="off", log_seconds=0.0)
+    # At a full learning rate Adam turns rounding into whole steps wherever a gradient is near 0.
+    config = replace(config, learning_rate=min(config.learning_rate, _COMPARED_RATE))
+    shown = [batches[step % len(batches)] for step in range(_COMPARED_STEPS)]
+    logged: list[dict[str, float]] = []
+
+    def keep(event: Event) -> None:
+        if isinstance(event, LogEvent):
+            logged.append(event.losses)
+
+    # On a GPU convolutions would else round to TF32, and what is compared would be the rounding.
+    rounding, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        train(
+            state=_state(subject, config, device, plain=False),
+            config=config,
+            space=subject.model.space,
+            batches=shown,
+            device=device,
+            on_event=keep,
+        )
+        state, apart = _state(subject, config, device, plain=True), 0.0
+        for batch, ours in zip(shown, logged, strict=True):
+            assert batch.targets is not None
+            plain = plain_training_step(state, batch, batch.targets, config, subject.model.space)
+            apart = max(apart, largest_relative(ours, {name: float(loss) for name, loss in plain.items()}))
+    finally:
+        torch.backends.cudnn.allow_tf32 = rounding
+    return apart
+
+
+def _state(subject: Subject, config: TrainConfig, device: torch.device, *, plain: bool) -> TrainState:
+    """Return the state at step 0, both sides' from the same weights."""
+    generator, discriminator = untrained_networks(subject.recipe, subject.model.space)
+    make = plain_state if plain else new_state
+    return make(generator=generator.to(device), discriminator=discriminator.to(device), config=config)

@@ -1,0 +1,87 @@
+"""`augmentor bench`, told to the person who reads it: one table, what was missed, and where the time went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from augmentor.errors import OutputError
+
+if TYPE_CHECKING:
+    from augmentor.bench import Figure, Judged, Report, Series
+
+_UNITS = {"images/s": "", "GFLOP/s": " GFLOP/s", "MB": " MB", "s": " s"}
+"""What follows a number; most figures are images a second, which the table's head says."""
+
+
+def bench_table(report: Report) -> Group:
+    """Return the table of a report's figures, their targets, and a profile of what missed one."""
+    machine = report.machine
+    head = (
+        f"{machine['device']}; {machine['cpu']}, {machine['cores']} cores; torch {machine['torch']}, "
+        f"Python {machine['python']}"
+    )
+    table = Table(box=None, pad_edge=False, title="images a second, if not said otherwise", title_justify="left")
+    table.add_column("stage", min_width=9)
+    for heading in ("plain", "ours", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("note")
+    for judged in report.figures:
+        table.add_row(*_row(judged))
+    profiles = [_profile(judged.figure) for judged in report.figures if judged.missed and judged.figure.profile]
+    counted = [target for judged in report.figures for target in judged.targets]
+    missed = sum(len(judged.missed) for judged in report.figures)
+    verdict = [Text(f"\n{len(counted) - missed} of {len(counted)} targets met.")] if counted else []
+    legend = Text("Medians; ± is half the way from the slowest round to the fastest.", "dim")
+    return Group(Text(head), Text(""), table, legend, *verdict, *profiles)
+
+
+def report_json(report: Report, *, command: str) -> dict[str, object]:
+    """Return the report and the command that made it, as plain JSON values."""
+    return {"command": command, **report.to_json()}
+
+
+def write_report(path: Path, values: Mapping[str, object]) -> None:
+    """Write the figures as JSON.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"--out {path}: cannot be written ({error.strerror or error})") from None
+
+
+def _row(judged: Judged) -> tuple[RenderableType, ...]:
+    figure, ratio = judged.figure, judged.figure.ratio
+    plain = "" if figure.plain is None else _number(figure.plain, figure.unit)
+    ratios = "" if ratio is None else f"{ratio.median:.2f}"
+    notes = [Text(figure.setting, "bold"), *(Text(note) for note in figure.notes)]
+    for target in judged.targets:
+        met = target not in judged.missed
+        notes.append(Text(f"{'met' if met else 'MISSED'}: {target}", "green" if met else "bold red"))
+    return figure.stage, plain, _number(figure.ours, figure.unit), ratios, Group(*notes)
+
+
+def _number(series: Series, unit: str) -> str:
+    value = series.median
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    spread = f"\n±{series.spread:.0%}" if len(series.values) > 1 else ""
+    return f"{value:,.{digits}f}{_UNITS.get(unit, f' {unit}')}{spread}"
+
+
+def _profile(figure: Figure) -> Group:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("time", justify="right")
+    table.add_column("calls", justify="right")
+    table.add_column("operation", overflow="fold")
+    for hot in figure.profile:
+        table.add_row(f"{hot.share:.1%}", f"{hot.calls:,}", Text(hot.name))
+    return Group(Text(f"\nWhere the device's time goes: {figure.stage}, {figure.setting}", "bold"), table)
