@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 TEMPORARY = ".tmp-"
 """Names of unfinished files start with this; such a file means nothing and may be overwritten."""
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows alone has it.
+
+_SYNCED_AT_ONCE = 16
+"""Files that wait for the disk side by side: it then writes its journal once for many of them."""
 
 
 @contextmanager
@@ -39,10 +45,41 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def sync_file(path: Path) -> None:
+def write_unsynced(path: str, data: bytes) -> None:
+    """Write a file that is there after a kill, but not after a power cut (see `sync_files`).
+
+    Args:
+        path: text, because a million `Path`s take longer than the writing.
+        data: its content.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
+    try:
+        written = os.write(descriptor, data)
+        while written < len(data):
+            written += os.write(descriptor, data[written:])
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path | str) -> None:
     """Wait until the content of an existing file is on the disk."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_files(paths: Sequence[str]) -> None:
+    """Wait until the content of existing files is on the disk, many times faster than one after another."""
+
+    def sync(first: int) -> None:
+        for path in paths[first::_SYNCED_AT_ONCE]:
+            sync_file(path)
+
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE, thread_name_prefix="sync") as pool:
+        for done in [pool.submit(sync, first) for first in range(min(_SYNCED_AT_ONCE, len(paths)))]:
+            done.result()
 
 
 def sync_folder(folder: Path) -> None:

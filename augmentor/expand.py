@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import math
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from augmentor.engines.local import State, Work, run_here, run_on_devices
 from augmentor.errors import OutputError
 from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources
 from augmentor.images import encode
-from augmentor.pipeline import run_shard
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
+from augmentor.stages import Loads, Stage, default_workers
 from augmentor.writers.records import Counts
-from stargan.translate import Translator
+from stargan.config import Compile
+from stargan.translate import Translator, compiling_works, generator_flops
 
 _PREVIEW_ROWS = 8
 _TRIED_ROWS = 8
 """Sources that a dry run translates to estimate bytes and time."""
+
+_COMPILED_FROM = {"cuda": 2e16, "cpu": 2e13}
+"""FLOPs of translating from which torch.compile, which takes about a minute, saves more than that: some minutes of
+work at the 100 TFLOP/s of a good GPU, or the 100 GFLOP/s of a few CPU cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +40,14 @@ class Progress:
         total: items of the plan.
         resumed: items that an earlier run had made.
         failed: rows that could not be used in this run.
+        loads: what holds it up; None before anything was done.
     """
 
     done: int
     total: int
     resumed: int
     failed: int
+    loads: Loads | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +73,8 @@ class ExpandResult:
         resumed: items that earlier runs had made.
         seconds: this run's time.
         was_complete: nothing was left to do.
+        made: items that this run made, or could not make.
+        slowest: the stage that held the others up; None where nothing was left to do.
     """
 
     out: Path
@@ -73,31 +82,40 @@ class ExpandResult:
     resumed: int
     seconds: float
     was_complete: bool
+    made: int = 0
+    slowest: Stage | None = None
+
+    @property
+    def images_per_second(self) -> float:
+        """Items made a second, from the start of this run to its end."""
+        return self.made / self.seconds if self.seconds > 0 else 0.0
 
 
 def run_expansion(
     expansion: Expansion,
     *,
-    device: torch.device,
-    batch_size: int,
+    device: torch.device | Sequence[torch.device],
+    batch_size: int | None = None,
     workers: int | None = None,
+    compile: Compile = "auto",  # noqa: A002 - the word that torch has for it
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> ExpandResult:
     """Make what is missing of an expansion and finish its output.
 
     Args:
         expansion: what `plan_expansion` returned.
-        device: where to translate.
-        batch_size: images that pass the generator at once.
-        workers: threads that decode and encode; None picks from the cores.
-        on_progress: told how far it is, many times a second.
+        device: where to translate; several make one process each.
+        batch_size: pairs that pass the generator at once; None picks from the device.
+        workers: threads that decode and encode, on all devices together; None picks from the cores.
+        compile: whether torch.compile fuses the generator; "auto" does for much work.
+        on_progress: told how far it is, several times a second.
 
     Raises:
         OutputError: the output is another expansion's, or cannot be written.
+        ProcessError: one of several processes died.
     """
     started = time.monotonic()
-    plan, size = expansion.plan, expansion.settings.shard_size
-    shards = plan.shards(size)
+    devices = (device,) if isinstance(device, torch.device) else tuple(device)
     writer = expansion.writer()
     with _explained(expansion.out):
         writer.open()
@@ -105,62 +123,88 @@ def run_expansion(
             return ExpandResult(
                 out=expansion.out,
                 counts=writer.counts(),
-                resumed=len(plan),
+                resumed=len(expansion.plan),
                 seconds=time.monotonic() - started,
                 was_complete=True,
             )
-        translator = Translator(expansion.model, device=device, batch_size=batch_size)
-        done = resumed = failed = 0
+        work = Work(
+            plan=expansion.plan,
+            shard_size=expansion.settings.shard_size,
+            sources=expansion.sources,
+            writer=writer,
+            model=expansion.model,
+            batch_size=batch_size,
+            precision=expansion.settings.precision,
+            compile=_compiles(expansion, compile, devices[0]),
+            workers=workers or default_workers(),
+        )
+        last = State()
 
-        def report(count: int) -> None:
-            nonlocal done
-            done += count
-            on_progress(Progress(done=done, total=len(plan), resumed=resumed, failed=failed))
+        def report(state: State) -> None:
+            nonlocal last
+            last = state
+            on_progress(
+                Progress(
+                    done=state.done,
+                    total=len(expansion.plan),
+                    resumed=state.resumed,
+                    failed=state.failed,
+                    loads=state.loads,
+                )
+            )
 
-        with ThreadPoolExecutor(workers or default_workers(), thread_name_prefix="images") as pool:
-            try:
-                for index in range(shards):
-                    if writer.has(index):
-                        items = min(size, len(plan) - index * size)
-                        resumed += items
-                        report(items)
-                        continue
-                    failed += run_shard(
-                        plan.shard(index, size),
-                        sources=expansion.sources,
-                        translator=translator,
-                        shard=writer.shard(index),
-                        pool=pool,
-                        on_items=report,
-                    )
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        # Ahead of the end: a kill in between must not leave a finished output without its preview.
-        _write_preview(expansion, translator)
-        counts = writer.finish(shards)
+        with writer.assembly(work.shards) as assembly:
+            if len(devices) == 1:
+                run_here(work, work.translator(devices[0]), on_state=report, on_committed=assembly.take)
+            else:
+                run_on_devices(work, devices, on_state=report, on_committed=assembly.take)
+            # Ahead of the end: a kill in between must not leave a finished output without its preview.
+            _write_preview(expansion, _few(expansion, devices[0], batch_size))
+            counts = assembly.finish()
     return ExpandResult(
         out=expansion.out,
         counts=counts,
-        resumed=resumed,
+        resumed=last.resumed,
         seconds=time.monotonic() - started,
         was_complete=False,
+        made=last.done - last.resumed,
+        slowest=last.loads.slowest if last.loads is not None else None,
     )
 
 
-def estimate(expansion: Expansion, *, device: torch.device, batch_size: int) -> Estimate:
+def compile_pays(flops: float, device: torch.device) -> bool:
+    """Return whether torch.compile saves more time than it takes; of the plan and the device's kind alone.
+
+    So the same command decides alike again, however far an earlier one came.
+
+    Args:
+        flops: of all translating, in FLOPs.
+        device: where.
+    """
+    return flops >= _COMPILED_FROM.get(device.type, float("inf"))
+
+
+def estimate(
+    expansion: Expansion,
+    *,
+    device: torch.device | Sequence[torch.device],
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> Estimate:
     """Translate and encode a few sources to say how many bytes and seconds the whole will take.
 
     Args:
         expansion: what `plan_expansion` returned.
-        device: where the run would translate.
-        batch_size: images that would pass the generator at once.
+        device: where the run would translate; several divide the work.
+        batch_size: pairs that would pass the generator at once; None picks from the device.
+        workers: threads that would decode and encode; None picks from the cores.
     """
     shown = some_sources(expansion.manifest, expansion.model, splits=expansion.settings.splits, most=_TRIED_ROWS)
     if not shown.images:
         return Estimate(size=None, seconds=None)
-    translator = Translator(expansion.model, device=device, batch_size=batch_size)
-    repeated = torch.arange(batch_size) % len(shown.images)
+    devices = (device,) if isinstance(device, torch.device) else tuple(device)
+    translator = _few(expansion, devices[0], batch_size)
+    repeated = torch.arange(translator.batch_size) % len(shown.images)
     sources = torch.from_numpy(np.stack(shown.images)).permute(0, 3, 1, 2)[repeated]
     own = torch.from_numpy(shown.codes.astype(np.int64))[repeated]
     only = expansion.model.only_target
@@ -170,22 +214,17 @@ def estimate(expansion: Expansion, *, device: torch.device, batch_size: int) -> 
     translate(sources, targets)
     started = time.monotonic()
     translated = translate(sources, targets)
-    translating = (time.monotonic() - started) / batch_size
+    translating = (time.monotonic() - started) / len(repeated) / len(devices)
     started = time.monotonic()
     sizes = []
     for index, made in enumerate(translated[: len(shown.images)]):
         pixels = made.permute(1, 2, 0).numpy() if originals is None else originals[index].changed(made)
         encoding = expansion.settings.encoding
         sizes.append(pixels.nbytes if encoding is None else len(encode(pixels, encoding)))
-    writing = (time.monotonic() - started) / len(sizes) / default_workers()
+    writing = (time.monotonic() - started) / len(sizes) / (workers or default_workers())
     plan = expansion.plan
     size = sum(sizes) * len(plan) // len(sizes)
     return Estimate(size=size, seconds=translating * plan.n_synthetic + writing * len(plan))
-
-
-def default_workers() -> int:
-    """Return the number of decoding and encoding threads that this machine's cores suggest."""
-    return max(2, os.cpu_count() or 2)
 
 
 def preview_path(out: Path, output_format: OutputFormat) -> Path:
@@ -196,6 +235,25 @@ def preview_path(out: Path, output_format: OutputFormat) -> Path:
 def failures_path(out: Path, output_format: OutputFormat) -> Path:
     """Return where an output's list of failed rows lies: inside the folder, or beside the HDF5 file."""
     return out / "failures.csv" if output_format == "folder" else out.with_suffix(".failures.csv")
+
+
+def _few(expansion: Expansion, device: torch.device, batch_size: int | None) -> Translator:
+    """Return what translates a few images: to compile it would take longer than they do."""
+    precision = expansion.settings.precision
+    return Translator(expansion.model, device=device, batch_size=batch_size, precision=precision)
+
+
+def _compiles(expansion: Expansion, wanted: Compile, device: torch.device) -> bool:
+    if wanted != "auto":
+        return wanted == "on"
+    model, count = expansion.model, expansion.plan.n_synthetic
+    weights = sum(weight.numel() for weight in model.generator.parameters())
+    # To count is slow, and no weight is multiplied more than once a pixel: most runs need not be counted.
+    return (
+        compile_pays(2.0 * count * weights * math.prod(model.image_size), device)
+        and compile_pays(count * generator_flops(model), device)
+        and compiling_works(device)
+    )
 
 
 def _write_preview(expansion: Expansion, translator: Translator) -> None:

@@ -23,6 +23,7 @@ from augmentor.report import Shown, read_spread
 from augmentor.writers import FolderWriter, HDF5Writer, Writer
 from augmentor.writers.records import Json
 from stargan.checkpoint import Model
+from stargan.config import Precision
 
 OutputFormat = Literal["folder", "hdf5"]
 
@@ -42,6 +43,7 @@ class ExpandSettings:
         include_identity: whether a row is also translated into its own domain.
         size: of the images that are written: the model's, or changes blended into larger originals.
         encoded: whether an HDF5 file holds encoded images, as it always does where their sizes differ.
+        precision: what the convolutions compute in, as it was asked for: "auto" depends on the device.
     """
 
     domains: tuple[str, ...]
@@ -54,6 +56,7 @@ class ExpandSettings:
     include_identity: bool = False
     size: OutputSize = "model"
     encoded: bool = False
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work together.
@@ -108,7 +111,7 @@ class Expansion:
         """The manifest as the pipeline needs it."""
         return Sources(
             manifest=self.manifest,
-            stems=tuple(key_stems(self.manifest.rows)),
+            stems=tuple(key_stems(self.manifest.rows).tolist()),
             crop=model_crop(self.model),
             real=self.settings.real,
             size=self.settings.size,
@@ -122,7 +125,7 @@ class Expansion:
         digest.update(json.dumps(asdict(self.settings), sort_keys=True).encode())
         digest.update(json.dumps([self.model.image_size, model_crop(self.model)]).encode())
         for name in ("id", "path", "split", "group"):
-            column = self.manifest.rows[name].astype(str)
+            column = self.manifest.rows[name].astype(str).tolist()
             digest.update(hashlib.sha256("\0".join(column).encode("utf-8", "surrogatepass")).digest())
         return digest.hexdigest()
 

@@ -7,16 +7,22 @@ import difflib
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import compress
+from operator import ne
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import pandas as pd
 
 from augmentor.durable import replacing_text
 from augmentor.errors import AugmentorError, OutputError
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
+
+if TYPE_CHECKING:
+    from _csv import Writer
 
 COLUMNS_BEFORE = ("file_name", "key", "split", "group", "is_synthetic", "source_id", "source_path")
 COLUMNS_AFTER = ("changed", "agreement", "realism")
@@ -27,14 +33,14 @@ without a single word, which Hugging Face's loader takes for numbers and refuses
 
 _MAX_KEY = 180
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_KEPT_DOMAINS = 4096
 
 RowState: TypeAlias = list[str | int | float | list[int] | list[str] | None]
 """A `LabelRow` as a JSON list, its fields in order."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LabelRow:
-    """One image of the output.
+class LabelRow(NamedTuple):
+    """One image of the output. A tuple, because millions of them are made.
 
     Args:
         file_name: path inside the output, with forward slashes.
@@ -72,7 +78,7 @@ class LabelRow:
             int(self.is_synthetic),
             self.source_id,
             self.source_path,
-            [int(code) for code in self.codes],
+            list(self.codes),
             list(self.changed),
             _rounded(self.agreement),
             _rounded(self.realism),
@@ -138,18 +144,21 @@ def cells(row: LabelRow, space: LabelSpace) -> list[str]:
     return [*first, *values, row.changed_text, *scores]
 
 
-def write_label_table(path: Path, rows: Iterable[LabelRow], space: LabelSpace) -> None:
-    """Write the table as CSV, row by row, and give it its name at the end.
+@contextmanager
+def label_table(path: Path, space: LabelSpace) -> Iterator[Writer]:
+    """Open a table for writing as CSV; it takes its name only when the block ends without an error.
 
     Args:
         path: the table's file; replaced if it is there.
-        rows: read once, in order.
         space: the attributes that the rows' codes stand for.
+
+    Yields:
+        A writer of rows, which `cells` makes; it has written the columns' names.
     """
     with replacing_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns(space))
-        writer.writerows(cells(row, space) for row in rows)
+        yield writer
 
 
 def read_label_table(path: Path, space: LabelSpace) -> pd.DataFrame:
@@ -189,14 +198,54 @@ def key(stem: str, domain: Mapping[str, str]) -> str:
         stem: the source's unique and file-safe name, without "__".
         domain: the known attributes of the target, names and values in order.
     """
-    exact = "_".join(f"{name}-{value}" for name, value in domain.items())
-    readable = f"{stem}__{_UNSAFE.sub('-', exact)}"
-    # "a-b" + "c" and "a" + "b-c" read alike, and so do one value "1_b-2" and two attributes.
-    ambiguous = any("-" in name for name in domain) or any(re.search("_.*-", v) for v in domain.values())
-    if not ambiguous and not _UNSAFE.search(exact) and len(readable) <= _MAX_KEY:
-        return readable
-    digest = hashlib.sha1(f"{stem}|{list(domain.items())}".encode(), usedforsecurity=False).hexdigest()[:8]
-    return f"{readable[: _MAX_KEY - 9]}-{digest}"
+    return _KeyEnd.of(domain).key(stem)
+
+
+class Keys:
+    """The keys of one label space's translations; what depends on the target alone is worked out once.
+
+    Args:
+        space: the attributes that the targets' codes stand for.
+    """
+
+    def __init__(self, space: LabelSpace) -> None:
+        self._end = lru_cache(_KEPT_DOMAINS)(lambda target: _KeyEnd.of(space.domain(target)))
+
+    def key(self, stem: str, target: tuple[int, ...]) -> str:
+        """Return what the function `key` returns for this stem and the domain of these codes."""
+        return self._end(target).key(stem)
+
+
+class _KeyEnd(NamedTuple):
+    """What follows the stem in a key.
+
+    Args:
+        readable: the domain as file names may spell it.
+        exact: the domain, for the digest.
+        suffices: whether `readable` can be read in one way only.
+    """
+
+    readable: str
+    exact: str
+    suffices: bool
+
+    @classmethod
+    def of(cls, domain: Mapping[str, str]) -> _KeyEnd:
+        exact = "_".join(f"{name}-{value}" for name, value in domain.items())
+        # "a-b" + "c" and "a" + "b-c" read alike, and so do one value "1_b-2" and two attributes.
+        ambiguous = any("-" in name for name in domain) or any(re.search("_.*-", v) for v in domain.values())
+        return cls(
+            readable=f"__{_UNSAFE.sub('-', exact)}",
+            exact=str(list(domain.items())),
+            suffices=not ambiguous and not _UNSAFE.search(exact),
+        )
+
+    def key(self, stem: str) -> str:
+        readable = stem + self.readable
+        if self.suffices and len(readable) <= _MAX_KEY:
+            return readable
+        digest = hashlib.sha1(f"{stem}|{self.exact}".encode(), usedforsecurity=False).hexdigest()[:8]
+        return f"{readable[: _MAX_KEY - 9]}-{digest}"
 
 
 def real_key(stem: str) -> str:
@@ -204,9 +253,15 @@ def real_key(stem: str) -> str:
     return f"{stem}__real"
 
 
-def changed_names(source: Sequence[int], target: Sequence[int], space: LabelSpace) -> tuple[str, ...]:
-    """Return the names of the attributes whose code differs between a source and its translation."""
-    return tuple(name for name, before, after in zip(space.names, source, target, strict=True) if before != after)
+def changed_names(source: Sequence[int], target: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the attributes whose code differs between a source and its translation.
+
+    Args:
+        source: the source's codes.
+        target: the translation's, as many.
+        names: the attributes', as many (`LabelSpace.names`, which is worth keeping where many rows are made).
+    """
+    return tuple(compress(names, map(ne, source, target)))
 
 
 def attribute_named(space: LabelSpace, name: str) -> Attribute:

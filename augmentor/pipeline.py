@@ -1,14 +1,20 @@
-"""One shard: decode -> translate -> encode, overlapped; broken images become failures, the rest goes on."""
+"""Shard after shard: decode -> translate -> encode -> write, overlapped; broken images become failures.
+
+The calling thread translates; a `Crew` of threads does all the rest. Sources are decoded ahead, over the end of a
+shard, and while one shard waits for its last images and for the disk, the next one is translated already. What a
+shard holds never depends on the shards around it: the translator starts anew with each.
+"""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from pathlib import Path
+from itertools import groupby, islice
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,21 +24,26 @@ from torch import Tensor
 from augmentor.errors import ImageError
 from augmentor.fullsize import Original, OutputSize
 from augmentor.images import Pixels, decode
-from augmentor.labeltable import LabelRow, changed_names, key, real_key
+from augmentor.lineage import Lineage
+from augmentor.making import Making, Shard, ShardSource
 from augmentor.manifest import Manifest
-from augmentor.plan import Item
-from augmentor.targets import Codes
+from augmentor.stages import Clock, Crew, Loads, Queue
 from augmentor.writers.protocol import ShardWriter
-from augmentor.writers.records import Failure
-from stargan.translate import Translator
+from stargan.translate import Job, Translator
 
 RealMode = Literal["processed", "original", "none"]
 
-_DECODE_AHEAD = 64
-"""Sources that are decoded before they are needed."""
+_DECODED_AHEAD = 64
+"""Sources that are decoded before they are needed, or two batches where those are larger."""
 
-_ENCODE_BEHIND = 256
-"""Images that may wait for their encoder before translating pauses."""
+_IMAGES_BEHIND = 256
+"""Images that may wait for their encoder before translating pauses, or two batches where those are larger."""
+
+_TOGETHER = 8
+"""Sources that one task decodes, and images that one task encodes: to pass on a task for each would cost about as
+much as to decode a small image."""
+
+_NEWS_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,196 +64,231 @@ class Sources:
     real: RealMode
     size: OutputSize = "model"
 
-    def path(self, row: int) -> Path:
-        """Return a row's image file."""
-        return self.manifest.image_path(row)
 
-    def label_row(self, item: Item) -> LabelRow:
-        """Return an item's row of the label table; the writer fills in the file's name."""
-        rows, space = self.manifest.rows, self.manifest.space
-        stem = self.stems[item.row]
-        own = self.manifest.codes[item.row].tolist()
-        return LabelRow(
-            file_name="",
-            key=key(stem, space.domain(item.target)) if item.is_synthetic else real_key(stem),
-            split=str(rows["split"].iat[item.row]),
-            group=str(rows["group"].iat[item.row]),
-            is_synthetic=item.is_synthetic,
-            source_id=str(rows["id"].iat[item.row]),
-            source_path=str(rows["path"].iat[item.row]),
-            codes=item.target,
-            changed=changed_names(own, item.target, space) if item.is_synthetic else (),
-        )
+class News(NamedTuple):
+    """How far a pipeline is.
 
-    def failure(self, row: int, reason: str) -> Failure:
-        """Return a row of `failures.csv`."""
-        rows = self.manifest.rows
-        return Failure(id=str(rows["id"].iat[row]), path=str(rows["path"].iat[row]), reason=reason)
+    Args:
+        done: items made, or failed, so far.
+        failed: rows that could not be used, in the shards that are committed.
+        loads: of its stages so far.
+    """
+
+    done: int
+    failed: int
+    loads: Loads
 
 
-def run_shard(
-    items: Iterable[Item],
+def run_shards(
+    shards: Iterable[Shard],
     *,
     sources: Sources,
     translator: Translator,
-    shard: ShardWriter,
-    pool: ThreadPoolExecutor,
-    on_items: Callable[[int], None] = lambda _count: None,
-) -> int:
-    """Make every image of a shard and commit it.
+    workers: int,
+    on_news: Callable[[News], None] = lambda _news: None,
+    on_committed: Callable[[int], None] = lambda _index: None,
+) -> None:
+    """Make every image of some shards, and commit one shard after the other.
 
-    Each source is decoded once for all its items; items whose source cannot be read become one failure.
-    Batches do not depend on what ran before, so that a shard made again has the same bytes.
+    Each source is decoded once for all its items in a shard; items whose source cannot be read become one
+    failure. A shard that is made again has the same bytes, whatever ran before it.
 
     Args:
-        items: the shard's items, in the plan's order.
+        shards: read lazily, a little ahead.
         sources: the manifest's side.
         translator: the model.
-        shard: where the images go; committed at the end.
-        pool: threads that decode, encode and write.
-        on_items: told after every source how many more items are done or have failed.
-
-    Returns:
-        The number of rows that failed.
+        workers: threads that decode and encode.
+        on_news: told several times a second, in this thread, and at the end.
+        on_committed: told the number of each shard that is there, in their order, in a thread of its own.
     """
-    encoders = _Encoders(pool)
-    batch = _Batch(translator, shard, encoders)
-    with shard:
+    pipeline = _Pipeline(sources, translator, workers, on_news, on_committed)
+    try:
+        with pipeline.crew:
+            pipeline.run(shards)
+    except BaseException:
+        # Not before the crew has gone, which writes to them.
+        for writer in pipeline.open.values():
+            writer.__exit__(*sys.exc_info())
+        raise
+
+
+class _Step(NamedTuple):
+    """Some sources of a shard, and their pixels on their way, or why there are none."""
+
+    shard: Shard
+    sources: Sequence[ShardSource]
+    decoded: Future[list[Pixels | ImageError]]
+
+
+class _Pipeline:
+    """See `run_shards`, whose arguments these are."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        translator: Translator,
+        workers: int,
+        on_news: Callable[[News], None],
+        on_committed: Callable[[int], None],
+    ) -> None:
+        self._sources = sources
+        self._lineage = Lineage(sources.manifest, sources.stems)
+        self._translator = translator
+        self._on_news = on_news
+        self._on_committed = on_committed
+        self._clock = Clock()
+        self.crew = Crew(workers, room=max(_IMAGES_BEHIND, 2 * translator.batch_size), clock=self._clock)
+        self.open: dict[int, ShardWriter] = {}
+        self._ahead: deque[_Step] = deque()
+        self._ahead_room = max(_DECODED_AHEAD, 2 * translator.batch_size, 2 * _TOGETHER * workers)
+        self._done = 0
+        self._told = 0.0
+
+    def run(self, shards: Iterable[Shard]) -> None:
+        """Make and commit all shards."""
+        for shard, steps in groupby(self._steps(shards), key=lambda step: step.shard):
+            if shard.writer is None:
+                self.crew.commit((), partial(self._pass_over, shard.number))
+            else:
+                # Larger images keep all workers busy one by one, and few of them fit into memory.
+                together = _TOGETHER if self._sources.size == "model" else 1
+                making = Making(shard.number, shard.writer, together)
+                self._make(making, steps)
+                self.crew.commit(making.written, partial(self._finish, making))
+            self._tell()
+        self.crew.committed(behind=0)
+        self._on_news(self._news())
+
+    # ---- ahead of the translator ----
+
+    def _steps(self, shards: Iterable[Shard]) -> Iterator[_Step]:
+        """Yield every shard's steps, at least one, decoding a bounded number of sources ahead."""
+        count = 0
+        for shard in shards:
+            if shard.writer is not None:
+                shard.writer.__enter__()
+                self.open[shard.number] = shard.writer
+            for some in self._some_sources(shard):
+                self._ahead.append(_Step(shard, some, self.crew.decode(self._decode, shard.writer, some)))
+                count += max(1, len(some))
+                while count > self._ahead_room:
+                    count -= max(1, len(self._ahead[0].sources))
+                    yield self._ahead.popleft()
+        while self._ahead:
+            yield self._ahead.popleft()
+
+    def _some_sources(self, shard: Shard) -> Iterator[list[ShardSource]]:
+        """Yield a shard's sources, some at a time; none at all once if there are none."""
+        sources = self._sources_of(shard)
+        yield list(islice(sources, _TOGETHER))
+        while some := list(islice(sources, _TOGETHER)):
+            yield some
+
+    def _sources_of(self, shard: Shard) -> Iterator[ShardSource]:
         place = 0
-        for row, row_items, decoded in _decoded(items, sources, translator, pool):
+        for row, group in groupby(shard.items, key=lambda item: item.row):
+            items = list(group)
+            linked = self._sources.real == "original" and not items[0].is_synthetic
+            link = self._lineage.label_rows(row, items[:1])[0] if linked else None
+            yield ShardSource(row, place, items, link)
+            place += len(items)
+
+    def _decode(self, writer: ShardWriter | None, sources: Sequence[ShardSource]) -> list[Pixels | ImageError]:
+        """Read sources at the model's size, and link those whose files are wanted as they are."""
+        model = self._translator.model
+        found: list[Pixels | ImageError] = []
+        for source in sources:
+            path = self._lineage.path(source.row)
             try:
-                pixels = decoded.result()
-                original = _original(row, row_items, sources, translator)
-                for offset, item in enumerate(row_items):
-                    label_row = sources.label_row(item)
-                    if not item.is_synthetic and sources.real == "original":
-                        shard.link(place + offset, label_row, sources.path(row))
-                    elif item.is_synthetic or original is not None:
-                        own = sources.manifest.codes[row]
-                        batch.add(_Waiting(row, place + offset, label_row, own, pixels, original))
-                    else:
-                        encoders.submit(row, partial(shard.add, place + offset, label_row, pixels))
+                pixels = decode(
+                    path, size=model.image_size, channels=model.image_channels, crop=self._sources.crop
+                )
+                if source.link is not None and writer is not None:
+                    writer.link(source.place, source.link, path)
             except ImageError as error:
-                encoders.failed[row] = error
-            place += len(row_items)
-            on_items(len(row_items))
-        batch.flush()
-        encoders.wait()
-        failures = [
-            sources.failure(row, _reason(error, sources.path(row)))
-            for row, error in sorted(encoders.failed.items())
-        ]
-        shard.commit(failures)
-    return len(failures)
+                found.append(error)
+            else:
+                found.append(pixels)
+        return found
 
+    # ---- the translator ----
 
-@dataclass
-class _Encoders:
-    """Writes in threads, as many at a time as memory bears.
+    def _make(self, making: Making, steps: Iterable[_Step]) -> None:
+        """Translate a shard and pass its images on to the encoders."""
+        changes = self._sources.size != "model"
+        stream = self._translator.stream_changes if changes else self._translator.stream
+        for block in stream(self._jobs(making, steps)):
+            self._done += making.pass_on(self.crew, block)
+            self.crew.check()
+            self._tell()
+        self._done += making.pass_on(self.crew, None)
 
-    The first error is raised again; an image that cannot be read fails its row alone.
-    """
+    def _jobs(self, making: Making, steps: Iterable[_Step]) -> Iterator[Job]:
+        """Yield what is asked of the translator, and note for which images."""
+        for step in steps:
+            with self._clock.waiting("decoding"):
+                decoded = step.decoded.result()
+            good = []
+            for source, pixels in zip(step.sources, decoded, strict=True):
+                if isinstance(pixels, ImageError):
+                    making.fail(source, pixels)
+                    self._done += len(source.items)
+                else:
+                    self._done += source.link is not None
+                    good.append((source, pixels))
+            for (source, pixels), targets in zip(good, self._targets([s for s, _ in good]), strict=True):
+                label_rows = self._lineage.label_rows(source.row, source.items)
+                making.wait(source, label_rows, pixels=pixels, original=self._original(source))
+                # Real images that no translation stands before need not wait.
+                self._done += making.pass_on(self.crew, None)
+                if len(targets):
+                    yield Job(torch.from_numpy(pixels).permute(2, 0, 1), targets)
+            self._tell()
 
-    pool: ThreadPoolExecutor
-    failed: dict[int, ImageError] = field(default_factory=dict)
-    _waiting: deque[tuple[int, Future[None]]] = field(default_factory=deque)
+    def _targets(self, sources: Sequence[ShardSource]) -> Sequence[Tensor]:
+        """Return what the model is told of each source's translations, (M, A) int64."""
+        space, codes = self._sources.manifest.space, self._sources.manifest.codes
+        asked = [[item.target for item in source.items if item.is_synthetic] for source in sources]
+        counts = [len(targets) for targets in asked]
+        targets = torch.tensor([target for some in asked for target in some], dtype=torch.int64)
+        rows = np.repeat([source.row for source in sources], counts).astype(np.intp)
+        own = torch.from_numpy(codes[rows].astype(np.int64))
+        return torch.split(space.asked(targets.view(-1, len(space)), own), counts) if counts else ()
 
-    def submit(self, row: int, write: Callable[[], None]) -> None:
-        self._waiting.append((row, self.pool.submit(write)))
-        self.wait(_ENCODE_BEHIND)
-
-    def wait(self, behind: int = 0) -> None:
-        while len(self._waiting) > behind:
-            row, written = self._waiting.popleft()
-            try:
-                written.result()
-            except ImageError as error:
-                self.failed[row] = error
-
-
-class _Waiting(NamedTuple):
-    """One item that waits for the translator; or a real one, behind its neighbours, that needs its original."""
-
-    row: int
-    position: int
-    label_row: LabelRow
-    own: Codes
-    pixels: Pixels
-    original: Original | None
-
-    def write(self, shard: ShardWriter, made: Tensor | None) -> None:
-        """Write the item, of which the translator made a picture or, where there is an original, a change."""
-        if self.original is not None:
-            pixels = self.original.pixels() if made is None else self.original.changed(made)
-        else:
-            pixels = self.pixels if made is None else made.permute(1, 2, 0).numpy()
-        shard.add(self.position, self.label_row, pixels)
-
-
-@dataclass
-class _Batch:
-    """Gathers (source, target) pairs until the translator is full."""
-
-    translator: Translator
-    shard: ShardWriter
-    encoders: _Encoders
-    _waiting: list[_Waiting] = field(default_factory=list)
-
-    def add(self, item: _Waiting) -> None:
-        self._waiting.append(item)
-        if len(self._waiting) == self.translator.batch_size:
-            self.flush()
-
-    def flush(self) -> None:
-        made = iter(self._translate([item for item in self._waiting if item.label_row.is_synthetic]))
-        # In the items' order: an original's uses follow one another, and it is soon forgotten.
-        for item in self._waiting:
-            result = next(made) if item.label_row.is_synthetic else None
-            self.encoders.submit(item.row, partial(item.write, self.shard, result))
-        self._waiting.clear()
-
-    def _translate(self, items: list[_Waiting]) -> Iterable[Tensor]:
-        if not items:
-            return ()
-        images = torch.from_numpy(np.stack([item.pixels for item in items])).permute(0, 3, 1, 2)
-        own = torch.from_numpy(np.stack([item.own for item in items]).astype(np.int64))
-        targets = torch.tensor([item.label_row.codes for item in items], dtype=torch.int64)
-        targets = self.translator.model.space.asked(targets, own)
-        if items[0].original is None:
-            return self.translator.translate(images, targets)
-        return self.translator.changes(images, targets)
-
-
-def _original(row: int, items: list[Item], sources: Sources, translator: Translator) -> Original | None:
-    """Return the source at the size that is written; None where that is the model's."""
-    if sources.size == "model":
-        return None
-    linked = sources.real == "original"
-    return Original(
-        sources.path(row),
-        size=sources.size,
-        model=translator.model,
-        crop=sources.crop,
-        uses=sum(item.is_synthetic or not linked for item in items),
-    )
-
-
-def _decoded(
-    items: Iterable[Item], sources: Sources, translator: Translator, pool: ThreadPoolExecutor
-) -> Iterator[tuple[int, list[Item], Future[Pixels]]]:
-    """Yield each source with its items and its pixels on their way, decoding a bounded number ahead."""
-    model = translator.model
-    ahead: deque[tuple[int, list[Item], Future[Pixels]]] = deque()
-    for row, group in groupby(items, key=lambda item: item.row):
-        decoding = pool.submit(
-            decode, sources.path(row), size=model.image_size, channels=model.image_channels, crop=sources.crop
+    def _original(self, source: ShardSource) -> Original | None:
+        """Return the source at the size that is written; None where that is the model's."""
+        if self._sources.size == "model":
+            return None
+        return Original(
+            self._lineage.path(source.row),
+            size=self._sources.size,
+            model=self._translator.model,
+            crop=self._sources.crop,
+            uses=len(source.items) - (source.link is not None),
         )
-        ahead.append((row, list(group), decoding))
-        if len(ahead) > _DECODE_AHEAD:
-            yield ahead.popleft()
-    yield from ahead
 
+    # ---- behind the translator ----
 
-def _reason(error: ImageError, path: Path) -> str:
-    # The table has a column for the path: the reason need not repeat it.
-    return str(error).removeprefix(f"{path}: ")
+    def _finish(self, making: Making) -> int:
+        """Commit a shard; return how many rows failed."""
+        failed = making.commit(self._lineage)
+        self.open.pop(making.number).__exit__(None, None, None)
+        self._on_committed(making.number)
+        return failed
+
+    def _pass_over(self, number: int) -> int:
+        self._on_committed(number)
+        return 0
+
+    # ---- who watches ----
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told >= _NEWS_SECONDS:
+            self._told = now
+            self._on_news(self._news())
+
+    def _news(self) -> News:
+        ready = sum(len(step.sources) for step in self._ahead if step.decoded.done())
+        queues = {"decoding": Queue(ready, self._ahead_room), **self.crew.queues()}
+        return News(self._done, self.crew.committed(), Loads(seconds=self._clock.seconds(), queues=queues))

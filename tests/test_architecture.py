@@ -34,12 +34,12 @@ OWNERS = {
 """Who may import an outside library: a folder (ending in a slash) or a file."""
 
 LOWER = {
-    "domains", "durable", "errors", "images", "labeltable", "loading", "manifest", "plan", "recipe", "targets",
-    "writers",
+    "cache", "domains", "durable", "errors", "images", "labeltable", "loading", "manifest", "order", "plan",
+    "recipe", "targets", "writers",
 }  # fmt: skip
 UPPER = {
-    "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "pipeline", "preview", "report",
-    "sources", "train",
+    "bench", "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "lineage", "making", "pipeline",
+    "preview", "reference", "report", "sources", "stages", "train",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "numpy", "pandas", "h5py", "PIL", "safetensors")
 

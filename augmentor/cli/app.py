@@ -59,12 +59,60 @@ class ImageFormat(StrEnum):
     webp = "webp"
 
 
+class Cache(StrEnum):
+    """Whether decoded images stay in memory."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
+class Precision(StrEnum):
+    """What convolutions compute in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Compile(StrEnum):
+    """Whether torch.compile fuses networks."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
 class Real(StrEnum):
     """What becomes of real images."""
 
     processed = "processed"
     original = "original"
     none = "none"
+
+
+class BenchSuite(StrEnum):
+    """Fixed lists of figures."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+    scale = "scale"
+
+
+class BenchCompile(StrEnum):
+    """Whether networks are compiled."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
+class BenchPrecision(StrEnum):
+    """What networks compute in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV: an image a row.")]
@@ -150,6 +198,7 @@ def train(
     image_column: ColumnOption = None,
     device: DeviceOption = "auto",
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    cache: Annotated[Cache | None, typer.Option(help="Keep images in memory; auto: if they fit.")] = None,
     max_failures: MaxFailuresOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -169,7 +218,9 @@ def train(
     overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
     kept = out / "run.toml"
     base = kept if resume and recipe is None and kept.exists() else recipe
-    settings = read_recipe(base, overrides, minutes=minutes, steps=steps, seed=seed)
+    settings = read_recipe(
+        base, overrides, minutes=minutes, steps=steps, seed=seed, cache=cache.value if cache else None
+    )
     table = read_manifests(
         manifests,
         attributes=settings.manifest.attributes,
@@ -229,13 +280,17 @@ def expand(
     encoded: Annotated[bool, typer.Option("--encoded", help="Hold encoded images in HDF5.")] = False,
     class_folders: Annotated[str | None, typer.Option(metavar="ATTR", help="Folders named by its values.")] = None,
     include_identity: Annotated[bool, typer.Option("--include-identity", help="Own domains, too.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images translated at once.")] = 32,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images translated at once.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode, encode.")] = None,
+    precision: Annotated[Precision, typer.Option(help="auto: bfloat16 on CUDA.")] = Precision.auto,
+    compile: Annotated[Compile, typer.Option(help="torch.compile; auto: if it pays.")] = Compile.auto,
     shard_size: Annotated[int, typer.Option(min=1, help="Images committed together.")] = 1024,
     image_column: ColumnOption = None,
     attributes: LabelVectorOption = None,
     model_size: ModelSizeOption = None,
     model_crop: ModelCropOption = None,
     device: DeviceOption = "auto",
+    devices: Annotated[str | None, typer.Option(help="cuda:0,cuda:1: a process on each.")] = None,
     max_failures: MaxFailuresOption = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
     json: JsonOption = False,
@@ -248,6 +303,7 @@ def expand(
     A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/] (every
     value but the row's own). Several --domains are joined.
     """
+    from augmentor.engines.local import parse_devices
     from augmentor.expand import estimate, failures_path, run_expansion
     from augmentor.expansion import ExpandSettings, plan_expansion
     from augmentor.fullsize import parse_size
@@ -266,16 +322,19 @@ def expand(
         include_identity=include_identity,
         size=parse_size(size),
         encoded=encoded,
+        precision=precision.value,
     )
+    if devices is not None and device != "auto":
+        raise AugmentorError("--device and --devices exclude each other: give one of them")
     described = Description(attributes=attributes, size=model_size, crop=model_crop)
     planned = plan_expansion(
         manifest, model=model, settings=settings, out=out, image_column=image_column, description=described
     )
-    chosen = pick_device(device)
+    chosen = (pick_device(device),) if devices is None else parse_devices(devices)
     for note in planned.manifest.notes:
         remark(note)
     if dry_run:
-        expected = estimate(planned, device=chosen, batch_size=batch_size)
+        expected = estimate(planned, device=chosen, batch_size=batch_size, workers=workers)
         if json:
             print_json(display.plan_json(planned.plan, expected))
         else:
@@ -286,8 +345,14 @@ def expand(
             planned,
             device=chosen,
             batch_size=batch_size,
+            workers=workers,
+            compile=compile.value,
             on_progress=lambda p: bar.update(
-                p.done, p.total, skipped=p.resumed, suffix=f", {p.failed} failed" if p.failed else ""
+                p.done,
+                p.total,
+                skipped=p.resumed,
+                suffix=f", {p.failed} failed" if p.failed else "",
+                note=display.loads_note(p.loads),
             ),
         )
     counts = result.counts
@@ -299,7 +364,16 @@ def expand(
         soft_wrap=True,
     )
     if json:
-        print_json({"out": str(out), **counts.to_json(), "resumed": result.resumed})
+        print_json(
+            {
+                "out": str(out),
+                **counts.to_json(),
+                "resumed": result.resumed,
+                "seconds": round(result.seconds, 3),
+                "images_per_second": round(result.images_per_second, 1),
+                "slowest_stage": result.slowest,
+            }
+        )
     _judge_failures(counts.failed, max_failures, failures_path(out, settings.output_format))
 
 
@@ -411,6 +485,68 @@ def info(
     else:
         asking = shlex.join([*program(), "info", str(run), *described.flags(), "--manifest"])
         results.print(f"Does it obey? Not measured yet:  {asking} MANIFEST", soft_wrap=True, markup=False)
+
+
+@app.command()
+@command
+def bench(
+    manifest: Annotated[
+        Path | None, typer.Argument(metavar="MANIFEST", help="Your images; drawn ones if not given.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(metavar="RUN", help="A run folder, or one checkpoint ...")] = None,
+    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="... or an untrained model of it.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of images; the recipe's if not given.")] = None,
+    targets: Annotated[int, typer.Option(help="Translations of each drawn image.")] = 8,
+    images: Annotated[int | None, typer.Option(help="Images to use, or to draw.")] = None,
+    stages: Annotated[
+        str | None, typer.Option(help="Of decode, translate, encode, write, expand, train; all if not given.")
+    ] = None,
+    suite: Annotated[BenchSuite | None, typer.Option(help="A fixed list with targets.")] = None,
+    device: DeviceOption = "auto",
+    compile: Annotated[BenchCompile, typer.Option(help="Compile the networks.")] = BenchCompile.auto,
+    precision: Annotated[BenchPrecision, typer.Option(help="What they compute in.")] = BenchPrecision.auto,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode, encode.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds of measuring a figure.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the figures there.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure every stage beside a plain loop, and beside what the chip can do.
+
+    Warm-up is not counted, both sides take turns, their outputs are compared.
+
+    --suite measures what is promised, on drawn images, and says what is met.
+    """
+    from augmentor.bench import BENCH_STAGES, BenchSettings, run_bench
+    from augmentor.cli.bench import bench_table, report_json, write_report
+    from augmentor.train import pick_device
+
+    settings = BenchSettings(
+        manifest=manifest,
+        model=model,
+        recipe=recipe,
+        overrides=tuple(set_ or ()),
+        size=size,
+        targets=targets,
+        images=images,
+        stages=_names(stages) if stages is not None else BENCH_STAGES,
+        suite=suite.value if suite is not None else None,
+        compile=compile.value,
+        precision=precision.value,
+        workers=workers,
+        seconds=seconds,
+    )
+    report = run_bench(
+        settings,
+        device=pick_device(device),
+        on_stage=lambda words: messages.print(f"[dim]measuring {escape(words)} ...[/]"),
+    )
+    results.print(bench_table(report))
+    values = report_json(report, command=this_command())
+    if out is not None:
+        write_report(out, values)
+    if json:
+        print_json(values)
 
 
 @app.command()

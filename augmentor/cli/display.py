@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from augmentor.obedience import Level, Obedience
     from augmentor.plan import Plan
     from augmentor.run_folder import Started, TrainEvent
+    from augmentor.stages import Loads, Stage
     from stargan.training import LogEvent
 
 _PLAIN_SECONDS = 5.0
@@ -40,6 +42,19 @@ _LEVEL_STYLES: dict[Level, str] = {
     "not judged": "dim",
 }
 
+_REMEDIES: dict[Stage, str] = {
+    "decoding": "more --workers, on more cores, would help",
+    "translating": "a faster device, or more --devices, would help",
+    "encoding": "more --workers, on more cores, would help",
+    "writing": "a faster disk would help",
+}
+
+_QUEUE_NAMES: dict[Stage, str] = {
+    "decoding": "decoded",
+    "encoding": "to encode",
+    "writing": "shards to commit",
+}
+
 _LOSS_NAMES = {
     "d/adversarial": "real or fake",
     "d/domain": "domain of real images",
@@ -51,8 +66,19 @@ _LOSS_NAMES = {
 }
 
 
+class _NotedProgress(Progress):
+    """A progress bar with a line below it."""
+
+    note = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if self.note:
+            yield Padding(Text(self.note, style="dim"), (0, 0, 0, 2))
+
+
 class Bar(AbstractContextManager["Bar"]):
-    """A counted progress bar on stderr: `done/total`, speed and time left.
+    """A counted progress bar on stderr: `done/total`, speed and time left, and a remark below it.
 
     Args:
         title: what is going on.
@@ -66,7 +92,7 @@ class Bar(AbstractContextManager["Bar"]):
         self._started: float | None = None
         self._done = 0
         self._said = 0.0
-        self._bar = Progress(
+        self._bar = _NotedProgress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -89,7 +115,7 @@ class Bar(AbstractContextManager["Bar"]):
         if self._bar.live.is_started:  # else rich 13 would print an empty line
             self._bar.stop()
 
-    def update(self, done: int, total: int, *, skipped: int = 0, suffix: str = "") -> None:
+    def update(self, done: int, total: int, *, skipped: int = 0, suffix: str = "", note: str = "") -> None:
         """Show how far it is.
 
         Args:
@@ -97,6 +123,7 @@ class Bar(AbstractContextManager["Bar"]):
             total: things in all.
             skipped: things that an earlier run had done; they do not count for the speed.
             suffix: a word more.
+            note: a remark.
         """
         now = time.monotonic()
         if self._started is None:  # not before: the bar may be made long before its work begins
@@ -111,11 +138,13 @@ class Bar(AbstractContextManager["Bar"]):
                 self._bar.start()
                 self._task = self._bar.add_task(self._title, total=total, speed="", left="")
             pace = f"{speed:,.1f} {self._unit}/s{suffix}"
+            self._bar.note = note
             self._bar.update(self._task, completed=done, total=total, speed=pace, left=left)
         elif now - self._said >= _PLAIN_SECONDS:
             self._said = now
             words = [f"{self._title} {done:,}/{total:,}", f"{speed:,.1f} {self._unit}/s{suffix}", left]
-            self._console.print(", ".join(word for word in words if word))
+            line = ", ".join(word for word in words if word)
+            self._console.print(f"{line}; {note}" if note else line, soft_wrap=True, markup=False)
 
 
 class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
@@ -206,6 +235,19 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
             table.add_row(f"  {name}", f"{value:8.3f}", Text(_LOSS_NAMES.get(name, ""), style="dim"))
         lines = [Text(f"  {name}: {path}", style="dim", overflow="fold") for name, path in self._places.items()]
         self._live.update(Group(self._bar, table, *lines))
+
+
+def loads_note(loads: Loads | None) -> str:
+    """Return which stage holds an expansion up, what would help, and how full the queues are."""
+    if loads is None or loads.slowest is None:
+        return ""
+    remedy = f"{loads.slowest} is the slowest: {_REMEDIES[loads.slowest]}"
+    queues = [
+        f"{queue.filled:,}/{queue.room:,} {_QUEUE_NAMES[stage]}"
+        for stage, queue in loads.queues.items()
+        if stage in _QUEUE_NAMES
+    ]
+    return f"{remedy}. {', '.join(queues)}" if queues else remedy
 
 
 def duration(seconds: float) -> str:

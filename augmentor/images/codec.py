@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 
+from augmentor.durable import write_unsynced
 from augmentor.errors import ImageError
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -138,18 +139,46 @@ def encode(pixels: Pixels, image_format: ImageFormat) -> bytes:
         image_format: "png" (lossless), "jpg" (quality 95, full colour resolution) or "webp" (lossy, quality
             95; it has no grey mode, so grey pixels are stored as RGB).
     """
-    image = to_image(pixels)
     buffer = BytesIO()
+    _save(pixels, buffer, image_format)
+    return buffer.getvalue()
+
+
+def encode_file(path: str, pixels: Pixels, image_format: ImageFormat) -> bytes:
+    """Write an image file, without waiting for the disk.
+
+    Args:
+        path: the file; text, because a million `Path`s take longer than their files.
+        pixels: uint8 (H, W, C), C = 1 or 3.
+        image_format: as for `encode`.
+
+    Returns:
+        The file's content, what `encode` would return.
+    """
+    if image_format != "jpg":
+        data = encode(pixels, image_format)
+        write_unsynced(path, data)
+        return data
+    # Into a real file Pillow's JPEG encoder writes by itself; into memory it would hold up all other threads.
+    with Path(path).open("w+b", buffering=0) as file:
+        _save(pixels, file, image_format)
+        file.seek(0)
+        return file.read()
+
+
+def _save(pixels: Pixels, buffer: IO[bytes], image_format: ImageFormat) -> None:
+    image = to_image(pixels)
     match image_format:
         case "png":
-            image.save(buffer, format="PNG", compress_level=3)
+            # 128 px photographs: level 1 takes 1.1 ms and 25.4 kB, 3 takes 1.5 ms and 24.7 kB, 6 (Pillow's own)
+            # 3.3 ms and 23.9 kB. At 32 px they are alike. A GPU makes an image in a tenth of a millisecond.
+            image.save(buffer, format="PNG", compress_level=1)
         case "jpg":
             image.save(buffer, format="JPEG", quality=95, subsampling=0)
         case "webp":
             image.convert("RGB").save(buffer, format="WEBP", quality=95, method=4)
         case _:
             raise ValueError(f"image_format is {image_format!r}, not one of {', '.join(IMAGE_FORMATS)}")
-    return buffer.getvalue()
 
 
 def extension(image_format: ImageFormat) -> str:

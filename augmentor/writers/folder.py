@@ -8,17 +8,16 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from augmentor.durable import replacing_text, sync_file, sync_folder
+from augmentor.durable import sync_files, sync_folder
 from augmentor.errors import ImageError, OutputError
-from augmentor.images.codec import ImageFormat, Pixels, encode, extension
-from augmentor.labeltable import LabelRow, attribute_named, write_label_table
-from augmentor.writers.metadata import SplitTables
+from augmentor.images.codec import ImageFormat, Pixels, encode_file, extension
+from augmentor.labeltable import LabelRow, attribute_named
+from augmentor.writers.metadata import FolderTables
 from augmentor.writers.records import (
     Counts,
     Failure,
@@ -27,11 +26,8 @@ from augmentor.writers.records import (
     Shape,
     ShardRecord,
     common_shape,
-    describe,
-    dump_json,
     read_fingerprint,
     refuse_other_run,
-    write_failures,
 )
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -117,33 +113,20 @@ class FolderWriter:
         """Start, or start again, one shard."""
         return FolderShard(self, index)
 
+    def assembly(self, shards: int) -> FolderTables:
+        """Begin to write the label tables."""
+        return FolderTables(
+            self.out, space=self.space, description=self.description, records=self.records, shards=shards
+        )
+
     def finish(self, shards: int) -> Counts:
         """Write `labels.csv`, every `metadata.csv`, `failures.csv` and, last, `dataset.json`.
 
         Raises:
             OutputError: a shard is not committed.
         """
-        counts = Counts()
-        tables = SplitTables(self.out, self.space)
-        failures: list[Failure] = []
-        shape: Shape | None = None
-
-        def rows() -> Iterator[LabelRow]:
-            nonlocal shape
-            for record in self.records.read_all(shards):
-                failures.extend(record.failures)
-                shape = common_shape(shape, record.shape)
-                for row in record.rows:
-                    counts.add(row)
-                    tables.observe(row)
-                    yield row
-
-        write_label_table(self.out / "labels.csv", rows(), self.space)
-        tables.write(row for record in self.records.read_all(shards) for row in record.rows)
-        counts.failed = write_failures(self.out / "failures.csv", failures)
-        with replacing_text(self.out / "dataset.json") as file:
-            file.write(dump_json(describe(self.description, self.space, counts=counts, shape=shape)))
-        return counts
+        with self.assembly(shards) as assembly:
+            return assembly.finish()
 
     def file_name(self, row: LabelRow, index: int, suffix: str) -> str:
         """Return an image's path inside DIR."""
@@ -174,11 +157,12 @@ class FolderShard:
         self.writer = writer
         self.index = index
         self.staged = writer.records.temporary / f"{index:05d}"
+        self._waiting = f"{self.staged}{os.sep}"
         self._lock = threading.Lock()
         self._rows: dict[int, LabelRow] = {}
         self._digests: dict[str, str] = {}
         self._shape: Shape | None = None
-        self._unsynced: list[int] = []
+        self._unsynced: list[str] = []
 
     def __enter__(self) -> Self:
         if self.staged.exists():
@@ -193,10 +177,16 @@ class FolderShard:
 
     def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
         """Encode one image and write it to its waiting place; threads may call this at once."""
-        data = encode(pixels, self.writer.image_format)
-        (self.staged / str(position)).write_bytes(data)
+        waiting = f"{self._waiting}{position}"
+        data = encode_file(waiting, pixels, self.writer.image_format)
         suffix = extension(self.writer.image_format)
-        self._note(position, row, suffix, hashlib.sha256(data).hexdigest(), shape=pixels.shape, synced=False)
+        digest = hashlib.sha256(data).hexdigest()
+        self._note(position, row, suffix, digest, shape=pixels.shape, unsynced=waiting)
+
+    def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
+        """Encode images and write them to their waiting places; threads may call this at once."""
+        for image in images:
+            self.add(*image)
 
     def link(self, position: int, row: LabelRow, source: Path) -> None:
         """Take a source file as it is, under its own suffix in lower case.
@@ -204,7 +194,7 @@ class FolderShard:
         Raises:
             ImageError: it cannot be read.
         """
-        waiting = self.staged / str(position)
+        waiting = f"{self._waiting}{position}"
         try:
             original = source.resolve(strict=True)  # Linking a symbolic link would link the link.
             try:
@@ -213,11 +203,11 @@ class FolderShard:
             except OSError:  # Another disk, or one without hard links.
                 shutil.copyfile(original, waiting)
                 linked = False
-            with waiting.open("rb") as file:
+            with Path(waiting).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ImageError(f"{source}: cannot be linked or copied: {error.strerror or error}") from error
-        self._note(position, row, source.suffix.lower(), digest, shape=None, synced=linked)
+        self._note(position, row, source.suffix.lower(), digest, shape=None, unsynced=None if linked else waiting)
 
     def commit(self, failures: Sequence[Failure]) -> None:
         """Move everything into place, sync it, then write the record.
@@ -231,9 +221,7 @@ class FolderShard:
             names = [row.file_name for row in rows]
             double = next(name for name in names if names.count(name) > 1)
             raise OutputError(f"{self.writer.out}: two images would be called {double}. Make the ids differ.")
-        # All at the end: the disk then writes many files at once, several times faster than one after another.
-        for position in self._unsynced:
-            sync_file(self.staged / str(position))
+        sync_files(self._unsynced)
         ShardRecord(
             index=self.index,
             shape=self._shape,
@@ -243,13 +231,13 @@ class FolderShard:
             files={row.file_name: self._digests[row.file_name] for row in rows},
         ).write(self.staged / _RECORD)
         sync_folder(self.staged)
-        folders = set()
+        folders = {self.writer.out / name for name in {row.file_name.rpartition("/")[0] for row in rows}}
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        root = f"{self.writer.out}{os.sep}"
         for position, row in zip(positions, rows, strict=True):
-            final = self.writer.out / row.file_name
-            if final.parent not in folders:
-                final.parent.mkdir(parents=True, exist_ok=True)
-                folders.add(final.parent)
-            (self.staged / str(position)).replace(final)
+            # Text, because thousands of `Path`s take longer than the renaming.
+            os.replace(f"{self._waiting}{position}", root + row.file_name)  # noqa: PTH105
         for folder in folders | {folder.parent for folder in folders} | {self.writer.out}:
             sync_folder(folder)
         self.writer.records.commit(self.staged / _RECORD, self.index)
@@ -262,15 +250,17 @@ class FolderShard:
         digest: str,
         *,
         shape: tuple[int, ...] | None,
-        synced: bool,
+        unsynced: str | None,
     ) -> None:
         name = self.writer.file_name(row, self.index, suffix)
+        named = row._replace(file_name=name)
         with self._lock:
-            self._rows[position] = replace(row, file_name=name)
+            self._rows[position] = named
             self._digests[name] = digest
-            self._shape = common_shape(self._shape, shape)
-            if not synced:
-                self._unsynced.append(position)
+            if shape != self._shape:
+                self._shape = common_shape(self._shape, shape)
+            if unsynced is not None:
+                self._unsynced.append(unsynced)
 
 
 def _folder_names(values: Sequence[str]) -> tuple[str, ...]:

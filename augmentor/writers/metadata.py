@@ -1,23 +1,91 @@
-"""One `metadata.csv` per split, such that Hugging Face's imagefolder finds the same types in all of them."""
+"""The tables of a folder: one of all images, and one per split, in which Hugging Face finds the same types."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from augmentor.durable import replacing_text
-from augmentor.labeltable import LabelRow, cells, columns
+from augmentor.labeltable import LabelRow, cells, columns, label_table
+from augmentor.writers.assembly import Assembly
+from augmentor.writers.records import (
+    Json,
+    RecordFolder,
+    ShardRecord,
+    describe,
+    dump_json,
+    write_failures,
+)
 from stargan.labels import LabelSpace
+
+if TYPE_CHECKING:
+    from _csv import Writer
 
 _SAMPLED_ROWS = 10_000
 """The loader looks at this many rows of a split to find the columns' types."""
 
 _UNKNOWN_WORD = "unknown"
+
+
+class FolderTables(Assembly):
+    """Writes `labels.csv`, every `metadata.csv`, `failures.csv` and, last, `dataset.json`.
+
+    Args:
+        out: the output folder.
+        space: its attributes.
+        description: what `dataset.json` says besides what is known here.
+        records: of the shards.
+        shards: how many there will be.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        space: LabelSpace,
+        description: Mapping[str, Json],
+        records: RecordFolder,
+        shards: int,
+    ) -> None:
+        super().__init__(records, shards)
+        self._out = out
+        self._space = space
+        self._description = description
+        self._files = ExitStack()
+        self._splits = SplitTables(out, space, self._files)
+        self._labels = self._files.enter_context(label_table(out / "labels.csv", space))
+
+    def _add(self, record: ShardRecord) -> None:
+        for row in record.rows:
+            written = cells(row, self._space)
+            self._labels.writerow(written)
+            self._splits.add(row.split, written)
+
+    def _finish(self) -> None:
+        self._files.close()
+        self._splits.respell(self._rows)
+        self.counts.failed = write_failures(self._out / "failures.csv", self.failures)
+        described = describe(self._description, self._space, counts=self.counts, shape=self.shape)
+        with replacing_text(self._out / "dataset.json") as file:
+            file.write(dump_json(described))
+
+    def _discard(self) -> None:
+        with suppress(_DiscardedError), self._files:
+            raise _DiscardedError
+
+    def _rows(self) -> Iterator[LabelRow]:
+        for record in self._records.read_all(self._shards):
+            yield from record.rows
+
+
+class _DiscardedError(Exception):
+    """Tells files that they end before they are finished."""
 
 
 class SplitTables:
@@ -31,41 +99,58 @@ class SplitTables:
     Args:
         out: the output folder.
         space: its attributes.
+        files: closes the files, which then take their names, or throws them away where it ends with an error.
     """
 
-    def __init__(self, out: Path, space: LabelSpace) -> None:
+    def __init__(self, out: Path, space: LabelSpace, files: ExitStack) -> None:
         self.out = out
-        self.space = space
         self.columns = columns(space)
+        self._space = space
+        self._files = files
+        self._writers: dict[str, Writer] = {}
         self._guessed = [self.columns.index(name) for name in ("group", *space.names)]
         self._seen: dict[str, list[set[str]]] = {}
         self._sampled: dict[str, int] = {}
 
-    def observe(self, row: LabelRow) -> None:
-        """Note which cells a split has; to be called for every row before `write`."""
-        sampled = self._sampled.get(row.split, 0)
-        if sampled < _SAMPLED_ROWS:
-            self._sampled[row.split] = sampled + 1
-            seen = self._seen.setdefault(row.split, [set() for _ in self._guessed])
-            written = cells(row, self.space)
-            for cell_set, column in zip(seen, self._guessed, strict=True):
-                cell_set.add(written[column])
+    def add(self, split: str, written: list[str]) -> None:
+        """Write a row into its split's file, spelled as in `labels.csv`.
 
-    def write(self, rows: Iterable[LabelRow]) -> None:
-        """Write `SPLIT/metadata.csv` for every split that was observed; rows are read once."""
+        Args:
+            split: the row's.
+            written: its cells in `labels.csv`; the first one is changed.
+        """
+        if split not in self._writers:
+            self._writers[split] = self._open(split, self._files)
+            self._seen[split] = [set() for _ in self._guessed]
+            self._sampled[split] = 0
+        if self._sampled[split] < _SAMPLED_ROWS:
+            self._sampled[split] += 1
+            for cell_set, column in zip(self._seen[split], self._guessed, strict=True):
+                cell_set.add(written[column])
+        written[0] = written[0].removeprefix(f"{split}/")
+        self._writers[split].writerow(written)
+
+    def respell(self, rows: Callable[[], Iterable[LabelRow]]) -> None:
+        """Write those splits again that must be spelled otherwise; after `files` was closed.
+
+        Args:
+            rows: returns all rows once more.
+        """
         respelled = self._respelled()
-        with ExitStack() as stack:
-            writers = {}
-            for split in self._seen:
-                file = stack.enter_context(replacing_text(self.out / split / "metadata.csv"))
-                writers[split] = csv.writer(file, lineterminator="\n")
-                writers[split].writerow(self.columns)
-            for row in rows:
-                written = cells(row, self.space)
-                written[0] = row.file_name.removeprefix(f"{row.split}/")
-                for column, spelling in respelled.get(row.split, {}).items():
-                    written[column] = spelling.get(written[column], written[column])
-                writers[row.split].writerow(written)
+        if not respelled:
+            return
+        with ExitStack() as files:
+            writers = {split: self._open(split, files) for split in respelled}
+            for row in rows():
+                if row.split in writers:
+                    written = cells(row, self._space)
+                    written[0] = row.file_name.removeprefix(f"{row.split}/")
+                    for column, spelling in respelled[row.split].items():
+                        written[column] = spelling.get(written[column], written[column])
+                    writers[row.split].writerow(written)
+
+    def _open(self, split: str, files: ExitStack) -> Writer:
+        return files.enter_context(label_table(self.out / split / "metadata.csv", self._space))
 
     def _respelled(self) -> dict[str, dict[int, dict[str, str]]]:
         """Return per split and column which cells must be spelled otherwise; empty in nearly all outputs."""

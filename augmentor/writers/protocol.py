@@ -14,13 +14,14 @@ from typing import Protocol, Self
 
 from augmentor.images.codec import Pixels
 from augmentor.labeltable import LabelRow
+from augmentor.writers.assembly import Assembly
 from augmentor.writers.records import Counts, Failure
 
 
 class ShardWriter(Protocol):
     """The images of one shard on their way; leaving the block without `commit` throws them away.
 
-    `add` and `link` may be called by several threads at once, in any order.
+    `add`, `add_all` and `link` may be called by several threads at once, in any order.
     """
 
     def __enter__(self) -> Self: ...
@@ -37,6 +38,9 @@ class ShardWriter(Protocol):
             row: its labels; `file_name` is filled in by the writer.
             pixels: uint8 (H, W, C).
         """
+
+    def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
+        """Encode and write several images, which costs less than one by one; each as for `add`."""
 
     def link(self, position: int, row: LabelRow, source: Path) -> None:
         """Take an image file as it is: hard-linked where the disk can, else copied.
@@ -71,6 +75,13 @@ class Writer(Protocol):
 
     def shard(self, index: int) -> ShardWriter:
         """Start, or start again, one shard; use it in a `with` block."""
+
+    def assembly(self, shards: int) -> Assembly:
+        """Begin to put the output together; one at a time, in a `with` block.
+
+        Args:
+            shards: how many there will be, numbered from 0.
+        """
 
     def finish(self, shards: int) -> Counts:
         """Assemble the committed shards into the finished output; a second call changes nothing.

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeAlias, TypedDict
+from typing import NotRequired, TypeAlias, TypedDict
 
 from augmentor.durable import TEMPORARY, replacing_text, sync_folder, write_synced
 from augmentor.errors import OutputError
@@ -100,6 +100,7 @@ class RecordState(TypedDict):
     positions: list[int]
     failures: list[dict[str, str]]
     files: dict[str, str]
+    extents: NotRequired[list[tuple[int, int]]]
     counts: CountsState
 
 
@@ -114,7 +115,8 @@ class ShardRecord:
         rows: the images in the plan's order.
         positions: their places in the shard, same length as `rows`.
         failures: the shard's rows that could not be used.
-        files: sha256 of every file that belongs to the shard, by name.
+        files: sha256 of every image, by its `file_name`.
+        extents: where in the shard's part the images lie, (first byte, bytes) each; none where they are files.
     """
 
     index: int
@@ -123,6 +125,7 @@ class ShardRecord:
     positions: Sequence[int]
     failures: Sequence[Failure]
     files: dict[str, str]
+    extents: Sequence[tuple[int, int]] = ()
 
     def write(self, path: Path) -> None:
         """Write the record to a file and sync its content; the caller gives it its final name."""
@@ -138,6 +141,8 @@ class ShardRecord:
             "files": self.files,
             "counts": counts.to_json(),
         }
+        if self.extents:
+            state["extents"] = list(self.extents)
         write_synced(path, (json.dumps(state, ensure_ascii=False) + "\n").encode())
 
     @classmethod
@@ -156,6 +161,7 @@ class ShardRecord:
                 positions=state["positions"],
                 failures=[Failure(**failure) for failure in state["failures"]],
                 files=state["files"],
+                extents=[(first, size) for first, size in state.get("extents", ())],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(f"{path}: the shard's record cannot be read: {error}") from error
@@ -201,28 +207,34 @@ class RecordFolder:
 
     def has(self, index: int) -> bool:
         """Return whether a shard's record is there and whole."""
+        return self.get(index) is not None
+
+    def get(self, index: int) -> ShardRecord | None:
+        """Return a shard's record; None where it is not there, or damaged: then the shard is made again."""
         path = self.path(index)
         try:
-            return path.exists() and ShardRecord.read(path).index == index
+            record = ShardRecord.read(path) if path.exists() else None
         except OutputError:
-            return False  # A damaged record: the shard is made again.
+            return None
+        return record if record is not None and record.index == index else None
 
     def commit(self, staged: Path, index: int) -> None:
         """Give a written record its final name: from here on the shard counts."""
         staged.replace(self.path(index))
         sync_folder(self.shards)
 
-    def read_all(self, shards: int) -> Iterator[ShardRecord]:
-        """Yield the records in order, one in memory at a time.
+    def read_all(self, shards: int, *, first: int = 0) -> Iterator[ShardRecord]:
+        """Yield the records from `first` on in order, one in memory at a time.
 
         Raises:
             OutputError: one is missing.
         """
-        for index in range(shards):
+        for index in range(first, shards):
             if not self.path(index).exists():
                 raise OutputError(
                     f"{self.work.parent}: shard {index} of {shards} is missing. Run the same expand again."
                 )
+        for index in range(first, shards):
             yield ShardRecord.read(self.path(index))
 
 

@@ -16,6 +16,7 @@ from augmentor.datasets import open_dataset
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.expand import (
     Progress,
+    compile_pays,
     estimate,
     failures_path,
     preview_path,
@@ -30,7 +31,8 @@ from augmentor.expansion import (
     plan_expansion,
 )
 from augmentor.preview import write_preview
-from augmentor.writers import FolderWriter, HDF5Writer
+from augmentor.writers.hdf5 import HDF5Assembly
+from augmentor.writers.metadata import FolderTables
 from stargan.checkpoint import Json, Model, save_model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator, Output
@@ -147,6 +149,8 @@ def test_the_fingerprint_knows_what_changes_the_output(
         {"size": (32, 24)},
         {"size": (24, 32)},
         {"output_format": "hdf5", "encoded": True},
+        {"precision": "float32"},
+        {"precision": "bfloat16"},
     ]
     for change in changes:
         found.add(planned(manifest, model, out, **change).fingerprint)
@@ -218,10 +222,10 @@ def test_a_label_table_that_was_deleted_comes_back(manifest: Path, model: Path, 
     assert (expansion.out / "labels.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize(("output_format", "writer"), [("folder", FolderWriter), ("hdf5", HDF5Writer)])
+@pytest.mark.parametrize(("output_format", "assembly"), [("folder", FolderTables), ("hdf5", HDF5Assembly)])
 def test_a_finished_output_has_its_preview(
     output_format: OutputFormat,
-    writer: type[FolderWriter] | type[HDF5Writer],
+    assembly: type[FolderTables] | type[HDF5Assembly],
     manifest: Path,
     model: Path,
     tmp_path: Path,
@@ -230,13 +234,13 @@ def test_a_finished_output_has_its_preview(
     """A kill around the very end must not leave an output that is complete and lacks it."""
     expansion = planned(manifest, model, tmp_path / "out.h5", output_format=output_format)
     there: list[bool] = []
-    finish = writer.finish
+    finish = assembly.finish
 
-    def watched(self: FolderWriter | HDF5Writer, shards: int) -> object:
+    def watched(self: FolderTables | HDF5Assembly) -> object:
         there.append(preview_path(expansion.out, output_format).exists())
-        return finish(self, shards)  # type: ignore[arg-type]
+        return finish(self)
 
-    monkeypatch.setattr(writer, "finish", watched)
+    monkeypatch.setattr(assembly, "finish", watched)
     run_expansion(expansion, device=CPU, batch_size=4)
     assert there == [True]
 
@@ -265,6 +269,37 @@ def test_the_model_remembers_the_image_column(manifest: Path, space: LabelSpace,
         planned(manifest, save(tmp_path / "plain", space), tmp_path / "out")
     taught = save(tmp_path / "taught", space, settings={"recipe": {"manifest": {"image_column": "photo"}}})
     assert len(planned(manifest, taught, tmp_path / "out").manifest) == 12
+
+
+def test_the_slowest_stage_is_told(manifest: Path, model: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, model, tmp_path / "out")
+    news: list[Progress] = []
+    result = run_expansion(expansion, device=CPU, batch_size=4, on_progress=news.append)
+    loads = news[-1].loads
+    assert loads is not None
+    assert result.slowest == loads.slowest
+    assert loads.slowest in ("decoding", "translating", "encoding", "writing")
+    assert all(queue.filled <= queue.room for queue in loads.queues.values())
+    assert result.made == len(expansion.plan)
+    assert result.images_per_second == pytest.approx(result.made / result.seconds)
+
+
+# ---- what is compiled ----
+
+
+@pytest.mark.parametrize(
+    ("flops", "device", "pays"),
+    [
+        (1e12, "cpu", False),
+        (1e14, "cpu", True),
+        (1e14, "cuda", False),
+        (1e17, "cuda:1", True),
+        (0.0, "cpu", False),
+        (1e30, "meta", False),
+    ],
+)
+def test_compiling_is_for_much_work(flops: float, device: str, pays: bool) -> None:
+    assert compile_pays(flops, torch.device(device)) is pays
 
 
 # ---- estimates ----

@@ -10,14 +10,16 @@ import pytest
 
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.labeltable import (
+    Keys,
     LabelRow,
     attribute_named,
+    cells,
     changed_names,
     columns,
     key,
+    label_table,
     read_label_table,
     real_key,
-    write_label_table,
 )
 from stargan.labels import Attribute, LabelSpace
 
@@ -52,9 +54,14 @@ SYNTHETIC = LabelRow(
 )
 
 
+def write(path: Path, *rows: LabelRow) -> None:
+    with label_table(path, SPACE) as table:
+        table.writerows(cells(row, SPACE) for row in rows)
+
+
 def test_table_is_the_contract_s_bytes(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    write_label_table(path, iter([REAL, SYNTHETIC]), SPACE)
+    write(path, REAL, SYNTHETIC)
     assert path.read_bytes().decode() == (
         "file_name,key,split,group,is_synthetic,source_id,source_path,hair,male,changed,agreement,realism\n"
         'train/00000/a__real.png,a__real,train,anna,0,a,"images/""a"" ä.png",black,,none,,\n'
@@ -65,7 +72,7 @@ def test_table_is_the_contract_s_bytes(tmp_path: Path) -> None:
 
 def test_table_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    write_label_table(path, [REAL, SYNTHETIC], SPACE)
+    write(path, REAL, SYNTHETIC)
     table = read_label_table(path, SPACE)
     assert list(table.columns) == columns(SPACE)
     assert table["is_synthetic"].tolist() == [False, True]
@@ -79,15 +86,16 @@ def test_table_is_read_back(tmp_path: Path) -> None:
 
 def test_interrupted_table_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    write_label_table(path, [REAL], SPACE)
+    write(path, REAL)
     before = path.read_bytes()
 
-    def rows() -> object:
-        yield SYNTHETIC
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with label_table(path, SPACE) as table:
+            table.writerow(cells(SYNTHETIC, SPACE))
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_label_table(path, rows(), SPACE)  # type: ignore[arg-type]
+        interrupted()
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -121,7 +129,7 @@ def test_not_a_number_is_unknown() -> None:
 
 
 def _fields(row: LabelRow) -> dict[str, object]:
-    return {name: getattr(row, name) for name in row.__slots__}
+    return row._asdict()
 
 
 def test_key_is_readable() -> None:
@@ -153,9 +161,16 @@ def test_key_is_safe_short_and_unique() -> None:
 
 
 def test_changed_names() -> None:
-    assert changed_names((0, -1), (1, -1), SPACE) == ("hair",)
-    assert changed_names((0, -1), (0, 1), SPACE) == ("male",)
-    assert changed_names((0, 1), (0, 1), SPACE) == ()
+    assert changed_names((0, -1), (1, -1), SPACE.names) == ("hair",)
+    assert changed_names((0, -1), (0, 1), SPACE.names) == ("male",)
+    assert changed_names((0, 1), (0, 1), SPACE.names) == ()
+
+
+def test_keys_of_targets_are_those_of_their_domains() -> None:
+    keys = Keys(SPACE)
+    for stem in ("00012", "x" * 170):
+        for target in ((0, 0), (1, -1), (-1, 1), (-1, -1), (0, 0)):
+            assert keys.key(stem, target) == key(stem, SPACE.domain(target))
 
 
 def test_unknown_attribute_names_the_nearest() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import threading
+import time
 import weakref
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,21 +16,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
-from augmentor import fullsize
+from augmentor import fullsize, pipeline
 from augmentor.domains import parse_domains
 from augmentor.errors import ImageError
 from augmentor.fullsize import OutputSize
 from augmentor.images import Pixels, decode
 from augmentor.labeltable import LabelRow
+from augmentor.making import Shard
 from augmentor.manifest import Manifest, key_stems, read_manifest
-from augmentor.pipeline import RealMode, Sources, run_shard
+from augmentor.pipeline import News, RealMode, Sources, run_shards
 from augmentor.plan import Item, make_plan
+from augmentor.stages import SHARDS_BEHIND, Stage
 from augmentor.writers import Failure
 from stargan.checkpoint import Model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
-from stargan.translate import Translator
+from stargan.translate import Job, Translator
 
 CPU = torch.device("cpu")
 
@@ -56,6 +60,10 @@ class Memory:
         assert self.open
         assert position not in self.images
         self.images[position] = row, pixels.copy()
+
+    def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
+        for image in images:
+            self.add(*image)
 
     def link(self, position: int, row: LabelRow, source: Path) -> None:
         assert self.open
@@ -132,19 +140,16 @@ def make(
     real: RealMode = "processed",
     size: OutputSize = "model",
 ) -> tuple[int, list[int]]:
-    """Run the shard; return its failures' number and the news about items."""
-    news: list[int] = []
-    sources = Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real=real, size=size)
-    with ThreadPoolExecutor(2) as pool:
-        failed = run_shard(
-            items,
-            sources=sources,
-            translator=Translator(model, device=CPU, batch_size=batch_size),
-            shard=shard,
-            pool=pool,
-            on_items=news.append,
-        )
-    return failed, news
+    """Run the shard; return its failures' number and how many items were done, as it was told."""
+    news: list[News] = []
+    run_shards(
+        [Shard(0, items, shard)],
+        sources=Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real=real, size=size),
+        translator=Translator(model, device=CPU, batch_size=batch_size),
+        workers=2,
+        on_news=news.append,
+    )
+    return news[-1].failed, [each.done for each in news]
 
 
 def test_every_image_is_in_its_place(manifest: Manifest, model: Model) -> None:
@@ -164,7 +169,7 @@ def test_every_image_is_in_its_place(manifest: Manifest, model: Model) -> None:
             assert np.abs(pixels.astype(int) - expected.astype(int)).max() <= 1
         else:
             assert np.array_equal(pixels, source)
-    assert (failed, sum(news)) == (2, len(items))
+    assert (failed, news[-1]) == (2, len(items))
 
 
 def test_rows_say_where_they_come_from(manifest: Manifest, model: Model) -> None:
@@ -235,13 +240,14 @@ def test_no_more_is_read_ahead_than_memory_bears(manifest: Manifest, model: Mode
     shard = Watching()
     make(manifest, model, shard, items=items(), batch_size=8)
     assert len(shard.images) == 1000
-    # 64 sources that are decoded, a batch, and 256 images that wait for their encoder.
-    assert max(ahead) <= 64 + 8 + 256 + 8
+    # 64 sources that are decoded, a batch and the next one, 256 images that wait for their encoder, and what the
+    # tasks hold that decode or encode.
+    assert max(ahead) <= 64 + 2 * 8 + 256 + 4 * 8
 
 
 def test_a_shard_without_items_is_committed(manifest: Manifest, model: Model) -> None:
     shard = Memory()
-    assert make(manifest, model, shard, items=[]) == (0, [])
+    assert make(manifest, model, shard, items=[]) == (0, [0, 0])
     assert shard.failures == []
 
 
@@ -285,7 +291,7 @@ def test_full_images_are_in_their_places(batch_size: int, manifest: Manifest, mo
     failed, news = make(manifest, model, shard, items=items, batch_size=batch_size, size="original")
     good = {place: item for place, item in enumerate(items) if item.row not in (2, 5)}
     assert set(shard.images) == set(good)
-    assert (failed, sum(news)) == (2, len(items))
+    assert (failed, news[-1]) == (2, len(items))
     for place, item in good.items():
         row, pixels = shard.images[place]
         whole = decode(manifest.image_path(item.row), channels=3)
@@ -349,3 +355,151 @@ def test_few_originals_are_in_memory_at_once(
     assert (len(shard.images), len(read)) == (800, 200)
     # One in each of two threads; one that waits for the next batch; room for threads that overtake each other.
     assert most <= 6
+
+
+# ---- several shards ----
+
+
+def run_many(
+    manifest: Manifest,
+    model: Model,
+    shards: Sequence[Memory],
+    *,
+    translator: Translator | None = None,
+    on_news: Callable[[News], None] = lambda _news: None,
+    on_committed: Callable[[int], None] = lambda _number: None,
+) -> None:
+    """Make the same items in each of several shards."""
+    run_shards(
+        [Shard(number, make_items(manifest), shard) for number, shard in enumerate(shards)],
+        sources=Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real="processed"),
+        translator=translator or Translator(model, device=CPU, batch_size=4),
+        workers=2,
+        on_news=on_news,
+        on_committed=on_committed,
+    )
+
+
+def test_a_shard_does_not_wait_for_the_commit_of_the_one_before(manifest: Manifest, model: Model) -> None:
+    begun = threading.Event()
+
+    class First(Memory):
+        def commit(self, failures: Sequence[Failure]) -> None:
+            assert begun.wait(20), "the second shard's images wait for the first one's commit"
+            super().commit(failures)
+
+    class Second(Memory):
+        def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+            begun.set()
+            super().add(position, row, pixels)
+
+    committed: list[int] = []
+    shards = [First(), Second()]
+    run_many(manifest, model, shards, on_committed=committed.append)
+    assert committed == [0, 1]
+    assert all(shard.failures is not None and not shard.open for shard in shards)
+
+
+def test_commits_are_at_most_a_few_shards_behind(manifest: Manifest, model: Model) -> None:
+    committed, behind = 0, []
+
+    class Slow(Memory):
+        def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+            behind.append(shards.index(self) - committed)
+            super().add(position, row, pixels)
+
+        def commit(self, failures: Sequence[Failure]) -> None:
+            nonlocal committed
+            time.sleep(0.05)
+            super().commit(failures)
+            committed += 1
+
+    shards = [Slow() for _ in range(10)]
+    run_many(manifest, model, shards)
+    assert committed == 10
+    assert 1 <= max(behind) <= SHARDS_BEHIND + 1
+
+
+def test_what_ran_before_does_not_change_a_shard(manifest: Manifest, model: Model) -> None:
+    alone, first, after = Memory(), Memory(), Memory()
+    make(manifest, model, alone, items=make_items(manifest), batch_size=4)
+    run_many(manifest, model, [first, after])
+    for shard in (first, after):
+        assert shard.images.keys() == alone.images.keys()
+        for place, (row, pixels) in alone.images.items():
+            assert shard.images[place][0] == row
+            assert np.array_equal(shard.images[place][1], pixels)
+
+
+def test_a_commit_that_fails_ends_everything(manifest: Manifest, model: Model) -> None:
+    class Broken(Memory):
+        def commit(self, failures: Sequence[Failure]) -> None:
+            raise OSError(5, f"Input/output error after {len(failures)} failures")
+
+    shards = [Memory(), Broken(), *(Memory() for _ in range(20))]
+    with pytest.raises(OSError, match="Input/output error after 2 failures"):
+        run_many(manifest, model, shards)
+    assert shards[0].failures is not None
+    assert not any(shard.open for shard in shards)
+    assert not shards[-1].images
+    assert not any(thread.name.startswith(("images", "commits")) for thread in threading.enumerate())
+
+
+def test_an_interrupt_leaves_no_thread_and_no_open_shard(manifest: Manifest, model: Model) -> None:
+    def interrupt(news: News) -> None:
+        if news.done:
+            raise KeyboardInterrupt
+
+    shards = [Memory() for _ in range(5)]
+    with pytest.raises(KeyboardInterrupt):
+        run_many(manifest, model, shards, on_news=interrupt)
+    assert not any(shard.open for shard in shards)
+    assert shards[-1].failures is None
+    assert not any(thread.name.startswith(("images", "commits")) for thread in threading.enumerate())
+
+
+def test_shards_that_are_there_are_passed_over_in_order(manifest: Manifest, model: Model) -> None:
+    there: list[int] = []
+    made = Memory()
+    items = make_items(manifest)
+    run_shards(
+        [Shard(0, (), None), Shard(1, items, made), Shard(2, (), None)],
+        sources=Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real="processed"),
+        translator=Translator(model, device=CPU, batch_size=4),
+        workers=2,
+        on_committed=there.append,
+    )
+    assert there == [0, 1, 2]
+    assert made.failures is not None
+
+
+@pytest.mark.parametrize("slow", ["decoding", "translating", "encoding", "writing"])
+def test_the_slowest_stage_is_found(
+    slow: Stage, manifest: Manifest, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sluggish(Memory):
+        def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+            time.sleep(0.05 if slow == "encoding" else 0)
+            super().add(position, row, pixels)
+
+        def commit(self, failures: Sequence[Failure]) -> None:
+            time.sleep(1 if slow == "writing" else 0)
+            super().commit(failures)
+
+    class Dull(Translator):
+        def stream(self, jobs: Iterable[Job]) -> Iterator[Tensor]:
+            for block in super().stream(jobs):
+                time.sleep(0.1 if slow == "translating" else 0)
+                yield block
+
+    def reading(
+        path: Path, *, channels: int, size: tuple[int, int] | None = None, crop: int | None = None
+    ) -> Pixels:
+        time.sleep(0.25 if slow == "decoding" else 0)
+        return decode(path, channels=channels, size=size, crop=crop)
+
+    monkeypatch.setattr(pipeline, "decode", reading)
+    news: list[News] = []
+    translator = Dull(model, device=CPU, batch_size=4)
+    run_many(manifest, model, [Sluggish()], translator=translator, on_news=news.append)
+    assert news[-1].loads.slowest == slow

@@ -112,7 +112,12 @@ def test_dataset_json(outputs: Outputs, model: Path) -> None:
                 "val": {"real": 4, "synthetic": 0},
             },
         }
-        assert done.json == {"out": str(out), **state["counts"], "resumed": 0}
+        told = dict(done.json)
+        seconds, speed, slowest = (told.pop(name) for name in ("seconds", "images_per_second", "slowest_stage"))
+        assert told == {"out": str(out), **state["counts"], "resumed": 0}
+        assert isinstance(seconds, float)
+        assert speed == pytest.approx(74 / seconds, rel=0.01, abs=0.1)
+        assert slowest in ("decoding", "translating", "encoding", "writing")
         assert [attribute["name"] for attribute in state["label_space"]] == ["hair", "smile"]
         assert state["settings"]["domains"] == ["hair=*", "smile=~"]
         assert (state["image_shape"], state["schema_version"]) == ([16, 16, 3], 1)
@@ -151,7 +156,8 @@ def test_the_second_call_changes_nothing(
     again = augmentor.run("expand", small.manifest, *words, "--out", out)
     assert again.code == 0, again.err
     assert f"{out} is complete already; nothing was changed." in again.out
-    assert again.json == {**first.json, "resumed": 74}
+    nothing = {"resumed": 74, "seconds": again.json["seconds"], "images_per_second": 0.0, "slowest_stage": None}
+    assert again.json == {**first.json, **nothing}
     assert bytes_and_times(out) == before
 
     other = augmentor.run("expand", small.manifest, "--model", model, "--domains", "each", "--out", out)
@@ -264,6 +270,11 @@ def test_mistakes_are_named_and_write_nothing(
             "Use --real processed, or --format folder",
         ),
         (("--domains", "each", "--format", "hdf5", "--class-folders", "hair"), "Use --format folder"),
+        (("--domains", "each", "--devices", "cpu,cuda:9"), "--devices cuda:9: not usable here. There are cpu"),
+        (
+            ("--domains", "each", "--devices", "cpu", "--device", "cpu"),
+            "--device and --devices exclude each other",
+        ),
         (("--domains", "each", "--model", tmp_path), "is neither a run folder with a checkpoint nor a checkpoint"),
     ):
         done = augmentor.run("expand", small.manifest, "--model", model, "--out", out, *words)
@@ -284,6 +295,23 @@ def test_other_people_s_files_are_left_alone(
 
 
 # ---- flags that change what is written ----
+
+
+def test_a_process_per_device_makes_the_same(
+    outputs: Outputs, augmentor: Augmentor, small: Small, model: Path, tmp_path: Path
+) -> None:
+    alone, _ = outputs["folder"]
+    out = tmp_path / alone.name
+    words = ("--model", model, "--domains", "hair=*", "--domains", "smile=~", "--shard-size", 16, "--json")
+    # From nothing: processes that are spawned by one that was forked would not find their program.
+    done = augmentor.cold("expand", small.manifest, *words, "--out", out, "--devices", "cpu,cpu")
+    assert done.code == 0, done.err
+    assert (done.json["real"], done.json["synthetic"], done.json["resumed"]) == (24, 50, 0)
+
+    def content(of: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(of)): path.read_bytes() for path in of.rglob("*") if path.is_file()}
+
+    assert content(out) == content(alone)
 
 
 def test_splits_and_no_real_images(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from augmentor.domains import parse_domains
 from augmentor.expand import Estimate
 from augmentor.plan import Plan, make_plan
 from augmentor.run_folder import Sampled, Saved, Started, TrainEvent
+from augmentor.stages import Loads, Queue, Stage
 from stargan.labels import Attribute, LabelSpace
 from stargan.training import LogEvent
 
@@ -109,6 +110,63 @@ def test_a_bar_in_a_terminal() -> None:
         bar.update(500, 2000)
     assert "expanding" in screen.getvalue()
     assert "500/2,000" in screen.getvalue()
+
+
+SECONDS: dict[Stage, float] = {"decoding": 1.0, "translating": 2.0, "encoding": 1.0, "writing": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("stage", "remedy"),
+    [
+        ("decoding", "decoding is the slowest: more --workers, on more cores, would help"),
+        ("translating", "translating is the slowest: a faster device, or more --devices, would help"),
+        ("encoding", "encoding is the slowest: more --workers, on more cores, would help"),
+        ("writing", "writing is the slowest: a faster disk would help"),
+    ],
+)
+def test_the_slowest_stage_and_what_would_help(stage: Stage, remedy: str) -> None:
+    loads = Loads(
+        seconds={**SECONDS, stage: 5.0},
+        queues={"decoding": Queue(60, 64), "encoding": Queue(1000, 1024), "writing": Queue(0, 2)},
+    )
+    queues = "60/64 decoded, 1,000/1,024 to encode, 0/2 shards to commit"
+    assert display.loads_note(loads) == f"{remedy}. {queues}"
+
+
+def test_nothing_is_slow_before_anything_was_done() -> None:
+    assert display.loads_note(None) == ""
+    assert display.loads_note(Loads(seconds={}, queues={})) == ""
+
+
+def test_a_remark_under_a_bar_fits_80_columns() -> None:
+    screen = io.StringIO()
+    note = display.loads_note(
+        Loads(
+            seconds=SECONDS,
+            queues={"decoding": Queue(512, 512), "encoding": Queue(512, 512), "writing": Queue(0, 2)},
+        )
+    )
+    console = Console(file=screen, force_terminal=True, width=80, no_color=True, color_system=None)
+    with display.Bar("expanding", unit="images", console=console) as bar:
+        bar.update(500, 2_000_000, note=note, suffix=", 3 failed")
+    words = " ".join(screen.getvalue().split())
+    assert "translating is the slowest" in words
+    assert "512/512 to encode, 0/2 shards to commit" in words
+    assert "…" not in words
+
+
+def test_a_remark_in_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    note = display.loads_note(Loads(seconds=SECONDS, queues={}))
+    with display.Bar("expanding", unit="images") as bar:
+        bar.update(0, 2000, note=note)
+        now = 5.0
+        bar.update(500, 2000, note=note)
+    assert capsys.readouterr().err == (
+        "expanding 500/2,000, 100.0 images/s, 15 s left; translating is the slowest: a faster device, or more "
+        "--devices, would help\n"
+    )
 
 
 # ---- training ----

@@ -23,7 +23,7 @@ from augmentor.images import (
     upright_size,
     verify,
 )
-from augmentor.images.codec import crop_box
+from augmentor.images.codec import crop_box, encode_file
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -259,6 +259,16 @@ def test_encode_is_deterministic_and_read_back(image_format: ImageFormat, channe
     np.testing.assert_array_equal(decode(path, channels=channels, size=(12, 12)), small)
     with Image.open(BytesIO(data)) as image:
         assert image.format == {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}[image_format]
+
+
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_file_holds_what_encode_returns(image_format: ImageFormat, channels: int, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(b"longer than the image" * 10_000)  # what a killed run may have left
+    pixels = gradient()[:, :, :channels]
+    content = encode_file(str(path), pixels, image_format)
+    assert content == encode(pixels, image_format) == path.read_bytes()
 
 
 def test_encode_refuses_what_is_not_an_image() -> None:

@@ -164,20 +164,20 @@ class Killed(BaseException):
 def kill_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let the n-th rename raise, and every clean-up after it do nothing."""
     made = 0
-    rename, undo = Path.replace, FolderWriter._undo
+    rename, undo = os.replace, FolderWriter._undo
 
-    def dying(self: Path, target: Path) -> Path:
+    def dying(source: str | Path, target: str | Path) -> None:
         nonlocal made
         made += 1
         if made >= call:
             raise Killed
-        return rename(self, target)
+        rename(source, target)
 
     def revive() -> None:
-        monkeypatch.setattr(Path, "replace", rename)
+        monkeypatch.setattr(os, "replace", rename)
         monkeypatch.setattr(FolderWriter, "_undo", undo)
 
-    monkeypatch.setattr(Path, "replace", dying)
+    monkeypatch.setattr(os, "replace", dying)
     monkeypatch.setattr(FolderShard, "__exit__", lambda *_: None)
     return revive
 
@@ -203,23 +203,23 @@ def test_kill_at_any_rename_then_again_gives_the_same_bytes(
 
 def test_record_is_renamed_after_everything_was_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: set[int] = set()
-    rename, fsync = Path.replace, os.fsync
+    rename, fsync = os.replace, os.fsync
 
     def noting_fsync(descriptor: int) -> None:
         synced.add(os.fstat(descriptor).st_ino)
         fsync(descriptor)
 
-    def checking_rename(self: Path, target: Path) -> Path:
-        assert self.stat().st_ino in synced, f"{self} was renamed before it was synced"
-        if target == tmp_path / ".augmentor/shards/00000.json":
+    def checking_rename(source: str | Path, target: str | Path) -> None:
+        assert Path(source).stat().st_ino in synced, f"{source} was renamed before it was synced"
+        if Path(target) == tmp_path / ".augmentor/shards/00000.json":
             images = list(tmp_path.glob("*/00000/*.png"))
             assert len(images) == 14
             for path in (*images, tmp_path / "train/00000", tmp_path / "train", tmp_path):
                 assert path.stat().st_ino in synced, f"{path} was not synced before the record counted"
-        return rename(self, target)
+        rename(source, target)
 
     monkeypatch.setattr(os, "fsync", noting_fsync)
-    monkeypatch.setattr(Path, "replace", checking_rename)
+    monkeypatch.setattr(os, "replace", checking_rename)
     expand(folder_writer(tmp_path))
     assert (tmp_path / ".augmentor/shards").stat().st_ino in synced
 

@@ -20,7 +20,7 @@ from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels, decode, decode_bytes
 from augmentor.labeltable import LabelRow, key, real_key
 from augmentor.writers import Failure, FolderWriter, HDF5Writer, Json, Writer
-from augmentor.writers.hdf5 import HDF5Shard
+from augmentor.writers.parts import PartShard
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(
@@ -200,7 +200,7 @@ def test_kill_at_any_rename_then_again_gives_the_same_bytes(
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", dying)
-            patch.setattr(HDF5Shard, "__exit__", lambda self, *_: self._close())
+            patch.setattr(PartShard, "__exit__", lambda self, *_: self._close())
             with pytest.raises(Killed):
                 expand(hdf5_writer(out))
         assert not out.exists()
@@ -232,7 +232,7 @@ def test_missing_part_does_not_count(tmp_path: Path) -> None:
         shard.add(*next(items(0)))
         shard.commit([])
     assert writer.has(0)
-    (tmp_path / "out.h5.parts/00000.h5").unlink()
+    (tmp_path / "out.h5.parts/00000.part").unlink()
     assert not writer.has(0)
     with pytest.raises(OutputError, match="shard 1 of 2 is missing"):
         writer.finish(2)
@@ -307,8 +307,7 @@ def test_more_values_than_a_byte_holds(tmp_path: Path) -> None:
     writer.open()
     with writer.shard(0) as shard:
         _, row, pixels = next(items(0))
-        fields = {name: getattr(row, name) for name in row.__slots__}
-        shard.add(0, LabelRow(**{**fields, "codes": (199,)}), pixels)
+        shard.add(0, row._replace(codes=(199,)), pixels)
         shard.commit([])
     writer.finish(1)
     with h5py.File(tmp_path / "out.h5") as file:

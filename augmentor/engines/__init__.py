@@ -1,0 +1,1 @@
+"""Who makes which shard: this process, one process per device, or a cluster."""

@@ -1,0 +1,194 @@
+"""Shards on this machine: one device in this process, or one process per device over the same shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from augmentor.engines.processes import Send, run_processes
+from augmentor.errors import OutputError
+from augmentor.making import Shard
+from augmentor.pipeline import News, Sources, run_shards
+from augmentor.plan import Plan
+from augmentor.stages import Loads
+from augmentor.writers import Writer
+from stargan.checkpoint import Model
+from stargan.config import Precision
+from stargan.translate import Translator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """All that a process must know to make any shard; can be pickled.
+
+    Args:
+        plan: the items.
+        shard_size: items per shard.
+        sources: the manifest's side.
+        writer: of the output, opened.
+        model: what translates.
+        batch_size: pairs that are translated at once; None picks from the device.
+        precision: what the convolutions compute in.
+        compile: whether torch.compile fuses the generator.
+        workers: threads that decode and encode, all processes together.
+    """
+
+    plan: Plan
+    shard_size: int
+    sources: Sources
+    writer: Writer
+    model: Model
+    batch_size: int | None
+    precision: Precision
+    compile: bool
+    workers: int
+
+    @property
+    def shards(self) -> int:
+        """Their number."""
+        return self.plan.shards(self.shard_size)
+
+    def translator(self, device: torch.device) -> Translator:
+        """Return what translates on a device."""
+        return Translator(
+            self.model,
+            device=device,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            compile=self.compile,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """How far an engine is.
+
+    Args:
+        done: items made, resumed or failed.
+        resumed: items that an earlier run had made.
+        failed: rows that could not be used in this run.
+        loads: of the pipeline's stages, all processes together; None before anything was done.
+    """
+
+    done: int = 0
+    resumed: int = 0
+    failed: int = 0
+    loads: Loads | None = None
+
+
+def run_here(
+    work: Work,
+    translator: Translator,
+    *,
+    on_state: Callable[[State], None],
+    on_committed: Callable[[int], None],
+    numbers: Iterator[int] | None = None,
+) -> None:
+    """Make the missing shards in this process.
+
+    Args:
+        work: what to do.
+        translator: what `work.translator` returned.
+        on_state: told several times a second.
+        on_committed: told of each shard that is there, in a thread of its own.
+        numbers: of the shards; None for all.
+    """
+    resumed = 0
+    state = State()
+
+    def shards() -> Iterator[Shard]:
+        nonlocal resumed
+        for index in numbers or iter(range(work.shards)):
+            if index >= work.shards:
+                return
+            if work.writer.has(index):
+                first = index * work.shard_size
+                resumed += min(work.shard_size, len(work.plan) - first)
+                yield Shard(index, (), None)
+            else:
+                yield Shard(index, work.plan.shard(index, work.shard_size), work.writer.shard(index))
+
+    def tell(news: News) -> None:
+        nonlocal state
+        state = State(done=resumed + news.done, resumed=resumed, failed=news.failed, loads=news.loads)
+        on_state(state)
+
+    run_shards(
+        shards(),
+        sources=work.sources,
+        translator=translator,
+        workers=work.workers,
+        on_news=tell,
+        on_committed=on_committed,
+    )
+
+
+def run_on_devices(
+    work: Work,
+    devices: Sequence[torch.device],
+    *,
+    on_state: Callable[[State], None],
+    on_committed: Callable[[int], None],
+) -> None:
+    """Make the missing shards in one process per device; the output is the same as of one process.
+
+    Args:
+        work: what to do.
+        devices: where.
+        on_state: told several times a second, in this thread.
+        on_committed: told of each shard that is there, in any order, in this thread.
+
+    Raises:
+        ProcessError: a process died.
+    """
+    states = [State() for _ in devices]
+
+    def hear(place: int, message: State | int) -> None:
+        if isinstance(message, int):
+            on_committed(message)
+            return
+        states[place] = message
+        loads = [state.loads for state in states if state.loads is not None]
+        on_state(
+            State(
+                done=sum(state.done for state in states),
+                resumed=sum(state.resumed for state in states),
+                failed=sum(state.failed for state in states),
+                loads=Loads.together(loads) if loads else None,
+            )
+        )
+
+    shared = replace(work, workers=max(2, work.workers // len(devices)))
+    names = [f"--devices {device}" for device in devices]
+    run_processes(_run_there, (shared, tuple(devices)), names=names, on_message=hear)
+
+
+def parse_devices(text: str) -> tuple[torch.device, ...]:
+    """Return the devices of a comma-separated list. Nothing is set up on them: that is their processes' business.
+
+    Raises:
+        OutputError: one is not there.
+    """
+    found = []
+    for name in filter(None, map(str.strip, text.split(","))):
+        try:
+            device = torch.device(name)
+        except RuntimeError as error:
+            raise OutputError(f"--devices {name}: {str(error).splitlines()[0]}") from None
+        count = torch.cuda.device_count() if device.type == "cuda" else 1
+        if device.type not in ("cpu", "cuda") or (device.index or 0) >= count:
+            there = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+            raise OutputError(f"--devices {name}: not usable here. There are {', '.join([*there, 'cpu'])}")
+        found.append(device)
+    if not found:
+        raise OutputError("--devices names no device. Write for example cuda:0,cuda:1")
+    return tuple(found)
+
+
+def _run_there(
+    shared: tuple[Work, tuple[torch.device, ...]], place: int, numbers: Iterator[int], send: Send[State | int]
+) -> None:
+    work, devices = shared
+    run_here(work, work.translator(devices[place]), on_state=send, on_committed=send, numbers=numbers)

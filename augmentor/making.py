@@ -1,0 +1,165 @@
+"""One shard while it is made: its images wait in their order, are given to the encoders, and are committed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor
+
+from augmentor.errors import ImageError
+from augmentor.fullsize import Original
+from augmentor.images import Pixels
+from augmentor.labeltable import LabelRow
+from augmentor.lineage import Lineage
+from augmentor.plan import Item
+from augmentor.stages import Crew
+from augmentor.writers.protocol import ShardWriter
+
+
+class Shard(NamedTuple):
+    """One shard.
+
+    Args:
+        number: its place in the plan, from 0.
+        items: in the plan's order, read once.
+        writer: where the images go; None where an earlier run has made them.
+    """
+
+    number: int
+    items: Iterable[Item]
+    writer: ShardWriter | None
+
+
+class ShardSource(NamedTuple):
+    """A source and all that a shard asks of it.
+
+    Args:
+        row: of the manifest.
+        place: of its first item in the shard.
+        items: in the plan's order.
+        link: the label row of its real item, where that is the file as it is.
+    """
+
+    row: int
+    place: int
+    items: list[Item]
+    link: LabelRow | None
+
+
+class _Image(NamedTuple):
+    """One image on its way to the encoders.
+
+    Args:
+        row: of the manifest.
+        position: in the shard.
+        label_row: its labels.
+        pixels: of a real image at the model's size.
+        original: what a translation is blended into, or what a real image is, at another size.
+    """
+
+    row: int
+    position: int
+    label_row: LabelRow
+    pixels: Pixels | None
+    original: Original | None
+
+    def finished(self, made: Tensor | None) -> Pixels:
+        """Return what is written.
+
+        Args:
+            made: the translator's picture, (C, H, W), or where there is an original its change; None of a real
+                image.
+        """
+        if self.original is not None:
+            return self.original.pixels() if made is None else self.original.changed(made)
+        if made is not None:
+            picture: Pixels = made.numpy().transpose(1, 2, 0)
+            return picture
+        if self.pixels is None:
+            raise ValueError("a real image has pixels or an original")
+        return self.pixels
+
+
+@dataclass
+class Making:
+    """A shard that is being made.
+
+    Args:
+        number: the shard's.
+        writer: where the images go.
+        together: images that one task encodes.
+        written: the encoders' tasks.
+    """
+
+    number: int
+    writer: ShardWriter
+    together: int
+    written: list[Future[None]] = field(default_factory=list)
+    _failed: dict[int, ImageError] = field(default_factory=dict)
+    _waiting: deque[_Image] = field(default_factory=deque)
+
+    def fail(self, source: ShardSource, error: ImageError) -> None:
+        """Note that a source cannot be read."""
+        self._failed[source.row] = error
+
+    def wait(
+        self, source: ShardSource, label_rows: Sequence[LabelRow], *, pixels: Pixels, original: Original | None
+    ) -> None:
+        """Queue a source's images up: translations until they are made, real ones until those before them are.
+
+        Args:
+            source: whose.
+            label_rows: of its items.
+            pixels: the source at the model's size.
+            original: the source at the size that is written, where that is another one.
+        """
+        for position, label_row in enumerate(label_rows, start=source.place):
+            if label_row.is_synthetic or source.link is None:
+                kept = None if label_row.is_synthetic or original is not None else pixels
+                self._waiting.append(_Image(source.row, position, label_row, kept, original))
+
+    def pass_on(self, crew: Crew, made: Tensor | None) -> int:
+        """Give the encoders what was translated, and the real images around it; return how many images these are.
+
+        Args:
+            crew: whose encoders.
+            made: (n, C, H, W), the next n translations, or their changes; None for none.
+        """
+        images = self._take(0 if made is None else len(made))
+        start = 0
+        for first in range(0, len(images), self.together):
+            some = images[first : first + self.together]
+            stop = start + sum(image.label_row.is_synthetic for image in some)
+            part = None if made is None else made[start:stop]
+            self.written.append(crew.encode(len(some), self._write, some, part))
+            start = stop
+        return len(images)
+
+    def commit(self, lineage: Lineage) -> int:
+        """Commit the shard, of which all is `written`; return how many rows failed."""
+        self.writer.commit([lineage.failure(row, error) for row, error in sorted(self._failed.items())])
+        return len(self._failed)
+
+    def _take(self, made: int) -> list[_Image]:
+        taken: list[_Image] = []
+        while self._waiting and (made or not self._waiting[0].label_row.is_synthetic):
+            taken.append(self._waiting.popleft())
+            made -= taken[-1].label_row.is_synthetic
+        return taken
+
+    def _write(self, images: Sequence[_Image], made: Tensor | None) -> None:
+        """Finish some images and write them; an original that cannot be read fails its row alone."""
+        translated = iter(() if made is None else made)
+        finished = []
+        for image in images:
+            # Taken also for an image that fails: the next one is the next image's.
+            own = next(translated) if image.label_row.is_synthetic else None
+            try:
+                finished.append((image.position, image.label_row, image.finished(own)))
+            except ImageError as error:
+                self._failed[image.row] = error
+        self.writer.add_all(finished)

@@ -1,0 +1,100 @@
+"""Shards on this machine: which devices there are, and what one process makes of the numbers it is dealt."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from augmentor.engines.local import State, Work, parse_devices, run_here
+from augmentor.errors import OutputError
+from augmentor.expansion import ExpandSettings, plan_expansion
+from augmentor.writers import Writer
+from stargan.checkpoint import Model, save_model
+from stargan.labels import LabelSpace
+from stargan.networks import Generator
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def work(small_manifest: Callable[..., Path], space: LabelSpace, tmp_path: Path) -> Work:
+    """Four shards: 32 items of twelve rows."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        generator = Generator(vector_size=space.vector_size, width=4, downsamplings=1, blocks=1)
+    save_model(
+        tmp_path / "model",
+        model=Model(generator=generator, space=space, image_size=(16, 16), step=0, settings={}, sha256=""),
+    )
+    settings = ExpandSettings(domains=("hair=*",), shard_size=8)
+    expansion = plan_expansion(
+        small_manifest(broken=(4,)), model=tmp_path / "model", settings=settings, out=tmp_path / "out"
+    )
+    writer = expansion.writer()
+    writer.open()
+    return Work(
+        plan=expansion.plan,
+        shard_size=8,
+        sources=expansion.sources,
+        writer=writer,
+        model=expansion.model,
+        batch_size=4,
+        precision="float32",
+        compile=False,
+        workers=2,
+    )
+
+
+def run(work: Work, *, numbers: list[int] | None = None) -> tuple[list[State], list[int]]:
+    """Run in this process; return what was told."""
+    states: list[State] = []
+    committed: list[int] = []
+    run_here(
+        work,
+        work.translator(CPU),
+        on_state=states.append,
+        on_committed=committed.append,
+        numbers=None if numbers is None else iter(numbers),
+    )
+    return states, committed
+
+
+def there(writer: Writer) -> list[int]:
+    return [index for index in range(4) if writer.has(index)]
+
+
+def test_all_shards_are_made(work: Work) -> None:
+    assert work.shards == 4
+    states, committed = run(work)
+    assert committed == there(work.writer) == [0, 1, 2, 3]
+    assert (states[-1].done, states[-1].resumed, states[-1].failed) == (32, 0, 1)
+
+
+def test_only_the_numbers_that_were_dealt_are_made_and_what_is_there_is_left(work: Work) -> None:
+    run(work, numbers=[1])
+    states, committed = run(work, numbers=[0, 1, 3, 4, 5])  # There are no 4 and 5: the numbers have no end.
+    assert committed == [0, 1, 3]
+    assert there(work.writer) == [0, 1, 3]
+    assert (states[-1].done, states[-1].resumed) == (24, 8)
+
+
+def test_work_can_be_sent_to_a_process(work: Work) -> None:
+    sent: Work = pickle.loads(pickle.dumps(replace(work, workers=1)))
+    run(sent, numbers=[2])
+    assert there(work.writer) == [2]
+
+
+def test_devices_of_a_list() -> None:
+    assert parse_devices("cpu, cpu,") == (CPU, CPU)
+    for text, said in (
+        ("cpu,cuda:99", r"--devices cuda:99: not usable here\. There are .*cpu"),
+        ("gpu0", "--devices gpu0: "),
+        (" , ", "--devices names no device"),
+    ):
+        with pytest.raises(OutputError, match=said):
+            parse_devices(text)

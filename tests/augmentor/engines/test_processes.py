@@ -1,0 +1,163 @@
+"""Processes of a run: numbers dealt once, errors and deaths told at once, and nobody left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from augmentor.engines.processes import ProcessError, run_processes
+from augmentor.errors import OutputError
+
+ROOT = Path(__file__).parents[3]
+Send = Callable[[object], None]
+
+
+class AwkwardError(Exception):
+    """Cannot be pickled and read back: it is made of two things and remembers one."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one + other)
+
+
+# What the processes do; they import it from here.
+
+
+def take_numbers(last: int, place: int, numbers: Iterator[int], send: Send) -> None:
+    for number in numbers:
+        if number >= last:
+            return
+        send(number)
+        time.sleep(0.01)
+
+
+def refuse(error: Exception, place: int, numbers: Iterator[int], send: Send) -> None:
+    if place == 1:
+        raise error
+    time.sleep(60)
+
+
+def be_awkward(argument: None, place: int, numbers: Iterator[int], send: Send) -> None:
+    raise AwkwardError("left", "right")
+
+
+def die(number: int, place: int, numbers: Iterator[int], send: Send) -> None:
+    if place == 0:
+        send("alive")
+        os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+def leave(code: int, place: int, numbers: Iterator[int], send: Send) -> None:
+    os._exit(code)
+
+
+def be_interrupted(argument: None, place: int, numbers: Iterator[int], send: Send) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    send("unmoved")
+
+
+def sleep_for_ever(argument: None, place: int, numbers: Iterator[int], send: Send) -> None:
+    send(os.getpid())
+    time.sleep(60)
+
+
+def heard(work: Callable[..., None], argument: object, count: int = 2) -> list[tuple[int, object]]:
+    """Run the processes; return what they sent."""
+    news: list[tuple[int, object]] = []
+
+    def hear(place: int, message: object) -> None:
+        news.append((place, message))
+
+    run_processes(work, argument, names=[f"number {place}" for place in range(count)], on_message=hear)
+    return news
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, that is not only waiting to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_left() -> Iterator[None]:
+    yield
+    assert multiprocessing.active_children() == []
+
+
+def test_every_number_is_dealt_once() -> None:
+    news = heard(take_numbers, 100)
+    assert sorted(number for _, number in news) == list(range(100))  # type: ignore[type-var]
+    for place in range(2):
+        mine = [number for where, number in news if where == place]
+        assert mine == sorted(mine)  # type: ignore[type-var]
+
+
+def test_an_error_ends_all_and_keeps_its_type() -> None:
+    started = time.monotonic()
+    with pytest.raises(OutputError, match="the disk is full") as raised:
+        heard(refuse, OutputError("the disk is full"))
+    assert time.monotonic() - started < 30
+    assert "In the process of number 1:\nTraceback" in raised.value.__notes__[0]
+
+
+def test_an_error_that_cannot_travel_is_told_in_words() -> None:
+    with pytest.raises(RuntimeError, match="AwkwardError: leftright"):
+        heard(be_awkward, None, count=1)
+
+
+def test_a_death_is_told_and_ends_all() -> None:
+    with pytest.raises(ProcessError, match=r"number 0: its process has died \(signal 9; .*run the same command"):
+        heard(die, int(signal.SIGKILL))
+    with pytest.raises(ProcessError, match=r"number 0: its process has died \(exit code 3; "):
+        heard(leave, 3, count=1)
+
+
+def test_the_keyboard_interrupts_the_parent_alone() -> None:
+    assert heard(be_interrupted, None, count=1) == [(0, "unmoved")]
+
+
+def test_an_interrupt_here_ends_all() -> None:
+    pids: list[int] = []
+
+    def interrupt(place: int, message: object) -> None:
+        assert isinstance(message, int)
+        pids.append(message)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_processes(sleep_for_ever, None, names=["a", "b"], on_message=interrupt)
+    assert len(pids) == 1
+    assert not is_alive(pids[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_processes_end_when_their_parent_is_killed() -> None:
+    program = """
+import test_processes
+from augmentor.engines.processes import run_processes
+if __name__ == "__main__":
+    tell = lambda place, pid: print(pid, flush=True)
+    run_processes(test_processes.sleep_for_ever, None, names=["a"], on_message=tell)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert is_alive(child)
+        parent.kill()
+        deadline = time.monotonic() + 20
+        while is_alive(child):
+            assert time.monotonic() < deadline, "the process outlives its parent"
+            time.sleep(0.02)
