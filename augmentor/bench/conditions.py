@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,11 +79,9 @@ class Conditions:
         """Return how often a round does what takes `seconds`, so that the figure keeps its time."""
         return max(1, round(self.seconds / self.rounds / sides / max(seconds, 1e-9)))
 
-    @contextmanager
-    def folder(self) -> Iterator[Path]:
-        """Yield an empty folder that is gone afterwards."""
-        made = Path(tempfile.mkdtemp(dir=self.work))
-        try:
-            yield made
-        finally:
-            shutil.rmtree(made)
+    def folder(self) -> Path:
+        """Return an empty folder, which stays until all is measured.
+
+        A disk that has just deleted thousands of files is slow to make new ones: the next round would pay for it.
+        """
+        return Path(tempfile.mkdtemp(dir=self.work))

@@ -104,20 +104,20 @@ def _expand(
         form: of the output.
         closing: filled with the seconds that the preview and the closing of the output took.
     """
-    with conditions.folder() as folder:
-        expansion = subject.expansion(
-            folder / form.name, rows=rows, image_format=form.image_format, precision=conditions.precision
-        )
-        watch = _Watch()
-        run_expansion(
-            expansion,
-            device=conditions.device,
-            batch_size=None,
-            workers=conditions.workers,
-            compile="on" if conditions.compiles else "off",
-            on_progress=watch.see,
-        )
-        ended = time.perf_counter()
+    folder = conditions.folder()
+    expansion = subject.expansion(
+        folder / form.name, rows=rows, image_format=form.image_format, precision=conditions.precision
+    )
+    watch = _Watch()
+    run_expansion(
+        expansion,
+        device=conditions.device,
+        batch_size=None,
+        workers=conditions.workers,
+        compile="on" if conditions.compiles else "off",
+        on_progress=watch.see,
+    )
+    ended = time.perf_counter()
     if closing is not None:
         closing.append(ended - watch.committed)
     if watch.first == len(expansion.plan):

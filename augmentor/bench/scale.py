@@ -79,40 +79,40 @@ def _rows(subject: Subject, outputs: int) -> int:
 
 
 def _seconds(subject: Subject, conditions: Conditions, outputs: int) -> float:
-    with conditions.folder() as folder:
-        result = run_expansion(
-            subject.expansion(folder / "out", rows=_rows(subject, outputs), precision=conditions.precision),
-            device=conditions.device,
-            batch_size=None,
-            workers=conditions.workers,
-            compile="off",
-        )
+    folder = conditions.folder()
+    result = run_expansion(
+        subject.expansion(folder / "out", rows=_rows(subject, outputs), precision=conditions.precision),
+        device=conditions.device,
+        batch_size=None,
+        workers=conditions.workers,
+        compile="off",
+    )
     return result.seconds
 
 
 def _peak(subject: Subject, conditions: Conditions, outputs: int) -> float:
     """Run the command in a process of its own; return its peak memory in bytes."""
     rows = _rows(subject, outputs)
-    with conditions.folder() as folder:
-        table = _first_rows(subject, rows, folder / "manifest.csv")
-        words = ["expand", str(table), "--model", str(subject.folder), "--out", str(folder / "out")]
-        words += [word for spec in subject.domains for word in ("--domains", spec)]
-        words += ["--real", "none", "--device", str(conditions.device), "--workers", str(conditions.workers)]
-        words += ["--compile", "off", "--json"]
-        report = folder / "peak"
-        done = subprocess.run(
-            [sys.executable, "-c", _WATCHED, str(report), *words],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"augmentor {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}")
-        made = json.loads(done.stdout.splitlines()[-1])["synthetic"]
-        if made != outputs:
-            raise RuntimeError(f"{made:,} images were made where {outputs:,} were expected")
-        return float(report.read_text())
+    folder = conditions.folder()
+    table = _first_rows(subject, rows, folder / "manifest.csv")
+    words = ["expand", str(table), "--model", str(subject.folder), "--out", str(folder / "out")]
+    words += [word for spec in subject.domains for word in ("--domains", spec)]
+    words += ["--real", "none", "--device", str(conditions.device), "--workers", str(conditions.workers)]
+    words += ["--compile", "off", "--json"]
+    report = folder / "peak"
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCHED, str(report), *words],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"augmentor {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    made = json.loads(done.stdout.splitlines()[-1])["synthetic"]
+    if made != outputs:
+        raise RuntimeError(f"{made:,} images were made where {outputs:,} were expected")
+    return float(report.read_text())
 
 
 def _first_rows(subject: Subject, rows: int, path: Path) -> Path:

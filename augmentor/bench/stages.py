@@ -144,25 +144,25 @@ def measure_write(subject: Subject, conditions: Conditions, name: str) -> Figure
     with ThreadPoolExecutor(conditions.workers) as pool:
 
         def write(count: int) -> float:
-            with conditions.folder() as folder:
-                expansion = subject.expansion(folder / name, rows=count)
-                lineage = Lineage(expansion.manifest, expansion.sources.stems)
-                rows = [lineage.label_rows(item.row, [item])[0] for item in islice(expansion.plan.items(), count)]
-                images = [(place, row, pictures[place % len(pictures)]) for place, row in enumerate(rows)]
-                writer = expansion.writer()
-                writer.open()
+            folder = conditions.folder()
+            expansion = subject.expansion(folder / name, rows=count)
+            lineage = Lineage(expansion.manifest, expansion.sources.stems)
+            rows = [lineage.label_rows(item.row, [item])[0] for item in islice(expansion.plan.items(), count)]
+            images = [(place, row, pictures[place % len(pictures)]) for place, row in enumerate(rows)]
+            writer = expansion.writer()
+            writer.open()
 
-                def fill() -> None:
-                    with writer.shard(0) as shard:
-                        _drain(
-                            pool.map(
-                                shard.add_all,
-                                [images[first : first + _TOGETHER] for first in range(0, len(images), _TOGETHER)],
-                            )
+            def fill() -> None:
+                with writer.shard(0) as shard:
+                    _drain(
+                        pool.map(
+                            shard.add_all,
+                            [images[first : first + _TOGETHER] for first in range(0, len(images), _TOGETHER)],
                         )
-                        shard.commit([])
+                    )
+                    shard.commit([])
 
-                return seconds_of(fill, _CPU) * count / len(rows)
+            return seconds_of(fill, _CPU) * count / len(rows)
 
         form = "HDF5" if name.endswith(".h5") else "folder of png"
         return _rate_alone("write", f"{subject.title}, {form}", conditions, write, most=_SHARD)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from augmentor.bench.conditions import Conditions
@@ -215,9 +214,7 @@ def run_suite(
             on_part("the time is up: the figures that are left are not measured")
             return
         recipe: Recipe = read_recipe(None, [*part.recipe, *overrides])
-        with conditions.folder() as folder:
-            subject = synthetic_subject(
-                recipe, targets=part.targets_per_image, images=part.images, work=Path(folder)
-            )
-            on_part(f"part {number + 1} of {len(SUITES[name])}: {subject.title}")
-            yield from part.measure(subject, replace(conditions, seconds=conditions.seconds * part.seconds))
+        folder = conditions.folder()
+        subject = synthetic_subject(recipe, targets=part.targets_per_image, images=part.images, work=folder)
+        on_part(f"part {number + 1} of {len(SUITES[name])}: {subject.title}")
+        yield from part.measure(subject, replace(conditions, seconds=conditions.seconds * part.seconds))
