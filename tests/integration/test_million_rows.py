@@ -64,4 +64,5 @@ def test_a_dry_run_is_quick_and_small(augmentor: Augmentor, tmp_path: Path) -> N
     assert (done.json["bytes"], done.json["seconds"]) == (None, None)  # no image is there to try
     assert not (tmp_path / "out").exists()
     assert memory < 1.5e9, f"{memory / 1e9:.2f} GB"
-    assert seconds < 15, f"{seconds:.1f} s of processor time"
+    # About 10 s on an idle machine; a core whose twin is busy takes twice as long, and tests have company.
+    assert seconds < 40, f"{seconds:.1f} s of processor time"
