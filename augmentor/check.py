@@ -14,8 +14,10 @@ from typing import Literal
 
 import numpy as np
 
+from augmentor.access import Access
 from augmentor.errors import ImageError
 from augmentor.manifest import SPLITS, Manifest, split_leaks
+from augmentor.manifest.wording import row_list
 from stargan.labels import UNKNOWN, Kind
 
 _LOOKAHEAD = 8
@@ -70,6 +72,7 @@ class CheckReport:
         attributes: a summary of each attribute, in order.
         missing: rows whose file is not there.
         unreadable: rows whose file does not decode.
+        several_frames: the ids of rows whose file holds further frames or pages, of which the first is used.
         duplicates: the ids of rows whose files are equal byte for byte, a tuple per different file.
         leaks: groups, and identical images, that stand in two splits.
         notes: remarks from reading the manifest.
@@ -82,6 +85,7 @@ class CheckReport:
     attributes: list[AttributeSummary]
     missing: list[Problem]
     unreadable: list[Problem]
+    several_frames: list[str]
     duplicates: list[tuple[str, ...]]
     leaks: list[str]
     notes: list[str]
@@ -107,12 +111,13 @@ class _Found:
     digest: bytes = b""
     wrong: Literal["", "missing", "unreadable"] = ""
     reason: str = ""
+    several_frames: bool = False
 
 
 def check_manifest(
     manifest: Manifest,
     *,
-    decode: Callable[[Path], None],
+    decode: Callable[[Path], bool],
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
@@ -120,7 +125,8 @@ def check_manifest(
 
     Args:
         manifest: the rows.
-        decode: reads one image file whole, in a worker's thread; raises ImageError when it cannot.
+        decode: reads one image file whole, in a worker's thread; returns whether it holds further frames, and
+            raises ImageError when it cannot.
         workers: threads; None for one per core.
         progress: called with (images done, images in all) after each image, in the caller's thread.
 
@@ -130,6 +136,7 @@ def check_manifest(
     total = len(manifest)
     missing: list[Problem] = []
     unreadable: list[Problem] = []
+    several_frames: list[int] = []
     rows_of: dict[bytes, list[int]] = {}
     for i, found in enumerate(_look_at_all(manifest, decode, workers or os.cpu_count() or 1)):
         if found.wrong:
@@ -138,6 +145,8 @@ def check_manifest(
             (missing if found.wrong == "missing" else unreadable).append(problem)
         else:
             rows_of.setdefault(found.digest, []).append(i)
+            if found.several_frames:
+                several_frames.append(i)
         if progress is not None:
             progress(i + 1, total)
     identical = [rows for rows in rows_of.values() if len(rows) > 1]
@@ -151,9 +160,10 @@ def check_manifest(
         attributes=summarize(manifest),
         missing=missing,
         unreadable=unreadable,
+        several_frames=ids.iloc[several_frames].tolist(),
         duplicates=[tuple(ids.iloc[rows]) for rows in identical],
         leaks=[*split_leaks(manifest), *_image_leaks(manifest, identical)],
-        notes=list(manifest.notes),
+        notes=[*manifest.notes, *_frame_notes(manifest, several_frames)],
     )
 
 
@@ -181,17 +191,26 @@ def _split_counts(manifest: Manifest) -> dict[str, int]:
     return {split: count for split, count in counts.items() if count}
 
 
-def _look_at_all(manifest: Manifest, decode: Callable[[Path], None], workers: int) -> Iterator[_Found]:
+def _frame_notes(manifest: Manifest, several_frames: list[int]) -> list[str]:
+    if not several_frames:
+        return []
+    lines = manifest.rows["line"].iloc[several_frames].tolist()
+    are = "an image of" if len(lines) == 1 else "images of"
+    return [f"{manifest.path}, {row_list(lines)}: {are} several frames or pages; the first one is used"]
+
+
+def _look_at_all(manifest: Manifest, decode: Callable[[Path], bool], workers: int) -> Iterator[_Found]:
     """Yield what was found for every row in order, only so many under way at a time."""
-    root = manifest.root
+    root, access = manifest.root, manifest.access
     paths = (root / path for path in manifest.rows["path"])
     with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
         waiting: deque[Future[_Found]] = deque()
         try:
-            waiting.extend(pool.submit(_look_at, path, decode) for path in islice(paths, workers * _LOOKAHEAD))
+            for path in islice(paths, workers * _LOOKAHEAD):
+                waiting.append(pool.submit(_look_at, path, decode, access))
             while waiting:
                 found = waiting.popleft().result()
-                waiting.extend(pool.submit(_look_at, path, decode) for path in islice(paths, 1))
+                waiting.extend(pool.submit(_look_at, path, decode, access) for path in islice(paths, 1))
                 yield found
         finally:
             # An error or Ctrl-C must not wait for images that nobody will ask about.
@@ -199,11 +218,11 @@ def _look_at_all(manifest: Manifest, decode: Callable[[Path], None], workers: in
                 future.cancel()
 
 
-def _look_at(path: Path, decode: Callable[[Path], None]) -> _Found:
+def _look_at(path: Path, decode: Callable[[Path], bool], access: Access) -> _Found:
     try:
-        with path.open("rb") as file:
+        with access.open(path) as file:
             digest = hashlib.file_digest(file, "sha256").digest()
-        decode(path)
+        several_frames = decode(path)
     except (FileNotFoundError, NotADirectoryError):
         return _Found(wrong="missing", reason="no such file")
     except IsADirectoryError:
@@ -212,7 +231,7 @@ def _look_at(path: Path, decode: Callable[[Path], None]) -> _Found:
         return _Found(wrong="unreadable", reason=error.strerror or str(error))
     except ImageError as error:
         return _Found(wrong="unreadable", reason=str(error))
-    return _Found(digest=digest)
+    return _Found(digest=digest, several_frames=several_frames)
 
 
 def _image_leaks(manifest: Manifest, identical: list[list[int]]) -> list[str]:

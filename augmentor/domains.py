@@ -154,13 +154,13 @@ def _parse_choice(part: str, text: str, space: LabelSpace) -> Choice:
     attribute = space.attributes[index]
     codes: set[int] = set()
     others = False
-    for token in (value.strip() for value in listed.split("|")):
-        if token == "~":
+    for word in (value.strip() for value in listed.split("|")):
+        if word == "~":
             others = True
-        elif token == "*":
+        elif word == "*":
             codes.update(range(len(attribute.values)))
         else:
-            codes.add(_code(token, attribute, where))
+            codes.add(_code(word, attribute, where))
     # Once every value is asked for, `~` adds nothing: one way to say it, so that equal requests are equal.
     others = others and len(codes) < len(attribute.values)
     return Choice(attribute=index, values=tuple(sorted(codes)), others=others)

@@ -31,6 +31,18 @@ class OutputError(AugmentorError):
     """The output folder or file cannot be used for this run."""
 
 
+class SourceError(AugmentorError):
+    """The source images went away while they were being read."""
+
+    exit_code = 1
+
+
+class MemoryShortError(AugmentorError):
+    """The device's memory does not suffice."""
+
+    exit_code = 1
+
+
 class TrainingError(AugmentorError):
     """Training stopped because its losses are no longer finite or have diverged."""
 

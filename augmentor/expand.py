@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import numpy as np
 import torch
 
 from augmentor.engines.local import State, Work, run_here, run_on_devices
-from augmentor.errors import OutputError
+from augmentor.errors import ManifestError, MemoryShortError, OutputError
 from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources
 from augmentor.images import encode
+from augmentor.lock import locked
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
 from augmentor.stages import Loads, Stage, default_workers
 from augmentor.writers.records import Counts
@@ -23,6 +25,9 @@ from stargan.config import Compile
 from stargan.translate import Translator, compiling_works, generator_flops
 
 _PREVIEW_ROWS = 8
+_LOOKED_FOR_ROWS = 32
+"""Sources spread over the manifest of which one at least must be there, or the folder is not."""
+
 _TRIED_ROWS = 8
 """Sources that a dry run translates to estimate bytes and time."""
 
@@ -98,9 +103,13 @@ def run_expansion(
     batch_size: int | None = None,
     workers: int | None = None,
     compile: Compile = "auto",  # noqa: A002 - the word that torch has for it
+    overwrite: bool = False,
+    verify_sources: bool = False,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> ExpandResult:
     """Make what is missing of an expansion and finish its output.
+
+    Only one process at a time writes to an output.
 
     Args:
         expansion: what `plan_expansion` returned.
@@ -108,16 +117,33 @@ def run_expansion(
         batch_size: pairs that pass the generator at once; None picks from the device.
         workers: threads that decode and encode, on all devices together; None picks from the cores.
         compile: whether torch.compile fuses the generator; "auto" does for much work.
+        overwrite: start anew, in the place of whatever expand wrote there before; other files stay.
+        verify_sources: whether it is by their content, not by size and time, that sources are found to be the same
+            as when an earlier run read them.
         on_progress: told how far it is, several times a second.
 
     Raises:
-        OutputError: the output is another expansion's, or cannot be written.
+        OutputError: the output is another expansion's, another process writes to it, it cannot be written, or
+            sources have changed since it was begun.
+        SourceError: the sources went away meanwhile.
+        ManifestError: none of the sources is there.
         ProcessError: one of several processes died.
     """
     started = time.monotonic()
     devices = (device,) if isinstance(device, torch.device) else tuple(device)
     writer = expansion.writer()
     with _explained(expansion.out):
+        if not overwrite:
+            writer.check()
+        finished = not overwrite and writer.complete()
+        if not finished:
+            _refuse_absent(expansion)
+    with _explained(expansion.out), ExitStack() as alone:
+        # What is finished may lie where nobody may write any more.
+        with suppress(OSError) if finished else nullcontext():
+            alone.enter_context(locked(writer.lock, output=expansion.out))
+        if overwrite:
+            writer.clear()
         writer.open()
         if writer.complete():
             return ExpandResult(
@@ -137,30 +163,9 @@ def run_expansion(
             precision=expansion.settings.precision,
             compile=_compiles(expansion, compile, devices[0]),
             workers=workers or default_workers(),
+            verify_sources=verify_sources,
         )
-        last = State()
-
-        def report(state: State) -> None:
-            nonlocal last
-            last = state
-            on_progress(
-                Progress(
-                    done=state.done,
-                    total=len(expansion.plan),
-                    resumed=state.resumed,
-                    failed=state.failed,
-                    loads=state.loads,
-                )
-            )
-
-        with writer.assembly(work.shards) as assembly:
-            if len(devices) == 1:
-                run_here(work, work.translator(devices[0]), on_state=report, on_committed=assembly.take)
-            else:
-                run_on_devices(work, devices, on_state=report, on_committed=assembly.take)
-            # Ahead of the end: a kill in between must not leave a finished output without its preview.
-            _write_preview(expansion, _few(expansion, devices[0], batch_size))
-            counts = assembly.finish()
+        counts, last = _make(expansion, work, devices, on_progress)
     return ExpandResult(
         out=expansion.out,
         counts=counts,
@@ -170,6 +175,35 @@ def run_expansion(
         made=last.done - last.resumed,
         slowest=last.loads.slowest if last.loads is not None else None,
     )
+
+
+def _make(
+    expansion: Expansion, work: Work, devices: Sequence[torch.device], on_progress: Callable[[Progress], None]
+) -> tuple[Counts, State]:
+    """Make the missing shards, the preview and the tables; return what the output holds, and how far it came."""
+    last = State()
+
+    def report(state: State) -> None:
+        nonlocal last
+        last = state
+        on_progress(
+            Progress(
+                done=state.done,
+                total=len(expansion.plan),
+                resumed=state.resumed,
+                failed=state.failed,
+                loads=state.loads,
+            )
+        )
+
+    with work.writer.assembly(work.shards) as assembly:
+        if len(devices) == 1:
+            run_here(work, work.translator(devices[0]), on_state=report, on_committed=assembly.take)
+        else:
+            run_on_devices(work, devices, on_state=report, on_committed=assembly.take)
+        # Ahead of the end: a kill in between must not leave a finished output without its preview.
+        _write_preview(expansion, _few(expansion, devices[0], work.batch_size))
+        return assembly.finish(), last
 
 
 def compile_pays(flops: float, device: torch.device) -> bool:
@@ -274,11 +308,33 @@ def _write_preview(expansion: Expansion, translator: Translator) -> None:
         write_grid(preview_path(expansion.out, settings.output_format), grid)
 
 
+def _refuse_absent(expansion: Expansion) -> None:
+    """Refuse to make a failed row of every row because a disk is not there.
+
+    Raises:
+        ManifestError: naming one of the files.
+    """
+    manifest = expansion.manifest
+    rows = np.unique(np.linspace(0, len(manifest) - 1, _LOOKED_FOR_ROWS).astype(int))
+    paths = [manifest.image_path(int(row)) for row in rows]
+    # Not `Path.exists`, which raises for a name that is too long.
+    if not any(os.path.exists(path) for path in paths):  # noqa: PTH110
+        raise ManifestError(
+            f"{manifest.path}: of {len(paths)} images looked for not one is there, for example {paths[0]}. Is the "
+            "disk that holds them mounted? augmentor check lists all that are missing"
+        )
+
+
 @contextmanager
 def _explained(out: Path) -> Iterator[None]:
-    """Turn what the operating system says about the output into what the user can do."""
+    """Turn what the operating system says about the output, or the device, into what the user can do."""
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryShortError(
+            f"{str(error).splitlines()[0]}. What was committed is safe: run the same command again, with a "
+            "smaller --batch-size or another --device"
+        ) from error
     except OSError as error:
         raise OutputError(
             f"{out}: cannot be written ({error.strerror or error}). What was committed is safe: mend it and "

@@ -5,17 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
+
 from augmentor import __version__
+from augmentor.access import MAX_PIXELS
 from augmentor.domains import parse_domains
 from augmentor.errors import AugmentorError, ManifestError
 from augmentor.fullsize import Original, OutputSize, refuse_painters
 from augmentor.images import ImageFormat
-from augmentor.manifest import SPLITS, Manifest, key_stems, read_manifest, refuse_split_leaks
+from augmentor.manifest import (
+    SPLITS,
+    Manifest,
+    frame_notes,
+    key_stems,
+    read_manifest,
+    refuse_all_outside,
+    refuse_split_leaks,
+)
 from augmentor.models import OWN, Description, open_described, refuse_other_direction
 from augmentor.pipeline import RealMode, Sources
 from augmentor.plan import Plan, make_plan
@@ -44,6 +55,8 @@ class ExpandSettings:
         size: of the images that are written: the model's, or changes blended into larger originals.
         encoded: whether an HDF5 file holds encoded images, as it always does where their sizes differ.
         precision: what the convolutions compute in, as it was asked for: "auto" depends on the device.
+        max_pixels: sources of more pixels (width x height) are failed rows.
+        allow_outside: sources may lie outside the manifest's folder; else these are failed rows.
     """
 
     domains: tuple[str, ...]
@@ -57,6 +70,8 @@ class ExpandSettings:
     size: OutputSize = "model"
     encoded: bool = False
     precision: Precision = "auto"
+    max_pixels: int = MAX_PIXELS
+    allow_outside: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work together.
@@ -118,16 +133,33 @@ class Expansion:
         )
 
     @cached_property
+    def made_of(self) -> dict[str, Json]:
+        """What tells this expansion from any other, in parts: manifest, model, settings and the plan's order."""
+        rows = self.manifest.rows
+        columns = {
+            name: hashlib.sha256("\0".join(rows[name].astype(str)).encode("utf-8", "surrogatepass")).hexdigest()
+            for name in ("id", "path", "split", "group")
+        }
+        labels = hashlib.sha256(np.ascontiguousarray(self.manifest.codes, dtype="<i2").tobytes()).hexdigest()
+        return {
+            "manifest": {"rows": len(rows), **columns, "labels": labels},
+            "model": {
+                "sha256": self.model.sha256,
+                "image_size": list(self.model.image_size),
+                "crop": model_crop(self.model),
+            },
+            "settings": self._settings_json,
+            "plan": self.plan.fingerprint(),
+        }
+
+    @cached_property
     def fingerprint(self) -> str:
-        """What tells this expansion from any other: plan, rows, model and settings."""
-        digest = hashlib.sha256(self.plan.fingerprint().encode())
-        digest.update(self.model.sha256.encode())
-        digest.update(json.dumps(asdict(self.settings), sort_keys=True).encode())
-        digest.update(json.dumps([self.model.image_size, model_crop(self.model)]).encode())
-        for name in ("id", "path", "split", "group"):
-            column = self.manifest.rows[name].astype(str).tolist()
-            digest.update(hashlib.sha256("\0".join(column).encode("utf-8", "surrogatepass")).digest())
-        return digest.hexdigest()
+        """The parts of `made_of` as one sha256."""
+        return hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def _settings_json(self) -> dict[str, Json]:
+        return cast(dict[str, Json], json.loads(json.dumps(asdict(self.settings))))
 
     def writer(self) -> Writer:
         """Return the writer of this expansion's output."""
@@ -144,14 +176,15 @@ class Expansion:
 
     def description(self) -> dict[str, Json]:
         """Return what `dataset.json` says about where the output comes from."""
-        settings, size = cast(dict[str, Json], json.loads(json.dumps(asdict(self.settings)))), self.settings.size
+        size = self.settings.size
         return {
             "fingerprint": self.fingerprint,
+            "made_of": self.made_of,
             "augmentor": __version__,
             "manifest": self.manifest.path.name,
             "model": {"sha256": self.model.sha256, "step": self.model.step},
             "image_size": None if size == "original" else list(self.model.image_size if size == "model" else size),
-            "settings": settings,
+            "settings": self._settings_json,
         }
 
 
@@ -180,7 +213,10 @@ def plan_expansion(
     loaded = open_model(model, description)
     refuse_painters(loaded, settings.size)
     table = read_model_manifest(manifest, loaded, image_column=image_column)
+    table = table.allowing(outside=settings.allow_outside, max_pixels=settings.max_pixels)
     refuse_split_leaks(table)
+    refuse_all_outside(table, settings.splits)
+    table = replace(table, notes=(*table.notes, *frame_notes(table)))
     eligible = table.split_mask(settings.splits)
     if not eligible.any():
         raise ManifestError(
@@ -261,6 +297,7 @@ def shown_originals(
             crop=model_crop(model),
             uses=uses,
             longest=longest,
+            access=manifest.access,
         )
         for row in shown.rows
     ]

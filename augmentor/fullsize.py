@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from augmentor.access import ANYWHERE, Access
 from augmentor.errors import AugmentorError, ImageError
 from augmentor.images import MAX_PIXELS, Pixels, crop_box, decode, fit, upright_size
 from stargan.blend import Box, blend, knows_changes
@@ -99,6 +100,7 @@ class Original:
         crop: side of the centred square that is cut out first, in source pixels, or None.
         uses: how many times it will be used.
         longest: pixels of the longest side to which it is shrunk, for people to look at; None leaves it as it is.
+        access: where the file may lie, and how many pixels it may have.
     """
 
     def __init__(
@@ -110,7 +112,9 @@ class Original:
         crop: int | None,
         uses: int,
         longest: int | None = None,
+        access: Access = ANYWHERE,
     ) -> None:
+        self._access = access
         self._path = path
         self._shown = size if isinstance(size, tuple) else None
         self._model = model
@@ -156,11 +160,11 @@ class Original:
     def _read(self) -> tuple[Pixels, Box]:
         channels, shown = self._model.image_channels, self._shown
         if shown is None:
-            pixels = decode(self._path, channels=channels)
+            pixels = decode(self._path, channels=channels, access=self._access)
             height, width = pixels.shape[:2]
         else:
-            pixels = decode(self._path, channels=channels, size=shown, crop=self._crop)
-            height, width = upright_size(self._path)
+            pixels = decode(self._path, channels=channels, size=shown, crop=self._crop, access=self._access)
+            height, width = upright_size(self._path, access=self._access)
         box = seen_box(height, width, shown=shown, model=self._model.image_size, crop=self._crop)
         if self._longest is None:
             return pixels, box

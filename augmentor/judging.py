@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from augmentor.access import MAX_PIXELS
 from augmentor.domains import parse_domains
 from augmentor.errors import ImageError, ManifestError, OutputError
 from augmentor.expansion import model_crop, open_model, read_model_manifest
 from augmentor.holdout import judging_rows
 from augmentor.images import decode
-from augmentor.manifest import Manifest, refuse_split_leaks
+from augmentor.manifest import Manifest, refuse_all_outside, refuse_split_leaks
 from augmentor.models import OWN, Description
 from augmentor.obedience import (
     Obedience,
@@ -145,6 +146,8 @@ def judge_model(
     image_column: str | None,
     device: torch.device,
     description: Description = OWN,
+    max_pixels: int = MAX_PIXELS,
+    allow_outside: bool = False,
     on_progress: Callable[[float], None] = lambda _share: None,
 ) -> Obedience:
     """Measure a model anew, and write obedience.json if it is a run folder's newest one.
@@ -155,6 +158,8 @@ def judge_model(
         image_column: the column of the images' paths, if it has an unusual name.
         device: where to compute.
         description: what a foreign file does not say of itself.
+        max_pixels: images of more pixels (width x height) are not read.
+        allow_outside: images may lie outside the manifest's folder.
         on_progress: told the share that is done, in [0, 1].
 
     Raises:
@@ -162,7 +167,9 @@ def judge_model(
     """
     model = open_model(path, description)
     table = read_model_manifest(manifest, model, image_column=image_column)
+    table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
     refuse_split_leaks(table)
+    refuse_all_outside(table)
     images, recipe = model.settings.get("images"), model.settings.get("recipe")
     judging = recipe.get("judge") if isinstance(recipe, dict) else None
     steps = judging.get("steps") if isinstance(judging, dict) else None
@@ -354,7 +361,13 @@ class _Reader:
                 break
             self._clock.tell(len(kept) / wanted)
             try:
-                pixels = decode(self._manifest.image_path(int(row)), size=size, channels=channels, crop=self._crop)
+                pixels = decode(
+                    self._manifest.image_path(int(row)),
+                    size=size,
+                    channels=channels,
+                    crop=self._crop,
+                    access=self._manifest.access,
+                )
             except ImageError:
                 self.unreadable += 1
                 continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import hashlib
 import math
@@ -13,16 +12,14 @@ from functools import lru_cache
 from itertools import compress
 from operator import ne
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import pandas as pd
 
+from augmentor.csvfile import CsvWriter
 from augmentor.durable import replacing_text
 from augmentor.errors import AugmentorError, OutputError
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
-
-if TYPE_CHECKING:
-    from _csv import Writer
 
 COLUMNS_BEFORE = ("file_name", "key", "split", "group", "is_synthetic", "source_id", "source_path")
 COLUMNS_AFTER = ("changed", "agreement", "realism")
@@ -145,7 +142,7 @@ def cells(row: LabelRow, space: LabelSpace) -> list[str]:
 
 
 @contextmanager
-def label_table(path: Path, space: LabelSpace) -> Iterator[Writer]:
+def label_table(path: Path, space: LabelSpace) -> Iterator[CsvWriter]:
     """Open a table for writing as CSV; it takes its name only when the block ends without an error.
 
     Args:
@@ -156,7 +153,7 @@ def label_table(path: Path, space: LabelSpace) -> Iterator[Writer]:
         A writer of rows, which `cells` makes; it has written the columns' names.
     """
     with replacing_text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = CsvWriter(file)
         writer.writerow(columns(space))
         yield writer
 
@@ -209,11 +206,31 @@ class Keys:
     """
 
     def __init__(self, space: LabelSpace) -> None:
-        self._end = lru_cache(_KEPT_DOMAINS)(lambda target: _KeyEnd.of(space.domain(target)))
+        names = [name.casefold() for name in space.names]
+        twins = {
+            attribute.name
+            for attribute, name in zip(space.attributes, names, strict=True)
+            if _has_twins(attribute) or names.count(name) > 1
+        }
+
+        def end(target: tuple[int, ...]) -> _KeyEnd:
+            domain = space.domain(target)
+            made = _KeyEnd.of(domain)
+            return made if twins.isdisjoint(domain) else made._replace(suffices=False)
+
+        self._end = lru_cache(_KEPT_DOMAINS)(end)
 
     def key(self, stem: str, target: tuple[int, ...]) -> str:
-        """Return what the function `key` returns for this stem and the domain of these codes."""
+        """Return what the function `key` returns for this stem and the domain of these codes.
+
+        Where names of attributes, or values of one, differ in case alone, which some disks take for one name, the
+        key ends in a hash as well.
+        """
         return self._end(target).key(stem)
+
+
+def _has_twins(attribute: Attribute) -> bool:
+    return len({value.casefold() for value in attribute.values}) < len(attribute.values)
 
 
 class _KeyEnd(NamedTuple):

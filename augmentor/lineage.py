@@ -47,6 +47,10 @@ class Lineage:
         """Return a row's image file."""
         return self._manifest.root / self._cells(row).path
 
+    def written_path(self, row: int) -> str:
+        """Return a row's image file as the manifest writes it."""
+        return self._cells(row).path
+
     def label_rows(self, row: int, items: Sequence[Item]) -> list[LabelRow]:
         """Return the rows of the label table of one source's items; the writer fills in the files' names.
 

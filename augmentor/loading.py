@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from augmentor.access import ANYWHERE, Access
 from augmentor.cache import ImageCache
 from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode
@@ -32,6 +33,9 @@ from stargan.training import Batch
 
 _MOST_TRIES = 100
 """Broken images in a row after which something is wrong with the folder, not with the images."""
+
+_LONGEST = 16
+"""Times the network's size that an image may be enlarged to along its longer side."""
 
 _AHEAD = 4
 """Batches that are made ahead of the loop, for each worker."""
@@ -74,6 +78,7 @@ class TrainingImages(Dataset[Sample]):
         seed: seeds crops and mirroring, together with the draw's place.
         label_sets: (N,) the label set that each row knows; None without joint training.
         cache: where images of `enlarged` size are kept once they are decoded; None decodes them each time.
+        access: where the files may lie, and how many pixels they may have.
     """
 
     paths: tuple[Path, ...]
@@ -83,6 +88,7 @@ class TrainingImages(Dataset[Sample]):
     seed: int
     label_sets: NDArray[np.integer] | None = None
     cache: ImageCache | None = None
+    access: Access = ANYWHERE
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -140,7 +146,11 @@ class TrainingImages(Dataset[Sample]):
             return kept
         settings = self.settings
         pixels = decode(
-            self.paths[row], size=settings.enlarged, channels=settings.channels, crop=settings.crop or None
+            self.paths[row],
+            size=settings.enlarged,
+            channels=settings.channels,
+            crop=settings.crop or None,
+            access=self.access,
         )
         if self.cache is not None:
             self.cache.keep(row, pixels)
@@ -150,13 +160,15 @@ class TrainingImages(Dataset[Sample]):
         """Return all that `crop` leaves of an image; one that does not cover the network's size is enlarged to."""
         path, channels, crop = self.paths[row], self.settings.channels, self.settings.crop or None
         height, width = self.settings.height_width
-        pixels = decode(path, channels=channels, crop=crop)
+        pixels = decode(path, channels=channels, crop=crop, access=self.access)
         h, w, _ = pixels.shape
         scale = max(height / h, width / w)
         if scale <= 1:
             return pixels
-        covering = (max(height, round(h * scale)), max(width, round(w * scale)))
-        return decode(path, size=covering, channels=channels, crop=crop)
+        # Of an image of one row, enlarged, there would be no end: beyond so many times the size only the middle.
+        tall, wide = min(round(h * scale), _LONGEST * height), min(round(w * scale), _LONGEST * width)
+        covering = (max(height, tall), max(width, wide))
+        return decode(path, size=covering, channels=channels, crop=crop, access=self.access)
 
 
 def training_batches(

@@ -17,6 +17,7 @@ from augmentor.labeltable import LabelRow
 from augmentor.lineage import Lineage
 from augmentor.plan import Item
 from augmentor.stages import Crew
+from augmentor.writers.origins import Origin
 from augmentor.writers.protocol import ShardWriter
 
 
@@ -100,7 +101,12 @@ class Making:
     together: int
     written: list[Future[None]] = field(default_factory=list)
     _failed: dict[int, ImageError] = field(default_factory=dict)
+    _origins: dict[str, Origin] = field(default_factory=dict)
     _waiting: deque[_Image] = field(default_factory=deque)
+
+    def read(self, path: str, origin: Origin) -> None:
+        """Note a file that was read, by the path that the manifest writes."""
+        self._origins[path] = origin
 
     def fail(self, source: ShardSource, error: ImageError) -> None:
         """Note that a source cannot be read."""
@@ -141,7 +147,8 @@ class Making:
 
     def commit(self, lineage: Lineage) -> int:
         """Commit the shard, of which all is `written`; return how many rows failed."""
-        self.writer.commit([lineage.failure(row, error) for row, error in sorted(self._failed.items())])
+        failures = [lineage.failure(row, error) for row, error in sorted(self._failed.items())]
+        self.writer.commit(failures, self._origins)
         return len(self._failed)
 
     def _take(self, made: int) -> list[_Image]:

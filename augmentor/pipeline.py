@@ -7,6 +7,7 @@ shard holds never depends on the shards around it: the translator starts anew wi
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
@@ -15,19 +16,21 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from augmentor.errors import ImageError
+from augmentor.errors import ImageError, SourceError
 from augmentor.fullsize import Original, OutputSize
 from augmentor.images import Pixels, decode
 from augmentor.lineage import Lineage
 from augmentor.making import Making, Shard, ShardSource
 from augmentor.manifest import Manifest
 from augmentor.stages import Clock, Crew, Loads, Queue
+from augmentor.writers.origins import Origin
 from augmentor.writers.protocol import ShardWriter
 from stargan.translate import Job, Translator
 
@@ -112,12 +115,19 @@ def run_shards(
         raise
 
 
+class _Read(NamedTuple):
+    """A source that was read: its pixels at the model's size, and its file."""
+
+    pixels: Pixels
+    origin: Origin
+
+
 class _Step(NamedTuple):
     """Some sources of a shard, and their pixels on their way, or why there are none."""
 
     shard: Shard
     sources: Sequence[ShardSource]
-    decoded: Future[list[Pixels | ImageError]]
+    decoded: Future[list[_Read | ImageError]]
 
 
 class _Pipeline:
@@ -143,6 +153,7 @@ class _Pipeline:
         self._ahead_room = max(_DECODED_AHEAD, 2 * translator.batch_size, 2 * _TOGETHER * workers)
         self._done = 0
         self._told = 0.0
+        self._last_read: Path | None = None
 
     def run(self, shards: Iterable[Shard]) -> None:
         """Make and commit all shards."""
@@ -193,23 +204,50 @@ class _Pipeline:
             yield ShardSource(row, place, items, link)
             place += len(items)
 
-    def _decode(self, writer: ShardWriter | None, sources: Sequence[ShardSource]) -> list[Pixels | ImageError]:
+    def _decode(self, writer: ShardWriter | None, sources: Sequence[ShardSource]) -> list[_Read | ImageError]:
         """Read sources at the model's size, and link those whose files are wanted as they are."""
         model = self._translator.model
-        found: list[Pixels | ImageError] = []
+        found: list[_Read | ImageError] = []
         for source in sources:
             path = self._lineage.path(source.row)
             try:
                 pixels = decode(
-                    path, size=model.image_size, channels=model.image_channels, crop=self._sources.crop
+                    path,
+                    size=model.image_size,
+                    channels=model.image_channels,
+                    crop=self._sources.crop,
+                    access=self._sources.manifest.access,
                 )
+                origin = Origin.of(path)
                 if source.link is not None and writer is not None:
                     writer.link(source.place, source.link, path)
             except ImageError as error:
+                self._refuse_vanishing(path)
                 found.append(error)
+            except OSError as error:
+                self._refuse_vanishing(path)
+                found.append(ImageError(f"{path}: {error.strerror or error}"))
             else:
-                found.append(pixels)
+                self._last_read = path
+                found.append(_Read(pixels, origin))
         return found
+
+    def _refuse_vanishing(self, path: Path) -> None:
+        """Stop where a file is missing and one that was read before is missing by now, too.
+
+        A broken image is a failed row; a disk that went away would make one of every row.
+
+        Raises:
+            SourceError: it is so.
+        """
+        before = self._last_read
+        # Not `Path.exists`, which raises for a name that is too long.
+        if before is not None and not os.path.exists(path) and not os.path.exists(before):  # noqa: PTH110
+            raise SourceError(
+                f"{self._sources.manifest.root}: the source images are disappearing: {path} is not there, and "
+                f"{before}, which was read a moment ago, is gone, too. What was committed is safe: bring them "
+                "back and run the same command again"
+            )
 
     # ---- the translator ----
 
@@ -229,13 +267,14 @@ class _Pipeline:
             with self._clock.waiting("decoding"):
                 decoded = step.decoded.result()
             good = []
-            for source, pixels in zip(step.sources, decoded, strict=True):
-                if isinstance(pixels, ImageError):
-                    making.fail(source, pixels)
+            for source, read in zip(step.sources, decoded, strict=True):
+                if isinstance(read, ImageError):
+                    making.fail(source, read)
                     self._done += len(source.items)
                 else:
+                    making.read(self._lineage.written_path(source.row), read.origin)
                     self._done += source.link is not None
-                    good.append((source, pixels))
+                    good.append((source, read.pixels))
             for (source, pixels), targets in zip(good, self._targets([s for s, _ in good]), strict=True):
                 label_rows = self._lineage.label_rows(source.row, source.items)
                 making.wait(source, label_rows, pixels=pixels, original=self._original(source))
@@ -265,6 +304,7 @@ class _Pipeline:
             model=self._translator.model,
             crop=self._sources.crop,
             uses=len(source.items) - (source.link is not None),
+            access=self._sources.manifest.access,
         )
 
     # ---- behind the translator ----

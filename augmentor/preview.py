@@ -6,10 +6,12 @@ from pathlib import Path
 
 import torch
 
+from augmentor.access import MAX_PIXELS
 from augmentor.domains import parse_domains
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.expansion import open_model, read_model_manifest, shown_originals, some_sources
 from augmentor.fullsize import OutputSize, refuse_painters
+from augmentor.manifest import refuse_all_outside
 from augmentor.models import OWN, Description
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
 from stargan.translate import Translator
@@ -27,6 +29,8 @@ def write_preview(
     device: torch.device,
     size: OutputSize = "model",
     description: Description = OWN,
+    max_pixels: int = MAX_PIXELS,
+    allow_outside: bool = False,
 ) -> Path:
     """Draw a grid of inputs against targets without expanding anything.
 
@@ -41,6 +45,8 @@ def write_preview(
         device: where to translate.
         size: of the pictures, as for expand; larger ones are shrunk to cells of 256 pixels.
         description: what a foreign file does not say of itself.
+        max_pixels: images of more pixels (width x height) are passed over.
+        allow_outside: images may lie outside the manifest's folder.
 
     Raises:
         AugmentorError: something cannot be used, or no image can be read.
@@ -50,6 +56,8 @@ def write_preview(
     loaded = open_model(model, description)
     refuse_painters(loaded, size)
     table = read_model_manifest(manifest, loaded, image_column=image_column)
+    table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
+    refuse_all_outside(table, splits)
     columns = preview_columns(parse_domains(domains, loaded.space), loaded.space, only=loaded.only_target)
     if not columns:
         only = loaded.space.attributes[0]

@@ -213,7 +213,8 @@ def read_images(
         ImageError: an image cannot be read.
     """
     images = [
-        decode(manifest.image_path(row), size=size, channels=channels, crop=crop) for row in range(len(manifest))
+        decode(manifest.image_path(row), size=size, channels=channels, crop=crop, access=manifest.access)
+        for row in range(len(manifest))
     ]
     stacked = np.stack(images) if images else np.zeros((0, *size, channels), dtype=np.uint8)
     return LabelledImages(

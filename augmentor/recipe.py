@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from augmentor.access import MAX_PIXELS
+from augmentor.durable import replacing_text
 from augmentor.errors import RecipeError
 from stargan.config import Compile, Objective, Precision, Schedule
 from stargan.diffaugment import Policy
@@ -52,6 +54,7 @@ class ImageSettings(_Section):
         random_crop: training images are enlarged by this factor, then cut at random; 1 turns it off.
         sub_regions: share of the training images, in [0, 1), that are random cuts of the network's size out of the
             file's own resolution (mixed sub-region training) instead of whole images.
+        max_pixels: files of more pixels (width x height) are refused before they are unpacked.
     """
 
     size: int | tuple[int, int] = 128
@@ -60,6 +63,7 @@ class ImageSettings(_Section):
     flip: bool = True
     random_crop: float = Field(default=1.08, ge=1.0, le=2.0)
     sub_regions: _Share = 0.0
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
 
     @field_validator("size")
     @classmethod
@@ -331,10 +335,13 @@ def write_recipe(path: Path, recipe: Recipe, *, header: Sequence[str] = ()) -> N
         header: comment lines for its head.
     """
     comments = "".join(f"# {line}\n" for line in header)
-    path.write_text(comments + tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    with replacing_text(path) as file:  # A kill in between must not leave a run without its settings.
+        file.write(comments + tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
 
 
 def _read_toml(path: Path) -> dict[str, Toml]:
+    if path.exists() and not path.is_file():
+        raise RecipeError(f"{path}: the recipe cannot be read (it is a folder, a pipe or a device)")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -343,6 +350,8 @@ def _read_toml(path: Path) -> dict[str, Toml]:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start}); is it a recipe?") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # Numbers of thousands of digits, or lists as deep.
+        raise RecipeError(f"{path}: not a recipe: {str(error) or 'nested too deeply'}") from None
 
 
 def _apply(content: dict[str, Toml], override: str) -> None:
@@ -352,7 +361,7 @@ def _apply(content: dict[str, Toml], override: str) -> None:
         raise RecipeError(f"--set {override}: write it as section.key=value, for example training.batch_size=8")
     try:
         value: Toml = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     try:
         _set(content, parts, value)

@@ -153,7 +153,8 @@ def read_spread(
     images, kept = [], []
     for row in np.random.default_rng(0).permutation(spread):
         try:
-            images.append(decode(manifest.image_path(int(row)), size=size, channels=channels, crop=crop))
+            path = manifest.image_path(int(row))
+            images.append(decode(path, size=size, channels=channels, crop=crop, access=manifest.access))
         except ImageError:
             continue
         kept.append(int(row))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from augmentor.manifest import Manifest
 from augmentor.recipe import Recipe
 from augmentor.report import Shown, preview_columns, preview_grid, write_grid
 from augmentor.writers.records import Failure, write_failures
-from stargan.checkpoint import Json, Model, save_checkpoint
+from stargan.checkpoint import Json, Model, remove_checkpoint, save_checkpoint
 from stargan.config import TrainConfig
 from stargan.training import CheckpointEvent, Event, LogEvent, SampleEvent, TrainState
 from stargan.translate import Translator
@@ -168,7 +167,7 @@ class Recorder:
         keep = self._recipe.training.keep_checkpoints
         whole = sorted(path for path in checkpoints.iterdir() if path.name.isdigit())
         for old in whole[:-keep] if keep else []:
-            shutil.rmtree(old)
+            remove_checkpoint(old)
 
     def _settings(self) -> dict[str, Json]:
         recipe = self._recipe.model_dump(mode="json", exclude_none=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,18 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmentor.cache import make_cache
+from augmentor.cache import ImageCache, make_cache
 from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.judging import Limits, judge_run
 from augmentor.loading import TrainingImages, training_batches
-from augmentor.manifest import Manifest, describe_sets, refuse_split_leaks
+from augmentor.lock import locked, read_holder
+from augmentor.manifest import Manifest, describe_sets, frame_notes, refuse_all_outside, refuse_split_leaks
 from augmentor.obedience import Obedience
 from augmentor.quality import rarity_weights
 from augmentor.recipe import Recipe, Targets, read_recipe, write_recipe
 from augmentor.report import Shown, read_spread
 from augmentor.run_folder import Judging, Recorder, Started, TrainEvent
+from augmentor.training_faults import explained, last_checkpoint
 from augmentor.writers.records import Failure
-from stargan.checkpoint import CheckpointError, find_checkpoint, load_model, load_state
+from stargan.checkpoint import CheckpointError, find_checkpoint, load_model, load_state, remove_drafts
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
 from stargan.networks import build_discriminator, build_generator
@@ -30,6 +32,9 @@ from stargan.training import DivergenceError, TrainState, new_state, train
 
 if TYPE_CHECKING:
     pass
+
+_LOCK = ".lock"
+"""In the run folder: says which process trains."""
 
 _SAMPLE_ROWS = 8
 _MAY_CHANGE = frozenset(
@@ -84,7 +89,7 @@ def train_run(
     on_event: Callable[[TrainEvent], None],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
-    """Fit one StarGAN to the manifest's training rows and write a run folder.
+    """Fit one StarGAN to the manifest's training rows and write a run folder; one process at a time does.
 
     Args:
         manifest: the user's table.
@@ -98,15 +103,56 @@ def train_run(
 
     Raises:
         ManifestError: nothing to learn from, or a group stands in two splits.
-        OutputError: the folder holds another run, or one and `resume` is not set.
-        TrainingError: a loss is no longer finite; names the last good checkpoint.
+        OutputError: the folder holds another run, or one and `resume` is not set; another process trains it; or it
+            cannot be written.
+        TrainingError: a loss is no longer finite, or a process that loads images died; names the last good
+            checkpoint.
+        MemoryShortError: the device's memory does not suffice.
     """
+    if run.exists() and not run.is_dir():
+        raise OutputError(f"{run} is a file; --out names the run's folder")
+    if (run / "run.toml").exists() and not resume and read_holder(run / _LOCK) is None:
+        raise OutputError(f"{run} holds a run already. Add --resume to go on with it, or give another --out")
+    manifest = manifest.allowing(max_pixels=recipe.images.max_pixels)
     rows = _training_rows(manifest)
+    refuse_all_outside(rows)
+    rows = replace(rows, notes=(*rows.notes, *frame_notes(rows)))
     config = _config(recipe)
     shape = (*recipe.images.enlarged, recipe.images.channels)
     cache = make_cache(recipe.training.cache, rows=len(rows.rows), shape=shape)
     shown = _sample_images(manifest, recipe)
-    state = _open_run(run, manifest, recipe, resume=resume, config=config, device=device)
+    with explained(run), locked(run / _LOCK, output=run):
+        state = _open_run(run, manifest, recipe, resume=resume, config=config, device=device)
+        return _fit(
+            manifest,
+            rows,
+            run=run,
+            recipe=recipe,
+            config=config,
+            state=state,
+            cache=cache,
+            shown=shown,
+            device=device,
+            on_event=on_event,
+            should_stop=should_stop,
+        )
+
+
+def _fit(
+    manifest: Manifest,
+    rows: Manifest,
+    *,
+    run: Path,
+    recipe: Recipe,
+    config: TrainConfig,
+    state: TrainState,
+    cache: ImageCache | None,
+    shown: Shown,
+    device: torch.device,
+    on_event: Callable[[TrainEvent], None],
+    should_stop: Callable[[], bool],
+) -> TrainResult:
+    """Train from `state` on and judge the result; the run folder is this process's."""
     images = TrainingImages(
         paths=tuple(rows.image_path(index) for index in range(len(rows.rows))),
         codes=rows.codes,
@@ -115,6 +161,7 @@ def train_run(
         seed=config.seed,
         label_sets=rows.label_set_of_rows(),
         cache=cache,
+        access=rows.access,
     )
     rarity = rarity_weights(rows.codes, rows.space)
     with Recorder(
@@ -245,14 +292,13 @@ def _open_run(
     settings = run / "run.toml"
     if settings.exists() and not resume:
         raise OutputError(f"{run} holds a run already. Add --resume to go on with it, or give another --out")
-    if run.exists() and not run.is_dir():
-        raise OutputError(f"{run} is a file; --out names the run's folder")
     if settings.exists():
         _refuse_other_settings(settings, recipe)
     try:
         run.mkdir(parents=True, exist_ok=True)
         header = [*(f"Manifest: {path}" for path in manifest.paths), "Resume with: --resume"]
         write_recipe(settings, recipe, header=header)
+        remove_drafts(run / "checkpoints")
     except OSError as error:
         raise OutputError(f"{run} cannot be written ({error.strerror or error})") from None
     try:
@@ -316,13 +362,9 @@ def _started(rows: Manifest, state: TrainState, device: torch.device) -> Started
 
 
 def _divergence(run: Path, error: DivergenceError) -> str:
-    try:
-        last = f"The last good checkpoint is {find_checkpoint(run)}."
-    except CheckpointError:
-        last = "There is no checkpoint yet."
     return (
-        f"training diverged: {error}. {last} Try a lower training.learning_rate (half of it), or another "
-        "training.objective, in a new run"
+        f"training diverged: {error}. {last_checkpoint(run)} Try a lower training.learning_rate (half of it), or "
+        "another training.objective, in a new run"
     )
 
 

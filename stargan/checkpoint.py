@@ -1,7 +1,8 @@
 """Save and load: weights, optimizers, step, configuration and label space, as safetensors and JSON.
 
 A checkpoint is a folder. It is written beside its place and renamed into it, so a folder that exists is
-whole; `config.json` holds the SHA-256 of every other file. Nothing is ever unpickled.
+whole; `config.json` holds the SHA-256 of every other file and of itself, which are compared before a file is
+used. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
 
 import torch
 from safetensors import SafetensorError
@@ -22,40 +22,30 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from stargan.config import TrainConfig
-from stargan.labels import AttributeState, LabelSpace
-from stargan.networks import (
-    DiscriminatorArguments,
-    GeneratorArguments,
-    TranslatingGenerator,
-    build_discriminator,
-    build_generator,
-)
+from stargan.description import FORMAT, CheckpointError, Description, Json, instead_of, read_description, seal
+from stargan.labels import LabelSpace
+from stargan.networks import TranslatingGenerator, build_discriminator, build_generator
 from stargan.training import TrainState, new_state
 
-FORMAT = 1
-"""The version of the checkpoint's layout."""
+__all__ = [
+    "FORMAT",
+    "CheckpointError",
+    "Json",
+    "Model",
+    "find_checkpoint",
+    "load_model",
+    "load_state",
+    "remove_checkpoint",
+    "remove_drafts",
+    "save_checkpoint",
+    "save_model",
+]
+
+_DRAFT, _DOOMED = ".part", ".old"
+"""How the names of checkpoints end that are being written, or deleted; they start with a dot."""
 
 AVERAGE, GENERATOR, DISCRIMINATOR = "generator_ema", "generator", "discriminator"
 GENERATOR_OPTIMIZER, DISCRIMINATOR_OPTIMIZER = "generator_optimizer", "discriminator_optimizer"
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged, or of another layout; the message names the file."""
-
-
-class _Description(TypedDict):
-    format: int
-    step: int
-    label_space: list[AttributeState]
-    image_size: tuple[int, int]
-    generator: GeneratorArguments
-    settings: dict[str, Json]
-    files: dict[str, str]
-    discriminator: NotRequired[DiscriminatorArguments]
-    train: NotRequired[dict[str, Json]]
-    elapsed: NotRequired[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +156,7 @@ def load_model(path: Path) -> Model:
         CheckpointError: nothing to load there, or a file is damaged.
     """
     folder = find_checkpoint(path)
-    description = _read_description(folder)
+    description = read_description(folder)
     with _building(folder):
         generator = build_generator(description["generator"])
         space = LabelSpace.from_json(description["label_space"])
@@ -193,7 +183,7 @@ def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> Trai
         CheckpointError: nothing to load there, a file is damaged, or it holds no training state.
     """
     folder = find_checkpoint(path)
-    description = _read_description(folder)
+    description = read_description(folder)
     if "discriminator" not in description:
         raise CheckpointError(f"{folder} holds a model to translate with, not a training state to resume")
     with _building(folder):
@@ -207,6 +197,20 @@ def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> Trai
     _load_optimizer(state.discriminator_optimizer, _read(folder, DISCRIMINATOR_OPTIMIZER, description))
     state.step, state.elapsed = description["step"], description.get("elapsed", 0.0)
     return state
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Delete a checkpoint; a kill in between leaves none that only looks whole."""
+    doomed = folder.with_name(f".{folder.name}{_DOOMED}")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def remove_drafts(checkpoints: Path) -> None:
+    """Delete what a killed run left half written, or half deleted, among a run's checkpoints."""
+    for suffix in (_DRAFT, _DOOMED):
+        for leftover in checkpoints.glob(f".*{suffix}"):
+            shutil.rmtree(leftover)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -255,9 +259,19 @@ def _description(
 
 def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, object]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = folder.with_name(f".{folder.name}.part")
+    draft = folder.with_name(f".{folder.name}{_DRAFT}")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
+    try:
+        _fill(draft, tensors, description)
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)  # A full disk needs the room.
+        raise
+    _sync(folder.parent)
+
+
+def _fill(draft: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, object]) -> None:
     hashes = {}
     for name, content in tensors.items():
         file = draft / f"{name}.safetensors"
@@ -265,40 +279,27 @@ def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], descriptio
         file.write_bytes(save({key: tensor.contiguous() for key, tensor in content.items()}))
         hashes[file.name] = _sha256(file)
         _sync(file)
-    (draft / "config.json").write_text(json.dumps({**description, "files": hashes}, indent=2) + "\n")
+    described = {**description, "files": hashes}
+    described["sha256"] = seal(described)
+    (draft / "config.json").write_text(json.dumps(described, indent=2) + "\n")
     _sync(draft / "config.json")
     _sync(draft)
-    draft.rename(folder)
-    _sync(folder.parent)
 
 
-def _read_description(folder: Path) -> _Description:
-    file = folder / "config.json"
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise CheckpointError(f"{file} is not a checkpoint of format {FORMAT}")
-    missing = {"step", "label_space", "image_size", "generator", "settings", "files"} - description.keys()
-    if missing:
-        raise CheckpointError(f"{file} lacks {', '.join(sorted(missing))}")
-    return cast(_Description, description)
-
-
-def _read(folder: Path, name: str, description: _Description) -> dict[str, Tensor]:
+def _read(folder: Path, name: str, description: Description) -> dict[str, Tensor]:
     file = folder / f"{name}.safetensors"
     wanted = description["files"].get(file.name)
     if wanted is None:
         raise CheckpointError(f"{folder / 'config.json'} does not list {file.name}")
     try:
         found = _sha256(file)
-        tensors = load_file(file)
+        if found != wanted:
+            raise CheckpointError(
+                f"{file} is damaged: its SHA-256 is {found[:12]}..., not {wanted[:12]}...{instead_of(folder)}"
+            )
+        return load_file(file)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-    if found != wanted:
-        raise CheckpointError(f"{file} is damaged: its SHA-256 is {found[:12]}..., not {wanted[:12]}...")
-    return tensors
+        raise CheckpointError(f"{file} cannot be read: {error}{instead_of(folder)}") from error
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
@@ -315,7 +316,7 @@ def _building(folder: Path) -> Iterator[None]:
         raise CheckpointError(f"{folder / 'config.json'} does not describe a model: {error}") from error
 
 
-def _load_weights(network: nn.Module, folder: Path, name: str, description: _Description) -> None:
+def _load_weights(network: nn.Module, folder: Path, name: str, description: Description) -> None:
     weights = _read(folder, name, description)
     try:
         network.load_state_dict(weights)

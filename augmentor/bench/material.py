@@ -18,7 +18,7 @@ from augmentor.domains import parse_domains
 from augmentor.errors import AugmentorError
 from augmentor.expansion import ExpandSettings, Expansion, model_crop, open_model, read_model_manifest
 from augmentor.images import ImageFormat, Pixels, decode, encode
-from augmentor.manifest import SPLITS, Manifest, read_manifest
+from augmentor.manifest import SPLITS, Manifest, read_manifest, refuse_all_outside
 from augmentor.pipeline import RealMode
 from augmentor.plan import make_plan
 from augmentor.recipe import Recipe
@@ -114,7 +114,13 @@ class Subject:
     def decode(self, path: Path) -> Pixels:
         """Read an image as `expand` does."""
         model = self.model
-        return decode(path, size=model.image_size, channels=model.image_channels, crop=model_crop(model))
+        return decode(
+            path,
+            size=model.image_size,
+            channels=model.image_channels,
+            crop=model_crop(model),
+            access=self.manifest.access,
+        )
 
     @cached_property
     def images(self) -> Tensor:
@@ -158,7 +164,13 @@ class Subject:
 
 
 def given_subject(
-    manifest: Path, *, model: Path | None, recipe: Recipe, images: int | None, work: Path
+    manifest: Path,
+    *,
+    model: Path | None,
+    recipe: Recipe,
+    images: int | None,
+    work: Path,
+    allow_outside: bool = False,
 ) -> Subject:
     """Return the user's images, with the user's model or an untrained one of a recipe.
 
@@ -168,6 +180,7 @@ def given_subject(
         recipe: read for training, and for an untrained model.
         images: the most that are used; None uses all.
         work: a temporary folder.
+        allow_outside: images may lie outside the manifest's folder.
 
     Raises:
         AugmentorError: the manifest or the model cannot be used.
@@ -182,6 +195,8 @@ def given_subject(
         model = untrained(recipe, table.space, work / "model")
     loaded = open_model(model)
     table = read_model_manifest(manifest, loaded, image_column=recipe.manifest.image_column)
+    table = table.allowing(outside=allow_outside, max_pixels=recipe.images.max_pixels)
+    refuse_all_outside(table)
     if images is not None:
         table = table.select(np.arange(min(images, len(table))))
     subject = Subject(

@@ -50,6 +50,7 @@ class BenchSettings:
         precision: what they compute in.
         workers: threads that decode and encode; None picks from the cores.
         seconds: of measuring a figure, warm-up not counted; None for what suits.
+        allow_outside: images may lie outside the manifest's folder.
     """
 
     manifest: Path | None = None
@@ -65,6 +66,7 @@ class BenchSettings:
     precision: Precision = "auto"
     workers: int | None = None
     seconds: float | None = None
+    allow_outside: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that do not go together.
@@ -181,7 +183,12 @@ def _subject(settings: BenchSettings, work: Path) -> Subject:
     recipe = read_recipe(base, [*settings.overrides, *size])
     if settings.manifest is not None:
         return given_subject(
-            settings.manifest, model=settings.model, recipe=recipe, images=settings.images, work=work
+            settings.manifest,
+            model=settings.model,
+            recipe=recipe,
+            images=settings.images,
+            work=work,
+            allow_outside=settings.allow_outside,
         )
     return synthetic_subject(
         recipe, targets=settings.targets, images=settings.images or 512, work=work, model=settings.model

@@ -6,19 +6,21 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from augmentor import __version__
+from augmentor.access import MAX_PIXELS
 from augmentor.cli import display
 from augmentor.cli.convert import LabelVectorOption, ModelCropOption, ModelSizeOption, convert
 from augmentor.cli.session import (
     FAILED,
     command,
+    escape,
     exit_interrupted,
     interruptible,
     messages,
@@ -26,6 +28,7 @@ from augmentor.cli.session import (
     program,
     remark,
     results,
+    resumed_by,
     set_debug,
     stop_flag,
     this_command,
@@ -126,6 +129,8 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 ColumnOption = Annotated[str | None, typer.Option("--image-column", help="Column of the images' paths.")]
 SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="model, original, or 256x192: of the images.")]
+MaxPixelsOption = Annotated[int, typer.Option(min=1, help="Larger images are failed rows.")]
+OutsideOption = Annotated[bool, typer.Option("--allow-outside", help="Images may lie elsewhere.")]
 MaxFailuresOption = Annotated[int, typer.Option(min=0, help="Failed rows that still count as success.")]
 
 
@@ -157,6 +162,8 @@ def check(
     attributes: Annotated[str | None, typer.Option(help="Columns to use, comma-separated.")] = None,
     image_column: ColumnOption = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe, for its one-hot groups.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images are unreadable.")] = None,
+    allow_outside: OutsideOption = False,
     json: JsonOption = False,
 ) -> None:
     """Say how a manifest is understood, and which images cannot be used."""
@@ -171,9 +178,9 @@ def check(
         attributes=_names(attributes) or settings.manifest.attributes,
         one_hot=settings.one_hot,
         image_column=image_column or settings.manifest.image_column,
-    )
+    ).allowing(outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels)
     with display.Bar("checking", unit="images") as bar:
-        report = check_manifest(table, decode=verify, progress=bar.update)
+        report = check_manifest(table, decode=partial(verify, access=table.access), progress=bar.update)
     for note in report.notes:
         remark(note)
     if json:
@@ -185,7 +192,7 @@ def check(
 
 
 @app.command()
-@command
+@resumed_by("--resume")
 def train(
     manifests: ManifestsArgument,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
@@ -199,6 +206,8 @@ def train(
     device: DeviceOption = "auto",
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
     cache: Annotated[Cache | None, typer.Option(help="Keep images in memory; auto: if they fit.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images are failed rows.")] = None,
+    allow_outside: OutsideOption = False,
     max_failures: MaxFailuresOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -216,6 +225,7 @@ def train(
     overrides = list(set_ or ())
     overrides += [f"manifest.attributes={_toml(_names(attributes))}"] if attributes else []
     overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
+    overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
     kept = out / "run.toml"
     base = kept if resume and recipe is None and kept.exists() else recipe
     settings = read_recipe(
@@ -226,7 +236,7 @@ def train(
         attributes=settings.manifest.attributes,
         one_hot=settings.one_hot,
         image_column=settings.manifest.image_column,
-    )
+    ).allowing(outside=allow_outside)
     with stop_flag() as should_stop, display.TrainingDisplay() as live:
         result = train_run(
             table,
@@ -248,6 +258,7 @@ def train(
     if result.obedience is not None:
         results.print(display.obedience_table(result.obedience))
     following = [*program(), "preview", str(manifests[0]), "--model", str(out), "--out", "preview.png"]
+    following += ["--allow-outside"] if allow_outside else []
     results.print(f"Next:  {shlex.join(following)}", soft_wrap=True, markup=False)
     if json:
         losses = {name: round(value, 6) for name, value in result.losses.items()}
@@ -291,6 +302,10 @@ def expand(
     model_crop: ModelCropOption = None,
     device: DeviceOption = "auto",
     devices: Annotated[str | None, typer.Option(help="cuda:0,cuda:1: a process on each.")] = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    allow_outside: OutsideOption = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in the place of --out.")] = False,
+    verify_sources: Annotated[bool, typer.Option("--verify-sources", help="Compare contents, not times.")] = False,
     max_failures: MaxFailuresOption = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
     json: JsonOption = False,
@@ -298,7 +313,7 @@ def expand(
     """Translate every image into every requested domain.
 
     Writes images and an updated label table. The same command again goes on
-    after a kill and changes nothing that is there.
+    after a kill and changes nothing that is there; --overwrite starts anew.
 
     A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/] (every
     value but the row's own). Several --domains are joined.
@@ -323,6 +338,8 @@ def expand(
         size=parse_size(size),
         encoded=encoded,
         precision=precision.value,
+        max_pixels=max_pixels,
+        allow_outside=allow_outside,
     )
     if devices is not None and device != "auto":
         raise AugmentorError("--device and --devices exclude each other: give one of them")
@@ -340,13 +357,17 @@ def expand(
         else:
             results.print(display.plan_tables(planned.plan, expected))
         return
-    with interruptible(resume=this_command()), display.Bar("expanding", unit="images") as bar:
+    # What --overwrite removes is removed by now, or soon: the way on is without it.
+    resume = this_command(without=("--overwrite",))
+    with interruptible(resume=resume), display.Bar("expanding", unit="images") as bar:
         result = run_expansion(
             planned,
             device=chosen,
             batch_size=batch_size,
             workers=workers,
             compile=compile.value,
+            overwrite=overwrite,
+            verify_sources=verify_sources,
             on_progress=lambda p: bar.update(
                 p.done,
                 p.total,
@@ -393,6 +414,8 @@ def preview(
     attributes: LabelVectorOption = None,
     model_size: ModelSizeOption = None,
     model_crop: ModelCropOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    allow_outside: OutsideOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Draw a grid of inputs against targets, as one PNG."""
@@ -412,6 +435,8 @@ def preview(
         device=pick_device(device),
         size=parse_size(size),
         description=Description(attributes=attributes, size=model_size, crop=model_crop),
+        max_pixels=max_pixels,
+        allow_outside=allow_outside,
     )
     results.print(str(path), soft_wrap=True, markup=False)
 
@@ -425,6 +450,8 @@ def info(
     attributes: LabelVectorOption = None,
     model_size: ModelSizeOption = None,
     model_crop: ModelCropOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    allow_outside: OutsideOption = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -449,6 +476,8 @@ def info(
                 image_column=image_column,
                 device=pick_device(device),
                 description=described,
+                max_pixels=max_pixels,
+                allow_outside=allow_outside,
                 on_progress=lambda done: bar.update(int(100 * done), 100),
             )
     height, width = model.image_size
@@ -489,6 +518,34 @@ def info(
 
 @app.command()
 @command
+def verify(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, or FILE.h5, that expand wrote.")],
+    repair: Annotated[bool, typer.Option("--repair", help="Drop damage; expand then remakes it.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that read, unpack.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Read all of an output again and say what is damaged.
+
+    Hashes, images, labels, counts and tables; that no translation descends
+    from a val or test row, and no group stands in two splits. Exits with 1
+    if something is wrong. After --repair, the same expand remakes exactly
+    what was dropped; if nothing else is wrong, it exits with 0.
+    """
+    from augmentor.verify import repair_output, verify_output
+
+    with display.Bar("verifying", unit="images") as bar:
+        found = verify_output(out, workers=workers, told=bar.update)
+    repaired = repair_output(found) if repair else None
+    if json:
+        print_json({**found.to_json(), "repaired": None if repaired is None else repaired.to_json()})
+    else:
+        results.print(display.verify_tables(found, repaired), soft_wrap=True)
+    if repaired.left if repaired is not None else found.problems:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+@command
 def bench(
     manifest: Annotated[
         Path | None, typer.Argument(metavar="MANIFEST", help="Your images; drawn ones if not given.")
@@ -508,6 +565,7 @@ def bench(
     precision: Annotated[BenchPrecision, typer.Option(help="What they compute in.")] = BenchPrecision.auto,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode, encode.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds of measuring a figure.")] = None,
+    allow_outside: OutsideOption = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the figures there.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -535,6 +593,7 @@ def bench(
         precision=precision.value,
         workers=workers,
         seconds=seconds,
+        allow_outside=allow_outside,
     )
     report = run_bench(
         settings,

@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from augmentor.cli import display
-from augmentor.cli.session import command, interruptible, print_json, program, remark, results, this_command
+from augmentor.cli.session import (
+    command,
+    escape,
+    interruptible,
+    print_json,
+    program,
+    remark,
+    results,
+    this_command,
+)
 from augmentor.errors import AugmentorError
 
 if TYPE_CHECKING:
@@ -132,7 +140,8 @@ def _tell(done: Conversion) -> None:
     results.print(f"{escape(str(done.manifest))}: {total:,} images{more} ({splits})", soft_wrap=True)
     for attribute in done.understood.space.attributes:
         results.print(f"  {escape(attribute.name)}: {escape(' | '.join(attribute.values))}", soft_wrap=True)
-    following = shlex.join([*program(), "check", str(done.manifest)])
+    flags = ["--allow-outside"] if done.outside else []
+    following = shlex.join([*program(), "check", str(done.manifest), *flags])
     results.print(f"Next:  {following}", soft_wrap=True, markup=False)
 
 
@@ -142,6 +151,7 @@ def _plain(done: Conversion) -> dict[str, object]:
         "images": None if done.images is None else str(done.images),
         "rows": len(done.understood),
         "added": done.added,
+        "outside": done.outside,
         "splits": _splits(done),
         "attributes": {each.name: list(each.values) for each in done.understood.space.attributes},
         "notes": list(done.notes),

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.cli.session import messages, remark
+from augmentor.cli.session import escape, messages, remark, visible
 
 if TYPE_CHECKING:
     from augmentor.check import CheckReport
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from augmentor.plan import Plan
     from augmentor.run_folder import Started, TrainEvent
     from augmentor.stages import Loads, Stage
+    from augmentor.verify import Findings, Repaired
     from stargan.training import LogEvent
 
 _PLAIN_SECONDS = 5.0
@@ -342,7 +342,7 @@ def check_tables(report: CheckReport) -> Group:
         *_listed("leak", report.leaks),
         *_listed("duplicate", [f"same content: {', '.join(ids)}" for ids in report.duplicates], style="yellow"),
     ]
-    datasets = [Text(f"data set {name}: {count:,} images") for name, count in report.datasets.items()]
+    datasets = [Text(f"data set {visible(name)}: {count:,} images") for name, count in report.datasets.items()]
     return Group(title, table, *datasets, Text(""), *problems, _verdict(report))
 
 
@@ -368,6 +368,45 @@ def obedience_table(obedience: Obedience) -> Group:
     return Group(table, Text(legend, "dim"), *(Text(line) for line in obedience.verdict))
 
 
+def verify_tables(found: Findings, repaired: Repaired | None) -> Group:
+    """Return what `augmentor verify` found, and what its --repair did."""
+    counts, shards = found.counts, f"{found.shards:,} shard{'' if found.shards == 1 else 's'}"
+    state = "" if found.finished else "; not finished: the same expand goes on"
+    lines = [
+        Text(f"{found.out}: {shards}, {counts.real:,} real and {counts.synthetic:,} synthetic images{state}"),
+        *_listed("damaged", [str(problem) for problem in found.problems]),
+    ]
+    if found.ok:
+        size = data_size(found.size)
+        said = f"Everything is as it was written: {size} of images, their labels, names and splits."
+        lines.append(Text(said, style="green"))
+    elif repaired is None:
+        count = f"{len(found.problems):,} problem{'' if len(found.problems) == 1 else 's'}"
+        lines.append(Text(f"{count}. {_way_out(found)}", style="bold red"))
+    else:
+        lines += _repaired(repaired)
+    return Group(*lines)
+
+
+def _way_out(found: Findings) -> str:
+    if len(found.mended_by("nothing")) == len(found.problems):
+        return "--repair cannot help with these."
+    shards = len(found.damaged_shards)
+    dropped = f"{shards:,} of {found.shards:,} shards" if shards else "what was assembled"
+    return f"--repair drops {dropped}; the same expand then makes that again, and nothing else."
+
+
+def _repaired(repaired: Repaired) -> list[Text]:
+    lines = []
+    if repaired.dropped:
+        lines.append(Text(f"Dropped {len(repaired.dropped):,} damaged shards.", style="yellow"))
+    if repaired.rewritten:
+        lines.append(Text(f"Written again: {', '.join(repaired.rewritten)}.", style="yellow"))
+    if repaired.unfinished:
+        lines.append(Text("Run the same expand again: it makes what is missing.", style="yellow"))
+    return [*lines, *_listed("left", [str(problem) for problem in repaired.left])]
+
+
 def _verdict(report: CheckReport) -> Text:
     if report.ok:
         return Text("Every image can be read, and no split leaks into another.", style="green")
@@ -378,7 +417,7 @@ def _verdict(report: CheckReport) -> Text:
 
 
 def _listed(kind: str, lines: Sequence[str], style: str = "red") -> list[Text]:
-    shown = [Text.assemble((f"{kind:<11}", style), line) for line in lines[:_MOST_PROBLEMS]]
+    shown = [Text.assemble((f"{kind:<11}", style), visible(line)) for line in lines[:_MOST_PROBLEMS]]
     if len(lines) > _MOST_PROBLEMS:
         shown.append(
             Text(f"{'':<11}and {len(lines) - _MOST_PROBLEMS:,} more (--json lists them all)", style="dim")

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import NoReturn, ParamSpec
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 
 from augmentor.errors import AugmentorError
 
@@ -40,19 +40,29 @@ def set_debug(debug: bool) -> None:
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors of a command into one short block and DESIGN's exit codes."""
+    """Turn the errors of a command into one short block and DESIGN's exit codes.
 
+    SIGTERM ends it as Ctrl-C does: with the same command as the way on.
+    """
+    return _guarded(function, ())
+
+
+def resumed_by(*flags: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Do as `command` for one that goes on only with these flags."""
+    return lambda function: _guarded(function, flags)
+
+
+def _guarded(function: Callable[P, None], resuming: Sequence[str]) -> Callable[P, None]:
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            function(*args, **kwargs)
+            with interruptible(resume=this_command(*resuming)):
+                function(*args, **kwargs)
         except AugmentorError as error:
             if _debug:
                 raise
             _print_error(str(error))
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            _stop(resume=None)
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:
@@ -84,15 +94,36 @@ def program() -> list[str]:
     return ["augmentor"] if on_path or not started.exists() else [sys.argv[0]]
 
 
-def this_command(*extra: str) -> str:
-    """Return the command line that runs now, with flags added that it lacks."""
-    words = [*program(), *sys.argv[1:]]
+def this_command(*extra: str, without: Sequence[str] = ()) -> str:
+    """Return the command line that runs now, with flags added that it lacks, and without some."""
+    words = [*program(), *(word for word in sys.argv[1:] if word not in without)]
     return shlex.join([*words, *(flag for flag in extra if flag not in words)])
 
 
 def print_json(values: Mapping[str, object]) -> None:
     """Print one JSON object as the last line of stdout."""
     sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+
+def escape(text: str) -> str:
+    """Return text as rich prints it literally: neither its markup nor a terminal's codes in it act."""
+    return escape_markup(visible(text))
+
+
+def visible(text: str) -> str:
+    """Return text that cannot act on a terminal: escape sequences and the like are spelled out.
+
+    Names of files and cells of tables come from anywhere; one that clears the screen, or writes from right to
+    left, could make a message say something else.
+    """
+    return text.translate(_SPELLED_OUT)
+
+
+_SPELLED_OUT = {
+    code: chr(code).encode("unicode_escape").decode()
+    for code in (*range(10), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Control characters but for the line feed, and those that change a text's direction."""
 
 
 def remark(text: str) -> None:
@@ -141,14 +172,13 @@ def interruptible(*, resume: str) -> Iterator[None]:
 
 
 def _print_error(text: str) -> None:
-    first, *rest = text.splitlines() or [""]
+    first, *rest = text.split("\n")
     messages.print(f"[bold red]error[/]  {escape(first)}", soft_wrap=True)
     for line in rest:
         messages.print(f"       {escape(line)}", soft_wrap=True)
 
 
-def _stop(*, resume: str | None) -> NoReturn:
+def _stop(*, resume: str) -> NoReturn:
     messages.print("[yellow]Interrupted.[/]")
-    if resume is not None:
-        messages.print(f"Go on with:  {escape(resume)}", soft_wrap=True)
+    messages.print(f"Go on with:  {escape(resume)}", soft_wrap=True)
     raise typer.Exit(INTERRUPTED)

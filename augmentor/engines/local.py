@@ -14,6 +14,7 @@ from augmentor.pipeline import News, Sources, run_shards
 from augmentor.plan import Plan
 from augmentor.stages import Loads
 from augmentor.writers import Writer
+from augmentor.writers.origins import refuse_changed
 from stargan.checkpoint import Model
 from stargan.config import Precision
 from stargan.translate import Translator
@@ -33,6 +34,7 @@ class Work:
         precision: what the convolutions compute in.
         compile: whether torch.compile fuses the generator.
         workers: threads that decode and encode, all processes together.
+        verify_sources: whether the sources of shards that are there are compared by content, not size and time.
     """
 
     plan: Plan
@@ -44,6 +46,7 @@ class Work:
     precision: Precision
     compile: bool
     workers: int
+    verify_sources: bool = False
 
     @property
     def shards(self) -> int:
@@ -103,7 +106,9 @@ def run_here(
         for index in numbers or iter(range(work.shards)):
             if index >= work.shards:
                 return
-            if work.writer.has(index):
+            record = work.writer.record(index)
+            if record is not None:
+                refuse_changed(work.sources.manifest.root, record.origins, by_content=work.verify_sources)
                 first = index * work.shard_size
                 resumed += min(work.shard_size, len(work.plan) - first)
                 yield Shard(index, (), None)

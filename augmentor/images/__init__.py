@@ -1,8 +1,8 @@
 """Image files and pictures: the only place that knows Pillow."""
 
+from augmentor.access import MAX_PIXELS
 from augmentor.images.codec import (
     IMAGE_FORMATS,
-    MAX_PIXELS,
     ImageFormat,
     Pixels,
     crop_box,
@@ -11,10 +11,12 @@ from augmentor.images.codec import (
     encode,
     extension,
     upright_size,
+    usual_suffix,
     verify,
 )
 from augmentor.images.grid import label_grid
 from augmentor.images.sizes import fit, resize
+from augmentor.images.stored import stored_shape
 
 __all__ = [
     "IMAGE_FORMATS",
@@ -29,6 +31,8 @@ __all__ = [
     "fit",
     "label_grid",
     "resize",
+    "stored_shape",
     "upright_size",
+    "usual_suffix",
     "verify",
 ]

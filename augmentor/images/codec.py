@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import stat
+import errno
 import struct
 from functools import lru_cache
 from io import BytesIO
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 
+from augmentor.access import ANYWHERE, MAX_PIXELS, Access
 from augmentor.durable import write_unsynced
 from augmentor.errors import ImageError
 
@@ -23,9 +24,6 @@ Pixels: TypeAlias = NDArray[np.uint8]
 ImageFormat: TypeAlias = Literal["png", "jpg", "webp"]
 IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 
-MAX_PIXELS = 178_956_970
-"""Images of more pixels are refused: a small file can unpack to more than the memory (Pillow's own limit)."""
-
 # Registered now, so that threads do not race to do it. Only raster formats that Pillow itself decodes: EPS, for
 # example, would start Ghostscript on a file from anywhere.
 Image.init()
@@ -34,6 +32,8 @@ _READABLE: list[str] = [
     for name in ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI", "TGA")
     if name in Image.OPEN
 ]
+_SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in _READABLE)
+_SUFFIX_OF = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
 REDUCING_GAP = 3.0
 """How far box averaging may shrink an image before bicubic has the last word, as Pillow means it."""
 _UPRIGHT = {
@@ -55,7 +55,7 @@ def decode(
     channels: int,
     size: tuple[int, int] | None = None,
     crop: int | None = None,
-    max_pixels: int = MAX_PIXELS,
+    access: Access = ANYWHERE,
 ) -> Pixels:
     """Read one image as 8-bit pixels, upright, in sRGB, at the wanted size.
 
@@ -68,20 +68,20 @@ def decode(
         size: (height, width) in pixels; None keeps the image's own size and crops nothing but `crop`.
         crop: side in pixels of a centred square, clipped to the image, that is cut out first. Then the
             largest centred rectangle of the wanted proportions is resized, bicubic and antialiased.
-        max_pixels: images with more pixels (width x height) are refused before they are unpacked.
+        access: where the file may lie, and how many pixels it may have; more are refused before they are
+            unpacked.
 
     Returns:
         uint8 (H, W, C).
 
     Raises:
-        ImageError: the file cannot be read as an image; the message is "PATH: reason".
+        ImageError: the file may not, or cannot, be read as an image; the message is "PATH: reason".
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     try:
-        _refuse_special_file(path)
-        with path.open("rb") as file:
-            return _read(file, channels=channels, size=size, crop=crop, max_pixels=max_pixels)
+        with access.open(path) as file:
+            return _read(file, channels=channels, size=size, crop=crop, max_pixels=access.max_pixels)
     # Damaged files make Pillow's readers raise almost anything (struct.error, IndexError, zlib.error, ...).
     except Exception as error:
         raise ImageError(f"{path}: {_reason(error)}") from error
@@ -107,28 +107,65 @@ def decode_bytes(data: bytes, *, channels: int, size: tuple[int, int] | None = N
         raise ImageError(f"image in memory: {_reason(error)}") from error
 
 
-def upright_size(path: Path) -> tuple[int, int]:
+def upright_size(path: Path, *, access: Access = ANYWHERE) -> tuple[int, int]:
     """Return the (height, width) that an image has once it stands upright, without unpacking its pixels.
 
+    Args:
+        path: a regular file.
+        access: as for `decode`.
+
     Raises:
-        ImageError: the file cannot be read as an image; the message is "PATH: reason".
+        ImageError: the file may not, or cannot, be read as an image; the message is "PATH: reason".
     """
     try:
-        _refuse_special_file(path)
-        with path.open("rb") as file, Image.open(file, formats=_READABLE) as image:
+        with access.open(path) as file, _opened(file, access.max_pixels) as image:
             width, height = image.size
             return (width, height) if _orientation(image) in _TURNED else (height, width)
     except Exception as error:
         raise ImageError(f"{path}: {_reason(error)}") from error
 
 
-def verify(path: Path) -> None:
+def verify(path: Path, *, access: Access = ANYWHERE) -> bool:
     """Decode an image completely and forget it.
+
+    Args:
+        path: a regular file.
+        access: as for `decode`.
+
+    Returns:
+        Whether the file holds further frames or pages, which `decode` does not show. The small pictures that
+        cameras put behind a JPEG are none.
 
     Raises:
         ImageError: `decode` would fail on this file.
     """
-    decode(path, channels=3)
+    try:
+        with access.open(path) as file:
+            _read(file, channels=3, size=None, crop=None, max_pixels=access.max_pixels)
+            file.seek(0)
+            with _opened(file, access.max_pixels) as image:
+                return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception as error:
+        raise ImageError(f"{path}: {_reason(error)}") from error
+
+
+def usual_suffix(path: Path) -> str:
+    """Return the suffix that a copy of an image file should have, in lower case and with its dot.
+
+    It is the file's own where that is an image's. Any other says nothing good: a viewer would not know the file,
+    or take it for something else (".html").
+
+    Raises:
+        ImageError: the file cannot be read as an image; the message is "PATH: reason".
+    """
+    own = path.suffix.lower()
+    if own in _SUFFIXES:
+        return own
+    try:
+        with ANYWHERE.open(path) as file, _opened(file, MAX_PIXELS) as image:
+            return _SUFFIX_OF.get(image.format or "", f".{(image.format or 'image').lower()}")
+    except Exception as error:
+        raise ImageError(f"{path}: {_reason(error)}") from error
 
 
 def encode(pixels: Pixels, image_format: ImageFormat) -> bytes:
@@ -221,10 +258,8 @@ def _read(
     file: IO[bytes], *, channels: int, size: tuple[int, int] | None, crop: int | None, max_pixels: int
 ) -> Pixels:
     """Decode an open file; raises whatever Pillow raises."""
-    with Image.open(file, formats=_READABLE) as opened:
+    with _opened(file, max_pixels) as opened:
         width, height = opened.size
-        if width * height > max_pixels:
-            raise _TooLargeError(f"{width} x {height} pixels are more than the limit of {max_pixels:,}")
         profile = opened.info.get("icc_profile")
         orientation = _orientation(opened)
         if orientation in _TURNED:
@@ -251,6 +286,21 @@ def _read(
     image = image.resize(out_size, Image.Resampling.BICUBIC, box=inner, reducing_gap=REDUCING_GAP)
     image = _to_srgb(image, profile).convert("L" if channels == 1 else "RGB")
     return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels).copy()
+
+
+def _opened(file: IO[bytes], max_pixels: int) -> Image.Image:
+    """Read an image's header; raises whatever Pillow raises, and where it announces too many pixels."""
+    # Pillow's own limit is the whole process's, and twice this number: left alone unless more is asked for.
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
+    image = Image.open(file, formats=_READABLE)
+    width, height = image.size
+    if width * height > max_pixels:
+        image.close()
+        raise _TooLargeError(
+            f"{width} x {height} pixels are more than the limit of {max_pixels:,}, see --max-pixels"
+        )
+    return image
 
 
 def _orientation(image: Image.Image) -> int:
@@ -333,17 +383,6 @@ class _TooLargeError(ValueError):
     """More pixels than allowed."""
 
 
-def _refuse_special_file(path: Path) -> None:
-    """Raise for what is not a regular file with content; opening a pipe would wait for ever."""
-    status = path.stat()
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("it is not a regular file (a pipe, a socket or a device)")
-    if status.st_size == 0:
-        raise OSError("the file is empty (0 bytes)")
-
-
 def _reason(error: Exception) -> str:
     """Say in plain English what went wrong."""
     detail = str(error)
@@ -358,6 +397,8 @@ def _reason(error: Exception) -> str:
             reason = "it is not an image in a format that can be read, or its beginning is damaged"
         case _TooLargeError() | Image.DecompressionBombError() | Image.DecompressionBombWarning():
             reason = f"the image is too large: {detail}"
+        case OSError(errno=errno.ENAMETOOLONG | errno.ELOOP):
+            reason = f"no file can have this path ({error.strerror})"
         case MemoryError():
             reason = "there is not enough memory to unpack the image"
         case OSError() if "truncated" in detail.lower():

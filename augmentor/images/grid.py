@@ -25,6 +25,8 @@ _LABEL_SIZE = 12
 _LABEL_WIDTH = 120
 _MAX_LINES = 5
 _LINE_SPACING = 1.25
+_MOST_CHARACTERS = 1000
+"""Of a label, or a heading, that are looked at."""
 
 
 def label_grid(
@@ -109,7 +111,7 @@ def _paste(page: Image.Image, pixels: Pixels, *, left: int, top: int, cell: tupl
 def wrap_heading(text: str, font: _Font, width: int) -> list[str]:
     """Break a heading into lines of at most `width` pixels: after commas, at spaces, after "="."""
     lines: list[str] = []
-    for part in re.split(r"(?<=,)\s*", text.strip()):
+    for part in re.split(r"(?<=,)\s*", text.strip()[:_MOST_CHARACTERS]):
         line = ""
         for word in _words(part, font, width):
             longer = f"{line} {word}".strip()
@@ -137,6 +139,9 @@ def _words(text: str, font: _Font, width: int) -> list[str]:
 
 def elide(text: str, font: _Font, width: int) -> str:
     """Shorten a text in its middle until it is at most `width` pixels wide."""
+    if len(text) > _MOST_CHARACTERS:
+        # Measured at every length, a long one would take its square, and Pillow refuses a million.
+        text = text[: _MOST_CHARACTERS // 2] + text[-_MOST_CHARACTERS // 2 :]
     if font.getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):

@@ -1,5 +1,6 @@
 """The user's table in: one row per image, a path and a column per attribute."""
 
+from augmentor.manifest.images import frame_notes, refuse_all_outside
 from augmentor.manifest.joint import read_manifests
 from augmentor.manifest.leaks import refuse_split_leaks, split_leaks
 from augmentor.manifest.read import Manifest, read_manifest
@@ -10,9 +11,11 @@ __all__ = [
     "SPLITS",
     "Manifest",
     "describe_sets",
+    "frame_notes",
     "key_stems",
     "read_manifest",
     "read_manifests",
+    "refuse_all_outside",
     "refuse_split_leaks",
     "split_leaks",
 ]

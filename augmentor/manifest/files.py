@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -34,11 +34,21 @@ def read_table(path: Path, *, image_column: str | None = None) -> Table:
         ManifestError: the file is missing, is no such table, or its header or a row cannot be used.
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
+    try:
+        return _read(path, image_column)
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _read(path: Path, image_column: str | None) -> Table:
     if path.is_dir():
         raise ManifestError(f"{path}: this is a folder. Name the table in it, for example {path / 'manifest.csv'}")
     if not path.exists():
         around = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ManifestError(f"{path}: no such file.{nearest(path.name, around)}")
+    if not path.is_file():
+        # Opening a pipe may wait for ever, and the table is read more than once.
+        raise ManifestError(f"{path}: not a regular file (a pipe, a socket or a device). Save the table as a file")
     suffix = path.suffix.casefold()
     if suffix in PARQUET_SUFFIXES:
         return _from_parquet(path, image_column)
@@ -114,6 +124,23 @@ def _parse(
     path: Path, names: Sequence[str], delimiter: str, blank_lines: int, *, texts: Sequence[str]
 ) -> pd.DataFrame:
     """Parse every row, the header too; columns of `texts` as str, the others as categoricals."""
+    kinds: dict[Hashable, str] = {i: "str" if name in texts else "category" for i, name in enumerate(names)}
+    frame = _read_cells(path, delimiter, blank_lines, kinds)
+    # Where the header is a number, too, pandas makes numbers of a column, and 7 of "007".
+    numbers = [
+        i
+        for i, cells in frame.items()
+        if isinstance(cells.dtype, pd.CategoricalDtype)
+        and not pd.api.types.is_string_dtype(cells.cat.categories.dtype)
+    ]
+    if numbers:
+        frame = _read_cells(path, delimiter, blank_lines, kinds | dict.fromkeys(numbers, "str"))
+        frame = frame.astype(dict.fromkeys(numbers, "category"))
+    return frame
+
+
+def _read_cells(path: Path, delimiter: str, blank_lines: int, kinds: Mapping[Hashable, str]) -> pd.DataFrame:
+    """Parse every row, the columns as pandas' types of the given names."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for _ in range(blank_lines):
@@ -122,7 +149,7 @@ def _parse(
                 file,
                 sep=delimiter,
                 header=None,
-                dtype={i: str if name in texts else "category" for i, name in enumerate(names)},
+                dtype=dict(kinds),
                 na_filter=False,
                 skipinitialspace=True,
                 skip_blank_lines=False,
@@ -153,7 +180,7 @@ def _from_parquet(path: Path, image_column: str | None) -> Table:
         raise MissingExtraError(
             f"{path}: reading Parquet needs pyarrow. Install it: pip install 'stargan-augmentor[parquet]'"
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, NotImplementedError, LookupError) as error:
         raise ManifestError(f"{path}: this Parquet file does not read: {error}") from None
     names, image = check_header(path, [str(name) for name in frame.columns], image_column)
     frame.columns = pd.RangeIndex(len(names))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from augmentor.access import MAX_PIXELS, Access
 from augmentor.errors import ManifestError
 from augmentor.manifest.choice import FIXED_COLUMNS, Source, choose_sources, sources_for_space
 from augmentor.manifest.encode import encode_space, infer_space
@@ -36,6 +38,8 @@ class Manifest:
         has_splits: there is a `split` column; without one every row is train.
         notes: remarks for the person, a line each.
         more_paths: the files of the other tables.
+        allow_outside: images may lie outside the tables' folders.
+        max_pixels: images of more pixels (width x height) are refused.
     """
 
     path: Path
@@ -45,6 +49,8 @@ class Manifest:
     has_splits: bool
     notes: tuple[str, ...]
     more_paths: tuple[Path, ...] = ()
+    allow_outside: bool = False
+    max_pixels: int = MAX_PIXELS
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,6 +69,25 @@ class Manifest:
     def title(self) -> str:
         """The files of all tables, as messages name them."""
         return ", ".join(map(str, self.paths))
+
+    @cached_property
+    def access(self) -> Access:
+        """Which image files may be read: a table names files below its own folder, unless more is allowed."""
+        folders = None if self.allow_outside else tuple(path.parent for path in self.paths)
+        return Access(max_pixels=self.max_pixels, folders=folders)
+
+    def allowing(self, *, outside: bool | None = None, max_pixels: int | None = None) -> Manifest:
+        """Return the manifest with other images allowed.
+
+        Args:
+            outside: whether they may lie outside the tables' folders; None for as before.
+            max_pixels: the most that an image may have; None for as before.
+        """
+        return replace(
+            self,
+            allow_outside=self.allow_outside if outside is None else outside,
+            max_pixels=self.max_pixels if max_pixels is None else max_pixels,
+        )
 
     def label_set_of_rows(self) -> NDArray[np.int64]:
         """Return the label set that each row knows an attribute of, (N,).

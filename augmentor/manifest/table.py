@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,10 @@ from augmentor.manifest.wording import counted, listing, nearest
 
 IMAGE_COLUMNS = ("path", "file_name", "image")
 """The columns that may hold the image, the first one present wins."""
+
+
+MAX_COLUMNS = 4096
+"""Each column of a table takes a millisecond and more to read; one of so many is no manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +113,16 @@ def check_header(path: Path, header: Sequence[str], image_column: str | None) ->
         image_column: the column that holds the images, in place of `IMAGE_COLUMNS`.
 
     Raises:
-        ManifestError: a name stands there twice, or no column holds images.
+        ManifestError: there are too many, a name stands there twice, or no column holds images.
     """
+    if len(header) > MAX_COLUMNS:
+        raise ManifestError(
+            f"{path}: {len(header):,} columns, more than {MAX_COLUMNS:,}. Keep that of the images and those that "
+            "label them"
+        )
     names = [name.strip() for name in header]
     filled = [name for name in names if name]
-    repeated = sorted({name for name in filled if filled.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(filled).items() if count > 1)
     if repeated:
         raise ManifestError(f"{path}, column '{repeated[0]}': the header has this name twice. Rename one of them")
     wanted = (image_column,) if image_column is not None else IMAGE_COLUMNS

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from augmentor.access import Access
 from augmentor.errors import OutputError
 from augmentor.images import encode
 from augmentor.manifest import Manifest, split_leaks
@@ -64,6 +65,7 @@ class Conversion:
         images: the folder of the images that were written; None where the data set has files.
         added: rows of this data set.
         understood: the whole manifest, as it is read.
+        outside: rows whose images lie outside the manifest's folder.
         notes: remarks for the person.
     """
 
@@ -71,6 +73,7 @@ class Conversion:
     images: Path | None
     added: int
     understood: Manifest
+    outside: int
     notes: tuple[str, ...]
 
 
@@ -130,12 +133,15 @@ def convert_dataset(
         write(whole, out)
     except OSError as error:
         raise OutputError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
+    access = Access(folders=(out.parent,))
+    outside = sum(access.is_outside(out.parent / path) for path in manifest.rows["path"])
     return Conversion(
         manifest=out,
         images=None if found.pixels is None else folder,
         added=len(frame),
         understood=manifest,
-        notes=(*found.notes, *notes, *remarks, *_leaks(manifest)),
+        outside=outside,
+        notes=(*found.notes, *notes, *remarks, *_leaks(manifest), *_outside_notes(out, outside)),
     )
 
 
@@ -167,6 +173,15 @@ def _write_images(
         (folder / path).write_bytes(encode(pixels[int(str(row)), :, :, np.newaxis], "png"))
         if on_progress is not None:
             on_progress(done, len(paths))
+
+
+def _outside_notes(out: Path, outside: int) -> Sequence[str]:
+    if not outside:
+        return ()
+    return (
+        f"{counted(outside, 'image')} {'lies' if outside == 1 else 'lie'} outside {out.parent}: the commands that "
+        "read them need --allow-outside. With --out in a folder above the images they do not",
+    )
 
 
 def _leaks(manifest: Manifest) -> Sequence[str]:

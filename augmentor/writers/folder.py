@@ -9,15 +9,18 @@ import re
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from augmentor.durable import sync_files, sync_folder
+from augmentor.durable import TEMPORARY, sync_files, sync_folder
 from augmentor.errors import ImageError, OutputError
-from augmentor.images.codec import ImageFormat, Pixels, encode_file, extension
+from augmentor.images.codec import ImageFormat, Pixels, encode_file, extension, usual_suffix
 from augmentor.labeltable import LabelRow, attribute_named
+from augmentor.writers.fingerprints import Identity, read_identity, refuse_other_run
 from augmentor.writers.metadata import FolderTables
+from augmentor.writers.origins import Origin
 from augmentor.writers.records import (
     Counts,
     Failure,
@@ -27,7 +30,6 @@ from augmentor.writers.records import (
     ShardRecord,
     common_shape,
     read_fingerprint,
-    refuse_other_run,
 )
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -35,6 +37,10 @@ WORK_FOLDER = ".augmentor"
 """Inside the output: the shard records, which hold the sha256 of every image."""
 
 _RECORD = "record.json"
+
+SPLIT_NAMES = ("train", "val", "test")
+
+_COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "report.html", "preview.png")
 
 
 class FolderWriter:
@@ -65,6 +71,7 @@ class FolderWriter:
         self.space = space
         self.description = description
         self.fingerprint = str(description["fingerprint"])
+        self.identity = Identity.of(description)
         self.image_format: ImageFormat = image_format
         self.records = RecordFolder(out / WORK_FOLDER)
         self._class_column: int | None = None
@@ -74,17 +81,22 @@ class FolderWriter:
             self._class_column = space.index(class_folders)
             self._class_names = _folder_names(values)
 
-    def open(self) -> None:
-        """Make DIR and undo shards that a killed run left half moved into place.
+    @property
+    def lock(self) -> Path:
+        """The file that says which process writes to DIR; inside, for the folder around it may be another's."""
+        return lock_of_folder(self.out)
+
+    def check(self) -> None:
+        """Refuse a place that is not this run's, and change nothing.
 
         Raises:
             OutputError: DIR is a file, holds something else, or the output of another run.
         """
         if self.out.exists() and not self.out.is_dir():
             raise OutputError(f"{self.out}: is a file, not a folder. Give another --out.")
-        found = read_fingerprint(self.out / "dataset.json")
+        found = read_identity(self.out / "dataset.json")
         if found is not None:
-            refuse_other_run(self.out, found=found, expected=self.fingerprint)
+            refuse_other_run(self.out, found=found, expected=self.identity)
         elif self.out.exists() and not self.records.started():
             others = sorted(path.name for path in self.out.iterdir() if not path.name.startswith("."))
             if others:
@@ -92,7 +104,51 @@ class FolderWriter:
                     f"{self.out}: already holds {others[0]!r}, which expand did not write. "
                     "Give a new or empty folder as --out."
                 )
-        self.records.open(self.out, self.fingerprint)
+        self.records.check(self.out, self.identity)
+
+    def clear(self) -> None:
+        """Remove what an expansion wrote into DIR, whichever it was; other files, and their folders, stay.
+
+        Raises:
+            OutputError: nothing says which files expand wrote.
+        """
+        if not self.records.started():
+            if (self.out / "dataset.json").exists():
+                raise OutputError(
+                    f"{self.out}: the records of what expand wrote ({WORK_FOLDER}) are gone, so --overwrite "
+                    "cannot tell its files from others. Give another --out, or delete the folder."
+                )
+            return
+        # First of all: what is being removed is not complete.
+        (self.out / "dataset.json").unlink(missing_ok=True)
+        self.records.temporary.mkdir(exist_ok=True)
+        for staged in sorted(self.records.temporary.iterdir()):
+            self._undo(staged)
+        folders = {self.out / split for split in SPLIT_NAMES}
+        for path in sorted(self.records.shards.glob("[0-9]*.json")):
+            # Back to where it was before it was committed: a kill in between leaves no record of what is gone.
+            staged = self.records.temporary / path.stem
+            staged.mkdir()
+            path.replace(staged / _RECORD)
+            folders |= self._undo(staged)
+        tables = [self.out / split / "metadata.csv" for split in SPLIT_NAMES]
+        for path in (*tables, *(self.out / name for name in _COMPANIONS)):
+            path.unlink(missing_ok=True)
+            path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
+        for folder in sorted(folders, reverse=True):  # The inner ones first.
+            with suppress(OSError):  # Somebody else's files are in it.
+                folder.rmdir()
+        # Not removed: by this the next step knows that what else is here is none of its business.
+        self.records.begin(self.identity)
+
+    def open(self) -> None:
+        """Make DIR and undo shards that a killed run left half moved into place.
+
+        Raises:
+            OutputError: DIR is a file, holds something else, or the output of another run.
+        """
+        self.check()
+        self.records.open(self.out, self.identity)
         for staged in sorted(self.records.temporary.iterdir()):
             self._undo(staged)
 
@@ -108,6 +164,10 @@ class FolderWriter:
     def has(self, index: int) -> bool:
         """Return whether a shard is committed."""
         return self.records.has(index)
+
+    def record(self, index: int) -> ShardRecord | None:
+        """Return the record of a committed shard; None where it is to be made."""
+        return self.records.get(index)
 
     def shard(self, index: int) -> FolderShard:
         """Start, or start again, one shard."""
@@ -136,8 +196,13 @@ class FolderWriter:
             folder = "unknown" if code == UNKNOWN else self._class_names[code]
         return f"{row.split}/{folder}/{row.key}{suffix}"
 
-    def _undo(self, staged: Path) -> None:
-        """Remove a shard that was not committed: its waiting files, and those that had moved already."""
+    def _undo(self, staged: Path) -> set[Path]:
+        """Remove a shard that was not committed: its waiting files, and those that had moved already.
+
+        Returns:
+            The folders that these had moved to.
+        """
+        folders = set()
         record_path = staged / _RECORD
         if record_path.exists() and not self.has(int(staged.name)):
             # The record is synced before the first file moves: one that cannot be read had no moves yet.
@@ -146,8 +211,11 @@ class FolderWriter:
             except OutputError:
                 moved = {}
             for name in moved:
-                (self.out / name).unlink(missing_ok=True)
+                path = self.out / name
+                path.unlink(missing_ok=True)
+                folders.add(path.parent)
         shutil.rmtree(staged)
+        return folders
 
 
 class FolderShard:
@@ -189,12 +257,12 @@ class FolderShard:
             self.add(*image)
 
     def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Take a source file as it is, under its own suffix in lower case.
+        """Take a source file as it is, under its own suffix in lower case where that is an image's.
 
         Raises:
             ImageError: it cannot be read.
         """
-        waiting = f"{self._waiting}{position}"
+        waiting, suffix = f"{self._waiting}{position}", usual_suffix(source)
         try:
             original = source.resolve(strict=True)  # Linking a symbolic link would link the link.
             try:
@@ -207,9 +275,9 @@ class FolderShard:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ImageError(f"{source}: cannot be linked or copied: {error.strerror or error}") from error
-        self._note(position, row, source.suffix.lower(), digest, shape=None, unsynced=None if linked else waiting)
+        self._note(position, row, suffix, digest, shape=None, unsynced=None if linked else waiting)
 
-    def commit(self, failures: Sequence[Failure]) -> None:
+    def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
         """Move everything into place, sync it, then write the record.
 
         Raises:
@@ -229,6 +297,7 @@ class FolderShard:
             positions=positions,
             failures=failures,
             files={row.file_name: self._digests[row.file_name] for row in rows},
+            origins=origins or {},
         ).write(self.staged / _RECORD)
         sync_folder(self.staged)
         folders = {self.writer.out / name for name in {row.file_name.rpartition("/")[0] for row in rows}}
@@ -263,12 +332,18 @@ class FolderShard:
                 self._unsynced.append(unsynced)
 
 
+def lock_of_folder(out: Path) -> Path:
+    """Return the lock file of an output folder."""
+    return out / ".augmentor.lock"
+
+
 def _folder_names(values: Sequence[str]) -> tuple[str, ...]:
     """Return a folder name per value: the value itself where a disk can hold it and it is not taken."""
     names: list[str] = []
     taken = {"unknown"}
     for value in values:
-        name = re.sub(r"[^\w .+-]", "-", value).strip(" .")[:100] or "-"
+        # Disks count bytes: a hundred characters may be four hundred.
+        name = re.sub(r"[^\w .+-]", "-", value).strip(" .")[:100].encode()[:200].decode(errors="ignore") or "-"
         if name != value or name.casefold() in taken:
             name = f"{name}-{hashlib.sha1(value.encode(), usedforsecurity=False).hexdigest()[:8]}"
         taken.add(name.casefold())

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from augmentor.durable import replacing_text, sync_file, sync_folder
+from augmentor.durable import TEMPORARY, replacing_text, sync_file, sync_folder
 from augmentor.errors import OutputError
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
 from augmentor.writers.assembly import Assembly
+from augmentor.writers.fingerprints import Identity, refuse_other_run
 from augmentor.writers.parts import Parts, PartShard
 from augmentor.writers.records import (
     SCHEMA_VERSION,
     Counts,
+    Failure,
     Json,
     Shape,
     ShardRecord,
     describe,
     dump_json,
-    refuse_other_run,
     write_failures,
 )
 from stargan.labels import LabelSpace
@@ -34,10 +41,21 @@ SCORE_COLUMNS = ("agreement", "realism")
 
 _COLUMN_CHUNK = 4096
 
+_OVERHEAD = 256
+"""Bytes an image, more than enough, for what HDF5 notes about it."""
+
+_SLACK = 1 << 22
+"""Bytes, more than enough, for the first chunk of every column and for what HDF5 notes about the file."""
+
 
 def parts_folder(out: Path) -> Path:
     """Return the folder that holds the shards of FILE.h5 until it is finished."""
     return out.with_name(f"{out.name}.parts")
+
+
+def lock_of_file(out: Path) -> Path:
+    """Return the lock file of FILE.h5."""
+    return out.with_name(f".{out.name}.lock")
 
 
 class HDF5Writer:
@@ -68,11 +86,17 @@ class HDF5Writer:
         self.description = description
         self.encoding: ImageFormat | None = encoding
         self.fingerprint = str(description["fingerprint"])
+        self.identity = Identity.of(description)
         self.parts = Parts(out, folder=parts_folder(out), encoding=encoding)
         self.records = self.parts.records
 
-    def open(self) -> None:
-        """Make the folder of the parts, or, where FILE.h5 is finished, remove what is left of it.
+    @property
+    def lock(self) -> Path:
+        """The file that says which process writes to FILE.h5."""
+        return lock_of_file(self.out)
+
+    def check(self) -> None:
+        """Refuse a place that is not this run's, and change nothing.
 
         Raises:
             OutputError: FILE.h5 or its parts are not of this run.
@@ -80,11 +104,39 @@ class HDF5Writer:
         if self.out.is_dir():
             raise OutputError(f"{self.out}: is a folder, not a file. Give another --out, or --format folder.")
         if self.out.exists():
-            refuse_other_run(self.out, found=_fingerprint(self.out), expected=self.fingerprint)
+            refuse_other_run(self.out, found=_identity(self.out), expected=self.identity)
+        else:
+            self.records.check(self.out, self.identity)
+
+    def clear(self) -> None:
+        """Remove FILE.h5, what lies beside it and its parts, whichever expansion wrote them.
+
+        Raises:
+            OutputError: FILE.h5 was not written by expand.
+        """
+        if self.out.is_dir() or (self.out.exists() and _identity(self.out) is None):
+            raise OutputError(
+                f"{self.out}: was not written by expand, so --overwrite leaves it. Give another --out."
+            )
+        if self.out.exists() or self.records.started():
+            for path in (self.out, *map(self.out.with_suffix, (".failures.csv", ".dataset.json", ".preview.png"))):
+                path.unlink(missing_ok=True)
+                path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
+        if self.records.started():
+            self.remove_parts()
+
+    def open(self) -> None:
+        """Make the folder of the parts, or, where FILE.h5 is finished, remove what is left of it.
+
+        Raises:
+            OutputError: FILE.h5 or its parts are not of this run.
+        """
+        self.check()
+        if self.out.exists():
             self.remove_parts()
             return
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.records.open(self.out, self.fingerprint)
+        self.records.open(self.out, self.identity)
         for staged in self.records.temporary.iterdir():
             staged.unlink()
 
@@ -99,7 +151,11 @@ class HDF5Writer:
 
     def has(self, index: int) -> bool:
         """Return whether a shard is committed, or was merged already."""
-        return self.parts.has(index) or self.complete()
+        return self.record(index) is not None or self.complete()
+
+    def record(self, index: int) -> ShardRecord | None:
+        """Return the record of a shard that waits to be merged; None where it is to be made."""
+        return self.parts.get(index)
 
     def shard(self, index: int) -> PartShard:
         """Start, or start again, one shard."""
@@ -123,6 +179,8 @@ class HDF5Writer:
 
     def remove_parts(self) -> None:
         """Delete what the finished file no longer needs."""
+        if self.records.shards.exists():
+            shutil.rmtree(self.records.shards)  # First of all: no record must outlive what says whose it is.
         if self.parts.folder.exists():
             shutil.rmtree(self.parts.folder)
 
@@ -137,17 +195,28 @@ class HDF5Assembly(Assembly):
         self._file: h5py.File | None = None
         self._columns: dict[str, h5py.Dataset] = {}
         self._length = 0
+        self._seals: list[dict[str, object]] = []
+        self._reserved = 0
 
     def _add(self, record: ShardRecord) -> None:
-        if not record.rows:
-            return
+        columns = table_columns(record.rows)
+        digest = shard_digest(columns, record.files.values(), record.failures)
+        failures = [asdict(failure) for failure in record.failures]
+        self._seals.append({"rows": len(record.rows), "sha256": digest, "failures": failures})
+        if record.rows:
+            with _told_as_system_errors():
+                self._append(record, columns)
+
+    def _append(self, record: ShardRecord, columns: Mapping[str, np.ndarray | list[str]]) -> None:
         if not self._writer.encoding and self.shape not in (None, record.shape):
             raise OutputError(
                 f"{self._writer.out}: shard {record.index} has images of {record.shape}, not {self.shape}."
             )
         self._begin(record.shape, rows=len(record.rows))
+        written = self._records.path(record.index).stat().st_size  # All the texts are in it.
+        self._reserve(sum(size for _, size in record.extents) + 2 * written + _OVERHEAD * len(record.rows))
         start, self._length = self._length, self._length + len(record.rows)
-        for name, values in table_columns(record.rows).items():
+        for name, values in columns.items():
             self._columns[name].resize(self._length, axis=0)
             self._columns[name][start:] = values
         images = self._columns["image"]
@@ -162,11 +231,17 @@ class HDF5Assembly(Assembly):
 
     def _finish(self) -> None:
         writer = self._writer
-        self._begin(None, rows=0)
+        with _told_as_system_errors():
+            self._begin(None, rows=0)
         self.counts.failed = write_failures(writer.out.with_suffix(".failures.csv"), self.failures)
         description = describe(writer.description, writer.space, counts=self.counts, shape=self.shape)
-        self._describe(description)
-        self._close()
+        self._reserve(2 * len(json.dumps([self._seals, description])))
+        with _told_as_system_errors():
+            self._describe(description)
+            assert self._file is not None
+            self._file.flush()
+            os.truncate(self._path, self._file.id.get_filesize())  # What was reserved in vain.
+            self._close()
         sync_file(self._path)
         with replacing_text(writer.out.with_suffix(".dataset.json")) as companion:
             companion.write(dump_json(description))
@@ -174,8 +249,30 @@ class HDF5Assembly(Assembly):
         sync_folder(writer.out.parent)
         writer.remove_parts()
 
+    def _reserve(self, size: int) -> None:
+        """Make sure of so many bytes more on the disk: HDF5 may crash, not fail, where it cannot write.
+
+        Raises:
+            OSError: there is no room for them.
+        """
+        if not hasattr(os, "posix_fallocate"):  # Linux has it.
+            return
+        end = 0 if self._file is None else self._file.id.get_filesize()
+        room = end + size + _SLACK + 2 * _COLUMN_CHUNK * len(self._writer.space)
+        if room > self._reserved:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
+            try:
+                os.posix_fallocate(descriptor, 0, room)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+            finally:
+                os.close(descriptor)
+            self._reserved = room
+
     def _discard(self) -> None:
-        self._close()
+        with suppress(OSError, RuntimeError):  # A full disk takes no more, and what it has is deleted.
+            self._close()
         self._path.unlink(missing_ok=True)
 
     def _begin(self, shape: Shape | None, *, rows: int) -> None:
@@ -187,7 +284,10 @@ class HDF5Assembly(Assembly):
         """
         if self._file is not None:
             return
-        self._file = h5py.File(self._path, "w")
+        self._reserve(0)
+        self._file = h5py.File(self._path, "w")  # It gives back what was reserved: so reserve it again.
+        self._reserved = 0
+        self._reserve(0)
         chunk = max(1, min(rows * self._shards, _COLUMN_CHUNK))
         values = max((len(attribute.values) for attribute in self._writer.space.attributes), default=0)
         if self._writer.encoding:
@@ -228,13 +328,13 @@ class HDF5Assembly(Assembly):
         attributes["attribute_values"] = json.dumps([list(a.values) for a in space.attributes])
         if self._writer.encoding:
             attributes["image_encoding"] = self._writer.encoding
+        attributes["shards"] = json.dumps(self._seals, ensure_ascii=False)
         attributes["dataset_json"] = json.dumps(description, sort_keys=True, ensure_ascii=False)
 
     def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
-        self._columns = {}
+        file, self._file, self._columns = self._file, None, {}
+        if file is not None:
+            file.close()
 
 
 def table_columns(rows: Sequence[LabelRow]) -> dict[str, np.ndarray | list[str]]:
@@ -256,17 +356,58 @@ def table_columns(rows: Sequence[LabelRow]) -> dict[str, np.ndarray | list[str]]
     return columns
 
 
+def shard_digest(
+    columns: Mapping[str, np.ndarray | list[str]], images: Iterable[str], failures: Iterable[Failure]
+) -> str:
+    """Return the SHA-256 of all that the file holds of one shard, by which `augmentor verify` knows damage.
+
+    Args:
+        columns: what `table_columns` returned, or the same read from the file.
+        images: the SHA-256 of each image's bytes in the file, in order.
+        failures: rows that could not be used.
+    """
+    digest = hashlib.sha256(json.dumps([*images, *map(asdict, failures)]).encode())
+    for name, values in sorted(columns.items()):
+        if isinstance(values, np.ndarray):
+            digest.update(values.astype("<f4" if name in SCORE_COLUMNS else "<i2").tobytes())
+        else:
+            digest.update(json.dumps(values).encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _told_as_system_errors() -> Iterator[None]:
+    """Turn what HDF5 says when the disk is full into one OSError; where HDF5 closes, it is a RuntimeError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        found = re.search(r"errno = (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+
+
 def _fingerprint(path: Path) -> str | None:
     """Return the fingerprint of a finished file; None where it has none.
 
     Raises:
         OutputError: the file is not HDF5.
     """
+    identity = _identity(path)
+    return None if identity is None else identity.fingerprint
+
+
+def _identity(path: Path) -> Identity | None:
+    """Return what a finished file is made of; None where it does not say.
+
+    Raises:
+        OutputError: the file is not HDF5.
+    """
     try:
         with h5py.File(path, "r") as file:
-            found = file.attrs.get("fingerprint")
-    except OSError as error:
+            described = file.attrs.get("dataset_json")
+        return None if described is None else Identity.of(json.loads(described))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(
             f"{path}: is there, but is not an HDF5 file or is damaged. Give another --out, or delete it."
         ) from error
-    return None if found is None else str(found)

@@ -7,10 +7,10 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from augmentor.csvfile import CsvWriter
 from augmentor.durable import replacing_text
 from augmentor.labeltable import LabelRow, cells, columns, label_table
 from augmentor.writers.assembly import Assembly
@@ -23,9 +23,6 @@ from augmentor.writers.records import (
     write_failures,
 )
 from stargan.labels import LabelSpace
-
-if TYPE_CHECKING:
-    from _csv import Writer
 
 _SAMPLED_ROWS = 10_000
 """The loader looks at this many rows of a split to find the columns' types."""
@@ -107,7 +104,7 @@ class SplitTables:
         self.columns = columns(space)
         self._space = space
         self._files = files
-        self._writers: dict[str, Writer] = {}
+        self._writers: dict[str, CsvWriter] = {}
         self._guessed = [self.columns.index(name) for name in ("group", *space.names)]
         self._seen: dict[str, list[set[str]]] = {}
         self._sampled: dict[str, int] = {}
@@ -149,7 +146,7 @@ class SplitTables:
                         written[column] = spelling.get(written[column], written[column])
                     writers[row.split].writerow(written)
 
-    def _open(self, split: str, files: ExitStack) -> Writer:
+    def _open(self, split: str, files: ExitStack) -> CsvWriter:
         return files.enter_context(label_table(self.out / split / "metadata.csv", self._space))
 
     def _respelled(self) -> dict[str, dict[int, dict[str, str]]]:

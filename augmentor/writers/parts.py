@@ -10,7 +10,8 @@ import hashlib
 import math
 import mmap
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -21,6 +22,7 @@ from augmentor.durable import sync_file, sync_folder
 from augmentor.errors import OutputError
 from augmentor.images.codec import ImageFormat, Pixels, encode, extension
 from augmentor.labeltable import LabelRow
+from augmentor.writers.origins import Origin
 from augmentor.writers.records import Failure, RecordFolder, Shape, ShardRecord, common_shape
 
 _BLOCK_BYTES = 1 << 25
@@ -49,13 +51,13 @@ class Parts:
         """Return the file of a shard's images."""
         return self.folder / f"{index:05d}.part"
 
-    def has(self, index: int) -> bool:
-        """Return whether a shard is committed, with all the bytes that its record names."""
+    def get(self, index: int) -> ShardRecord | None:
+        """Return a shard's record, if it is committed with all the bytes that it names; else None."""
         record = self.records.get(index)
         if record is None or not record.extents:
-            return record is not None
+            return record
         path, end = self.path(index), max(first + size for first, size in record.extents)
-        return path.is_file() and path.stat().st_size >= end
+        return record if path.is_file() and path.stat().st_size >= end else None
 
     def pixels(self, record: ShardRecord, shape: tuple[int, ...]) -> Iterator[Pixels]:
         """Yield a shard's images in order, (n, H, W, C) uint8 at a time.
@@ -123,8 +125,10 @@ class PartShard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        with suppress(OSError):  # What a full disk did not take is thrown away; whoever wrote it was told.
+            self._close()
         self._staged.unlink(missing_ok=True)
+        self._staged.with_suffix(".json").unlink(missing_ok=True)
 
     def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
         """Write one image into the part; threads may call this at once.
@@ -165,7 +169,7 @@ class PartShard:
             f"hold {source} as it is. Use --real processed, or a folder as --out."
         )
 
-    def commit(self, failures: Sequence[Failure]) -> None:
+    def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
         """Sync the part, give it its name, then write the record."""
         self._close()
         if self._rows:
@@ -182,6 +186,7 @@ class PartShard:
             failures=failures,
             files={self._rows[position].file_name: self._digests[position] for position in positions},
             extents=[self._extents[position] for position in positions],
+            origins=origins or {},
         ).write(staged_record)
         self.parts.records.commit(staged_record, self.index)
 
@@ -203,6 +208,6 @@ class PartShard:
         self._end = first + len(data)
 
     def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

@@ -7,7 +7,7 @@ command again finishes exactly what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -15,7 +15,8 @@ from typing import Protocol, Self
 from augmentor.images.codec import Pixels
 from augmentor.labeltable import LabelRow
 from augmentor.writers.assembly import Assembly
-from augmentor.writers.records import Counts, Failure
+from augmentor.writers.origins import Origin
+from augmentor.writers.records import Counts, Failure, ShardRecord
 
 
 class ShardWriter(Protocol):
@@ -50,12 +51,35 @@ class ShardWriter(Protocol):
             OutputError: the format holds pixels only.
         """
 
-    def commit(self, failures: Sequence[Failure]) -> None:
-        """Make the shard count: sync and place everything, then write the record."""
+    def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
+        """Make the shard count: sync and place everything, then write the record.
+
+        Args:
+            failures: rows that could not be used.
+            origins: the files that were read, by the path that the manifest writes.
+        """
 
 
 class Writer(Protocol):
     """One output. Holds paths and settings only, so that it can be pickled and used by several processes."""
+
+    @property
+    def lock(self) -> Path:
+        """The file that says which process writes to the output."""
+
+    def check(self) -> None:
+        """Refuse what `open` would refuse, and change nothing.
+
+        Raises:
+            OutputError: the place holds something else, or the output of another plan, model or settings.
+        """
+
+    def clear(self) -> None:
+        """Remove what an expansion wrote, whichever it was, and nothing else; a kill leaves the rest to the next.
+
+        Raises:
+            OutputError: the place holds something that was not written by expand.
+        """
 
     def open(self) -> None:
         """Make the folders and undo what a killed run left half done; call once, before any shard.
@@ -72,6 +96,9 @@ class Writer(Protocol):
 
     def has(self, index: int) -> bool:
         """Return whether a shard is committed."""
+
+    def record(self, index: int) -> ShardRecord | None:
+        """Return the record of a shard that is committed and whole; None where it is to be made."""
 
     def shard(self, index: int) -> ShardWriter:
         """Start, or start again, one shard; use it in a `with` block."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NotRequired, TypeAlias, TypedDict
 
+from augmentor.csvfile import CsvWriter
 from augmentor.durable import TEMPORARY, replacing_text, sync_folder, write_synced
 from augmentor.errors import OutputError
 from augmentor.labeltable import LabelRow, RowState
+from augmentor.writers.fingerprints import Identity, read_identity, refuse_other_run
+from augmentor.writers.origins import Origin
+from stargan.description import seal
 from stargan.labels import LabelSpace
 
 SCHEMA_VERSION = 1
 """Of everything that expand writes; raised when a reader of the old form would go wrong."""
+
+_SEAL = b', "sha256": "'
+"""What stands ahead of a record's own SHA-256, which covers all that is before."""
 
 
 Shape: TypeAlias = "tuple[int | None, ...]"
@@ -101,6 +109,7 @@ class RecordState(TypedDict):
     failures: list[dict[str, str]]
     files: dict[str, str]
     extents: NotRequired[list[tuple[int, int]]]
+    origins: NotRequired[dict[str, tuple[int, int, str]]]
     counts: CountsState
 
 
@@ -117,6 +126,7 @@ class ShardRecord:
         failures: the shard's rows that could not be used.
         files: sha256 of every image, by its `file_name`.
         extents: where in the shard's part the images lie, (first byte, bytes) each; none where they are files.
+        origins: the files that they were made from, by the path that the manifest writes.
     """
 
     index: int
@@ -126,6 +136,7 @@ class ShardRecord:
     failures: Sequence[Failure]
     files: dict[str, str]
     extents: Sequence[tuple[int, int]] = ()
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the record to a file and sync its content; the caller gives it its final name."""
@@ -143,17 +154,22 @@ class ShardRecord:
         }
         if self.extents:
             state["extents"] = list(self.extents)
-        write_synced(path, (json.dumps(state, ensure_ascii=False) + "\n").encode())
+        if self.origins:
+            state["origins"] = {
+                path: (origin.size, origin.modified, origin.sha256) for path, origin in self.origins.items()
+            }
+        write_synced(path, _sealed(json.dumps(state, ensure_ascii=False).encode()))
 
     @classmethod
     def read(cls, path: Path) -> ShardRecord:
         """Read a record.
 
         Raises:
-            OutputError: the file is missing or not a record.
+            OutputError: the file is missing, not a record, or damaged.
         """
         try:
-            state: RecordState = json.loads(path.read_bytes())
+            state: RecordState = json.loads(_unsealed(path.read_bytes()))
+            _refuse_other_places(state["files"])
             return cls(
                 index=state["index"],
                 shape=None if state["shape"] is None else tuple(state["shape"]),
@@ -162,6 +178,7 @@ class ShardRecord:
                 failures=[Failure(**failure) for failure in state["failures"]],
                 files=state["files"],
                 extents=[(first, size) for first, size in state.get("extents", ())],
+                origins={path: Origin(*origin) for path, origin in state.get("origins", {}).items()},
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(f"{path}: the shard's record cannot be read: {error}") from error
@@ -187,23 +204,38 @@ class RecordFolder:
         """Return whether a run began to write here."""
         return (self.work / "run.json").exists()
 
-    def open(self, output: Path, fingerprint: str) -> None:
+    def open(self, output: Path, identity: Identity) -> None:
         """Make the folders, or check that those that are there belong to the same run.
 
         Raises:
             OutputError: they belong to another plan, model or settings.
         """
-        run = self.work / "run.json"
-        if self.started():
-            refuse_other_run(output, found=read_fingerprint(run), expected=fingerprint)
+        self.check(output, identity)
+        if not self.started() and self.shards.exists():
+            shutil.rmtree(self.shards)  # Nobody knows whose records they are.
         self.shards.mkdir(parents=True, exist_ok=True)
         self.temporary.mkdir(exist_ok=True)
         if not self.started():
-            with replacing_text(run) as file:
-                file.write(dump_json({"fingerprint": fingerprint, "schema_version": SCHEMA_VERSION}))
-            sync_folder(self.work.parent)
+            self.begin(identity)
         for leftover in self.shards.glob(f"{TEMPORARY}*"):
             leftover.unlink()
+
+    def check(self, output: Path, identity: Identity) -> None:
+        """Refuse records of another run, and change nothing.
+
+        Raises:
+            OutputError: they belong to another plan, model or settings.
+        """
+        found = read_identity(self.work / "run.json")
+        if found is not None:
+            refuse_other_run(output, found=found, expected=identity)
+
+    def begin(self, identity: Identity) -> None:
+        """Say whose records these are; the folder is there."""
+        with replacing_text(self.work / "run.json") as file:
+            state = {**identity._asdict(), "schema_version": SCHEMA_VERSION}
+            file.write(dump_json({**state, "sha256": seal(state)}))
+        sync_folder(self.work.parent)
 
     def has(self, index: int) -> bool:
         """Return whether a shard's record is there and whole."""
@@ -238,17 +270,35 @@ class RecordFolder:
             yield ShardRecord.read(self.path(index))
 
 
-def refuse_other_run(output: Path, *, found: str | None, expected: str) -> None:
-    """Raise unless an output that is there was made with the same plan, model and settings.
+def _sealed(text: bytes) -> bytes:
+    """Return the bytes of a JSON object with their own SHA-256 as its last entry."""
+    return text[:-1] + _SEAL + hashlib.sha256(text).hexdigest().encode() + b'"}\n'
+
+
+def _unsealed(data: bytes) -> bytes:
+    """Return what was sealed; what has no seal is returned as it is.
 
     Raises:
-        OutputError: it was not.
+        ValueError: these are other bytes than were sealed.
     """
-    if found != expected:
-        raise OutputError(
-            f"{output}: holds the output of another plan, model or settings, which this run would spoil.\n"
-            "Give another --out, delete that output, or run the command that made it."
-        )
+    text, seal, digest = data.rpartition(_SEAL)
+    if not seal:
+        return data
+    whole = text + b"}"
+    if digest != hashlib.sha256(whole).hexdigest().encode() + b'"}\n':
+        raise ValueError("its bytes are not those that were written")
+    return whole
+
+
+def _refuse_other_places(names: Iterable[str]) -> None:
+    """Refuse file names that leave the output, whoever wrote them: what they name may be read and removed.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name in names:
+        if "\\" in name or ":" in name.partition("/")[0] or not {"", ".", ".."}.isdisjoint(name.split("/")):
+            raise ValueError(f"{name!r} is no file of the output")
 
 
 def read_fingerprint(path: Path) -> str | None:
@@ -257,13 +307,8 @@ def read_fingerprint(path: Path) -> str | None:
     Raises:
         OutputError: the file is damaged.
     """
-    try:
-        state = json.loads(path.read_bytes())
-        return str(state["fingerprint"])
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path}: damaged ({error!r}). Delete the output and run again.") from error
+    identity = read_identity(path)
+    return None if identity is None else identity.fingerprint
 
 
 def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
@@ -281,14 +326,15 @@ def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
 def describe(
     description: Mapping[str, Json], space: LabelSpace, *, counts: Counts, shape: Shape | None
 ) -> dict[str, object]:
-    """Return what `dataset.json` holds: the caller's description and what the writer knows."""
-    return {
+    """Return what `dataset.json` holds: the caller's description, what the writer knows, and its own SHA-256."""
+    described = {
         **description,
         "schema_version": SCHEMA_VERSION,
         "label_space": space.to_json(),
         "image_shape": None if shape is None else list(shape),
         "counts": counts.to_json(),
     }
+    return {**described, "sha256": seal(described)}
 
 
 def write_failures(path: Path, failures: Iterable[Failure]) -> int:
@@ -299,7 +345,7 @@ def write_failures(path: Path, failures: Iterable[Failure]) -> int:
     """
     seen: set[str] = set()
     with replacing_text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = CsvWriter(file)
         writer.writerow(["id", "path", "reason"])
         for failure in failures:
             if failure.id not in seen:

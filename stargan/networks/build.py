@@ -166,8 +166,8 @@ def _check_resnet(g: Mapping[str, object], image_size: tuple[int, int]) -> None:
 
 def _check_halvings(image_size: tuple[int, int], key: str, halvings: int) -> None:
     for side in image_size:
-        if halvings < 0 or side % (1 << halvings):
-            most = (side & -side).bit_length() - 1
+        most = (side & -side).bit_length() - 1
+        if not 0 <= halvings <= most:
             raise ValueError(
                 f"{key} = {halvings} halves an image side of {side} px more often than it can be halved; "
                 f"use at most {most}, or another size"

@@ -14,13 +14,14 @@ from augmentor.errors import ImageError
 from augmentor.manifest import read_manifest
 
 
-def decode_pgm(path: Path) -> None:
-    """Read a 2 x 2 portable greymap whole."""
+def decode_pgm(path: Path) -> bool:
+    """Read a 2 x 2 portable greymap whole; one whose name says so has several frames."""
     header, _, pixels = path.read_bytes().partition(b" 255\n")
     if header != b"P5 2 2":
         raise ImageError("not an image")
     if len(pixels) != 4:
         raise ImageError(f"truncated: {len(pixels)} of 4 pixels")
+    return "frames" in path.name
 
 
 def image(pixels: bytes) -> bytes:
@@ -87,6 +88,42 @@ def test_every_bad_image_is_found_and_the_rest_goes_on(tmp_path: Path, workers: 
     ]
 
 
+def test_pipes_devices_and_files_elsewhere_are_never_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (tmp_path / "secret.pgm").write_bytes(image(b"mine"))
+    (folder / "good.pgm").write_bytes(image(b"good"))
+    (folder / "link.pgm").symlink_to(tmp_path / "secret.pgm")
+    (folder / "zero.pgm").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.pgm")
+    text = "path,x\ngood.pgm,1\npipe.pgm,0\nlink.pgm,1\n../secret.pgm,0\nzero.pgm,1\n"
+    report = check(folder, text)
+    assert [problem.path for problem in report.unreadable] == [
+        "pipe.pgm",
+        "link.pgm",
+        "../secret.pgm",
+        "zero.pgm",
+    ]
+    reasons = [problem.reason for problem in report.unreadable]
+    assert "regular file" in reasons[0]
+    assert all("--allow-outside" in reason for reason in reasons[1:])
+    everywhere = read_manifest(folder / "manifest.csv").allowing(outside=True)
+    allowed = check_manifest(everywhere, decode=decode_pgm)
+    assert [problem.path for problem in allowed.unreadable] == ["pipe.pgm", "zero.pgm"]
+    assert allowed.duplicates == [("link", "secret")]
+
+
+def test_images_of_several_frames_are_named(tmp_path: Path) -> None:
+    for name in ("a-frames", "b", "c-frames"):
+        (tmp_path / f"{name}.pgm").write_bytes(image(name.encode()[:4].ljust(4)))
+    report = check(tmp_path, "path,x\na-frames.pgm,1\nb.pgm,0\nc-frames.pgm,1\n")
+    assert report.ok
+    assert report.several_frames == ["a-frames", "c-frames"]
+    assert report.notes == [
+        f"{tmp_path / 'manifest.csv'}, rows 2, 4: images of several frames or pages; the first one is used"
+    ]
+
+
 def test_duplicates_by_content_leak_only_across_splits(tmp_path: Path) -> None:
     for name, pixels in {"a": b"same", "b": b"same", "c": b"twin", "d": b"twin", "e": b"solo"}.items():
         (tmp_path / f"{name}.pgm").write_bytes(image(pixels))
@@ -131,12 +168,12 @@ def test_progress_comes_in_order_and_work_stays_bounded(tmp_path: Path) -> None:
     lock = threading.Lock()
     seen: list[tuple[int, int]] = []
 
-    def decode(image_path: Path) -> None:
+    def decode(image_path: Path) -> bool:
         nonlocal started
         with lock:
             started += 1
             threads.add(threading.current_thread())
-        decode_pgm(image_path)
+        return decode_pgm(image_path)
 
     def progress(done: int, total: int) -> None:
         nonlocal lead
@@ -155,7 +192,7 @@ def test_a_fault_of_our_own_is_not_a_bad_image(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     path.write_text("path,x\n" + "a.pgm,1\n")
 
-    def broken(image_path: Path) -> None:
+    def broken(image_path: Path) -> bool:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from augmentor import fullsize
+from augmentor.access import Access
 from augmentor.errors import AugmentorError, ImageError
 from augmentor.fullsize import Original, OutputSize, parse_size, seen_box
 from augmentor.images import Pixels, decode
@@ -126,9 +127,9 @@ def test_an_original_is_read_once_and_forgotten(
 ) -> None:
     reads: list[Path] = []
 
-    def counting(path: Path, *, channels: int) -> Pixels:
+    def counting(path: Path, *, channels: int, access: Access) -> Pixels:
         reads.append(path)
-        return decode(path, channels=channels)
+        return decode(path, channels=channels, access=access)
 
     monkeypatch.setattr(fullsize, "decode", counting)
     original = Original(noise(tmp_path / "a.png"), size="original", model=model, crop=None, uses=9)

@@ -84,6 +84,19 @@ def test_table_is_read_back(tmp_path: Path) -> None:
     assert table["realism"].dtype == "float64"
 
 
+def test_cells_that_look_like_row_ends_or_formulas_come_back_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    awkward = REAL._replace(
+        group="one\rtwo", source_id="=HYPERLINK(1)", source_path="a\n\"b\"\r,'c' \U0001f469.png"
+    )
+    write(path, awkward, SYNTHETIC)
+    table = read_label_table(path, SPACE)
+    assert table[["group", "source_id", "source_path"]].to_numpy().tolist() == [
+        [awkward.group, awkward.source_id, awkward.source_path],
+        [SYNTHETIC.group, SYNTHETIC.source_id, SYNTHETIC.source_path],
+    ]
+
+
 def test_interrupted_table_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     write(path, REAL)
@@ -171,6 +184,18 @@ def test_keys_of_targets_are_those_of_their_domains() -> None:
     for stem in ("00012", "x" * 170):
         for target in ((0, 0), (1, -1), (-1, 1), (-1, -1), (0, 0)):
             assert keys.key(stem, target) == key(stem, SPACE.domain(target))
+
+
+def test_keys_differ_also_where_case_does_not_count() -> None:
+    values = ("Red", "red", "RED", "blond")
+    space = LabelSpace(
+        attributes=(Attribute(name="hair", kind="categorical", values=values), *SPACE.attributes[1:])
+    )
+    keys = Keys(space)
+    made = [keys.key("a", (code, male)) for code in range(4) for male in (-1, 0, 1)]
+    assert len({name.casefold() for name in made}) == len(made)
+    assert all(name.startswith("a__") for name in made)
+    assert keys.key("a", (-1, 1)) == "a__male-1"  # nothing here that could be mixed up
 
 
 def test_unknown_attribute_names_the_nearest() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from augmentor.access import Access
 from augmentor.errors import ImageError
 from augmentor.images import decode
 from augmentor.loading import TrainingImages, default_workers, training_batches
@@ -224,6 +226,30 @@ def test_an_image_that_is_too_small_for_a_cut_is_enlarged_to_cover_it(tmp_path: 
     wide = torch.from_numpy(decode(images.paths[0], size=(8, 24), channels=3)).permute(2, 0, 1)
     cuts = [any(torch.equal(image, wide[:, :, left : left + 8]) for left in range(17)) for image in shown]
     assert sum(cuts) >= 55
+
+
+def test_an_image_of_one_row_is_not_enlarged_without_end(tmp_path: Path) -> None:
+    # 8 px high it would be 8 x 1,600,000.
+    images, _ = make_large(tmp_path, height=1, width=200_000, sub_regions=0.99, flip=False)
+    tracemalloc.start()
+    shown = [images[Draw(0, place)].image for place in range(3)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert all(image.shape == (3, 8, 8) for image in shown)
+    assert peak < 20e6
+
+
+def test_an_image_elsewhere_is_replaced_and_reported(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    images = make_images(tmp_path / "inside")
+    outside = make_images(tmp_path, count=1).paths[0]
+    images = dataclasses.replace(
+        images, paths=(outside, *images.paths[1:]), access=Access(folders=(tmp_path / "inside",))
+    )
+    sample = images[Draw(row=0, place=0)]
+    assert set(sample.image[0].flatten().tolist()) == {10}  # the next row's
+    assert [failure.row for failure in sample.failures] == [0]
+    assert "--allow-outside" in sample.failures[0].reason
 
 
 def test_without_sub_regions_nothing_changes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,6 +206,10 @@ def test_files_that_are_not_there_or_no_tables(write: Write, tmp_path: Path) -> 
     assert "no such file" in refused(tmp_path / "nowhere" / "face.csv")
     assert "folder" in refused(tmp_path)
     assert "Export it as CSV" in refused(write(b"PK", "table.xlsx"))
+    os.mkfifo(tmp_path / "pipe.csv")  # opening it would wait for ever
+    assert "not a regular file" in refused(tmp_path / "pipe.csv")
+    assert "not a regular file" in refused(Path("/dev/zero"))
+    assert "cannot be read (File name too long)" in refused(tmp_path / f"{'x' * 300}.csv")
     assert "no column 'fotos'" in refused(tmp_path / "faces.csv", image_column="fotos")
 
 
@@ -348,6 +353,16 @@ def test_too_many_columns(write: Write) -> None:
     assert "1,001 attribute columns" in message
     assert "--attributes" in message
     assert len(read_manifest(path, attributes=names[:1000]).space) == 1000
+
+
+def test_ten_thousand_columns_are_refused_unread(write: Write) -> None:
+    names = [f"a{i}" for i in range(10_000)]
+    rows = "".join(f"{row}.png,{','.join('01'[(i + row) % 2] for i in range(10_000))}\n" for row in range(4))
+    path = write(f"path,{','.join(names)}\n{rows}")
+    started = time.process_time()
+    assert "10,001 columns, more than 4,096" in refused(path)
+    assert "column 'a9': the header has this name twice" in refused(write(f"path,a9,{','.join(names[:4000])}\n"))
+    assert time.process_time() - started < 2
 
 
 # Which columns

@@ -6,7 +6,7 @@ import csv
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from augmentor import fullsize, pipeline
+from augmentor.access import Access
 from augmentor.domains import parse_domains
 from augmentor.errors import ImageError
 from augmentor.fullsize import OutputSize
@@ -30,6 +31,7 @@ from augmentor.pipeline import News, RealMode, Sources, run_shards
 from augmentor.plan import Item, make_plan
 from augmentor.stages import SHARDS_BEHIND, Stage
 from augmentor.writers import Failure
+from augmentor.writers.origins import Origin
 from stargan.checkpoint import Model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
@@ -45,6 +47,7 @@ class Memory:
         self.images: dict[int, tuple[LabelRow, Pixels]] = {}
         self.links: dict[int, tuple[LabelRow, Path]] = {}
         self.failures: list[Failure] | None = None
+        self.origins: dict[str, Origin] = {}
         self.open = False
 
     def __enter__(self) -> Self:
@@ -69,9 +72,9 @@ class Memory:
         assert self.open
         self.links[position] = row, source
 
-    def commit(self, failures: Sequence[Failure]) -> None:
+    def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
         assert self.failures is None
-        self.failures = list(failures)
+        self.failures, self.origins = list(failures), dict(origins or {})
 
 
 class Full(Memory):
@@ -315,10 +318,10 @@ def test_an_original_that_cannot_be_read_fails_its_row_alone(
 ) -> None:
     """As when the memory is enough for the model's size, but not for the file's own."""
 
-    def failing(path: Path, *, channels: int) -> Pixels:
+    def failing(path: Path, *, channels: int, access: Access) -> Pixels:
         if path.name == "3.png":
             raise ImageError(f"{path}: there is not enough memory to unpack the image")
-        return decode(path, channels=channels)
+        return decode(path, channels=channels, access=access)
 
     monkeypatch.setattr(fullsize, "decode", failing)
     shard = Memory()
@@ -336,9 +339,9 @@ def test_few_originals_are_in_memory_at_once(
     read: list[weakref.ref[Pixels]] = []
     most = 0
 
-    def watching(path: Path, *, channels: int) -> Pixels:
+    def watching(path: Path, *, channels: int, access: Access) -> Pixels:
         nonlocal most
-        pixels = decode(path, channels=channels)
+        pixels = decode(path, channels=channels, access=access)
         read.append(weakref.ref(pixels))
         most = max(most, sum(original() is not None for original in read))
         return pixels
@@ -384,9 +387,9 @@ def test_a_shard_does_not_wait_for_the_commit_of_the_one_before(manifest: Manife
     begun = threading.Event()
 
     class First(Memory):
-        def commit(self, failures: Sequence[Failure]) -> None:
+        def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
             assert begun.wait(20), "the second shard's images wait for the first one's commit"
-            super().commit(failures)
+            super().commit(failures, origins)
 
     class Second(Memory):
         def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
@@ -408,10 +411,10 @@ def test_commits_are_at_most_a_few_shards_behind(manifest: Manifest, model: Mode
             behind.append(shards.index(self) - committed)
             super().add(position, row, pixels)
 
-        def commit(self, failures: Sequence[Failure]) -> None:
+        def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
             nonlocal committed
             time.sleep(0.05)
-            super().commit(failures)
+            super().commit(failures, origins)
             committed += 1
 
     shards = [Slow() for _ in range(10)]
@@ -433,8 +436,8 @@ def test_what_ran_before_does_not_change_a_shard(manifest: Manifest, model: Mode
 
 def test_a_commit_that_fails_ends_everything(manifest: Manifest, model: Model) -> None:
     class Broken(Memory):
-        def commit(self, failures: Sequence[Failure]) -> None:
-            raise OSError(5, f"Input/output error after {len(failures)} failures")
+        def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
+            raise OSError(5, f"Input/output error after {len(failures)} failures of {len(origins or {})}")
 
     shards = [Memory(), Broken(), *(Memory() for _ in range(20))]
     with pytest.raises(OSError, match="Input/output error after 2 failures"):
@@ -482,9 +485,9 @@ def test_the_slowest_stage_is_found(
             time.sleep(0.05 if slow == "encoding" else 0)
             super().add(position, row, pixels)
 
-        def commit(self, failures: Sequence[Failure]) -> None:
+        def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
             time.sleep(1 if slow == "writing" else 0)
-            super().commit(failures)
+            super().commit(failures, origins)
 
     class Dull(Translator):
         def stream(self, jobs: Iterable[Job]) -> Iterator[Tensor]:
@@ -493,10 +496,10 @@ def test_the_slowest_stage_is_found(
                 yield block
 
     def reading(
-        path: Path, *, channels: int, size: tuple[int, int] | None = None, crop: int | None = None
+        path: Path, *, channels: int, size: tuple[int, int] | None = None, crop: int | None = None, access: Access
     ) -> Pixels:
         time.sleep(0.25 if slow == "decoding" else 0)
-        return decode(path, channels=channels, size=size, crop=crop)
+        return decode(path, channels=channels, size=size, crop=crop, access=access)
 
     monkeypatch.setattr(pipeline, "decode", reading)
     news: list[News] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -219,6 +220,49 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "image.toml").write_bytes(b"\x89PNG")
     with pytest.raises(RecipeError, match=r"image\.toml: not UTF-8 text \(byte 0\)"):
         read_recipe(tmp_path / "image.toml")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a = " + b"[" * 100_000 + b"]" * 100_000, "nested too deeply|not a recipe|not valid TOML"),
+        (b"[training]\nsteps = " + b"9" * 5000, "not a recipe"),
+        (b"images = 3", "images"),
+        (b"[images]\nsize = 'big'", r"images\.size"),
+        (b"[images]\nsize = [1, 2, 3]", r"images\.size"),
+        (b"[images]\nmax_pixels = 0", r"images\.max_pixels"),
+        (b"[[training]]\nsteps = 3", "training"),
+        (b"[training]\nsteps = true\nminutes = 1979-05-27", r"training\.minutes"),
+        (b"[generator]\nkind = ['resnet']", r"generator\.kind"),
+        (b"[attributes]\nhair = 'red'", r"attributes\.hair"),
+        (b"[attributes.hair]\none_hot = 'red'", r"attributes\.hair\.one_hot"),
+        (b"[training]\nsteps = 1\nsteps = 2", "not valid TOML"),
+        (b"[images]\nsize = 64\n\0", "not valid TOML"),
+        ("[images]\nsize = 64".encode("utf-16"), "not UTF-8"),
+        (b"\x1b[2J = 1", "not valid TOML"),
+        (b"'' = 1", "unknown key"),
+    ],
+)
+def test_hostile_recipes_are_refused_with_their_file(content: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "hostile.toml"
+    file.write_bytes(content)
+    with pytest.raises(RecipeError, match=said) as caught:
+        read_recipe(file)
+    assert str(caught.value).startswith(str(file))
+
+
+def test_pipes_and_devices_are_no_recipes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path in (tmp_path / "pipe.toml", tmp_path, Path("/dev/zero")):
+        with pytest.raises(RecipeError, match="a folder, a pipe or a device"):
+            read_recipe(path)
+
+
+def test_an_override_of_any_depth_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"training\.steps"):
+        read_recipe(None, ["training.steps=" + "[" * 100_000])
+    with pytest.raises(RecipeError, match=r"training\.steps"):
+        read_recipe(None, ["training.steps=" + "9" * 5000])
 
 
 # ---- writing ----

@@ -22,6 +22,7 @@ COMMANDS = (
     "expand",
     "preview",
     "info",
+    "verify",
     "convert",
     "convert checkpoint",
     "convert dataset",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from augmentor import open_dataset
 
@@ -127,6 +130,125 @@ def test_bad_ones_are_rows_and_nothing_else_is_lost(batch: Batch) -> None:
         labels = open_dataset(out).labels
         assert set(labels["source_path"]) == set(GOOD)
         assert set(labels.groupby("source_path").size()) == {4}
+
+
+STRANGE_GOOD = {
+    "one.png": "a single pixel",
+    "wide.png": "extreme proportions",
+    "tall.jpg": "extreme proportions, in a format that can be unpacked at a fraction",
+    "polyglot.html": "an image with a web page and an archive behind it, under the name of a page",
+    "frames.gif": "an animation: the first frame is red",
+    "alpha.webp": "transparency",
+    "profile.jpg": "a colour profile",
+}
+STRANGE_BAD = {
+    "bomb.png": "the image is too large",
+    "above.png": "too large: 301 x 300 pixels are more than the limit of 90,000, see --max-pixels",
+    "empty.png": "the file is empty",
+    "pipe.png": "not a regular file",
+    "folder.png": "a folder, not an image file",
+    "script.png": "not an image",
+    "vector.png": "not an image",
+    "zero.png": "leads out of the manifest's folder",
+    f"{'x' * 300}.png": "no file can have this path",
+}
+
+
+def draw_strange(folder: Path) -> None:
+    """Write every strange image, and what is none."""
+    Image.new("RGB", (1, 1), RED).save(folder / "one.png")
+    Image.new("RGB", (3000, 1), RED).save(folder / "wide.png")
+    Image.new("RGB", (2, 3000), RED).save(folder / "tall.jpg", quality=95, subsampling=0)
+    corners().save(folder / "polyglot.png")
+    page = b"<script>alert(1)</script>PK\x05\x06" + bytes(18)
+    (folder / "polyglot.html").write_bytes((folder / "polyglot.png").read_bytes() + page)
+    frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, BLUE, GREEN)]
+    frames[0].save(folder / "frames.gif", save_all=True, append_images=frames[1:])
+    Image.new("RGBA", (16, 16), (*RED, 255)).save(folder / "alpha.webp", lossless=True)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (16, 16), RED).save(folder / "profile.jpg", quality=95, icc_profile=profile)
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(10_000)))):
+        bomb += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    (folder / "bomb.png").write_bytes(bomb)
+    Image.new("L", (301, 300)).save(folder / "above.png")
+    (folder / "empty.png").touch()
+    os.mkfifo(folder / "pipe.png")
+    (folder / "folder.png").mkdir()
+    (folder / "script.png").write_text("#!/bin/sh\nrm -rf /\n")
+    (folder / "vector.png").write_text("<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
+    (folder / "zero.png").symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("real", ["processed", "original"])
+def test_strange_images_are_used_or_named_and_nothing_hangs(
+    real: str, augmentor: Augmentor, model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    draw_strange(folder)
+    names = [*STRANGE_GOOD, *STRANGE_BAD]
+    manifest = folder / "manifest.csv"
+    manifest.write_text("path,id,hair\n" + "".join(f"{name},row{i},black\n" for i, name in enumerate(names)))
+    out = tmp_path / "out"
+    words = ("--model", model, "--domains", "hair=red", "--real", real, "--max-pixels", 90_000, "--json")
+    done = augmentor.run("expand", manifest, *words, "--out", out)
+    assert done.code == 1, done.err
+    assert "Traceback" not in done.err
+    assert "1 image may have several frames or pages" in done.err
+    with (out / "failures.csv").open(newline="") as file:
+        reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    assert set(reasons) == set(STRANGE_BAD)
+    for name, said in STRANGE_BAD.items():
+        assert said in reasons[name], name
+    assert "--allow-outside" in reasons["zero.png"]
+    made = sorted(out.glob("train/00000/*"))
+    assert len(made) == 2 * len(STRANGE_GOOD)
+    suffixes = {path.suffix for path in made}
+    assert suffixes == {".png"} if real == "processed" else suffixes == {".png", ".jpg", ".gif", ".webp"}
+    if real == "processed":
+        assert not any(b"script" in path.read_bytes() for path in made)
+        shown = {
+            name: np.asarray(Image.open(out / "train/00000" / f"row{i}__real.png")).astype(int)
+            for i, name in enumerate(STRANGE_GOOD)
+        }
+        for name in STRANGE_GOOD:
+            if name != "polyglot.html":
+                assert np.abs(shown[name] - RED).max() <= 12, name
+        assert np.abs(quarters(shown["polyglot.html"]) - np.array(CORNERS)).max() <= 4
+
+
+def test_check_names_frames_pipes_and_bombs(augmentor: Augmentor, tmp_path: Path) -> None:
+    draw_strange(tmp_path)
+    names = [*STRANGE_GOOD, *STRANGE_BAD]
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,hair\n" + "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names)))
+    done = augmentor.run("check", manifest, "--max-pixels", 90_000, "--json")
+    assert done.code == 1, done.err
+    report = done.json
+    assert isinstance(report["unreadable"], list)
+    assert isinstance(report["missing"], list)
+    wrong = {problem["path"] for problem in [*report["unreadable"], *report["missing"]]}
+    assert wrong == set(STRANGE_BAD)
+    assert report["several_frames"] == ["frames"]
+    row = 2 + names.index("frames.gif")
+    assert f"row {row}: an image of several frames or pages; the first one is used" in done.err
+
+
+def test_training_passes_over_what_it_may_not_read(augmentor: Augmentor, tiny: list[str], tmp_path: Path) -> None:
+    draw_strange(tmp_path)
+    names = [*STRANGE_GOOD, *STRANGE_BAD]
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,hair\n" + "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names)))
+    run = tmp_path / "run"
+    words = (*tiny, "--steps", 10, "--max-pixels", 90_000, "--max-failures", 100, "--out", run)
+    done = augmentor.run("train", manifest, *words)
+    assert done.code == 0, done.err
+    with (run / "failures.csv").open(newline="") as file:
+        reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    assert set(reasons) == set(STRANGE_BAD)
+    assert "max_pixels = 90000" in (run / "run.toml").read_text()
 
 
 def test_lenience_is_asked_for(batch: Batch, augmentor: Augmentor, model: Path) -> None:

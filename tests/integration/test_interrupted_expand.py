@@ -1,37 +1,31 @@
-"""`augmentor expand`, killed at any moment or interrupted: the same command again ends as if it had not been."""
+"""Commands that are interrupted: they end soon, with exit code 130 and the words that go on."""
 
 from __future__ import annotations
 
-import hashlib
-import random
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.conftest import ROOT
+from tests.integration.killing import children, command_line, committed, content, handles, is_gone, wait_until
+
 if TYPE_CHECKING:
-    from tests.integration.conftest import Augmentor, Small
+    from tests.integration.conftest import Augmentor, Done, Running, Small
 
 SHARDS = 27
-"""Shards of 4 of the 106 items that `--domains all` asks for: 24 real and 82 synthetic."""
+"""Shards of 4 of the 106 items that `--domains all` asks for."""
 
+SOON = 5.0
+"""Seconds within which an interrupted command has ended."""
 
-def content(out: Path) -> dict[str, str]:
-    """Return the sha256 of every file below or beside an output, by its name."""
-    found = out.rglob("*") if out.suffix != ".h5" else out.parent.rglob("*")
-    return {
-        str(path.relative_to(out.parent)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in found
-        if path.is_file()
-    }
-
-
-def committed(out: Path) -> int:
-    """Return how many shards are committed; an HDF5 file that is finished has forgotten its own."""
-    work = out / ".augmentor" if out.suffix != ".h5" else out.with_name(f"{out.name}.parts")
-    return SHARDS if out.is_file() else len(list(work.glob("shards/[0-9]*.json")))
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 
 
 @pytest.fixture(scope="module")
@@ -43,62 +37,111 @@ def command(small: Small, model: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def undisturbed(
     augmentor: Augmentor, command: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, str]]:
-    """What a folder and a file hold that were made in one go."""
-    made = {}
-    for name in ("out", "out.h5"):
-        out = tmp_path_factory.mktemp("undisturbed") / name
-        done = augmentor.run(*command, "--out", out)
-        assert done.code == 0, done.err
-        made[name] = content(out)
-    return made
-
-
-@pytest.mark.parametrize("name", ["out", "out.h5"])
-def test_killed_again_and_again(
-    name: str,
-    augmentor: Augmentor,
-    command: list[str],
-    undisturbed: dict[str, dict[str, str]],
-    tmp_path: Path,
-) -> None:
-    out = tmp_path / name
-    moments = random.Random(0)
-    kills = 0
-    for shards in (0, 1, 7, 14, SHARDS):
-        running = augmentor.start(*command, "--out", out)
-        running.wait_for(lambda wanted=shards: committed(out) >= wanted)  # type: ignore[misc]
-        time.sleep(moments.uniform(0, 0.02))
-        running.send(signal.SIGKILL)
-        kills += running.end().code == -signal.SIGKILL
-    assert kills >= 3  # the last ones may come too late
-    done = augmentor.run(*command, "--out", out, "--json")
+) -> dict[str, str]:
+    """What a folder holds that was made in one go."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    done = augmentor.run(*command, "--out", out)
     assert done.code == 0, done.err
-    assert (done.json["real"], done.json["synthetic"]) == (24, 82)
-    resumed = done.json["resumed"]
-    assert isinstance(resumed, int)
-    assert resumed >= 14 * 4
-    assert content(out) == undisturbed[name]
+    return content(out)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def stopped(running: Running, number: signal.Signals) -> tuple[Done, list[str]]:
+    """Interrupt a command; return how it ended and the words that it says go on."""
+    sent = time.monotonic()
+    running.send(number)
+    done = running.end()
+    assert time.monotonic() - sent < SOON
+    assert done.code == 130, done.err
+    said = done.err.splitlines()
+    (told,) = [line for line in said if line.startswith("Go on with:  ")]
+    assert said[said.index(told) - 1] == "Interrupted."
+    assert "Traceback" not in done.err
+    return done, told.removeprefix("Go on with:  augmentor ").split()
+
+
+@SIGNALS
 def test_interrupted(
-    number: signal.Signals,
-    augmentor: Augmentor,
-    command: list[str],
-    undisturbed: dict[str, dict[str, str]],
-    tmp_path: Path,
+    number: signal.Signals, augmentor: Augmentor, command: list[str], undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    running = augmentor.start(*command, "--out", out)
+    running = augmentor.start(*command, "--out", out, "--overwrite")
     running.wait_for(lambda: committed(out) >= 2)
-    running.send(number)
-    stopped = running.end()
-    assert stopped.code == 130
-    assert stopped.err.splitlines()[0] == "Interrupted."
-    told = stopped.err.splitlines()[1].removeprefix("Go on with:  augmentor ").split()
-    assert told == [*command, "--out", str(out)]
+    _, told = stopped(running, number)
+    assert told == [*command, "--out", str(out)]  # With --overwrite it would begin anew.
     assert not (out / "labels.csv").exists()
-    done = augmentor.run(*told)
+    assert not (out / ".augmentor.lock").exists()
+    done = augmentor.run(*told, "--json")
     assert done.code == 0, done.err
-    assert content(out) == undisturbed["out"]
+    resumed = done.json["resumed"]
+    assert isinstance(resumed, int)
+    assert resumed >= 8
+    assert content(out) == undisturbed
+
+
+@needs_proc
+@SIGNALS
+def test_every_long_command_is_interrupted_alike(
+    number: signal.Signals, augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path
+) -> None:
+    lines = small.manifest.read_text().splitlines()
+    many = small.folder / f"many-{int(number)}.csv"
+    rows = [line.replace(",face", f",again{time}-", 1) for time in range(500) for line in lines[1:]]
+    many.write_text("\n".join([lines[0], *rows]) + "\n")
+    for words in (
+        ["check", str(many)],
+        ["bench", "--size", "16", "--images", "12", "--stages", "encode", "--seconds", "30"],
+        ["train", str(many), "--out", str(tmp_path / "run"), *tiny, "--steps", "100000"],
+    ):
+        running = augmentor.start(*words)
+        assert wait_until(lambda pid=running.pid: handles(pid, signal.SIGTERM), pid=running.pid)  # type: ignore[misc]
+        _, told = stopped(running, number)
+        assert told == [*words, *(["--resume"] if words[0] == "train" else [])]
+
+
+@needs_proc
+def test_a_process_per_device(
+    augmentor: Augmentor, command: list[str], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    """One of them dies; then all are interrupted; then the work is finished, as if nothing had been."""
+    out = tmp_path / "out"
+    words = [*command, "--out", str(out)]
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "augmentor", *words, "--devices", "cpu,cpu"],
+            cwd=ROOT,
+            env=augmentor.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def workers(pid: int) -> list[int]:
+        return [child for child in children(pid) if "spawn_main" in command_line(child)]
+
+    with start() as process:
+        assert wait_until(lambda: committed(out) >= 1, pid=process.pid)
+        victim, other = workers(process.pid)
+        os.kill(victim, signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 1, said
+        assert "its process has died (signal 9;" in said
+        assert "run the same command again" in said
+        assert is_gone(other)
+    before = committed(out)
+    assert before < SHARDS
+
+    with start() as process:
+        assert wait_until(lambda: committed(out) > before, pid=process.pid)
+        both = workers(process.pid)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert said.splitlines()[-2:-1] == ["Interrupted."]
+        assert all(map(is_gone, both))
+
+    done = augmentor.run(*words, "--json")
+    assert done.code == 0, done.err
+    resumed = done.json["resumed"]
+    assert isinstance(resumed, int)
+    assert resumed >= 4 * before
+    assert content(out) == undisturbed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ Trained = tuple[Path, Path, Path, "Done"]
 
 def split_in_two(small: Small, folder: Path) -> tuple[Path, Path]:
     """Write hair.csv and smile.csv: each has every other pair of training rows, and all rows of val and test."""
+    shutil.copytree(small.folder / "images", folder / "images")
     paths = folder / "hair.csv", folder / "smile.csv"
     for kept, (path, name) in enumerate(zip(paths, ("hair", "smile"), strict=True)):
         with path.open("w", newline="") as file:
@@ -26,8 +28,7 @@ def split_in_two(small: Small, folder: Path) -> tuple[Path, Path]:
             table.writerow(["path", "id", "split", "group", name])
             for number, row in enumerate(small.rows):
                 if row["split"] != "train" or number // 2 % 2 == kept:
-                    image = small.folder / row["path"]
-                    table.writerow([image, row["id"], row["split"], row["group"], row[name]])
+                    table.writerow([row["path"], row["id"], row["split"], row["group"], row[name]])
     return paths
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ RENAMED = {"mnist-usps-28": {"smile": "domain", "hair": "digit"}, "ade20k-256": 
 
 def manifests(name: str, small: Small, folder: Path) -> list[Path]:
     """Write manifests that fit a recipe."""
+    shutil.copytree(small.folder / "images", folder / "images")
     written = []
     for number, columns in enumerate(COLUMNS.get(name, (["hair", "smile"],))):
         path = folder / f"{number}.csv"
@@ -62,7 +64,7 @@ def manifests(name: str, small: Small, folder: Path) -> list[Path]:
             table = csv.writer(file)
             table.writerow(["path", "id", "split", *(renamed.get(column, column) for column in columns)])
             for row in small.rows:
-                fixed = [small.folder / row["path"], f"{number}-{row['id']}", row["split"]]
+                fixed = [row["path"], f"{number}-{row['id']}", row["split"]]
                 table.writerow([*fixed, *(row[column] for column in columns)])
         written.append(path)
     return written

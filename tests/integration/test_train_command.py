@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -221,8 +222,9 @@ def test_debug_shows_the_traceback(augmentor: Augmentor, tmp_path: Path) -> None
 
 def test_images_that_cannot_be_read(augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_text("no picture")
-    lines = small.manifest.read_text().replace("images/", f"{small.folder}/images/").splitlines()
-    lines[3] = lines[3].replace(f"{small.folder}/images/02.png", "broken.png")
+    shutil.copytree(small.folder / "images", tmp_path / "images")
+    lines = small.manifest.read_text().splitlines()
+    lines[3] = lines[3].replace("images/02.png", "broken.png")
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("\n".join(lines) + "\n")
     strict = augmentor.run("train", manifest, "--out", tmp_path / "a", *tiny, "--steps", 5)

@@ -67,8 +67,10 @@ def save(folder: Path, state: TrainState, space: LabelSpace) -> None:
 
 
 def edit_description(folder: Path, change: Callable[[dict[str, Json]], object]) -> None:
+    """Change a description as somebody would who knows how to leave out its own hash."""
     file = folder / "config.json"
     description = json.loads(file.read_text())
+    description.pop("sha256", None)
     change(description)
     file.write_text(json.dumps(description))
 
@@ -212,6 +214,7 @@ def test_a_missing_key_is_named(key: str, saved: Path) -> None:
 
 
 def test_a_description_that_is_none(saved: Path) -> None:
+    edit_description(saved, lambda _description: None)
     file = saved / "config.json"
     whole = file.read_text()
     for text, message in (
@@ -227,6 +230,88 @@ def test_a_description_that_is_none(saved: Path) -> None:
         file.write_text(text)
         with pytest.raises(CheckpointError, match=message):
             load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", "4"),
+        ("label_space", {}),
+        ("image_size", [16]),
+        ("image_size", [16, -16]),
+        ("generator", []),
+        ("settings", None),
+        ("files", {"generator_ema.safetensors": 3}),
+    ],
+)
+def test_values_of_another_kind_are_named(key: str, value: Json, saved: Path) -> None:
+    edit_description(saved, lambda description: description.update({key: value}))
+    with pytest.raises(CheckpointError, match=rf"config\.json does not describe a model: {key} has a value"):
+        load_model(saved)
+
+
+def test_every_changed_character_of_the_description_is_noticed(saved: Path) -> None:
+    """Each alone would load: another step, another name of a label, another crop."""
+    file = saved / "config.json"
+    whole = file.read_text()
+    for before, after in (
+        ('"step": 4', '"step": 5'),
+        ('"blond"', '"blont"'),
+        ('"crop": 0', '"crop": 8'),
+        ('"elapsed": ', '"elapsed": 1'),
+        ('"sha256": "', '"sha256": "0'),
+    ):
+        assert whole.count(before) == 1
+        file.write_text(whole.replace(before, after))
+        with pytest.raises(CheckpointError, match=r"config\.json is damaged, or was edited: .* SHA-256"):
+            load_state(saved, config=CONFIG, device=CPU)
+    laid_out = json.dumps(json.loads(whole), indent=None)
+    file.write_text(laid_out)
+    assert load_model(saved).step == 4
+    edit_description(saved, lambda _description: None)  # as the first versions wrote it
+    assert load_model(saved).step == 4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+@pytest.mark.parametrize("name", ["config.json", "generator_ema.safetensors", "generator_optimizer.safetensors"])
+def test_a_truncated_file_is_named(name: str, share: float, saved: Path) -> None:
+    file = saved / name
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(CheckpointError, match=rf"{name} (is damaged|cannot be read)"):
+        load_state(saved, config=CONFIG, device=CPU)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generator_ema.safetensors"])
+def test_a_damaged_checkpoint_says_which_one_is_before_it(
+    name: str, saved: Path, state: TrainState, space: LabelSpace
+) -> None:
+    newer = saved.with_name("00000120")
+    save(newer, state, space)
+    (newer / name).write_bytes((newer / name).read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match=rf"{name} .*Delete .*00000120: .* 00000004, is taken then"):
+        load_state(saved.parents[1], config=CONFIG, device=CPU)
+    shutil.rmtree(newer)
+    assert load_state(saved.parents[1], config=CONFIG, device=CPU).step == 4
+
+
+def test_a_description_without_end(saved: Path) -> None:
+    (saved / "config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generator_ema.safetensors"])
+def test_pickles_in_the_place_of_files_are_never_run(name: str, saved: Path, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    torch.save({"weights": Bomb()}, saved / name)
+    for load in (load_model, lambda path: load_state(path, config=CONFIG, device=CPU)):
+        with pytest.raises(CheckpointError, match=rf"{name} (is damaged|cannot be read)"):
+            load(saved)
+    assert not (tmp_path / "exploded").exists()
 
 
 def test_weights_are_never_unpickled(saved: Path, tmp_path: Path) -> None:

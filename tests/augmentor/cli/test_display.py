@@ -324,6 +324,7 @@ def report(*, missing: int = 0, leaks: int = 0) -> CheckReport:
         ],
         missing=[Problem(id=f"i{n}", path=f"{n} [x].png", row=n + 2, reason="gone") for n in range(missing)],
         unreadable=[],
+        several_frames=[],
         duplicates=[("a", "b [c]")],
         leaks=[f"group [{n}]" for n in range(leaks)],
         notes=[],

@@ -54,6 +54,14 @@ def test_exit_codes_of_errors(error: AugmentorError, code: int, capsys: pytest.C
     assert capsys.readouterr() == ("", "error  no\n")
 
 
+def test_a_message_cannot_act_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "a\x1b[2J\x1b]0;title\x07\r\u202egnp.exe\x9b1m \U0001f469 [red]ä"
+    assert ended(failing(ManifestError(hostile))) == 2
+    session.remark(hostile)
+    shown = "a\\x1b[2J\\x1b]0;title\\x07\\r\\u202egnp.exe\\x9b1m \U0001f469 [red]ä"
+    assert capsys.readouterr().err == f"error  {shown}\nnote  {shown}\n"
+
+
 def test_an_error_is_one_block_as_it_was_written(capsys: pytest.CaptureFixture[str]) -> None:
     long = "[bold]x[/bold].csv, row 3: " + "very " * 40 + "long"
     assert ended(failing(ManifestError(f"{long}\nDo this."))) == 2
@@ -74,9 +82,10 @@ def test_debug_lets_errors_through(error: Exception) -> None:
         ended(failing(error))
 
 
-def test_other_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_ends(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "check", "my data.csv"])
     assert ended(failing(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "Interrupted.\n"
+    assert capsys.readouterr().err == "Interrupted.\nGo on with:  augmentor check 'my data.csv'\n"
     assert ended(failing(typer.Exit(7))) == 7
     assert ended(failing(BrokenPipeError())) == 1
     assert capsys.readouterr() == ("", "")
@@ -105,6 +114,20 @@ def test_the_command_that_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.this_command("--resume") == "augmentor train 'my data.csv' --set 'a=[1]' --resume"
     monkeypatch.setattr(sys, "argv", ["x", "train", "--resume"])
     assert session.this_command("--resume") == "augmentor train --resume"
+    assert session.this_command(without=("--resume",)) == "augmentor train"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_every_command_can_be_interrupted_and_says_how_to_go_on(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "train", "a.csv"])
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(typer.Exit) as end:
+        session.resumed_by("--resume")(lambda: os.kill(os.getpid(), number))()
+    assert end.value.exit_code == 130
+    assert capsys.readouterr().err == "Interrupted.\nGo on with:  augmentor train a.csv --resume\n"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 # ---- signals ----

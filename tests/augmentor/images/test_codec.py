@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import struct
+import zlib
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
+from augmentor.access import Access
 from augmentor.errors import ImageError
 from augmentor.images import (
     IMAGE_FORMATS,
@@ -21,11 +26,19 @@ from augmentor.images import (
     encode,
     extension,
     upright_size,
+    usual_suffix,
     verify,
 )
 from augmentor.images.codec import crop_box, encode_file
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+READERS: tuple[Callable[..., object], ...] = (
+    verify,
+    upright_size,
+    partial(decode, channels=3),
+    partial(decode, channels=1, size=(8, 8)),
+)
+"""Everything that opens a file."""
 
 
 def gradient(height: int = 48, width: int = 64) -> Pixels:
@@ -235,11 +248,123 @@ def test_damaged_bytes_give_pixels_or_an_image_error_and_nothing_else(tmp_path: 
 def test_too_many_pixels_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", Image.new("L", (400, 300)))
     with pytest.raises(ImageError, match="too large: 400 x 300 pixels"):
-        decode(path, channels=1, max_pixels=119_999)
-    assert decode(path, channels=1, max_pixels=120_000).shape == (300, 400, 1)
+        decode(path, channels=1, access=Access(max_pixels=119_999))
+    assert decode(path, channels=1, access=Access(max_pixels=120_000)).shape == (300, 400, 1)
+    for read in READERS:
+        with pytest.raises(ImageError, match="too large: 400 x 300 pixels"):
+            read(path, access=Access(max_pixels=119_999))
     bomb = save(tmp_path / "bomb.png", Image.new("1", (20_000, 20_000)))
     with pytest.raises(ImageError, match="too large"):
         decode(bomb, size=(8, 8), channels=1)
+
+
+def announced(width: int, height: int) -> bytes:
+    """Return a PNG of a few bytes whose header announces any number of grey pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
+    framed = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def test_a_bomb_is_recognised_by_its_header_alone(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    for width, height in ((2**31 - 1, 2**31 - 1), (178_956_971, 1), (1, 2**31 - 1), (50_000, 50_000)):
+        path.write_bytes(announced(width, height))
+        for read in READERS:
+            with pytest.raises(ImageError, match="too large"):
+                read(path)
+
+
+def test_more_pixels_than_pillow_allows_can_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # of the whole process: put back in the end
+    path = save(tmp_path / "a.png", Image.new("L", (40, 30)))
+    with pytest.raises(ImageError, match="too large"):
+        decode(path, channels=1, access=Access(max_pixels=200))
+    assert Image.MAX_IMAGE_PIXELS == 100
+    assert decode(path, channels=1, access=Access(max_pixels=1200)).shape == (30, 40, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (2, 4001)])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp"])
+def test_one_pixel_and_extreme_proportions(shape: tuple[int, int], suffix: str, tmp_path: Path) -> None:
+    height, width = shape
+    path = save(tmp_path / f"a.{suffix}", Image.new("RGB", (width, height), (200, 60, 60)))
+    assert decode(path, channels=3).shape == (height, width, 3)
+    assert upright_size(path) == shape
+    for size in ((16, 16), (5, 40), (1, 1)):
+        out = decode(path, channels=3, size=size)
+        assert out.shape == (*size, 3)
+        assert np.abs(out.astype(int) - (200, 60, 60)).max() <= 12
+        assert decode(path, channels=3, size=size, crop=1).shape == (*size, 3)
+
+
+def test_polyglots_are_images_and_nothing_else_survives(tmp_path: Path) -> None:
+    payload = b"<script>alert(1)</script>PK\x05\x06" + bytes(18)
+    for image_format in IMAGE_FORMATS:
+        path = tmp_path / "page.html"
+        path.write_bytes(encode(gradient(), image_format) + payload)
+        pixels = decode(path, channels=3)
+        assert pixels.shape == (48, 64, 3)
+        for written in IMAGE_FORMATS:
+            assert b"script" not in encode(pixels, written)
+    comment = BytesIO()
+    Image.fromarray(gradient()).save(comment, format="JPEG", comment=payload)
+    path.write_bytes(comment.getvalue())
+    assert b"script" in path.read_bytes()
+    assert b"script" not in encode(decode(path, channels=3), "jpg")
+    for script in (
+        b"#!/bin/sh\n",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"<svg xmlns='x'/>",
+        b"GIF89a",
+    ):
+        path.write_bytes(script)
+        with pytest.raises(ImageError):
+            decode(path, channels=3)
+
+
+def test_further_frames_are_noticed(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    for name in ("a.gif", "a.png", "a.webp", "a.tif"):
+        several = save(tmp_path / name, frames[0], save_all=True, append_images=frames[1:])
+        assert verify(several), name
+        assert np.abs(decode(several, channels=3)[0, 0].astype(int) - RED).max() <= 12
+        assert not verify(save(tmp_path / f"one-{name}", frames[0])), name
+    photo = save(tmp_path / "a.mpo", frames[0], save_all=True, append_images=frames[1:])
+    assert not verify(photo)
+    assert np.abs(decode(photo, channels=3)[0, 0].astype(int) - RED).max() <= 12
+
+
+def test_a_copy_has_the_suffix_of_an_image(tmp_path: Path) -> None:
+    cases: tuple[tuple[str, ImageFormat, str], ...] = (
+        ("a.PNG", "png", ".png"),
+        ("a.jpeg", "jpg", ".jpeg"),
+        ("a.html", "png", ".png"),
+        ("a.php.jpg.exe", "jpg", ".jpg"),
+        ("a.\n", "webp", ".webp"),
+        (f"a.{'x' * 200}", "jpg", ".jpg"),
+        ("bare", "png", ".png"),
+    )
+    for name, image_format, suffix in cases:
+        path = tmp_path / name
+        path.write_bytes(encode(gradient(), image_format))
+        assert usual_suffix(path) == suffix
+    (tmp_path / "page.html").write_text("<html>")
+    with pytest.raises(ImageError, match="not an image"):
+        usual_suffix(tmp_path / "page.html")
+
+
+def test_files_elsewhere_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    path = save(tmp_path / "a.png", Image.fromarray(gradient()))
+    access = Access(folders=(tmp_path / "inside",))
+    for read in READERS:
+        with pytest.raises(ImageError, match="--allow-outside") as caught:
+            read(path, access=access)
+        assert str(caught.value).startswith(f"{path}: it leads out of the manifest's folder")
 
 
 @pytest.mark.parametrize("image_format", IMAGE_FORMATS)

@@ -34,6 +34,13 @@ def test_images_are_enlarged_by_whole_pixels_and_in_order() -> None:
     assert places[200, 0, 0][1] == places[0, 0, 200][1] < places[0, 200, 0][1]
 
 
+def test_labels_and_headings_of_any_length_are_drawn_in_time() -> None:
+    for text in ("x" * 2_000_000, "a=b," * 100_000, "line\nend\r\x1b[2J \U0001f469\u202e", ""):
+        page = label_grid([[flat((200, 0, 0))]], columns=[text], row_labels=[text])
+        assert count(page, (200, 0, 0)) == 96 * 96
+        assert page.shape[1] < 400
+
+
 def test_no_smoothing() -> None:
     board = np.zeros((2, 2, 3), np.uint8)
     board[0, 0] = board[1, 1] = (255, 0, 0)

@@ -340,6 +340,24 @@ def test_original_files_are_linked_or_copied(
     assert not list((tmp_path / "out/.augmentor/tmp").iterdir())
 
 
+def test_an_original_never_brings_a_suffix_of_its_own(tmp_path: Path) -> None:
+    for name in ("page.html", f"long.{'x' * 200}", "line.p\nng", "bare"):
+        Image.new("RGB", (3, 2), (1, 2, 3)).save(tmp_path / name, format="PNG")
+    (tmp_path / "text.exe").write_text("no image")
+    writer = folder_writer(tmp_path / "out")
+    writer.open()
+    with writer.shard(0) as shard:
+        for position, name in enumerate(("page.html", f"long.{'x' * 200}", "line.p\nng", "bare")):
+            shard.link(position, make_row("abcd"[position], (0, 0)), tmp_path / name)
+        with pytest.raises(ImageError, match="not an image"):
+            shard.link(4, make_row("e", (0, 0)), tmp_path / "text.exe")
+        shard.commit([])
+    writer.finish(1)
+    assert sorted(path.name for path in (tmp_path / "out/train/00000").iterdir()) == [
+        f"{name}__real.png" for name in "abcd"
+    ]
+
+
 def test_class_folders_are_safe_and_torchvision_reads_them(tmp_path: Path) -> None:
     datasets = importlib.import_module("torchvision.datasets")
     writer = folder_writer(tmp_path, class_folders="hair")

@@ -153,6 +153,8 @@ def test_batch_norm_with_a_penalty_per_image() -> None:
     [
         ((32, 32), {}, {"depth": 6}, r"discriminator\.depth = 6 halves an image side of 32 px .* at most 5"),
         ((32, 28), {"downsamplings": 3}, {}, r"generator\.downsamplings = 3 halves .* 28 px .* at most 2"),
+        # Two to that power would not fit into any memory.
+        ((32, 32), {}, {"depth": 2**40}, r"discriminator\.depth = 1099511627776 halves .* at most 5"),
         ((28, 28), {**DIGITS, "downsamplings": 3}, {}, r"generator\.downsamplings = 3 halves .* at most 2"),
         ((32, 32), {**DIGITS, "downsamplings": 0}, {}, r"downsamplings must be at least 1 .*encoder-decoder"),
         ((4, 4), {}, {}, r"generator\.downsamplings = 2 shrinks an image of 4 x 4 px to one pixel.* at most 1"),

@@ -1,0 +1,191 @@
+"""One run at a time on an output: a lock that the system releases when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from augmentor.errors import OutputError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+"""What a file system answers that knows no locks, as some network ones do."""
+
+_WINDOWS_PLACE = 1 << 30
+"""Windows lets nobody read a byte that is locked: so this one, far behind the text."""
+
+_held: set[int] = set()
+"""The open files of the locks that this process holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who writes to an output.
+
+    Args:
+        host: the machine's name.
+        pid: the process.
+        started: when it took the lock, ISO 8601 with the time zone.
+    """
+
+    host: str
+    pid: int
+    started: str
+
+    @classmethod
+    def this_process(cls) -> Holder:
+        """Return what the lock file says while this process holds it."""
+        now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+        return cls(host=socket.gethostname(), pid=os.getpid(), started=now)
+
+    @property
+    def gone(self) -> bool:
+        """The process is known to have ended; of other machines nothing is known."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+@contextmanager
+def locked(path: Path, *, output: Path) -> Iterator[None]:
+    """Keep other processes, on this machine and on others that share the disk, from the same output.
+
+    Whoever is killed leaves the file, but not the lock: the next run takes it. Child processes do not share it.
+
+    Args:
+        path: the lock file; it is made, with its folders, says who holds it, and is removed in the end.
+        output: what is written to, for the message.
+
+    Raises:
+        OutputError: another process holds it; names host, process and time.
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = _take(path, output)
+    _held.add(handle)
+    try:
+        yield
+    finally:
+        if handle in _held:  # Not in a forked child.
+            _held.remove(handle)
+            _remove(path, handle)
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Return who wrote a lock file; None where there is none, or it is not yet written."""
+    try:
+        state = json.loads(path.read_bytes())
+        return Holder(host=str(state["host"]), pid=int(state["pid"]), started=str(state["started"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _take(path: Path, output: Path) -> int:
+    """Return the open, locked file."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _lock(handle, path):
+                raise OutputError(_taken(output, path, _patient_holder(path)))
+            if _is_still(path, handle):
+                text = json.dumps(asdict(Holder.this_process())).encode() + b"\n"
+                os.truncate(handle, 0)
+                os.write(handle, text)
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # The one before removed it in between.
+
+
+def _lock(handle: int, path: Path) -> bool:
+    """Lock the file, unless another process has; without locks, believe what is written in it."""
+    try:
+        if sys.platform == "win32":
+            os.lseek(handle, _WINDOWS_PLACE, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            os.lseek(handle, 0, os.SEEK_SET)
+        else:
+            # Not lockf: to read the file and close it again would give the lock away.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            holder = read_holder(path)
+            return holder is None or holder.gone
+        if error.errno in _BUSY:
+            return False
+        raise
+    return True
+
+
+def _leave_to_parent() -> None:
+    """Let go of what a forked child has inherited: it may outlive a killed parent by seconds."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork.
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _patient_holder(path: Path) -> Holder | None:
+    """Return who holds the lock; it may just be about to write that."""
+    for _ in range(20):
+        holder = read_holder(path)
+        if holder is not None:
+            return holder
+        time.sleep(0.01)
+    return None
+
+
+def _remove(path: Path, handle: int) -> None:
+    if sys.platform == "win32":  # It cannot be removed while it is open, nor while the next one has it.
+        os.close(handle)
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:
+            return
+        return
+    try:
+        path.unlink(missing_ok=True)  # While it is held: nobody else can have taken it.
+    finally:
+        os.close(handle)
+
+
+def _taken(output: Path, path: Path, holder: Holder | None) -> str:
+    if holder is None:
+        who = "another process is writing to it"
+    else:
+        who = f"process {holder.pid} on {holder.host} has been writing to it since {holder.started}"
+    return (
+        f"{output}: {who}. Wait until it has ended, or give another --out. "
+        f"(If you are sure that there is no such process, delete {path})"
+    )

@@ -1,0 +1,55 @@
+"""What can befall a training run from outside, said so that the person knows what is safe and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from augmentor.errors import MemoryShortError, OutputError, TrainingError
+from stargan.checkpoint import CheckpointError, find_checkpoint
+
+_LOADER = "DataLoader worker"
+"""What torch says, in a plain RuntimeError, wherever the trainer is when a loading process dies."""
+
+
+@contextmanager
+def explained(run: Path) -> Iterator[None]:
+    """Turn full disks, short memory and dead loading processes into what the user can do.
+
+    Raises:
+        OutputError: the run folder cannot be written.
+        MemoryShortError: the device's memory does not suffice.
+        TrainingError: a process that loads images died.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = f" at {error.filename}" if error.filename else ""
+        raise OutputError(
+            f"{run} cannot be written ({error.strerror or error}{where}). {last_checkpoint(run)} Mend it and go "
+            "on with --resume"
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise MemoryShortError(
+            f"the device has too little free memory ({str(error).splitlines()[0]}). {last_checkpoint(run)} End "
+            "what else runs there and go on with --resume, or start a run with a smaller training.batch_size"
+        ) from error
+    except RuntimeError as error:
+        if _LOADER not in str(error):
+            raise
+        raise TrainingError(
+            f"a process that loads images has died: {str(error).strip().splitlines()[-1].strip()} Too little "
+            f"memory or a full /dev/shm are the usual reasons. {last_checkpoint(run)} Go on with --resume, and "
+            "--cache on or --set training.workers=0, which need none of these processes"
+        ) from error
+
+
+def last_checkpoint(run: Path) -> str:
+    """Say which checkpoint of a run is whole, in a sentence."""
+    try:
+        return f"The last good checkpoint is {find_checkpoint(run)}."
+    except CheckpointError:
+        return "There is no checkpoint yet."

@@ -1,0 +1,282 @@
+"""Verifies what lies in files: a folder with its tables, and the parts of an HDF5 file that is not finished."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from augmentor.errors import OutputError
+from augmentor.labeltable import LabelRow
+from augmentor.manifest import SPLITS
+from augmentor.verify.looking import TOGETHER, Expected, Seen, look_at_bytes, look_at_file, side_by_side
+from augmentor.verify.report import Findings, Mend, Problem, Told
+from augmentor.verify.rows import RowRules
+from augmentor.verify.tables import compare_tables
+from augmentor.writers.fingerprints import Identity
+from augmentor.writers.folder import WORK_FOLDER
+from augmentor.writers.hdf5 import parts_folder
+from augmentor.writers.parts import Parts
+from augmentor.writers.records import Counts, RecordFolder, ShardRecord
+from stargan.description import seal
+from stargan.labels import LabelSpace
+
+_IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+"""Of files that loaders take for images of the data set."""
+
+
+UNPARSED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading JSON that is damaged, or anybody's, may raise."""
+
+
+class Task(NamedTuple):
+    """Some images of one shard."""
+
+    record: ShardRecord
+    first: int
+    images: int
+
+
+def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
+    """Read everything in DIR again; see `verify_output`."""
+    records = RecordFolder(out / WORK_FOLDER)
+    description, problem = read_description(out / "dataset.json")
+    found = Findings(out=out, finished=problem is not None or description is not None)
+    if problem is not None:
+        found.problems.append(problem)
+    space = None if description is None else LabelSpace.from_json(description["label_space"])  # type: ignore[arg-type]
+    settings, problems = _run_settings(records, description)
+    found.problems += problems
+    rules = RowRules(space=space, splits=_texts(settings.get("splits")))
+    numbers = _check_records(found, records, rules)
+    linked = settings.get("real") == "original"
+
+    def look(task: Task) -> tuple[Task, list[Seen]]:
+        rows = task.record.rows[task.first : task.first + task.images]
+        return task, [look_at_file(out / row.file_name, _expected(task.record, row, linked)) for row in rows]
+
+    _look_at_images(found, side_by_side(look, _tasks(records, numbers), workers), told)
+    if description is not None and space is not None and _counted(found, description):
+        found.problems += compare_tables(out, space, description, records=records, shards=len(numbers))
+        found.problems += _strays(out, records, numbers)
+    return found
+
+
+def verify_parts(out: Path, *, workers: int | None, told: Told) -> Findings:
+    """Read the committed shards of FILE.h5 again, which is not finished; see `verify_output`."""
+    parts = Parts(out, folder=parts_folder(out), encoding=None)
+    found = Findings(out=out, finished=False)
+    settings, problems = _run_settings(parts.records, None)
+    found.problems += problems
+    rules = RowRules(space=None, splits=_texts(settings.get("splits")))
+    numbers = _check_records(found, parts.records, rules)
+
+    def look(task: Task) -> tuple[Task, list[Seen]]:
+        return task, list(_look_into_part(parts.path(task.record.index), task))
+
+    _look_at_images(found, side_by_side(look, _tasks(parts.records, numbers), workers), told)
+    return found
+
+
+def read_description(path: Path) -> tuple[dict[str, object] | None, Problem | None]:
+    """Return what `dataset.json` says, None where there is none, and what is wrong with it."""
+    try:
+        return parse_description(path.read_bytes()), None
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        return None, Problem(file=path.name, reason=f"it cannot be read: {error.strerror}", mend="tables")
+    except UNPARSED as error:
+        return None, Problem(file=path.name, reason=f"it is damaged, or was edited ({error})", mend="tables")
+
+
+def parse_description(text: str | bytes) -> dict[str, object]:
+    """Return what a description says that is whole.
+
+    Raises:
+        ValueError, ...: it is not, see `UNPARSED`.
+    """
+    state = _sealed_object(text)
+    LabelSpace.from_json(state["label_space"])  # type: ignore[arg-type]
+    Counts.from_json(state["counts"]).to_json()  # type: ignore[arg-type]
+    Identity.of(state)
+    return state
+
+
+def _sealed_object(text: str | bytes) -> dict[str, object]:
+    """Return a JSON object that holds its own SHA-256, and is what that says."""
+    state = json.loads(text)
+    if not isinstance(state, dict):
+        raise TypeError("it is no JSON object")
+    if state.get("sha256") != seal({key: value for key, value in state.items() if key != "sha256"}):
+        raise ValueError("it is not what its SHA-256 says")
+    return state
+
+
+def described_settings(description: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the settings of a description; none where it does not say."""
+    settings = description.get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def part_is_encoded(record: ShardRecord) -> bool:
+    """Return whether a shard's part holds image files: bare pixels have just the bytes of their shape."""
+    sides = record.shape or ()
+    pixels = None if None in sides else math.prod(side for side in sides if side is not None)
+    return any(size != pixels for _, size in record.extents)
+
+
+def _run_settings(
+    records: RecordFolder, description: Mapping[str, object] | None
+) -> tuple[Mapping[str, object], list[Problem]]:
+    """Return the settings of the run that wrote this, and what is wrong with what says whose records these are."""
+    run = records.work / "run.json"
+    name = run.relative_to(records.work.parent).as_posix()
+    settings = {} if description is None else described_settings(description)
+    try:
+        identity, reason = Identity.of(_sealed_object(run.read_bytes())), ""
+    except FileNotFoundError:
+        identity, reason = None, "the file is missing"
+    except (*UNPARSED, OSError) as error:
+        identity, reason = None, f"it is damaged, or was edited ({error})"
+    if identity is None:
+        mend: Mend = "nothing" if description is None else "tables"
+        hint = "; start anew: the same expand with --overwrite" if description is None else ""
+        return settings, [Problem(file=name, reason=f"{reason}{hint}", mend=mend)]
+    if description is None:
+        return described_settings(identity.made_of), []
+    if identity != Identity.of(description):
+        reason = "it is not of the run that dataset.json describes: one of them was changed"
+        return settings, [Problem(file=name, reason=reason, mend="nothing")]
+    return settings, []
+
+
+def _check_records(found: Findings, records: RecordFolder, rules: RowRules) -> list[int]:
+    """Read every record and judge its rows; return the numbers of those that can be read."""
+    there = sorted(int(path.stem) for path in records.shards.glob("*.json") if path.stem.isdigit())
+    whole: list[int] = []
+    for number in range(there[-1] + 1) if there and found.finished else there:
+        path = records.path(number)
+        name = path.relative_to(records.work.parent).as_posix()
+        if not path.exists():
+            found.problems.append(Problem(file=name, reason="the shard's record is missing", shard=number))
+            continue
+        try:
+            record = ShardRecord.read(path)
+        except OutputError as error:
+            reason = str(error.__cause__ or error)
+            reason = f"the shard's record is damaged: {reason}"
+            found.problems.append(Problem(file=name, reason=reason, shard=number))
+            continue
+        reason = _inconsistent(record, number)
+        if reason:
+            found.problems.append(Problem(file=name, reason=reason, shard=number))
+            continue
+        whole.append(number)
+        for row in record.rows:
+            found.counts.add(row)
+            for reason, blamed in rules.broken(row, number):
+                found.problems.append(Problem(file=name, row=row.key, reason=reason, shard=blamed))
+        found.counts.failed += len({failure.id for failure in record.failures})
+    found.shards = len(whole)
+    return whole
+
+
+def _inconsistent(record: ShardRecord, number: int) -> str:
+    """Return why a record that can be read cannot be of this shard, "" if it can."""
+    if record.index != number:
+        return f"the record is of shard {record.index}"
+    if [row.file_name for row in record.rows] != list(record.files) or len(record.rows) != len(record.positions):
+        return "the record's rows and files differ"
+    if record.extents and len(record.extents) != len(record.rows):
+        return "the record's rows and places differ"
+    return ""
+
+
+def _tasks(records: RecordFolder, numbers: Sequence[int]) -> Iterator[Task]:
+    for number in numbers:
+        record = ShardRecord.read(records.path(number))
+        for first in range(0, len(record.rows), TOGETHER):
+            yield Task(record, first, min(TOGETHER, len(record.rows) - first))
+
+
+def _expected(record: ShardRecord, row: LabelRow, linked: bool) -> Expected:
+    """Return what an image file must be; of a linked one nothing but its bytes is known."""
+    shape = record.shape
+    if shape is not None and row.file_name.endswith(".webp"):
+        shape = (*shape[:2], 3)  # WebP has no grey.
+    return Expected(record.files[row.file_name], None if linked and not row.is_synthetic else shape, encoded=True)
+
+
+def _look_into_part(path: Path, task: Task) -> Iterator[Seen]:
+    """Yield how the images of a part were found, one in memory at a time."""
+    record, end = task.record, task.first + task.images
+    encoded = part_is_encoded(record)
+    try:
+        with path.open("rb") as file:
+            for row, (first, size) in zip(
+                record.rows[task.first : end], record.extents[task.first : end], strict=True
+            ):
+                file.seek(first)
+                data = file.read(size)
+                shape = _expected(record, row, linked=False).shape if encoded else record.shape
+                seen = look_at_bytes(data, Expected(record.files[row.file_name], shape, encoded))
+                short = f"the part ends after {len(data):,} of its {size:,} bytes"
+                yield seen._replace(wrong=short) if len(data) < size else seen
+    except FileNotFoundError:
+        yield from [Seen("", 0, f"the part {path.name} is missing")] * task.images
+    except OSError as error:
+        yield from [Seen("", 0, f"the part {path.name} cannot be read: {error.strerror}")] * task.images
+
+
+def _look_at_images(found: Findings, looks: Iterator[tuple[Task, list[Seen]]], told: Told) -> None:
+    total, done = found.counts.real + found.counts.synthetic, 0
+    told(0, total)
+    for task, seen in looks:
+        # A part that cannot be read to its end says so of each of its images, and of none twice.
+        for row, image in zip(task.record.rows[task.first :], islice(seen, task.images), strict=False):
+            found.size += image.size
+            if image.wrong:
+                shard = task.record.index
+                found.problems.append(Problem(file=row.file_name, reason=image.wrong, row=row.key, shard=shard))
+        done += task.images
+        told(done, total)
+
+
+def _counted(found: Findings, description: Mapping[str, object]) -> bool:
+    """Return whether the tables can be compared: every record is there and whole."""
+    if any(problem.file.startswith(WORK_FOLDER) for problem in found.problems if problem.mend == "shard"):
+        return False
+    counts = Counts.from_json(description["counts"])  # type: ignore[arg-type]
+    if (counts.real, counts.synthetic) == (found.counts.real, found.counts.synthetic):
+        found.counts.failed = counts.failed
+        return True
+    reason = (
+        f"it counts {counts.real:,} real and {counts.synthetic:,} synthetic images, and the shard records "
+        f"{found.counts.real:,} and {found.counts.synthetic:,}: it was changed, or the last records are missing"
+    )
+    found.problems.append(Problem(file="dataset.json", reason=reason, mend="tables"))
+    return False
+
+
+def _strays(out: Path, records: RecordFolder, numbers: Sequence[int]) -> Iterator[Problem]:
+    """Yield images beside those of the data set, which loaders would take for its own."""
+    named: set[str] = set()
+    for number in numbers:
+        named.update(ShardRecord.read(records.path(number)).files)
+    for split in SPLITS:
+        for folder, _, files in os.walk(out / split):
+            for file in sorted(files):
+                path = Path(folder, file)
+                name = path.relative_to(out).as_posix()
+                if name not in named and path.suffix.lower() in _IMAGE_SUFFIXES and not file.startswith("."):
+                    reason = "no row of the label table names it; move it away"
+                    yield Problem(file=name, reason=reason, mend="nothing")
+
+
+def _texts(value: object) -> tuple[str, ...] | None:
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else None

@@ -1,0 +1,111 @@
+"""What tells one expansion from another, and in which words it is said what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from augmentor.errors import OutputError
+
+_PLAN = "plan"
+"""The part that follows from the others, unless another version of augmentor made it."""
+
+_SHOWN = 160
+"""Characters of a value that a message repeats."""
+
+
+class Identity(NamedTuple):
+    """What an output is made of.
+
+    Args:
+        fingerprint: equal only if everything is.
+        made_of: the same in parts, as plain JSON values: manifest, model, settings. Empty where it is not known.
+    """
+
+    fingerprint: str
+    made_of: Mapping[str, object]
+
+    @classmethod
+    def of(cls, description: Mapping[str, object]) -> Identity:
+        """Return the identity that a description, or a file that holds one, tells.
+
+        Raises:
+            KeyError: it has no fingerprint.
+        """
+        made_of = description.get("made_of")
+        return cls(str(description["fingerprint"]), made_of if isinstance(made_of, dict) else {})
+
+
+def read_identity(path: Path) -> Identity | None:
+    """Return the identity in a JSON file, None where there is no such file.
+
+    Raises:
+        OutputError: the file is damaged.
+    """
+    try:
+        return Identity.of(json.loads(path.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(f"{path}: damaged ({error!r}). Delete the output and run again.") from error
+
+
+def refuse_other_run(output: Path, *, found: Identity | None, expected: Identity) -> None:
+    """Raise unless an output that is there was made with the same manifest, model and settings.
+
+    Args:
+        output: where it is, for the message.
+        found: of the output that is there; None where it tells none.
+        expected: of this run.
+
+    Raises:
+        OutputError: it was not; names what differs.
+    """
+    if found is None:
+        raise OutputError(
+            f"{output}: holds the output of another plan, model or settings, or of another program. "
+            "Give another --out, or delete it."
+        )
+    if found.fingerprint == expected.fingerprint:
+        return
+    different = "; ".join(differences(found.made_of, expected.made_of))
+    raise OutputError(
+        f"{output}: holds the output of another plan, model or settings, which this run would spoil.\n"
+        f"What differs: {different or 'it was made by another version of augmentor'}.\n"
+        "Run it as it was run before, give another --out, or start anew with --overwrite."
+    )
+
+
+def differences(before: Mapping[str, object], now: Mapping[str, object], *, of: str = "") -> list[str]:
+    """Return in words what differs between the parts of two identities; nothing where one is not known.
+
+    Args:
+        before: plain JSON values.
+        now: likewise.
+        of: the name of what they are parts of.
+    """
+    found: list[str] = []
+    for name in [*before, *(name for name in now if name not in before)] if before and now else ():
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, of=name)
+        elif old != new and name != _PLAN:
+            found.append(_difference(of, name, old, new))
+    return found
+
+
+def _difference(of: str, name: str, old: object, new: object) -> str:
+    if of == "manifest" and name != "rows":
+        return f"the manifest's {name}"
+    if name == "sha256":
+        return f"the {of} (sha256 {_text(old)[:12]}..., now {_text(new)[:12]}...)"
+    return f"{name if of == 'settings' else f'{of} {name}'} was {_text(old)}, now {_text(new)}"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        value = " ".join(map(str, value))
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

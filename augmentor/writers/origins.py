@@ -1,0 +1,98 @@
+"""The source files of a shard as they were when it was made, so that a later run notices what has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from augmentor.access import ANYWHERE
+from augmentor.errors import OutputError
+
+_LOOKED_AT_ONCE = 16
+"""Files that are looked at side by side: a network disk answers slowly, but many at once."""
+
+_FEW = 32
+"""Files up to which it is not worth while to look side by side."""
+
+_NAMED = 3
+
+
+class Origin(NamedTuple):
+    """A source file.
+
+    Args:
+        size: in bytes.
+        modified: nanoseconds since 1970.
+        sha256: of its content.
+    """
+
+    size: int
+    modified: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Origin:
+        """Look at a file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with ANYWHERE.open(path) as file:  # a source may have become a pipe, which would wait for ever
+            state = os.fstat(file.fileno())
+            return cls(state.st_size, state.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
+
+    def change(self, path: Path, *, by_content: bool) -> str | None:
+        """Say in words how a file differs from this; None if it does not.
+
+        Args:
+            path: the file.
+            by_content: compare the content, not the time.
+        """
+        try:
+            if by_content:
+                return None if Origin.of(path).sha256 == self.sha256 else "other content"
+            state = path.stat()
+        except OSError as error:
+            return error.strerror or str(error)
+        if state.st_size != self.size:
+            return f"{self.size:,} bytes before, {state.st_size:,} now"
+        return None if state.st_mtime_ns == self.modified else "written to since"
+
+
+def refuse_changed(root: Path, origins: Mapping[str, Origin], *, by_content: bool) -> None:
+    """Raise if one of the files that a committed shard was made from is not what it was.
+
+    Args:
+        root: the manifest's folder.
+        origins: by the path that the manifest writes.
+        by_content: compare the content, not size and time.
+
+    Raises:
+        OutputError: naming the first few.
+    """
+    names = list(origins)
+
+    def look(first: int, step: int) -> Iterator[tuple[int, str]]:
+        for place in range(first, len(names), step):
+            change = origins[names[place]].change(root / names[place], by_content=by_content)
+            if change is not None:
+                yield place, change
+
+    if len(names) <= _FEW:
+        found = list(look(0, 1))
+    else:
+        with ThreadPoolExecutor(_LOOKED_AT_ONCE, thread_name_prefix="origins") as pool:
+            parts = pool.map(lambda first: list(look(first, _LOOKED_AT_ONCE)), range(_LOOKED_AT_ONCE))
+            found = sorted(change for part in parts for change in part)
+    if found:
+        shown = ", ".join(f"{root / names[place]} ({change})" for place, change in found[:_NAMED])
+        more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        hint = " If copying changed their times alone, --verify-sources compares contents."
+        raise OutputError(
+            f"source images have changed since this output was begun: {shown}{more}.\n"
+            f"Put them back, give another --out, or start anew with --overwrite.{'' if by_content else hint}"
+        )
