@@ -102,22 +102,6 @@ class BenchSuite(StrEnum):
     scale = "scale"
 
 
-class BenchCompile(StrEnum):
-    """Whether networks are compiled."""
-
-    auto = "auto"
-    on = "on"
-    off = "off"
-
-
-class BenchPrecision(StrEnum):
-    """What networks compute in."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
 ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV: an image a row.")]
 ManifestsArgument = Annotated[
     list[Path], typer.Argument(metavar="MANIFEST...", help="CSV or TSV; several are trained on jointly.")
@@ -561,8 +545,8 @@ def bench(
     ] = None,
     suite: Annotated[BenchSuite | None, typer.Option(help="A fixed list with targets.")] = None,
     device: DeviceOption = "auto",
-    compile: Annotated[BenchCompile, typer.Option(help="Compile the networks.")] = BenchCompile.auto,
-    precision: Annotated[BenchPrecision, typer.Option(help="What they compute in.")] = BenchPrecision.auto,
+    compile: Annotated[Compile, typer.Option(help="Compile the networks.")] = Compile.auto,
+    precision: Annotated[Precision, typer.Option(help="What they compute in.")] = Precision.auto,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode, encode.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds of measuring a figure.")] = None,
     allow_outside: OutsideOption = False,
