@@ -23,11 +23,11 @@ from augmentor.recipe import Recipe, Targets, read_recipe, write_recipe
 from augmentor.report import Shown, read_spread
 from augmentor.run_folder import Judging, Recorder, Started, TrainEvent
 from augmentor.training_faults import explained, last_checkpoint
+from augmentor.untrained import train_config, untrained_networks
 from augmentor.writers.records import Failure
 from stargan.checkpoint import CheckpointError, find_checkpoint, load_model, load_state, remove_drafts
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
-from stargan.networks import build_discriminator, build_generator
 from stargan.training import DivergenceError, TrainState, new_state, train
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def train_run(
     rows = _training_rows(manifest)
     refuse_all_outside(rows)
     rows = replace(rows, notes=(*rows.notes, *frame_notes(rows)))
-    config = _config(recipe)
+    config = train_config(recipe)
     shape = (*recipe.images.enlarged, recipe.images.channels)
     cache = make_cache(recipe.training.cache, rows=len(rows.rows), shape=shape)
     shown = _sample_images(manifest, recipe)
@@ -280,12 +280,6 @@ def _target_weights(targets: Targets, rarity: NDArray[np.float64]) -> NDArray[np
             return rarity
 
 
-def _config(recipe: Recipe) -> TrainConfig:
-    loading = {"batch_size", "targets", "balanced_sources", "joint", "workers", "cache"}
-    training = recipe.training.model_dump(exclude=loading | {"keep_checkpoints", "tensorboard"})
-    return TrainConfig(**training, **recipe.loss.model_dump())
-
-
 def _open_run(
     run: Path, manifest: Manifest, recipe: Recipe, *, resume: bool, config: TrainConfig, device: torch.device
 ) -> TrainState:
@@ -338,14 +332,7 @@ def _refuse_other_settings(settings: Path, recipe: Recipe) -> None:
 
 
 def _fresh_state(manifest: Manifest, recipe: Recipe, config: TrainConfig, device: torch.device) -> TrainState:
-    space, images = manifest.space, recipe.images
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(config.seed)
-        data = {"image_channels": images.channels, "image_size": images.height_width}
-        generator = build_generator({"vector_size": space.vector_size, **data, **recipe.generator.model_dump()})
-        discriminator = build_discriminator(
-            {"vector_size": space.domain_size, **data, **recipe.discriminator.model_dump()}
-        )
+    generator, discriminator = untrained_networks(recipe, manifest.space, seed=config.seed)
     return new_state(generator=generator.to(device), discriminator=discriminator.to(device), config=config)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -22,10 +22,11 @@ from augmentor.manifest import SPLITS, Manifest, read_manifest, refuse_all_outsi
 from augmentor.pipeline import RealMode
 from augmentor.plan import make_plan
 from augmentor.recipe import Recipe
+from augmentor.untrained import train_config, untrained_networks
 from stargan.checkpoint import Model, save_checkpoint
-from stargan.config import Precision, TrainConfig
+from stargan.config import Precision
 from stargan.labels import Attribute, LabelSpace, permuted_targets
-from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
+from stargan.networks import TranslatingGenerator
 from stargan.training import Batch, new_state
 from stargan.translate import Job
 
@@ -33,7 +34,8 @@ _PICTURES = 64
 """Different pictures that are drawn; more files than these hold the same ones again."""
 
 _ATTRIBUTE = "look"
-_SEED = 20_210
+SEED = 20_210
+"""Of all that is drawn: pictures, batches, and untrained weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,7 @@ class Subject:
     def batches(self, size: int) -> list[Batch]:
         """Return a few training batches with their targets; those of step `n` are number `n % len`."""
         codes = torch.from_numpy(self.manifest.codes.astype(np.int64))
-        random = torch.Generator().manual_seed(_SEED)
+        random = torch.Generator().manual_seed(SEED)
         made = []
         for _ in range(8):
             rows = torch.randint(len(self.images), (size,), generator=random)
@@ -239,28 +241,10 @@ def synthetic_subject(
     )
 
 
-def train_config(recipe: Recipe) -> TrainConfig:
-    """Return a recipe's numbers as the training loop takes them."""
-    given = {**recipe.training.model_dump(), **recipe.loss.model_dump()}
-    return TrainConfig(**{each.name: given[each.name] for each in fields(TrainConfig)})
-
-
-def untrained_networks(recipe: Recipe, space: LabelSpace) -> tuple[TranslatingGenerator, Discriminator]:
-    """Return a recipe's networks before their first step, on the CPU; the same every time."""
-    data = {"image_channels": recipe.images.channels, "image_size": recipe.images.height_width}
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(_SEED)
-        generator = build_generator({"vector_size": space.vector_size, **data, **recipe.generator.model_dump()})
-        discriminator = build_discriminator(
-            {"vector_size": space.domain_size, **data, **recipe.discriminator.model_dump()}
-        )
-    return generator, discriminator
-
-
 def untrained(recipe: Recipe, space: LabelSpace, folder: Path) -> Path:
     """Write the checkpoint of a model at step 0 into `folder`, and return it."""
     config = train_config(recipe)
-    generator, discriminator = untrained_networks(recipe, space)
+    generator, discriminator = untrained_networks(recipe, space, seed=SEED)
     save_checkpoint(
         folder,
         state=new_state(generator=generator, discriminator=discriminator, config=config),
@@ -290,7 +274,7 @@ def write_pictures(folder: Path, *, space: LabelSpace, size: tuple[int, int], ch
     """
     folder.mkdir(parents=True)
     shape = (size[0] * 4 // 3, size[1] * 4 // 3)
-    random = torch.Generator().manual_seed(_SEED)
+    random = torch.Generator().manual_seed(SEED)
     drawn = [encode(draw_picture(shape, channels, random), "jpg") for _ in range(min(count, _PICTURES))]
     lines = [",".join(["path", *space.names])]
     for number in range(count):

@@ -12,8 +12,9 @@ import torch
 from augmentor.bench.conditions import Conditions
 from augmentor.bench.figures import Figure, Hot, Sample, Series, largest_relative, seconds_of, synchronise
 from augmentor.bench.machine import profiled
-from augmentor.bench.material import Subject, train_config, untrained_networks
+from augmentor.bench.material import SEED, Subject
 from augmentor.reference import plain_state, plain_training_step
+from augmentor.untrained import train_config, untrained_networks
 from stargan.config import TrainConfig, computes_in_bfloat16
 from stargan.training import Batch, Event, LogEvent, TrainState, new_state, train
 
@@ -183,6 +184,6 @@ def _losses_apart(subject: Subject, config: TrainConfig, batches: list[Batch], d
 
 def _state(subject: Subject, config: TrainConfig, device: torch.device, *, plain: bool) -> TrainState:
     """Return the state at step 0, both sides' from the same weights."""
-    generator, discriminator = untrained_networks(subject.recipe, subject.model.space)
+    generator, discriminator = untrained_networks(subject.recipe, subject.model.space, seed=SEED)
     make = plain_state if plain else new_state
     return make(generator=generator.to(device), discriminator=discriminator.to(device), config=config)
