@@ -138,6 +138,16 @@ def computes_in_bfloat16(precision: Precision, device: torch.device) -> bool:
     return precision == "bfloat16"
 
 
+def translates_in_bfloat16(precision: Precision, device: torch.device) -> bool:
+    """Return whether a `Translator` on `device` computes in bfloat16: "auto" does so on CUDA alone.
+
+    On a CPU whatever is translated is float32 unless bfloat16 is asked for, even where training is faster in it.
+    """
+    if precision == "auto" and device.type != "cuda":
+        return False
+    return computes_in_bfloat16(precision, device)
+
+
 def learning_rate_factor(config: TrainConfig, *, progress: float, epoch: int) -> float:
     """Return what the learning rate is multiplied by.
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stargan.checkpoint import Model
-from stargan.config import Precision, computes_in_bfloat16
+from stargan.config import Precision, translates_in_bfloat16
 from stargan.halves import Halves
 from stargan.streaming import Stream
 
@@ -71,7 +71,7 @@ class Translator:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.model = model
-        half = computes_in_bfloat16(precision, device) and not (precision == "auto" and device.type == "cpu")
+        half = translates_in_bfloat16(precision, device)
         self._halves = Halves(model.generator, device=device, half=half, compile=compile)
         self._stream = Stream(
             self._halves,

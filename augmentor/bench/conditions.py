@@ -12,7 +12,7 @@ import torch
 
 from augmentor.bench.figures import FEWEST_ROUNDS
 from stargan.checkpoint import Model
-from stargan.config import Compile, Precision, computes_in_bfloat16
+from stargan.config import Compile, Precision, translates_in_bfloat16
 from stargan.translate import Translator, compiling_works
 
 
@@ -59,10 +59,7 @@ class Conditions:
     @property
     def computes_in(self) -> str:
         """What the translator computes in: "bfloat16" or "float32"."""
-        fast = self.precision == "bfloat16" or (
-            self.precision == "auto" and self.device.type == "cuda" and computes_in_bfloat16("auto", self.device)
-        )
-        return "bfloat16" if fast else "float32"
+        return "bfloat16" if translates_in_bfloat16(self.precision, self.device) else "float32"
 
     @property
     def time_is_up(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from stargan.config import TrainConfig, computes_in_bfloat16, learning_rate_factor
+from stargan.config import TrainConfig, computes_in_bfloat16, learning_rate_factor, translates_in_bfloat16
 
 CPU = torch.device("cpu")
 
@@ -52,6 +52,20 @@ def test_the_constant_schedule_is_one() -> None:
 def test_precision() -> None:
     assert computes_in_bfloat16("bfloat16", CPU)
     assert not computes_in_bfloat16("float32", CPU)
+
+
+@pytest.mark.parametrize("capable", [False, True])
+def test_a_cpu_translates_in_float32_even_where_it_trains_in_bfloat16(
+    capable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: capable)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: capable)
+    cuda = torch.device("cuda")
+    assert [computes_in_bfloat16("auto", device) for device in (CPU, cuda)] == [capable, capable]
+    assert [translates_in_bfloat16("auto", device) for device in (CPU, cuda)] == [False, capable]
+    for device in (CPU, cuda):
+        assert translates_in_bfloat16("bfloat16", device)
+        assert not translates_in_bfloat16("float32", device)
 
 
 def test_r1_belongs_to_the_objectives_without_a_gradient_penalty() -> None:
