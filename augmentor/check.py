@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +15,8 @@ from augmentor.access import Access
 from augmentor.errors import ImageError
 from augmentor.manifest import SPLITS, Manifest, split_leaks
 from augmentor.manifest.wording import row_list
+from augmentor.threads import side_by_side
 from stargan.labels import UNKNOWN, Kind
-
-_LOOKAHEAD = 8
-"""Images under way per worker: enough to keep every worker busy, few enough to hold no list of a million."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +122,7 @@ def check_manifest(
         manifest: the rows.
         decode: reads one image file whole, in a worker's thread; returns whether it holds further frames, and
             raises ImageError when it cannot.
-        workers: threads; None for one per core.
+        workers: threads; None for one per usable core.
         progress: called with (images done, images in all) after each image, in the caller's thread.
 
     Returns:
@@ -138,7 +133,9 @@ def check_manifest(
     unreadable: list[Problem] = []
     several_frames: list[int] = []
     rows_of: dict[bytes, list[int]] = {}
-    for i, found in enumerate(_look_at_all(manifest, decode, workers or os.cpu_count() or 1)):
+    paths = (manifest.root / path for path in manifest.rows["path"])
+    look = partial(_look_at, decode=decode, access=manifest.access)
+    for i, found in enumerate(side_by_side(look, paths, workers)):
         if found.wrong:
             row = manifest.rows.iloc[i]
             problem = Problem(id=row["id"], path=row["path"], row=int(row["line"]), reason=found.reason)
@@ -197,25 +194,6 @@ def _frame_notes(manifest: Manifest, several_frames: list[int]) -> list[str]:
     lines = manifest.rows["line"].iloc[several_frames].tolist()
     are = "an image of" if len(lines) == 1 else "images of"
     return [f"{manifest.path}, {row_list(lines)}: {are} several frames or pages; the first one is used"]
-
-
-def _look_at_all(manifest: Manifest, decode: Callable[[Path], bool], workers: int) -> Iterator[_Found]:
-    """Yield what was found for every row in order, only so many under way at a time."""
-    root, access = manifest.root, manifest.access
-    paths = (root / path for path in manifest.rows["path"])
-    with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
-        waiting: deque[Future[_Found]] = deque()
-        try:
-            for path in islice(paths, workers * _LOOKAHEAD):
-                waiting.append(pool.submit(_look_at, path, decode, access))
-            while waiting:
-                found = waiting.popleft().result()
-                waiting.extend(pool.submit(_look_at, path, decode, access) for path in islice(paths, 1))
-                yield found
-        finally:
-            # An error or Ctrl-C must not wait for images that nobody will ask about.
-            for future in waiting:
-                future.cancel()
 
 
 def _look_at(path: Path, decode: Callable[[Path], bool], access: Access) -> _Found:

@@ -7,7 +7,6 @@ left to do once all have been seen; others by DataLoader's worker processes.
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode
 from augmentor.order import Draw, StepSampler
 from augmentor.recipe import ImageSettings, Joint
+from augmentor.threads import usable_cores
 from stargan.labels import LabelSpace, merge_targets
 from stargan.training import Batch
 
@@ -224,7 +224,7 @@ def default_workers() -> int:
 
     There is one at least: once images are kept, it has next to nothing to do.
     """
-    return max(1, min(8, len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else 4))
+    return max(1, min(8, usable_cores() - 1))
 
 
 _Made = tuple[Batch, dict[int, str]]

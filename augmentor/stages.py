@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, NamedTuple, ParamSpec, Self, TypeVar, get_args
+
+from augmentor.threads import usable_cores
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -196,8 +197,4 @@ class Crew:
 
 def default_workers() -> int:
     """Return the number of decoding and encoding threads that the cores which this process may use suggest."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # Only Linux tells.
-        cores = os.cpu_count() or 2
-    return max(2, cores)
+    return max(2, usable_cores())

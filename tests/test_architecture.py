@@ -35,7 +35,7 @@ OWNERS = {
 
 LOWER = {
     "access", "cache", "csvfile", "domains", "durable", "errors", "images", "labeltable", "loading", "lock",
-    "manifest", "order", "plan", "recipe", "targets", "writers",
+    "manifest", "order", "plan", "recipe", "targets", "threads", "untrained", "writers",
 }  # fmt: skip
 UPPER = {
     "bench", "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "lineage", "making", "pipeline",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import sys
@@ -15,6 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from augmentor import __version__
 from augmentor.bench.figures import Figure, Hot, Sample, Series, seconds_of, synchronise, take_turns
+from augmentor.threads import usable_cores
 from stargan.checkpoint import Json
 
 _HOTTEST = 10
@@ -46,11 +46,6 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory() -> int:

@@ -24,7 +24,7 @@ def verify_output(out: Path, *, workers: int | None = None, told: Told = lambda 
 
     Args:
         out: a folder or FILE.h5 that expand wrote, or has begun to write.
-        workers: threads that read and unpack; None for one per core.
+        workers: threads that read and unpack; None for one per usable core.
         told: called with (images done, images in all).
 
     Raises:

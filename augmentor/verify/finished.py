@@ -15,8 +15,9 @@ import numpy as np
 from augmentor.durable import replacing_text
 from augmentor.errors import OutputError
 from augmentor.labeltable import UNCHANGED, LabelRow
+from augmentor.threads import side_by_side
 from augmentor.verify.folder import UNPARSED, described_settings, parse_description
-from augmentor.verify.looking import TOGETHER, Expected, Seen, look_at_bytes, side_by_side
+from augmentor.verify.looking import TOGETHER, Expected, Seen, look_at_bytes
 from augmentor.verify.report import Findings, Problem, Told
 from augmentor.verify.rows import RowRules
 from augmentor.verify.tables import compare_file

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from augmentor.errors import OutputError
 from augmentor.labeltable import LabelRow
 from augmentor.manifest import SPLITS
-from augmentor.verify.looking import TOGETHER, Expected, Seen, look_at_bytes, look_at_file, side_by_side
+from augmentor.threads import side_by_side
+from augmentor.verify.looking import TOGETHER, Expected, Seen, look_at_bytes, look_at_file
 from augmentor.verify.report import Findings, Mend, Problem, Told
 from augmentor.verify.rows import RowRules
 from augmentor.verify.tables import compare_tables

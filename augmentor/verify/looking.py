@@ -1,27 +1,16 @@
-"""Looks at images in threads: are their bytes those that were written, and do they unpack to what they were?"""
+"""Looks at images: are their bytes those that were written, and do they unpack to what they were?"""
 
 from __future__ import annotations
 
 import hashlib
 import math
-import os
 import stat
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from augmentor.errors import ImageError
 from augmentor.images import stored_shape
 from augmentor.writers.records import Shape
-
-Given = TypeVar("Given")
-Found = TypeVar("Found")
-
-_AHEAD = 4
-"""Tasks under way per worker: enough to keep every worker busy, few enough to hold little in memory."""
 
 TOGETHER = 16
 """Images of one task."""
@@ -85,32 +74,6 @@ def look_at_bytes(data: bytes, expected: Expected) -> Seen:
     if not wrong:
         wrong = _misshapen(len(data), shape, expected)
     return Seen(found, len(data), wrong)
-
-
-def side_by_side(
-    look: Callable[[Given], Found], given: Iterable[Given], workers: int | None = None
-) -> Iterator[Found]:
-    """Yield `look` of everything that is given, in order, worked out by threads; only so many are under way.
-
-    Args:
-        look: works in a thread.
-        given: read in the caller's thread.
-        workers: threads; None for one per core.
-    """
-    count = workers or os.cpu_count() or 1
-    rest = iter(given)
-    with ThreadPoolExecutor(count, thread_name_prefix="verify") as pool:
-        waiting: deque[Future[Found]] = deque()
-        try:
-            waiting.extend(pool.submit(look, one) for one in islice(rest, count * _AHEAD))
-            while waiting:
-                found = waiting.popleft().result()
-                waiting.extend(pool.submit(look, one) for one in islice(rest, 1))
-                yield found
-        finally:
-            # An error or Ctrl-C must not wait for images that nobody will ask about.
-            for future in waiting:
-                future.cancel()
 
 
 def _misshapen(size: int, shape: Shape | None, expected: Expected) -> str:
