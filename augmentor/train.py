@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,11 +29,11 @@ from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
 from stargan.training import DivergenceError, TrainState, new_state, train
 
-if TYPE_CHECKING:
-    pass
-
 _LOCK = ".lock"
 """In the run folder: says which process trains."""
+
+_SETTINGS = "run.toml"
+"""In the run folder: says that there is a run."""
 
 _SAMPLE_ROWS = 8
 _MAY_CHANGE = frozenset(
@@ -111,8 +110,8 @@ def train_run(
     """
     if run.exists() and not run.is_dir():
         raise OutputError(f"{run} is a file; --out names the run's folder")
-    if (run / "run.toml").exists() and not resume and read_holder(run / _LOCK) is None:
-        raise OutputError(f"{run} holds a run already. Add --resume to go on with it, or give another --out")
+    if read_holder(run / _LOCK) is None:  # Else it is better said who trains there.
+        _refuse_second_start(run, resume=resume)
     manifest = manifest.allowing(max_pixels=recipe.images.max_pixels)
     rows = _training_rows(manifest)
     refuse_all_outside(rows)
@@ -283,9 +282,8 @@ def _target_weights(targets: Targets, rarity: NDArray[np.float64]) -> NDArray[np
 def _open_run(
     run: Path, manifest: Manifest, recipe: Recipe, *, resume: bool, config: TrainConfig, device: torch.device
 ) -> TrainState:
-    settings = run / "run.toml"
-    if settings.exists() and not resume:
-        raise OutputError(f"{run} holds a run already. Add --resume to go on with it, or give another --out")
+    settings = run / _SETTINGS
+    _refuse_second_start(run, resume=resume)
     if settings.exists():
         _refuse_other_settings(settings, recipe)
     try:
@@ -310,6 +308,12 @@ def _open_run(
             f"{_describe_space(learnt)}; now they are {_describe_space(manifest.space)}"
         )
     return state
+
+
+def _refuse_second_start(run: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds a run already, unless that is to go on."""
+    if not resume and (run / _SETTINGS).exists():
+        raise OutputError(f"{run} holds a run already. Add --resume to go on with it, or give another --out")
 
 
 def _refuse_other_settings(settings: Path, recipe: Recipe) -> None:
