@@ -1,6 +1,11 @@
 """What can go wrong through a user's input: one error type that commands catch, print and exit with."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an outside library says, to be quoted; its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class AugmentorError(Exception):
     """A mistake that the person at the keyboard can mend.
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from augmentor.engines.local import State, Work, run_here, run_on_devices
-from augmentor.errors import ManifestError, MemoryShortError, OutputError
+from augmentor.errors import ManifestError, MemoryShortError, OutputError, first_line
 from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources
 from augmentor.images import encode
 from augmentor.lock import locked
@@ -332,7 +332,7 @@ def _explained(out: Path) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise MemoryShortError(
-            f"{str(error).splitlines()[0]}. What was committed is safe: run the same command again, with a "
+            f"{first_line(error)}. What was committed is safe: run the same command again, with a "
             "smaller --batch-size or another --device"
         ) from error
     except OSError as error:

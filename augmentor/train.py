@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from augmentor.cache import ImageCache, make_cache
-from augmentor.errors import ManifestError, OutputError, TrainingError
+from augmentor.errors import ManifestError, OutputError, TrainingError, first_line
 from augmentor.judging import Limits, judge_run
 from augmentor.loading import TrainingImages, training_batches
 from augmentor.lock import locked, read_holder
@@ -227,8 +227,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise OutputError(f"--device {name}: not usable here ({reason}). Try --device auto") from None
+        raise OutputError(f"--device {name}: not usable here ({first_line(error)}). Try --device auto") from None
     return device
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from augmentor.errors import MemoryShortError, OutputError, TrainingError
+from augmentor.errors import MemoryShortError, OutputError, TrainingError, first_line
 from stargan.checkpoint import CheckpointError, find_checkpoint
 
 _LOADER = "DataLoader worker"
@@ -34,7 +34,7 @@ def explained(run: Path) -> Iterator[None]:
         ) from error
     except torch.OutOfMemoryError as error:
         raise MemoryShortError(
-            f"the device has too little free memory ({str(error).splitlines()[0]}). {last_checkpoint(run)} End "
+            f"the device has too little free memory ({first_line(error)}). {last_checkpoint(run)} End "
             "what else runs there and go on with --resume, or start a run with a smaller training.batch_size"
         ) from error
     except RuntimeError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from augmentor.engines.processes import Send, run_processes
-from augmentor.errors import OutputError
+from augmentor.errors import OutputError, first_line
 from augmentor.making import Shard
 from augmentor.pipeline import News, Sources, run_shards
 from augmentor.plan import Plan
@@ -181,7 +181,7 @@ def parse_devices(text: str) -> tuple[torch.device, ...]:
         try:
             device = torch.device(name)
         except RuntimeError as error:
-            raise OutputError(f"--devices {name}: {str(error).splitlines()[0]}") from None
+            raise OutputError(f"--devices {name}: {first_line(error)}") from None
         count = torch.cuda.device_count() if device.type == "cuda" else 1
         if device.type not in ("cpu", "cuda") or (device.index or 0) >= count:
             there = [f"cuda:{index}" for index in range(torch.cuda.device_count())]

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from augmentor.durable import replacing_text
-from augmentor.errors import OutputError
+from augmentor.errors import OutputError, first_line
 from augmentor.labeltable import UNCHANGED, LabelRow
 from augmentor.threads import side_by_side
 from augmentor.verify.folder import UNPARSED, described_settings, parse_description
@@ -96,7 +96,7 @@ def _unreadable(found: Findings, error: BaseException) -> Findings:
     Raises:
         OutputError: nor does anything beside it say that expand wrote it.
     """
-    out, reason = found.out, _first_line(error)
+    out, reason = found.out, first_line(error)
     if not out.with_suffix(".dataset.json").is_file():
         raise OutputError(f"{out}: is not what expand wrote ({reason}). Give its --out") from error
     reason = f"it cannot be read as an HDF5 file of expand: {reason}"
@@ -256,7 +256,7 @@ def _judged(file: h5py.File, seal: Seal, found: Findings, rules: RowRules) -> Co
         columns = read_columns(file, seal)
         rows = label_rows(columns)
     except UNREADABLE as error:
-        reason = f"their labels cannot be read: {_first_line(error)}"
+        reason = f"their labels cannot be read: {first_line(error)}"
         found.problems.append(_problem(found, _rows(seal), reason, seal.number))
         return None
     for place, row in enumerate(rows, start=seal.first):
@@ -308,7 +308,3 @@ def _misfits(file: h5py.File, described: Described, name: str) -> Iterator[Probl
         yield Problem(file=name, reason="its attributes are not those of its description", mend="tables")
     if file.attrs["fingerprint"] != described.description["fingerprint"]:
         yield Problem(file=name, reason="its fingerprint is not that of its description", mend="tables")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
