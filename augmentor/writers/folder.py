@@ -18,6 +18,7 @@ from augmentor.durable import TEMPORARY, sync_files, sync_folder
 from augmentor.errors import ImageError, OutputError
 from augmentor.images.codec import ImageFormat, Pixels, encode_file, extension, usual_suffix
 from augmentor.labeltable import LabelRow, attribute_named
+from augmentor.manifest import SPLITS
 from augmentor.writers.fingerprints import Identity, read_identity, refuse_other_run
 from augmentor.writers.metadata import FolderTables
 from augmentor.writers.origins import Origin
@@ -37,8 +38,6 @@ WORK_FOLDER = ".augmentor"
 """Inside the output: the shard records, which hold the sha256 of every image."""
 
 _RECORD = "record.json"
-
-SPLIT_NAMES = ("train", "val", "test")
 
 _COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "report.html", "preview.png")
 
@@ -124,14 +123,14 @@ class FolderWriter:
         self.records.temporary.mkdir(exist_ok=True)
         for staged in sorted(self.records.temporary.iterdir()):
             self._undo(staged)
-        folders = {self.out / split for split in SPLIT_NAMES}
+        folders = {self.out / split for split in SPLITS}
         for path in sorted(self.records.shards.glob("[0-9]*.json")):
             # Back to where it was before it was committed: a kill in between leaves no record of what is gone.
             staged = self.records.temporary / path.stem
             staged.mkdir()
             path.replace(staged / _RECORD)
             folders |= self._undo(staged)
-        tables = [self.out / split / "metadata.csv" for split in SPLIT_NAMES]
+        tables = [self.out / split / "metadata.csv" for split in SPLITS]
         for path in (*tables, *(self.out / name for name in _COMPANIONS)):
             path.unlink(missing_ok=True)
             path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
