@@ -52,6 +52,11 @@ def read_identity(path: Path) -> Identity | None:
         raise OutputError(f"{path}: damaged ({error!r}). Delete the output and run again.") from error
 
 
+def is_same_run(found: Identity | None, expected: Identity) -> bool:
+    """Return whether what was found, if anything was, is made of the same manifest, model and settings."""
+    return found is not None and found.fingerprint == expected.fingerprint
+
+
 def refuse_other_run(output: Path, *, found: Identity | None, expected: Identity) -> None:
     """Raise unless an output that is there was made with the same manifest, model and settings.
 
@@ -68,7 +73,7 @@ def refuse_other_run(output: Path, *, found: Identity | None, expected: Identity
             f"{output}: holds the output of another plan, model or settings, or of another program. "
             "Give another --out, or delete it."
         )
-    if found.fingerprint == expected.fingerprint:
+    if is_same_run(found, expected):
         return
     different = "; ".join(differences(found.made_of, expected.made_of))
     raise OutputError(

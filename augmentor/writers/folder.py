@@ -19,7 +19,7 @@ from augmentor.errors import ImageError, OutputError
 from augmentor.images.codec import ImageFormat, Pixels, encode_file, extension, usual_suffix
 from augmentor.labeltable import LabelRow, attribute_named
 from augmentor.manifest import SPLITS
-from augmentor.writers.fingerprints import Identity, read_identity, refuse_other_run
+from augmentor.writers.fingerprints import Identity, is_same_run, read_identity, refuse_other_run
 from augmentor.writers.metadata import FolderTables
 from augmentor.writers.origins import Origin
 from augmentor.writers.records import (
@@ -30,7 +30,6 @@ from augmentor.writers.records import (
     Shape,
     ShardRecord,
     common_shape,
-    read_fingerprint,
 )
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -69,7 +68,6 @@ class FolderWriter:
         self.out = out
         self.space = space
         self.description = description
-        self.fingerprint = str(description["fingerprint"])
         self.identity = Identity.of(description)
         self.image_format: ImageFormat = image_format
         self.records = RecordFolder(out / WORK_FOLDER)
@@ -154,7 +152,8 @@ class FolderWriter:
     def complete(self) -> bool:
         """Return whether `dataset.json`, which is written last, is there and of this run, and the tables, too."""
         tables = (self.out / "labels.csv", self.out / "failures.csv")
-        return read_fingerprint(self.out / "dataset.json") == self.fingerprint and all(map(Path.is_file, tables))
+        finished = is_same_run(read_identity(self.out / "dataset.json"), self.identity)
+        return finished and all(map(Path.is_file, tables))
 
     def counts(self) -> Counts:
         """Return what a complete output holds."""

@@ -21,7 +21,7 @@ from augmentor.errors import OutputError
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
 from augmentor.writers.assembly import Assembly
-from augmentor.writers.fingerprints import Identity, refuse_other_run
+from augmentor.writers.fingerprints import Identity, is_same_run, refuse_other_run
 from augmentor.writers.parts import Parts, PartShard
 from augmentor.writers.records import (
     SCHEMA_VERSION,
@@ -85,7 +85,6 @@ class HDF5Writer:
         self.space = space
         self.description = description
         self.encoding: ImageFormat | None = encoding
-        self.fingerprint = str(description["fingerprint"])
         self.identity = Identity.of(description)
         self.parts = Parts(out, folder=parts_folder(out), encoding=encoding)
         self.records = self.parts.records
@@ -142,7 +141,7 @@ class HDF5Writer:
 
     def complete(self) -> bool:
         """Return whether FILE.h5 is there and of this run."""
-        return self.out.is_file() and _fingerprint(self.out) == self.fingerprint
+        return self.out.is_file() and is_same_run(_identity(self.out), self.identity)
 
     def counts(self) -> Counts:
         """Return what a complete output holds."""
@@ -322,7 +321,7 @@ class HDF5Assembly(Assembly):
         assert self._file is not None
         attributes, space, text = self._file.attrs, self._writer.space, h5py.string_dtype()
         attributes["schema_version"] = SCHEMA_VERSION
-        attributes["fingerprint"] = self._writer.fingerprint
+        attributes["fingerprint"] = self._writer.identity.fingerprint
         attributes["attribute_names"] = np.array(space.names, dtype=text)
         attributes["attribute_kinds"] = np.array([a.kind for a in space.attributes], dtype=text)
         attributes["attribute_values"] = json.dumps([list(a.values) for a in space.attributes])
@@ -385,16 +384,6 @@ def _told_as_system_errors() -> Iterator[None]:
         if found is None:
             raise
         raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
-
-
-def _fingerprint(path: Path) -> str | None:
-    """Return the fingerprint of a finished file; None where it has none.
-
-    Raises:
-        OutputError: the file is not HDF5.
-    """
-    identity = _identity(path)
-    return None if identity is None else identity.fingerprint
 
 
 def _identity(path: Path) -> Identity | None:

@@ -301,16 +301,6 @@ def _refuse_other_places(names: Iterable[str]) -> None:
             raise ValueError(f"{name!r} is no file of the output")
 
 
-def read_fingerprint(path: Path) -> str | None:
-    """Return the fingerprint in a JSON file, None where there is no such file.
-
-    Raises:
-        OutputError: the file is damaged.
-    """
-    identity = read_identity(path)
-    return None if identity is None else identity.fingerprint
-
-
 def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
     """Return what two shapes have in common: a side in which they differ becomes None.
 

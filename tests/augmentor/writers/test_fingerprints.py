@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from augmentor.errors import OutputError
-from augmentor.writers.fingerprints import Identity, differences, read_identity, refuse_other_run
+from augmentor.writers.fingerprints import Identity, differences, is_same_run, read_identity, refuse_other_run
 
 PARTS: dict[str, object] = {
     "manifest": {"rows": 12, "id": "a1", "path": "b1", "labels": "c1"},
@@ -67,6 +67,9 @@ def test_the_same_run_is_let_in_and_what_tells_nothing_is_not() -> None:
         refuse_other_run(Path("out"), found=Identity("1", {}), expected=Identity("2", PARTS))
     with pytest.raises(OutputError, match="or of another program"):
         refuse_other_run(Path("out"), found=None, expected=Identity("2", PARTS))
+    assert is_same_run(Identity("1", {}), Identity("1", PARTS))
+    assert not is_same_run(Identity("1", PARTS), Identity("2", PARTS))
+    assert not is_same_run(None, Identity("1", PARTS))
 
 
 def test_identities_in_files(tmp_path: Path) -> None:
