@@ -12,7 +12,6 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from augmentor.durable import replacing_text
 from augmentor.errors import OutputError, first_line
 from augmentor.labeltable import UNCHANGED, LabelRow
 from augmentor.threads import side_by_side
@@ -22,7 +21,7 @@ from augmentor.verify.report import Findings, Problem, Told
 from augmentor.verify.rows import RowRules
 from augmentor.verify.tables import compare_file
 from augmentor.writers.hdf5 import SCORE_COLUMNS, TEXT_COLUMNS, shard_digest
-from augmentor.writers.records import Counts, Failure, Shape, dump_json, write_failures
+from augmentor.writers.records import Counts, Failure, Shape, write_failures, write_json
 from stargan.labels import LabelSpace
 
 Columns = dict[str, np.ndarray | list[str]]
@@ -135,13 +134,11 @@ def describe_file(file: h5py.File) -> Described:
 
 def companions(described: Described) -> dict[str, Callable[[Path], object]]:
     """Return what writes the files beside FILE.h5, by their suffix."""
-
-    def write_description(path: Path) -> None:
-        with replacing_text(path) as file:
-            file.write(dump_json(described.description))
-
     failures = [failure for seal in described.seals for failure in seal.failures]
-    return {".dataset.json": write_description, ".failures.csv": lambda path: write_failures(path, failures)}
+    return {
+        ".dataset.json": lambda path: write_json(path, described.description),
+        ".failures.csv": lambda path: write_failures(path, failures),
+    }
 
 
 def read_columns(file: h5py.File, seal: Seal) -> Columns:

@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from augmentor.durable import TEMPORARY, replacing_text, sync_file, sync_folder
+from augmentor.durable import TEMPORARY, sync_file, sync_folder
 from augmentor.errors import OutputError
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
@@ -31,8 +31,8 @@ from augmentor.writers.records import (
     Shape,
     ShardRecord,
     describe,
-    dump_json,
     write_failures,
+    write_json,
 )
 from stargan.labels import LabelSpace
 
@@ -242,8 +242,7 @@ class HDF5Assembly(Assembly):
             os.truncate(self._path, self._file.id.get_filesize())  # What was reserved in vain.
             self._close()
         sync_file(self._path)
-        with replacing_text(writer.out.with_suffix(".dataset.json")) as companion:
-            companion.write(dump_json(description))
+        write_json(writer.out.with_suffix(".dataset.json"), description)
         self._path.replace(writer.out)
         sync_folder(writer.out.parent)
         writer.remove_parts()

@@ -11,17 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from augmentor.csvfile import CsvWriter
-from augmentor.durable import replacing_text
 from augmentor.labeltable import LabelRow, cells, columns, label_table
 from augmentor.writers.assembly import Assembly
-from augmentor.writers.records import (
-    Json,
-    RecordFolder,
-    ShardRecord,
-    describe,
-    dump_json,
-    write_failures,
-)
+from augmentor.writers.records import Json, RecordFolder, ShardRecord, describe, write_failures, write_json
 from stargan.labels import LabelSpace
 
 _SAMPLED_ROWS = 10_000
@@ -69,8 +61,7 @@ class FolderTables(Assembly):
         self._splits.respell(self._rows)
         self.counts.failed = write_failures(self._out / "failures.csv", self.failures)
         described = describe(self._description, self._space, counts=self.counts, shape=self.shape)
-        with replacing_text(self._out / "dataset.json") as file:
-            file.write(dump_json(described))
+        write_json(self._out / "dataset.json", described)
 
     def _discard(self) -> None:
         with suppress(_DiscardedError), self._files:

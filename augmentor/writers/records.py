@@ -232,9 +232,8 @@ class RecordFolder:
 
     def begin(self, identity: Identity) -> None:
         """Say whose records these are; the folder is there."""
-        with replacing_text(self.work / "run.json") as file:
-            state = {**identity._asdict(), "schema_version": SCHEMA_VERSION}
-            file.write(dump_json({**state, "sha256": seal(state)}))
+        state = {**identity._asdict(), "schema_version": SCHEMA_VERSION}
+        write_json(self.work / "run.json", {**state, "sha256": seal(state)})
         sync_folder(self.work.parent)
 
     def has(self, index: int) -> bool:
@@ -344,6 +343,7 @@ def write_failures(path: Path, failures: Iterable[Failure]) -> int:
     return len(seen)
 
 
-def dump_json(state: object) -> str:
-    """Return JSON as people read it: sorted keys, two spaces, a line end."""
-    return json.dumps(state, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+def write_json(path: Path, state: Mapping[str, object]) -> None:
+    """Write JSON as people read it: sorted keys, two spaces, a line end; a file of this name is replaced."""
+    with replacing_text(path) as file:
+        file.write(json.dumps(state, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
