@@ -16,7 +16,7 @@ from stargan.checkpoint import Json
 FEWEST_ROUNDS = 3
 """Fewer have no median worth its name."""
 
-_SMALLEST_LOSS = 1e-2
+_SMALLEST_LOSS = 1e-3
 """Losses below it, like the penalty of a fresh D, are mostly rounding; they are compared as if they were this."""
 
 
