@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks.layers import ConvUnit, Features, Norm, same_convolution
+from stargan.networks.layers import ConvUnit, Features, Norm, ResidualBlock, same_convolution
 from stargan.networks.translating import TranslatingGenerator
 
 _WIDEST = 8
@@ -75,7 +75,9 @@ class CycleGanResnet(TranslatingGenerator):
             channels *= 2
             encoder.append(ConvUnit(down, channels=channels, norm=norm))
         self.encoder = nn.ModuleList(encoder)
-        self.blocks = nn.ModuleList(_MirroredBlock(channels=channels, norm=norm, bias=bias) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBlock(channels=channels, norm=norm, padding="reflection", bias=bias) for _ in range(blocks)
+        )
         decoder = []
         for _ in range(downsamplings):
             up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
@@ -116,28 +118,6 @@ class CycleGanResnet(TranslatingGenerator):
         for unit in self.decoder:
             decoded = unit(decoded, vectors)
         return decoded
-
-
-class _MirroredBlock(nn.Module):
-    """Two 3x3 convolutions of the mirrored image around an identity path."""
-
-    def __init__(self, *, channels: int, norm: Norm, bias: bool) -> None:
-        super().__init__()
-        first, second = (
-            ConvUnit(
-                same_convolution(channels, channels, 3, padding="reflection", bias=bias),
-                channels=channels,
-                norm=norm,
-                activate=activate,
-            )
-            for activate in (True, False)
-        )
-        self.first = first
-        self.second = second
-
-    def forward(self, features: Tensor, vectors: Tensor) -> Tensor:
-        residual: Tensor = self.second(self.first(features, vectors), vectors)
-        return features + residual
 
 
 class Pix2PixUnet(TranslatingGenerator):

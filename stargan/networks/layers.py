@@ -147,6 +147,7 @@ class ResidualBlock(nn.Module):
         vector_size: see `ModulatedNorm`.
         padding: see `same_convolution`.
         dilation: see `same_convolution`.
+        bias: see `same_convolution`.
     """
 
     def __init__(
@@ -157,11 +158,12 @@ class ResidualBlock(nn.Module):
         vector_size: int = 0,
         padding: Padding = "zero",
         dilation: int = 1,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         first, second = (
             ConvUnit(
-                same_convolution(channels, channels, 3, padding=padding, dilation=dilation),
+                same_convolution(channels, channels, 3, padding=padding, dilation=dilation, bias=bias),
                 channels=channels,
                 norm=norm,
                 vector_size=vector_size,
