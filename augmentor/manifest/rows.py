@@ -16,7 +16,7 @@ from augmentor.manifest.wording import counted, nearest, row_list, short
 SPLITS = ("train", "val", "test")
 """The splits, in the order in which they are shown."""
 
-_SPLIT_WORDS = {
+SPLIT_WORDS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -25,6 +25,7 @@ _SPLIT_WORDS = {
     "test": "test",
     "testing": "test",
 }
+"""What people call the splits, in lower case."""
 
 MAX_STEM = 100
 
@@ -99,12 +100,12 @@ def _splits(table: Table) -> pd.Categorical[str]:
     column = table.columns.get("split")
     if column is None:
         return pd.Categorical.from_codes(np.zeros(len(table), dtype=np.int8), categories=pd.Index(SPLITS))
-    splits = [_SPLIT_WORDS.get(text.casefold()) for text in column.values]
+    splits = [SPLIT_WORDS.get(text.casefold()) for text in column.values]
     wrong = [text for text, split in zip(column.values, splits, strict=True) if split is None]
     if wrong:
         text = min(wrong, key=lambda text: table.line_of(column, text))
         lines: list[int] = table.lines[column.rows_with(text)].tolist()
-        problem = f"'{short(text)}' is not train, val or test.{nearest(text, _SPLIT_WORDS)}" if text else "blank."
+        problem = f"'{short(text)}' is not train, val or test.{nearest(text, SPLIT_WORDS)}" if text else "blank."
         more = f" The same goes for {row_list(lines[1:])}." if len(lines) > 1 else ""
         way_out = "" if text else " Write train, val or test in every row, or remove the column"
         raise ManifestError(f"{table.path}, row {lines[0]}, column 'split': {problem}{more}{way_out}")

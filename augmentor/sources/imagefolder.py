@@ -6,18 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from augmentor.manifest.rows import SPLIT_WORDS
 from augmentor.manifest.wording import counted, listing
 from augmentor.sources.base import Listing, SourceError, image_files, refuse_no_folder
-
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 def read_imagefolder(src: Path) -> Listing:
@@ -31,7 +22,7 @@ def read_imagefolder(src: Path) -> Listing:
     refuse_no_folder(src)
     parts = [PurePosixPath(path).parts for path in image_files(src)]
     depth = 1
-    if parts and all(each[0].lower() in _SPLITS and len(each) > 2 for each in parts):
+    if parts and all(each[0].lower() in SPLIT_WORDS and len(each) > 2 for each in parts):
         depth = 2
     kept = [each for each in parts if len(each) > depth]
     if not kept:
@@ -50,5 +41,5 @@ def read_imagefolder(src: Path) -> Listing:
         notes.append(f"{src}: no images in the folders {listing(empty)}")
     columns = {"path": ["/".join(each) for each in kept], "label": [each[depth - 1] for each in kept]}
     if depth == 2:
-        columns["split"] = [_SPLITS[each[0].lower()] for each in kept]
+        columns["split"] = [SPLIT_WORDS[each[0].lower()] for each in kept]
     return Listing(frame=pd.DataFrame(columns, dtype=str), root=src, default=("label",), notes=tuple(notes))
