@@ -133,6 +133,8 @@ class Augmentor:
                 text=True,
             )
         folder = self._folder()
+        for name in ("out", "err"):  # A command that is killed at once has not opened them yet.
+            (folder / name).touch()
         request = {
             "argv": [str(word) for word in words],
             "script": "" if script is None else str(script),
