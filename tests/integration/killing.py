@@ -95,8 +95,3 @@ def work_folder(out: Path) -> Path:
 def committed(out: Path) -> int:
     """Return how many shards wait under an output, committed."""
     return len(list((work_folder(out) / "shards").glob("[0-9]*.json")))
-
-
-def unfinished(out: Path) -> int:
-    """Return how many files are under way under an output."""
-    return sum(len(files) for _, _, files in os.walk(work_folder(out) / "tmp"))

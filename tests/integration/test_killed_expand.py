@@ -1,10 +1,10 @@
-"""`augmentor expand`, killed again and again at any moment: the same command ends as if it had not been."""
+"""`augmentor expand`, killed in every part of a run, again and again: it ends as if it had not been."""
 
 from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,16 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.integration.killing import committed, content, kill_when, unfinished, work_folder
+from tests.integration.killing import committed, content
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Small
 
-KILLS = 13
-"""Of each form of the output."""
+KILLS = (
+    *("start", "files", "shards", "shards", "files", "shards", "start"),
+    *("shards", "end", "start", "end", "cleaning", "files"),
+)
+"""Of each form of the output: from which part of a run."""
 
 SHARDS = 27
 """Shards of 4 of the 106 items that `--domains all` asks for: 24 real and 82 synthetic."""
@@ -28,6 +31,13 @@ FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "hdf5": ("out.h5", ()),
 }
 """The output's name, and flags more. The quality gate becomes one line here."""
+
+DYING = Path(__file__).with_name("dying.py")
+FINISHING = 12
+"""Changes on the disk, after the last shard's commit, by which an output is not yet finished ..."""
+
+CLEANING = {"out": 13, "out.h5": 70}
+"""... and those by which its run has not yet ended: its lock is left, or parts that were merged."""
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +62,19 @@ def undisturbed(
     return out, [*command, *flags], content(out)
 
 
-def moment(draw: random.Random, out: Path) -> Callable[[], bool]:
-    """Draw what a kill waits for: it must come soon, and from every part of a run."""
+def moment(kind: str, draw: random.Random, out: Path) -> tuple[int, int]:
+    """Draw when a run is killed: how many shards are committed, and how many changes later on the disk."""
     before = committed(out)
-    match draw.choice(["start", "files", "files", "shards", "shards", "end"]):
+    match kind:
         case "start":
-            return work_folder(out).exists
+            return 0, draw.randint(0, 9)
         case "files":
-            most = draw.randint(1, 9)
-            return lambda: unfinished(out) >= most or committed(out) > before
+            return before, draw.randint(10, 60)
         case "shards":
-            more = min(SHARDS, before + draw.randint(1, 6))
-            return lambda: committed(out) >= more
-    return lambda: out.is_file() or (out / "dataset.json").exists() or committed(out) >= before + 9
+            return min(SHARDS, before + draw.randint(1, 6)), draw.randint(0, 9)
+        case "end":
+            return SHARDS, draw.randint(0, FINISHING)
+    return SHARDS, draw.randint(FINISHING, CLEANING[out.name])
 
 
 def test_killed_again_and_again(
@@ -74,24 +84,25 @@ def test_killed_again_and_again(
     out = tmp_path / "disturbed" / whole.name
     out.parent.mkdir()
     draw = random.Random(whole.name)
-    kills, finished, reached = 0, 0, []
-    while kills < KILLS:
-        seen = moment(draw, out)
-        running = augmentor.start(*command, "--out", out)
-        if kill_when(running, seen, after=draw.uniform(0, 0.02)):
-            kills += 1
+    finished = 0
+    reached: list[int] = []
+    while len(reached) < len(KILLS):
+        shards, changes = moment(KILLS[len(reached)], draw, out)
+        done = augmentor.run(out, shards, changes, *command, "--out", out, script=DYING)
+        if done.code == -signal.SIGKILL:
             reached.append(committed(out))
-        else:
+        else:  # What an earlier run had left to do was less than that.
+            assert done.code == 0, done.err
             finished += 1
             assert content(out) == expected
             shutil.rmtree(out.parent)
             out.parent.mkdir()
-        assert finished < 10 * KILLS, "the runs end before they can be killed"
+        assert finished < 3 * len(KILLS), "the runs end before they can be killed"
     done = augmentor.run(*command, "--out", out, "--json")
     assert done.code == 0, done.err
     assert (done.json["real"], done.json["synthetic"]) == (24, 82)
     assert content(out) == expected
-    assert len(set(reached)) > 1, "all kills came at the same moment"
+    assert len(set(reached)) > 2, "all kills came at the same moment"
     leftovers = [path for path in out.parent.rglob("*") if ".tmp-" in path.name or path.name.endswith(".lock")]
     assert leftovers == []
     if out.suffix == ".h5":
