@@ -25,7 +25,6 @@ from augmentor.obedience import (
     Obedience,
     advice,
     read_obedience,
-    rounded,
     score,
     write_obedience,
 )
@@ -34,6 +33,7 @@ from augmentor.quality import (
     LabelledImages,
     Translations,
     requested,
+    rounded,
     train_judge,
     translate_and_judge,
 )

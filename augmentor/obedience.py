@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from augmentor.durable import replacing_text
 from augmentor.errors import OutputError
-from augmentor.quality import Translations, asked_for, balanced_accuracy, recalls
+from augmentor.quality import Translations, asked_for, balanced_accuracy, doubt, recalls, rounded
 from stargan.checkpoint import Json, Model
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -22,15 +21,8 @@ FILE = "obedience.json"
 
 Level = Literal["obeys", "in part", "ignores", "not judged"]
 
-_KNOWS = 0.5
-"""Share of the way from guessing to always right that a classifier must go on real images to be believed."""
-
 _OBEYS, _IGNORES = 0.6, 0.3
 """Shares of the way up to the classifier's own accuracy: from guessing, and from images left as they are."""
-
-_FEWEST = 8
-"""Real images, and translations, below which a share says nothing."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeObedience:
@@ -91,19 +83,8 @@ class AttributeObedience:
 
     def _doubt(self) -> str | None:
         """Return why the classifier's word counts for nothing here, if it does."""
-        if self.real is None:
-            return "no validation image has a label for it"
-        if self.chance >= 1:
-            return "the validation images have one value of it only"
-        if min(self.real_images, self.translations) < _FEWEST:
-            few = min((self.real_images, "validation images"), (self.translations, "translations"))
-            return f"{few[0]} {few[1]} are too few"
-        if self.real < self.chance + _KNOWS * (1 - self.chance):
-            return (
-                f"the classifier itself is right about only {_percent(self.real)} of real images "
-                f"(guessing: {_percent(self.chance)})"
-            )
-        return None
+        counted = {"validation images": self.real_images, "translations": self.translations}
+        return doubt(self.real, chance=self.chance, counted=counted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,11 +250,6 @@ def advice(model: Model) -> tuple[str, ...]:
     height, width = model.image_size
     tips.append(f"a larger images.size where the difference is hard to see at {width} x {height} px")
     return tuple(tips)
-
-
-def rounded(value: float) -> float | None:
-    """Return a number as JSON can hold it: None in place of NaN."""
-    return None if math.isnan(value) else round(value, 6)
 
 
 def _percent(share: float | None) -> str:

@@ -39,7 +39,7 @@ class Features(nn.Module):
 
     def __init__(self, judge: Judge) -> None:
         super().__init__()
-        self.body = nn.Sequential(*list(judge.network.children())[:-1], nn.Flatten())
+        self.body = judge.network.body
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) uint8 to (N, 512) floats."""

@@ -17,15 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from stargan.config import TrainConfig
 from stargan.description import FORMAT, CheckpointError, Description, Json, instead_of, read_description, seal
 from stargan.labels import LabelSpace
-from stargan.networks import TranslatingGenerator, build_discriminator, build_generator
+from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
 from stargan.training import TrainState, new_state
+from stargan.weights import pack, unpack, weights_of
 
 __all__ = [
     "FORMAT",
@@ -33,6 +32,7 @@ __all__ = [
     "Json",
     "Model",
     "find_checkpoint",
+    "load_discriminator",
     "load_model",
     "load_state",
     "remove_checkpoint",
@@ -112,9 +112,9 @@ def save_checkpoint(
         settings: plain JSON values to keep beside the weights.
     """
     tensors = {
-        AVERAGE: _weights(state.average),
-        GENERATOR: _weights(state.generator),
-        DISCRIMINATOR: _weights(state.discriminator),
+        AVERAGE: weights_of(state.average),
+        GENERATOR: weights_of(state.generator),
+        DISCRIMINATOR: weights_of(state.discriminator),
         GENERATOR_OPTIMIZER: _optimizer_tensors(state.generator_optimizer),
         DISCRIMINATOR_OPTIMIZER: _optimizer_tensors(state.discriminator_optimizer),
     }
@@ -135,7 +135,7 @@ def save_model(folder: Path, *, model: Model, half: bool = False) -> None:
         model: what to save.
         half: store the weights as float16, at half the bytes; they are read back as float32.
     """
-    weights = {name: tensor.half() if half else tensor for name, tensor in _weights(model.generator).items()}
+    weights = {name: tensor.half() if half else tensor for name, tensor in weights_of(model.generator).items()}
     description = _description(
         model.generator,
         space=model.space,
@@ -169,6 +169,28 @@ def load_model(path: Path) -> Model:
         settings=description["settings"],
         sha256=description["files"][f"{AVERAGE}.safetensors"],
     )
+
+
+def load_discriminator(path: Path) -> Discriminator | None:
+    """Load the discriminator from a run folder or one checkpoint.
+
+    Args:
+        path: a run folder (its newest whole checkpoint is taken) or a checkpoint folder.
+
+    Returns:
+        On the CPU, in eval mode; None if the checkpoint holds only what translates.
+
+    Raises:
+        CheckpointError: nothing to load there, or a file is damaged.
+    """
+    folder = find_checkpoint(path)
+    description = read_description(folder)
+    if "discriminator" not in description:
+        return None
+    with _building(folder):
+        discriminator = build_discriminator(description["discriminator"])
+    _load_weights(discriminator, folder, DISCRIMINATOR, description)
+    return discriminator.requires_grad_(False).eval()
 
 
 def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> TrainState:
@@ -274,10 +296,9 @@ def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], descriptio
 def _fill(draft: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, object]) -> None:
     hashes = {}
     for name, content in tensors.items():
-        file = draft / f"{name}.safetensors"
-        # Not safetensors' own save_file: it makes files that nobody but their owner may read.
-        file.write_bytes(save({key: tensor.contiguous() for key, tensor in content.items()}))
-        hashes[file.name] = _sha256(file)
+        file, packed = draft / f"{name}.safetensors", pack(content)
+        file.write_bytes(packed)
+        hashes[file.name] = hashlib.sha256(packed).hexdigest()
         _sync(file)
     described = {**description, "files": hashes}
     described["sha256"] = seal(described)
@@ -291,19 +312,7 @@ def _read(folder: Path, name: str, description: Description) -> dict[str, Tensor
     wanted = description["files"].get(file.name)
     if wanted is None:
         raise CheckpointError(f"{folder / 'config.json'} does not list {file.name}")
-    try:
-        found = _sha256(file)
-        if found != wanted:
-            raise CheckpointError(
-                f"{file} is damaged: its SHA-256 is {found[:12]}..., not {wanted[:12]}...{instead_of(folder)}"
-            )
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}{instead_of(folder)}") from error
-
-
-def _weights(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return unpack(file, sha256=wanted, remedy=instead_of(folder))
 
 
 @contextmanager
@@ -338,11 +347,6 @@ def _load_optimizer(optimizer: torch.optim.Adam, tensors: Mapping[str, Tensor]) 
         index, name = key.split(".")
         slots.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

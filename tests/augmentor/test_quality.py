@@ -16,6 +16,7 @@ from augmentor.images import decode
 from augmentor.manifest import read_manifest
 from augmentor.quality import (
     Judge,
+    JudgeNetwork,
     LabelledImages,
     asked_for,
     balanced_accuracy,
@@ -71,18 +72,21 @@ def test_balanced_accuracy_by_hand(space: LabelSpace) -> None:
 
 
 class Mean(nn.Module):
-    """Logits that are known: the image's mean in [-1, 1] times fixed factors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.factors = nn.Parameter(torch.tensor([1.0, 0.0, -1.0, -2.0]))
+    """One feature: the image's mean in [-1, 1]."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return images.mean(dim=(1, 2, 3))[:, None] * self.factors
+        return images.mean(dim=(1, 2, 3))[:, None]
+
+
+def mean_judge(space: LabelSpace) -> Judge:
+    """A judge whose logits are known: the image's mean in [-1, 1] times 1, 0, -1 and -2."""
+    head = nn.Linear(1, 4, bias=False)
+    head.weight.data = torch.tensor([[1.0], [0.0], [-1.0], [-2.0]])
+    return Judge(network=JudgeNetwork(body=Mean(), head=head), space=space)
 
 
 def test_predictions_are_the_likeliest_values(space: LabelSpace) -> None:
-    judge = Judge(network=Mean(), space=space)
+    judge = mean_judge(space)
     images = torch.stack([torch.full((3, 4, 4), 255), torch.zeros(3, 4, 4)]).to(torch.uint8)
     # White is +1: logits 1, 0, -1 -> black; -2 -> no glasses. Black is -1: the other way round.
     assert judge.logits(images).tolist() == [[1, 0, -1, -2], [-1, 0, 1, 2]]
@@ -90,7 +94,7 @@ def test_predictions_are_the_likeliest_values(space: LabelSpace) -> None:
 
 
 def test_many_images_and_none(space: LabelSpace) -> None:
-    judge = Judge(network=Mean(), space=space)
+    judge = mean_judge(space)
     images = torch.randint(256, (600, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(judge.logits(images)[-1], judge.logits(images[-1:])[0])
     assert judge.predict(images[:0]).shape == (0, 2)
@@ -118,7 +122,7 @@ def lazy_translator(space: LabelSpace) -> Translator:
 
 
 def test_a_verdict_by_hand(space: LabelSpace) -> None:
-    judge = Judge(network=Mean(), space=space)  # white: black hair, no glasses; black: brown hair, glasses
+    judge = mean_judge(space)  # white: black hair, no glasses; black: brown hair, glasses
     white, black = torch.full((3, 4, 4), 255, dtype=torch.uint8), torch.zeros(3, 4, 4, dtype=torch.uint8)
     data = LabelledImages(images=torch.stack([white, black]), codes=torch.tensor([[1, 0], [2, 1]]))
 
@@ -230,7 +234,7 @@ def test_recalls_by_hand(space: LabelSpace) -> None:
 
 
 def test_translations_are_judged_and_measured_batch_by_batch(space: LabelSpace) -> None:
-    judge = Judge(network=Mean(), space=space)
+    judge = mean_judge(space)
     white, black = torch.full((3, 4, 4), 255, dtype=torch.uint8), torch.zeros(3, 4, 4, dtype=torch.uint8)
     data = LabelledImages(images=torch.stack([white, black]), codes=torch.tensor([[1, 0], [2, 1]]))
     rows, targets = requested(data, parse_domains(["each"], space), space)

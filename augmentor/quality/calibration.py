@@ -1,0 +1,102 @@
+"""Probabilities that can be believed: a temperature per attribute, fitted on real validation images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stargan.labels import UNKNOWN, LabelSpace
+
+_COOLEST, _HOTTEST = 0.05, 20.0
+_HALVINGS = 60
+"""Of the interval of inverse temperatures: more than a float64 tells apart."""
+
+_BINS = 15
+"""Of the calibration error, as in its source."""
+
+
+def value_logits(logits: Tensor, space: LabelSpace) -> list[Tensor]:
+    """Return the logits attribute by attribute, one column per value, so that softmax fits all.
+
+    Args:
+        logits: (N, D), in the label vector's order.
+        space: says which belong to which attribute.
+
+    Returns:
+        For each attribute (N, number of values) float64; a binary one's "0" has the logit 0.
+    """
+    columns = []
+    for attribute, run in zip(space.attributes, space.slices, strict=True):
+        own = logits[:, run].double()
+        columns.append(torch.cat([torch.zeros_like(own), own], dim=1) if attribute.kind == "binary" else own)
+    return columns
+
+
+def fit_temperatures(logits: Tensor, codes: Tensor, space: LabelSpace) -> Tensor:
+    """Return per attribute the temperature under which its logits explain the labels best.
+
+    That is the least mean negative log-likelihood of softmax(logits / temperature). The labels are softened as
+    Laplace's rule asks: that all of n images were right says that the next one is with 1 - 1 / (n + 2), not with
+    certainty. So a classifier without a mistake is not believed without bounds.
+
+    Args:
+        logits: (N, D) of images that the classifier did not learn from.
+        codes: (N, A) int64, their labels, -1 unknown.
+        space: what both mean.
+
+    Returns:
+        (A,) float32 in [0.05, 20]; 1 where no label is known, or there is one value only.
+
+    Source: Guo et al., section 4.2 (arXiv 1706.04599); Platt's softened labels.
+    """
+    fitted = [
+        _fit(column[code != UNKNOWN], code[code != UNKNOWN])
+        for column, code in zip(value_logits(logits, space), codes.T, strict=True)
+    ]
+    return torch.tensor(fitted, dtype=torch.float32)
+
+
+def _fit(logits: Tensor, codes: Tensor) -> float:
+    n, values = logits.shape
+    if not n or values < 2:
+        return 1.0
+    doubt = 1 / (n + 2)
+    wanted = torch.full_like(logits, doubt / (values - 1))
+    wanted[torch.arange(n), codes] = 1 - doubt
+    low, high = 1 / _HOTTEST, 1 / _COOLEST
+    # The loss is convex in the inverse temperature: its slope has one zero.
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        slope = float(((torch.softmax(middle * logits, dim=1) - wanted) * logits).sum())
+        low, high = (middle, high) if slope < 0 else (low, middle)
+    return 2 / (low + high)
+
+
+def calibration_error(
+    logits: Tensor, codes: Tensor, space: LabelSpace, *, temperatures: Tensor | None = None
+) -> dict[str, float]:
+    """Return per attribute how far confidence and accuracy lie apart, 0 to 1 (the expected calibration error).
+
+    Args:
+        logits: (N, D).
+        codes: (N, A) int64, the images' labels, -1 unknown.
+        space: what both mean.
+        temperatures: (A,); ones if not given.
+
+    Returns:
+        NaN where no label is known.
+
+    Source: Guo et al., eq. 3 (arXiv 1706.04599): 15 bins of equal width.
+    """
+    heats = torch.ones(len(space)) if temperatures is None else temperatures
+    errors = {}
+    for name, column, code, heat in zip(
+        space.names, value_logits(logits, space), codes.T, heats.tolist(), strict=True
+    ):
+        known = code != UNKNOWN
+        confidence, said = torch.softmax(column[known] / heat, dim=1).max(dim=1)
+        right = (said == code[known]).double()
+        bins = (confidence * _BINS).long().clamp(max=_BINS - 1)
+        apart = torch.zeros(_BINS, dtype=torch.float64).index_add(0, bins, confidence - right).abs().sum()
+        errors[name] = float(apart / known.sum()) if known.any() else float("nan")
+    return errors

@@ -1,0 +1,111 @@
+"""What scores are made of: probabilities of targets, D's scores, and what two images' features have in common."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stargan.labels import UNKNOWN, LabelSpace
+from stargan.networks import Discriminator
+from stargan.pixels import to_signed
+
+_BATCH = 256
+"""Images that D scores at once."""
+
+
+def target_probabilities(probabilities: Tensor, targets: Tensor, space: LabelSpace) -> Tensor:
+    """Return how likely each image shows each value of its target, (N, A) float64; NaN where it knows none.
+
+    Args:
+        probabilities: (N, D), see `Judge.probabilities`.
+        targets: (N, A) int64, -1 unknown.
+        space: what both mean.
+    """
+    columns = []
+    for attribute, run, target in zip(space.attributes, space.slices, targets.T, strict=True):
+        entries = probabilities[:, run].double()
+        values = torch.cat([1 - entries, entries], dim=1) if attribute.kind == "binary" else entries
+        chosen = values.gather(1, target.clamp(min=0)[:, None])[:, 0]
+        columns.append(chosen.masked_fill(target == UNKNOWN, torch.nan))
+    return torch.stack(columns, dim=1)
+
+
+def joined(per_attribute: Tensor, trusted: Tensor) -> Tensor:
+    """Return the product over the attributes that count, (N,) float64; NaN where the target knows none of them.
+
+    Args:
+        per_attribute: (N, A), NaN unknown; see `target_probabilities`.
+        trusted: (A,) bool, the attributes that count.
+    """
+    counts = ~per_attribute.isnan() & trusted
+    product = torch.where(counts, per_attribute, 1.0).prod(dim=1)
+    return product.masked_fill(~counts.any(dim=1), torch.nan)
+
+
+@torch.inference_mode()
+def patch_scores(discriminator: Discriminator, images: Tensor, domains: Tensor, space: LabelSpace) -> Tensor:
+    """Return D's mean score over an image's patches, (N,) float64 on the CPU; higher is more real.
+
+    Args:
+        discriminator: computes where it lies.
+        images: (N, C, H, W) uint8.
+        domains: (N, A) int64, what the images should show, -1 unknown; a D that does not match ignores it.
+        space: what the domains mean.
+    """
+    device = next(discriminator.parameters()).device
+    scores = [torch.empty(0, dtype=torch.float64)]
+    for some, wanted in zip(torch.split(images, _BATCH), torch.split(domains, _BATCH), strict=True):
+        if len(some):
+            shown = space.encode_signed(wanted).to(device)
+            scored, _ = discriminator(to_signed(some.to(device)), shown)
+            scores.append(scored.flatten(1).mean(dim=1).double().cpu())
+    return torch.cat(scores)
+
+
+def shares_below(scores: Tensor, quantiles: Tensor) -> Tensor:
+    """Return for each score the share of `quantiles` (sorted) that are not above it, float64 in [0, 1]."""
+    places = torch.searchsorted(quantiles, scores.contiguous(), right=True)
+    return places.double() / len(quantiles)
+
+
+def quantiles_of(values: Tensor, *, most: int = 1001) -> tuple[float, ...]:
+    """Return `values` in order; where there are more than `most`, evenly spaced quantiles of them."""
+    ordered = values.double().sort().values
+    if len(ordered) > most:
+        places = torch.linspace(0, len(ordered) - 1, most, dtype=torch.float64).round().long()
+        ordered = ordered[places]
+    return tuple(ordered.tolist())
+
+
+def similarities(
+    pictures: Tensor, sources: Tensor, changed: Tensor, *, mean: Tensor, head: Tensor, space: LabelSpace
+) -> Tensor:
+    """Return how much of each source's features its picture has kept, apart from what had to change.
+
+    The cosine of the angle between both, around the mean of real images, after all directions are taken out that
+    the judge reads the changed attributes from.
+
+    Args:
+        pictures: (N, F) features.
+        sources: the same of their sources.
+        changed: (N, A) bool, the attributes that had to change.
+        mean: (F,) features of real images.
+        head: (D, F) weights of the judge's head.
+        space: says which rows of the head belong to which attribute.
+
+    Returns:
+        (N,) float64 in [-1, 1]; 0 where nothing is left of one of the two.
+    """
+    result = torch.zeros(len(pictures), dtype=torch.float64)
+    if not len(pictures):
+        return result
+    patterns, kinds = torch.unique(changed, dim=0, return_inverse=True)
+    for kind, pattern in enumerate(patterns):
+        some = kinds == kind
+        one, other = (features[some].double() - mean.double() for features in (pictures, sources))
+        runs = [run for run, changes in zip(space.slices, pattern.tolist(), strict=True) if changes]
+        if runs:
+            basis, _ = torch.linalg.qr(torch.cat([head[run] for run in runs]).double().T)
+            one, other = (features - features @ basis @ basis.T for features in (one, other))
+        result[some] = torch.nn.functional.cosine_similarity(one, other, dim=1)
+    return result
