@@ -14,7 +14,6 @@ from augmentor.quality.likeness import joined, patch_scores, shares_below, simil
 from stargan.labels import UNKNOWN
 from stargan.networks import Discriminator
 
-
 _CPU = torch.device("cpu")
 
 
