@@ -182,7 +182,8 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
     with torch.random.fork_rng(devices=[]):
         network = resnet(state["image_channels"], side=min(height, width), outputs=space.domain_size)
     network.load_state_dict(tensors)
-    network.requires_grad_(False).eval()
+    # As it lay when it was trained: another layout sums in another order.
+    network.requires_grad_(False).to(memory_format=torch.channels_last).eval()
     return KeptJudge(
         judge=Judge(network=network, space=space, temperatures=temperatures),
         report=JudgeReport.from_json(state["report"]),

@@ -102,10 +102,9 @@ def _false_offers(codes: Tensor, space: LabelSpace, trusted: Tensor) -> Iterator
 
 
 def _just_above(scores: Tensor, share: float) -> float:
-    """Return the smallest number that is above this share of the scores, the next one at six decimals."""
+    """Return the smallest number that is above this share of the scores."""
     ordered = scores.sort().values
-    last = float(ordered[max(0, math.ceil(share * len(ordered)) - 1)])
-    return min(1.0, (math.floor(last * 1e6) + 1) / 1e6)
+    return math.nextafter(float(ordered[max(0, math.ceil(share * len(ordered)) - 1)]), math.inf)
 
 
 def preserved_pairs(codes: Tensor, groups: Sequence[str], space: LabelSpace) -> tuple[Tensor, Tensor, Tensor]:
