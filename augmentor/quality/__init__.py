@@ -4,7 +4,7 @@ from augmentor.quality.appraisal import appraise
 from augmentor.quality.calibration import calibration_error, fit_temperatures
 from augmentor.quality.classifier import Judge, JudgeNetwork, LabelledImages, Seen, resnet, train_judge
 from augmentor.quality.gate import Gate
-from augmentor.quality.kept import KeptJudge, load_judge, save_judge
+from augmentor.quality.kept import KeptJudge, load_judge, open_judge, save_judge
 from augmentor.quality.measures import balanced_accuracy, doubt, rarity_weights, recalls, rounded, share_right
 from augmentor.quality.report import JudgedAttribute, JudgeReport
 from augmentor.quality.scores import Scorer, Scores
@@ -43,6 +43,7 @@ __all__ = [
     "fit_temperatures",
     "judge_translations",
     "load_judge",
+    "open_judge",
     "rarity_weights",
     "read_images",
     "recalls",

@@ -16,7 +16,7 @@ from augmentor.errors import AugmentorError, OutputError
 from augmentor.quality.classifier import Judge, resnet
 from augmentor.quality.report import JudgeReport
 from augmentor.quality.thresholds import Offers, Thresholds
-from stargan.checkpoint import Model
+from stargan.checkpoint import Model, find_checkpoint
 from stargan.description import CheckpointError, seal
 from stargan.labels import LabelSpace
 from stargan.weights import pack, unpack, weights_of
@@ -173,6 +173,23 @@ def load_judge(folder: Path) -> KeptJudge | None:
         raise
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{file} does not describe a judge: {error}{remedy}") from error
+
+
+def open_judge(path: Path) -> KeptJudge | None:
+    """Return the judge that `--model` or `--judge` means; None if there is none.
+
+    Args:
+        path: a run folder (its newest checkpoint's), a checkpoint, a judge's own folder, or a foreign file.
+
+    Raises:
+        AugmentorError: it is damaged.
+    """
+    try:
+        if (path / "checkpoints").is_dir():
+            return load_judge(find_checkpoint(path))
+        return load_judge(path)
+    except CheckpointError as error:
+        raise AugmentorError(str(error)) from error
 
 
 def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str) -> KeptJudge:

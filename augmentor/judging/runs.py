@@ -1,0 +1,227 @@
+"""A model's judge: made when its training ends, or when it is asked for, and what it says of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from augmentor.access import MAX_PIXELS
+from augmentor.errors import AugmentorError, OutputError
+from augmentor.expansion import model_crop, open_model, read_model_manifest
+from augmentor.judging.limits import Clock, JudgingStopped, Limits
+from augmentor.judging.making import Made, make_judge, read_shown
+from augmentor.judging.measuring import JUDGE_MADE, measure_obedience, obedience_of
+from augmentor.judging.reading import Looks
+from augmentor.manifest import Manifest, refuse_all_outside, refuse_split_leaks
+from augmentor.models import OWN, Description
+from augmentor.obedience import Obedience, read_obedience, write_obedience
+from augmentor.quality import KeptJudge, load_judge, open_judge, save_judge
+from stargan.checkpoint import CheckpointError, Model, find_checkpoint, load_discriminator, load_model
+
+ASKED_SECONDS = 60.0
+"""The time that judging may take where it was asked for by itself."""
+
+
+def judge_run(
+    run: Path,
+    manifest: Manifest,
+    *,
+    limits: Limits,
+    crop: int | None,
+    flip: bool,
+    device: torch.device,
+    on_progress: Callable[[float], None] = lambda _share: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Obedience | None:
+    """Make the judge of a run's newest checkpoint, keep it there, and let it say whether the model obeys.
+
+    What is there already is only read: a judge is never trained again, nor obedience measured again.
+
+    Args:
+        run: the run folder.
+        manifest: what it was trained on, in its label space.
+        limits: how much it may cost.
+        crop: side of the centred square that is cut out of each image first, or None.
+        flip: whether mirrored images keep their labels.
+        device: where to compute.
+        on_progress: told the share that is done, in [0, 1].
+        should_stop: asked often; True gives up.
+
+    Returns:
+        What was measured; None if it was stopped.
+
+    Raises:
+        AugmentorError: a file cannot be written.
+    """
+    checkpoint = find_checkpoint(run)
+    model, there = load_model(checkpoint), _usable_judge(checkpoint)
+    try:
+        known = read_obedience(run, model)
+    except OutputError:
+        known = None  # damaged: what is measured now takes its place
+    if known is not None and there is not None:
+        return known
+    clock = Clock(seconds=limits.seconds, on_progress=on_progress, should_stop=should_stop)
+    looks = Looks(size=model.image_size, channels=model.image_channels, crop=crop, flip=flip)
+    try:
+        if there is None:
+            made = _make(checkpoint, model, manifest, looks=looks, limits=limits, clock=clock, device=device)
+            made = replace(made, kept=save_judge(checkpoint, made.kept))
+        else:
+            made = _made_before(there, manifest, looks=looks, clock=clock)
+        obedience = obedience_of(model, made, device=device, clock=clock)
+    except JudgingStopped:
+        return None
+    write_obedience(run, obedience)
+    return obedience
+
+
+def judge_model(
+    path: Path,
+    manifest: Path,
+    *,
+    image_column: str | None,
+    device: torch.device,
+    description: Description = OWN,
+    max_pixels: int = MAX_PIXELS,
+    allow_outside: bool = False,
+    on_progress: Callable[[float], None] = lambda _share: None,
+) -> Obedience:
+    """Measure with a model's own judge, or a new one, whether it obeys; a run folder's obedience.json is written.
+
+    Args:
+        path: a run folder, a checkpoint, or a foreign file.
+        manifest: the user's table.
+        image_column: the column of the images' paths, if it has an unusual name.
+        device: where to compute.
+        description: what a foreign file does not say of itself.
+        max_pixels: images of more pixels (width x height) are not read.
+        allow_outside: images may lie outside the manifest's folder.
+        on_progress: told the share that is done, in [0, 1].
+
+    Raises:
+        AugmentorError: the model, its judge or the manifest cannot be used.
+    """
+    model = open_model(path, description)
+    table = read_model_manifest(manifest, model, image_column=image_column)
+    table = _checked(table, max_pixels=max_pixels, allow_outside=allow_outside)
+    looks, kept, limits = model_looks(model), open_judge(path), _trained_limits(model)
+    if kept is None:
+        obedience = measure_obedience(
+            model,
+            table,
+            limits=limits,
+            crop=looks.crop,
+            flip=looks.flip,
+            device=device,
+            on_progress=on_progress,
+        )
+    else:
+        kept = kept.for_model(model, crop=looks.crop, where=f"--model {path}")
+        clock = Clock(seconds=limits.seconds, on_progress=on_progress, should_stop=lambda: False)
+        made = _made_before(kept, table, looks=looks, clock=clock)
+        obedience = obedience_of(model, made, device=device, clock=clock)
+    if (path / "checkpoints").is_dir():
+        write_obedience(path, obedience)
+    return obedience
+
+
+def keep_judge(
+    manifest: Manifest,
+    *,
+    out: Path,
+    model: Model | None = None,
+    checkpoint: Path | None = None,
+    looks: Looks,
+    limits: Limits,
+    device: torch.device,
+    on_progress: Callable[[float], None] = lambda _share: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> KeptJudge:
+    """Make a judge and write it to `out`; one that is there is replaced.
+
+    Args:
+        manifest: the user's table, in the model's label space if there is a model.
+        out: a checkpoint, or any folder.
+        model: what it is to judge, if that is known.
+        checkpoint: where the model's discriminator lies, or None.
+        looks: what images it looks at.
+        limits: how much it may cost.
+        device: where to compute.
+        on_progress: told the share that is done, in [0, 1].
+        should_stop: asked often; True gives up.
+
+    Raises:
+        JudgingStopped: `should_stop` said so; nothing was written.
+        AugmentorError: there is nothing to learn from, or `out` cannot be written.
+    """
+    refuse_split_leaks(manifest)
+    refuse_all_outside(manifest)
+    clock = Clock(seconds=limits.seconds, on_progress=on_progress, should_stop=should_stop)
+    made = _make(checkpoint, model, manifest, looks=looks, limits=limits, clock=clock, device=device, share=1.0)
+    return save_judge(out, made.kept)
+
+
+def model_looks(model: Model) -> Looks:
+    """Return what images a model's judge looks at: the model's."""
+    images = model.settings.get("images")
+    flip = bool(images.get("flip", True)) if isinstance(images, dict) else True
+    return Looks(size=model.image_size, channels=model.image_channels, crop=model_crop(model), flip=flip)
+
+
+def _make(
+    checkpoint: Path | None,
+    model: Model | None,
+    manifest: Manifest,
+    *,
+    looks: Looks,
+    limits: Limits,
+    clock: Clock,
+    device: torch.device,
+    share: float = JUDGE_MADE,
+) -> Made:
+    try:
+        discriminator = None if checkpoint is None else load_discriminator(checkpoint)
+    except CheckpointError as error:
+        raise AugmentorError(str(error)) from error
+    return make_judge(
+        manifest,
+        looks=looks,
+        limits=limits,
+        clock=clock,
+        device=device,
+        share=share,
+        discriminator=None if discriminator is None else discriminator.to(device),
+        model_sha256=None if model is None else model.sha256,
+    )
+
+
+def _made_before(kept: KeptJudge, manifest: Manifest, *, looks: Looks, clock: Clock) -> Made:
+    clock.part(0, JUDGE_MADE)
+    shown, unreadable = read_shown(manifest, looks=looks, clock=clock)
+    return Made(kept=kept, shown=shown.data, unreadable=unreadable)
+
+
+def _usable_judge(checkpoint: Path) -> KeptJudge | None:
+    try:
+        return load_judge(checkpoint)
+    except CheckpointError:
+        return None  # damaged: a new one takes its place
+
+
+def _checked(table: Manifest, *, max_pixels: int, allow_outside: bool) -> Manifest:
+    table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
+    refuse_split_leaks(table)
+    refuse_all_outside(table)
+    return table
+
+
+def _trained_limits(model: Model) -> Limits:
+    """Return the limits that its recipe set for the judge, or those of what is asked for by itself."""
+    recipe = model.settings.get("recipe")
+    judging = recipe.get("judge") if isinstance(recipe, dict) else None
+    steps = judging.get("steps") if isinstance(judging, dict) else None
+    return Limits(steps=steps) if isinstance(steps, int) and steps > 0 else Limits(seconds=ASKED_SECONDS)
