@@ -24,6 +24,7 @@ Level = Literal["obeys", "in part", "ignores", "not judged"]
 _OBEYS, _IGNORES = 0.6, 0.3
 """Shares of the way up to the classifier's own accuracy: from guessing, and from images left as they are."""
 
+
 @dataclass(frozen=True, kw_only=True)
 class AttributeObedience:
     """How well the generator changes one attribute. Shares lie in [0, 1]; None: there is nothing to count.
@@ -133,7 +134,8 @@ class Obedience:
         if by_level["not judged"]:
             lines.append(
                 f"The classifier had {self.judge_steps:,} steps on {self.judge_images:,} images. For longer: "
-                "augmentor info RUN --manifest MANIFEST, or the setting judge.steps."
+                "augmentor judge MANIFEST --model RUN, then augmentor info RUN --manifest MANIFEST; or set "
+                "judge.steps."
             )
         return tuple(lines)
 

@@ -427,6 +427,66 @@ def preview(
 
 @app.command()
 @command
+def judge(
+    manifest: ManifestArgument,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="To write; or the model's own.")] = None,
+    model: Annotated[Path | None, typer.Option(metavar="RUN", help="The model that it is to judge.")] = None,
+    size: Annotated[str | None, typer.Option(help="Of images without --model, such as 64.")] = None,
+    crop: Annotated[int | None, typer.Option(min=1, help="Square cut out of them first.")] = None,
+    flip: Annotated[bool, typer.Option(help="Mirrored images keep their labels.")] = True,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train for so many steps ...")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="... or for so long; 1 by default.")] = None,
+    image_column: ColumnOption = None,
+    attributes: Annotated[str | None, typer.Option(help="Columns to use, or as for expand.")] = None,
+    model_size: ModelSizeOption = None,
+    model_crop: ModelCropOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    allow_outside: OutsideOption = False,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Train the classifier that accepts or rejects translations.
+
+    It learns from real train rows, is tried and calibrated on val rows, and is
+    kept in the model's newest checkpoint, or in --out, which expand --judge
+    takes. augmentor train makes one in the end; this makes a better one, one
+    with other images, or one for a model that has none.
+    """
+    from augmentor.cli.judge import judge_json, judge_table
+    from augmentor.judging import JudgeRequest, judge_manifest
+    from augmentor.models import Description
+    from augmentor.train import pick_device
+
+    own = model is None
+    request = JudgeRequest(
+        manifest=manifest,
+        out=out,
+        model=model,
+        description=Description(attributes=None if own else attributes, size=model_size, crop=model_crop),
+        attributes=_names(attributes) if own else (),
+        image_column=image_column,
+        size=size,
+        crop=crop,
+        flip=flip,
+        steps=steps,
+        minutes=minutes,
+        max_pixels=max_pixels,
+        allow_outside=allow_outside,
+    )
+    with display.Bar("judging", unit="%") as bar:
+        result = judge_manifest(
+            request,
+            device=pick_device(device),
+            on_progress=lambda done: bar.update(int(100 * done), 100),
+        )
+    results.print(judge_table(result.kept))
+    results.print(f"Kept in {escape(str(result.out))}", soft_wrap=True)
+    if json:
+        print_json({"out": str(result.out), **judge_json(result.kept)})
+
+
+@app.command()
+@command
 def info(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")],
     manifest: Annotated[Path | None, typer.Option(help="Measure on it whether the model obeys.")] = None,
@@ -439,14 +499,16 @@ def info(
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Say what a model knows: its attributes, size and age, and whether it obeys."""
+    """Say what a model and its judge know, and whether the model obeys."""
+    from augmentor.cli.judge import judge_json, judge_table
     from augmentor.expansion import open_model
     from augmentor.manifest import describe_sets
     from augmentor.models import Description
     from augmentor.obedience import read_obedience
+    from augmentor.quality import open_judge
 
     described = Description(attributes=attributes, size=model_size, crop=model_crop)
-    model = open_model(run, described)
+    model, judge = open_model(run, described), open_judge(run)
     if manifest is None:
         obedience = read_obedience(run, model)
     else:
@@ -476,6 +538,7 @@ def info(
                 "generator": dict(model.generator.arguments),
                 "weights": weights,
                 "sha256": model.sha256,
+                "judge": judge_json(judge) if judge is not None else None,
                 "obedience": obedience.to_json() if obedience is not None else None,
             }
         )
@@ -493,6 +556,11 @@ def info(
         only = model.space.attributes[0]
         results.print(f"One direction only: into {escape(f'{only.name}={only.values[-1]}')}", soft_wrap=True)
     results.print(f"sha256 {model.sha256}", soft_wrap=True)
+    if judge is not None:
+        results.print(judge_table(judge))
+    else:
+        making = shlex.join(["judge", "MANIFEST", "--model", str(run), *described.flags()])
+        results.print(f"No judge yet:  {shlex.join(program())} {making}", soft_wrap=True, markup=False)
     if obedience is not None:
         results.print(display.obedience_table(obedience))
     else:

@@ -68,7 +68,7 @@ def judge_run(
     looks = Looks(size=model.image_size, channels=model.image_channels, crop=crop, flip=flip)
     try:
         if there is None:
-            made = _make(checkpoint, model, manifest, looks=looks, limits=limits, clock=clock, device=device)
+            made = make_kept(checkpoint, model, manifest, looks=looks, limits=limits, clock=clock, device=device)
             made = replace(made, kept=save_judge(checkpoint, made.kept))
         else:
             made = _made_before(there, manifest, looks=looks, clock=clock)
@@ -107,7 +107,7 @@ def judge_model(
     """
     model = open_model(path, description)
     table = read_model_manifest(manifest, model, image_column=image_column)
-    table = _checked(table, max_pixels=max_pixels, allow_outside=allow_outside)
+    table = checked(table, max_pixels=max_pixels, allow_outside=allow_outside)
     looks, kept, limits = model_looks(model), open_judge(path), _trained_limits(model)
     if kept is None:
         obedience = measure_obedience(
@@ -129,42 +129,6 @@ def judge_model(
     return obedience
 
 
-def keep_judge(
-    manifest: Manifest,
-    *,
-    out: Path,
-    model: Model | None = None,
-    checkpoint: Path | None = None,
-    looks: Looks,
-    limits: Limits,
-    device: torch.device,
-    on_progress: Callable[[float], None] = lambda _share: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> KeptJudge:
-    """Make a judge and write it to `out`; one that is there is replaced.
-
-    Args:
-        manifest: the user's table, in the model's label space if there is a model.
-        out: a checkpoint, or any folder.
-        model: what it is to judge, if that is known.
-        checkpoint: where the model's discriminator lies, or None.
-        looks: what images it looks at.
-        limits: how much it may cost.
-        device: where to compute.
-        on_progress: told the share that is done, in [0, 1].
-        should_stop: asked often; True gives up.
-
-    Raises:
-        JudgingStopped: `should_stop` said so; nothing was written.
-        AugmentorError: there is nothing to learn from, or `out` cannot be written.
-    """
-    refuse_split_leaks(manifest)
-    refuse_all_outside(manifest)
-    clock = Clock(seconds=limits.seconds, on_progress=on_progress, should_stop=should_stop)
-    made = _make(checkpoint, model, manifest, looks=looks, limits=limits, clock=clock, device=device, share=1.0)
-    return save_judge(out, made.kept)
-
-
 def model_looks(model: Model) -> Looks:
     """Return what images a model's judge looks at: the model's."""
     images = model.settings.get("images")
@@ -172,7 +136,7 @@ def model_looks(model: Model) -> Looks:
     return Looks(size=model.image_size, channels=model.image_channels, crop=model_crop(model), flip=flip)
 
 
-def _make(
+def make_kept(
     checkpoint: Path | None,
     model: Model | None,
     manifest: Manifest,
@@ -183,6 +147,21 @@ def _make(
     device: torch.device,
     share: float = JUDGE_MADE,
 ) -> Made:
+    """Make a judge, with what it must know of a model's discriminator; see `make_judge`.
+
+    Args:
+        checkpoint: where the discriminator lies, or None.
+        model: what the judge is to belong to, or None.
+        manifest: the user's table; its label space is the judge's.
+        looks: what images it looks at.
+        limits: how much it may cost.
+        clock: says how much time is left.
+        device: where to compute.
+        share: of the clock's time, for this.
+
+    Raises:
+        AugmentorError: the discriminator is damaged, or there is nothing to learn from.
+    """
     try:
         discriminator = None if checkpoint is None else load_discriminator(checkpoint)
     except CheckpointError as error:
@@ -212,7 +191,8 @@ def _usable_judge(checkpoint: Path) -> KeptJudge | None:
         return None  # damaged: a new one takes its place
 
 
-def _checked(table: Manifest, *, max_pixels: int, allow_outside: bool) -> Manifest:
+def checked(table: Manifest, *, max_pixels: int, allow_outside: bool) -> Manifest:
+    """Return a table that may be judged with: no subject in two splits, and some images that may be read."""
     table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
     refuse_split_leaks(table)
     refuse_all_outside(table)

@@ -21,6 +21,7 @@ COMMANDS = (
     "train",
     "expand",
     "preview",
+    "judge",
     "info",
     "verify",
     "convert",

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from augmentor import open_dataset
+from augmentor.quality import load_judge
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small
@@ -41,7 +42,12 @@ def test_info(augmentor: Augmentor, model: Path) -> None:
     assert (stated["image_size"], stated["image_channels"], stated["step"]) == ([16, 16], 3, 6)
     assert lines[3] == f"sha256 {stated['sha256']}"
     assert stated["obedience"] == json.loads((model / "obedience.json").read_text())
-    assert lines[4].strip() == "Does it obey?"
+    assert lines[4].strip() == "The judge"
+    assert "Automatic gate: " in done.out
+    judge = stated["judge"]
+    assert isinstance(judge, dict)
+    assert judge["report"]["steps"] == 2
+    assert [line.strip() for line in lines].index("Does it obey?") > 4
     nothing = augmentor.run("info", model.parent)
     assert nothing.code == 2
     assert "neither a run folder with a checkpoint nor a checkpoint" in nothing.err
@@ -54,17 +60,66 @@ def test_info_measures_whether_a_model_obeys(
     assert augmentor.run("convert", "checkpoint", model, "--out", slim).code == 0
     unknown = augmentor.run("info", slim)
     assert "Does it obey? Not measured yet" in unknown.out
-    assert augmentor.run("info", slim, "--json").json["obedience"] is None
+    assert "No judge yet:" in unknown.out
+    stated = augmentor.run("info", slim, "--json").json
+    assert (stated["obedience"], stated["judge"]) == (None, None)
     words = ("info", slim, "--manifest", small.manifest, "--json")
-    stated = augmentor.run(*words).json["obedience"]
+    measured = augmentor.run(*words).json["obedience"]
     kept = json.loads((model / "obedience.json").read_text())
-    assert isinstance(stated, dict)
+    assert isinstance(measured, dict)
     # The same classifier, for the checkpoint holds the recipe: all but the time is the same.
-    assert {**stated, "seconds": 0} == {**kept, "seconds": 0}
+    assert {**measured, "seconds": 0} == {**kept, "seconds": 0}
     assert not (slim / "obedience.json").exists()
     without = augmentor.run("info", slim, "--manifest", tmp_path / "nothing.csv")
     assert without.code == 2
     assert "nothing.csv" in without.err
+
+
+def test_a_judge_for_a_model_that_has_none(
+    augmentor: Augmentor, small: Small, model: Path, tmp_path: Path
+) -> None:
+    slim = tmp_path / "slim"
+    assert augmentor.run("convert", "checkpoint", model, "--out", slim).code == 0
+    done = augmentor.run("judge", small.manifest, "--model", slim, "--steps", 3, "--json")
+    assert done.code == 0, done.err
+    assert (slim / "judge.json").is_file()
+    lines = done.out.splitlines()
+    assert lines[0].strip() == "The judge"
+    assert f"Kept in {slim}" in lines
+    # Four validation images: too few to trust anything, which is said.
+    assert "hair is not gated on: 4 validation images are too few." in lines
+    stated = augmentor.run("info", slim, "--json").json
+    judge = stated["judge"]
+    assert isinstance(judge, dict)
+    assert {"out": str(slim), **judge} == done.json
+    assert judge["model_sha256"] == stated["sha256"]
+    # The model's obedience is measured with it from now on.
+    measured = augmentor.run("info", slim, "--manifest", small.manifest, "--json").json["obedience"]
+    assert isinstance(measured, dict)
+    assert measured["judge_steps"] == 3
+
+
+def test_a_judge_of_a_manifest_alone(augmentor: Augmentor, small: Small, tmp_path: Path) -> None:
+    words = ("judge", small.manifest, "--steps", 2, "--size", "20x16", "--attributes", "smile")
+    done = augmentor.run(*words, "--out", tmp_path / "judge", "--json")
+    assert done.code == 0, done.err
+    assert done.json["image_size"] == [16, 20]
+    assert done.json["model_sha256"] is None
+    kept = load_judge(tmp_path / "judge")
+    assert kept is not None
+    assert kept.judge.space.names == ("smile",)
+    assert kept.sha256 == done.json["sha256"]
+    # The same command makes the same judge.
+    assert augmentor.run(*words, "--out", tmp_path / "again", "--json").json["sha256"] == kept.sha256
+    for wrong, said in (
+        (words, "--out says where to write the judge"),
+        ((*words, "--minutes", 1, "--out", tmp_path / "no"), "--minutes and --steps exclude each other"),
+        ((*words, "--model", tmp_path, "--out", tmp_path / "no"), "--size and --crop are the model's"),
+    ):
+        refused = augmentor.run(*wrong)
+        assert refused.code == 2
+        assert said in refused.err
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_converted_model_translates_the_same(

@@ -14,12 +14,24 @@ from PIL import Image
 from torch import nn
 
 from augmentor.errors import ManifestError
-from augmentor.judging import JudgingStopped, Limits, judge_run, measure_obedience
+from augmentor.judging import (
+    JudgeRequest,
+    JudgingStopped,
+    Limits,
+    judge_manifest,
+    judge_run,
+    measure_obedience,
+    model_looks,
+)
 from augmentor.manifest import Manifest, read_manifest
 from augmentor.obedience import Obedience
-from stargan.checkpoint import Model, save_model
+from augmentor.quality import load_judge, read_images
+from augmentor.quality.likeness import patch_scores
+from stargan.checkpoint import Model, load_discriminator, load_model, save_checkpoint, save_model
+from stargan.config import TrainConfig
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 from stargan.networks import CycleGanResnet, Features, Generator
+from stargan.training import TrainState
 
 CPU = torch.device("cpu")
 
@@ -160,13 +172,66 @@ def test_a_run_is_measured_once_and_can_be_left_alone(space: LabelSpace, bright:
     assert not (run / "obedience.json").exists()
     first = judged()
     assert first is not None
+    checkpoint = run / "checkpoints" / "00000007"
+    kept = load_judge(checkpoint)
+    assert kept is not None
+    # The judge that measured is the judge that is kept.
+    assert [each.accuracy for each in kept.report.attributes] == [each.real for each in first.attributes]
+    assert (kept.report.steps, kept.report.images) == (first.judge_steps, first.judge_images)
+    assert kept.model_sha256 == load_model(run).sha256
     assert judged() == first  # read: the seconds are the same
     (run / "obedience.json").write_text("damaged")
+    weights = (checkpoint / "judge.safetensors").stat()
     again = judged()
     assert again is not None
     assert again.attributes == first.attributes
+    # It was measured anew, but with the judge that is there.
+    assert (checkpoint / "judge.safetensors").stat().st_mtime_ns == weights.st_mtime_ns
+    (checkpoint / "judge.json").write_text("damaged")
+    assert judged() is not None
+    mended = load_judge(checkpoint)
+    assert mended is not None
+    assert mended.sha256 == kept.sha256
     with pytest.raises(JudgingStopped):
         measure_obedience(model(space), bright, limits=Limits(steps=1), device=CPU, should_stop=lambda: True)
+
+
+def test_a_judge_belongs_to_its_model_and_its_discriminator(
+    tiny_state: Callable[..., TrainState], space: LabelSpace, bright: Manifest, tmp_path: Path
+) -> None:
+    config = TrainConfig(steps=1)
+    run, state = tmp_path / "run", tiny_state(config, matches=True)
+    save_checkpoint(
+        run / "checkpoints" / "00000000",
+        state=state,
+        config=config,
+        space=space,
+        image_size=(16, 16),
+        settings={"images": {"crop": 6, "flip": False}},
+    )
+    request = JudgeRequest(manifest=bright.path, model=run, steps=12)
+    shares: list[float] = []
+    result = judge_manifest(request, device=CPU, on_progress=shares.append)
+    assert result.out == run / "checkpoints" / "00000000"
+    kept = load_judge(result.out)
+    assert kept is not None
+    assert (kept.image_size, kept.crop, kept.model_sha256) == ((16, 16), 6, load_model(run).sha256)
+    assert kept.report.validation == "val"
+    assert kept.realism is not None
+    # D's scores of the 20 validation images under their own labels.
+    looks = model_looks(load_model(run))
+    assert looks.flip is False
+    discriminator = load_discriminator(run)
+    assert discriminator is not None
+    data = read_images(bright.select(bright.split_mask(["val"])), size=(16, 16), channels=3, crop=6)
+    expected = patch_scores(discriminator, data.images, data.codes, space).sort().values
+    assert list(kept.realism) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    stopped = tmp_path / "stopped"
+    with pytest.raises(JudgingStopped):
+        judge_manifest(replace(request, out=stopped), device=CPU, should_stop=lambda: True)
+    assert not stopped.exists()
 
 
 def test_unknown_attributes_are_asked_for_in_translations_only(space: LabelSpace, bright: Manifest) -> None:
