@@ -201,7 +201,7 @@ class JudgeSettings(_Section):
     """The classifier that says after training whether the generator obeys; see `augmentor.judging`.
 
     Attributes:
-        steps: its optimisation steps; -1 picks as many as a tenth of the training's time allows, 400 at most;
+        steps: its optimisation steps; -1 picks as many as a tenth of the training's time allows, 2,000 at most;
             0 leaves the verdict out.
     """
 

@@ -40,7 +40,7 @@ class JudgeRequest:
         crop: side of the centred square that is cut out first where there is no model, or None.
         flip: whether mirrored images keep their labels; a model's own setting forbids it, too.
         steps: optimisation steps, or None.
-        minutes: about how long it may take, or None; with neither a minute, and 400 steps at most.
+        minutes: about how long it may take, or None; with neither a minute, and 2,000 steps at most.
         max_pixels: images of more pixels (width x height) are not read.
         allow_outside: images may lie outside the manifest's folder.
     """

@@ -11,7 +11,7 @@ _SHARE_OF_TRAINING = 0.1
 _LEAST_SECONDS = 1.0
 """The time that judging may take: this share of the training's, and no less than this."""
 
-MOST_STEPS = 400
+MOST_STEPS = 2000
 """Of the classifier, where nobody asked for more."""
 
 

@@ -7,15 +7,19 @@ import time
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from augmentor.domains import parse_domains
 from augmentor.errors import ManifestError
 from augmentor.holdout import judging_rows
 from augmentor.judging.limits import Clock, Limits
 from augmentor.judging.reading import FEWEST_IMAGES, Looks, Read, Reader
 from augmentor.manifest import Manifest
-from augmentor.quality import Judge, KeptJudge, LabelledImages, appraise, train_judge
+from augmentor.quality import Judge, KeptJudge, LabelledImages, appraise, requested, train_judge, with_realism
+from stargan.checkpoint import Model
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator
+from stargan.translate import Translator
 
 MOST_VALIDATION = 512
 _MOST_TRAINING = 4096
@@ -25,7 +29,10 @@ _MOST_BYTES = 256 << 20
 _FEWEST_STEPS = 4
 BATCH = 32
 
-_TRAINING_READ, _VALIDATION_READ = 1 / 4.5, 1 / 3
+_LEAST_TRANSLATIONS, _MOST_TRANSLATIONS = 32, 128
+"""Of validation images, to see what D makes of this model's pictures."""
+
+_TRAINING_READ, _VALIDATION_READ, _TRAINED = 0.2, 0.33, 0.92
 """Shares of the making's time after which one part ends and the next begins."""
 
 
@@ -52,8 +59,8 @@ def make_judge(
     clock: Clock,
     device: torch.device,
     share: float = 1.0,
+    model: Model | None = None,
     discriminator: Discriminator | None = None,
-    model_sha256: str | None = None,
 ) -> Made:
     """Train a classifier on real training rows, try it on real validation rows, and read thresholds from these.
 
@@ -67,8 +74,8 @@ def make_judge(
         clock: says how much time is left.
         device: where to compute.
         share: of the clock's time, for this.
-        discriminator: the model's, where the judge is to belong to one.
-        model_sha256: of that model's weights.
+        model: what the judge is to belong to, or None.
+        discriminator: the model's, or None; computes where it lies.
 
     Raises:
         JudgingStopped: the clock was told to stop.
@@ -86,7 +93,7 @@ def make_judge(
         )
     clock.part(_TRAINING_READ * share, _VALIDATION_READ * share)
     shown = reader.read(validation, most=MOST_VALIDATION)
-    clock.part(_VALIDATION_READ * share, share)
+    clock.part(_VALIDATION_READ * share, _TRAINED * share)
     judge, steps = _train(learnt, manifest.space, limits=limits, flip=looks.flip, device=device, clock=clock)
     kept = appraise(
         judge,
@@ -97,8 +104,11 @@ def make_judge(
         validation_from=sources,
         crop=looks.crop,
         discriminator=discriminator,
-        model_sha256=model_sha256,
+        model_sha256=None if model is None else model.sha256,
     )
+    clock.part(_TRAINED * share, share)
+    if model is not None and discriminator is not None:
+        kept = with_realism(kept, _some_translations(model, shown.data, device=device, clock=clock), discriminator)
     return Made(kept=kept, shown=shown.data, unreadable=reader.unreadable)
 
 
@@ -106,6 +116,27 @@ def read_shown(manifest: Manifest, *, looks: Looks, clock: Clock) -> tuple[Read,
     """Return the real validation images that a judge is tried on, and how many could not be read."""
     reader = Reader(manifest=manifest, looks=looks, clock=clock)
     return reader.read(judging_rows(manifest)[1], most=MOST_VALIDATION), reader.unreadable
+
+
+def _some_translations(
+    model: Model, shown: LabelledImages, *, device: torch.device, clock: Clock
+) -> LabelledImages:
+    """Translate real images, each attribute in turn, and return the pictures with what D is asked of them."""
+    rows, targets = requested(shown, parse_domains(["each"], model.space), model.space)
+    reached = model.reaches(targets)
+    rows, targets = rows[reached], targets[reached]
+    some = torch.linspace(0, max(0, len(rows) - 1), min(len(rows), _MOST_TRANSLATIONS)).round().long()
+    order = some[torch.randperm(len(some), generator=torch.Generator().manual_seed(0))]
+    asked = model.space.asked(targets[order], shown.codes[rows[order]])
+    translator, pictures = Translator(model, device=device, batch_size=BATCH), list[Tensor]()
+    for start in range(0, len(order), BATCH):
+        if start >= _LEAST_TRANSLATIONS and clock.over():
+            break
+        sources = shown.images[rows[order[start : start + BATCH]]]
+        pictures.append(translator.translate(sources, asked[start : start + BATCH]))
+        clock.tell(start / len(order))
+    images = torch.cat(pictures) if pictures else shown.images[:0]
+    return LabelledImages(images=images, codes=asked[: len(images)])
 
 
 def _train(

@@ -173,8 +173,8 @@ def make_kept(
         clock=clock,
         device=device,
         share=share,
+        model=model,
         discriminator=None if discriminator is None else discriminator.to(device),
-        model_sha256=None if model is None else model.sha256,
     )
 
 

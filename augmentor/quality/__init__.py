@@ -1,6 +1,6 @@
 """The judge: a classifier of real images, what it is worth, and the scores and the gate that it makes."""
 
-from augmentor.quality.appraisal import appraise
+from augmentor.quality.appraisal import appraise, with_realism
 from augmentor.quality.calibration import calibration_error, fit_temperatures
 from augmentor.quality.classifier import Judge, JudgeNetwork, LabelledImages, Seen, resnet, train_judge
 from augmentor.quality.gate import Gate
@@ -54,4 +54,5 @@ __all__ = [
     "share_right",
     "train_judge",
     "translate_and_judge",
+    "with_realism",
 ]

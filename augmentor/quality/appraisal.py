@@ -11,13 +11,16 @@ from torch import Tensor
 from augmentor.quality.calibration import fit_temperatures
 from augmentor.quality.classifier import Judge, LabelledImages, Seen
 from augmentor.quality.kept import KeptJudge
-from augmentor.quality.likeness import patch_scores, quantiles_of, similarities
+from augmentor.quality.likeness import patch_scores, quantiles_of, shares_below, similarities
 from augmentor.quality.report import JudgeReport, judged_attributes
 from augmentor.quality.thresholds import FEWEST, Offers, Thresholds, auto_agreement, preserved_pairs
 from stargan.networks import Discriminator
 
-_PAIRS_BELOW = 0.99
-"""A translation must be more like its source than this share of pairs of different real images."""
+_LEAST_REALISM = 0.05
+"""A translation must look as real to D as at least this share of real validation images."""
+
+_MOST_UNREAL = 0.25
+"""Share of translations that may fail this: where it is more, D tells the generator's pictures apart as such."""
 
 
 def appraise(
@@ -56,7 +59,8 @@ def appraise(
     mean = seen.features.mean(dim=0) if len(seen.features) else torch.zeros(seen.features.shape[1])
     preserved = _pairs(judge, seen, codes, groups, mean)
     agreement, offers = auto_agreement(judge.calibrated(seen.logits), codes, space, trusted=trusted)
-    thresholds = Thresholds(agreement=agreement, preserved=_least_preserved(preserved, images=len(codes)))
+    # None for preserved: measured, it says how shy a translation is, not how good (BENCHMARKS.md, the gate).
+    thresholds = Thresholds(agreement=agreement)
     realism = None
     if discriminator is not None and len(codes):
         own = space.asked(codes, codes)
@@ -77,18 +81,37 @@ def appraise(
     )
 
 
+def with_realism(kept: KeptJudge, translations: LabelledImages, discriminator: Discriminator) -> KeptJudge:
+    """Return the judge with a threshold of realism, if that threshold leaves most translations alone.
+
+    Args:
+        kept: with D's scores of real images.
+        translations: some of validation images, with what D is asked of them (their targets).
+        discriminator: D.
+    """
+    few = kept.realism is None or len(kept.realism) < FEWEST or len(translations) < FEWEST
+    if kept.realism is None or few:
+        return kept
+    space, real = kept.judge.space, torch.tensor(kept.realism, dtype=torch.float64)
+    scores = patch_scores(discriminator, translations.images, translations.codes, space)
+    unreal = float((shares_below(scores, real) < _LEAST_REALISM).double().mean())
+    judged = f"{unreal:.1%} of {len(translations)} translations of validation images look less real to the "
+    if unreal <= _MOST_UNREAL:
+        note = f"{judged}discriminator than {1 - _LEAST_REALISM:.0%} of real ones; such are rejected."
+        return replace(kept, auto=replace(kept.auto, realism=_LEAST_REALISM), notes=(*kept.notes, note))
+    note = (
+        f"{judged}discriminator than {1 - _LEAST_REALISM:.0%} of real ones: it tells the model's pictures apart "
+        "as such, so realism is not gated on."
+    )
+    return replace(kept, notes=(*kept.notes, note))
+
+
 def _pairs(judge: Judge, seen: Seen, codes: Tensor, groups: Sequence[str], mean: Tensor) -> Tensor:
     first, second, changed = preserved_pairs(codes, groups, judge.space)
     head = judge.network.head.weight.detach().cpu()
     return similarities(
         seen.features[first], seen.features[second], changed, mean=mean, head=head, space=judge.space
     )
-
-
-def _least_preserved(pairs: Tensor, *, images: int) -> float | None:
-    if images < FEWEST or not len(pairs):
-        return None
-    return round(float(torch.quantile(pairs, _PAIRS_BELOW)), 6)
 
 
 def _notes(thresholds: Thresholds, offers: Offers | None, *, images: int) -> tuple[str, ...]:

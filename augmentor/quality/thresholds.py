@@ -15,6 +15,12 @@ from stargan.labels import UNKNOWN, LabelSpace
 _FALSE_REJECTED = 0.98
 """Share of false offers that the automatic threshold of agreement rejects."""
 
+_AS_REAL = 0.3
+"""Share of real images under their own labels that may be less convincing than a translation that is kept."""
+
+_SURE = 0.9
+"""Nobody need be more convincing than this: of a judge that is always sure, the least sure images are no worse."""
+
 FEWEST = 32
 """Validation images below which no threshold can be read from them."""
 
@@ -59,6 +65,10 @@ def auto_agreement(
 ) -> tuple[float | None, Offers | None]:
     """Return the threshold of agreement that real validation images ask for, and how it does on them.
 
+    It rejects 98 % of false offers, and whatever is less convincing than seven of ten real images under their own
+    labels. The first alone would ask the less of translations, the better the judge is: of one without a mistake
+    it is near 0, and what a translation fails in by half passes (BENCHMARKS.md, the gate).
+
     Args:
         probabilities: (N, D) of real validation images, see `Judge.probabilities`.
         codes: (N, A) int64, their labels, -1 unknown.
@@ -80,7 +90,8 @@ def auto_agreement(
             for rows, offered in _false_offers(codes, space, trusted)
         ]
     )
-    threshold = _just_above(false, _FALSE_REJECTED)
+    convincing = min(_SURE, float(torch.quantile(own, _AS_REAL)))
+    threshold = max(_just_above(false, _FALSE_REJECTED), convincing)
     return threshold, Offers(
         true=len(own),
         false=len(false),

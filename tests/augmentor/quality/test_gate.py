@@ -38,17 +38,39 @@ def test_verdicts() -> None:
     ]
 
 
-def test_the_automatic_agreement_rejects_98_of_100_false_offers(space: LabelSpace) -> None:
-    # A judge that gives the right value of glasses 1 - i/1000, for i from 0 to 99; hair is unknown.
+def sure(most_wrong: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes, and the probabilities of a judge of glasses that is wrong by 0 to `most_wrong`, evenly."""
     codes = torch.tensor([[UNKNOWN, i % 2] for i in range(100)])
     probabilities = torch.full((100, 4), 1 / 3, dtype=torch.float64)
-    wrong = torch.arange(100, dtype=torch.float64) / 1000
+    wrong = torch.linspace(0, most_wrong, 100, dtype=torch.float64)
     probabilities[:, 3] = torch.where(codes[:, 1] == 1, 1 - wrong, wrong)
-    threshold, offers = auto_agreement(probabilities, codes, space, trusted=BOTH)
-    # 98 false offers are at 0.097 or below; true ones at 0.901 or above.
-    assert threshold == pytest.approx(0.097, abs=1e-12)
+    return probabilities, codes
+
+
+def test_the_automatic_agreement_of_a_poor_judge_rejects_98_of_100_false_offers(space: LabelSpace) -> None:
+    threshold, offers = auto_agreement(*sure(0.99), space, trusted=BOTH)
+    # False offers are at 0, 0.01, ... 0.99, true ones at 1, 0.99, ... 0.01.
+    assert threshold == pytest.approx(0.97, abs=1e-9)
     assert offers is not None
-    assert (offers.true, offers.false, offers.true_kept, offers.false_rejected) == (100, 100, 1.0, 0.98)
+    assert (offers.true, offers.false, offers.false_rejected) == (100, 100, 0.98)
+    assert offers.true_kept == pytest.approx(0.03, abs=0.011)
+
+
+def test_the_automatic_agreement_of_a_good_judge_asks_what_seven_of_ten_real_images_reach(
+    space: LabelSpace,
+) -> None:
+    threshold, offers = auto_agreement(*sure(0.396), space, trusted=BOTH)
+    # True offers are at 1, 0.996, ... 0.604; three of ten at 0.7228 or below; false ones at 0.396 at most.
+    assert threshold == pytest.approx(0.604 + 0.3 * 0.396)
+    assert offers is not None
+    assert (offers.true_kept, offers.false_rejected) == (0.7, 1.0)
+
+
+def test_the_automatic_agreement_of_a_sure_judge_is_not_more_than_sure(space: LabelSpace) -> None:
+    threshold, offers = auto_agreement(*sure(0.01), space, trusted=BOTH)
+    assert threshold == 0.9
+    assert offers is not None
+    assert (offers.true_kept, offers.false_rejected) == (1.0, 1.0)
 
 
 def test_false_offers_change_one_attribute_and_count_what_is_trusted(space: LabelSpace) -> None:
