@@ -73,7 +73,7 @@ class Clock:
         """Say that this share of the part is done."""
         self.check()
         start, end = self._part
-        self._on_progress(start + done * (end - start))
+        self._on_progress(min(end, start + done * (end - start)))
 
     def check(self) -> None:
         """Raise JudgingStopped if the person asked to stop."""
