@@ -50,7 +50,8 @@ class LabelRow(NamedTuple):
         codes: (A,) the image's labels in the label space's order, -1 unknown.
         changed: names of the attributes that differ from the source.
         agreement: the judge's probability in [0, 1] for the target's values; None where there was no judge.
-        realism: the discriminator's score; None for real images.
+        realism: share of real validation images, in [0, 1], that the discriminator scores no higher; None for
+            real images, and where there was no judge or discriminator.
     """
 
     file_name: str
@@ -77,8 +78,8 @@ class LabelRow(NamedTuple):
             self.source_path,
             list(self.codes),
             list(self.changed),
-            _rounded(self.agreement),
-            _rounded(self.realism),
+            rounded(self.agreement),
+            rounded(self.realism),
         ]
 
     @classmethod
@@ -134,7 +135,7 @@ def cells(row: LabelRow, space: LabelSpace) -> list[str]:
         "" if code == UNKNOWN else attribute.values[code]
         for attribute, code in zip(space.attributes, row.codes, strict=True)
     ]
-    scores = ["" if score is None else f"{score:.4f}" for score in map(_rounded, (row.agreement, row.realism))]
+    scores = [score_cell(score) for score in (row.agreement, row.realism)]
     lineage = [row.source_id, row.source_path]
     synthetic = str(int(row.is_synthetic))
     first = [row.file_name, row.key, row.split, row.group, synthetic, *lineage]
@@ -294,6 +295,12 @@ def attribute_named(space: LabelSpace, name: str) -> Attribute:
     raise AugmentorError(f"There is no attribute {name!r}; there are {', '.join(space.names)}.{hint}")
 
 
-def _rounded(score: float | None) -> float | None:
+def rounded(score: float | None) -> float | None:
     """Return the score as every form of the table holds it: 4 decimals, None for what is not a number."""
     return None if score is None or not math.isfinite(score) else round(float(score), 4)
+
+
+def score_cell(score: float | None) -> str:
+    """Return the score as tables write it: 4 decimals, blank where it is not known."""
+    score = rounded(score)
+    return "" if score is None else f"{score:.4f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from augmentor.verify.report import Findings, Problem, Told
 from augmentor.verify.rows import RowRules
 from augmentor.verify.tables import compare_file
 from augmentor.writers.hdf5 import SCORE_COLUMNS, TEXT_COLUMNS, shard_digest
+from augmentor.writers.judged import RejectedTable, ScoresTable, unpack_judged
 from augmentor.writers.records import Counts, Failure, Shape, write_failures, write_json
 from stargan.labels import LabelSpace
 
@@ -43,6 +45,7 @@ class Seal:
         rows: how many it has.
         sha256: what `shard_digest` gave when it was written.
         failures: rows that could not be used.
+        judged: scores and rejected translations, as `pack_judged` packed them.
     """
 
     number: int
@@ -50,6 +53,7 @@ class Seal:
     rows: int
     sha256: str
     failures: tuple[Failure, ...]
+    judged: str
 
 
 class Described(NamedTuple):
@@ -84,8 +88,10 @@ def verify_finished(out: Path, *, workers: int | None, told: Told) -> Findings:
         except UNREADABLE as error:
             return _unreadable(found, error)
         _verify(file, described, found, workers=workers, told=told)
-    for suffix, write in companions(described).items():
-        found.problems += compare_file(out.with_suffix(suffix), write)
+    for suffix, write in companions(out, described).items():
+        # What is damaged in the file is told by now; scores.csv has the keys of all its rows.
+        if suffix != ".scores.csv" or not found.damaged_shards:
+            found.problems += compare_file(out.with_suffix(suffix), write)
     return found
 
 
@@ -119,7 +125,9 @@ def describe_file(file: h5py.File) -> Described:
     for number, seal in enumerate(json.loads(file.attrs["shards"])):
         failures = tuple(Failure(**failure) for failure in seal["failures"])
         rows = int(seal["rows"])
-        seals.append(Seal(number=number, first=first, rows=rows, sha256=seal["sha256"], failures=failures))
+        judged = str(seal.get("judged", ""))
+        sha256 = seal["sha256"]
+        seals.append(Seal(number=number, first=first, rows=rows, sha256=sha256, failures=failures, judged=judged))
         first += rows
     sides, encoding = description["image_shape"], file.attrs.get("image_encoding")
     return Described(
@@ -132,12 +140,34 @@ def describe_file(file: h5py.File) -> Described:
     )
 
 
-def companions(described: Described) -> dict[str, Callable[[Path], object]]:
-    """Return what writes the files beside FILE.h5, by their suffix."""
+def companions(out: Path, described: Described) -> dict[str, Callable[[Path], object]]:
+    """Return what writes the files beside FILE.h5, by their suffix.
+
+    Args:
+        out: FILE.h5, which is read again for the scores.
+        described: what it says of itself.
+    """
+
+    def write_rejected(path: Path) -> None:
+        with ExitStack() as files:
+            table = RejectedTable(path, described.space, files)
+            for seal in described.seals:
+                table.add(unpack_judged(seal.judged).rejected)
+
+    def write_scores(path: Path) -> None:
+        with h5py.File(out, "r") as file, ExitStack() as files:
+            table = ScoresTable(path, described.space, files)
+            for seal in described.seals:
+                scores = unpack_judged(seal.judged).scores
+                if scores:
+                    table.add(label_rows(read_columns(file, seal)), scores)
+
     failures = [failure for seal in described.seals for failure in seal.failures]
     return {
         ".dataset.json": lambda path: write_json(path, described.description),
         ".failures.csv": lambda path: write_failures(path, failures),
+        ".rejected.csv": write_rejected,
+        ".scores.csv": write_scores,
     }
 
 
@@ -251,7 +281,7 @@ def _judged(file: h5py.File, seal: Seal, found: Findings, rules: RowRules) -> Co
     """Judge the rows of a shard and return its columns, None where they cannot be read."""
     try:
         columns = read_columns(file, seal)
-        rows = label_rows(columns)
+        rows, rejected = label_rows(columns), unpack_judged(seal.judged).rejected
     except UNREADABLE as error:
         reason = f"their labels cannot be read: {first_line(error)}"
         found.problems.append(_problem(found, _rows(seal), reason, seal.number))
@@ -260,6 +290,10 @@ def _judged(file: h5py.File, seal: Seal, found: Findings, rules: RowRules) -> Co
         found.counts.add(row)
         for reason, blamed in rules.broken(row, seal.number):
             found.problems.append(_problem(found, _row(place, seal, columns), reason, blamed))
+    for each in rejected:
+        found.counts.rejected += 1
+        for reason, blamed in rules.broken_rejected(each, seal.number):
+            found.problems.append(_problem(found, f"rejected {each.row.key}", reason, blamed))
     return columns
 
 
@@ -267,8 +301,10 @@ def _check_seal(seal: Seal, columns: Columns | None, digests: list[str], found: 
     """Note that a shard is not what was written, unless something of it was told already."""
     if columns is None or seal.number in found.damaged_shards:
         return
-    if shard_digest(columns, digests, seal.failures) != seal.sha256:
-        reason = f"their labels, pixels or failures are not what was written (SHA-256 of shard {seal.number})"
+    if shard_digest(columns, digests, seal.failures, seal.judged) != seal.sha256:
+        reason = (
+            f"their labels, pixels, scores or failures are not what was written (SHA-256 of shard {seal.number})"
+        )
         found.problems.append(_problem(found, _rows(seal), reason, seal.number))
 
 
@@ -293,6 +329,10 @@ def _misfits(file: h5py.File, described: Described, name: str) -> Iterator[Probl
         if len(file[column]) != rows:
             raise ValueError(f"{column} has {len(file[column])} rows, not {rows}")
     counts = Counts.from_json(described.description["counts"])  # type: ignore[arg-type]
+    rejected = sum(len(unpack_judged(seal.judged).rejected) for seal in described.seals)
+    if counts.rejected != rejected:
+        reason = f"it counts {counts.rejected:,} rejected translations, and has {rejected:,}"
+        yield Problem(file=name, reason=reason, mend="tables")
     if counts.real + counts.synthetic != rows:
         said = f"{counts.real:,} real and {counts.synthetic:,} synthetic images"
         yield Problem(file=name, reason=f"it counts {said}, and has {rows:,} rows", mend="tables")

@@ -182,6 +182,10 @@ def _check_records(found: Findings, records: RecordFolder, rules: RowRules) -> l
             found.counts.add(row)
             for reason, blamed in rules.broken(row, number):
                 found.problems.append(Problem(file=name, row=row.key, reason=reason, shard=blamed))
+        for each in record.rejected:
+            for reason, blamed in rules.broken_rejected(each, number):
+                found.problems.append(Problem(file=name, row=each.row.key, reason=reason, shard=blamed))
+        found.counts.rejected += len(record.rejected)
         found.counts.failed += len({failure.id for failure in record.failures})
     found.shards = len(whole)
     return whole
@@ -195,6 +199,10 @@ def _inconsistent(record: ShardRecord, number: int) -> str:
         return "the record's rows and files differ"
     if record.extents and len(record.extents) != len(record.rows):
         return "the record's rows and places differ"
+    if record.scores and len(record.scores) != len(record.rows):
+        return "the record's rows and scores differ"
+    if not {each.position for each in record.rejected}.isdisjoint(record.positions):
+        return "the record has a place both as an image and as rejected"
     return ""
 
 
@@ -253,15 +261,18 @@ def _counted(found: Findings, description: Mapping[str, object]) -> bool:
     if any(problem.file.startswith(WORK_FOLDER) for problem in found.problems if problem.mend == "shard"):
         return False
     counts = Counts.from_json(description["counts"])  # type: ignore[arg-type]
-    if (counts.real, counts.synthetic) == (found.counts.real, found.counts.synthetic):
+    ours = found.counts
+    if (counts.real, counts.synthetic, counts.rejected) == (ours.real, ours.synthetic, ours.rejected):
         found.counts.failed = counts.failed
         return True
-    reason = (
-        f"it counts {counts.real:,} real and {counts.synthetic:,} synthetic images, and the shard records "
-        f"{found.counts.real:,} and {found.counts.synthetic:,}: it was changed, or the last records are missing"
-    )
+    said, rows = _told_counts(counts), _told_counts(ours)
+    reason = f"it counts {said}, and the shard records {rows}: it was changed, or the last records are missing"
     found.problems.append(Problem(file="dataset.json", reason=reason, mend="tables"))
     return False
+
+
+def _told_counts(counts: Counts) -> str:
+    return f"{counts.real:,} real, {counts.synthetic:,} synthetic and {counts.rejected:,} rejected images"
 
 
 def _strays(out: Path, records: RecordFolder, numbers: Sequence[int]) -> Iterator[Problem]:

@@ -26,6 +26,7 @@ from augmentor.verify.report import Findings, Problem
 from augmentor.writers.fingerprints import Identity, read_identity
 from augmentor.writers.folder import WORK_FOLDER, lock_of_folder
 from augmentor.writers.hdf5 import lock_of_file, parts_folder, shard_digest
+from augmentor.writers.judged import unpack_judged
 from augmentor.writers.parts import Parts
 from augmentor.writers.records import RecordFolder, ShardRecord
 
@@ -158,7 +159,8 @@ def _set_aside(out: Path) -> None:
 def _rewrite_companions(out: Path, found: Findings) -> list[str]:
     damaged = {problem.file for problem in found.mended_by("tables")}
     with h5py.File(out, "r") as file:
-        written = companions(describe_file(file))
+        described = describe_file(file)
+    written = companions(out, described)
     names = []
     for suffix, write in written.items():
         path = out.with_suffix(suffix)
@@ -201,16 +203,19 @@ def _make_part(file: h5py.File, described: Described, seal: Seal, parts: Parts) 
                 part.write(data or b"")
         sync_file(path)
         sync_folder(parts.folder)
-    if shard_digest(columns, digests, seal.failures) != seal.sha256:
+    if shard_digest(columns, digests, seal.failures, seal.judged) != seal.sha256:
         raise OutputError(f"{file.filename}: shard {seal.number} was whole a moment ago. Verify it again")
+    judged = unpack_judged(seal.judged)
     record = parts.records.temporary / f"{seal.number:05d}.json"
     ShardRecord(
         index=seal.number,
         shape=described.shape if rows else None,
         rows=rows,
-        positions=range(len(rows)),
+        positions=judged.positions or range(len(rows)),
         failures=seal.failures,
         files={row.file_name: digest for row, digest in zip(rows, digests, strict=True)},
         extents=extents,
+        scores=judged.scores,
+        rejected=judged.rejected,
     ).write(record)
     parts.records.commit(record, seal.number)

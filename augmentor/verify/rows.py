@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from augmentor.labeltable import Keys, LabelRow, real_key
 from augmentor.manifest import SPLITS
+from augmentor.writers.judged import Rejected
 from stargan.labels import UNKNOWN, LabelSpace
 
 
@@ -37,6 +38,24 @@ class RowRules:
         for reason in (*self._names(row), *self._labels(row), *self._lineage(row)):
             yield reason, shard
         yield from self._group(row, shard)
+
+    def broken_rejected(self, each: Rejected, shard: int) -> Iterator[tuple[str, int]]:
+        """Yield what is wrong with a translation that was thrown out, as `broken` does of an image.
+
+        Args:
+            each: of any shard.
+            shard: its number.
+        """
+        row = each.row
+        if row.file_name or not row.is_synthetic:
+            yield "it was rejected, and yet is an image of the output", shard
+        if not each.reason:
+            yield "it was rejected without a reason", shard
+        if row.key in self._seen:
+            yield f"its key {row.key!r} is there twice", shard
+        self._seen.add(row.key)
+        for reason in (*self._labels(row), *self._lineage(row)):
+            yield reason, shard
 
     def _names(self, row: LabelRow) -> Iterator[str]:
         if row.split not in SPLITS:

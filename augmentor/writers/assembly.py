@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -67,6 +68,7 @@ class Assembly(ABC):
         self.failures.extend(record.failures)
         self._add(record)
         self.shape = common_shape(self.shape, record.shape)
+        self.counts.rejected += len(record.rejected)
         for row in record.rows:
             self.counts.add(row)
 
@@ -81,3 +83,13 @@ class Assembly(ABC):
     @abstractmethod
     def _discard(self) -> None:
         """Throw away what was not finished; after `_finish` there is nothing."""
+
+
+class _DiscardedError(Exception):
+    """Tells files that they end before they are finished."""
+
+
+def discard(files: ExitStack) -> None:
+    """Close files that take their names when they are finished, and throw them away; those that are stay."""
+    with suppress(_DiscardedError), files:
+        raise _DiscardedError

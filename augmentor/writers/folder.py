@@ -20,6 +20,7 @@ from augmentor.images.codec import ImageFormat, Pixels, encode_file, extension, 
 from augmentor.labeltable import LabelRow, attribute_named
 from augmentor.manifest import SPLITS
 from augmentor.writers.fingerprints import Identity, is_same_run, read_identity, refuse_other_run
+from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.metadata import FolderTables
 from augmentor.writers.origins import Origin
 from augmentor.writers.records import (
@@ -38,7 +39,7 @@ WORK_FOLDER = ".augmentor"
 
 _RECORD = "record.json"
 
-_COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "report.html", "preview.png")
+_COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "report.html", "preview.png")
 
 
 class FolderWriter:
@@ -151,7 +152,7 @@ class FolderWriter:
 
     def complete(self) -> bool:
         """Return whether `dataset.json`, which is written last, is there and of this run, and the tables, too."""
-        tables = (self.out / "labels.csv", self.out / "failures.csv")
+        tables = [self.out / name for name in ("labels.csv", "failures.csv", "rejected.csv", "scores.csv")]
         finished = is_same_run(read_identity(self.out / "dataset.json"), self.identity)
         return finished and all(map(Path.is_file, tables))
 
@@ -170,6 +171,26 @@ class FolderWriter:
     def shard(self, index: int) -> FolderShard:
         """Start, or start again, one shard."""
         return FolderShard(self, index)
+
+    def drop(self, index: int, reasons: Mapping[int, str]) -> None:
+        """Remove some images of a committed shard, then say in its record that they were thrown out.
+
+        Raises:
+            OutputError: its record cannot be read.
+        """
+        record = ShardRecord.read(self.records.path(index))
+        folders = set()
+        for position, row in zip(record.positions, record.rows, strict=True):
+            if position in reasons:
+                path = self.out / row.file_name
+                path.unlink(missing_ok=True)
+                folders.add(path.parent)
+        for folder in folders:
+            if folder.is_dir():
+                sync_folder(folder)
+            with suppress(OSError):  # Other images are in it; an empty one would be a class without images.
+                folder.rmdir()
+        self.records.rewrite(record.without(reasons))
 
     def assembly(self, shards: int) -> FolderTables:
         """Begin to write the label tables."""
@@ -275,7 +296,12 @@ class FolderShard:
             raise ImageError(f"{source}: cannot be linked or copied: {error.strerror or error}") from error
         self._note(position, row, suffix, digest, shape=None, unsynced=None if linked else waiting)
 
-    def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
+    def commit(
+        self,
+        failures: Sequence[Failure],
+        origins: Mapping[str, Origin] | None = None,
+        judged: Judged = NOTHING_JUDGED,
+    ) -> None:
         """Move everything into place, sync it, then write the record.
 
         Raises:
@@ -296,6 +322,8 @@ class FolderShard:
             failures=failures,
             files={row.file_name: self._digests[row.file_name] for row in rows},
             origins=origins or {},
+            scores=judged.of(positions),
+            rejected=judged.rejected,
         ).write(self.staged / _RECORD)
         sync_folder(self.staged)
         folders = {self.writer.out / name for name in {row.file_name.rpartition("/")[0] for row in rows}}

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from augmentor.durable import TEMPORARY, sync_file, sync_folder
 from augmentor.errors import OutputError
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
-from augmentor.writers.assembly import Assembly
+from augmentor.writers.assembly import Assembly, discard
 from augmentor.writers.fingerprints import Identity, is_same_run, refuse_other_run
+from augmentor.writers.judged import RejectedTable, ScoresTable, pack_judged
 from augmentor.writers.parts import Parts, PartShard
 from augmentor.writers.records import (
     SCHEMA_VERSION,
@@ -38,6 +39,8 @@ from stargan.labels import LabelSpace
 
 TEXT_COLUMNS = ("file_name", "key", "split", "group", "source_id", "source_path", "changed")
 SCORE_COLUMNS = ("agreement", "realism")
+
+_COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json", ".preview.png")
 
 _COLUMN_CHUNK = 4096
 
@@ -59,7 +62,7 @@ def lock_of_file(out: Path) -> Path:
 
 
 class HDF5Writer:
-    """Writes FILE.h5, and next to it FILE.failures.csv and FILE.dataset.json.
+    """Writes FILE.h5, and beside it FILE.dataset.json and FILE.failures.csv, .rejected.csv and .scores.csv.
 
     Until all shards are there they wait as FILE.h5.parts/NNNNN.part; the finished file knows its fingerprint,
     so nothing else has to stay.
@@ -118,7 +121,7 @@ class HDF5Writer:
                 f"{self.out}: was not written by expand, so --overwrite leaves it. Give another --out."
             )
         if self.out.exists() or self.records.started():
-            for path in (self.out, *map(self.out.with_suffix, (".failures.csv", ".dataset.json", ".preview.png"))):
+            for path in (self.out, *map(self.out.with_suffix, _COMPANIONS)):
                 path.unlink(missing_ok=True)
                 path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
         if self.records.started():
@@ -160,6 +163,14 @@ class HDF5Writer:
         """Start, or start again, one shard."""
         return PartShard(self.parts, index)
 
+    def drop(self, index: int, reasons: Mapping[int, str]) -> None:
+        """Say in a committed shard's record that some images were thrown out; the finished file leaves them out.
+
+        Raises:
+            OutputError: its record cannot be read.
+        """
+        self.records.rewrite(ShardRecord.read(self.records.path(index)).without(reasons))
+
     def assembly(self, shards: int) -> HDF5Assembly:
         """Begin to write the file."""
         return HDF5Assembly(self, shards)
@@ -196,12 +207,19 @@ class HDF5Assembly(Assembly):
         self._length = 0
         self._seals: list[dict[str, object]] = []
         self._reserved = 0
+        self._companions = ExitStack()
+        self._scores = ScoresTable(writer.out.with_suffix(".scores.csv"), writer.space, self._companions)
+        self._rejected = RejectedTable(writer.out.with_suffix(".rejected.csv"), writer.space, self._companions)
 
     def _add(self, record: ShardRecord) -> None:
         columns = table_columns(record.rows)
-        digest = shard_digest(columns, record.files.values(), record.failures)
+        judged = pack_judged(record.positions, record.scores, record.rejected)
+        digest = shard_digest(columns, record.files.values(), record.failures, judged)
         failures = [asdict(failure) for failure in record.failures]
-        self._seals.append({"rows": len(record.rows), "sha256": digest, "failures": failures})
+        seal: dict[str, object] = {"rows": len(record.rows), "sha256": digest, "failures": failures}
+        self._seals.append({**seal, "judged": judged} if judged else seal)
+        self._scores.add(record.rows, record.scores)
+        self._rejected.add(record.rejected)
         if record.rows:
             with _told_as_system_errors():
                 self._append(record, columns)
@@ -232,6 +250,7 @@ class HDF5Assembly(Assembly):
         writer = self._writer
         with _told_as_system_errors():
             self._begin(None, rows=0)
+        self._companions.close()
         self.counts.failed = write_failures(writer.out.with_suffix(".failures.csv"), self.failures)
         description = describe(writer.description, writer.space, counts=self.counts, shape=self.shape)
         self._reserve(2 * len(json.dumps([self._seals, description])))
@@ -272,6 +291,7 @@ class HDF5Assembly(Assembly):
         with suppress(OSError, RuntimeError):  # A full disk takes no more, and what it has is deleted.
             self._close()
         self._path.unlink(missing_ok=True)
+        discard(self._companions)
 
     def _begin(self, shape: Shape | None, *, rows: int) -> None:
         """Lay the file out, unless it was.
@@ -355,7 +375,10 @@ def table_columns(rows: Sequence[LabelRow]) -> dict[str, np.ndarray | list[str]]
 
 
 def shard_digest(
-    columns: Mapping[str, np.ndarray | list[str]], images: Iterable[str], failures: Iterable[Failure]
+    columns: Mapping[str, np.ndarray | list[str]],
+    images: Iterable[str],
+    failures: Iterable[Failure],
+    judged: str = "",
 ) -> str:
     """Return the SHA-256 of all that the file holds of one shard, by which `augmentor verify` knows damage.
 
@@ -363,6 +386,7 @@ def shard_digest(
         columns: what `table_columns` returned, or the same read from the file.
         images: the SHA-256 of each image's bytes in the file, in order.
         failures: rows that could not be used.
+        judged: what `pack_judged` returned.
     """
     digest = hashlib.sha256(json.dumps([*images, *map(asdict, failures)]).encode())
     for name, values in sorted(columns.items()):
@@ -370,6 +394,7 @@ def shard_digest(
             digest.update(values.astype("<f4" if name in SCORE_COLUMNS else "<i2").tobytes())
         else:
             digest.update(json.dumps(values).encode())
+    digest.update(judged.encode())
     return digest.hexdigest()
 
 

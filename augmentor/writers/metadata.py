@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
 
 from augmentor.csvfile import CsvWriter
 from augmentor.labeltable import LabelRow, cells, columns, label_table
-from augmentor.writers.assembly import Assembly
+from augmentor.writers.assembly import Assembly, discard
+from augmentor.writers.judged import RejectedTable, ScoresTable
 from augmentor.writers.records import Json, RecordFolder, ShardRecord, describe, write_failures, write_json
 from stargan.labels import LabelSpace
 
@@ -23,7 +24,7 @@ _UNKNOWN_WORD = "unknown"
 
 
 class FolderTables(Assembly):
-    """Writes `labels.csv`, every `metadata.csv`, `failures.csv` and, last, `dataset.json`.
+    """Writes `labels.csv`, every `metadata.csv`, what was judged, `failures.csv` and, last, `dataset.json`.
 
     Args:
         out: the output folder.
@@ -49,12 +50,16 @@ class FolderTables(Assembly):
         self._files = ExitStack()
         self._splits = SplitTables(out, space, self._files)
         self._labels = self._files.enter_context(label_table(out / "labels.csv", space))
+        self._scores = ScoresTable(out / "scores.csv", space, self._files)
+        self._rejected = RejectedTable(out / "rejected.csv", space, self._files)
 
     def _add(self, record: ShardRecord) -> None:
         for row in record.rows:
             written = cells(row, self._space)
             self._labels.writerow(written)
             self._splits.add(row.split, written)
+        self._scores.add(record.rows, record.scores)
+        self._rejected.add(record.rejected)
 
     def _finish(self) -> None:
         self._files.close()
@@ -64,16 +69,11 @@ class FolderTables(Assembly):
         write_json(self._out / "dataset.json", described)
 
     def _discard(self) -> None:
-        with suppress(_DiscardedError), self._files:
-            raise _DiscardedError
+        discard(self._files)
 
     def _rows(self) -> Iterator[LabelRow]:
         for record in self._records.read_all(self._shards):
             yield from record.rows
-
-
-class _DiscardedError(Exception):
-    """Tells files that they end before they are finished."""
 
 
 class SplitTables:

@@ -22,6 +22,7 @@ from augmentor.durable import sync_file, sync_folder
 from augmentor.errors import OutputError
 from augmentor.images.codec import ImageFormat, Pixels, encode, extension
 from augmentor.labeltable import LabelRow
+from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.origins import Origin
 from augmentor.writers.records import Failure, RecordFolder, Shape, ShardRecord, common_shape
 
@@ -169,7 +170,12 @@ class PartShard:
             f"hold {source} as it is. Use --real processed, or a folder as --out."
         )
 
-    def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
+    def commit(
+        self,
+        failures: Sequence[Failure],
+        origins: Mapping[str, Origin] | None = None,
+        judged: Judged = NOTHING_JUDGED,
+    ) -> None:
         """Sync the part, give it its name, then write the record."""
         self._close()
         if self._rows:
@@ -187,6 +193,8 @@ class PartShard:
             files={self._rows[position].file_name: self._digests[position] for position in positions},
             extents=[self._extents[position] for position in positions],
             origins=origins or {},
+            scores=judged.of(positions),
+            rejected=judged.rejected,
         ).write(staged_record)
         self.parts.records.commit(staged_record, self.index)
 

@@ -15,6 +15,7 @@ from typing import Protocol, Self
 from augmentor.images.codec import Pixels
 from augmentor.labeltable import LabelRow
 from augmentor.writers.assembly import Assembly
+from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.origins import Origin
 from augmentor.writers.records import Counts, Failure, ShardRecord
 
@@ -51,12 +52,18 @@ class ShardWriter(Protocol):
             OutputError: the format holds pixels only.
         """
 
-    def commit(self, failures: Sequence[Failure], origins: Mapping[str, Origin] | None = None) -> None:
+    def commit(
+        self,
+        failures: Sequence[Failure],
+        origins: Mapping[str, Origin] | None = None,
+        judged: Judged = NOTHING_JUDGED,
+    ) -> None:
         """Make the shard count: sync and place everything, then write the record.
 
         Args:
             failures: rows that could not be used.
             origins: the files that were read, by the path that the manifest writes.
+            judged: what the judge said of the translations.
         """
 
 
@@ -102,6 +109,19 @@ class Writer(Protocol):
 
     def shard(self, index: int) -> ShardWriter:
         """Start, or start again, one shard; use it in a `with` block."""
+
+    def drop(self, index: int, reasons: Mapping[int, str]) -> None:
+        """Throw out translations of a committed shard: their images first, then they are rejected in the record.
+
+        A kill in between leaves a record of images that are gone: the same call again ends it.
+
+        Args:
+            index: the shard's number.
+            reasons: why, in plain words, by the position of the image; what is no image any more is passed over.
+
+        Raises:
+            OutputError: the shard is not committed.
+        """
 
     def assembly(self, shards: int) -> Assembly:
         """Begin to put the output together; one at a time, in a `with` block.

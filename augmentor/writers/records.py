@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NotRequired, TypeAlias, TypedDict
 
@@ -15,6 +15,14 @@ from augmentor.durable import TEMPORARY, replacing_text, sync_folder, write_sync
 from augmentor.errors import OutputError
 from augmentor.labeltable import LabelRow, RowState
 from augmentor.writers.fingerprints import Identity, read_identity, refuse_other_run
+from augmentor.writers.judged import (
+    Rejected,
+    RejectedState,
+    RowScores,
+    ScoresState,
+    scores_from_json,
+    scores_to_json,
+)
 from augmentor.writers.origins import Origin
 from stargan.description import seal
 from stargan.labels import LabelSpace
@@ -54,6 +62,7 @@ class CountsState(TypedDict):
     real: int
     synthetic: int
     failed: int
+    rejected: NotRequired[int]
     splits: dict[str, dict[str, int]]
 
 
@@ -63,10 +72,12 @@ class Counts:
 
     Args:
         failed: rows that could not be used, each counted once.
+        rejected: translations that were made and thrown out; they are in no split's number.
         splits: per split, the number of "real" and "synthetic" images.
     """
 
     failed: int = 0
+    rejected: int = 0
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, row: LabelRow) -> None:
@@ -90,13 +101,14 @@ class Counts:
             "real": self.real,
             "synthetic": self.synthetic,
             "failed": self.failed,
+            "rejected": self.rejected,
             "splits": {name: dict(split) for name, split in sorted(self.splits.items())},
         }
 
     @classmethod
     def from_json(cls, state: CountsState) -> Counts:
         """Return the counts that `to_json` described."""
-        return cls(failed=state["failed"], splits=state["splits"])
+        return cls(failed=state["failed"], rejected=state.get("rejected", 0), splits=state["splits"])
 
 
 class RecordState(TypedDict):
@@ -110,6 +122,8 @@ class RecordState(TypedDict):
     files: dict[str, str]
     extents: NotRequired[list[tuple[int, int]]]
     origins: NotRequired[dict[str, tuple[int, int, str]]]
+    scores: NotRequired[list[ScoresState]]
+    rejected: NotRequired[list[RejectedState]]
     counts: CountsState
 
 
@@ -127,6 +141,8 @@ class ShardRecord:
         files: sha256 of every image, by its `file_name`.
         extents: where in the shard's part the images lie, (first byte, bytes) each; none where they are files.
         origins: the files that they were made from, by the path that the manifest writes.
+        scores: what was measured of every row, None of real ones; none at all where nothing was judged.
+        rejected: translations that were thrown out, in the order of their positions.
     """
 
     index: int
@@ -137,10 +153,40 @@ class ShardRecord:
     files: dict[str, str]
     extents: Sequence[tuple[int, int]] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)
+    scores: Sequence[RowScores | None] = ()
+    rejected: Sequence[Rejected] = ()
+
+    def without(self, reasons: Mapping[int, str]) -> ShardRecord:
+        """Return the record as it is when some of its translations are thrown out after all.
+
+        Args:
+            reasons: why, by the position; what is no row any more stays as it is.
+        """
+        kept = [place for place, position in enumerate(self.positions) if position not in reasons]
+        dropped = [
+            Rejected(
+                position=position,
+                row=row._replace(file_name=""),
+                scores=self.scores[place] if self.scores else None,
+                reason=reasons[position],
+            )
+            for place, (position, row) in enumerate(zip(self.positions, self.rows, strict=True))
+            if position in reasons
+        ]
+        rows = [self.rows[place] for place in kept]
+        return replace(
+            self,
+            rows=rows,
+            positions=[self.positions[place] for place in kept],
+            files={row.file_name: self.files[row.file_name] for row in rows},
+            extents=[self.extents[place] for place in kept] if self.extents else (),
+            scores=[self.scores[place] for place in kept] if self.scores else (),
+            rejected=sorted([*self.rejected, *dropped], key=lambda each: each.position),
+        )
 
     def write(self, path: Path) -> None:
         """Write the record to a file and sync its content; the caller gives it its final name."""
-        counts = Counts(failed=len(self.failures))
+        counts = Counts(failed=len(self.failures), rejected=len(self.rejected))
         for row in self.rows:
             counts.add(row)
         state: RecordState = {
@@ -158,6 +204,10 @@ class ShardRecord:
             state["origins"] = {
                 path: (origin.size, origin.modified, origin.sha256) for path, origin in self.origins.items()
             }
+        if any(scores is not None for scores in self.scores):
+            state["scores"] = [scores_to_json(scores) for scores in self.scores]
+        if self.rejected:
+            state["rejected"] = [each.to_json() for each in self.rejected]
         write_synced(path, _sealed(json.dumps(state, ensure_ascii=False).encode()))
 
     @classmethod
@@ -179,6 +229,8 @@ class ShardRecord:
                 files=state["files"],
                 extents=[(first, size) for first, size in state.get("extents", ())],
                 origins={path: Origin(*origin) for path, origin in state.get("origins", {}).items()},
+                scores=[scores_from_json(scores) for scores in state.get("scores", ())],
+                rejected=[Rejected.from_json(each) for each in state.get("rejected", ())],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(f"{path}: the shard's record cannot be read: {error}") from error
@@ -253,6 +305,12 @@ class RecordFolder:
         """Give a written record its final name: from here on the shard counts."""
         staged.replace(self.path(index))
         sync_folder(self.shards)
+
+    def rewrite(self, record: ShardRecord) -> None:
+        """Put a record in the place of one that is committed."""
+        staged = self.shards / f"{TEMPORARY}{record.index:05d}.json"
+        record.write(staged)
+        self.commit(staged, record.index)
 
     def read_all(self, shards: int, *, first: int = 0) -> Iterator[ShardRecord]:
         """Yield the records from `first` on in order, one in memory at a time.

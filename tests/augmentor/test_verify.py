@@ -235,7 +235,11 @@ FOLDER_DAMAGE: dict[str, tuple[Damage, str, list[int]]] = {
         [1],
     ),
     "a missing record": (removed(RECORD.format(1)), r"00001\.json: the shard's record is missing", [1]),
-    "the last record missing": (removed(RECORD.format(3)), r"dataset\.json: it counts 12 real and 16 syn", []),
+    "the last record missing": (
+        removed(RECORD.format(3)),
+        r"dataset\.json: it counts 12 real, 16 syn",
+        [],
+    ),
     "a changed label": (
         damaged("labels.csv", lambda d: d.replace(b",black,1,none", b",blond,1,none", 1)),
         r"^labels\.csv, row 2, column hair: it is 'blond', and was written as 'black'",
@@ -575,7 +579,11 @@ FILE_DAMAGE: dict[str, tuple[Damage, str, list[int]]] = {
         r"^out\.h5, row 16 \(.*\): its labels belong to the key|^out\.h5, rows",
         [2],
     ),
-    "a changed score": (changed_score, r"^out\.h5, rows 21 to 27: their labels, pixels or failures are", [3]),
+    "a changed score": (
+        changed_score,
+        r"^out\.h5, rows 21 to 27: their labels, pixels, scores or failures are",
+        [3],
+    ),
     "a damaged description": (damaged_description, r"^out\.h5: its description \(dataset_json\) is damaged", []),
     "a changed attribute": (changed_attribute, r"^out\.h5: its attributes are not those of its description", []),
     "a missing companion": (

@@ -117,6 +117,7 @@ def test_tree_tables_and_counts(tmp_path: Path) -> None:
         "real": 12,
         "synthetic": 16,
         "failed": 2,
+        "rejected": 0,
         "splits": {
             "train": {"real": 8, "synthetic": 16},
             "val": {"real": 2, "synthetic": 0},

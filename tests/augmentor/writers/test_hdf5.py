@@ -81,8 +81,9 @@ def names(folder: Path) -> list[str]:
 def test_same_rows_and_pixels_as_a_folder(tmp_path: Path) -> None:
     expand(FolderWriter(tmp_path / "dir", space=SPACE, description=DESCRIPTION))
     expand(hdf5_writer(tmp_path / "file" / "out.h5"))
-    assert names(tmp_path / "file") == ["out.dataset.json", "out.failures.csv", "out.h5"]
-    for name in ("dataset.json", "failures.csv"):
+    tables = ["out.dataset.json", "out.failures.csv", "out.h5", "out.rejected.csv", "out.scores.csv"]
+    assert names(tmp_path / "file") == tables
+    for name in ("dataset.json", "failures.csv", "rejected.csv", "scores.csv"):
         companion = tmp_path / "file" / f"out.{name}"
         assert companion.read_bytes() == (tmp_path / "dir" / name).read_bytes()
     with (tmp_path / "dir/labels.csv").open(encoding="utf-8", newline="") as table:
