@@ -19,6 +19,7 @@ from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_s
 from augmentor.images import encode
 from augmentor.lock import locked
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
+from augmentor.selection import drop_unselected
 from augmentor.stages import Loads, Stage, default_workers
 from augmentor.writers.records import Counts
 from stargan.config import Compile
@@ -45,6 +46,7 @@ class Progress:
         total: items of the plan.
         resumed: items that an earlier run had made.
         failed: rows that could not be used in this run.
+        rejected: translations that the judge threw out in this run.
         loads: what holds it up; None before anything was done.
     """
 
@@ -52,6 +54,7 @@ class Progress:
     total: int
     resumed: int
     failed: int
+    rejected: int = 0
     loads: Loads | None = None
 
 
@@ -61,7 +64,7 @@ class Estimate:
 
     Args:
         size: bytes on the disk, None if no source could be read.
-        seconds: seconds of translating, on the device that was asked for, decoding and encoding included.
+        seconds: of translating and judging on the device that was asked for, decoding and encoding included.
     """
 
     size: int | None
@@ -164,6 +167,7 @@ def run_expansion(
             compile=_compiles(expansion, compile, devices[0]),
             workers=workers or default_workers(),
             verify_sources=verify_sources,
+            judging=expansion.judging,
         )
         counts, last = _make(expansion, work, devices, on_progress)
     return ExpandResult(
@@ -180,7 +184,11 @@ def run_expansion(
 def _make(
     expansion: Expansion, work: Work, devices: Sequence[torch.device], on_progress: Callable[[Progress], None]
 ) -> tuple[Counts, State]:
-    """Make the missing shards, the preview and the tables; return what the output holds, and how far it came."""
+    """Make the missing shards, choose, and make the preview and the tables.
+
+    Returns:
+        What the output holds, and how far it came.
+    """
     last = State()
 
     def report(state: State) -> None:
@@ -192,17 +200,33 @@ def _make(
                 total=len(expansion.plan),
                 resumed=state.resumed,
                 failed=state.failed,
+                rejected=state.rejected,
                 loads=state.loads,
             )
         )
 
-    with work.writer.assembly(work.shards) as assembly:
+    def run(on_committed: Callable[[int], None]) -> None:
         if len(devices) == 1:
-            run_here(work, work.translator(devices[0]), on_state=report, on_committed=assembly.take)
+            device = devices[0]
+            translator, judges = work.translator(device), work.judges(device)
+            run_here(work, translator, judges=judges, on_state=report, on_committed=on_committed)
         else:
-            run_on_devices(work, devices, on_state=report, on_committed=assembly.take)
+            run_on_devices(work, devices, on_state=report, on_committed=on_committed)
+
+    def preview() -> None:
         # Ahead of the end: a kill in between must not leave a finished output without its preview.
         _write_preview(expansion, _few(expansion, devices[0], work.batch_size))
+
+    rules = expansion.settings.rules
+    if rules:
+        # What is chosen is known when all is there: nothing can be put together before.
+        run(lambda _index: None)
+        drop_unselected(work.writer, shards=work.shards, rules=rules)
+        preview()
+        return work.writer.finish(work.shards), last
+    with work.writer.assembly(work.shards) as assembly:
+        run(assembly.take)
+        preview()
         return assembly.finish(), last
 
 
@@ -248,7 +272,14 @@ def estimate(
     translate(sources, targets)
     started = time.monotonic()
     translated = translate(sources, targets)
-    translating = (time.monotonic() - started) / len(repeated) / len(devices)
+    seconds = time.monotonic() - started
+    if expansion.judging is not None:
+        judges = expansion.judging.on(devices[0])
+        judges.judge(sources, sources, targets, own)
+        started = time.monotonic()
+        judges.judge(sources, sources, targets, own)
+        seconds += time.monotonic() - started
+    translating = seconds / len(repeated) / len(devices)
     started = time.monotonic()
     sizes = []
     for index, made in enumerate(translated[: len(shown.images)]):
@@ -269,6 +300,11 @@ def preview_path(out: Path, output_format: OutputFormat) -> Path:
 def failures_path(out: Path, output_format: OutputFormat) -> Path:
     """Return where an output's list of failed rows lies: inside the folder, or beside the HDF5 file."""
     return out / "failures.csv" if output_format == "folder" else out.with_suffix(".failures.csv")
+
+
+def rejected_path(out: Path, output_format: OutputFormat) -> Path:
+    """Return where an output's list of rejected translations lies: inside the folder, or beside the HDF5 file."""
+    return out / "rejected.csv" if output_format == "folder" else out.with_suffix(".rejected.csv")
 
 
 def _few(expansion: Expansion, device: torch.device, batch_size: int | None) -> Translator:

@@ -17,6 +17,7 @@ from augmentor.access import MAX_PIXELS
 from augmentor.domains import parse_domains
 from augmentor.errors import AugmentorError, ManifestError
 from augmentor.fullsize import Original, OutputSize, refuse_painters
+from augmentor.gating import Demands, GateMode, Judging, find_judging
 from augmentor.images import ImageFormat
 from augmentor.manifest import (
     SPLITS,
@@ -30,7 +31,9 @@ from augmentor.manifest import (
 from augmentor.models import OWN, Description, open_described, refuse_other_direction
 from augmentor.pipeline import RealMode, Sources
 from augmentor.plan import Plan, make_plan
+from augmentor.quality import Thresholds
 from augmentor.report import Shown, read_spread
+from augmentor.selection import BestPer, KeepBest, Rule
 from augmentor.writers import FolderWriter, HDF5Writer, Writer
 from augmentor.writers.records import Json
 from stargan.checkpoint import Model
@@ -57,6 +60,12 @@ class ExpandSettings:
         precision: what the convolutions compute in, as it was asked for: "auto" depends on the device.
         max_pixels: sources of more pixels (width x height) are failed rows.
         allow_outside: sources may lie outside the manifest's folder; else these are failed rows.
+        gate: whether translations must reach the thresholds that the judge has from real validation images.
+        min_agreement: what agreement must reach, in the place of the judge's own threshold; 0 to 1.
+        min_realism: likewise for realism; 0 to 1.
+        min_preserved: likewise for what is preserved of the source; -1 to 1.
+        keep_best: so many translations of each source, or into each domain, are kept, the best; None keeps all.
+        best_per: which of the two.
     """
 
     domains: tuple[str, ...]
@@ -72,6 +81,12 @@ class ExpandSettings:
     precision: Precision = "auto"
     max_pixels: int = MAX_PIXELS
     allow_outside: bool = False
+    gate: GateMode = "auto"
+    min_agreement: float | None = None
+    min_realism: float | None = None
+    min_preserved: float | None = None
+    keep_best: int | None = None
+    best_per: BestPer = "source"
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work together.
@@ -95,12 +110,29 @@ class ExpandSettings:
             raise AugmentorError(f"--splits: {', '.join(unknown) or 'nothing'} is not one of {', '.join(SPLITS)}")
         if self.shard_size < 1:
             raise AugmentorError(f"--shard-size must be at least 1, not {self.shard_size}")
+        for name, least in (("agreement", 0), ("realism", 0), ("preserved", -1)):
+            score = getattr(self, f"min_{name}")
+            if score is not None and not least <= score <= 1:
+                raise AugmentorError(f"--min-{name} must be between {least} and 1, not {score}")
+        if self.keep_best is not None and self.keep_best < 1:
+            raise AugmentorError(f"--keep-best must be at least 1, not {self.keep_best}")
 
     @property
     def encoding(self) -> ImageFormat | None:
         """The format of the images that are written; None where the output is pixels of one size."""
         plain = self.output_format == "hdf5" and not self.encoded and self.size != "original"
         return None if plain else self.image_format
+
+    @property
+    def demands(self) -> Demands:
+        """What is asked of every translation."""
+        least = Thresholds(agreement=self.min_agreement, realism=self.min_realism, preserved=self.min_preserved)
+        return Demands(gate=self.gate, thresholds=least, ranks=self.keep_best is not None)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Which of the translations that pass the gate are dropped in the end; none keep all."""
+        return () if self.keep_best is None else (KeepBest(self.keep_best, self.best_per),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +145,10 @@ class Expansion:
         settings: what is asked for.
         out: the folder or file to write.
         plan: the items.
+        model_path: where the model was loaded from, as the user wrote it.
+        judging: what judges translations; None keeps all.
+        notes: what the user should know, in sentences.
+        command: the command line that asked for it, for `dataset.json`; None if there was none.
     """
 
     manifest: Manifest
@@ -120,6 +156,10 @@ class Expansion:
     settings: ExpandSettings
     out: Path
     plan: Plan
+    model_path: Path
+    judging: Judging | None = None
+    notes: tuple[str, ...] = ()
+    command: str | None = None
 
     @cached_property
     def sources(self) -> Sources:
@@ -134,7 +174,7 @@ class Expansion:
 
     @cached_property
     def made_of(self) -> dict[str, Json]:
-        """What tells this expansion from any other, in parts: manifest, model, settings and the plan's order."""
+        """What tells this expansion from any other, in parts: manifest, model, judge, settings, plan."""
         rows = self.manifest.rows
         columns = {
             name: hashlib.sha256("\0".join(rows[name].astype(str)).encode("utf-8", "surrogatepass")).hexdigest()
@@ -148,6 +188,7 @@ class Expansion:
                 "image_size": list(self.model.image_size),
                 "crop": model_crop(self.model),
             },
+            "judge": {"sha256": None if self.judging is None else self.judging.kept.sha256},
             "settings": self._settings_json,
             "plan": self.plan.fingerprint(),
         }
@@ -177,12 +218,15 @@ class Expansion:
     def description(self) -> dict[str, Json]:
         """Return what `dataset.json` says about where the output comes from."""
         size = self.settings.size
+        judged: dict[str, Json] = {"judge": None, "gate": None}
         return {
+            **(judged if self.judging is None else self.judging.to_json()),
+            "command": self.command,
             "fingerprint": self.fingerprint,
             "made_of": self.made_of,
             "augmentor": __version__,
             "manifest": self.manifest.path.name,
-            "model": {"sha256": self.model.sha256, "step": self.model.step},
+            "model": {"sha256": self.model.sha256, "step": self.model.step, "path": str(self.model_path)},
             "image_size": None if size == "original" else list(self.model.image_size if size == "model" else size),
             "settings": self._settings_json,
         }
@@ -196,8 +240,10 @@ def plan_expansion(
     out: Path,
     image_column: str | None = None,
     description: Description = OWN,
+    judge: Path | None = None,
+    command: str | None = None,
 ) -> Expansion:
-    """Read the manifest and the model and plan the expansion; writes nothing.
+    """Read the manifest, the model and its judge, and plan the expansion; writes nothing.
 
     Args:
         manifest: the user's table.
@@ -206,9 +252,11 @@ def plan_expansion(
         out: the folder or file to write.
         image_column: the column of the images' paths, if it has an unusual name.
         description: what a foreign file does not say of itself.
+        judge: a folder that holds a judge which takes the place of the model's.
+        command: the command line that asks for it.
 
     Raises:
-        AugmentorError: the manifest, the model, the domains or the settings cannot be used.
+        AugmentorError: the manifest, the model, the judge, the domains or the settings cannot be used.
     """
     loaded = open_model(model, description)
     refuse_painters(loaded, settings.size)
@@ -232,7 +280,20 @@ def plan_expansion(
         include_identity=settings.include_identity,
     )
     refuse_other_direction(plan, loaded, settings.domains)
-    return Expansion(manifest=table, model=loaded, settings=settings, out=out, plan=plan)
+    judging, notes = find_judging(
+        loaded, model, demands=settings.demands, judge=judge, crop=model_crop(loaded), manifest=manifest
+    )
+    return Expansion(
+        manifest=table,
+        model=loaded,
+        settings=settings,
+        out=out,
+        plan=plan,
+        model_path=model,
+        judging=judging,
+        notes=(*table.notes, *notes),
+        command=command,
+    )
 
 
 def open_model(path: Path, description: Description = OWN) -> Model:

@@ -1,11 +1,11 @@
-"""One shard while it is made: its images wait in their order, are given to the encoders, and are committed."""
+"""One shard while it is made: its images wait in their order, are judged and encoded, and are committed."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -13,10 +13,12 @@ from torch import Tensor
 from augmentor.errors import ImageError
 from augmentor.fullsize import Original
 from augmentor.images import Pixels
-from augmentor.labeltable import LabelRow
+from augmentor.judgement import Judgement, Shown
+from augmentor.labeltable import LabelRow, rounded
 from augmentor.lineage import Lineage
 from augmentor.plan import Item
 from augmentor.stages import Crew
+from augmentor.writers.judged import Judged, Rejected, RowScores
 from augmentor.writers.origins import Origin
 from augmentor.writers.protocol import ShardWriter
 
@@ -51,14 +53,14 @@ class ShardSource(NamedTuple):
     link: LabelRow | None
 
 
-class _Image(NamedTuple):
+class Wanted(NamedTuple):
     """One image on its way to the encoders.
 
     Args:
         row: of the manifest.
         position: in the shard.
         label_row: its labels.
-        pixels: of a real image at the model's size.
+        pixels: its source at the model's size; None where nobody will look at it.
         original: what a translation is blended into, or what a real image is, at another size.
     """
 
@@ -93,16 +95,21 @@ class Making:
         number: the shard's.
         writer: where the images go.
         together: images that one task encodes.
+        judged: whether translations are judged, for which their sources are kept until then.
         written: the encoders' tasks.
     """
 
     number: int
     writer: ShardWriter
     together: int
+    judged: bool = False
     written: list[Future[None]] = field(default_factory=list)
     _failed: dict[int, ImageError] = field(default_factory=dict)
     _origins: dict[str, Origin] = field(default_factory=dict)
-    _waiting: deque[_Image] = field(default_factory=deque)
+    _waiting: deque[Wanted] = field(default_factory=deque)
+    _scores: dict[int, RowScores] = field(default_factory=dict)
+    _rejected: list[tuple[int, Rejected]] = field(default_factory=list)
+    _shown: Shown = field(default_factory=Shown)
 
     def read(self, path: str, origin: Origin) -> None:
         """Note a file that was read, by the path that the manifest writes."""
@@ -125,17 +132,59 @@ class Making:
         """
         for position, label_row in enumerate(label_rows, start=source.place):
             if label_row.is_synthetic or source.link is None:
-                kept = None if label_row.is_synthetic or original is not None else pixels
-                self._waiting.append(_Image(source.row, position, label_row, kept, original))
+                seen = self.judged if label_row.is_synthetic else original is None
+                kept = pixels if seen else None
+                self._waiting.append(Wanted(source.row, position, label_row, kept, original))
 
-    def pass_on(self, crew: Crew, made: Tensor | None) -> int:
-        """Give the encoders what was translated, and the real images around it; return how many images these are.
+    def take(self, made: int) -> list[Wanted]:
+        """Return the next `made` translations and the real images around them, in their order."""
+        taken: list[Wanted] = []
+        while self._waiting and (made or not self._waiting[0].label_row.is_synthetic):
+            taken.append(self._waiting.popleft())
+            made -= taken[-1].label_row.is_synthetic
+        return taken
+
+    def judge(self, images: Sequence[Wanted], pictures: Tensor, judgement: Judgement) -> list[Wanted]:
+        """Take note of what was found, and return the images that are kept, with their scores in their labels.
+
+        Args:
+            images: what `take` returned.
+            pictures: (n, C, H, W) uint8, its translations at the model's size.
+            judgement: what was found of these.
+        """
+        kept: list[Wanted] = []
+        place = -1
+        for image in images:
+            if not image.label_row.is_synthetic:
+                kept.append(image)
+                continue
+            place += 1
+            row = image.label_row._replace(
+                agreement=rounded(float(judgement.scores.agreement[place])),
+                realism=rounded(float(judgement.scores.realism[place])),
+            )
+            scores = RowScores(
+                float(judgement.scores.preserved[place]),
+                tuple(judgement.scores.per_attribute[place].tolist()),
+            ).rounded()
+            reason = judgement.reasons[place]
+            if not reason:
+                self._scores[image.position] = scores
+                kept.append(image._replace(label_row=row))
+                continue
+            self._shown.add(image.position, float(judgement.shortfalls[place]), pictures[place])
+            rejected = Rejected(position=image.position, row=row, scores=scores, reason=reason)
+            self._rejected.append((image.row, rejected))
+        return kept
+
+    def encode(self, crew: Crew, images: Sequence[Wanted], made: Tensor | None) -> None:
+        """Give images to the encoders.
 
         Args:
             crew: whose encoders.
-            made: (n, C, H, W), the next n translations, or their changes; None for none.
+            images: what `take` returned, or what `judge` left of it.
+            made: (n, C, H, W), the n translations among them, or their changes; None for none.
         """
-        images = self._take(0 if made is None else len(made))
         start = 0
         for first in range(0, len(images), self.together):
             some = images[first : first + self.together]
@@ -143,22 +192,20 @@ class Making:
             part = None if made is None else made[start:stop]
             self.written.append(crew.encode(len(some), self._write, some, part))
             start = stop
-        return len(images)
 
     def commit(self, lineage: Lineage) -> int:
         """Commit the shard, of which all is `written`; return how many rows failed."""
         failures = [lineage.failure(row, error) for row, error in sorted(self._failed.items())]
-        self.writer.commit(failures, self._origins)
+        pictures = self._shown.thumbnails()
+        rejected = [
+            replace(each, thumbnail=pictures.get(each.position, ""))
+            for row, each in self._rejected
+            if row not in self._failed  # A row is a failure or it is none.
+        ]
+        self.writer.commit(failures, self._origins, Judged(scores=self._scores, rejected=rejected))
         return len(self._failed)
 
-    def _take(self, made: int) -> list[_Image]:
-        taken: list[_Image] = []
-        while self._waiting and (made or not self._waiting[0].label_row.is_synthetic):
-            taken.append(self._waiting.popleft())
-            made -= taken[-1].label_row.is_synthetic
-        return taken
-
-    def _write(self, images: Sequence[_Image], made: Tensor | None) -> None:
+    def _write(self, images: Sequence[Wanted], made: Tensor | None) -> None:
         """Finish some images and write them; an original that cannot be read fails its row alone."""
         translated = iter(() if made is None else made)
         finished = []

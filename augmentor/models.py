@@ -45,7 +45,7 @@ def open_described(path: Path, description: Description) -> Model:
             is of a checkpoint that knows better.
     """
     try:
-        if path.is_file() and not (path.parent / "config.json").is_file():
+        if is_foreign(path):
             return _open_foreign(path, description)
         model = load_model(path)
     except CheckpointError as error:
@@ -57,6 +57,11 @@ def open_described(path: Path, description: Description) -> Model:
             f"({', '.join(model.space.names)}), size and crop. Leave out {' '.join(description.flags()[::2])}"
         )
     return model
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether a path names another implementation's file, not a run folder or checkpoint of our own."""
+    return path.is_file() and not (path.parent / "config.json").is_file()
 
 
 def _open_foreign(path: Path, description: Description) -> Model:

@@ -1,8 +1,9 @@
-"""Shard after shard: decode -> translate -> encode -> write, overlapped; broken images become failures.
+"""Shard after shard: decode -> translate -> judge -> encode -> write, overlapped; broken images become failures.
 
-The calling thread translates; a `Crew` of threads does all the rest. Sources are decoded ahead, over the end of a
-shard, and while one shard waits for its last images and for the disk, the next one is translated already. What a
-shard holds never depends on the shards around it: the translator starts anew with each.
+The calling thread translates and judges; a `Crew` of threads does all the rest. Sources are decoded ahead, over
+the end of a shard, and while one shard waits for its last images and for the disk, the next one is translated
+already. What a shard holds never depends on the shards around it: the translator starts anew with each, and the
+judge is asked about the translator's blocks.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from torch import Tensor
 from augmentor.errors import ImageError, SourceError
 from augmentor.fullsize import Original, OutputSize
 from augmentor.images import Pixels, decode
+from augmentor.judgement import Judges
 from augmentor.lineage import Lineage
-from augmentor.making import Making, Shard, ShardSource
+from augmentor.making import Making, Shard, ShardSource, Wanted
 from augmentor.manifest import Manifest
 from augmentor.stages import Clock, Crew, Loads, Queue
 from augmentor.writers.origins import Origin
 from augmentor.writers.protocol import ShardWriter
+from stargan.blend import Box, blend
 from stargan.translate import Job, Translator
 
 RealMode = Literal["processed", "original", "none"]
@@ -75,11 +78,13 @@ class News(NamedTuple):
         done: items made, or failed, so far.
         failed: rows that could not be used, in the shards that are committed.
         loads: of its stages so far.
+        rejected: of those made, the translations that the judge threw out.
     """
 
     done: int
     failed: int
     loads: Loads
+    rejected: int = 0
 
 
 def run_shards(
@@ -88,6 +93,7 @@ def run_shards(
     sources: Sources,
     translator: Translator,
     workers: int,
+    judges: Judges | None = None,
     on_news: Callable[[News], None] = lambda _news: None,
     on_committed: Callable[[int], None] = lambda _index: None,
 ) -> None:
@@ -101,10 +107,11 @@ def run_shards(
         sources: the manifest's side.
         translator: the model.
         workers: threads that decode and encode.
+        judges: asked about each block of translations, and what it rejects is not written; None keeps all.
         on_news: told several times a second, in this thread, and at the end.
         on_committed: told the number of each shard that is there, in their order, in a thread of its own.
     """
-    pipeline = _Pipeline(sources, translator, workers, on_news, on_committed)
+    pipeline = _Pipeline(sources, translator, judges, workers=workers, on_news=on_news, on_committed=on_committed)
     try:
         with pipeline.crew:
             pipeline.run(shards)
@@ -137,6 +144,8 @@ class _Pipeline:
         self,
         sources: Sources,
         translator: Translator,
+        judges: Judges | None,
+        *,
         workers: int,
         on_news: Callable[[News], None],
         on_committed: Callable[[int], None],
@@ -144,6 +153,7 @@ class _Pipeline:
         self._sources = sources
         self._lineage = Lineage(sources.manifest, sources.stems)
         self._translator = translator
+        self._judges = judges
         self._on_news = on_news
         self._on_committed = on_committed
         self._clock = Clock()
@@ -152,6 +162,7 @@ class _Pipeline:
         self._ahead: deque[_Step] = deque()
         self._ahead_room = max(_DECODED_AHEAD, 2 * translator.batch_size, 2 * _TOGETHER * workers)
         self._done = 0
+        self._rejected = 0
         self._told = 0.0
         self._last_read: Path | None = None
 
@@ -163,7 +174,7 @@ class _Pipeline:
             else:
                 # Larger images keep all workers busy one by one, and few of them fit into memory.
                 together = _TOGETHER if self._sources.size == "model" else 1
-                making = Making(shard.number, shard.writer, together)
+                making = Making(shard.number, shard.writer, together, judged=self._judges is not None)
                 self._make(making, steps)
                 self.crew.commit(making.written, partial(self._finish, making))
             self._tell()
@@ -256,10 +267,45 @@ class _Pipeline:
         changes = self._sources.size != "model"
         stream = self._translator.stream_changes if changes else self._translator.stream
         for block in stream(self._jobs(making, steps)):
-            self._done += making.pass_on(self.crew, block)
+            self._pass_on(making, block)
             self.crew.check()
             self._tell()
-        self._done += making.pass_on(self.crew, None)
+        self._pass_on(making, None)
+
+    def _pass_on(self, making: Making, made: Tensor | None) -> None:
+        """Give the encoders the next translations, as far as the judge keeps them, and the real images around."""
+        images = making.take(0 if made is None else len(made))
+        self._done += len(images)
+        if made is not None and self._judges is not None:
+            with self._clock.waiting("judging"):
+                images, made = self._judge(self._judges, making, images, made)
+        making.encode(self.crew, images, made)
+
+    def _judge(
+        self, judges: Judges, making: Making, images: list[Wanted], made: Tensor
+    ) -> tuple[list[Wanted], Tensor]:
+        """Return what is kept of some images, and their translations."""
+        translated = [image for image in images if image.label_row.is_synthetic]
+        sources = torch.stack([_channels_first(image) for image in translated])
+        pictures = made
+        if self._sources.size != "model":
+            _, _, height, width = sources.shape
+            whole = Box(0, 0, width, height)
+            pairs = zip(sources, made, strict=True)
+            pictures = torch.stack([blend(source, change, whole) for source, change in pairs])
+        own = self._sources.manifest.codes[[image.row for image in translated]].astype(np.int64)
+        judgement = judges.judge(
+            pictures,
+            sources,
+            torch.tensor([image.label_row.codes for image in translated]),
+            torch.from_numpy(own),
+        )
+        kept = making.judge(images, pictures, judgement)
+        rejected = len(images) - len(kept)
+        self._rejected += rejected
+        if rejected:
+            made = made[torch.tensor([not reason for reason in judgement.reasons])]
+        return kept, made
 
     def _jobs(self, making: Making, steps: Iterable[_Step]) -> Iterator[Job]:
         """Yield what is asked of the translator, and note for which images."""
@@ -279,7 +325,7 @@ class _Pipeline:
                 label_rows = self._lineage.label_rows(source.row, source.items)
                 making.wait(source, label_rows, pixels=pixels, original=self._original(source))
                 # Real images that no translation stands before need not wait.
-                self._done += making.pass_on(self.crew, None)
+                self._pass_on(making, None)
                 if len(targets):
                     yield Job(torch.from_numpy(pixels).permute(2, 0, 1), targets)
             self._tell()
@@ -331,4 +377,11 @@ class _Pipeline:
     def _news(self) -> News:
         ready = sum(len(step.sources) for step in self._ahead if step.decoded.done())
         queues = {"decoding": Queue(ready, self._ahead_room), **self.crew.queues()}
-        return News(self._done, self.crew.committed(), Loads(seconds=self._clock.seconds(), queues=queues))
+        loads = Loads(seconds=self._clock.seconds(), queues=queues)
+        return News(self._done, self.crew.committed(), loads, self._rejected)
+
+
+def _channels_first(image: Wanted) -> Tensor:
+    if image.pixels is None:
+        raise ValueError("a translation that is judged has its source")
+    return torch.from_numpy(image.pixels).permute(2, 0, 1)

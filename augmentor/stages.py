@@ -16,7 +16,7 @@ from augmentor.threads import usable_cores
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Stage = Literal["decoding", "translating", "encoding", "writing"]
+Stage = Literal["decoding", "translating", "judging", "encoding", "writing"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 SHARDS_BEHIND = 2
@@ -39,7 +39,7 @@ class Queue(NamedTuple):
 class Loads:
     """Which stage holds the others up.
 
-    The thread that translates is never idle: it translates, or it waits for one of the other stages. So the
+    The thread that translates is never idle: it translates, judges, or waits for one of the other stages. So the
     stage that takes most of its time is the one to make faster.
 
     Args:
@@ -80,7 +80,7 @@ class Clock:
 
     @contextmanager
     def waiting(self, stage: Stage) -> Iterator[None]:
-        """Count the time in the block as waiting for a stage. Blocks must not lie in one another."""
+        """Count the time in the block as a stage's, or as waiting for it. Blocks must not lie in one another."""
         before = time.perf_counter()
         try:
             yield

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from augmentor.quality import Judge, JudgedAttribute, JudgeReport, KeptJudge, Thresholds, resnet
 from stargan.config import TrainConfig
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Conditioning, Output, build_discriminator, build_generator
@@ -18,6 +19,7 @@ from stargan.training import Batch, TrainState, new_state
 MakeState = Callable[..., TrainState]
 MakeBatches = Callable[[int], Iterator[Batch]]
 MakeManifest = Callable[..., Path]
+MakeJudge = Callable[..., KeptJudge]
 
 
 @pytest.fixture
@@ -105,5 +107,59 @@ def small_manifest(tmp_path: Path) -> MakeManifest:
         manifest = folder / "manifest.csv"
         manifest.write_text("\n".join(lines) + "\n")
         return manifest
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def untrained_judge() -> MakeJudge:
+    """Make a judge of 16 px images whose opinions are chance, but firm ones, and the same on every call.
+
+    It is trusted with all attributes but those in `doubted`.
+    """
+
+    def make(
+        space: LabelSpace,
+        *,
+        auto: Thresholds = Thresholds(agreement=0.15),  # noqa: B008 - frozen
+        doubted: tuple[str, ...] = (),
+        realism: tuple[float, ...] | None = None,
+        model_sha256: str | None = None,
+        seed: int = 0,
+    ) -> KeptJudge:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = resnet(3, side=16, outputs=space.domain_size)
+        attributes = tuple(
+            JudgedAttribute(
+                name=attribute.name,
+                accuracy=0.9,
+                chance=1 / len(attribute.values),
+                values=dict.fromkeys(attribute.values, 0.9),
+                real_images=40,
+                temperature=0.2,
+                error_before=0.1,
+                error_after=0.05,
+                doubt="it is right about half" if attribute.name in doubted else None,
+            )
+            for attribute in space.attributes
+        )
+        return KeptJudge(
+            judge=Judge(
+                network=network.requires_grad_(False).eval(),
+                space=space,
+                temperatures=torch.full((len(space),), 0.2),
+            ),
+            report=JudgeReport(steps=1, images=40, validation="val", attributes=attributes),
+            image_size=(16, 16),
+            image_channels=3,
+            crop=None,
+            mean=torch.zeros(512),
+            realism=realism,
+            preserved=(0.0, 0.5),
+            auto=auto,
+            offers=None,
+            model_sha256=model_sha256,
+        )
 
     return make

@@ -98,6 +98,7 @@ class Subject:
             output_format="hdf5" if out.suffix == ".h5" else "folder",
             image_format=image_format,
             precision=precision,
+            gate="off",
         )
         table = self.manifest.select(np.arange(min(rows, len(self.manifest))))
         plan = make_plan(
@@ -107,7 +108,10 @@ class Subject:
             eligible=np.ones(len(table), dtype=bool),
             with_real=real != "none",
         )
-        return Expansion(manifest=table, model=self.model, settings=settings, out=out, plan=plan)
+        # The path is for `dataset.json` alone, which nobody reads here.
+        return Expansion(
+            manifest=table, model=self.model, settings=settings, out=out, plan=plan, model_path=Path()
+        )
 
     def paths(self, count: int) -> list[Path]:
         """Return the files of `count` images, from the first row on and over again where there are fewer."""

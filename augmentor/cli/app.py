@@ -26,6 +26,7 @@ from augmentor.cli.session import (
     messages,
     print_json,
     program,
+    recorded_command,
     remark,
     results,
     resumed_by,
@@ -92,6 +93,20 @@ class Real(StrEnum):
     processed = "processed"
     original = "original"
     none = "none"
+
+
+class GateMode(StrEnum):
+    """Whether translations must reach the judge's thresholds."""
+
+    auto = "auto"
+    off = "off"
+
+
+class BestPer(StrEnum):
+    """Among which translations the best are kept."""
+
+    source = "source"
+    domain = "domain"
 
 
 class BenchSuite(StrEnum):
@@ -275,6 +290,14 @@ def expand(
     encoded: Annotated[bool, typer.Option("--encoded", help="Hold encoded images in HDF5.")] = False,
     class_folders: Annotated[str | None, typer.Option(metavar="ATTR", help="Folders named by its values.")] = None,
     include_identity: Annotated[bool, typer.Option("--include-identity", help="Own domains, too.")] = False,
+    gate: Annotated[GateMode, typer.Option(help="auto: reject what the judge doubts.")] = GateMode.auto,
+    no_gate: Annotated[bool, typer.Option("--no-gate", help="Keep all: --gate off.")] = False,
+    min_agreement: Annotated[float | None, typer.Option(help="Least probability of the labels.")] = None,
+    min_realism: Annotated[float | None, typer.Option(help="Least share of real images beaten.")] = None,
+    min_preserved: Annotated[float | None, typer.Option(help="Least likeness to the source.")] = None,
+    keep_best: Annotated[int | None, typer.Option(metavar="N", help="Keep the best N only ...")] = None,
+    best_per: Annotated[BestPer, typer.Option(help="... of each of these.")] = BestPer.source,
+    judge: Annotated[Path | None, typer.Option(metavar="FOLDER", help="A judge other than the model's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images translated at once.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode, encode.")] = None,
     precision: Annotated[Precision, typer.Option(help="auto: bfloat16 on CUDA.")] = Precision.auto,
@@ -298,12 +321,13 @@ def expand(
 
     Writes images and an updated label table. The same command again goes on
     after a kill and changes nothing that is there; --overwrite starts anew.
+    What the model's judge does not recognise is thrown out (rejected.csv).
 
     A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/] (every
     value but the row's own). Several --domains are joined.
     """
     from augmentor.engines.local import parse_devices
-    from augmentor.expand import estimate, failures_path, run_expansion
+    from augmentor.expand import estimate, failures_path, rejected_path, run_expansion
     from augmentor.expansion import ExpandSettings, plan_expansion
     from augmentor.fullsize import parse_size
     from augmentor.models import Description
@@ -324,15 +348,28 @@ def expand(
         precision=precision.value,
         max_pixels=max_pixels,
         allow_outside=allow_outside,
+        gate="off" if no_gate else gate.value,
+        min_agreement=min_agreement,
+        min_realism=min_realism,
+        min_preserved=min_preserved,
+        keep_best=keep_best,
+        best_per=best_per.value,
     )
     if devices is not None and device != "auto":
         raise AugmentorError("--device and --devices exclude each other: give one of them")
     described = Description(attributes=attributes, size=model_size, crop=model_crop)
     planned = plan_expansion(
-        manifest, model=model, settings=settings, out=out, image_column=image_column, description=described
+        manifest,
+        model=model,
+        settings=settings,
+        out=out,
+        image_column=image_column,
+        description=described,
+        judge=judge,
+        command=recorded_command(),
     )
     chosen = (pick_device(device),) if devices is None else parse_devices(devices)
-    for note in planned.manifest.notes:
+    for note in planned.notes:
         remark(note)
     if dry_run:
         expected = estimate(planned, device=chosen, batch_size=batch_size, workers=workers)
@@ -356,7 +393,7 @@ def expand(
                 p.done,
                 p.total,
                 skipped=p.resumed,
-                suffix=f", {p.failed} failed" if p.failed else "",
+                suffix=display.losses_note(p.failed, p.rejected),
                 note=display.loads_note(p.loads),
             ),
         )
@@ -368,6 +405,9 @@ def expand(
         f"({display.duration(result.seconds)})",
         soft_wrap=True,
     )
+    if counts.rejected:
+        where = rejected_path(out, settings.output_format)
+        results.print(f"{counts.rejected:,} translations were thrown out: {escape(str(where))}", soft_wrap=True)
     if json:
         print_json(
             {

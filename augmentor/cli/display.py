@@ -45,6 +45,7 @@ _LEVEL_STYLES: dict[Level, str] = {
 _REMEDIES: dict[Stage, str] = {
     "decoding": "more --workers, on more cores, would help",
     "translating": "a faster device, or more --devices, would help",
+    "judging": "a faster device, or more --devices, would help; --no-gate leaves it out",
     "encoding": "more --workers, on more cores, would help",
     "writing": "a faster disk would help",
 }
@@ -248,6 +249,12 @@ def loads_note(loads: Loads | None) -> str:
         if stage in _QUEUE_NAMES
     ]
     return f"{remedy}. {', '.join(queues)}" if queues else remedy
+
+
+def losses_note(failed: int, rejected: int) -> str:
+    """Return what an expansion has lost so far, to be put behind its speed; nothing where that is nothing."""
+    words = [f"{count:,} {word}" for count, word in ((failed, "failed"), (rejected, "rejected")) if count]
+    return "".join(f", {word}" for word in words)
 
 
 def duration(seconds: float) -> str:

@@ -100,6 +100,33 @@ def this_command(*extra: str, without: Sequence[str] = ()) -> str:
     return shlex.join([*words, *(flag for flag in extra if flag not in words)])
 
 
+_UNRECORDED_FLAGS = frozenset({"--debug", "--dry-run", "--json", "--overwrite", "--resume", "--verify-sources"})
+_UNRECORDED_VALUES = frozenset({"--device", "--devices", "--max-failures", "--workers"})
+_PLACES = frozenset({"--out"})
+
+
+def recorded_command() -> str:
+    """Return the command line that runs now as outputs record it: what was asked for, not how it was run.
+
+    It is the same when the command is given again after a kill, on another device or with more workers, and for an
+    output of the same name elsewhere; for only then has the output the same bytes.
+    """
+    words = ["augmentor"]
+    given = iter(sys.argv[1:])
+    for word in given:
+        name, equals, value = word.partition("=")
+        if word in _UNRECORDED_FLAGS:
+            continue
+        if name in _UNRECORDED_VALUES:
+            if not equals:
+                next(given, None)
+        elif name in _PLACES:
+            words += ["--out", Path(value if equals else next(given, "")).name]
+        else:
+            words.append(word)
+    return shlex.join(words)
+
+
 def print_json(values: Mapping[str, object]) -> None:
     """Print one JSON object as the last line of stdout."""
     sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")

@@ -9,6 +9,8 @@ import torch
 
 from augmentor.engines.processes import Send, run_processes
 from augmentor.errors import OutputError, first_line
+from augmentor.gating import Judging
+from augmentor.judgement import Judges
 from augmentor.making import Shard
 from augmentor.pipeline import News, Sources, run_shards
 from augmentor.plan import Plan
@@ -35,6 +37,7 @@ class Work:
         compile: whether torch.compile fuses the generator.
         workers: threads that decode and encode, all processes together.
         verify_sources: whether the sources of shards that are there are compared by content, not size and time.
+        judging: what judges translations; None keeps all.
     """
 
     plan: Plan
@@ -47,6 +50,7 @@ class Work:
     compile: bool
     workers: int
     verify_sources: bool = False
+    judging: Judging | None = None
 
     @property
     def shards(self) -> int:
@@ -63,6 +67,10 @@ class Work:
             compile=self.compile,
         )
 
+    def judges(self, device: torch.device) -> Judges | None:
+        """Return what judges on a device; None if nothing is judged."""
+        return None if self.judging is None else self.judging.on(device)
+
 
 @dataclass(frozen=True, kw_only=True)
 class State:
@@ -72,12 +80,14 @@ class State:
         done: items made, resumed or failed.
         resumed: items that an earlier run had made.
         failed: rows that could not be used in this run.
+        rejected: translations that the judge threw out in this run.
         loads: of the pipeline's stages, all processes together; None before anything was done.
     """
 
     done: int = 0
     resumed: int = 0
     failed: int = 0
+    rejected: int = 0
     loads: Loads | None = None
 
 
@@ -85,6 +95,7 @@ def run_here(
     work: Work,
     translator: Translator,
     *,
+    judges: Judges | None,
     on_state: Callable[[State], None],
     on_committed: Callable[[int], None],
     numbers: Iterator[int] | None = None,
@@ -94,6 +105,7 @@ def run_here(
     Args:
         work: what to do.
         translator: what `work.translator` returned.
+        judges: what `work.judges` returned.
         on_state: told several times a second.
         on_committed: told of each shard that is there, in a thread of its own.
         numbers: of the shards; None for all.
@@ -117,7 +129,13 @@ def run_here(
 
     def tell(news: News) -> None:
         nonlocal state
-        state = State(done=resumed + news.done, resumed=resumed, failed=news.failed, loads=news.loads)
+        state = State(
+            done=resumed + news.done,
+            resumed=resumed,
+            failed=news.failed,
+            rejected=news.rejected,
+            loads=news.loads,
+        )
         on_state(state)
 
     run_shards(
@@ -125,6 +143,7 @@ def run_here(
         sources=work.sources,
         translator=translator,
         workers=work.workers,
+        judges=judges,
         on_news=tell,
         on_committed=on_committed,
     )
@@ -161,6 +180,7 @@ def run_on_devices(
                 done=sum(state.done for state in states),
                 resumed=sum(state.resumed for state in states),
                 failed=sum(state.failed for state in states),
+                rejected=sum(state.rejected for state in states),
                 loads=Loads.together(loads) if loads else None,
             )
         )
@@ -196,4 +216,12 @@ def _run_there(
     shared: tuple[Work, tuple[torch.device, ...]], place: int, numbers: Iterator[int], send: Send[State | int]
 ) -> None:
     work, devices = shared
-    run_here(work, work.translator(devices[place]), on_state=send, on_committed=send, numbers=numbers)
+    device = devices[place]
+    run_here(
+        work,
+        work.translator(device),
+        judges=work.judges(device),
+        on_state=send,
+        on_committed=send,
+        numbers=numbers,
+    )

@@ -21,7 +21,8 @@ class Identity(NamedTuple):
 
     Args:
         fingerprint: equal only if everything is.
-        made_of: the same in parts, as plain JSON values: manifest, model, settings. Empty where it is not known.
+        made_of: the same in parts, as plain JSON values: manifest, model, judge, settings. Empty where it is not
+            known.
     """
 
     fingerprint: str
@@ -104,6 +105,10 @@ def differences(before: Mapping[str, object], now: Mapping[str, object], *, of: 
 def _difference(of: str, name: str, old: object, new: object) -> str:
     if of == "manifest" and name != "rows":
         return f"the manifest's {name}"
+    if name == "sha256" and old is None:
+        return f"the {of} (there was none, now sha256 {_text(new)[:12]}...)"
+    if name == "sha256" and new is None:
+        return f"the {of} (sha256 {_text(old)[:12]}..., now there is none)"
     if name == "sha256":
         return f"the {of} (sha256 {_text(old)[:12]}..., now {_text(new)[:12]}...)"
     return f"{name if of == 'settings' else f'{of} {name}'} was {_text(old)}, now {_text(new)}"

@@ -173,17 +173,6 @@ def rejected_columns(space: LabelSpace) -> list[str]:
     return [*lineage, *space.names, "changed", *scores_columns(space)[1:], "reason"]
 
 
-def judged_paths(out: Path) -> tuple[Path, Path]:
-    """Return where `rejected.csv` and `scores.csv` lie: inside a folder, or beside FILE.h5.
-
-    Args:
-        out: the folder, or a file with a suffix that is no folder.
-    """
-    if out.suffix.lower() in (".h5", ".hdf5") and not out.is_dir():
-        return out.with_suffix(".rejected.csv"), out.with_suffix(".scores.csv")
-    return out / "rejected.csv", out / "scores.csv"
-
-
 class ScoresTable:
     """Writes `scores.csv`: a row per translation that is kept and was judged.
 

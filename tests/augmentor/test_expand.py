@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -20,6 +21,7 @@ from augmentor.expand import (
     estimate,
     failures_path,
     preview_path,
+    rejected_path,
     run_expansion,
 )
 from augmentor.expansion import (
@@ -31,11 +33,14 @@ from augmentor.expansion import (
     plan_expansion,
 )
 from augmentor.preview import write_preview
+from augmentor.quality import Thresholds, save_judge
+from augmentor.verify import verify_output
 from augmentor.writers.hdf5 import HDF5Assembly
 from augmentor.writers.metadata import FolderTables
 from stargan.checkpoint import Json, Model, save_model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator, Output
+from tests.conftest import MakeJudge
 
 CPU = torch.device("cpu")
 MakeManifest = Callable[..., Path]
@@ -95,6 +100,10 @@ def planned(manifest: Path, model: Path, out: Path, **changes: object) -> Expans
         ({"splits": ("train", "tset")}, "--splits: tset is not one of train, val, test"),
         ({"splits": ()}, "--splits: nothing is not one of"),
         ({"shard_size": 0}, "--shard-size must be at least 1, not 0"),
+        ({"min_agreement": 1.5}, r"--min-agreement must be between 0 and 1, not 1\.5"),
+        ({"min_realism": -0.1}, r"--min-realism must be between 0 and 1, not -0\.1"),
+        ({"min_preserved": -1.1}, r"--min-preserved must be between -1 and 1, not -1\.1"),
+        ({"keep_best": 0}, "--keep-best must be at least 1, not 0"),
     ],
 )
 def test_settings_that_cannot_work_together(wrong: dict[str, object], message: str) -> None:
@@ -151,6 +160,7 @@ def test_the_fingerprint_knows_what_changes_the_output(
         {"output_format": "hdf5", "encoded": True},
         {"precision": "float32"},
         {"precision": "bfloat16"},
+        {"gate": "off"},
     ]
     for change in changes:
         found.add(planned(manifest, model, out, **change).fingerprint)
@@ -175,11 +185,13 @@ def test_the_description_says_where_it_comes_from(manifest: Path, model: Path, t
     described = json.loads(json.dumps(expansion.description()))
     assert described["fingerprint"] == expansion.fingerprint
     assert described["manifest"] == "manifest.csv"
-    assert described["model"] == {"sha256": open_model(model).sha256, "step": 0}
+    assert described["model"] == {"sha256": open_model(model).sha256, "step": 0, "path": str(model)}
+    assert (described["judge"], described["gate"], described["command"]) == (None, None, None)
     assert described["settings"]["domains"] == ["hair=*"]
     assert (described["image_size"], described["settings"]["size"]) == ([16, 16], "model")
     assert planned(manifest, model, tmp_path, size=(24, 32)).description()["image_size"] == [24, 32]
     assert planned(manifest, model, tmp_path, size="original").description()["image_size"] is None
+    described["model"].pop("path")  # as the user wrote it
     assert str(tmp_path) not in json.dumps(described)  # the same data elsewhere is the same data
 
 
@@ -284,6 +296,124 @@ def test_the_slowest_stage_is_told(manifest: Path, model: Path, tmp_path: Path) 
     assert result.images_per_second == pytest.approx(result.made / result.seconds)
 
 
+# ---- judging ----
+
+
+@pytest.fixture
+def judged(model: Path, space: LabelSpace, untrained_judge: MakeJudge) -> Path:
+    """The model with a judge that is of two minds about its translations."""
+    save_judge(model, untrained_judge(space, auto=Thresholds(agreement=0.1)))
+    return model
+
+
+def labels_of(out: Path) -> pd.DataFrame:
+    return open_dataset(out).labels.set_index("key")
+
+
+@pytest.mark.parametrize("output_format", ["folder", "hdf5"])
+def test_what_the_judge_doubts_is_thrown_out(
+    output_format: OutputFormat, manifest: Path, judged: Path, tmp_path: Path
+) -> None:
+    everything = planned(manifest, judged, tmp_path / "all.h5", output_format=output_format, gate="off")
+    run_expansion(everything, device=CPU, batch_size=4)
+    gated = planned(manifest, judged, tmp_path / "out.h5", output_format=output_format)
+    result = run_expansion(gated, device=CPU, batch_size=4)
+    before, after = labels_of(everything.out), labels_of(gated.out)
+    rejected = pd.read_csv(rejected_path(gated.out, output_format)).set_index("key")
+    scores = pd.read_csv(rejected_path(gated.out, output_format).with_name(scores_name(output_format)))
+    assert (result.counts.real, result.counts.synthetic) == (12, len(after) - 12)
+    assert result.counts.rejected == len(rejected)
+    assert 0 < len(rejected) < 20
+    assert set(before.index) == {*after.index, *rejected.index}
+    assert before["agreement"].isna().all()
+    kept = after[after["is_synthetic"]]
+    assert (kept["agreement"] >= 0.1).all()
+    assert (rejected["agreement"] <= 0.1).all()
+    assert after[~after["is_synthetic"]]["agreement"].isna().all()
+    assert scores["key"].tolist() == kept.index.tolist()
+    assert scores["agreement"].tolist() == kept["agreement"].tolist()
+    product = scores["agreement:hair"] * scores["agreement:glasses"]
+    assert np.abs(product - scores["agreement"]).max() < 2e-4
+    assert verify_output(gated.out).ok
+
+
+def scores_name(output_format: OutputFormat) -> str:
+    return "scores.csv" if output_format == "folder" else "out.scores.csv"
+
+
+def test_the_description_says_who_judged(manifest: Path, judged: Path, tmp_path: Path) -> None:
+    described = json.loads(json.dumps(planned(manifest, judged, tmp_path / "out").description()))
+    assert described["gate"] == {
+        "mode": "auto",
+        "thresholds": {"agreement": 0.1, "realism": None, "preserved": None},
+        "given": [],
+        "offers": None,
+    }
+    assert described["judge"]["trusted"] == ["hair", "glasses"]
+    assert described["judge"]["attributes"][0]["accuracy"] == 0.9
+    assert described["judge"]["sha256"] == described["made_of"]["judge"]["sha256"]
+
+
+@pytest.mark.parametrize("output_format", ["folder", "hdf5"])
+def test_the_best_of_each_source_are_kept(
+    output_format: OutputFormat, manifest: Path, judged: Path, tmp_path: Path
+) -> None:
+    expansion = planned(
+        manifest,
+        judged,
+        tmp_path / "out.h5",
+        output_format=output_format,
+        domains=("all",),
+        gate="off",
+        keep_best=2,
+    )
+    result = run_expansion(expansion, device=CPU, batch_size=4)
+    labels = labels_of(expansion.out)
+    rejected = pd.read_csv(rejected_path(expansion.out, output_format))
+    kept = labels[labels["is_synthetic"]]
+    assert kept.groupby("source_id").size().tolist() == [2] * 10
+    assert (result.counts.synthetic, result.counts.rejected) == (20, 30)
+    assert set(rejected["reason"]) == {"not among the best 2 of its source"}
+    worst = kept.groupby("source_id")["agreement"].min()
+    best = rejected.groupby("source_id")["agreement"].max()
+    assert (worst >= best).all()
+    again = run_expansion(expansion, device=CPU, batch_size=4)
+    assert (again.was_complete, again.counts) == (True, result.counts)
+
+
+def test_the_fingerprint_knows_the_judge_and_what_it_is_asked(
+    manifest: Path, judged: Path, space: LabelSpace, untrained_judge: MakeJudge, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    changes: list[dict[str, object]] = [
+        {},
+        {"min_agreement": 0.2},
+        {"min_preserved": 0.2},
+        {"keep_best": 1},
+        {"keep_best": 1, "best_per": "domain"},
+        {"keep_best": 2},
+    ]
+    found = {planned(manifest, judged, out, **change).fingerprint for change in changes}
+    assert len(found) == len(changes)
+    run_expansion(planned(manifest, judged, out), device=CPU, batch_size=4)
+    with pytest.raises(OutputError, match=r"min_agreement was null, now 0\.2"):
+        run_expansion(planned(manifest, judged, out, min_agreement=0.2), device=CPU, batch_size=4)
+    save_judge(judged, untrained_judge(space, seed=1))
+    with pytest.raises(OutputError, match=r"What differs: the judge \(sha256 "):
+        run_expansion(planned(manifest, judged, out), device=CPU, batch_size=4)
+    (judged / "judge.json").unlink()
+    with pytest.raises(OutputError, match=r"the judge \(sha256 .*, now there is none\)"):
+        run_expansion(planned(manifest, judged, out), device=CPU, batch_size=4)
+
+
+def test_an_estimate_counts_on_the_judge(manifest: Path, judged: Path, tmp_path: Path) -> None:
+    seconds = {}
+    for gate in ("auto", "off"):
+        found = estimate(planned(manifest, judged, tmp_path / "out", gate=gate), device=CPU, batch_size=4)
+        seconds[gate] = found.seconds or 0.0
+    assert seconds["auto"] > seconds["off"] > 0
+
+
 # ---- what is compiled ----
 
 
@@ -360,6 +490,8 @@ def test_companions_lie_inside_the_folder_or_beside_the_file() -> None:
     assert preview_path(Path("a/out.h5"), "hdf5") == Path("a/out.preview.png")
     assert failures_path(Path("a/out"), "folder") == Path("a/out/failures.csv")
     assert failures_path(Path("a/out.h5"), "hdf5") == Path("a/out.failures.csv")
+    assert rejected_path(Path("a/out"), "folder") == Path("a/out/rejected.csv")
+    assert rejected_path(Path("a/out.h5"), "hdf5") == Path("a/out.rejected.csv")
 
 
 def test_a_preview_needs_an_image(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augmentor.quality import Thresholds, save_judge
+from stargan.checkpoint import load_model
+from tests.conftest import MakeJudge
+
 ROOT = Path(__file__).parents[2]
 HAIR = ("black", "blond", "red")
 COLOURS = ((30, 30, 40), (230, 200, 90), (190, 70, 30))
@@ -285,6 +289,14 @@ def model(trained: tuple[Path, Done]) -> Path:
     run, done = trained
     assert done.code == 0, done.err
     return run
+
+
+@pytest.fixture(scope="session")
+def judge(model: Path, untrained_judge: MakeJudge, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A judge that rejects some of the model's translations, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("judge") / "judge"
+    save_judge(folder, untrained_judge(load_model(model).space, auto=Thresholds(agreement=0.1)))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import gc
 import importlib
 import json
 import os
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 from augmentor import open_dataset
+from stargan.checkpoint import load_model, save_model
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small
@@ -47,7 +49,8 @@ def bytes_and_times(out: Path) -> dict[str, tuple[bytes, int]]:
 def test_the_folder(outputs: Outputs, small: Small) -> None:
     out, done = outputs["folder"]
     assert sorted(path.name for path in out.iterdir()) == [
-        *(".augmentor", "dataset.json", "failures.csv", "labels.csv", "preview.png", "test", "train", "val")
+        *(".augmentor", "dataset.json", "failures.csv", "labels.csv", "preview.png"),
+        *("rejected.csv", "scores.csv", "test", "train", "val"),
     ]
     with (out / "labels.csv").open(newline="") as file:
         assert next(csv.reader(file)) == COLUMNS
@@ -81,7 +84,9 @@ def test_lineage_split_and_group_are_inherited(outputs: Outputs, small: Small) -
         changed = [name for name in ("hair", "smile") if row[name] != source[name]]
         assert row["changed"] == (";".join(changed) or "none")
         assert len(changed) == int(row["is_synthetic"])
-        assert (row["agreement"], row["realism"]) == ("", "")
+        # The judge has learnt too little to be trusted with a label, but it had a discriminator to ask.
+        assert row["agreement"] == ""
+        assert (row["realism"] != "") == (row["is_synthetic"] == "1")
     keys = {row["key"] for row in table(outputs["folder"][0])}
     assert {"face00__real", "face00__hair-red_smile-0", "face00__hair-black_smile-1"} <= keys
 
@@ -106,6 +111,7 @@ def test_dataset_json(outputs: Outputs, model: Path) -> None:
             "real": 24,
             "synthetic": 50,
             "failed": 0,
+            "rejected": 0,
             "splits": {
                 "test": {"real": 4, "synthetic": 0},
                 "train": {"real": 16, "synthetic": 50},
@@ -117,7 +123,7 @@ def test_dataset_json(outputs: Outputs, model: Path) -> None:
         assert told == {"out": str(out), **state["counts"], "resumed": 0}
         assert isinstance(seconds, float)
         assert speed == pytest.approx(74 / seconds, rel=0.01, abs=0.1)
-        assert slowest in ("decoding", "translating", "encoding", "writing")
+        assert slowest in ("decoding", "translating", "judging", "encoding", "writing")
         assert [attribute["name"] for attribute in state["label_space"]] == ["hair", "smile"]
         assert state["settings"]["domains"] == ["hair=*", "smile=~"]
         assert (state["image_shape"], state["schema_version"]) == ([16, 16, 3], 1)
@@ -298,20 +304,63 @@ def test_other_people_s_files_are_left_alone(
 
 
 def test_a_process_per_device_makes_the_same(
-    outputs: Outputs, augmentor: Augmentor, small: Small, model: Path, tmp_path: Path
+    augmentor: Augmentor, small: Small, model: Path, judge: Path, tmp_path: Path
 ) -> None:
-    alone, _ = outputs["folder"]
-    out = tmp_path / alone.name
-    words = ("--model", model, "--domains", "hair=*", "--domains", "smile=~", "--shard-size", 16, "--json")
+    alone, out = tmp_path / "alone" / "out", tmp_path / "out"
+    words: tuple[object, ...] = ("--model", model, "--domains", "hair=*", "--domains", "smile=~", "--json")
+    words = (*words, "--shard-size", 16, "--judge", judge, "--keep-best", 2)
+    first = augmentor.run("expand", small.manifest, *words, "--out", alone)
     # From nothing: processes that are spawned by one that was forked would not find their program.
     done = augmentor.cold("expand", small.manifest, *words, "--out", out, "--devices", "cpu,cpu")
-    assert done.code == 0, done.err
-    assert (done.json["real"], done.json["synthetic"], done.json["resumed"]) == (24, 50, 0)
+    assert (first.code, done.code) == (0, 0), done.err
+    assert (done.json["real"], done.json["resumed"]) == (24, 0)
+    rejected = done.json["rejected"]
+    assert isinstance(rejected, int)
+    assert 50 - 16 * 2 <= rejected < 50
+    assert done.json["synthetic"] == 50 - rejected
 
     def content(of: Path) -> dict[str, bytes]:
         return {str(path.relative_to(of)): path.read_bytes() for path in of.rglob("*") if path.is_file()}
 
     assert content(out) == content(alone)
+
+
+def test_the_gate_in_words(augmentor: Augmentor, small: Small, model: Path, judge: Path, tmp_path: Path) -> None:
+    words = ("expand", small.manifest, "--model", model, "--domains", "hair=*", "--judge", judge)
+    out = tmp_path / "out"
+    done = augmentor.run(*words, "--out", out, "--json")
+    assert done.code == 0, done.err
+    rejected = done.json["rejected"]
+    assert isinstance(rejected, int)
+    assert 0 < rejected < 32
+    said = " ".join(done.out.split())
+    assert f"{rejected} translations were thrown out: {out / 'rejected.csv'}" in said
+    state = json.loads((out / "dataset.json").read_text())
+    assert state["model"]["path"] == str(model)
+    assert state["command"] == shlex.join(map(str, ("augmentor", *words, "--out", "out")))
+    assert state["gate"]["thresholds"]["agreement"] == 0.1
+    everything = augmentor.run(*words, "--out", tmp_path / "all", "--no-gate", "--json")
+    assert everything.json["synthetic"] == 32
+    strict = augmentor.run(*words, "--out", tmp_path / "few", "--gate", "off", "--min-agreement", "0.9", "--json")
+    stricter = strict.json["rejected"]
+    assert isinstance(stricter, int)
+    assert stricter > rejected
+    other = augmentor.run(*words, "--out", out, "--min-agreement", "0.9")
+    assert other.code == 2
+    assert "min_agreement was null, now 0.9" in " ".join(other.err.split())
+
+
+def test_a_model_without_a_judge(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    save_model(plain, model=load_model(model))
+    words = ("expand", small.manifest, "--model", plain, "--domains", "hair=*", "--json")
+    done = augmentor.run(*words, "--out", tmp_path / "out")
+    assert (done.code, done.json["synthetic"], done.json["rejected"]) == (0, 32, 0)
+    assert f"Make one: augmentor judge {small.manifest} --model {plain}" in " ".join(done.err.split())
+    needed = augmentor.run(*words, "--out", tmp_path / "no", "--keep-best", "3")
+    assert needed.code == 2
+    assert "--keep-best needs a judge" in needed.err
+    assert not (tmp_path / "no").exists()
 
 
 def test_splits_and_no_real_images(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:

@@ -29,8 +29,10 @@ SHARDS = 27
 FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "folder": ("out", ()),
     "hdf5": ("out.h5", ()),
+    "gated folder": ("out", ("--judge", "JUDGE", "--keep-best", "2")),
+    "gated hdf5": ("out.h5", ("--judge", "JUDGE", "--keep-best", "3", "--best-per", "domain")),
 }
-"""The output's name, and flags more. The quality gate becomes one line here."""
+"""The output's name, and flags more; JUDGE stands for a folder that holds one."""
 
 DYING = Path(__file__).with_name("dying.py")
 FINISHING = 12
@@ -52,14 +54,22 @@ def undisturbed(
     request: pytest.FixtureRequest,
     augmentor: Augmentor,
     command: list[str],
+    judge: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Path, list[str], dict[str, str]]:
-    """An output that was made in one go, the command without --out, and what the output holds."""
+) -> tuple[Path, list[str], dict[str, str], dict[str, object]]:
+    """An output that was made in one go, the command without --out, what the output holds, and its counts."""
     name, flags = FORMS[request.param]
+    words = [*command, *(str(judge) if flag == "JUDGE" else flag for flag in flags)]
     out = tmp_path_factory.mktemp("undisturbed") / name
-    done = augmentor.run(*command, *flags, "--out", out)
+    done = augmentor.run(*words, "--out", out, "--json")
     assert done.code == 0, done.err
-    return out, [*command, *flags], content(out)
+    counts = {word: done.json[word] for word in ("real", "synthetic", "rejected", "splits")}
+    rejected = counts["rejected"]
+    assert isinstance(rejected, int)
+    assert (rejected > 0) == bool(flags)
+    assert counts["real"] == 24
+    assert counts["synthetic"] == 82 - rejected
+    return out, words, content(out), counts
 
 
 def moment(kind: str, draw: random.Random, out: Path) -> tuple[int, int]:
@@ -78,9 +88,9 @@ def moment(kind: str, draw: random.Random, out: Path) -> tuple[int, int]:
 
 
 def test_killed_again_and_again(
-    undisturbed: tuple[Path, list[str], dict[str, str]], augmentor: Augmentor, tmp_path: Path
+    undisturbed: tuple[Path, list[str], dict[str, str], dict[str, object]], augmentor: Augmentor, tmp_path: Path
 ) -> None:
-    whole, command, expected = undisturbed
+    whole, command, expected, counts = undisturbed
     out = tmp_path / "disturbed" / whole.name
     out.parent.mkdir()
     draw = random.Random(whole.name)
@@ -100,7 +110,7 @@ def test_killed_again_and_again(
         assert finished < 3 * len(KILLS), "the runs end before they can be killed"
     done = augmentor.run(*command, "--out", out, "--json")
     assert done.code == 0, done.err
-    assert (done.json["real"], done.json["synthetic"]) == (24, 82)
+    assert {word: done.json[word] for word in counts} == counts
     assert content(out) == expected
     assert len(set(reached)) > 2, "all kills came at the same moment"
     leftovers = [path for path in out.parent.rglob("*") if ".tmp-" in path.name or path.name.endswith(".lock")]

@@ -117,6 +117,18 @@ def test_the_command_that_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.this_command(without=("--resume",)) == "augmentor train"
 
 
+def test_the_command_that_outputs_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["expand", "my data.csv", "--model", "run", "--domains", "hair=red|blond", "--keep-best", "3"]
+    expected = "augmentor expand 'my data.csv' --model run --domains 'hair=red|blond' --keep-best 3 --out more.h5"
+    for before, after in (
+        ([], ["--out", "more.h5"]),
+        (["--debug"], ["--workers", "4", "--out=/disk/more.h5", "--json", "--overwrite"]),
+        ([], ["--device=cuda", "--out", "elsewhere/more.h5", "--devices", "cpu,cpu", "--max-failures", "9"]),
+    ):
+        monkeypatch.setattr(sys, "argv", ["/opt/bin/augmentor", *before, *asked, *after])
+        assert session.recorded_command() == expected
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_every_command_can_be_interrupted_and_says_how_to_go_on(
     number: signal.Signals, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

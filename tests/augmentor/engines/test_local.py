@@ -57,6 +57,7 @@ def run(work: Work, *, numbers: list[int] | None = None) -> tuple[list[State], l
     run_here(
         work,
         work.translator(CPU),
+        judges=work.judges(CPU),
         on_state=states.append,
         on_committed=committed.append,
         numbers=None if numbers is None else iter(numbers),

@@ -6,7 +6,7 @@ import base64
 import csv
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,13 +30,13 @@ from augmentor.writers.judged import (
     scores_columns,
     unpack_judged,
 )
-from augmentor.writers.records import RecordFolder, ShardRecord
+from augmentor.writers.records import Json, RecordFolder, ShardRecord
 from stargan.labels import LabelSpace
 
 SHARDS = 3
 SOURCES = 2
 HAIR = 3
-DESCRIPTION = {"fingerprint": "abc", "settings": {"splits": ["train"]}}
+DESCRIPTION: Mapping[str, Json] = {"fingerprint": "abc", "settings": {"splits": ["train"]}}
 MakeWriter = Callable[[Path], Writer]
 
 AGREEMENT: dict[tuple[int, int, int], float] = {
