@@ -281,7 +281,13 @@ def plan_expansion(
     )
     refuse_other_direction(plan, loaded, settings.domains)
     judging, notes = find_judging(
-        loaded, model, demands=settings.demands, judge=judge, crop=model_crop(loaded), manifest=manifest
+        loaded,
+        model,
+        demands=settings.demands,
+        judge=judge,
+        crop=model_crop(loaded),
+        manifest=manifest,
+        described=description.flags(),
     )
     return Expansion(
         manifest=table,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -104,7 +106,14 @@ class Judging:
 
 
 def find_judging(
-    model: Model, path: Path, *, demands: Demands, judge: Path | None, crop: int | None, manifest: Path
+    model: Model,
+    path: Path,
+    *,
+    demands: Demands,
+    judge: Path | None,
+    crop: int | None,
+    manifest: Path,
+    described: Sequence[str] = (),
 ) -> tuple[Judging | None, tuple[str, ...]]:
     """Find the judge of an expansion.
 
@@ -112,9 +121,10 @@ def find_judging(
         model: what translates.
         path: where it was loaded from: a run folder, a checkpoint or a foreign file.
         demands: what is asked of translations.
-        judge: a folder that holds a judge which takes the place of the model's.
+        judge: a folder that holds a judge which takes the place of the model's; or the run of another model.
         crop: what the model's images are cut to first.
         manifest: the user's table, for messages.
+        described: the words of a command line that describe a foreign file, for messages.
 
     Returns:
         What judges, None if nobody does; and what the user should know about it, in sentences.
@@ -125,15 +135,15 @@ def find_judging(
     if not demands.wanted:
         return None, ()
     where = f"--model {path}" if judge is None else f"--judge {judge}"
+    remedy = _remedy(path, manifest=manifest, described=described)
     try:
         own = None if is_foreign(path) else find_checkpoint(path)
-        folder = judge if judge is not None else own
+        folder = own if judge is None else _judge_folder(judge)
         kept = None if folder is None else load_judge(folder)
         discriminator = None if own is None or kept is None else load_discriminator(own)
     except CheckpointError as error:
         raise AugmentorError(f"{where}: {error}") from error
     if kept is None:
-        remedy = _remedy(path, manifest=manifest, foreign=own is None)
         if judge is not None:
             raise AugmentorError(f"--judge {judge}: there is no judge in it (judge.json). Make one: {remedy}")
         if demands.needed is not None:
@@ -146,7 +156,6 @@ def find_judging(
         thresholds = replace(kept.auto, **given)
     if kept.realism is None or discriminator is None:
         if demands.thresholds.realism is not None:
-            remedy = _remedy(path, manifest=manifest, foreign=own is None)
             raise AugmentorError(
                 f"--min-realism asks the model's discriminator, and {where} has none that its judge was tried "
                 f"with. Leave it out, or make such a judge: {remedy}"
@@ -162,6 +171,11 @@ def find_judging(
     return judging, judging.notes
 
 
-def _remedy(path: Path, *, manifest: Path, foreign: bool) -> str:
-    made = f"augmentor judge {manifest} --model {path}"
-    return f"{made} --out JUDGE, then expand with --judge JUDGE" if foreign else made
+def _judge_folder(judge: Path) -> Path:
+    """Return the folder that `--judge` means: itself, or the newest checkpoint of a run."""
+    return find_checkpoint(judge) if (judge / "checkpoints").is_dir() else judge
+
+
+def _remedy(path: Path, *, manifest: Path, described: Sequence[str]) -> str:
+    made = shlex.join(["augmentor", "judge", str(manifest), "--model", str(path), *described])
+    return f"{made} --out JUDGE, then expand with --judge JUDGE" if is_foreign(path) else made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import nullcontext
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -78,7 +79,8 @@ class DeviceJudge:
 
     def judge(self, pictures: Tensor, sources: Tensor, targets: Tensor, own: Tensor) -> Judgement:
         """Judge translations, see `Judges`."""
-        with torch.cuda.stream(self._stream):
+        # Without a stream nothing of CUDA is touched: on a machine that has it, that would set it up.
+        with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
             scores = self._scorer.score(pictures, sources, targets, own)
         return Judgement(scores, self._gate.verdicts(scores), shortfalls(scores, self._gate.thresholds))
 

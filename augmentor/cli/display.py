@@ -45,7 +45,7 @@ _LEVEL_STYLES: dict[Level, str] = {
 _REMEDIES: dict[Stage, str] = {
     "decoding": "more --workers, on more cores, would help",
     "translating": "a faster device, or more --devices, would help",
-    "judging": "a faster device, or more --devices, would help; --no-gate leaves it out",
+    "judging": "a faster device, more --devices, or --no-gate would help",
     "encoding": "more --workers, on more cores, would help",
     "writing": "a faster disk would help",
 }
@@ -379,8 +379,10 @@ def verify_tables(found: Findings, repaired: Repaired | None) -> Group:
     """Return what `augmentor verify` found, and what its --repair did."""
     counts, shards = found.counts, f"{found.shards:,} shard{'' if found.shards == 1 else 's'}"
     state = "" if found.finished else "; not finished: the same expand goes on"
+    rejected = f", {counts.rejected:,} rejected" if counts.rejected else ""
+    images = f"{counts.real:,} real and {counts.synthetic:,} synthetic images{rejected}"
     lines = [
-        Text(f"{found.out}: {shards}, {counts.real:,} real and {counts.synthetic:,} synthetic images{state}"),
+        Text(f"{found.out}: {shards}, {images}{state}"),
         *_listed("damaged", [str(problem) for problem in found.problems]),
     ]
     if found.ok:

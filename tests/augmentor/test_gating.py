@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def test_another_judge_takes_its_place(
 ) -> None:
     keep(checkpoint, untrained_judge(space))
     other = keep(tmp_path / "judge", untrained_judge(space, seed=1, realism=(0.5,), model_sha256="of another"))
+    keep(tmp_path / "other" / "checkpoints" / "0000001", other)
+    (tmp_path / "other" / "checkpoints" / "0000001" / "config.json").touch()
+    assert find(checkpoint, judge=tmp_path / "other")[0] is not None
     judging, _ = find(checkpoint, judge=tmp_path / "judge")
     assert judging is not None
     assert judging.kept.sha256 == other.sha256
@@ -98,9 +102,12 @@ def test_a_foreign_file_has_no_judge_of_its_own(
     file = tmp_path / "200000-G.ckpt"
     file.touch()
     model = load_model(checkpoint)
-    judging, notes = find(file, model=model)
+    words = ["--attributes", "hair=black|blond|brown,glasses"]
+    judging, notes = find_judging(
+        model, file, demands=AUTO, judge=None, crop=None, manifest=Path("faces.csv"), described=words
+    )
     assert judging is None
-    assert "--out JUDGE, then expand with --judge JUDGE" in notes[0]
+    assert f"--model {file} {shlex.join(words)} --out JUDGE, then expand with --judge JUDGE" in notes[0]
     keep(tmp_path / "judge", untrained_judge(space))
     assert find(file, judge=tmp_path / "judge", model=model)[0] is not None
 

@@ -112,7 +112,13 @@ def test_a_bar_in_a_terminal() -> None:
     assert "500/2,000" in screen.getvalue()
 
 
-SECONDS: dict[Stage, float] = {"decoding": 1.0, "translating": 2.0, "encoding": 1.0, "writing": 0.0}
+SECONDS: dict[Stage, float] = {
+    "decoding": 1.0,
+    "translating": 2.0,
+    "judging": 1.0,
+    "encoding": 1.0,
+    "writing": 0.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -120,6 +126,7 @@ SECONDS: dict[Stage, float] = {"decoding": 1.0, "translating": 2.0, "encoding": 
     [
         ("decoding", "decoding is the slowest: more --workers, on more cores, would help"),
         ("translating", "translating is the slowest: a faster device, or more --devices, would help"),
+        ("judging", "judging is the slowest: a faster device, more --devices, or --no-gate would help"),
         ("encoding", "encoding is the slowest: more --workers, on more cores, would help"),
         ("writing", "writing is the slowest: a faster disk would help"),
     ],
@@ -131,6 +138,12 @@ def test_the_slowest_stage_and_what_would_help(stage: Stage, remedy: str) -> Non
     )
     queues = "60/64 decoded, 1,000/1,024 to encode, 0/2 shards to commit"
     assert display.loads_note(loads) == f"{remedy}. {queues}"
+
+
+def test_what_an_expansion_has_lost() -> None:
+    assert display.losses_note(0, 0) == ""
+    assert display.losses_note(2, 0) == ", 2 failed"
+    assert display.losses_note(1, 1234) == ", 1 failed, 1,234 rejected"
 
 
 def test_nothing_is_slow_before_anything_was_done() -> None:
