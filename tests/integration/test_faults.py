@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -62,9 +63,10 @@ class Case:
         return [*words, "--out", str(self.out)]
 
     def planned(self, settings: ExpandSettings = SETTINGS) -> Expansion:
-        """Return the expansion, for running it here."""
+        """Return the expansion, for running it here, as the command would have it."""
         chosen = replace(settings, output_format="hdf5" if self.out.suffix == ".h5" else "folder")
-        return plan_expansion(self.manifest, model=self.model, settings=chosen, out=self.out)
+        command = shlex.join(["augmentor", *self.words()[:-1], self.out.name])
+        return plan_expansion(self.manifest, model=self.model, settings=chosen, out=self.out, command=command)
 
     def run(
         self,
@@ -301,10 +303,9 @@ def test_another_model_is_named(begun: Case, augmentor: Augmentor, small: Small,
     other = begun.folder / "other"
     done = augmentor.run("train", small.manifest, "--out", other, *tiny, "--steps", 1, "--seed", 5)
     assert done.code == 0, done.err
-    with pytest.raises(
-        OutputError, match=r"What differs: the model \(sha256 [0-9a-f]{12}\.\.\., now [0-9a-f]{12}"
-    ):
+    with pytest.raises(OutputError, match=r"; the model \(sha256 [0-9a-f]{12}\.\.\., now [0-9a-f]{12}") as raised:
         replace(begun, model=other).run()
+    assert "What differs: the judge (sha256 " in str(raised.value)
 
 
 @pytest.mark.parametrize("finished", [False, True])
