@@ -130,7 +130,7 @@ def _refuse_two_label_sets(choices: Iterable[int], text: str, space: LabelSpace)
         raise DomainError(
             f"--domains {text!r}: {one} and {other} are labels of different data sets, and the model was trained "
             "to change those of one at a time. Give each its own --domains, or expand the output again for the "
-            f"other. The label sets: {' | '.join(_listing(names) for names in space.label_sets)}"
+            f"other. The label sets: {' | '.join(listing(names) for names in space.label_sets)}"
         )
 
 
@@ -147,8 +147,8 @@ def _parse_choice(part: str, text: str, space: LabelSpace) -> Choice:
     if name not in space.names:
         known = space.names if equals else (*space.names, "each", "all")
         raise DomainError(
-            f"{where}: no attribute is called {name!r}.{_suggestion(name, known)} "
-            f"The attributes: {_listing(space.names)}"
+            f"{where}: no attribute is called {name!r}.{suggestion(name, known)} "
+            f"The attributes: {listing(space.names)}"
         )
     index = space.index(name)
     attribute = space.attributes[index]
@@ -160,39 +160,49 @@ def _parse_choice(part: str, text: str, space: LabelSpace) -> Choice:
         elif word == "*":
             codes.update(range(len(attribute.values)))
         else:
-            codes.add(_code(word, attribute, where))
+            codes.add(value_code(word, attribute, where))
     # Once every value is asked for, `~` adds nothing: one way to say it, so that equal requests are equal.
     others = others and len(codes) < len(attribute.values)
     return Choice(attribute=index, values=tuple(sorted(codes)), others=others)
 
 
-def _code(token: str, attribute: Attribute, where: str) -> int:
-    """Return the code of a value as the user writes it."""
+def value_code(token: str, attribute: Attribute, where: str, *, marks: str = ", * or ~") -> int:
+    """Return the code of a value as the user writes it.
+
+    Args:
+        token: the value; yes, no, true and false are a binary attribute's, too.
+        attribute: whose value it is.
+        where: it stands, for the message.
+        marks: what else may stand there, for the message.
+
+    Raises:
+        DomainError: the attribute has no such value.
+    """
     name, values = attribute.name, attribute.values
     if not token:
-        raise DomainError(f"{where}: a value of {name} is empty. {name} takes {_listing(values)}, * or ~")
+        raise DomainError(f"{where}: a value of {name} is empty. {name} takes {listing(values)}{marks}")
     if attribute.kind == "binary" and token.lower() in _BINARY_SPELLINGS:
         return _BINARY_SPELLINGS[token.lower()]
     if token in values:
         return attribute.code(token)
     if attribute.kind == "binary":
         raise DomainError(
-            f"{where}: {name} has no value {token!r}.{_suggestion(token, _BINARY_SPELLINGS)} "
-            f"{name} is binary: write 1, yes or true, 0, no or false, * or ~"
+            f"{where}: {name} has no value {token!r}.{suggestion(token, _BINARY_SPELLINGS)} "
+            f"{name} is binary: write 1, yes or true, 0, no or false{marks}"
         )
     raise DomainError(
-        f"{where}: {name} has no value {token!r}.{_suggestion(token, values)} Its values: {_listing(values)}"
+        f"{where}: {name} has no value {token!r}.{suggestion(token, values)} Its values: {listing(values)}"
     )
 
 
-def _suggestion(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest known word, or nothing where none is near."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1)
     return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
-def _listing(names: Sequence[str]) -> str:
+def listing(names: Sequence[str]) -> str:
     """Return names as one readable line."""
     if len(names) <= _LISTED_NAMES:
         return ", ".join(names)

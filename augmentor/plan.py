@@ -2,22 +2,28 @@
 
 Row by row in the manifest's order; within a row its real image first, then its targets. A row's targets depend
 on its codes alone, so they are counted once per distinct combination of codes and listed when they are read.
+After them stand the segments, which list what `--balance` asks for, round by round.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from augmentor.balance import Balance
 from augmentor.domains import DomainRequest
+from augmentor.items import Item, Segment
 from augmentor.targets import Codes, Mask, TargetGrid, pack
 from stargan.labels import UNKNOWN, LabelSpace
+
+__all__ = ["Item", "LabelCounts", "Plan", "make_plan"]
 
 LabelCounts = dict[str, dict[str, tuple[int, int]]]
 
@@ -29,28 +35,12 @@ _CACHED_CELLS = 8_000_000
 _HASHED_ROWS = 1 << 18
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
-    """One image of the output.
-
-    Args:
-        position: its place in the plan, from 0.
-        row: the manifest row that it is made from.
-        target: the codes of its domain, one per attribute, -1 unknown; a real image's are its row's own.
-        is_synthetic: False for the row's real image.
-    """
-
-    position: int
-    row: int
-    target: tuple[int, ...]
-    is_synthetic: bool
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
     """The items of one expansion; `make_plan` builds it.
 
-    Takes 12 bytes per row besides the manifest's codes, however many items there are. It can be pickled.
+    Takes 12 bytes per row besides the manifest's codes, however many items `--domains` asks for, and some per item
+    of a segment. It can be pickled.
 
     Args:
         space: the label space.
@@ -61,7 +51,9 @@ class Plan:
         combinations: (N,) int32, each row's combination of touched codes; -1 where it is not translated.
         examples: (U,) int64, per combination one row that has it.
         counts: (U,) int64, targets per combination.
-        offsets: (N + 1,) int64, the position of each row's first item, and the number of items.
+        offsets: (N + 1,) int64, the position of each row's first item, and the number of these items.
+        balance: what is to be filled up; None for nothing.
+        segments: further translations, one segment per round; each begins a new shard.
     """
 
     space: LabelSpace
@@ -73,9 +65,46 @@ class Plan:
     examples: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
+    balance: Balance | None = None
+    segments: tuple[Segment, ...] = ()
 
     def __len__(self) -> int:
-        return int(self.offsets[-1])
+        return self.starts[-1]
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """The position of each segment's first item, the first one's being 0, and the number of items.
+
+        The first segment is what `--domains` asks for, with the real images; then come `segments`.
+        """
+        lengths = [int(self.offsets[-1]), *map(len, self.segments)]
+        return tuple(itertools.accumulate(lengths, initial=0))
+
+    @property
+    def filled(self) -> Balance:
+        """What is filled up.
+
+        Raises:
+            ValueError: nothing.
+        """
+        if self.balance is None:
+            raise ValueError("the plan fills nothing up")
+        return self.balance
+
+    def segment_at(self, position: int) -> tuple[Segment, int]:
+        """Return the segment that an item stands in, and the position of the segment's first item.
+
+        Raises:
+            IndexError: it stands in none.
+        """
+        for segment, first in zip(self.segments, self.starts[1:-1], strict=True):
+            if first <= position < first + len(segment):
+                return segment, first
+        raise IndexError(f"item {position} stands in no segment")
+
+    def extended(self, segment: Segment) -> Plan:
+        """Return the plan with one segment more; its fingerprint stays."""
+        return replace(self, segments=(*self.segments, segment))
 
     @property
     def n_real(self) -> int:
@@ -99,14 +128,30 @@ class Plan:
         return self._walk(start, stop)
 
     def shards(self, size: int) -> int:
-        """Return the number of shards of `size` items; the last one may be shorter.
+        """Return the number of shards of `size` items; the last one of every segment may be shorter.
 
         Raises:
             ValueError: `size` is below 1.
         """
         if size < 1:
             raise ValueError(f"a shard has at least 1 item, not {size}")
-        return -(-len(self) // size)
+        return sum(-(-(stop - start) // size) for start, stop in itertools.pairwise(self.starts))
+
+    def shard_range(self, index: int, size: int) -> tuple[int, int]:
+        """Return the position of the first item of shard `index`, and of the one after its last.
+
+        Raises:
+            ValueError: `size` is below 1.
+            IndexError: the plan has no such shard.
+        """
+        shards, before = self.shards(size), 0
+        for start, stop in itertools.pairwise(self.starts):
+            here = -(-(stop - start) // size)
+            if before <= index < before + here:
+                first = start + (index - before) * size
+                return first, min(first + size, stop)
+            before += here
+        raise IndexError(f"shard {index} is asked for, the plan has {shards} of size {size}")
 
     def shard(self, index: int, size: int) -> Iterator[Item]:
         """Return the items of shard `index`, counted from 0, of shards of `size` items.
@@ -115,9 +160,7 @@ class Plan:
             ValueError: `size` is below 1.
             IndexError: the plan has no such shard.
         """
-        if not 0 <= index < self.shards(size):
-            raise IndexError(f"shard {index} is asked for, the plan has {self.shards(size)} of size {size}")
-        return self.items(index * size, min((index + 1) * size, len(self)))
+        return self.items(*self.shard_range(index, size))
 
     def label_counts(self) -> LabelCounts:
         """Count labels over the rows that are translated, before and after.
@@ -132,6 +175,8 @@ class Plan:
         touched = self._count_touched()
         for column, index in enumerate(self.grid.touched):
             after[index] = before[index] + touched[column]
+        for segment in self.segments:
+            after = [sums + more for sums, more in zip(after, self._count(segment), strict=True)]
         counts: LabelCounts = {}
         for attribute, old, new in zip(self.space.attributes, before, after, strict=True):
             pairs = [(int(a), int(b)) for a, b in zip(old, new, strict=True)]
@@ -143,7 +188,8 @@ class Plan:
     def fingerprint(self) -> str:
         """Return a sha256 that changes with anything that changes the items: codes, request, order, flags.
 
-        Which files the rows stand for is not part of it: the manifest's ids and paths are the caller's.
+        Segments are not part of it: they follow from what is asked for, and from what was thrown out. Nor is which
+        files the rows stand for: the manifest's ids and paths are the caller's.
         """
         settings = {
             "order": _ORDER_VERSION,
@@ -153,6 +199,8 @@ class Plan:
             "include_identity": self.grid.include_identity,
             "rows": len(self.codes),
         }
+        if self.balance is not None:
+            settings["balance"] = self.balance.to_json()
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for start in range(0, len(self.codes), _HASHED_ROWS):
             run = slice(start, start + _HASHED_ROWS)
@@ -176,7 +224,14 @@ class Plan:
         return self.codes[self.examples[combinations]][..., self.grid.touched]
 
     def _walk(self, start: int, stop: int) -> Iterator[Item]:
-        """Yield the items from `start` to `stop`, row by row."""
+        """Yield the items from `start` to `stop`: row by row, then segment by segment."""
+        yield from self._walk_rows(start, min(stop, self.starts[1]))
+        for segment, first in zip(self.segments, self.starts[1:-1], strict=True):
+            begin, end = max(start - first, 0), min(stop - first, len(segment))
+            if begin < end:
+                yield from segment.items(self.codes, begin, end, position=first + begin)
+
+    def _walk_rows(self, start: int, stop: int) -> Iterator[Item]:
         position = start
         while position < stop:
             # Searched anew for every row: a step to the next one would crawl through long runs without items.
@@ -212,6 +267,14 @@ class Plan:
                 weights=weights,
                 minlength=len(attribute.values) + 1,
             ).astype(np.int64)
+            for column, attribute in enumerate(self.space.attributes)
+        ]
+
+    def _count(self, segment: Segment) -> list[npt.NDArray[np.int64]]:
+        """Count a segment's translations by code, unknown first."""
+        targets = segment.targets(self.codes).astype(np.intp)
+        return [
+            np.bincount(targets[:, column] - UNKNOWN, minlength=len(attribute.values) + 1)
             for column, attribute in enumerate(self.space.attributes)
         ]
 
