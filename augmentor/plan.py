@@ -127,15 +127,20 @@ class Plan:
             raise ValueError(f"items {start} to {stop} are asked for, the plan has {len(self)}")
         return self._walk(start, stop)
 
-    def shards(self, size: int) -> int:
+    def shards(self, size: int, *, segments: int | None = None) -> int:
         """Return the number of shards of `size` items; the last one of every segment may be shorter.
+
+        Args:
+            size: items.
+            segments: count only those before so many segments are added; None counts all.
 
         Raises:
             ValueError: `size` is below 1.
         """
         if size < 1:
             raise ValueError(f"a shard has at least 1 item, not {size}")
-        return sum(-(-(stop - start) // size) for start, stop in itertools.pairwise(self.starts))
+        starts = self.starts if segments is None else self.starts[: segments + 2]
+        return sum(-(-(stop - start) // size) for start, stop in itertools.pairwise(starts))
 
     def shard_range(self, index: int, size: int) -> tuple[int, int]:
         """Return the position of the first item of shard `index`, and of the one after its last.

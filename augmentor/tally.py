@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from augmentor.balance import LEFT_ALONE, CellState, Numbers
+from augmentor.balance import LEFT_ALONE, Cells, CellState, Numbers
 from augmentor.errors import OutputError
 from augmentor.labeltable import LabelRow
 from augmentor.plan import Plan
+from augmentor.selection import Candidates
 from augmentor.targets import Mask
+from augmentor.writers.judged import SURPLUS
 from augmentor.writers.records import ShardRecord
 
-SURPLUS = "surplus"
-"""How the reason of a translation begins that was good, but one more than its combination was to have."""
 
-
-class Kept(NamedTuple):
-    """A translation of a round that was kept.
+@dataclass(frozen=True, eq=False)
+class DropSurplus:
+    """The rule that drops what rounds made beyond the wanted counts: of each combination the worst.
 
     Args:
-        shard: its shard's number.
-        position: its place in the shard.
-        cell: its combination's number.
-        agreement: the judge's probability for the target; None where there was no judge.
+        cells: the combinations.
+        wanted: (C,) int64, images that each is to have, or `LEFT_ALONE`.
+        real: (C,) int64, its real images.
+        first_shard: the first round's; what stands before it was asked for by `--domains`, and stays.
     """
 
-    shard: int
-    position: int
-    cell: int
-    agreement: float | None
+    cells: Cells
+    wanted: Numbers
+    real: Numbers
+    first_shard: int
+
+    def __call__(self, candidates: Candidates) -> dict[int, str]:
+        """Return the worst of the rounds' translations, as many as are too many."""
+        if not len(candidates):
+            return {}
+        domains = np.array([codes for _, codes in candidates.targets], dtype=np.int16)
+        cells = self.cells.of(domains)[candidates.domains]
+        excess = np.where(self.wanted == LEFT_ALONE, 0, self.real + self.cells.count(cells) - self.wanted)
+        order = candidates.best_first(cells)
+        order = order[(candidates.shards[order] >= self.first_shard) & (cells[order] >= 0)]
+        ordered = cells[order]
+        # How many of its combination are no worse, itself among them, and how many there are in all.
+        ranks = 1 + np.arange(len(order)) - np.searchsorted(ordered, ordered, side="left")
+        dropped = order[ranks > self.cells.count(ordered)[ordered] - excess[ordered]]
+        return {
+            int(place): f"{SURPLUS}: more than {self.wanted[cells[place]]:,} of its combination"
+            for place in np.sort(dropped)
+        }
 
 
 class Tally:
@@ -54,7 +72,7 @@ class Tally:
         self.failed: Mask = np.zeros(len(plan.codes), dtype=np.bool_)
         self.uses = np.zeros(len(plan.codes), dtype=np.int64)
         self.kept = np.zeros(len(self._cells), dtype=np.int64)
-        self.translations: list[Kept] = []
+        self._in_rounds = np.zeros(len(self._cells), dtype=np.int64)
 
     @property
     def real(self) -> Numbers:
@@ -81,36 +99,25 @@ class Tally:
         found = _translations(record)
         if not found:
             return
-        rows = self._rows([row.source_id for _, row in found])
-        cells = self._cells.of(np.array([row.codes for _, row in found], dtype=np.int16))
+        rows = self._rows([row.source_id for row in found])
+        cells = self._cells.of(np.array([row.codes for row in found], dtype=np.int16))
         np.add.at(self.uses, rows, 1)
         self.kept += self._cells.count(cells)
         if plan.shard_range(record.index, self._size)[0] >= plan.starts[1]:
             self._refuse_others(plan, record.index, rows, cells)
-            self.translations += [
-                Kept(record.index, position, cell, row.agreement)
-                for (position, row), cell in zip(found, cells.tolist(), strict=True)
-            ]
+            self._in_rounds += self._cells.count(cells)
 
     @property
-    def excess(self) -> Numbers:
-        """Images per combination that are more than are wanted of it, (C,) int64."""
-        wanted = self._balance.wanted
-        return np.where(wanted == LEFT_ALONE, 0, np.maximum(self.there - wanted, 0))
-
-    def surplus(self) -> dict[int, dict[int, str]]:
-        """Return what to drop in the end, per shard: the reason by the position."""
-        dropped: dict[int, dict[int, str]] = {}
-        for each in surplus(self.translations, self.excess):
-            wanted = int(self._balance.wanted[each.cell])
-            reason = f"{SURPLUS}: more than {wanted:,} of its combination"
-            dropped.setdefault(each.shard, {})[each.position] = reason
-        return {shard: dict(sorted(reasons.items())) for shard, reasons in sorted(dropped.items())}
+    def surplus(self) -> DropSurplus:
+        """The rule that drops what is too much in the end."""
+        first = self._plan.shards(self._size, segments=0)
+        return DropSurplus(self._cells, self._balance.wanted, self.real, first)
 
     def states(self) -> list[CellState]:
         """Return how every combination stands once the surplus is dropped."""
-        droppable = np.bincount([each.cell for each in self.translations], minlength=len(self._cells))
-        after = self.there - np.minimum(self.excess, droppable)
+        wanted = self._balance.wanted
+        excess = np.where(wanted == LEFT_ALONE, 0, np.maximum(self.there - wanted, 0))
+        after = self.there - np.minimum(excess, self._in_rounds)
         return self._balance.states(after, self._plan.space, before=self.real)
 
     def _rows(self, ids: Sequence[str]) -> npt.NDArray[np.intp]:
@@ -136,33 +143,10 @@ class Tally:
             )
 
 
-def surplus(translations: Sequence[Kept], excess: Numbers) -> list[Kept]:
-    """Return which translations to drop: of each combination the excess, lowest agreement first.
-
-    Of equal agreement the last one goes first; where there was no judge, all are equal, and lowest.
-
-    Args:
-        translations: those that may be dropped.
-        excess: (C,) int64, how many of each combination are too many.
-    """
-    left = np.maximum(excess, 0)
-    dropped = []
-    for each in sorted(translations, key=_worst_first):
-        if left[each.cell]:
-            left[each.cell] -= 1
-            dropped.append(each)
-    return dropped
-
-
-def _worst_first(each: Kept) -> tuple[float, int, int]:
-    return (-1.0 if each.agreement is None else each.agreement, -each.shard, -each.position)
-
-
-def _translations(record: ShardRecord) -> list[tuple[int, LabelRow]]:
-    """Return a shard's translations that were kept, with their places."""
-    return [
-        (position, row) for position, row in zip(record.positions, record.rows, strict=True) if row.is_synthetic
-    ]
+def _translations(record: ShardRecord) -> list[LabelRow]:
+    """Return a shard's translations that passed the gate, those that were one too many among them."""
+    kept = [row for row in record.rows if row.is_synthetic]
+    return kept + [each.row for each in record.rejected if each.passed]
 
 
 def _index(ids: Sequence[str]) -> pd.Index[str]:

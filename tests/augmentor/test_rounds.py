@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +20,8 @@ from augmentor.items import Item
 from augmentor.labeltable import LabelRow
 from augmentor.plan import Plan, make_plan
 from augmentor.rounds import Filling, asked_of, balanced, planned_states
-from augmentor.tally import Kept, Tally, surplus
+from augmentor.selection import Candidates, select
+from augmentor.tally import DropSurplus, Tally
 from augmentor.writers.records import Failure, ShardRecord
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
@@ -240,19 +241,29 @@ def test_any_interruption_finds_the_same_rounds(case: Case, data: st.DataObject)
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(case=cases())
 def test_the_surplus_is_the_worst(case: Case) -> None:
-    _, tally = case.filled()
-    dropped = {(shard, position) for shard, reasons in tally.surplus().items() for position in reasons}
-    kept = [each for each in tally.translations if (each.shard, each.position) not in dropped]
-    lost = [each for each in tally.translations if (each.shard, each.position) in dropped]
-    states = tally.states()
-    for cell, state in enumerate(states):
-        worst = min((each.agreement or 0 for each in kept if each.cell == cell), default=1)
-        assert all((each.agreement or 0) <= worst for each in lost if each.cell == cell)
-        left = int(tally.there[cell]) - sum(each.cell == cell for each in lost)
-        assert state.after == left
-        if state.wanted is not None and any(each.cell == cell for each in kept):
-            assert left <= state.wanted
-        assert state.before == int(tally.real[cell])
+    plan, tally = case.filled()
+    records = [case.record(plan, index) for index in range(plan.shards(case.size))]
+    dropped = select(records, [tally.surplus])
+    after = [record.without(dropped.get(record.index, {})) for record in records]
+    assert select(after, [tally.surplus]) == dropped, "what is dropped stays a candidate"
+    cells, first = plan.filled.cells, plan.shards(case.size, segments=0)
+    kept: dict[int, list[float]] = defaultdict(list)
+    lost: dict[int, list[float]] = defaultdict(list)
+    for record in after:
+        for where, rows in ((kept, record.rows), (lost, [each.row for each in record.rejected])):
+            for row in rows:
+                if row.is_synthetic and record.index >= first:
+                    cell = int(cells.of(np.array([row.codes], dtype=np.int16))[0])
+                    where[cell].append(row.agreement or 0.0)
+    for cell, state in enumerate(tally.states()):
+        assert max(lost[cell], default=0) <= min(kept[cell], default=1)
+        assert state.after == tally.there[cell] - len(lost[cell])
+        assert state.before == tally.real[cell]
+        if state.wanted is None:
+            assert not lost[cell]
+        else:
+            assert state.after <= state.wanted or not kept[cell]
+            assert state.after >= state.wanted or not lost[cell]
 
 
 # ---- by hand ----
@@ -346,10 +357,31 @@ def test_shuffled_otherwise_for_each_combination_and_plan() -> None:
 
 
 def test_surplus_by_hand() -> None:
-    kept = [Kept(0, 0, 0, 0.9), Kept(0, 1, 0, 0.2), Kept(1, 0, 0, 0.2), Kept(1, 1, 1, 0.1), Kept(1, 2, 1, None)]
-    assert surplus(kept, np.array([1, 0])) == [kept[2]]
-    assert set(surplus(kept, np.array([2, 1]))) == {kept[1], kept[2], kept[4]}
-    assert surplus(kept, np.array([-3, 0])) == []
+    """One real image and eight translations of which the last six are of rounds; five images are wanted."""
+    agreement = np.array([0.1, 0.2, 0.9, 0.3, np.nan, 0.5, 0.5, 0.8])
+    candidates = Candidates(
+        shards=np.array([0, 0, 1, 1, 1, 2, 2, 2]),
+        positions=np.array([4, 5, 0, 1, 2, 0, 1, 2]),
+        sources=np.arange(8),
+        domains=np.array([1, 1, 1, 1, 1, 1, 1, 0]),
+        agreement=agreement,
+        realism=np.full(8, np.nan),
+        preserved=np.full(8, np.nan),
+        targets=[("train", (0, 0, 0)), ("train", (1, 0, 0))],
+    )
+    cells = BalanceRequest.parse(attributes="hair", space=SPACE).cells
+    rule = DropSurplus(cells, wanted=np.array([0, 5, LEFT_ALONE]), real=np.array([0, 1, 0]), first_shard=1)
+    assert rule(candidates) == {
+        3: "surplus: more than 5 of its combination",
+        4: "surplus: more than 5 of its combination",
+        6: "surplus: more than 5 of its combination",
+        7: "surplus: more than 0 of its combination",
+    }
+    # What --domains asked for stays, even if it is too much by itself.
+    none = DropSurplus(cells, wanted=np.array([0, 1, LEFT_ALONE]), real=np.array([0, 1, 0]), first_shard=1)
+    assert sorted(none(candidates)) == [2, 3, 4, 5, 6, 7]
+    alone = DropSurplus(cells, wanted=np.full(3, LEFT_ALONE), real=np.array([9, 9, 9]), first_shard=0)
+    assert alone(candidates) == {}
 
 
 def test_a_fingerprint_knows_the_request_and_not_the_rounds() -> None:
