@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import Literal, NamedTuple, TypeAlias, TypedDict, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +79,16 @@ class Cells:
         return {space.names[a]: space.attributes[a].values[code] for a, code in codes}
 
 
+class CellJson(TypedDict):
+    """A `CellState` as JSON."""
+
+    domain: dict[str, str]
+    before: int
+    wanted: int | None
+    after: int
+    sources_used_up: bool
+
+
 class CellState(NamedTuple):
     """How one combination stands.
 
@@ -99,9 +109,20 @@ class CellState(NamedTuple):
         """Whether it has fewer than are wanted."""
         return self.wanted is not None and self.after < self.wanted
 
-    def to_json(self) -> dict[str, dict[str, str] | int | bool | None]:
+    def to_json(self) -> CellJson:
         """Return it as plain JSON values."""
-        return {**self._asdict(), "sources_used_up": self.sources_used_up}
+        return {
+            "domain": self.domain,
+            "before": self.before,
+            "wanted": self.wanted,
+            "after": self.after,
+            "sources_used_up": self.sources_used_up,
+        }
+
+    @classmethod
+    def from_json(cls, state: CellJson) -> CellState:
+        """Return what `to_json` described."""
+        return cls(state["domain"], before=state["before"], wanted=state["wanted"], after=state["after"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -13,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from augmentor.balance import CellState
 from augmentor.engines.local import State, Work, run_here, run_on_devices
 from augmentor.errors import ManifestError, MemoryShortError, OutputError, first_line
 from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources
+from augmentor.filling import fill
 from augmentor.images import encode
 from augmentor.lock import locked
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
@@ -83,6 +86,7 @@ class ExpandResult:
         was_complete: nothing was left to do.
         made: items that this run made, or could not make.
         slowest: the stage that held the others up; None where nothing was left to do.
+        balance: how the combinations stand that were to be filled up.
     """
 
     out: Path
@@ -92,6 +96,7 @@ class ExpandResult:
     was_complete: bool
     made: int = 0
     slowest: Stage | None = None
+    balance: tuple[CellState, ...] = ()
 
     @property
     def images_per_second(self) -> float:
@@ -155,6 +160,7 @@ def run_expansion(
                 resumed=len(expansion.plan),
                 seconds=time.monotonic() - started,
                 was_complete=True,
+                balance=_described_balance(expansion),
             )
         work = Work(
             plan=expansion.plan,
@@ -169,7 +175,7 @@ def run_expansion(
             verify_sources=verify_sources,
             judging=expansion.judging,
         )
-        counts, last = _make(expansion, work, devices, on_progress)
+        counts, last, balance = _make(expansion, work, devices, on_progress)
     return ExpandResult(
         out=expansion.out,
         counts=counts,
@@ -178,56 +184,76 @@ def run_expansion(
         was_complete=False,
         made=last.done - last.resumed,
         slowest=last.loads.slowest if last.loads is not None else None,
+        balance=tuple(balance),
     )
 
 
 def _make(
     expansion: Expansion, work: Work, devices: Sequence[torch.device], on_progress: Callable[[Progress], None]
-) -> tuple[Counts, State]:
+) -> tuple[Counts, State, Sequence[CellState]]:
     """Make the missing shards, choose, and make the preview and the tables.
 
     Returns:
-        What the output holds, and how far it came.
+        What the output holds, how far it came, and how the combinations stand that were filled up.
     """
-    last = State()
+    before = last = State()
+    # Not anew for every round: to compile takes long.
+    here = (work.translator(devices[0]), work.judges(devices[0])) if len(devices) == 1 else None
 
-    def report(state: State) -> None:
-        nonlocal last
-        last = state
-        on_progress(
-            Progress(
-                done=state.done,
-                total=len(expansion.plan),
-                resumed=state.resumed,
-                failed=state.failed,
-                rejected=state.rejected,
-                loads=state.loads,
+    def run(work: Work, on_committed: Callable[[int], None] = lambda _index: None) -> None:
+        nonlocal before
+        before = last
+
+        def report(state: State) -> None:
+            nonlocal last
+            last = before.followed_by(state)
+            on_progress(
+                Progress(
+                    done=last.done,
+                    total=len(work.plan),
+                    resumed=last.resumed,
+                    failed=last.failed,
+                    rejected=last.rejected,
+                    loads=last.loads,
+                )
             )
-        )
 
-    def run(on_committed: Callable[[int], None]) -> None:
-        if len(devices) == 1:
-            device = devices[0]
-            translator, judges = work.translator(device), work.judges(device)
-            run_here(work, translator, judges=judges, on_state=report, on_committed=on_committed)
-        else:
+        if here is None:
             run_on_devices(work, devices, on_state=report, on_committed=on_committed)
+        else:
+            run_here(work, here[0], judges=here[1], on_state=report, on_committed=on_committed)
 
     def preview() -> None:
         # Ahead of the end: a kill in between must not leave a finished output without its preview.
         _write_preview(expansion, _few(expansion, devices[0], work.batch_size))
 
+    # What is chosen is known when all is there: then nothing can be put together before.
+    if work.plan.balance is not None:
+        filled = fill(work, run)
+        drop_unselected(work.writer, shards=filled.work.shards, rules=(filled.surplus,))
+        preview()
+        return expansion.writer(filled.states).finish(filled.work.shards), last, filled.states
     rules = expansion.settings.rules
     if rules:
-        # What is chosen is known when all is there: nothing can be put together before.
-        run(lambda _index: None)
+        run(work)
         drop_unselected(work.writer, shards=work.shards, rules=rules)
         preview()
-        return work.writer.finish(work.shards), last
+        return work.writer.finish(work.shards), last, ()
     with work.writer.assembly(work.shards) as assembly:
-        run(assembly.take)
+        run(work, assembly.take)
         preview()
-        return assembly.finish(), last
+        return assembly.finish(), last, ()
+
+
+def _described_balance(expansion: Expansion) -> tuple[CellState, ...]:
+    """Return what a finished output says of its combinations."""
+    out, folder = expansion.out, expansion.settings.output_format == "folder"
+    path = out / "dataset.json" if folder else out.with_suffix(".dataset.json")
+    try:
+        states = json.loads(path.read_bytes()).get("balance", ())
+    except FileNotFoundError:  # Beside an HDF5 file it may be gone; the images are there.
+        return ()
+    return tuple(CellState.from_json(state) for state in states)
 
 
 def compile_pays(flops: float, device: torch.device) -> bool:
@@ -330,7 +356,7 @@ def _write_preview(expansion: Expansion, translator: Translator) -> None:
     manifest, model, settings = expansion.manifest, expansion.model, expansion.settings
     shown = some_sources(manifest, model, splits=settings.splits, most=_PREVIEW_ROWS)
     if shown.images:
-        columns = preview_columns(expansion.plan.request, model.space, only=model.only_target)
+        columns = preview_columns(expansion.shown_request, model.space, only=model.only_target)
         grid = preview_grid(
             translator,
             shown.images,

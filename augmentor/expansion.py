@@ -14,7 +14,8 @@ import numpy as np
 
 from augmentor import __version__
 from augmentor.access import MAX_PIXELS
-from augmentor.domains import parse_domains
+from augmentor.balance import BalanceRequest, CellState
+from augmentor.domains import DomainRequest, parse_domains
 from augmentor.errors import AugmentorError, ManifestError
 from augmentor.fullsize import Original, OutputSize, refuse_painters
 from augmentor.gating import Demands, GateMode, Judging, find_judging
@@ -33,6 +34,7 @@ from augmentor.pipeline import RealMode, Sources
 from augmentor.plan import Plan, make_plan
 from augmentor.quality import Thresholds
 from augmentor.report import Shown, read_spread
+from augmentor.rounds import balanced, planned_states
 from augmentor.selection import BestPer, KeepBest, Rule
 from augmentor.writers import FolderWriter, HDF5Writer, Writer
 from augmentor.writers.records import Json
@@ -47,7 +49,7 @@ class ExpandSettings:
     """What an expansion makes; all of it is part of the fingerprint.
 
     Args:
-        domains: the `--domains` SPECs.
+        domains: the `--domains` SPECs; may be left out where something is filled up.
         splits: whose rows are translated.
         real: whether real rows are written as the synthetic ones are, as their files are, or not at all.
         output_format: a folder of files, or one HDF5 file.
@@ -66,9 +68,13 @@ class ExpandSettings:
         min_preserved: likewise for what is preserved of the source; -1 to 1.
         keep_best: so many translations of each source, or into each domain, are kept, the best; None keeps all.
         best_per: which of the two.
+        balance: attributes whose combinations are filled up; none where `counts` has them, or nothing is filled.
+        balance_to: up to where, see `augmentor.balance.BalanceRequest.parse`.
+        counts: a table of how many images are wanted; what is in it is part of the plan's fingerprint.
+        max_per_source: translations of one row at most, where something is filled up.
     """
 
-    domains: tuple[str, ...]
+    domains: tuple[str, ...] = ()
     splits: tuple[str, ...] = ("train",)
     real: RealMode = "processed"
     output_format: OutputFormat = "folder"
@@ -87,6 +93,10 @@ class ExpandSettings:
     min_preserved: float | None = None
     keep_best: int | None = None
     best_per: BestPer = "source"
+    balance: tuple[str, ...] = ()
+    balance_to: str = "auto"
+    counts: Path | None = None
+    max_per_source: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work together.
@@ -116,6 +126,29 @@ class ExpandSettings:
                 raise AugmentorError(f"--min-{name} must be between {least} and 1, not {score}")
         if self.keep_best is not None and self.keep_best < 1:
             raise AugmentorError(f"--keep-best must be at least 1, not {self.keep_best}")
+        self._check_balance()
+
+    def _check_balance(self) -> None:
+        if self.fills:
+            if self.keep_best is not None:
+                raise AugmentorError(
+                    "--keep-best drops what --balance fills up: give one of them. --max-per-source limits how "
+                    "often a source is used, --balance-to and --counts say how many of a combination are wanted"
+                )
+            return
+        if self.balance_to != "auto" or self.max_per_source is not None:
+            flag = "--max-per-source" if self.balance_to == "auto" else "--balance-to"
+            raise AugmentorError(f"{flag} says how to fill up combinations: name their attributes with --balance")
+        if not self.domains:
+            raise AugmentorError(
+                "nothing is asked for: give --domains SPEC, for example --domains each, or --balance ATTR,ATTR to "
+                "fill up rare combinations"
+            )
+
+    @property
+    def fills(self) -> bool:
+        """Whether rare combinations are filled up."""
+        return bool(self.balance) or self.counts is not None
 
     @property
     def encoding(self) -> ImageFormat | None:
@@ -200,26 +233,56 @@ class Expansion:
 
     @property
     def _settings_json(self) -> dict[str, Json]:
-        return cast(dict[str, Json], json.loads(json.dumps(asdict(self.settings))))
+        settings = {**asdict(self.settings), "counts": self._counts_json}
+        return cast(dict[str, Json], json.loads(json.dumps(settings)))
 
-    def writer(self) -> Writer:
-        """Return the writer of this expansion's output."""
+    @property
+    def _counts_json(self) -> list[str] | None:
+        """What the table of counts says, in words: where it lies does not matter."""
+        if self.settings.counts is None:
+            return None
+        return [
+            f"{','.join(f'{name}={value}' for name, value in state.domain.items())}:{state.wanted}"
+            for state in planned_states(self.plan)
+            if state.wanted is not None
+        ]
+
+    @property
+    def shown_request(self) -> DomainRequest:
+        """What a preview shows: what is asked for, or else every value of the attributes that are filled up."""
+        if self.plan.request.specs or self.plan.balance is None:
+            return self.plan.request
+        names = (self.manifest.space.names[position] for position in self.plan.balance.cells.attributes)
+        return parse_domains([f"{name}=*" for name in names], self.manifest.space)
+
+    def writer(self, balance: Sequence[CellState] = ()) -> Writer:
+        """Return the writer of this expansion's output.
+
+        Args:
+            balance: how the combinations stand that were filled up, once that is known.
+        """
         settings, space = self.settings, self.manifest.space
+        description = self.description(balance)
         if settings.output_format == "hdf5":
-            return HDF5Writer(self.out, space=space, description=self.description(), encoding=settings.encoding)
+            return HDF5Writer(self.out, space=space, description=description, encoding=settings.encoding)
         return FolderWriter(
             self.out,
             space=space,
-            description=self.description(),
+            description=description,
             image_format=settings.image_format,
             class_folders=settings.class_folders,
         )
 
-    def description(self) -> dict[str, Json]:
-        """Return what `dataset.json` says about where the output comes from."""
+    def description(self, balance: Sequence[CellState] = ()) -> dict[str, Json]:
+        """Return what `dataset.json` says about where the output comes from.
+
+        Args:
+            balance: how the combinations stand that were filled up.
+        """
         size = self.settings.size
         judged: dict[str, Json] = {"judge": None, "gate": None}
         return {
+            **({"balance": [cast(dict[str, Json], state.to_json()) for state in balance]} if balance else {}),
             **(judged if self.judging is None else self.judging.to_json()),
             "command": self.command,
             "fingerprint": self.fingerprint,
@@ -274,12 +337,21 @@ def plan_expansion(
     plan = make_plan(
         table.codes,
         space=loaded.space,
-        request=parse_domains(settings.domains, loaded.space),
+        request=parse_domains(settings.domains, loaded.space) if settings.domains else DomainRequest(),
         eligible=eligible,
         with_real=settings.real != "none",
         include_identity=settings.include_identity,
     )
     refuse_other_direction(plan, loaded, settings.domains)
+    if settings.fills:
+        request = BalanceRequest.parse(
+            attributes=settings.balance,
+            to=settings.balance_to,
+            counts=settings.counts,
+            max_per_source=settings.max_per_source,
+            space=loaded.space,
+        )
+        plan = balanced(plan, request, only=loaded.only_target)
     judging, notes = find_judging(
         loaded,
         model,

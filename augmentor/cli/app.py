@@ -121,6 +121,10 @@ ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV 
 ManifestsArgument = Annotated[
     list[Path], typer.Argument(metavar="MANIFEST...", help="CSV or TSV; several are trained on jointly.")
 ]
+BalanceOption = Annotated[str | None, typer.Option(metavar="ATTR,...", help="Fill up rare combinations ...")]
+BalanceToOption = Annotated[str, typer.Option(metavar="WORD|N", help="... up to: minority, all, 500 ...")]
+CountsOption = Annotated[Path | None, typer.Option(metavar="FILE", help="... or as a table wants: ATTR,count.")]
+MaxPerSourceOption = Annotated[int | None, typer.Option(min=1, help="Uses of an image for that.")]
 ModelOption = Annotated[
     Path, typer.Option("--model", metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")
 ]
@@ -281,7 +285,13 @@ def expand(
     manifest: ManifestArgument,
     model: ModelOption,
     out: Annotated[Path, typer.Option(help="Folder, or FILE.h5, to write.")],
-    domains: Annotated[list[str], typer.Option(metavar="SPEC", help="hair=red|blond,smile=~ or each, or all.")],
+    domains: Annotated[
+        list[str] | None, typer.Option(metavar="SPEC", help="hair=red|blond,smile=~ or each, or all.")
+    ] = None,
+    balance: BalanceOption = None,
+    balance_to: BalanceToOption = "auto",
+    counts: CountsOption = None,
+    max_per_source: MaxPerSourceOption = None,
     splits: Annotated[str, typer.Option(help="Whose rows are translated.")] = "train",
     real: Annotated[Real, typer.Option(help="How real images are written.")] = Real.processed,
     format: Annotated[Format | None, typer.Option(help="By default what --out looks like.")] = None,
@@ -324,7 +334,8 @@ def expand(
     What the model's judge does not recognise is thrown out (rejected.csv).
 
     A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/] (every
-    value but the row's own). Several --domains are joined.
+    value but the row's own). Several --domains are joined. --balance fills up the
+    rare combinations of attributes, instead or on top of them.
     """
     from augmentor.engines.local import parse_devices
     from augmentor.expand import estimate, failures_path, rejected_path, run_expansion
@@ -335,7 +346,11 @@ def expand(
 
     suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
     settings = ExpandSettings(
-        domains=tuple(domains),
+        domains=tuple(domains or ()),
+        balance=_names(balance),
+        balance_to=balance_to,
+        counts=counts,
+        max_per_source=max_per_source,
         splits=_names(splits),
         real=real.value,
         output_format=(format or suffix_format).value,
@@ -397,29 +412,33 @@ def expand(
                 note=display.loads_note(p.loads),
             ),
         )
-    counts = result.counts
+    made = result.counts
     if result.was_complete:
         results.print(f"{escape(str(out))} is complete already; nothing was changed.", soft_wrap=True)
     results.print(
-        f"{counts.synthetic:,} synthetic and {counts.real:,} real images in {escape(str(out))} "
+        f"{made.synthetic:,} synthetic and {made.real:,} real images in {escape(str(out))} "
         f"({display.duration(result.seconds)})",
         soft_wrap=True,
     )
-    if counts.rejected:
+    if result.balance:
+        results.print(display.balance_table(result.balance))
+        results.print(display.balance_verdict(result.balance), soft_wrap=True)
+    if made.rejected:
         where = rejected_path(out, settings.output_format)
-        results.print(f"{counts.rejected:,} translations were thrown out: {escape(str(where))}", soft_wrap=True)
+        results.print(f"{made.rejected:,} translations were thrown out: {escape(str(where))}", soft_wrap=True)
     if json:
         print_json(
             {
                 "out": str(out),
-                **counts.to_json(),
+                **made.to_json(),
+                **({"balance": [state.to_json() for state in result.balance]} if result.balance else {}),
                 "resumed": result.resumed,
                 "seconds": round(result.seconds, 3),
                 "images_per_second": round(result.images_per_second, 1),
                 "slowest_stage": result.slowest,
             }
         )
-    _judge_failures(counts.failed, max_failures, failures_path(out, settings.output_format))
+    _judge_failures(made.failed, max_failures, failures_path(out, settings.output_format))
 
 
 @app.command()

@@ -17,6 +17,7 @@ from rich.text import Text
 from augmentor.cli.session import escape, messages, remark, visible
 
 if TYPE_CHECKING:
+    from augmentor.balance import CellState
     from augmentor.check import CheckReport
     from augmentor.expand import Estimate
     from augmentor.obedience import Level, Obedience
@@ -55,6 +56,11 @@ _QUEUE_NAMES: dict[Stage, str] = {
     "encoding": "to encode",
     "writing": "shards to commit",
 }
+
+_BAR = 24
+"""Characters of the longest bar."""
+
+_IF_ALL_ARE_KEPT = "after: if every translation is kept. What is thrown out is made up for with other sources."
 
 _LOSS_NAMES = {
     "d/adversarial": "real or fake",
@@ -293,8 +299,49 @@ def counts_table(counts: Mapping[str, Mapping[str, tuple[int, int]]]) -> Table:
     return table
 
 
+def balance_table(states: Sequence[CellState]) -> Table:
+    """Return the combinations before and after they are filled up, with bars; what is missing is dotted."""
+    table = Table(title="Combinations", title_justify="left", box=None, pad_edge=False)
+    names = list(states[0].domain)
+    for name in names:
+        table.add_column(escape(name), overflow="fold")
+    for heading in ("before", "wanted", "after"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    most = max((max(state.after, state.wanted or 0) for state in states), default=1) or 1
+    said: list[str] = []
+    for state in states:
+        real, made, wanted = (round(_BAR * n / most) for n in (state.before, state.after, state.wanted or 0))
+        bar = Text("█" * real, "blue") + Text("▒" * (made - real), "green") + Text("·" * (wanted - made), "red")
+        values = list(state.domain.values())
+        # A value that the row above has, too, is said there.
+        same = next((i for i, pair in enumerate(zip(values, said, strict=False)) if pair[0] != pair[1]), 0)
+        shown = ["" if i < same else escape(value) for i, value in enumerate(values)]
+        goal = Text("-", "dim") if state.wanted is None else f"{state.wanted:,}"
+        after = Text(f"{state.after:,}", "red" if state.sources_used_up else "")
+        table.add_row(*shown, f"{state.before:,}", goal, after, bar)
+        said = values
+    return table
+
+
+def balance_verdict(states: Sequence[CellState]) -> Text:
+    """Return in words whether all combinations have as many images as are wanted."""
+    short = [state for state in states if state.sources_used_up]
+    if not short:
+        return Text("Every combination has as many images as are wanted.", "green")
+    lacking = sum((state.wanted or 0) - state.after for state in short)
+    words = "combination lacks" if len(short) == 1 else "combinations lack"
+    return Text(
+        f"{len(short):,} {words} {lacking:,} images: their sources are used up. More rows, a larger "
+        "--max-per-source or a better model would help.",
+        "yellow",
+    )
+
+
 def plan_tables(plan: Plan, estimate: Estimate) -> Group:
     """Return what `expand --dry-run` prints: images, labels before and after, bytes and time."""
+    from augmentor.rounds import planned_states
+
     size = "unknown" if estimate.size is None else f"about {data_size(estimate.size)}"
     time_needed = "unknown" if estimate.seconds is None else f"about {duration(estimate.seconds)}"
     lines = [
@@ -304,14 +351,20 @@ def plan_tables(plan: Plan, estimate: Estimate) -> Group:
     ]
     if estimate.size is None:
         lines.append("none of the first images tried could be read, so bytes and time are not known")
-    return Group(
-        *(Text(line) for line in lines), Text(""), counts_table(plan.label_counts()), Text("Nothing was written.")
-    )
+    tables: list[RenderableType] = [counts_table(plan.label_counts())]
+    if plan.balance is not None:
+        states = planned_states(plan)
+        tables += [Text(""), balance_table(states), balance_verdict(states), Text(_IF_ALL_ARE_KEPT, "dim")]
+    return Group(*(Text(line) for line in lines), Text(""), *tables, Text("Nothing was written."))
 
 
 def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
     """Return what `expand --dry-run --json` prints."""
+    from augmentor.rounds import planned_states
+
+    states = planned_states(plan) if plan.balance is not None else []
     return {
+        **({"balance": [state.to_json() for state in states]} if states else {}),
         "images": len(plan),
         "synthetic": plan.n_synthetic,
         "real": plan.n_real,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,7 @@ class Work:
         workers: threads that decode and encode, all processes together.
         verify_sources: whether the sources of shards that are there are compared by content, not size and time.
         judging: what judges translations; None keeps all.
+        first_shard: those before it are there.
     """
 
     plan: Plan
@@ -51,6 +53,7 @@ class Work:
     workers: int
     verify_sources: bool = False
     judging: Judging | None = None
+    first_shard: int = 0
 
     @property
     def shards(self) -> int:
@@ -90,6 +93,16 @@ class State:
     rejected: int = 0
     loads: Loads | None = None
 
+    def followed_by(self, other: State) -> State:
+        """Return how far one is that has done this before it went on to the other."""
+        return State(
+            done=self.done + other.done,
+            resumed=self.resumed + other.resumed,
+            failed=self.failed + other.failed,
+            rejected=self.rejected + other.rejected,
+            loads=other.loads or self.loads,
+        )
+
 
 def run_here(
     work: Work,
@@ -108,21 +121,22 @@ def run_here(
         judges: what `work.judges` returned.
         on_state: told several times a second.
         on_committed: told of each shard that is there, in a thread of its own.
-        numbers: of the shards; None for all.
+        numbers: of the shards, counted from the first one that is to be made; None for all.
     """
     resumed = 0
     state = State()
 
     def shards() -> Iterator[Shard]:
         nonlocal resumed
-        for index in numbers or iter(range(work.shards)):
+        for number in numbers or itertools.count():
+            index = work.first_shard + number
             if index >= work.shards:
                 return
             record = work.writer.record(index)
             if record is not None:
                 refuse_changed(work.sources.manifest.root, record.origins, by_content=work.verify_sources)
-                first = index * work.shard_size
-                resumed += min(work.shard_size, len(work.plan) - first)
+                start, stop = work.plan.shard_range(index, work.shard_size)
+                resumed += stop - start
                 yield Shard(index, (), None)
             else:
                 yield Shard(index, work.plan.shard(index, work.shard_size), work.writer.shard(index))
