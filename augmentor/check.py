@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,13 @@ from typing import Literal
 import numpy as np
 
 from augmentor.access import Access
+from augmentor.balance import BalanceRequest, CellState
+from augmentor.domains import DomainRequest
 from augmentor.errors import ImageError
 from augmentor.manifest import SPLITS, Manifest, split_leaks
 from augmentor.manifest.wording import row_list
+from augmentor.plan import make_plan
+from augmentor.rounds import balanced, planned_states
 from augmentor.threads import side_by_side
 from stargan.labels import UNKNOWN, Kind
 
@@ -162,6 +166,31 @@ def check_manifest(
         leaks=[*split_leaks(manifest), *_image_leaks(manifest, identical)],
         notes=[*manifest.notes, *_frame_notes(manifest, several_frames)],
     )
+
+
+def foresee_balance(
+    manifest: Manifest, *, attributes: Sequence[str], to: str = "auto", counts: Path | None = None
+) -> list[CellState]:
+    """Return how `expand --balance` would leave the training rows' combinations, if all translations were kept.
+
+    Args:
+        manifest: the rows.
+        attributes: whose combinations; may be left out where a table has them.
+        to: up to where, see `augmentor.balance.BalanceRequest.parse`.
+        counts: a table of how many images are wanted.
+
+    Raises:
+        DomainError: a name, word or cell of the table cannot be used, or there is nothing to count.
+    """
+    request = BalanceRequest.parse(attributes=attributes, to=to, counts=counts, space=manifest.space)
+    plan = make_plan(
+        manifest.codes,
+        space=manifest.space,
+        request=DomainRequest(),
+        eligible=manifest.split_mask(["train"]),
+        with_real=True,
+    )
+    return planned_states(balanced(plan, request))
 
 
 def summarize(manifest: Manifest) -> list[AttributeSummary]:

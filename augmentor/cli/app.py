@@ -167,10 +167,17 @@ def check(
     recipe: Annotated[Path | None, typer.Option(help="A recipe, for its one-hot groups.")] = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images are unreadable.")] = None,
     allow_outside: OutsideOption = False,
+    balance: BalanceOption = None,
+    balance_to: BalanceToOption = "auto",
+    counts: CountsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say how a manifest is understood, and which images cannot be used."""
-    from augmentor.check import check_manifest
+    """Say how a manifest is understood, and which images cannot be used.
+
+    With --balance also how many training images each combination of attributes
+    has, and what expand --balance would make of that.
+    """
+    from augmentor.check import check_manifest, foresee_balance
     from augmentor.images import verify
     from augmentor.manifest import read_manifest
     from augmentor.recipe import read_recipe
@@ -182,13 +189,19 @@ def check(
         one_hot=settings.one_hot,
         image_column=image_column or settings.manifest.image_column,
     ).allowing(outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels)
+    fills = balance is not None or counts is not None
+    named = _names(balance)
+    states = foresee_balance(table, attributes=named, to=balance_to, counts=counts) if fills else []
     with display.Bar("checking", unit="images") as bar:
         report = check_manifest(table, decode=partial(verify, access=table.access), progress=bar.update)
     for note in report.notes:
         remark(note)
     if json:
-        print_json(report.to_json())
+        balance_json = {"balance": [state.to_json() for state in states]} if states else {}
+        print_json({**report.to_json(), **balance_json})
     else:
+        if states:
+            results.print(display.balance_table(states), display.balance_verdict(states), "")
         results.print(display.check_tables(report))
     if not report.ok:
         raise typer.Exit(FAILED)
