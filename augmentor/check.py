@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from augmentor.access import Access
-from augmentor.balance import BalanceRequest, CellState
+from augmentor.balance import BalanceRequest
+from augmentor.cells import CellState
 from augmentor.domains import DomainRequest
 from augmentor.errors import ImageError
 from augmentor.manifest import SPLITS, Manifest, split_leaks

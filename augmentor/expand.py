@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from augmentor.balance import CellState
+from augmentor.cells import CellState
 from augmentor.engines.local import State, Work, run_here, run_on_devices
 from augmentor.errors import ManifestError, MemoryShortError, OutputError, first_line
 from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources

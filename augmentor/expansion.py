@@ -14,7 +14,8 @@ import numpy as np
 
 from augmentor import __version__
 from augmentor.access import MAX_PIXELS
-from augmentor.balance import BalanceRequest, CellState
+from augmentor.balance import BalanceRequest
+from augmentor.cells import CellState
 from augmentor.domains import DomainRequest, parse_domains
 from augmentor.errors import AugmentorError, ManifestError
 from augmentor.fullsize import Original, OutputSize, refuse_painters

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from augmentor.balance import CellState
+from augmentor.cells import CellState
 from augmentor.engines.local import Work
 from augmentor.errors import OutputError
 from augmentor.rounds import Filling

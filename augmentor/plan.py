@@ -17,7 +17,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from augmentor.balance import Balance
+from augmentor.cells import Balance
 from augmentor.domains import DomainRequest
 from augmentor.items import Item, Segment
 from augmentor.targets import Codes, Mask, TargetGrid, pack
@@ -177,7 +177,8 @@ class Plan:
         before = self._count_rows(None)
         # What the translations keep of untouched attributes, then what they do to the touched ones.
         after = [rows + kept for rows, kept in zip(before, self._count_rows(self.counts), strict=True)]
-        touched = self._count_touched()
+        members = np.bincount(self.combinations[self.combinations >= 0], minlength=len(self.counts))
+        touched = self.grid.count(self._touched_codes, members)
         for column, index in enumerate(self.grid.touched):
             after[index] = before[index] + touched[column]
         for segment in self.segments:
@@ -282,31 +283,6 @@ class Plan:
             np.bincount(targets[:, column] - UNKNOWN, minlength=len(attribute.values) + 1)
             for column, attribute in enumerate(self.space.attributes)
         ]
-
-    def _count_touched(self) -> list[npt.NDArray[np.int64]]:
-        """Count the translations by code of every touched attribute, unknown first."""
-        grid = self.grid
-        # Floats, because their matrix product is many times faster; sums of whole numbers below 2**53 are exact.
-        rows = np.bincount(self.combinations[self.combinations >= 0], minlength=len(self.counts)).astype(
-            np.float64
-        )
-        sums = [np.zeros(size + 1) for size in grid.sizes]
-        for run in grid.chunks(len(self.counts)):
-            codes = self._touched_codes(run)
-            mask = grid.mask(codes)
-            # Per combination and attribute, the translations that keep it: all but those of SPECs that name it.
-            keeping = np.repeat(np.count_nonzero(mask, axis=1)[:, None], len(sums), axis=1)
-            for block in grid.blocks:
-                picked = mask[:, block.run]
-                keeping[:, block.columns] -= np.count_nonzero(picked, axis=1)[:, None]
-                weights = rows[run] @ picked
-                for place, column in enumerate(block.columns):
-                    size = grid.sizes[column] + 1
-                    sums[column] += np.bincount(block.values[:, place] - UNKNOWN, weights=weights, minlength=size)
-            for column, size in enumerate(grid.sizes):
-                weights = rows[run] * keeping[:, column]
-                sums[column] += np.bincount(codes[:, column] - UNKNOWN, weights=weights, minlength=size + 1)
-        return [total.astype(np.int64) for total in sums]
 
 
 def make_plan(

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from augmentor.balance import LEFT_ALONE, Balance, BalanceRequest, Cells, CellState, Numbers
+from augmentor.balance import BalanceRequest
+from augmentor.cells import LEFT_ALONE, Balance, Cells, CellState, Numbers
 from augmentor.errors import DomainError
 from augmentor.items import Segment
 from augmentor.plan import Plan

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from augmentor.balance import LEFT_ALONE, Cells, CellState, Numbers
+from augmentor.cells import LEFT_ALONE, Cells, CellState, Numbers
 from augmentor.errors import OutputError
 from augmentor.labeltable import LabelRow
 from augmentor.plan import Plan

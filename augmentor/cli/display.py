@@ -17,7 +17,7 @@ from rich.text import Text
 from augmentor.cli.session import escape, messages, remark, visible
 
 if TYPE_CHECKING:
-    from augmentor.balance import CellState
+    from augmentor.cells import CellState
     from augmentor.check import CheckReport
     from augmentor.expand import Estimate
     from augmentor.obedience import Level, Obedience

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmentor.balance import LEFT_ALONE, BalanceRequest, CellState
+from augmentor.balance import BalanceRequest
+from augmentor.cells import LEFT_ALONE, CellState
 from augmentor.errors import DomainError
 from stargan.labels import Attribute, LabelSpace
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from augmentor.balance import CellState
+from augmentor.cells import CellState
 from augmentor.datasets import open_dataset
 from augmentor.errors import AugmentorError, DomainError, OutputError
 from augmentor.expand import ExpandResult, Progress, run_expansion
@@ -143,6 +143,18 @@ def test_a_table_of_counts_is_part_of_the_fingerprint(planned: Callable[..., Exp
     wanted.write_text("hair,glasses,count\nblond,1,8\n")
     with pytest.raises(OutputError, match=r"counts was hair=blond,glasses=1:9, now hair=blond,glasses=1:8"):
         run(planned("out", gate="off", balance=(), balance_to="auto", counts=wanted))
+
+
+def test_the_fingerprint_knows_what_is_filled_up(planned: Callable[..., Expansion]) -> None:
+    changes: list[dict[str, object]] = [
+        {},
+        {"balance": ("glasses",)},
+        {"balance_to": "12"},
+        {"max_per_source": 2},
+        {"domains": ("hair=~",)},
+        {"balance": (), "balance_to": "auto", "domains": ("hair=~",)},
+    ]
+    assert len({planned("out", **change).fingerprint for change in changes}) == len(changes)
 
 
 # ---- with a gate ----

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmentor.balance import LEFT_ALONE, BalanceRequest
+from augmentor.balance import BalanceRequest
+from augmentor.cells import LEFT_ALONE
 from augmentor.domains import DomainRequest, parse_domains
 from augmentor.errors import DomainError, OutputError
 from augmentor.items import Item

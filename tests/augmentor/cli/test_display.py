@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
+from augmentor.balance import BalanceRequest
+from augmentor.cells import CellState
 from augmentor.check import AttributeSummary, CheckReport, Problem
 from augmentor.cli import display
 from augmentor.domains import parse_domains
 from augmentor.expand import Estimate
 from augmentor.plan import Plan, make_plan
+from augmentor.rounds import balanced, planned_states
 from augmentor.run_folder import Sampled, Saved, Started, TrainEvent
 from augmentor.stages import Loads, Queue, Stage
 from stargan.labels import Attribute, LabelSpace
@@ -295,6 +298,35 @@ def test_bars_grow_with_their_counts(plan: Plan) -> None:
     lines = printed(display.counts_table({"hair": {"black": (5, 10), "red": (0, 10), "ash": (0, 0)}}))
     assert [line.count("█") for line in lines if "█" in line or "ash" in line] == [24, 24, 0]
     assert printed(display.counts_table({"hair": {"black": (0, 0)}}))
+
+
+def test_combinations_with_bars() -> None:
+    states = [
+        CellState({"hair [cm]": "black", "smile": "0"}, before=12, wanted=None, after=12),
+        CellState({"hair [cm]": "black", "smile": "1"}, before=3, wanted=12, after=9),
+        CellState({"hair [cm]": "[red]", "smile": "1"}, before=0, wanted=1_200, after=1_200),
+    ]
+    lines = printed(display.balance_table(states[:2]))
+    assert lines[1].split() == ["hair", "[cm]", "smile", "before", "wanted", "after"]
+    assert lines[2].split() == ["black", "0", "12", "-", "12", "█" * 24]
+    # The value above is not said again; what is lacking is dotted.
+    assert lines[3].split() == ["1", "3", "12", "9", "█" * 6 + "▒" * 12 + "·" * 6]
+    assert printed(display.balance_table(states))[4].split() == ["[red]", "1", "0", "1,200", "1,200", "▒" * 24]
+    assert display.balance_verdict(states[:1]).plain == "Every combination has as many images as are wanted."
+    assert display.balance_verdict(states).plain.startswith(
+        "1 combination lacks 3 images: their sources are used up."
+    )
+
+
+def test_a_plan_that_fills_up(plan: Plan) -> None:
+    request = BalanceRequest.parse(attributes="hair [cm]", to="9", space=SPACE)
+    filled = balanced(plan, request)
+    lines = printed(display.plan_tables(filled, Estimate(size=1, seconds=1.0)))
+    assert any(line.startswith("Combinations") for line in lines)
+    assert max(map(len, lines)) <= 80
+    told = display.plan_json(filled, Estimate(size=1, seconds=1.0))["balance"]
+    assert told == [state.to_json() for state in planned_states(filled)]
+    assert "balance" not in display.plan_json(plan, Estimate(size=1, seconds=1.0))
 
 
 def test_a_plan_as_json(plan: Plan) -> None:

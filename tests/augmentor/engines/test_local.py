@@ -84,6 +84,19 @@ def test_only_the_numbers_that_were_dealt_are_made_and_what_is_there_is_left(wor
     assert (states[-1].done, states[-1].resumed) == (24, 8)
 
 
+def test_shards_before_the_first_one_are_passed_over(work: Work) -> None:
+    states, committed = run(replace(work, first_shard=2), numbers=[1, 2])
+    assert committed == there(work.writer) == [3]
+    assert (states[-1].done, states[-1].resumed) == (8, 0)
+    run(replace(work, first_shard=1))
+    assert there(work.writer) == [1, 2, 3]
+
+
+def test_a_state_that_follows_another() -> None:
+    first, second = State(done=5, resumed=2, failed=1, rejected=1), State(done=3, rejected=2)
+    assert first.followed_by(second) == State(done=8, resumed=2, failed=1, rejected=3)
+
+
 def test_work_can_be_sent_to_a_process(work: Work) -> None:
     sent: Work = pickle.loads(pickle.dumps(replace(work, workers=1)))
     run(sent, numbers=[2])
