@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from augmentor.errors import ManifestError, MemoryShortError, OutputError, first
 from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources
 from augmentor.filling import fill
 from augmentor.images import encode
+from augmentor.judgement import Judges
 from augmentor.lock import locked
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
 from augmentor.selection import drop_unselected
@@ -31,6 +33,9 @@ from stargan.translate import Translator, compiling_works, generator_flops
 _PREVIEW_ROWS = 8
 _LOOKED_FOR_ROWS = 32
 """Sources spread over the manifest of which one at least must be there, or the folder is not."""
+
+_FEW_SHARDS = 4
+"""Shards per device from which a later round is worth a process on each."""
 
 _TRIED_ROWS = 8
 """Sources that a dry run translates to estimate bytes and time."""
@@ -197,8 +202,11 @@ def _make(
         What the output holds, how far it came, and how the combinations stand that were filled up.
     """
     before = last = State()
-    # Not anew for every round: to compile takes long.
-    here = (work.translator(devices[0]), work.judges(devices[0])) if len(devices) == 1 else None
+
+    @cache
+    def here() -> tuple[Translator, Judges | None]:
+        # Not anew for every round: to compile takes long.
+        return work.translator(devices[0]), work.judges(devices[0])
 
     def run(work: Work, on_committed: Callable[[int], None] = lambda _index: None) -> None:
         nonlocal before
@@ -218,10 +226,13 @@ def _make(
                 )
             )
 
-        if here is None:
-            run_on_devices(work, devices, on_state=report, on_committed=on_committed)
+        # To start processes for the few shards of a later round would take longer than to make them.
+        few = work.first_shard > 0 and work.shards - work.first_shard < _FEW_SHARDS * len(devices)
+        if len(devices) == 1 or few:
+            translator, judges = here()
+            run_here(work, translator, judges=judges, on_state=report, on_committed=on_committed)
         else:
-            run_here(work, here[0], judges=here[1], on_state=report, on_committed=on_committed)
+            run_on_devices(work, devices, on_state=report, on_committed=on_committed)
 
     def preview() -> None:
         # Ahead of the end: a kill in between must not leave a finished output without its preview.

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,7 @@ from augmentor.errors import AugmentorError, DomainError, OutputError
 from augmentor.expand import ExpandResult, Progress, run_expansion
 from augmentor.expansion import ExpandSettings, Expansion, plan_expansion
 from augmentor.quality import save_judge
-from augmentor.verify import verify_output
+from augmentor.verify import repair_output, verify_output
 from stargan.checkpoint import Model, save_model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
@@ -228,6 +229,32 @@ def test_interrupted_at_any_shard_the_end_is_the_same(
     run(plan("disturbed"))
     assert stops >= 5
     assert content(tmp_path / "disturbed") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("output_format", ["folder", "hdf5"])
+def test_what_is_repaired_is_the_same_again(
+    output_format: str, half: float, planned: Callable[..., Expansion], tmp_path: Path
+) -> None:
+    """The rounds are found again in records from which the surplus was dropped."""
+    (tmp_path / "here").mkdir()
+    name = "here/out" if output_format == "folder" else "here/out.h5"
+    out = tmp_path / name
+    changes = {"gate": "off", "min_agreement": half, "balance_to": "10", "output_format": output_format}
+    run(planned(name, **changes))
+    expected = content(out.parent)
+    if output_format == "folder":
+        (out / "dataset.json").unlink()
+        run(planned(name, **changes))
+        assert content(out.parent) == expected
+        last = max(path for path in out.rglob("*.png") if path.parent.name.isdigit())
+        last.write_bytes(b"damaged")
+    else:
+        with h5py.File(out, "r+") as file:
+            file["image"][-1] = 255 - file["image"][-1]
+    repaired = repair_output(verify_output(out, told=lambda _done, _total: None))
+    assert len(repaired.dropped) == 1
+    run(planned(name, **changes))
+    assert content(out.parent) == expected
 
 
 # ---- what is refused ----
