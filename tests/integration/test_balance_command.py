@@ -98,9 +98,12 @@ def test_killed_again_and_again(augmentor: Augmentor, words: list[str], tmp_path
 
 def test_a_process_per_device_makes_the_same(augmentor: Augmentor, words: list[str], tmp_path: Path) -> None:
     found = []
-    for name, flags in (("one", ()), ("two", ("--devices", "cpu,cpu"))):
+    for name, start, flags in (
+        ("one", augmentor.run, ()),
+        ("two", augmentor.cold, ("--devices", "cpu,cpu")),
+    ):
         out = tmp_path / name / "out"
-        done = augmentor.run(*words, "--balance-to", "4", "--no-gate", *flags, "--out", out)
+        done = start(*words, "--balance-to", "4", "--no-gate", *flags, "--out", out)
         assert done.code == 0, done.err
         made = content(out)
         made.pop("out/dataset.json")  # It holds the command line.
