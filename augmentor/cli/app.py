@@ -670,6 +670,57 @@ def verify(
 
 @app.command()
 @command
+def evaluate(
+    manifest: ManifestArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, or FILE.h5, that expand wrote.")],
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="RUN", help="By default where it lay for expand.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Classifiers of each kind.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Optimisation steps of each.")] = 600,
+    ratios: Annotated[str, typer.Option(help="Synthetic : real, to compare.")] = "0.5,1,2",
+    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirrored images keep labels.")] = True,
+    inception: Annotated[bool, typer.Option("--inception", help="Its features for distances.")] = False,
+    image_column: ColumnOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    allow_outside: OutsideOption = False,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Say whether the synthetic images help a classifier of real ones.
+
+    Trains classifiers with and without them, and with what needs no generator
+    (oversampling, TrivialAugment), at equal steps, and tries all on the real
+    test images. Refuses test rows that were used before. Writes
+    evaluation.json into OUT; the same command goes on after a kill.
+    """
+    from augmentor.cli.evaluate import evaluation_tables
+    from augmentor.evaluate import EvaluateSettings, Told
+    from augmentor.evaluate import evaluate as evaluate_output
+    from augmentor.train import pick_device
+
+    settings = EvaluateSettings(
+        seeds=seeds, steps=steps, ratios=_numbers(ratios, flag="--ratios"), flip=flip, inception=inception
+    )
+    with display.Bar("evaluating", unit="steps") as bar:
+        evaluation = evaluate_output(
+            manifest,
+            out,
+            settings=settings,
+            device=pick_device(device),
+            model=model,
+            image_column=image_column,
+            allow_outside=allow_outside,
+            max_pixels=max_pixels,
+            told=Told(note=remark, steps=lambda done, total, before: bar.update(done, total, skipped=before)),
+        )
+    results.print(evaluation_tables(evaluation))
+    if json:
+        print_json(evaluation.to_json())
+
+
+@app.command()
+@command
 def bench(
     manifest: Annotated[
         Path | None, typer.Argument(metavar="MANIFEST", help="Your images; drawn ones if not given.")
@@ -753,6 +804,13 @@ def demo(
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _numbers(text: str, *, flag: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in _names(text))
+    except ValueError:
+        raise AugmentorError(f"{flag}: {text!r} is not numbers with commas between them, like 0.5,1,2") from None
 
 
 def _toml(value: str | Sequence[str]) -> str:

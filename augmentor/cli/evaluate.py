@@ -1,0 +1,131 @@
+"""`augmentor evaluate`, told to the person who reads it: the verdict, every arm, and where they differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from augmentor.evaluate.distances import Distances
+    from augmentor.evaluate.metrics import Interval
+    from augmentor.evaluate.result import ArmResult, Evaluation
+
+_COLOURS = {"helps": "bold green", "hurts": "bold red", "mixed": "bold yellow"}
+_HEADS = {
+    "real": "real",
+    "oversampled": "over-\nsampled",
+    "trivialaugment": "Trivial-\nAugment",
+    "ungated": "ungated",
+    "gated": "gated",
+    "synthetic": "synth.\nonly",
+}
+_MOST_GROUPS = 12
+
+
+def evaluation_tables(evaluation: Evaluation) -> Group:
+    """Return what an evaluation found, 80 columns wide."""
+    counts, verdict = evaluation.counts, evaluation.verdict
+    head = (
+        f"{counts['test']:,} real test images, {counts['test_units']:,} independent units; "
+        f"{evaluation.settings['seeds']} classifiers of {evaluation.settings['steps']} steps each. "
+        f"What counts: {', '.join(evaluation.attributes)}."
+    )
+    parts: list[RenderableType] = [Text(head), Text(""), _arms(evaluation), Text("")]
+    parts += [_attributes(evaluation.arms), Text("")]
+    if evaluation.groups:
+        parts += [_groups(evaluation), Text("")]
+    parts += [_distances(evaluation.distances), Text("")]
+    opening, colon, intervals = verdict.sentence.partition(":")
+    parts.append(Text(opening + colon, _COLOURS.get(verdict.word, "bold")).append(intervals, "not bold default"))
+    parts += [Text(f"-> {each}") for each in verdict.following]
+    return Group(*parts)
+
+
+def _arms(evaluation: Evaluation) -> Table:
+    table = Table(
+        box=None, pad_edge=False, title="per cent right, and 95 % intervals", title_justify="left", width=79
+    )
+    table.add_column("arm")
+    for heading in ("images", "balanced", "worst group"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for arm in evaluation.arms:
+        style = "bold" if arm.name == evaluation.verdict.arm else ""
+        table.add_row(*_arm_cells(arm), style=style)
+    for arm in evaluation.sweep:
+        title = f"  with {arm.ratio:g} synthetic : 1 real"
+        table.add_row(title, *_arm_cells(arm)[1:], style="dim")
+    for name, reason in evaluation.skipped.items():
+        table.add_row(Text(f"(no {name}: {reason})", "dim"), "", "", "")
+    return table
+
+
+def _arm_cells(arm: ArmResult) -> tuple[str, str, str, str]:
+    worst = "-" if arm.worst_group is None else _with_interval(arm.worst_group.accuracy)
+    return arm.title, f"{arm.images:,}", _with_interval(arm.balanced), worst
+
+
+def _attributes(arms: Sequence[ArmResult]) -> Table:
+    table = _by_arm("balanced accuracy of each attribute", [arm.name for arm in arms])
+    for name in arms[0].attributes:
+        table.add_row(Text(name), *(_share(arm.attributes[name].value) for arm in arms))
+    return table
+
+
+def _groups(evaluation: Evaluation) -> Table:
+    names = [arm.name for arm in evaluation.arms]
+    shown = sorted(evaluation.groups, key=lambda group: group.accuracy["real"].value)[:_MOST_GROUPS]
+    left = len(evaluation.groups) - len(shown)
+    more = f" (the worst {len(shown)} of {len(evaluation.groups)})" if left else ""
+    table = _by_arm(f"accuracy of each combination{more}", names, counted="train")
+    for group in shown:
+        trained = f"{group.train_real:,}+{group.train_synthetic:,}"
+        table.add_row(Text(group.name), trained, *(_share(group.accuracy[name].value) for name in names))
+    return table
+
+
+def _by_arm(title: str, names: Sequence[str], *, counted: str | None = None) -> Table:
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", width=79)
+    table.add_column("", overflow="fold", ratio=1)
+    for heading in (*([counted] if counted else []), *(_HEADS[name] for name in names)):
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _distances(found: Distances) -> Table:
+    by = "the Inception network" if found.features == "inception" else "the evaluator of real images"
+    table = Table(box=None, pad_edge=False, title=f"distances, as {by} sees images", title_justify="left")
+    for heading in ("", "synthetic", "real"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for title, by_set in (("Frechet distance to test", found.frechet), ("kernel distance to test", found.kernel)):
+        if by_set is not None:
+            table.add_row(title, _number(by_set, "kept"), _number(by_set, "real"))
+            if "ungated" in by_set:
+                table.add_row("  of ungated ones", _number(by_set, "ungated"), "")
+    for title, pair in (
+        ("between two of a domain", found.within_domain),
+        ("between two of a source (real: any two)", found.within_source),
+        ("to the nearest training image", found.nearest),
+    ):
+        table.add_row(title, f"{pair.synthetic:.3g}", f"{pair.real:.3g}")
+    table.add_row("as near to one as 1 % of test images", f"{_share(found.copies)} %", "1.0 %")
+    table.add_row("not changed at all", f"{_share(found.unchanged)} %", "")
+    return table
+
+
+def _number(by_set: Mapping[str, float], name: str) -> str:
+    return f"{by_set[name]:.3g}"
+
+
+def _with_interval(each: Interval) -> str:
+    if math.isnan(each.low):
+        return _share(each.value)
+    return f"{_share(each.value)} [{_share(each.low)}, {_share(each.high)}]"
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
