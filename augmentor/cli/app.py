@@ -677,7 +677,7 @@ def evaluate(
         Path | None, typer.Option("--model", metavar="RUN", help="By default where it lay for expand.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Classifiers of each kind.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Optimisation steps of each.")] = 600,
+    steps: Annotated[int, typer.Option(min=1, help="Optimisation steps of each.")] = 800,
     ratios: Annotated[str, typer.Option(help="Synthetic : real, to compare.")] = "0.5,1,2",
     flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirrored images keep labels.")] = True,
     inception: Annotated[bool, typer.Option("--inception", help="Its features for distances.")] = False,

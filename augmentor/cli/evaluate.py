@@ -35,7 +35,9 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
         f"{evaluation.settings['seeds']} classifiers of {evaluation.settings['steps']} steps each. "
         f"What counts: {', '.join(evaluation.attributes)}."
     )
-    parts: list[RenderableType] = [Text(head), Text(""), _arms(evaluation), Text("")]
+    parts: list[RenderableType] = [Text(head), Text(""), _arms(evaluation)]
+    parts += [Text(f"No {name} arm: {reason}.", "dim") for name, reason in evaluation.skipped.items()]
+    parts += [Text("")]
     parts += [_attributes(evaluation.arms), Text("")]
     if evaluation.groups:
         parts += [_groups(evaluation), Text("")]
@@ -59,8 +61,6 @@ def _arms(evaluation: Evaluation) -> Table:
     for arm in evaluation.sweep:
         title = f"  with {arm.ratio:g} synthetic : 1 real"
         table.add_row(title, *_arm_cells(arm)[1:], style="dim")
-    for name, reason in evaluation.skipped.items():
-        table.add_row(Text(f"(no {name}: {reason})", "dim"), "", "", "")
     return table
 
 

@@ -74,12 +74,10 @@ def refuse_leaks(manifest: Manifest, used: pd.DataFrame, *, out: Path) -> None:
     files = rows["path"].map(lambda path: os.path.realpath(manifest.root / path))
     shared = test & files.isin(set(files[~test]))
     if shared.any():
+        places = rows.loc[shared, ["line", "path"]].itertuples(index=False)
         _refuse(
             manifest,
-            [
-                f"row {line} (path {path})"
-                for line, path in rows.loc[shared, ["line", "path"]].itertuples(index=False)
-            ],
+            [f"{path} (row {line})" for line, path in places],
             "the same image file stands in test and in another split",
         )
     # What was real and test then, and is test now, is how it should be.

@@ -24,7 +24,6 @@ from augmentor.manifest import Manifest, read_manifest
 from augmentor.quality import LabelledImages
 from stargan.labels import LabelSpace
 
-
 _MOST_SCORED = 20_000
 """Images of val and test that are looked at, always the same ones; more would hardly narrow an interval."""
 

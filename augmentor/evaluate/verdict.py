@@ -156,8 +156,11 @@ def _following(
         yield f"{_share(distances.unchanged)} of the translations do not differ from their source: gate them out."
     widest = max((each.high - each.low) / 2 for (_, other), each in told.items() if other in BASELINES)
     if word == SAME and widest > _WIDE and units >= LEAST_UNITS:
-        more = f"--seeds {max(_FEW_SEEDS, 2 * seeds)}" if seeds < 2 * _FEW_SEEDS else "more test images"
-        yield f"Differences below {100 * widest:.0f} points cannot be seen here; {more} would show smaller ones."
+        more = f"--seeds {max(_FEW_SEEDS, 2 * seeds)} and " if seeds < 2 * _FEW_SEEDS else ""
+        yield (
+            f"Differences below {100 * widest:.0f} points may go unseen here; {more}more test subjects show "
+            "smaller ones."
+        )
     elif word == SAME:
         yield "Real images, oversampled or augmented, do as well here: nothing is lost by leaving the rest out."
 

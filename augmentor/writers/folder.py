@@ -39,7 +39,15 @@ WORK_FOLDER = ".augmentor"
 
 _RECORD = "record.json"
 
-_COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "report.html", "preview.png")
+_COMPANIONS = (
+    "labels.csv",
+    "failures.csv",
+    "rejected.csv",
+    "scores.csv",
+    "evaluation.json",
+    "report.html",
+    "preview.png",
+)
 
 
 class FolderWriter:

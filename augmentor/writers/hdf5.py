@@ -40,7 +40,7 @@ from stargan.labels import LabelSpace
 TEXT_COLUMNS = ("file_name", "key", "split", "group", "source_id", "source_path", "changed")
 SCORE_COLUMNS = ("agreement", "realism")
 
-_COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json", ".preview.png")
+_COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json", ".evaluation.json", ".preview.png")
 
 _COLUMN_CHUNK = 4096
 
