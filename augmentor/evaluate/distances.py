@@ -144,7 +144,7 @@ def inception() -> Extract:
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingExtraError(
             f"--inception: the network cannot be had ({str(error).splitlines()[0]}). It needs "
-            "`pip install 'stargan-augmentor[evaluate]' torch-fidelity` and, once, the network for its weights. "
+            "`pip install 'stargan-augmentor[evaluate]'` and, once, the network for its weights. "
             "Without --inception the evaluator's own features are used"
         ) from error
 

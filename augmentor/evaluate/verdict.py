@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from augmentor.evaluate.arms import BASELINES, TITLES
 from augmentor.evaluate.distances import Distances
-from augmentor.evaluate.metrics import Interval, Measured, difference
+from augmentor.evaluate.metrics import Interval, Measured, difference, surely_below
 from augmentor.evaluate.result import ArmResult, Difference, Measure, Verdict, Word
 
 LEAST_UNITS = 5
@@ -34,7 +34,8 @@ def conclude(
     """Compare the output's arm with what needs no generator, and say what that means.
 
     It helps by a measure only if it is above both baselines with an interval that excludes 0, so that the choice
-    of the better one cannot make it look good; it hurts if it is below the better one.
+    of the better one cannot make it look good; it hurts if it is below the better one, more surely than a single
+    comparison asks for, so that this choice cannot make it look bad either.
 
     Args:
         main: the output's arm.
@@ -53,14 +54,16 @@ def conclude(
         if math.isnan(found[BASELINES[0]].value):
             continue
         differences += [
-            Difference(
-                measure=measure, against=other, difference=each, word=_word([each], each) if enough else SAME
-            )
+            Difference(measure=measure, against=other, difference=each, word=_word(each) if enough else SAME)
             for other, each in found.items()
         ]
         against[measure] = min(BASELINES, key=lambda other, found=found: found[other].value)  # type: ignore[misc]
-        both = [found[other] for other in BASELINES]
-        words[measure] = _word(both, found[against[measure]]) if enough else SAME
+        if not enough:
+            continue
+        if all(found[other].low > 0 for other in BASELINES):
+            words[measure] = "helps"
+        elif surely_below(name, ours, measured[against[measure]], chances=len(BASELINES)):
+            words[measure] = "hurts"
     word = _joined(words.values())
     told = {(each.measure, each.against): each.difference for each in differences}
     parts = [
@@ -91,10 +94,8 @@ _OPENINGS: Mapping[Word, str] = {
 }
 
 
-def _word(all_of: Sequence[Interval], better: Interval) -> Word:
-    if all(each.low > 0 for each in all_of):
-        return "helps"
-    return "hurts" if better.high < 0 else SAME
+def _word(each: Interval) -> Word:
+    return "helps" if each.low > 0 else "hurts" if each.high < 0 else SAME
 
 
 def _joined(words: Iterable[Word]) -> Word:

@@ -24,6 +24,7 @@ COMMANDS = (
     "judge",
     "info",
     "verify",
+    "evaluate",
     "convert",
     "convert checkpoint",
     "convert dataset",
