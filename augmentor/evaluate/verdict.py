@@ -77,7 +77,15 @@ def conclude(
         sentence=f"{_OPENINGS[word]}: {'; '.join(parts)}. Points of per cent, with 95 % intervals.",
         following=list(
             _following(
-                word, main, told, results=results, sweep=sweep, distances=distances, units=units, seeds=seeds
+                word,
+                main,
+                told,
+                against=against,
+                results=results,
+                sweep=sweep,
+                distances=distances,
+                units=units,
+                seeds=seeds,
             )
         ),
         differences=differences,
@@ -114,6 +122,7 @@ def _following(
     main: str,
     told: Mapping[tuple[Measure, str], Interval],
     *,
+    against: Mapping[Measure, str],
     results: Sequence[ArmResult],
     sweep: Sequence[ArmResult],
     distances: Distances,
@@ -125,6 +134,16 @@ def _following(
         yield (
             f"The test split has {units} independent units (subjects, or images without a group): too few for any "
             "verdict. Put more subjects into test."
+        )
+    unsure = [
+        TITLES[other]
+        for (measure, other), each in told.items()
+        if against.get(measure) == other and _word(each) != SAME
+    ]
+    if word == SAME and unsure and units >= LEAST_UNITS:
+        yield (
+            f"The interval against {unsure[0]!r} leaves out 0, but not surely enough for a verdict: it is one of "
+            f"several comparisons. --seeds {max(_FEW_SEEDS, 2 * seeds)} would tell."
         )
     if word == "helps":
         yield "Train on the output as it is: labels.csv lists real and synthetic images together."

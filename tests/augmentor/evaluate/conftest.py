@@ -57,7 +57,8 @@ class Planted:
         picture = COLOURS[codes[0]] + self.random.normal(0, 12, (SIDE, SIDE, 3))
         if codes[1]:
             picture[2:6, 2:6] += 40
-        return picture.clip(0, 255).astype(np.uint8)
+        drawn: Pixels = picture.clip(0, 255).astype(np.uint8)
+        return drawn
 
     def add(self, count: int, split: str, codes: tuple[int, int], *, shown: tuple[int, int] | None = None) -> None:
         """Add rows that are labelled `codes` and show that, or something else; two make a group."""

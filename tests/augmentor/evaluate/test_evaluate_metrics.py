@@ -36,7 +36,7 @@ def test_figures_by_hand() -> None:
     assert found.groups == pytest.approx([6 / 12, 6 / 12])
     assert found.balanced == pytest.approx(found.attributes.mean())
     assert found.worst == pytest.approx(0.5)
-    assert found.seeds == [(pytest.approx(found.balanced), pytest.approx(0.5))]
+    assert list(found.seeds[0]) == pytest.approx([found.balanced, 0.5])
 
 
 def test_only_what_counts_counts() -> None:
