@@ -6,7 +6,7 @@ import difflib
 import json
 import operator
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol, SupportsIndex, TypedDict
 
@@ -218,17 +218,69 @@ def _read_hdf5(out: Path) -> tuple[pd.DataFrame, Description]:
         with h5py.File(out, "r") as file:
             description: Description = json.loads(file.attrs["dataset_json"])
             space = LabelSpace.from_json(description["label_space"])
-            codes = file["labels"][:]
-            table: dict[str, np.ndarray] = {name: file[name].asstr()[:] for name in TEXT_COLUMNS}
-            table["is_synthetic"] = file["is_synthetic"][:].astype(bool)
-            for name in SCORE_COLUMNS:  # The table's 4 decimals, without what float32 adds to them.
-                table[name] = file[name][:].astype(np.float64).round(4)
+            return _hdf5_rows(file, space, slice(None)), description
     except (OSError, KeyError, ValueError) as error:
         raise OutputError(f"{out}: not an HDF5 file that expand wrote, or damaged ({error})") from error
+
+
+def hdf5_description(path: Path) -> dict[str, object]:
+    """Return what an output file says of itself, as `dataset.json` says it.
+
+    Raises:
+        OutputError: it is not what expand wrote, or damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            described: dict[str, object] = json.loads(file.attrs["dataset_json"])
+            return described
+    except (OSError, KeyError, ValueError) as error:
+        raise OutputError(f"{path}: not an HDF5 file that expand wrote, or damaged ({error})") from error
+
+
+def hdf5_chunks(path: Path, space: LabelSpace, *, rows: int) -> Iterator[pd.DataFrame]:
+    """Yield the label table of an output file in pieces, so that a large one need not fit into memory.
+
+    Args:
+        path: the file, which may still be on its way to its name.
+        space: its attributes.
+        rows: of a piece, at most.
+
+    Raises:
+        OutputError: it is not what expand wrote, or damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            for first in range(0, len(file["labels"]), rows):
+                yield _hdf5_rows(file, space, slice(first, first + rows))
+    except (OSError, KeyError, ValueError) as error:
+        raise OutputError(f"{path}: not an HDF5 file that expand wrote, or damaged ({error})") from error
+
+
+def hdf5_shards(path: Path) -> list[dict[str, object]]:
+    """Return what an output file says of its shards, besides their rows.
+
+    Raises:
+        OutputError: it is not what expand wrote, or damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            shards: list[dict[str, object]] = json.loads(file.attrs["shards"])
+            return shards
+    except (OSError, KeyError, ValueError) as error:
+        raise OutputError(f"{path}: not an HDF5 file that expand wrote, or damaged ({error})") from error
+
+
+def _hdf5_rows(file: h5py.File, space: LabelSpace, rows: slice) -> pd.DataFrame:
+    """Return some rows of the label table."""
+    codes = file["labels"][rows]
+    table: dict[str, np.ndarray] = {name: file[name].asstr()[rows] for name in TEXT_COLUMNS}
+    table["is_synthetic"] = file["is_synthetic"][rows].astype(bool)
+    for name in SCORE_COLUMNS:  # The table's 4 decimals, without what float32 adds to them.
+        table[name] = file[name][rows].astype(np.float64).round(4)
     for column, attribute in enumerate(space.attributes):
         # Code -1, unknown, indexes the last entry: the blank.
         table[attribute.name] = np.array([*attribute.values, ""], dtype=object)[codes[:, column]]
-    return pd.DataFrame(table)[columns(space)], description
+    return pd.DataFrame(table)[columns(space)]
 
 
 def _refuse_unfinished(out: Path) -> NoReturn:

@@ -1,0 +1,23 @@
+"""The preview grid, the HTML page over an output, and its data set card."""
+
+from augmentor.report.grid import (
+    MOST_COLUMNS,
+    PREVIEW_CELL,
+    Assignment,
+    Shown,
+    preview_columns,
+    preview_grid,
+    read_spread,
+    write_grid,
+)
+
+__all__ = [
+    "MOST_COLUMNS",
+    "PREVIEW_CELL",
+    "Assignment",
+    "Shown",
+    "preview_columns",
+    "preview_grid",
+    "read_spread",
+    "write_grid",
+]

@@ -1,0 +1,152 @@
+"""Which pictures the report shows: few enough for a page, and the same ones every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augmentor.report.survey import Survey, Translations
+from stargan.labels import UNKNOWN
+
+Verdict = Literal["best", "borderline", "rejected", "kept"]
+
+Change = tuple[tuple[int, int], ...]
+"""What a translation was asked for: (attribute, code) of all that differs from the source."""
+
+MOST_CARDS = 36
+"""Pictures of each verdict."""
+
+MOST_COLUMNS = 16
+MOST_SOURCES = 10
+
+_POOL = 4096
+"""Translations among which a verdict's pictures are chosen, so that every change can have some."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Sources against what they were translated into.
+
+    Args:
+        changes: of the columns.
+        sources: per row the source's hash.
+        kept: per row and column the translation's number among those kept, -1 for none.
+        rejected: the same among those that were rejected.
+    """
+
+    changes: tuple[Change, ...]
+    sources: tuple[int, ...]
+    kept: NDArray[np.int64]
+    rejected: NDArray[np.int64]
+
+
+def changes_of(made: Translations, numbers: Iterable[int]) -> list[Change]:
+    """Return what some translations were asked for."""
+    return [
+        tuple((int(column), int(code)) for column, code in enumerate(made.asked[number]) if code != UNKNOWN)
+        for number in numbers
+    ]
+
+
+def choose_best(kept: Translations) -> list[int]:
+    """Return the numbers of the best of the kept translations, as many of each change as there is room for."""
+    # Two digits: above that, what the judge says of a good one is noise, and being like its source says more.
+    agreement = (kept.scores["agreement"] * 100).round()
+    return _of_every_change(kept, _top(kept, [agreement, kept.scores["preserved"], kept.scores["realism"]]))
+
+
+def choose_borderline(kept: Translations, thresholds: Mapping[str, float], *, without: Sequence[int]) -> list[int]:
+    """Return the numbers of the kept translations that were nearest to being rejected.
+
+    Args:
+        kept: all of them.
+        thresholds: what each score had to reach; of none, the lowest agreement is nearest.
+        without: those that are shown elsewhere.
+    """
+    limits = thresholds or {"agreement": 0.0}
+    margins = np.stack([kept.scores[name] - least for name, least in sorted(limits.items())])
+    margin = np.where(np.isnan(margins), np.inf, margins).min(axis=0)
+    margin[list(without)] = np.inf
+    order = _top(kept, [-margin])
+    return _of_every_change(kept, order[np.isfinite(margin[order])])
+
+
+def choose_spread(kept: Translations) -> list[int]:
+    """Return the numbers of translations that nobody judged, evenly spread."""
+    spread = np.linspace(0, len(kept) - 1, min(len(kept), _POOL)).astype(np.int64)
+    return _of_every_change(kept, np.random.default_rng(0).permutation(spread))
+
+
+def choose_rejected(rejected: Translations, there: NDArray[np.bool_]) -> list[int]:
+    """Return the numbers of rejected translations to show, the worst first.
+
+    Args:
+        rejected: all of them.
+        there: (N,) whose picture there is.
+    """
+    order = _top(rejected, [-np.nan_to_num(rejected.scores["agreement"], nan=2), -rejected.scores["preserved"]])
+    return _of_every_change(rejected, order[there[order]])
+
+
+def choose_grid(found: Survey) -> Grid:
+    """Return the commonest changes, and sources, spread over the table, that were asked for most of them."""
+    kept, rejected = found.kept, found.rejected
+    asked = np.concatenate([kept.asked, rejected.asked])
+    if not len(asked):
+        return Grid(changes=(), sources=(), kept=np.empty((0, 0), int), rejected=np.empty((0, 0), int))
+    distinct, place, counts = np.unique(asked, axis=0, return_inverse=True, return_counts=True)
+    place = place.reshape(-1)
+    several = (distinct != UNKNOWN).sum(axis=1)
+    order = np.lexsort((np.arange(len(distinct)), -counts, several))
+    order = order[several[order] > 0][:MOST_COLUMNS]
+    # As the label space has them: by the first attribute, then by the value.
+    order = order[
+        np.lexsort([*np.where(distinct[order] == UNKNOWN, 1 << 14, distinct[order]).T[::-1], several[order]])
+    ]
+    sources = np.concatenate([kept.sources, rejected.sources])
+    column = np.full(len(distinct), -1)
+    column[order] = np.arange(len(order))
+    shown = np.flatnonzero(column[place] >= 0)
+    # The first of each source: what follows is in the order of the table.
+    names, first, which = np.unique(sources[shown], return_index=True, return_inverse=True)
+    which = which.reshape(-1)
+    filled = np.bincount(which)
+    rows = np.argsort(first, kind="stable")
+    rows = rows[filled[rows] >= min(filled.max(), np.quantile(filled, 0.75))]
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_SOURCES)).astype(int))]
+    cells = np.full((2, len(rows), len(order)), -1, dtype=np.int64)
+    row_of = np.full(len(names), -1)
+    row_of[rows] = np.arange(len(rows))
+    inside = row_of[which] >= 0
+    for number, row in zip(shown[inside], row_of[which[inside]], strict=True):
+        was_kept = number < len(kept)
+        of_kind = number if was_kept else number - len(kept)
+        cells[0 if was_kept else 1, row, column[place[number]]] = of_kind
+    changes = tuple(
+        tuple((int(a), int(code)) for a, code in enumerate(distinct[each]) if code != UNKNOWN) for each in order
+    )
+    return Grid(changes=changes, sources=tuple(int(names[row]) for row in rows), kept=cells[0], rejected=cells[1])
+
+
+def _top(made: Translations, keys: Sequence[NDArray[np.floating]]) -> NDArray[np.int64]:
+    """Return numbers of translations, those with the largest keys first; unknown ones are last."""
+    filled = [np.where(np.isnan(key), -np.inf, key) for key in keys]
+    return np.lexsort((np.arange(len(made)), *(-key for key in reversed(filled))))
+
+
+def _of_every_change(made: Translations, order: NDArray[np.int64]) -> list[int]:
+    """Return the first `MOST_CARDS` in an order in which every change takes its turn."""
+    pool = [int(number) for number in order[:_POOL]]
+    queues: dict[Change, list[int]] = {}
+    for number, change in zip(pool, changes_of(made, pool), strict=True):
+        queues.setdefault(change, []).append(number)
+    turns = sorted(
+        (turn, place, number)
+        for place, change in enumerate(sorted(queues, key=lambda change: (len(change), change)))
+        for turn, number in enumerate(queues[change])
+    )
+    return [number for _, _, number in turns[:MOST_CARDS]]

@@ -1,0 +1,200 @@
+"""What expand wrote, as the report reads it: in pieces, so that a million rows need little memory."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+import pandas as pd
+
+from augmentor.datasets import FolderImages, HDF5Images, hdf5_chunks, hdf5_description, hdf5_shards
+from augmentor.errors import ImageError, OutputError
+from augmentor.images import Pixels
+from augmentor.labeltable import COLUMNS_BEFORE, columns
+from augmentor.writers.folder import WORK_FOLDER
+from augmentor.writers.records import Json
+from stargan.labels import AttributeState, LabelSpace
+
+Item = TypeVar("Item")
+
+CHUNK = 1 << 16
+"""Rows of a table that are in memory at once."""
+
+_MOST_RECORDS = 256
+"""Shards, evenly spread, whose rejected translations can be shown: to read all of a million rows takes long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One output of expand.
+
+    Args:
+        out: the folder, or FILE.h5.
+        images: where the images are now: `out`, or the file that is about to take its name.
+        description: what `dataset.json` says, or will say.
+        space: its attributes.
+    """
+
+    out: Path
+    images: Path
+    description: Mapping[str, Json]
+    space: LabelSpace
+
+    @classmethod
+    def open(
+        cls, out: Path, *, description: Mapping[str, object] | None = None, images: Path | None = None
+    ) -> Output:
+        """Open an output.
+
+        Args:
+            out: the folder, or FILE.h5.
+            description: what `dataset.json` will say, where the output is not finished; else it is read.
+            images: where the images are until the output is finished; None for `out`.
+
+        Raises:
+            OutputError: there is no finished output, or it is damaged.
+        """
+        where = images or out
+        if description is None:
+            description = hdf5_description(out) if out.is_file() else _read_description(out)
+        try:
+            space = LabelSpace.from_json(cast("list[AttributeState]", description["label_space"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise OutputError(
+                f"{out}: dataset.json names no label space ({error}); expand did not write it"
+            ) from error
+        return cls(out=out, images=where, description=cast("Mapping[str, Json]", description), space=space)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is an HDF5 file."""
+        return self.images.is_file()
+
+    def beside(self, name: str) -> Path:
+        """Return where a companion lies: inside the folder, or FILE.NAME beside FILE.h5."""
+        return self.out.with_suffix(f".{name}") if self.is_file else self.out / name
+
+    def label_rows(self) -> Iterator[pd.DataFrame]:
+        """Yield the label table in pieces; text as it is written, `is_synthetic` bool.
+
+        Raises:
+            OutputError: it is missing or damaged.
+        """
+        if self.is_file:
+            yield from hdf5_chunks(self.images, self.space, rows=CHUNK)
+            return
+        for chunk in read_chunks(self.out / "labels.csv", expected=columns(self.space)):
+            chunk["is_synthetic"] = chunk["is_synthetic"] == "1"
+            yield chunk
+
+    def score_rows(self) -> Iterator[pd.DataFrame]:
+        """Yield `scores.csv` in pieces; nothing where there is none."""
+        path = self.beside("scores.csv")
+        if path.is_file():
+            yield from read_chunks(path, expected=["key", *score_names(self.space)])
+
+    def rejected_rows(self) -> Iterator[pd.DataFrame]:
+        """Yield `rejected.csv` in pieces; nothing where there is none."""
+        path = self.beside("rejected.csv")
+        if path.is_file():
+            lineage = [name for name in COLUMNS_BEFORE if name not in ("file_name", "is_synthetic")]
+            names = [*lineage, *self.space.names, "changed", *score_names(self.space), "reason"]
+            yield from read_chunks(path, expected=names)
+
+    def read(self, place: int, file_name: str) -> Pixels | None:
+        """Return one image, uint8 (H, W, C); None where it cannot be read, of which `verify` says more.
+
+        Args:
+            place: its row in the label table.
+            file_name: its name there.
+        """
+        shape = self.description.get("image_shape")
+        channels = (cast(int | None, shape[2]) if isinstance(shape, Sequence) and len(shape) == 3 else None) or 3
+        try:
+            if self.is_file:
+                return HDF5Images(self.images, pd.Index([place]).to_numpy(), channels=channels).read(0)
+            return FolderImages(self.images, [file_name], channels=channels).read(0)
+        except (ImageError, OSError, IndexError):
+            return None
+
+    def rejected_pictures(self) -> dict[str, bytes]:
+        """Return the JPEG thumbnails that the shards keep of rejected translations, by key."""
+        pictures: dict[str, bytes] = {}
+        for rejected in self._rejected_states():
+            for state in rejected:
+                match state:
+                    case [_, [_, str(key), *_], _, _, str(thumbnail)] if thumbnail:
+                        with suppress(binascii.Error):  # Damaged, which `verify` tells: one picture less to show.
+                            pictures[key] = base64.b64decode(thumbnail, validate=True)
+        return pictures
+
+    def _rejected_states(self) -> Iterator[Sequence[Json]]:
+        """Yield what each shard says of its rejected translations."""
+        if self.is_file:
+            for shard in _spread(hdf5_shards(self.images)):
+                packed = shard.get("judged")
+                if isinstance(packed, str) and packed:
+                    try:
+                        yield json.loads(zlib.decompress(base64.b85decode(packed)))[2]
+                    except (ValueError, zlib.error, IndexError):
+                        continue
+            return
+        for path in _spread(sorted((self.out / WORK_FOLDER / "shards").glob("[0-9]*.json"))):
+            try:
+                yield json.loads(path.read_bytes()).get("rejected", ())
+            except (OSError, ValueError, AttributeError):
+                continue
+
+
+def score_names(space: LabelSpace) -> list[str]:
+    """Return the columns of scores, as `scores.csv` and `rejected.csv` have them."""
+    return ["agreement", "realism", "preserved", *(f"agreement:{name}" for name in space.names)]
+
+
+def read_chunks(path: Path, *, expected: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Yield a CSV file in pieces, all cells as text.
+
+    Args:
+        path: the file.
+        expected: the columns that it must have, in order.
+
+    Raises:
+        OutputError: it is missing, damaged, or has other columns.
+    """
+    try:
+        with pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", chunksize=CHUNK) as chunks:
+            for chunk in chunks:
+                if list(chunk.columns) != list(expected):
+                    raise OutputError(
+                        f"{path}: the columns are {', '.join(chunk.columns)}, not {', '.join(expected)}"
+                    )
+                yield chunk
+    except FileNotFoundError:
+        raise OutputError(f"{path}: is missing. Run the same expand again.") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise OutputError(f"{path}: is damaged: {error}") from error
+
+
+def _spread(items: Sequence[Item]) -> Sequence[Item]:
+    return items[:: max(1, -(-len(items) // _MOST_RECORDS))]
+
+
+def _read_description(out: Path) -> Mapping[str, object]:
+    try:
+        described = json.loads((out / "dataset.json").read_bytes())
+    except FileNotFoundError:
+        raise OutputError(
+            f"{out}: holds no dataset.json. Give what `augmentor expand` wrote with --out, once it is finished"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{out / 'dataset.json'}: cannot be read ({error})") from error
+    if not isinstance(described, dict):
+        raise OutputError(f"{out / 'dataset.json'}: is no JSON object")
+    return described
