@@ -6,10 +6,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,10 @@ from augmentor.filling import fill
 from augmentor.images import encode
 from augmentor.judgement import Judges
 from augmentor.lock import locked
-from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
+from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid, write_report
 from augmentor.selection import drop_unselected
 from augmentor.stages import Loads, Stage, default_workers
+from augmentor.writers import Writer
 from augmentor.writers.records import Counts
 from stargan.config import Compile
 from stargan.translate import Translator, compiling_works, generator_flops
@@ -238,22 +239,28 @@ def _make(
         # Ahead of the end: a kill in between must not leave a finished output without its preview.
         _write_preview(expansion, _few(expansion, devices[0], work.batch_size))
 
+    def put_together(writer: Writer, shards: int) -> Counts:
+        with writer.assembly(shards) as assembly:
+            return assembly.finish(ending)
+
+    # Likewise: the page and the card are there when the output is.
+    ending = partial(_write_pages, expansion.out)
     # What is chosen is known when all is there: then nothing can be put together before.
     if work.plan.balance is not None:
         filled = fill(work, run)
         drop_unselected(work.writer, shards=filled.work.shards, rules=(filled.surplus,))
         preview()
-        return expansion.writer(filled.states).finish(filled.work.shards), last, filled.states
+        return put_together(expansion.writer(filled.states), filled.work.shards), last, filled.states
     rules = expansion.settings.rules
     if rules:
         run(work)
         drop_unselected(work.writer, shards=work.shards, rules=rules)
         preview()
-        return work.writer.finish(work.shards), last, ()
+        return put_together(work.writer, work.shards), last, ()
     with work.writer.assembly(work.shards) as assembly:
         run(work, assembly.take)
         preview()
-        return assembly.finish(), last, ()
+        return assembly.finish(ending), last, ()
 
 
 def _described_balance(expansion: Expansion) -> tuple[CellState, ...]:
@@ -361,6 +368,10 @@ def _compiles(expansion: Expansion, wanted: Compile, device: torch.device) -> bo
         and compile_pays(count * generator_flops(model), device)
         and compiling_works(device)
     )
+
+
+def _write_pages(out: Path, description: Mapping[str, object], images: Path) -> None:
+    write_report(out, description=description, images=images)
 
 
 def _write_preview(expansion: Expansion, translator: Translator) -> None:

@@ -27,6 +27,8 @@ OWNERS = {
     "PIL": ("augmentor/images/",),
     "h5py": ("augmentor/writers/hdf5.py", "augmentor/datasets.py", "augmentor/verify/"),
     "ray": ("augmentor/engines/ray.py",),
+    "jinja2": ("augmentor/report/",),
+    "markupsafe": ("augmentor/report/",),
     "pydantic": ("augmentor/recipe.py",),
     "tomli_w": ("augmentor/recipe.py",),
     "safetensors": ("stargan/",),

@@ -355,6 +355,7 @@ def expand(
     from augmentor.expansion import ExpandSettings, plan_expansion
     from augmentor.fullsize import parse_size
     from augmentor.models import Description
+    from augmentor.report import report_path
     from augmentor.train import pick_device
 
     suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
@@ -439,10 +440,12 @@ def expand(
     if made.rejected:
         where = rejected_path(out, settings.output_format)
         results.print(f"{made.rejected:,} translations were thrown out: {escape(str(where))}", soft_wrap=True)
+    results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
     if json:
         print_json(
             {
                 "out": str(out),
+                "report": str(report_path(out)),
                 **made.to_json(),
                 **({"balance": [state.to_json() for state in result.balance]} if result.balance else {}),
                 "resumed": result.resumed,
@@ -638,6 +641,26 @@ def info(
     else:
         asking = shlex.join([*program(), "info", str(run), *described.flags(), "--manifest"])
         results.print(f"Does it obey? Not measured yet:  {asking} MANIFEST", soft_wrap=True, markup=False)
+
+
+@app.command()
+@command
+def report(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, or FILE.h5, that expand wrote.")],
+    json: JsonOption = False,
+) -> None:
+    """Write the page and the data set card of an output again.
+
+    `expand` writes them, and `evaluate` once more. One HTML file with its
+    pictures beside it, which needs no network: what is in the output, how it
+    was judged, the best and the rejected, and whether a classifier gets better.
+    """
+    from augmentor.report import write_report
+
+    page = write_report(out)
+    results.print(str(page), soft_wrap=True, markup=False)
+    if json:
+        print_json({"report": str(page)})
 
 
 @app.command()

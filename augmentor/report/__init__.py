@@ -10,6 +10,7 @@ from augmentor.report.grid import (
     read_spread,
     write_grid,
 )
+from augmentor.report.page import report_path, write_report
 
 __all__ = [
     "MOST_COLUMNS",
@@ -19,5 +20,7 @@ __all__ = [
     "preview_columns",
     "preview_grid",
     "read_spread",
+    "report_path",
     "write_grid",
+    "write_report",
 ]

@@ -13,6 +13,7 @@ from augmentor.durable import replacing_text
 from augmentor.errors import OutputError
 from augmentor.report.card import write_card
 from augmentor.report.counts import attribute_counts, balance_counts, combination_counts
+from augmentor.report.croissant import write_croissant
 from augmentor.report.evaluation import EvaluationView, view_evaluation
 from augmentor.report.gallery import Gallery, make_gallery
 from augmentor.report.judge import judge_of
@@ -77,6 +78,7 @@ def write_report(
             file.write(_render(output, found, evaluation, pictures))
         pictures.remove_others()
         write_card(output, found, evaluation)
+        write_croissant(output)
     except OSError as error:
         raise OutputError(f"{page}: cannot be written ({error.strerror or error})") from error
     return page

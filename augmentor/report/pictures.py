@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from urllib.parse import quote
 
-from augmentor.durable import TEMPORARY
 from augmentor.images import Pixels, encode, fit
+from augmentor.writers.pages import is_picture, picture_name
 
 LONGEST = 96
 """Pixels of a thumbnail's longest side."""
@@ -16,7 +16,6 @@ MOST_BYTES = 11 << 20
 """Of all thumbnails together: the page stays below 15 MB whatever the images are."""
 
 _LOSSLESS_UP_TO = 64
-_SUFFIXES = (".png", ".webp", ".jpg")
 
 
 class Pictures:
@@ -53,8 +52,7 @@ class Pictures:
         return self._write(key, data, ".jpg")
 
     def _write(self, key: str, data: bytes, suffix: str) -> str | None:
-        # Digits and letters a to f: no loader finds the name of a split in them.
-        name = hashlib.sha256(key.encode()).hexdigest()[:16] + suffix
+        name = picture_name(hashlib.sha256(key.encode()).hexdigest(), suffix)
         if name not in self._written:
             if self._bytes + len(data) > MOST_BYTES:
                 return None
@@ -66,8 +64,5 @@ class Pictures:
     def remove_others(self) -> None:
         """Remove what an earlier page had; files of other people stay."""
         for path in sorted(self.folder.iterdir()):
-            ours = (
-                path.suffix in _SUFFIXES and len(path.stem) == 16 and not set(path.stem) - set("0123456789abcdef")
-            )
-            if path.name not in self._written and (ours or path.name.startswith(TEMPORARY)):
+            if path.name not in self._written and is_picture(path.name):
                 path.unlink()

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from augmentor.writers.records import Counts, Failure, RecordFolder, Shape, ShardRecord, common_shape
+
+Ending: TypeAlias = "Callable[[Mapping[str, object], Path], None]"
+"""Does what is left to do when everything is written but `dataset.json`, or the file's name: it is told what that
+will say, and where the images are until then, the folder or the unfinished file."""
+
+
+def nothing_left(_description: Mapping[str, object], _images: Path) -> None:
+    """Do nothing more."""
 
 
 class Assembly(ABC):
@@ -49,8 +59,11 @@ class Assembly(ABC):
             self._there.remove(self._next)
             self._take(ShardRecord.read(self._records.path(self._next)))
 
-    def finish(self) -> Counts:
+    def finish(self, ending: Ending = nothing_left) -> Counts:
         """Add the shards that are still missing and finish the output.
+
+        Args:
+            ending: what is to be there, too, before the output counts as finished.
 
         Returns:
             What it holds.
@@ -60,7 +73,7 @@ class Assembly(ABC):
         """
         for record in self._records.read_all(self._shards, first=self._next):
             self._take(record)
-        self._finish()
+        self._finish(ending)
         return self.counts
 
     def _take(self, record: ShardRecord) -> None:
@@ -77,8 +90,8 @@ class Assembly(ABC):
         """Add one shard; `shape`, `counts` and `failures` are those before it, but for its own failures."""
 
     @abstractmethod
-    def _finish(self) -> None:
-        """Give the output its name; `counts.failed` is filled in here."""
+    def _finish(self, ending: Ending) -> None:
+        """Give the output its name, after the ending; `counts.failed` is filled in here."""
 
     @abstractmethod
     def _discard(self) -> None:

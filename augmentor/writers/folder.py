@@ -23,6 +23,7 @@ from augmentor.writers.fingerprints import Identity, is_same_run, read_identity,
 from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.metadata import FolderTables
 from augmentor.writers.origins import Origin
+from augmentor.writers.pages import remove_pages
 from augmentor.writers.records import (
     Counts,
     Failure,
@@ -39,15 +40,7 @@ WORK_FOLDER = ".augmentor"
 
 _RECORD = "record.json"
 
-_COMPANIONS = (
-    "labels.csv",
-    "failures.csv",
-    "rejected.csv",
-    "scores.csv",
-    "evaluation.json",
-    "report.html",
-    "preview.png",
-)
+_COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png")
 
 
 class FolderWriter:
@@ -141,6 +134,7 @@ class FolderWriter:
         for path in (*tables, *(self.out / name for name in _COMPANIONS)):
             path.unlink(missing_ok=True)
             path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
+        remove_pages(self.out.joinpath)
         for folder in sorted(folders, reverse=True):  # The inner ones first.
             with suppress(OSError):  # Somebody else's files are in it.
                 folder.rmdir()

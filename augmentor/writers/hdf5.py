@@ -20,9 +20,10 @@ from augmentor.durable import TEMPORARY, sync_file, sync_folder
 from augmentor.errors import OutputError
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
-from augmentor.writers.assembly import Assembly, discard
+from augmentor.writers.assembly import Assembly, Ending, discard
 from augmentor.writers.fingerprints import Identity, is_same_run, refuse_other_run
 from augmentor.writers.judged import RejectedTable, ScoresTable, pack_judged
+from augmentor.writers.pages import remove_pages
 from augmentor.writers.parts import Parts, PartShard
 from augmentor.writers.records import (
     SCHEMA_VERSION,
@@ -40,7 +41,7 @@ from stargan.labels import LabelSpace
 TEXT_COLUMNS = ("file_name", "key", "split", "group", "source_id", "source_path", "changed")
 SCORE_COLUMNS = ("agreement", "realism")
 
-_COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json", ".evaluation.json", ".preview.png")
+_COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json", ".preview.png")
 
 _COLUMN_CHUNK = 4096
 
@@ -124,6 +125,7 @@ class HDF5Writer:
             for path in (self.out, *map(self.out.with_suffix, _COMPANIONS)):
                 path.unlink(missing_ok=True)
                 path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
+            remove_pages(lambda name: self.out.with_suffix(f".{name}"))
         if self.records.started():
             self.remove_parts()
 
@@ -246,7 +248,7 @@ class HDF5Assembly(Assembly):
             images[start : start + len(block)] = block
             start += len(block)
 
-    def _finish(self) -> None:
+    def _finish(self, ending: Ending) -> None:
         writer = self._writer
         with _told_as_system_errors():
             self._begin(None, rows=0)
@@ -261,6 +263,7 @@ class HDF5Assembly(Assembly):
             os.truncate(self._path, self._file.id.get_filesize())  # What was reserved in vain.
             self._close()
         sync_file(self._path)
+        ending(description, self._path)
         write_json(writer.out.with_suffix(".dataset.json"), description)
         self._path.replace(writer.out)
         sync_folder(writer.out.parent)

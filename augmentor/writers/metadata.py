@@ -12,7 +12,7 @@ import pandas as pd
 
 from augmentor.csvfile import CsvWriter
 from augmentor.labeltable import LabelRow, cells, columns, label_table
-from augmentor.writers.assembly import Assembly, discard
+from augmentor.writers.assembly import Assembly, Ending, discard
 from augmentor.writers.judged import RejectedTable, ScoresTable
 from augmentor.writers.records import Json, RecordFolder, ShardRecord, describe, write_failures, write_json
 from stargan.labels import LabelSpace
@@ -61,11 +61,12 @@ class FolderTables(Assembly):
         self._scores.add(record.rows, record.scores)
         self._rejected.add(record.rejected)
 
-    def _finish(self) -> None:
+    def _finish(self, ending: Ending) -> None:
         self._files.close()
         self._splits.respell(self._rows)
         self.counts.failed = write_failures(self._out / "failures.csv", self.failures)
         described = describe(self._description, self._space, counts=self.counts, shape=self.shape)
+        ending(described, self._out)
         write_json(self._out / "dataset.json", described)
 
     def _discard(self) -> None:
