@@ -127,6 +127,8 @@ def _files(output: Output) -> list[Json]:
 
 
 def _label_table(output: Output) -> Json:
+    # As text, readers would make "1.0" of a 1 in a column with blank cells.
+    types = {**_TYPES, **{each.name: "sc:Boolean" for each in output.space.attributes if each.kind == "binary"}}
     return {
         "@type": "cr:RecordSet",
         "@id": "labels",
@@ -139,7 +141,7 @@ def _label_table(output: Output) -> Json:
                 "@id": f"labels/{name}",
                 "name": name,
                 "description": _MEANINGS.get(name, f"The label {name}; blank where it is unknown."),
-                "dataType": _TYPES.get(name, "sc:Text"),
+                "dataType": types.get(name, "sc:Text"),
                 "source": {"fileObject": {"@id": "labels.csv"}, "extract": {"column": name}},
             }
             for name in columns(output.space)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -136,6 +138,7 @@ def _filters(gallery: Gallery, output: Output) -> dict[str, object]:
     }
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -144,6 +147,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # A long name may go on in the next line where people would break it.
+    environment.filters["breaks"] = lambda words: re.sub("([=_/])", "\\1\N{ZERO WIDTH SPACE}", words)
     environment.filters["count"] = lambda number: f"{number:,}"
     # Not Jinja's own `tojson`, which is made for scripts: this one is for attributes, and escaped there.
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
