@@ -53,10 +53,14 @@ def changes_of(made: Translations, numbers: Iterable[int]) -> list[Change]:
 
 
 def choose_best(kept: Translations) -> list[int]:
-    """Return the numbers of the best of the kept translations, as many of each change as there is room for."""
+    """Return the numbers of the best of the kept translations, as many of each change as there is room for.
+
+    Of few translations it is the better half at most: the others are not the best.
+    """
     # Two digits: above that, what the judge says of a good one is noise, and being like its source says more.
     agreement = (kept.scores["agreement"] * 100).round()
-    return _of_every_change(kept, _top(kept, [agreement, kept.scores["preserved"], kept.scores["realism"]]))
+    order = _top(kept, [agreement, kept.scores["preserved"], kept.scores["realism"]])
+    return _of_every_change(kept, order[: -(-int(np.isfinite(agreement).sum()) // 2)])
 
 
 def choose_borderline(kept: Translations, thresholds: Mapping[str, float], *, without: Sequence[int]) -> list[int]:

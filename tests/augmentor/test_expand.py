@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,9 @@ from augmentor.expansion import (
 )
 from augmentor.preview import write_preview
 from augmentor.quality import Thresholds, save_judge
+from augmentor.report import report_path
 from augmentor.verify import verify_output
+from augmentor.writers.assembly import Ending
 from augmentor.writers.hdf5 import HDF5Assembly
 from augmentor.writers.metadata import FolderTables
 from stargan.checkpoint import Json, Model, save_model
@@ -235,7 +237,7 @@ def test_a_label_table_that_was_deleted_comes_back(manifest: Path, model: Path, 
 
 
 @pytest.mark.parametrize(("output_format", "assembly"), [("folder", FolderTables), ("hdf5", HDF5Assembly)])
-def test_a_finished_output_has_its_preview(
+def test_a_finished_output_has_its_preview_and_its_page(
     output_format: OutputFormat,
     assembly: type[FolderTables] | type[HDF5Assembly],
     manifest: Path,
@@ -248,13 +250,18 @@ def test_a_finished_output_has_its_preview(
     there: list[bool] = []
     finish = assembly.finish
 
-    def watched(self: FolderTables | HDF5Assembly) -> object:
+    def watched(self: FolderTables | HDF5Assembly, ending: Ending) -> object:
+        def watched_ending(description: Mapping[str, object], images: Path) -> None:
+            ending(description, images)
+            finished = expansion.out / "dataset.json" if output_format == "folder" else expansion.out
+            there.extend([report_path(expansion.out).exists(), finished.exists()])
+
         there.append(preview_path(expansion.out, output_format).exists())
-        return finish(self)
+        return finish(self, watched_ending)
 
     monkeypatch.setattr(assembly, "finish", watched)
     run_expansion(expansion, device=CPU, batch_size=4)
-    assert there == [True]
+    assert there == [True, True, False]
 
 
 def test_sources_are_cut_like_training_images(manifest: Path, space: LabelSpace, tmp_path: Path) -> None:

@@ -48,10 +48,11 @@ def bytes_and_times(out: Path) -> dict[str, tuple[bytes, int]]:
 
 def test_the_folder(outputs: Outputs, small: Small) -> None:
     out, done = outputs["folder"]
-    assert sorted(path.name for path in out.iterdir()) == [
-        *(".augmentor", "dataset.json", "failures.csv", "labels.csv", "preview.png"),
-        *("rejected.csv", "scores.csv", "test", "train", "val"),
-    ]
+    assert {path.name for path in out.iterdir()} == {
+        *(".augmentor", "dataset.json", "failures.csv", "labels.csv", "preview.png", "test", "train", "val"),
+        *("rejected.csv", "scores.csv", "report.html", "report", "README.md", "croissant.json"),
+    }
+    assert f"Report: {out / 'report.html'}" in " ".join(done.out.split())
     with (out / "labels.csv").open(newline="") as file:
         assert next(csv.reader(file)) == COLUMNS
     rows = table(out)

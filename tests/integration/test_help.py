@@ -23,6 +23,7 @@ COMMANDS = (
     "preview",
     "judge",
     "info",
+    "report",
     "verify",
     "evaluate",
     "convert",
