@@ -121,7 +121,8 @@ def test_dataset_json(outputs: Outputs, model: Path) -> None:
         }
         told = dict(done.json)
         seconds, speed, slowest = (told.pop(name) for name in ("seconds", "images_per_second", "slowest_stage"))
-        assert told == {"out": str(out), **state["counts"], "resumed": 0}
+        report = out / "report.html" if form == "folder" else out.with_suffix(".report.html")
+        assert told == {"out": str(out), "report": str(report), **state["counts"], "resumed": 0}
         assert isinstance(seconds, float)
         assert speed == pytest.approx(74 / seconds, rel=0.01, abs=0.1)
         assert slowest in ("decoding", "translating", "judging", "encoding", "writing")
