@@ -18,7 +18,12 @@ def test_only_our_pictures_are_ours() -> None:
 
 def test_pages_go_and_other_files_stay(tmp_path: Path) -> None:
     (tmp_path / PICTURES).mkdir()
-    ours = [*PAGES, ".tmp-report.html", f"{PICTURES}/0123456789abcdef.png", f"{PICTURES}/.tmp-0123456789abcdef.jpg"]
+    ours = [
+        *PAGES,
+        ".tmp-report.html",
+        f"{PICTURES}/0123456789abcdef.png",
+        f"{PICTURES}/.tmp-0123456789abcdef.jpg",
+    ]
     others = ["labels.csv", "notes.html", f"{PICTURES}/mine.png"]
     for name in (*ours, *others):
         (tmp_path / name).write_bytes(b"x")
