@@ -141,6 +141,9 @@ def untrained_judge() -> MakeJudge:
                 error_before=0.1,
                 error_after=0.05,
                 doubt="it is right about half" if attribute.name in doubted else None,
+                confusion=tuple(
+                    tuple(18 if said == real else 2 for said in attribute.values) for real in attribute.values
+                ),
             )
             for attribute in space.attributes
         )

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from augmentor.access import MAX_PIXELS
-from augmentor.durable import replacing_text
 from augmentor.errors import AugmentorError
 from augmentor.evaluate.arms import TITLES, Arm, joined, main_arm, make_arms, make_sweep
 from augmentor.evaluate.classifier import Evaluator, describe, predict, train_evaluator
@@ -27,8 +26,9 @@ from augmentor.evaluate.runs import KeptRuns, Said, digest
 from augmentor.evaluate.tell import tell
 from augmentor.lock import locked
 from augmentor.quality import LabelledImages
+from augmentor.report import write_report
 from augmentor.writers.folder import WORK_FOLDER
-from augmentor.writers.records import Json, dump_json
+from augmentor.writers.records import Json, write_json
 from stargan.description import seal
 
 STEPS = 800
@@ -111,7 +111,9 @@ def evaluate(
     max_pixels: int = MAX_PIXELS,
     told: Told | None = None,
 ) -> Evaluation:
-    """Say whether an output's translations make a classifier of real images better; write evaluation.json.
+    """Say whether an output's translations make a classifier of real images better; write that down.
+
+    It writes evaluation.json, and the report anew.
 
     What is finished is kept beside the output: the same call goes on after a kill, and ends with the same bytes.
 
@@ -145,8 +147,8 @@ def evaluate(
     with locked(_lock(out), output=out):
         evaluation = _evaluate(material, settings, device=device, model=model, extract=extract, told=told)
         state = evaluation.to_json()
-        with replacing_text(side_file(out, "evaluation.json")) as file:
-            file.write(dump_json({**state, "sha256": seal(state)}))
+        write_json(side_file(out, "evaluation.json"), {**state, "sha256": seal(state)})
+        write_report(out)
     return evaluation
 
 

@@ -28,6 +28,7 @@ class JudgedAttribute:
         error_before: expected calibration error of the bare logits.
         error_after: the same with the temperature, on the images that it was fitted on.
         doubt: why the judge's word about it counts for nothing; None where it counts.
+        confusion: for each of `values`, in how many of its images each of them is seen.
     """
 
     name: str
@@ -39,6 +40,7 @@ class JudgedAttribute:
     error_before: float | None
     error_after: float | None
     doubt: str | None
+    confusion: tuple[tuple[int, ...], ...]
 
     @property
     def trusted(self) -> bool:
@@ -91,7 +93,12 @@ class JudgeReport:
         """
         plain = {field.name: state[field.name] for field in fields(cls)}
         attributes = tuple(
-            JudgedAttribute(**{field.name: item[field.name] for field in fields(JudgedAttribute)})
+            JudgedAttribute(
+                **{
+                    **{field.name: item[field.name] for field in fields(JudgedAttribute)},
+                    "confusion": tuple(tuple(row) for row in item["confusion"]),
+                }
+            )
             for item in state["attributes"]
         )
         return cls(**{**plain, "attributes": attributes})
@@ -113,9 +120,10 @@ def judged_attributes(
     before = calibration_error(logits, codes, space)
     after = calibration_error(logits, codes, space, temperatures=temperatures)
     judged = []
-    for name, column, temperature in zip(space.names, codes.T, temperatures.tolist(), strict=True):
+    for name, column, seen, temperature in zip(space.names, codes.T, said.T, temperatures.tolist(), strict=True):
         known = column[column != UNKNOWN]
-        chance = round(1 / max(1, len(set(known.tolist()))), 6)
+        there = known.unique().tolist()
+        chance = round(1 / max(1, len(there)), 6)
         judged.append(
             JudgedAttribute(
                 name=name,
@@ -127,6 +135,9 @@ def judged_attributes(
                 error_before=rounded(before[name]),
                 error_after=rounded(after[name]),
                 doubt=doubt(rounded(accuracy[name]), chance=chance, counted={"validation images": len(known)}),
+                confusion=tuple(
+                    tuple(int(((column == real) & (seen == code)).sum()) for code in there) for real in there
+                ),
             )
         )
     return tuple(judged)

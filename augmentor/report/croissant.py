@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from augmentor.durable import replacing_text
 from augmentor.labeltable import columns
 from augmentor.report.card import describe_in_a_sentence
 from augmentor.report.output import Output
 from augmentor.report.summary import title_of
 from augmentor.report.values import mapping, text
-from augmentor.writers.records import Json, dump_json
+from augmentor.writers.records import Json, write_json
 
 _KEYS = (
     "citeAs", "column", "equivalentProperty", "extract", "field", "fileProperty", "fileObject", "fileSet",
@@ -76,8 +75,7 @@ def write_croissant(output: Output) -> Path:
     if not output.is_file:
         described["recordSet"] = [_label_table(output)]
     path = output.beside("croissant.json")
-    with replacing_text(path) as file:
-        file.write(dump_json(described))
+    write_json(path, described)
     return path
 
 

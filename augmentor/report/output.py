@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ import pandas as pd
 from augmentor.datasets import FolderImages, HDF5Images, hdf5_chunks, hdf5_description, hdf5_shards
 from augmentor.errors import ImageError, OutputError
 from augmentor.images import Pixels
-from augmentor.labeltable import COLUMNS_BEFORE, columns
+from augmentor.labeltable import columns
 from augmentor.writers.folder import WORK_FOLDER
-from augmentor.writers.records import Json
+from augmentor.writers.judged import Rejected, rejected_columns, scores_columns, unpack_judged
+from augmentor.writers.records import Json, ShardRecord
 from stargan.labels import AttributeState, LabelSpace
 
 Item = TypeVar("Item")
@@ -98,15 +98,13 @@ class Output:
         """Yield `scores.csv` in pieces; nothing where there is none."""
         path = self.beside("scores.csv")
         if path.is_file():
-            yield from read_chunks(path, expected=["key", *score_names(self.space)])
+            yield from read_chunks(path, expected=scores_columns(self.space))
 
     def rejected_rows(self) -> Iterator[pd.DataFrame]:
         """Yield `rejected.csv` in pieces; nothing where there is none."""
         path = self.beside("rejected.csv")
         if path.is_file():
-            lineage = [name for name in COLUMNS_BEFORE if name not in ("file_name", "is_synthetic")]
-            names = [*lineage, *self.space.names, "changed", *score_names(self.space), "reason"]
-            yield from read_chunks(path, expected=names)
+            yield from read_chunks(path, expected=rejected_columns(self.space))
 
     def read(self, place: int, file_name: str) -> Pixels | None:
         """Return one image, uint8 (H, W, C); None where it cannot be read, of which `verify` says more.
@@ -127,35 +125,22 @@ class Output:
     def rejected_pictures(self) -> dict[str, bytes]:
         """Return the JPEG thumbnails that the shards keep of rejected translations, by key."""
         pictures: dict[str, bytes] = {}
-        for rejected in self._rejected_states():
-            for state in rejected:
-                match state:
-                    case [_, [_, str(key), *_], _, _, str(thumbnail)] if thumbnail:
-                        with suppress(binascii.Error):  # Damaged, which `verify` tells: one picture less to show.
-                            pictures[key] = base64.b64decode(thumbnail, validate=True)
+        for rejected in self._rejected():
+            if rejected.thumbnail:
+                with suppress(binascii.Error):  # Damaged, which `verify` tells: one picture less to show.
+                    pictures[rejected.row.key] = base64.b64decode(rejected.thumbnail, validate=True)
         return pictures
 
-    def _rejected_states(self) -> Iterator[Sequence[Json]]:
-        """Yield what each shard says of its rejected translations."""
+    def _rejected(self) -> Iterator[Rejected]:
+        """Yield what some shards say of rejected translations; a damaged one, which `verify` tells, nothing."""
         if self.is_file:
             for shard in _spread(hdf5_shards(self.images)):
-                packed = shard.get("judged")
-                if isinstance(packed, str) and packed:
-                    try:
-                        yield json.loads(zlib.decompress(base64.b85decode(packed)))[2]
-                    except (ValueError, zlib.error, IndexError):
-                        continue
+                with suppress(ValueError, TypeError):
+                    yield from unpack_judged(str(shard.get("judged", ""))).rejected
             return
         for path in _spread(sorted((self.out / WORK_FOLDER / "shards").glob("[0-9]*.json"))):
-            try:
-                yield json.loads(path.read_bytes()).get("rejected", ())
-            except (OSError, ValueError, AttributeError):
-                continue
-
-
-def score_names(space: LabelSpace) -> list[str]:
-    """Return the columns of scores, as `scores.csv` and `rejected.csv` have them."""
-    return ["agreement", "realism", "preserved", *(f"agreement:{name}" for name in space.names)]
+            with suppress(OutputError):
+                yield from ShardRecord.read(path).rejected
 
 
 def read_chunks(path: Path, *, expected: Sequence[str]) -> Iterator[pd.DataFrame]:

@@ -60,6 +60,7 @@ def make_kept(space: LabelSpace) -> MakeKept:
                 error_before=0.1,
                 error_after=0.05,
                 doubt=None if known else "it guesses",
+                confusion=(),
             )
             for name, known in zip(space.names, trusted, strict=True)
         )

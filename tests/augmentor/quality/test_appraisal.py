@@ -63,6 +63,10 @@ def test_what_it_knows_and_what_it_does_not(space: LabelSpace, brightness: Discr
     assert (hair.accuracy, hair.trusted, hair.real_images) == (1.0, True, 60)
     assert glasses.accuracy == 0.5
     assert glasses.values == {"0": 1.0, "1": 0.0}
+    (no_as_no, no_as_yes), (yes_as_no, yes_as_yes) = glasses.confusion
+    assert (no_as_yes, yes_as_yes) == (0, 0)
+    assert no_as_no + yes_as_no == 60
+    assert [sum(row) for row in hair.confusion] == [row[place] for place, row in enumerate(hair.confusion)]
     assert not glasses.trusted
     assert kept.report.trusted == ("hair",)
     assert kept.report.doubts == (
