@@ -22,7 +22,7 @@ from augmentor.images import Pixels, decode
 from augmentor.labeltable import UNCHANGED
 from augmentor.manifest import Manifest, read_manifest
 from augmentor.quality import LabelledImages
-from stargan.labels import LabelSpace
+from stargan.labels import UNKNOWN, LabelSpace
 
 _MOST_SCORED = 20_000
 """Images of val and test that are looked at, always the same ones; more would hardly narrow an interval."""
@@ -115,6 +115,10 @@ def read_material(
     for split, images in (("train", train), ("test", test)):
         if not len(images):
             raise OutputError(f"{manifest}: no image of split {split} can be read. `augmentor check` says why")
+    changed = _changed(kept.table, space)
+    if not bool((test.codes[:, list(changed)] != UNKNOWN).any()):
+        names = ", ".join(space.names[a] for a in changed)
+        raise OutputError(f"{manifest}: no test row says what {names} is, so there is nothing to score")
     others = [*_digests(train, train_rows), *_digests(val, val_rows)]
     refuse_copies(table, _digests(test, test_rows), others)
     asked = sum(min(limit, int(table.split_mask([split]).sum())) for split, limit in limits.items())
@@ -123,7 +127,7 @@ def read_material(
     return Material(
         output=output,
         manifest=table,
-        changed=_changed(kept.table, space),
+        changed=changed,
         train=train,
         val=val,
         test=test,

@@ -128,7 +128,7 @@ class TestSet:
         self._values = [(a, code) for a, code in values if (codes[:, a] == code).any()]
         shown = [codes[:, a] == code for a, code in self._values]
         # Every figure is made of shares of such columns: a value's images, or a group's.
-        self._members: Floats = np.stack([*shown, *members], axis=1).astype(np.float64)
+        self._members: Floats = _columns([*shown, *members], len(codes))
         random = np.random.default_rng(0)
         n = max(1, self.unit_count)
         self._weights: Floats = random.multinomial(n, np.full(n, 1 / n), size=REPLICATES).astype(np.float64)
@@ -171,9 +171,8 @@ class TestSet:
         """Return (B, K) the share of each column's images that are recognised, by units' weights (B, U)."""
         right = said == self._codes
         both = (right | (self._codes == UNKNOWN))[:, self._counting].all(axis=1)
-        recognised = np.stack(
-            [*(right[:, a] for a, _ in self._values), *(both for _ in self.groups)], axis=1
-        ).astype(np.float64)
+        hit = [*(right[:, a] for a, _ in self._values), *(both for _ in self.groups)]
+        recognised = _columns(hit, len(right))
         of_units = np.zeros((self.unit_count, self._members.shape[1]))
         hits = of_units.copy()
         np.add.at(of_units, self._units, self._members)
@@ -239,6 +238,11 @@ def _groups(codes: NDArray[np.integer]) -> tuple[tuple[Group, ...], list[NDArray
             groups.append(Group(codes=tuple(combination.tolist()), images=int(shown.sum())))
             members.append(shown)
     return tuple(groups), members
+
+
+def _columns(columns: Sequence[NDArray[np.bool_]], n: int) -> Floats:
+    """Return (N, K) of K columns, which may be none."""
+    return np.array(columns, dtype=np.float64).reshape(len(columns), n).T
 
 
 def _mean(columns: Floats) -> Floats:

@@ -81,7 +81,7 @@ def read_output(out: Path) -> Output:
         crop=crop if isinstance(crop, int) else None,
         encoding=cast(ImageFormat, image_format) if lossy else None,
         full_size=settings.get("size") != "model",
-        gated=bool(described.get("gate")),
+        gated=_gated(described.get("gate")),
         model_path=Path(path) if isinstance(path, str) else None,
         model_sha256=str(model["sha256"]),
         precision=cast(Precision, settings.get("precision", "auto")),
@@ -94,6 +94,11 @@ def as_written(pixels: Pixels, output: Output) -> Pixels:
     if output.encoding is None:
         return pixels
     return decode_bytes(encode(pixels, output.encoding), channels=output.channels)
+
+
+def _gated(gate: object) -> bool:
+    """Return whether translations had to pass a gate: one that was on, or a threshold that was given."""
+    return isinstance(gate, dict) and (gate.get("mode") != "off" or bool(gate.get("given")))
 
 
 def _description(out: Path) -> dict[str, object]:

@@ -56,7 +56,8 @@ def tell(
     names = [_group_name(group, changed, space) for group in test.groups]
 
     def result(arm: Arm) -> ArmResult:
-        validation = val.measure([each.val for each in said[arm.name]]).balanced
+        some = len(material.val) > 0
+        validation = val.measure([each.val for each in said[arm.name]]).balanced if some else math.nan
         return _arm_result(arm, measured[arm.name], names=names, validation=validation, space=space)
 
     results, swept = [result(arm) for arm in arms], [result(arm) for arm in sweep]

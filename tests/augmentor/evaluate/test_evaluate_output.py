@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ import torch
 
 from augmentor.errors import AugmentorError, ManifestError, OutputError
 from augmentor.evaluate import EvaluateSettings, Evaluation, Told, evaluate
-from tests.augmentor.evaluate.conftest import Planted, Row, Translation
+
+if TYPE_CHECKING:
+    from tests.augmentor.evaluate.conftest import Planted, Row, Translation
 
 CPU = torch.device("cpu")
 
@@ -70,7 +73,7 @@ def test_shuffled_labels_report_no_gain(planted: Planted, seed: int) -> None:
             planted.add(1, split, labels[labelled], shown=labels[shown])
     translations = [planted.translate(row, (row.codes[0], 1 - row.codes[1])) for row in planted.of("train")]
     out = planted.output("out", translations)
-    found = evaluate(planted.manifest(), out, settings=settings(steps=20), device=CPU)
+    found = evaluate(planted.manifest(), out, settings=settings(steps=12), device=CPU)
     assert found.verdict.word != "helps"
     assert all(0.3 < arm.balanced.value < 0.7 for arm in found.arms)
 
@@ -197,8 +200,39 @@ def test_what_cannot_be_evaluated_is_named(planted: Planted, tmp_path: Path) -> 
         evaluate(planted.manifest(planted.of("train")), out, settings=settings(steps=2), device=CPU)
     with pytest.raises(OutputError, match="no translations of train rows"):
         evaluate(planted.manifest(), planted.output("bare", []), settings=settings(steps=2), device=CPU)
+    table = planted.manifest()
+    lines = [line.rstrip("01") if ",test," in line else line for line in table.read_text().splitlines()]
+    table.write_text("\n".join(lines) + "\n")
+    with pytest.raises(OutputError, match="no test row says what mark is"):
+        evaluate(table, out, settings=settings(steps=2), device=CPU)
     with pytest.raises(AugmentorError, match="--ratios"):
         settings(ratios=(0.0,))
+
+
+def test_val_rows_are_not_needed(planted: Planted) -> None:
+    small(planted)
+    planted.rows = [row for row in planted.rows if row.split != "val"]
+    out = planted.output("out", flipped(planted))
+    found = evaluate(planted.manifest(), out, settings=settings(steps=2), device=CPU)
+    assert found.counts["val"] == 0
+    assert [arm.validation for arm in found.arms] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("gate", "arm"),
+    [
+        (None, "ungated"),
+        ({"mode": "off", "given": []}, "ungated"),
+        ({"mode": "off", "given": ["realism"]}, "gated"),
+        ({"mode": "auto", "given": []}, "gated"),
+    ],
+)
+def test_the_outputs_arm_is_called_gated_where_there_was_a_gate(planted: Planted, gate: object, arm: str) -> None:
+    small(planted)
+    out = planted.output("out", flipped(planted), gate=gate)
+    found = evaluate(planted.manifest(), out, settings=settings(steps=1, seeds=1), device=CPU)
+    assert found.verdict.arm == arm
+    assert list(found.skipped) == ["ungated" if arm == "gated" else "gated"]
 
 
 def test_unreadable_images_are_left_out_and_counted(planted: Planted) -> None:
