@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Sequence
-from enum import StrEnum
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -17,16 +16,37 @@ from augmentor import __version__
 from augmentor.access import MAX_PIXELS
 from augmentor.cli import display
 from augmentor.cli.convert import LabelVectorOption, ModelCropOption, ModelSizeOption, convert
+from augmentor.cli.expanding import expand
+from augmentor.cli.options import (
+    BalanceOption,
+    BalanceToOption,
+    BenchSuite,
+    Cache,
+    ColumnOption,
+    Compile,
+    CountsOption,
+    DeviceOption,
+    JsonOption,
+    ManifestArgument,
+    ManifestsArgument,
+    MaxFailuresOption,
+    MaxPixelsOption,
+    ModelOption,
+    OutsideOption,
+    Precision,
+    SizeOption,
+    names,
+)
 from augmentor.cli.session import (
     FAILED,
     command,
     escape,
     exit_interrupted,
     interruptible,
+    judge_failures,
     messages,
     print_json,
     program,
-    recorded_command,
     remark,
     results,
     resumed_by,
@@ -46,95 +66,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(convert, name="convert")
-
-
-class Format(StrEnum):
-    """Forms of an output."""
-
-    folder = "folder"
-    hdf5 = "hdf5"
-
-
-class ImageFormat(StrEnum):
-    """Image files of a folder."""
-
-    png = "png"
-    jpg = "jpg"
-    webp = "webp"
-
-
-class Cache(StrEnum):
-    """Whether decoded images stay in memory."""
-
-    auto = "auto"
-    on = "on"
-    off = "off"
-
-
-class Precision(StrEnum):
-    """What convolutions compute in."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class Compile(StrEnum):
-    """Whether torch.compile fuses networks."""
-
-    auto = "auto"
-    on = "on"
-    off = "off"
-
-
-class Real(StrEnum):
-    """What becomes of real images."""
-
-    processed = "processed"
-    original = "original"
-    none = "none"
-
-
-class GateMode(StrEnum):
-    """Whether translations must reach the judge's thresholds."""
-
-    auto = "auto"
-    off = "off"
-
-
-class BestPer(StrEnum):
-    """Among which translations the best are kept."""
-
-    source = "source"
-    domain = "domain"
-
-
-class BenchSuite(StrEnum):
-    """Fixed lists of figures."""
-
-    cpu = "cpu"
-    gpu = "gpu"
-    scale = "scale"
-
-
-ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV: an image a row.")]
-ManifestsArgument = Annotated[
-    list[Path], typer.Argument(metavar="MANIFEST...", help="CSV or TSV; several are trained on jointly.")
-]
-BalanceOption = Annotated[str | None, typer.Option(metavar="ATTR,...", help="Fill up rare combinations ...")]
-BalanceToOption = Annotated[str, typer.Option(metavar="WORD|N", help="... up to: minority, all, 500 ...")]
-CountsOption = Annotated[Path | None, typer.Option(metavar="FILE", help="... or as a table wants: ATTR,count.")]
-MaxPerSourceOption = Annotated[int | None, typer.Option(min=1, help="Uses of an image for that.")]
-ModelOption = Annotated[
-    Path, typer.Option("--model", metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-ColumnOption = Annotated[str | None, typer.Option("--image-column", help="Column of the images' paths.")]
-SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="model, original, or 256x192: of the images.")]
-MaxPixelsOption = Annotated[int, typer.Option(min=1, help="Larger images are failed rows.")]
-OutsideOption = Annotated[bool, typer.Option("--allow-outside", help="Images may lie elsewhere.")]
-MaxFailuresOption = Annotated[int, typer.Option(min=0, help="Failed rows that still count as success.")]
 
 
 def main() -> None:
@@ -185,12 +116,12 @@ def check(
     settings = read_recipe(recipe)
     table = read_manifest(
         manifest,
-        attributes=_names(attributes) or settings.manifest.attributes,
+        attributes=names(attributes) or settings.manifest.attributes,
         one_hot=settings.one_hot,
         image_column=image_column or settings.manifest.image_column,
     ).allowing(outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels)
     fills = balance is not None or counts is not None
-    named = _names(balance)
+    named = names(balance)
     states = foresee_balance(table, attributes=named, to=balance_to, counts=counts) if fills else []
     with display.Bar("checking", unit="images") as bar:
         report = check_manifest(table, decode=partial(verify, access=table.access), progress=bar.update)
@@ -212,7 +143,7 @@ def check(
 def train(
     manifests: ManifestsArgument,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
-    recipe: Annotated[Path | None, typer.Option(help="TOML settings; the paper's if not given.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML settings, in the place of the default.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train for so long ...")] = None,
     steps: Annotated[int | None, typer.Option(help="... or for so many steps.")] = None,
@@ -239,7 +170,7 @@ def train(
     if minutes is not None and steps is not None:
         raise AugmentorError("--minutes and --steps exclude each other: give one of them")
     overrides = list(set_ or ())
-    overrides += [f"manifest.attributes={_toml(_names(attributes))}"] if attributes else []
+    overrides += [f"manifest.attributes={_toml(names(attributes))}"] if attributes else []
     overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
     overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
     kept = out / "run.toml"
@@ -289,172 +220,10 @@ def train(
                 "obedience": result.obedience.to_json() if result.obedience is not None else None,
             }
         )
-    _judge_failures(len(result.failures), max_failures, out / "failures.csv")
+    judge_failures(len(result.failures), max_failures, out / "failures.csv")
 
 
-@app.command()
-@command
-def expand(
-    manifest: ManifestArgument,
-    model: ModelOption,
-    out: Annotated[Path, typer.Option(help="Folder, or FILE.h5, to write.")],
-    domains: Annotated[
-        list[str] | None, typer.Option(metavar="SPEC", help="hair=red|blond,smile=~ or each, or all.")
-    ] = None,
-    balance: BalanceOption = None,
-    balance_to: BalanceToOption = "auto",
-    counts: CountsOption = None,
-    max_per_source: MaxPerSourceOption = None,
-    splits: Annotated[str, typer.Option(help="Whose rows are translated.")] = "train",
-    real: Annotated[Real, typer.Option(help="How real images are written.")] = Real.processed,
-    format: Annotated[Format | None, typer.Option(help="By default what --out looks like.")] = None,
-    image_format: Annotated[ImageFormat, typer.Option(help="Encoder of images.")] = ImageFormat.png,
-    size: SizeOption = "model",
-    encoded: Annotated[bool, typer.Option("--encoded", help="Hold encoded images in HDF5.")] = False,
-    class_folders: Annotated[str | None, typer.Option(metavar="ATTR", help="Folders named by its values.")] = None,
-    include_identity: Annotated[bool, typer.Option("--include-identity", help="Own domains, too.")] = False,
-    gate: Annotated[GateMode, typer.Option(help="auto: reject what the judge doubts.")] = GateMode.auto,
-    no_gate: Annotated[bool, typer.Option("--no-gate", help="Keep all: --gate off.")] = False,
-    min_agreement: Annotated[float | None, typer.Option(help="Least probability of the labels.")] = None,
-    min_realism: Annotated[float | None, typer.Option(help="Least share of real images beaten.")] = None,
-    min_preserved: Annotated[float | None, typer.Option(help="Least likeness to the source.")] = None,
-    keep_best: Annotated[int | None, typer.Option(metavar="N", help="Keep the best N only ...")] = None,
-    best_per: Annotated[BestPer, typer.Option(help="... of each of these.")] = BestPer.source,
-    judge: Annotated[Path | None, typer.Option(metavar="FOLDER", help="A judge other than the model's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images translated at once.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode, encode.")] = None,
-    precision: Annotated[Precision, typer.Option(help="auto: bfloat16 on CUDA.")] = Precision.auto,
-    compile: Annotated[Compile, typer.Option(help="torch.compile; auto: if it pays.")] = Compile.auto,
-    shard_size: Annotated[int, typer.Option(min=1, help="Images committed together.")] = 1024,
-    image_column: ColumnOption = None,
-    attributes: LabelVectorOption = None,
-    model_size: ModelSizeOption = None,
-    model_crop: ModelCropOption = None,
-    device: DeviceOption = "auto",
-    devices: Annotated[str | None, typer.Option(help="cuda:0,cuda:1: a process on each.")] = None,
-    max_pixels: MaxPixelsOption = MAX_PIXELS,
-    allow_outside: OutsideOption = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in the place of --out.")] = False,
-    verify_sources: Annotated[bool, typer.Option("--verify-sources", help="Compare contents, not times.")] = False,
-    max_failures: MaxFailuresOption = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Translate every image into every requested domain.
-
-    Writes images and an updated label table. The same command again goes on
-    after a kill and changes nothing that is there; --overwrite starts anew.
-    What the model's judge does not recognise is thrown out (rejected.csv).
-
-    A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/] (every
-    value but the row's own). Several --domains are joined. --balance fills up the
-    rare combinations of attributes, instead or on top of them.
-    """
-    from augmentor.engines.local import parse_devices
-    from augmentor.expand import estimate, failures_path, rejected_path, run_expansion
-    from augmentor.expansion import ExpandSettings, plan_expansion
-    from augmentor.fullsize import parse_size
-    from augmentor.models import Description
-    from augmentor.report import report_path
-    from augmentor.train import pick_device
-
-    suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
-    settings = ExpandSettings(
-        domains=tuple(domains or ()),
-        balance=_names(balance),
-        balance_to=balance_to,
-        counts=counts,
-        max_per_source=max_per_source,
-        splits=_names(splits),
-        real=real.value,
-        output_format=(format or suffix_format).value,
-        image_format=image_format.value,
-        class_folders=class_folders,
-        shard_size=shard_size,
-        include_identity=include_identity,
-        size=parse_size(size),
-        encoded=encoded,
-        precision=precision.value,
-        max_pixels=max_pixels,
-        allow_outside=allow_outside,
-        gate="off" if no_gate else gate.value,
-        min_agreement=min_agreement,
-        min_realism=min_realism,
-        min_preserved=min_preserved,
-        keep_best=keep_best,
-        best_per=best_per.value,
-    )
-    if devices is not None and device != "auto":
-        raise AugmentorError("--device and --devices exclude each other: give one of them")
-    described = Description(attributes=attributes, size=model_size, crop=model_crop)
-    planned = plan_expansion(
-        manifest,
-        model=model,
-        settings=settings,
-        out=out,
-        image_column=image_column,
-        description=described,
-        judge=judge,
-        command=recorded_command(),
-    )
-    chosen = (pick_device(device),) if devices is None else parse_devices(devices)
-    for note in planned.notes:
-        remark(note)
-    if dry_run:
-        expected = estimate(planned, device=chosen, batch_size=batch_size, workers=workers)
-        if json:
-            print_json(display.plan_json(planned.plan, expected))
-        else:
-            results.print(display.plan_tables(planned.plan, expected))
-        return
-    # What --overwrite removes is removed by now, or soon: the way on is without it.
-    resume = this_command(without=("--overwrite",))
-    with interruptible(resume=resume), display.Bar("expanding", unit="images") as bar:
-        result = run_expansion(
-            planned,
-            device=chosen,
-            batch_size=batch_size,
-            workers=workers,
-            compile=compile.value,
-            overwrite=overwrite,
-            verify_sources=verify_sources,
-            on_progress=lambda p: bar.update(
-                p.done,
-                p.total,
-                skipped=p.resumed,
-                suffix=display.losses_note(p.failed, p.rejected),
-                note=display.loads_note(p.loads),
-            ),
-        )
-    made = result.counts
-    if result.was_complete:
-        results.print(f"{escape(str(out))} is complete already; nothing was changed.", soft_wrap=True)
-    results.print(
-        f"{made.synthetic:,} synthetic and {made.real:,} real images in {escape(str(out))} "
-        f"({display.duration(result.seconds)})",
-        soft_wrap=True,
-    )
-    if result.balance:
-        results.print(display.balance_table(result.balance))
-        results.print(display.balance_verdict(result.balance), soft_wrap=True)
-    if made.rejected:
-        where = rejected_path(out, settings.output_format)
-        results.print(f"{made.rejected:,} translations were thrown out: {escape(str(where))}", soft_wrap=True)
-    results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
-    if json:
-        print_json(
-            {
-                "out": str(out),
-                "report": str(report_path(out)),
-                **made.to_json(),
-                **({"balance": [state.to_json() for state in result.balance]} if result.balance else {}),
-                "resumed": result.resumed,
-                "seconds": round(result.seconds, 3),
-                "images_per_second": round(result.images_per_second, 1),
-                "slowest_stage": result.slowest,
-            }
-        )
-    _judge_failures(made.failed, max_failures, failures_path(out, settings.output_format))
+app.command()(expand)
 
 
 @app.command()
@@ -487,7 +256,7 @@ def preview(
         manifest,
         model=model,
         domains=tuple(domains or ["each"]),
-        splits=_names(splits),
+        splits=names(splits),
         rows=rows,
         out=out,
         image_column=image_column,
@@ -538,7 +307,7 @@ def judge(
         out=out,
         model=model,
         description=Description(attributes=None if own else attributes, size=model_size, crop=model_crop),
-        attributes=_names(attributes) if own else (),
+        attributes=names(attributes) if own else (),
         image_column=image_column,
         size=size,
         crop=crop,
@@ -785,7 +554,7 @@ def bench(
         size=size,
         targets=targets,
         images=images,
-        stages=_names(stages) if stages is not None else BENCH_STAGES,
+        stages=names(stages) if stages is not None else BENCH_STAGES,
         suite=suite.value if suite is not None else None,
         compile=compile.value,
         precision=precision.value,
@@ -825,26 +594,15 @@ def demo(
         print_json(summary)
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
-
-
 def _numbers(text: str, *, flag: str) -> tuple[float, ...]:
     try:
-        return tuple(float(word) for word in _names(text))
+        return tuple(float(word) for word in names(text))
     except ValueError:
         raise AugmentorError(f"{flag}: {text!r} is not numbers with commas between them, like 0.5,1,2") from None
 
 
 def _toml(value: str | Sequence[str]) -> str:
     return dumps(value, ensure_ascii=False)  # a JSON text, or a list of them, is a TOML one, too
-
-
-def _judge_failures(failed: int, allowed: int, where: Path) -> None:
-    if failed:
-        messages.print(f"{failed:,} rows could not be used: {escape(str(where))}", soft_wrap=True)
-    if failed > allowed:
-        raise typer.Exit(FAILED)
 
 
 if shutil.get_terminal_size().columns < 80:

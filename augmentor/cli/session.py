@@ -209,3 +209,15 @@ def _stop(*, resume: str) -> NoReturn:
     messages.print("[yellow]Interrupted.[/]")
     messages.print(f"Go on with:  {escape(resume)}", soft_wrap=True)
     raise typer.Exit(INTERRUPTED)
+
+
+def judge_failures(failed: int, allowed: int, where: Path) -> None:
+    """Say how many rows failed, and end with exit code 1 if there are more than allowed.
+
+    Raises:
+        typer.Exit: there are.
+    """
+    if failed:
+        messages.print(f"{failed:,} rows could not be used: {escape(str(where))}", soft_wrap=True)
+    if failed > allowed:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,252 @@
+"""`augmentor expand`, told to the person who reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from augmentor.access import MAX_PIXELS
+from augmentor.cli import display
+from augmentor.cli.convert import LabelVectorOption, ModelCropOption, ModelSizeOption
+from augmentor.cli.options import (
+    BalanceOption,
+    BalanceToOption,
+    BestPer,
+    ColumnOption,
+    Compile,
+    CountsOption,
+    DeviceOption,
+    Format,
+    GateMode,
+    ImageFormat,
+    JsonOption,
+    ManifestArgument,
+    MaxFailuresOption,
+    MaxPerSourceOption,
+    MaxPixelsOption,
+    ModelOption,
+    OutsideOption,
+    Precision,
+    Real,
+    SizeOption,
+    names,
+)
+from augmentor.cli.session import (
+    command,
+    escape,
+    interruptible,
+    judge_failures,
+    print_json,
+    recorded_command,
+    remark,
+    results,
+    this_command,
+)
+from augmentor.errors import AugmentorError
+
+_WRITTEN, _GATE, _SPEED = "What is written", "The gate", "Speed"
+"""Headings of the help."""
+
+
+@command
+def expand(
+    manifest: ManifestArgument,
+    model: ModelOption,
+    out: Annotated[Path, typer.Option(help="Folder, or FILE.h5, to write.")],
+    domains: Annotated[
+        list[str] | None, typer.Option(metavar="SPEC", help="hair=red|blond,smile=~ or each, or all.")
+    ] = None,
+    balance: BalanceOption = None,
+    balance_to: BalanceToOption = "auto",
+    counts: CountsOption = None,
+    max_per_source: MaxPerSourceOption = None,
+    splits: Annotated[str, typer.Option(help="Whose rows are translated.")] = "train",
+    real: Annotated[
+        Real, typer.Option(help="How real images are written.", rich_help_panel=_WRITTEN)
+    ] = Real.processed,
+    format: Annotated[
+        Format | None, typer.Option(help="By default what --out looks like.", rich_help_panel=_WRITTEN)
+    ] = None,
+    image_format: Annotated[
+        ImageFormat, typer.Option(help="Encoder of images.", rich_help_panel=_WRITTEN)
+    ] = ImageFormat.png,
+    size: SizeOption = "model",
+    encoded: Annotated[
+        bool, typer.Option("--encoded", help="Hold encoded images in HDF5.", rich_help_panel=_WRITTEN)
+    ] = False,
+    class_folders: Annotated[
+        str | None, typer.Option(metavar="ATTR", help="Folders named by its values.", rich_help_panel=_WRITTEN)
+    ] = None,
+    shard_size: Annotated[
+        int, typer.Option(min=1, help="Images committed together.", rich_help_panel=_WRITTEN)
+    ] = 1024,
+    include_identity: Annotated[bool, typer.Option("--include-identity", help="Own domains, too.")] = False,
+    gate: Annotated[
+        GateMode, typer.Option(help="auto: reject what the judge doubts.", rich_help_panel=_GATE)
+    ] = GateMode.auto,
+    no_gate: Annotated[
+        bool, typer.Option("--no-gate", help="Keep all: --gate off.", rich_help_panel=_GATE)
+    ] = False,
+    min_agreement: Annotated[
+        float | None, typer.Option(help="Least probability of the labels.", rich_help_panel=_GATE)
+    ] = None,
+    min_realism: Annotated[
+        float | None, typer.Option(help="Least share of real images beaten.", rich_help_panel=_GATE)
+    ] = None,
+    min_preserved: Annotated[
+        float | None, typer.Option(help="Least likeness to the source.", rich_help_panel=_GATE)
+    ] = None,
+    keep_best: Annotated[
+        int | None, typer.Option(metavar="N", help="Keep the best N only ...", rich_help_panel=_GATE)
+    ] = None,
+    best_per: Annotated[
+        BestPer, typer.Option(help="... of each of these.", rich_help_panel=_GATE)
+    ] = BestPer.source,
+    judge: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="A judge other than the model's.", rich_help_panel=_GATE)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images translated at once.", rich_help_panel=_SPEED)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that decode, encode.", rich_help_panel=_SPEED)
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="auto: bfloat16 on CUDA.", rich_help_panel=_SPEED)
+    ] = Precision.auto,
+    compile: Annotated[
+        Compile, typer.Option(help="torch.compile; auto: if it pays.", rich_help_panel=_SPEED)
+    ] = Compile.auto,
+    image_column: ColumnOption = None,
+    attributes: LabelVectorOption = None,
+    model_size: ModelSizeOption = None,
+    model_crop: ModelCropOption = None,
+    device: DeviceOption = "auto",
+    devices: Annotated[
+        str | None, typer.Option(help="cuda:0,cuda:1: a process on each.", rich_help_panel=_SPEED)
+    ] = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    allow_outside: OutsideOption = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in the place of --out.")] = False,
+    verify_sources: Annotated[bool, typer.Option("--verify-sources", help="Compare contents, not times.")] = False,
+    max_failures: MaxFailuresOption = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Translate every image into every requested domain.
+
+    Writes images and an updated label table. The same command again goes on
+    after a kill and changes nothing that is there; --overwrite starts anew.
+    What the model's judge does not recognise is thrown out (rejected.csv).
+
+    A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/] (every
+    value but the row's own). Several --domains are joined. --balance fills up the
+    rare combinations of attributes, instead or on top of them.
+    """
+    from augmentor.engines.local import parse_devices
+    from augmentor.expand import estimate, failures_path, rejected_path, run_expansion
+    from augmentor.expansion import ExpandSettings, plan_expansion
+    from augmentor.fullsize import parse_size
+    from augmentor.models import Description
+    from augmentor.report import report_path
+    from augmentor.train import pick_device
+
+    suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
+    settings = ExpandSettings(
+        domains=tuple(domains or ()),
+        balance=names(balance),
+        balance_to=balance_to,
+        counts=counts,
+        max_per_source=max_per_source,
+        splits=names(splits),
+        real=real.value,
+        output_format=(format or suffix_format).value,
+        image_format=image_format.value,
+        class_folders=class_folders,
+        shard_size=shard_size,
+        include_identity=include_identity,
+        size=parse_size(size),
+        encoded=encoded,
+        precision=precision.value,
+        max_pixels=max_pixels,
+        allow_outside=allow_outside,
+        gate="off" if no_gate else gate.value,
+        min_agreement=min_agreement,
+        min_realism=min_realism,
+        min_preserved=min_preserved,
+        keep_best=keep_best,
+        best_per=best_per.value,
+    )
+    if devices is not None and device != "auto":
+        raise AugmentorError("--device and --devices exclude each other: give one of them")
+    described = Description(attributes=attributes, size=model_size, crop=model_crop)
+    planned = plan_expansion(
+        manifest,
+        model=model,
+        settings=settings,
+        out=out,
+        image_column=image_column,
+        description=described,
+        judge=judge,
+        command=recorded_command(),
+    )
+    chosen = (pick_device(device),) if devices is None else parse_devices(devices)
+    for note in planned.notes:
+        remark(note)
+    if dry_run:
+        expected = estimate(planned, device=chosen, batch_size=batch_size, workers=workers)
+        if json:
+            print_json(display.plan_json(planned.plan, expected))
+        else:
+            results.print(display.plan_tables(planned.plan, expected))
+        return
+    # What --overwrite removes is removed by now, or soon: the way on is without it.
+    resume = this_command(without=("--overwrite",))
+    with interruptible(resume=resume), display.Bar("expanding", unit="images") as bar:
+        result = run_expansion(
+            planned,
+            device=chosen,
+            batch_size=batch_size,
+            workers=workers,
+            compile=compile.value,
+            overwrite=overwrite,
+            verify_sources=verify_sources,
+            on_progress=lambda p: bar.update(
+                p.done,
+                p.total,
+                skipped=p.resumed,
+                suffix=display.losses_note(p.failed, p.rejected),
+                note=display.loads_note(p.loads),
+            ),
+        )
+    made = result.counts
+    if result.was_complete:
+        results.print(f"{escape(str(out))} is complete already; nothing was changed.", soft_wrap=True)
+    results.print(
+        f"{made.synthetic:,} synthetic and {made.real:,} real images in {escape(str(out))} "
+        f"({display.duration(result.seconds)})",
+        soft_wrap=True,
+    )
+    if result.balance:
+        results.print(display.balance_table(result.balance))
+        results.print(display.balance_verdict(result.balance), soft_wrap=True)
+    if made.rejected:
+        where = rejected_path(out, settings.output_format)
+        results.print(f"{made.rejected:,} translations were thrown out: {escape(str(where))}", soft_wrap=True)
+    results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
+    if json:
+        print_json(
+            {
+                "out": str(out),
+                "report": str(report_path(out)),
+                **made.to_json(),
+                **({"balance": [state.to_json() for state in result.balance]} if result.balance else {}),
+                "resumed": result.resumed,
+                "seconds": round(result.seconds, 3),
+                "images_per_second": round(result.images_per_second, 1),
+                "slowest_stage": result.slowest,
+            }
+        )
+    judge_failures(made.failed, max_failures, failures_path(out, settings.output_format))
