@@ -28,6 +28,7 @@ from augmentor.lock import locked
 from augmentor.quality import LabelledImages
 from augmentor.report import write_report
 from augmentor.writers.folder import WORK_FOLDER
+from augmentor.writers.pages import ANSWERS
 from augmentor.writers.records import Json, write_json
 from stargan.description import seal
 
@@ -311,8 +312,8 @@ class _Trainer:
 
 
 def _runs_folder(out: Path) -> Path:
-    """Return where classifiers' answers are kept; in a folder where readers of images do not look."""
-    return out / WORK_FOLDER / "evaluation" if out.is_dir() else out.with_suffix(".evaluation.runs")
+    """Return where classifiers' answers are kept."""
+    return out / WORK_FOLDER / ANSWERS if out.is_dir() else out.with_suffix(f".{ANSWERS}")
 
 
 def _lock(out: Path) -> Path:

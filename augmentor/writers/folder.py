@@ -23,7 +23,7 @@ from augmentor.writers.fingerprints import Identity, is_same_run, read_identity,
 from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.metadata import FolderTables
 from augmentor.writers.origins import Origin
-from augmentor.writers.pages import remove_pages
+from augmentor.writers.pages import ANSWERS, remove_answers, remove_pages
 from augmentor.writers.records import (
     Counts,
     Failure,
@@ -135,6 +135,7 @@ class FolderWriter:
             path.unlink(missing_ok=True)
             path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
         remove_pages(self.out.joinpath)
+        remove_answers(self.out / WORK_FOLDER / ANSWERS)
         for folder in sorted(folders, reverse=True):  # The inner ones first.
             with suppress(OSError):  # Somebody else's files are in it.
                 folder.rmdir()

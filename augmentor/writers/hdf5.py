@@ -23,7 +23,7 @@ from augmentor.labeltable import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
 from augmentor.writers.assembly import Assembly, Ending, discard
 from augmentor.writers.fingerprints import Identity, is_same_run, refuse_other_run
 from augmentor.writers.judged import RejectedTable, ScoresTable, pack_judged
-from augmentor.writers.pages import remove_pages
+from augmentor.writers.pages import ANSWERS, remove_answers, remove_pages
 from augmentor.writers.parts import Parts, PartShard
 from augmentor.writers.records import (
     SCHEMA_VERSION,
@@ -126,6 +126,7 @@ class HDF5Writer:
                 path.unlink(missing_ok=True)
                 path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
             remove_pages(lambda name: self.out.with_suffix(f".{name}"))
+            remove_answers(self.out.with_suffix(f".{ANSWERS}"))
         if self.records.started():
             self.remove_parts()
 

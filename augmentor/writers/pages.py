@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,10 @@ PAGES = ("report.html", "README.md", "croissant.json", "evaluation.json")
 
 PICTURES = "report"
 """The folder of the report's small pictures."""
+
+ANSWERS = "evaluation.runs"
+"""The folder in which an evaluation keeps what its classifiers said: beside FILE.h5 it is FILE.evaluation.runs,
+and in a folder it lies where readers of images do not look."""
 
 _STEM = 16
 _SUFFIXES = (".png", ".webp", ".jpg")
@@ -50,3 +55,9 @@ def remove_pages(beside: Callable[[str], Path]) -> None:
                 path.unlink()
         with suppress(OSError):  # Somebody else's files are in it.
             folder.rmdir()
+
+
+def remove_answers(folder: Path) -> None:
+    """Remove what an evaluation's classifiers said of an output, all of which is ours."""
+    if folder.exists():
+        shutil.rmtree(folder)

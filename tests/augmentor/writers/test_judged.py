@@ -30,6 +30,7 @@ from augmentor.writers.judged import (
     scores_columns,
     unpack_judged,
 )
+from augmentor.writers.pages import ANSWERS
 from augmentor.writers.records import Json, RecordFolder, ShardRecord
 from stargan.labels import LabelSpace
 
@@ -214,7 +215,12 @@ def test_an_overwritten_output_leaves_nothing_behind(
 ) -> None:
     writer = make_writer(tmp_path)
     make(writer, space, [KeepBest(1, "source")])
+    out = out_of(writer)
+    answers = out / ".augmentor" / ANSWERS if out.is_dir() else out.with_suffix(f".{ANSWERS}")
+    answers.mkdir()
+    (answers / "real-0.npz").write_bytes(b"what a classifier said")
     writer.clear()
+    assert not answers.exists()
     left = [name for name in content(tmp_path) if not name.startswith("out/.augmentor")]
     assert left == []
 
