@@ -36,9 +36,13 @@ def judged(
     synthetic = np.flatnonzero(labels["is_synthetic"] == "1")
     thrown = labels.iloc[synthetic[::4][:THROWN_OUT]]
     labels.drop(thrown.index).to_csv(out / "labels.csv", index=False)
-    names = [name for name in labels.columns if name not in ("file_name", "is_synthetic")]
+    scores = pd.read_csv(out / "scores.csv", dtype=str, keep_default_na=False)
+    scores[~scores["key"].isin(thrown["key"])].to_csv(out / "scores.csv", index=False)
+    names = [name for name in labels.columns if name not in ("file_name", "is_synthetic", *scores.columns[1:])]
     reasons = ["surplus: enough of them" if i == 0 else "agreement 0.1000 < 0.4000" for i in range(len(thrown))]
-    thrown[names].assign(reason=reasons).to_csv(out / "rejected.csv", index=False)
+    # Both in the order of the plan.
+    judged = thrown[["key", *names[1:]]].merge(scores, on="key").assign(reason=reasons)
+    judged.to_csv(out / "rejected.csv", index=False)
     path = out / "dataset.json"
     state = json.loads(path.read_text())
     state["model"]["path"] = str(model)

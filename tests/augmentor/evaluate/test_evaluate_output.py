@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from tests.augmentor.evaluate.conftest import Planted, Row, Translation
 
 CPU = torch.device("cpu")
+SCORES = ("0.1000", "0.5000", "0.8000", "0.1000", "1.0000")
+REJECTED = (
+    "key,split,group,source_id,source_path,hue,mark,changed,"
+    "agreement,realism,preserved,agreement:hue,agreement:mark,reason"
+)
 
 
 def settings(**changes: object) -> EvaluateSettings:
@@ -183,10 +188,8 @@ def test_a_rejected_translation_of_a_test_row_is_refused(planted: Planted) -> No
     small(planted)
     test = planted.of("test")[0]
     out = planted.output("out", flipped(planted))
-    cells = ["k", "train", "", test.id, test.path, "red", "1", "mark", "agreement 0.1 < 0.4"]
-    (out / "rejected.csv").write_text(
-        "key,split,group,source_id,source_path,hue,mark,changed,reason\n" + ",".join(cells) + "\n"
-    )
+    cells = ["k", "train", "", test.id, test.path, "red", "1", "mark", *SCORES, "agreement 0.1 < 0.4"]
+    (out / "rejected.csv").write_text(f"{REJECTED}\n{','.join(cells)}\n")
     with pytest.raises(OutputError, match="id 'r036'"):
         evaluate(planted.manifest(), out, settings=settings(steps=2), device=CPU)
 
@@ -249,10 +252,9 @@ def test_without_the_model_the_ungated_arm_is_left_out_with_a_reason(planted: Pl
     small(planted)
     out = planted.output("out", flipped(planted), gate={"thresholds": {"agreement": 0.4}})
     row = planted.of("train")[0]
-    cells = ["k", row.split, row.group, row.id, row.path, "blue", "1", "hue;mark", "agreement 0.1 < 0.4"]
-    (out / "rejected.csv").write_text(
-        "key,split,group,source_id,source_path,hue,mark,changed,reason\n" + ",".join(cells) + "\n"
-    )
+    lineage = [row.split, row.group, row.id, row.path]
+    cells = ["k", *lineage, "blue", "1", "hue;mark", *SCORES, "agreement 0.1 < 0.4"]
+    (out / "rejected.csv").write_text(f"{REJECTED}\n{','.join(cells)}\n")
 
     def found(**model: object) -> Evaluation:
         path = out / "dataset.json"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from augmentor.images import encode
 from augmentor.labeltable import LabelRow, key, real_key
 from augmentor.report import write_report
 from augmentor.writers import FolderWriter, HDF5Writer
+from augmentor.writers.judged import NOTHING_JUDGED, Judged, Rejected, RowScores
 from augmentor.writers.records import Json
 from stargan.labels import Attribute, LabelSpace
 
@@ -133,11 +133,9 @@ def make_output(tmp_path: Path) -> MakeOutput:
             for position, row in enumerate(rows):
                 if row.key not in thrown:
                     shard.add(position, row, picture(position, side))
-            shard.commit([])
+            shard.commit([], None, judged(rows, thrown, space) if scored else NOTHING_JUDGED)
         made.kept = {row.key: row.agreement or 0.0 for row in rows if row.is_synthetic and row.key not in thrown}
         made.rejected = [row.key for row in rows if row.key in thrown]
-        if scored:
-            write_scores(made, rows, space)
         with writer.assembly(1) as assembly:
             assembly.finish(lambda described, images: _page(made.out, described, images))
         return made
@@ -150,34 +148,22 @@ def _page(out: Path, described: object, images: Path) -> None:
     write_report(out, description=described, images=images)
 
 
-def write_scores(made: Made, rows: Sequence[LabelRow], space: LabelSpace) -> None:
-    """Write scores.csv and rejected.csv, and thumbnails into the shard's record."""
-    scores = ["agreement", "realism", "preserved", *(f"agreement:{name}" for name in space.names)]
-    with made.beside("scores.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["key", *scores])
-        for row in rows:
-            if row.key in made.kept:
-                table.writerow([row.key, *_cells(row, len(space))])
-    lineage = ["key", "split", "group", "source_id", "source_path"]
-    states: list[Json] = []
-    with made.beside("rejected.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow([*lineage, *space.names, "changed", *scores, "reason"])
-        for position, row in enumerate(rows):
-            if row.key in made.rejected:
-                values = [each.values[code] for each, code in zip(space.attributes, row.codes, strict=True)]
-                first = [row.key, row.split, row.group, row.source_id, row.source_path, *values, row.changed_text]
-                table.writerow([*first, *_cells(row, len(space)), f"agreement {row.agreement:.2f} < 0.30"])
-                thumbnail = base64.b64encode(encode(picture(position), "jpg")).decode()
-                states.append([position, row.to_json(), None, "reason", thumbnail])
-    record = made.out / ".augmentor" / "shards" / "00000.json"
-    if record.exists():
-        # As the record of a gated shard has it; its seal, which this breaks, is not what the page looks at.
-        state = json.loads(record.read_text())
-        del state["sha256"]
-        record.write_text(json.dumps({**state, "rejected": states}))
-
-
-def _cells(row: LabelRow, attributes: int) -> list[str]:
-    return [f"{row.agreement:.4f}", f"{row.realism:.4f}", "0.8000", *[f"{row.agreement:.4f}"] * attributes]
+def judged(rows: Sequence[LabelRow], thrown: Container[str], space: LabelSpace) -> Judged:
+    """Return what a judge found: all of an attribute as probable as the whole, most of the source preserved."""
+    scores = {
+        position: RowScores(0.8, (row.agreement,) * len(space))
+        for position, row in enumerate(rows)
+        if row.is_synthetic
+    }
+    rejected = [
+        Rejected(
+            position=position,
+            row=row,
+            scores=scores[position],
+            reason=f"agreement {row.agreement:.2f} < 0.30",
+            thumbnail=base64.b64encode(encode(picture(position), "jpg")).decode(),
+        )
+        for position, row in enumerate(rows)
+        if row.key in thrown
+    ]
+    return Judged(scores=scores, rejected=rejected)
