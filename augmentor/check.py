@@ -140,7 +140,7 @@ def check_manifest(
     rows_of: dict[bytes, list[int]] = {}
     paths = (manifest.root / path for path in manifest.rows["path"])
     look = partial(_look_at, decode=decode, access=manifest.access)
-    for i, found in enumerate(side_by_side(look, paths, workers)):
+    for i, found in enumerate(side_by_side(look, paths, workers, what="reading {}".format)):
         if found.wrong:
             row = manifest.rows.iloc[i]
             problem = Problem(id=row["id"], path=row["path"], row=int(row["line"]), reason=found.reason)
@@ -226,7 +226,7 @@ def _frame_notes(manifest: Manifest, several_frames: list[int]) -> list[str]:
     return [f"{manifest.path}, {row_list(lines)}: {are} several frames or pages; the first one is used"]
 
 
-def _look_at(path: Path, decode: Callable[[Path], bool], access: Access) -> _Found:
+def _look_at(path: Path, *, decode: Callable[[Path], bool], access: Access) -> _Found:
     try:
         with access.open(path) as file:
             digest = hashlib.file_digest(file, "sha256").digest()

@@ -48,6 +48,12 @@ class MemoryShortError(AugmentorError):
     exit_code = 1
 
 
+class StalledError(AugmentorError):
+    """A thread or a process has hung for so long that it will not come back."""
+
+    exit_code = 1
+
+
 class TrainingError(AugmentorError):
     """Training stopped because its losses are no longer finite or have diverged."""
 

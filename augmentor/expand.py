@@ -17,7 +17,7 @@ import torch
 
 from augmentor.cells import CellState
 from augmentor.engines.local import State, Work, run_here, run_on_devices
-from augmentor.errors import ManifestError, MemoryShortError, OutputError, first_line
+from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError, first_line
 from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources
 from augmentor.filling import fill
 from augmentor.images import encode
@@ -142,6 +142,7 @@ def run_expansion(
         SourceError: the sources went away meanwhile.
         ManifestError: none of the sources is there.
         ProcessError: one of several processes died.
+        StalledError: nothing moves any more; see `augmentor.workers`.
     """
     started = time.monotonic()
     devices = (device,) if isinstance(device, torch.device) else tuple(device)
@@ -414,6 +415,8 @@ def _explained(out: Path) -> Iterator[None]:
     """Turn what the operating system says about the output, or the device, into what the user can do."""
     try:
         yield
+    except StalledError as error:
+        raise StalledError(f"{out}: {error}: what was committed is safe") from error
     except torch.OutOfMemoryError as error:
         raise MemoryShortError(
             f"{first_line(error)}. What was committed is safe: run the same command again, with a "

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import active_children
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from augmentor import workers as patience
 from augmentor.access import ANYWHERE, Access
 from augmentor.cache import ImageCache
 from augmentor.errors import ImageError
@@ -28,6 +28,7 @@ from augmentor.images import Pixels, decode
 from augmentor.order import Draw, StepSampler
 from augmentor.recipe import ImageSettings, Joint
 from augmentor.threads import usable_cores
+from augmentor.workers import TURNS, Workers, leave_behind, stalled
 from stargan.labels import LabelSpace, merge_targets
 from stargan.training import Batch
 
@@ -36,6 +37,9 @@ _MOST_TRIES = 100
 
 _LONGEST = 16
 """Times the network's size that an image may be enlarged to along its longer side."""
+
+_TIMED_OUT = "DataLoader timed out"
+"""What torch says, in a plain RuntimeError, when no batch came in time."""
 
 _AHEAD = 4
 """Batches that are made ahead of the loop, for each worker."""
@@ -89,6 +93,11 @@ class TrainingImages(Dataset[Sample]):
     label_sets: NDArray[np.integer] | None = None
     cache: ImageCache | None = None
     access: Access = ANYWHERE
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the first image."""
+        return self.paths[0].parent
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -233,17 +242,37 @@ _Made = tuple[Batch, dict[int, str]]
 
 def _by_processes(
     images: TrainingImages, sampler: StepSampler, *, workers: int, pin_memory: bool
-) -> Iterable[_Made]:
-    return DataLoader(
-        images,
-        batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=pin_memory,
-        worker_init_fn=_leave_interrupts_to_the_trainer,
-        prefetch_factor=None if workers == 0 else _AHEAD,
-        generator=torch.Generator(),  # the loader draws a seed from it; without one, from the global state
+) -> Iterator[_Made]:
+    limit = patience.STALLED_SECONDS
+    before = set(active_children())
+    batches = iter(
+        DataLoader(
+            images,
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=pin_memory,
+            worker_init_fn=_leave_interrupts_to_the_trainer,
+            prefetch_factor=None if workers == 0 else _AHEAD,
+            timeout=0 if workers == 0 else limit / TURNS,
+            generator=torch.Generator(),  # the loader draws a seed from it; without one, from the global state
+        )
     )
+    ours, turns = set(active_children()) - before, 0
+    while turns < TURNS:
+        try:
+            made = next(batches)
+        except RuntimeError as error:
+            if _TIMED_OUT not in str(error):
+                raise
+            turns += 1  # It can be asked again: nothing was taken.
+        else:
+            turns = 0
+            yield made
+    del batches  # It ends its processes, those that can be ended.
+    for process in ours:
+        leave_behind(process.is_alive)
+    raise stalled([f"{len(ours)} processes read training images below {images.folder}"], limit)
 
 
 def _by_threads(
@@ -256,15 +285,12 @@ def _by_threads(
     if workers == 0:
         yield from map(make, sampler)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="training-images")
-    try:
-        waiting: deque[Future[_Made]] = deque()
-        for draws in sampler:
-            waiting.append(pool.submit(make, draws))
-            if len(waiting) > _AHEAD * workers:
-                yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def reading(draws: list[Draw]) -> str:
+        return f"reading {images.paths[draws[0].row]} or the others of its batch"
+
+    with Workers(workers, name="training-images") as pool:
+        yield from pool.map(reading, make, sampler, ahead=_AHEAD * workers + 1)
 
 
 def _collate(samples: list[Sample]) -> tuple[Batch, dict[int, str]]:

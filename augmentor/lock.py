@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from augmentor.errors import OutputError
+from augmentor.workers import anything_hangs
 
 if sys.platform == "win32":
     import msvcrt
@@ -70,7 +71,8 @@ class Holder:
 def locked(path: Path, *, output: Path) -> Iterator[None]:
     """Keep other processes, on this machine and on others that share the disk, from the same output.
 
-    Whoever is killed leaves the file, but not the lock: the next run takes it. Child processes do not share it.
+    Whoever is killed leaves the file, but not the lock: the next run takes it. Child processes do not share it. A
+    thread that hangs (see `augmentor.workers`) keeps it until the process ends.
 
     Args:
         path: the lock file; it is made, with its folders, says who holds it, and is removed in the end.
@@ -86,7 +88,8 @@ def locked(path: Path, *, output: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if handle in _held:  # Not in a forked child.
+        # Not in a forked child; and where a thread that may still write hangs, not before the process ends.
+        if handle in _held and not anything_hangs():
             _held.remove(handle)
             _remove(path, handle)
 

@@ -32,6 +32,7 @@ from augmentor.lineage import Lineage
 from augmentor.making import Making, Shard, ShardSource, Wanted
 from augmentor.manifest import Manifest
 from augmentor.stages import Clock, Crew, Loads, Queue
+from augmentor.workers import anything_hangs
 from augmentor.writers.origins import Origin
 from augmentor.writers.protocol import ShardWriter
 from stargan.blend import Box, blend
@@ -116,9 +117,10 @@ def run_shards(
         with pipeline.crew:
             pipeline.run(shards)
     except BaseException:
-        # Not before the crew has gone, which writes to them.
-        for writer in pipeline.open.values():
-            writer.__exit__(*sys.exc_info())
+        # Not before the crew has gone, which writes to them; and not at all where some of it hangs.
+        if not anything_hangs():
+            for writer in pipeline.open.values():
+                writer.__exit__(*sys.exc_info())
         raise
 
 
@@ -191,7 +193,8 @@ class _Pipeline:
                 shard.writer.__enter__()
                 self.open[shard.number] = shard.writer
             for some in self._some_sources(shard):
-                self._ahead.append(_Step(shard, some, self.crew.decode(self._decode, shard.writer, some)))
+                decoded = self.crew.decode(partial(self._reading, some), self._decode, shard.writer, some)
+                self._ahead.append(_Step(shard, some, decoded))
                 count += max(1, len(some))
                 while count > self._ahead_room:
                     count -= max(1, len(self._ahead[0].sources))
@@ -242,6 +245,14 @@ class _Pipeline:
                 self._last_read = path
                 found.append(_Read(pixels, origin))
         return found
+
+    def _reading(self, sources: Sequence[ShardSource]) -> str:
+        """Say which sources a task reads."""
+        if not sources:
+            return "reading nothing"
+        others = len(sources) - 1
+        more = f" or {'the next one' if others == 1 else f'one of the next {others}'}" if others else ""
+        return f"reading {self._lineage.path(sources[0].row)}{more}"
 
     def _refuse_vanishing(self, path: Path) -> None:
         """Stop where a file is missing and one that was read before is missing by now, too.
@@ -310,8 +321,7 @@ class _Pipeline:
     def _jobs(self, making: Making, steps: Iterable[_Step]) -> Iterator[Job]:
         """Yield what is asked of the translator, and note for which images."""
         for step in steps:
-            with self._clock.waiting("decoding"):
-                decoded = step.decoded.result()
+            decoded = self.crew.decoded(step.decoded)
             good = []
             for source, read in zip(step.sources, decoded, strict=True):
                 if isinstance(read, ImageError):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, NamedTuple, ParamSpec, Self, TypeVar, get_args
 
 from augmentor.threads import usable_cores
+from augmentor.workers import What, Workers, end_together
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,8 +98,9 @@ class Clock:
 class Crew:
     """The threads that decode, encode and commit while the calling thread translates.
 
-    An error in any of them is raised in the calling thread, at the latest when it next waits. Leaving the block
-    with an error forgets what has not begun; either way no thread is left when the block is over.
+    An error in any of them is raised in the calling thread, at the latest when it next waits; so is a
+    `StalledError`, where none of them gets on any more. Leaving the block with an error forgets what has not
+    begun; either way no thread is left when the block is over, unless it hangs.
 
     Args:
         workers: threads that decode and encode.
@@ -115,26 +117,28 @@ class Crew:
     _failed: int = 0
 
     def __enter__(self) -> Self:
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="images")
-        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="commits")
+        self._pool = Workers(self.workers, name="images")
+        self._finisher = Workers(1, name="commits")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for pool in (self._pool, self._finisher):
-            pool.shutdown(wait=False, cancel_futures=kind is not None)
-        # Not earlier: a commit that waits for its images ends only when these are made, or forgotten.
-        for pool in (self._pool, self._finisher):
-            pool.shutdown()
+        # A commit that waits for its images ends only when these are made, or forgotten.
+        end_together((self._pool, self._finisher), error)
 
-    def decode(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Let a worker run what the calling thread will ask for later."""
-        return self._pool.submit(function, *args, **kwargs)
+    def decode(self, what: What, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Let a worker run what the calling thread will ask for later; `what` is said of it if it hangs."""
+        return self._pool.submit(what, function, *args, **kwargs)
+
+    def decoded(self, future: Future[T]) -> T:
+        """Wait for what `decode` began, and return its result."""
+        with self.clock.waiting("decoding"):
+            return self._pool.result(future)
 
     def encode(self, images: int, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Future[None]:
         """Let a worker encode some images; waits while more than there is room for are on their way."""
-        future = self._pool.submit(function, *args, **kwargs)
+        future = self._pool.submit("encoding and writing images", function, *args, **kwargs)
         self._encoding.append((images, future))
         self._images += images
         while self._encoding and (self._images > self.room or self._encoding[0][1].done()):
@@ -152,10 +156,10 @@ class Crew:
 
         def finish() -> int:
             for future in encoded:
-                future.result()
+                future.result()  # Without an end: the calling thread, which waits for this one, has one.
             return function()
 
-        self._committing.append((encoded, self._finisher.submit(finish)))
+        self._committing.append((encoded, self._finisher.submit("committing a shard", finish)))
         self.committed(SHARDS_BEHIND)
 
     def committed(self, behind: int | None = None) -> int:
@@ -170,9 +174,10 @@ class Crew:
                 if behind is None or len(self._committing) <= behind:
                     break
                 with self.clock.waiting("encoding"):
-                    wait(encoded)
+                    for future in encoded:
+                        self._pool.wait(future)
             with self.clock.waiting("writing"):
-                self._failed += commit.result()
+                self._failed += self._finisher.result(commit)
             self._committing.popleft()
         return self._failed
 
@@ -192,7 +197,7 @@ class Crew:
     def _reap(self) -> None:
         images, future = self._encoding.popleft()
         self._images -= images
-        future.result()
+        self._pool.result(future)
 
 
 def default_workers() -> int:

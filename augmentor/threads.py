@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import TypeVar
+
+from augmentor.workers import Workers
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -22,8 +21,16 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _looking(_given: object) -> str:
+    return "reading images"
+
+
 def side_by_side(
-    look: Callable[[Given], Found], given: Iterable[Given], workers: int | None = None
+    look: Callable[[Given], Found],
+    given: Iterable[Given],
+    workers: int | None = None,
+    *,
+    what: Callable[[Given], str] = _looking,
 ) -> Iterator[Found]:
     """Yield `look` of everything that is given, in order, worked out by threads; only so many are under way.
 
@@ -31,18 +38,11 @@ def side_by_side(
         look: works in a thread; its error is raised here, in its turn.
         given: read in the caller's thread, at most `AHEAD` a worker ahead of what is yielded.
         workers: threads; None for one per usable core.
+        what: says what `look` does with one of them, for the message if it hangs.
+
+    Raises:
+        StalledError: nothing has moved for too long; names what hangs.
     """
     count = workers or usable_cores()
-    rest = iter(given)
-    with ThreadPoolExecutor(count, thread_name_prefix="looking") as pool:
-        waiting: deque[Future[Found]] = deque()
-        try:
-            waiting.extend(pool.submit(look, one) for one in islice(rest, count * AHEAD))
-            while waiting:
-                found = waiting.popleft().result()
-                waiting.extend(pool.submit(look, one) for one in islice(rest, 1))
-                yield found
-        finally:
-            # An error or Ctrl-C must not wait for images that nobody will ask about.
-            for future in waiting:
-                future.cancel()
+    with Workers(count, name="looking") as pool:
+        yield from pool.map(what, look, given, ahead=count * AHEAD)

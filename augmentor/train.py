@@ -107,6 +107,7 @@ def train_run(
         TrainingError: a loss is no longer finite, or a process that loads images died; names the last good
             checkpoint.
         MemoryShortError: the device's memory does not suffice.
+        StalledError: what loads images hangs.
     """
     if run.exists() and not run.is_dir():
         raise OutputError(f"{run} is a file; --out names the run's folder")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from augmentor.errors import MemoryShortError, OutputError, TrainingError, first_line
+from augmentor.errors import MemoryShortError, OutputError, StalledError, TrainingError, first_line
 from stargan.checkpoint import CheckpointError, find_checkpoint
 
 _LOADER = "DataLoader worker"
@@ -17,15 +17,19 @@ _LOADER = "DataLoader worker"
 
 @contextmanager
 def explained(run: Path) -> Iterator[None]:
-    """Turn full disks, short memory and dead loading processes into what the user can do.
+    """Turn full disks, short memory and loading processes that died or hang into what the user can do.
 
     Raises:
         OutputError: the run folder cannot be written.
         MemoryShortError: the device's memory does not suffice.
         TrainingError: a process that loads images died.
+        StalledError: what loads images hangs.
     """
     try:
         yield
+    except StalledError as error:
+        # Which checkpoint is the last one is not looked up: the run's disk may be the one that does not answer.
+        raise StalledError(f"{run}: {error}, with --resume: its checkpoints are safe") from error
     except OSError as error:
         where = f" at {error.filename}" if error.filename else ""
         raise OutputError(

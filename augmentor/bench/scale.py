@@ -13,6 +13,7 @@ from statistics import median
 from augmentor.bench.conditions import Conditions
 from augmentor.bench.figures import Figure, Series
 from augmentor.bench.material import Subject
+from augmentor.errors import StalledError
 from augmentor.expand import run_expansion
 
 _WATCHED = """
@@ -24,6 +25,9 @@ atexit.register(lambda: report.write_text(str(peak_memory())))
 runpy.run_module("augmentor", run_name="__main__")
 """
 """Runs `augmentor` and leaves its peak memory, in bytes, in the file that its first argument names."""
+
+_LONGEST_SECONDS = 4 * 3600.0
+"""Seconds that a measured command may take; the longest one of the suites takes minutes."""
 
 
 def measure_memory(subject: Subject, conditions: Conditions, outputs: tuple[int, int]) -> Figure:
@@ -100,13 +104,20 @@ def _peak(subject: Subject, conditions: Conditions, outputs: int) -> float:
     words += ["--real", "none", "--device", str(conditions.device), "--workers", str(conditions.workers)]
     words += ["--compile", "off", "--json"]
     report = folder / "peak"
-    done = subprocess.run(
-        [sys.executable, "-c", _WATCHED, str(report), *words],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _WATCHED, str(report), *words],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LONGEST_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StalledError(
+            f"augmentor {' '.join(words)}: it has not ended in {_LONGEST_SECONDS / 3600:g} hours. Run it by "
+            "itself to see what holds it up"
+        ) from error
     if done.returncode:
         raise RuntimeError(f"augmentor {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}")
     made = json.loads(done.stdout.splitlines()[-1])["synthetic"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -25,7 +25,10 @@ from augmentor.bench.material import Subject, pairs_of
 from augmentor.images import ImageFormat, Pixels, encode
 from augmentor.lineage import Lineage
 from augmentor.reference import plain_translate
+from augmentor.workers import Workers
 from stargan.translate import Job, Translator, generator_flops
+
+Given = TypeVar("Given")
 
 _CPU = torch.device("cpu")
 _MOST_IN_MEMORY = 1 << 31
@@ -111,11 +114,11 @@ def measure_translate(subject: Subject, conditions: Conditions) -> Figure:
 
 def measure_decode(subject: Subject, conditions: Conditions) -> Figure:
     """Measure reading image files at the model's size, in all workers."""
-    with ThreadPoolExecutor(conditions.workers) as pool:
+    with Workers(conditions.workers, name="bench") as pool:
 
         def decode(count: int) -> float:
             paths = subject.paths(count)
-            return seconds_of(lambda: _drain(pool.map(subject.decode, paths)), _CPU)
+            return seconds_of(lambda: _map_all(pool, subject.decode, paths), _CPU)
 
         return _rate_alone("decode", subject.title, conditions, decode)
 
@@ -123,11 +126,11 @@ def measure_decode(subject: Subject, conditions: Conditions) -> Figure:
 def measure_encode(subject: Subject, conditions: Conditions, image_format: ImageFormat) -> Figure:
     """Measure turning the subject's images into the bytes of files, in all workers."""
     pictures: list[Pixels] = [image.permute(1, 2, 0).contiguous().numpy() for image in subject.images]
-    with ThreadPoolExecutor(conditions.workers) as pool:
+    with Workers(conditions.workers, name="bench") as pool:
 
         def encode_some(count: int) -> float:
             some = [pictures[number % len(pictures)] for number in range(count)]
-            return seconds_of(lambda: _drain(pool.map(partial(encode, image_format=image_format), some)), _CPU)
+            return seconds_of(lambda: _map_all(pool, partial(encode, image_format=image_format), some), _CPU)
 
         return _rate_alone("encode", f"{subject.title}, {image_format}", conditions, encode_some)
 
@@ -141,7 +144,7 @@ def measure_write(subject: Subject, conditions: Conditions, name: str) -> Figure
         name: of the output: "out.h5" for an HDF5 file, anything else for a folder of PNG files.
     """
     pictures: list[Pixels] = [image.permute(1, 2, 0).contiguous().numpy() for image in subject.images]
-    with ThreadPoolExecutor(conditions.workers) as pool:
+    with Workers(conditions.workers, name="bench") as pool:
 
         def write(count: int) -> float:
             folder = conditions.folder()
@@ -154,12 +157,8 @@ def measure_write(subject: Subject, conditions: Conditions, name: str) -> Figure
 
             def fill() -> None:
                 with writer.shard(0) as shard:
-                    _drain(
-                        pool.map(
-                            shard.add_all,
-                            [images[first : first + _TOGETHER] for first in range(0, len(images), _TOGETHER)],
-                        )
-                    )
+                    some = [images[first : first + _TOGETHER] for first in range(0, len(images), _TOGETHER)]
+                    _map_all(pool, shard.add_all, some)
                     shard.commit([])
 
             return seconds_of(fill, _CPU) * count / len(rows)
@@ -205,8 +204,8 @@ def _rate_alone(
     )
 
 
-def _drain(results: Iterable[object]) -> None:
-    for _ in results:
+def _map_all(pool: Workers, function: Callable[[Given], object], given: Sequence[Given]) -> None:
+    for _ in pool.map(lambda _: "reading or writing images of the bench", function, given, ahead=len(given)):
         pass
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from json import dumps
@@ -40,6 +41,7 @@ from augmentor.cli.options import (
 from augmentor.cli.session import (
     FAILED,
     command,
+    end_at_once,
     escape,
     exit_interrupted,
     interruptible,
@@ -55,6 +57,7 @@ from augmentor.cli.session import (
     this_command,
 )
 from augmentor.errors import AugmentorError
+from augmentor.workers import anything_hangs
 
 app = typer.Typer(
     name="augmentor",
@@ -70,7 +73,17 @@ app.add_typer(convert, name="convert")
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if anything_hangs():
+            end_at_once(end.code if isinstance(end.code, int) else FAILED)
+        raise
+    except BaseException:  # With --debug.
+        if anything_hangs():
+            traceback.print_exc()
+            end_at_once(FAILED)
+        raise
 
 
 def _print_version(wanted: bool) -> None:

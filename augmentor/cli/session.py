@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -77,6 +78,13 @@ def _guarded(function: Callable[P, None], resuming: Sequence[str]) -> Callable[P
             raise typer.Exit(FAILED) from None
 
     return run
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End the process without waiting for its threads, of which one hangs; the interpreter would wait for ever."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def exit_interrupted(*, resume: str) -> NoReturn:

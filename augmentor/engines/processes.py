@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from multiprocessing.sharedctypes import Synchronized
 from typing import Any, NoReturn, TypeVar
 
 from augmentor.errors import AugmentorError
+from augmentor.workers import STALLED_SECONDS, TURNS, Workers, leave_behind, stalled
 
 A = TypeVar("A")
 M = TypeVar("M")
@@ -28,6 +30,10 @@ two processes get the same, and a function that tells the parent something."""
 
 _GRACE_SECONDS = 5.0
 """How long a process may take to end before it is killed."""
+
+SILENT_SECONDS = 2 * STALLED_SECONDS
+"""Seconds without a word from a process after which it counts as hanging. A process at work tells several times a
+second how far it is; one whose threads hang says so itself, after half the time and in better words."""
 
 
 class ProcessError(AugmentorError):
@@ -54,8 +60,8 @@ def run_processes(
 ) -> None:
     """Run one new process per name and wait until all have done their work.
 
-    An error in one of them, or its death, ends all, as does an error or an interrupt here. A process whose
-    parent has died ends itself.
+    An error in one of them, its death or its silence ends all, as does an error or an interrupt here. A process
+    whose parent has died ends itself.
 
     Args:
         work: a function that can be pickled.
@@ -65,12 +71,13 @@ def run_processes(
 
     Raises:
         ProcessError: a process died.
+        StalledError: a process lives and has said nothing for `SILENT_SECONDS`.
         BaseException: what a process raised.
     """
     context = get_context("spawn")
     dealt: Synchronized[int] = context.Value("q", 0)
     children: list[_Child] = []
-    try:
+    with Workers(len(names), name="give") as givers, _ending(children):
         with _interrupts_held_back():
             for place, name in enumerate(names):
                 ours, theirs = connection.Pipe()
@@ -80,22 +87,47 @@ def run_processes(
                 children.append(_Child(name, place, process, ours))
         # By the plain pickle: torch's own for processes shares memory, of which a container has little.
         data = pickle.dumps((work, argument))
-        for child in children:
-            child.give(data)
+        for child in children:  # Not in this thread: a process that does not get on takes nothing.
+            givers.submit(f"{child.name} starts", child.give, data)
         busy = {child.link.fileno(): child for child in children}
         while busy:
-            for link in connection.wait([child.link for child in busy.values()]):
-                assert isinstance(link, Connection)
-                child = busy[link.fileno()]
+            for child in _heard(list(busy.values())):
                 message = child.receive()
                 if isinstance(message, _Ended):
                     child.done(message)
-                    del busy[link.fileno()]
+                    del busy[child.link.fileno()]
                 else:
                     on_message(child.place, message)
+
+
+@contextmanager
+def _ending(children: Sequence[_Child]) -> Iterator[None]:
+    """End the processes that are there at the end of the block."""
+    try:
+        yield
     finally:
         for child in children:
             child.end()
+
+
+def _heard(children: Sequence[_Child]) -> list[_Child]:
+    """Wait until some of the processes have told something, or died, and return these.
+
+    Raises:
+        StalledError: one has been silent for too long.
+    """
+    turn = SILENT_SECONDS / TURNS
+    while True:
+        started = time.monotonic()
+        ready = connection.wait([child.link for child in children], timeout=turn)
+        # No more than the turn: whoever suspends all processes for a night has not waited for them.
+        waited = min(time.monotonic() - started, turn)
+        for child in children:
+            child.silent = 0.0 if child.link in ready else child.silent + waited
+            if child.silent >= SILENT_SECONDS:
+                raise stalled([f"the process of {child.name} says nothing"], SILENT_SECONDS)
+        if ready:
+            return [child for child in children if child.link in ready]
 
 
 @dataclass
@@ -107,12 +139,11 @@ class _Child:
     process: SpawnProcess
     link: Connection[Any, Any]
     ends_itself: bool = False
+    silent: float = 0.0
 
     def give(self, data: bytes) -> None:
-        try:
+        with suppress(OSError):  # If it has died, it will be heard of.
             self.link.send_bytes(data)
-        except OSError:
-            self._mourn()
 
     def receive(self) -> Any:
         try:
@@ -134,8 +165,11 @@ class _Child:
         self.process.terminate()
         self.process.join(_GRACE_SECONDS)
         self.process.kill()
-        self.process.join()
-        self.process.close()
+        self.process.join(_GRACE_SECONDS)
+        if self.process.exitcode is None:  # Not even that ends who waits for a disk that does not answer.
+            leave_behind(self.process.is_alive)
+        else:
+            self.process.close()
 
     def _mourn(self) -> NoReturn:
         self.process.join(_GRACE_SECONDS)

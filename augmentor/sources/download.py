@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
 from http.client import HTTPException
 from pathlib import Path
 
 from torchvision.datasets import MNIST, USPS, CelebA
 
+from augmentor.errors import StalledError
 from augmentor.sources.base import SourceError
+from augmentor.workers import Workers
+
+SILENT_SECONDS = 300.0
+"""Seconds without a byte that is written after which a download is given up; the checksum of the largest archive,
+during which none is, takes some ten seconds."""
 
 
 def download_mnist(folder: Path) -> None:
@@ -19,8 +26,7 @@ def download_mnist(folder: Path) -> None:
     Raises:
         SourceError: it cannot be fetched.
     """
-    with _failing("MNIST", folder):
-        MNIST(folder, download=True)
+    _fetch("MNIST", folder, lambda: MNIST(folder, download=True))
 
 
 def download_usps(folder: Path) -> None:
@@ -29,9 +35,7 @@ def download_usps(folder: Path) -> None:
     Raises:
         SourceError: it cannot be fetched.
     """
-    with _failing("USPS", folder):
-        for train in (True, False):
-            USPS(folder, train=train, download=True)
+    _fetch("USPS", folder, lambda: [USPS(folder, train=train, download=True) for train in (True, False)])
 
 
 def download_celeba(folder: Path) -> None:
@@ -40,20 +44,37 @@ def download_celeba(folder: Path) -> None:
     Raises:
         SourceError: it cannot be fetched.
     """
-    with _failing("CelebA", folder):
-        CelebA(folder, split="test", download=True)
+    _fetch("CelebA", folder, lambda: CelebA(folder, split="test", download=True))
 
 
-@contextmanager
-def _failing(title: str, folder: Path) -> Iterator[None]:
-    """Turn what a download raises into one message, and keep stdout for results."""
+def _fetch(title: str, folder: Path, fetch: Callable[[], object]) -> None:
+    """Download, with an end of waiting, which torchvision has not, and one message for whatever goes wrong.
+
+    Stdout is kept for results.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with redirect_stdout(sys.stderr):
-            yield
+        with redirect_stdout(sys.stderr), Workers(1, name="download", limit=SILENT_SECONDS) as workers:
+            workers.result(workers.submit(f"downloading {title}", fetch), sign=lambda: _bytes_in(folder))
+    except StalledError as error:
+        raise _failed(title, folder, f"no byte has come for {SILENT_SECONDS:g} seconds") from error
     # Without a connection, with a broken file, without gdown; and damaged files that are there already.
     except (RuntimeError, OSError, HTTPException, ValueError, EOFError) as error:
-        raise SourceError(
-            f"{title} could not be downloaded into {folder}: {' '.join(str(error).split())}. "
-            "Try again, or put its files there yourself and leave out --download"
-        ) from error
+        raise _failed(title, folder, " ".join(str(error).split())) from error
+
+
+def _failed(title: str, folder: Path, reason: str) -> SourceError:
+    return SourceError(
+        f"{title} could not be downloaded into {folder}: {reason}. "
+        "Try again, or put its files there yourself and leave out --download"
+    )
+
+
+def _bytes_in(folder: Path) -> int:
+    """Return the bytes of all files below a folder; those that come and go meanwhile do not matter."""
+    found = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                found += os.stat(os.path.join(path, name)).st_size  # noqa: PTH116, PTH118 - a hundred thousand
+    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from augmentor.workers import anything_hangs
 from augmentor.writers.records import Counts, Failure, RecordFolder, Shape, ShardRecord, common_shape
 
 Ending: TypeAlias = "Callable[[Mapping[str, object], Path], None]"
@@ -46,7 +47,8 @@ class Assembly(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._discard()
+        if not anything_hangs():  # Else a thread may be in the midst of writing it.
+            self._discard()
 
     def take(self, index: int) -> None:
         """Add a shard that is committed, and those after it that came too early.

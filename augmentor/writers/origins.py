@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from augmentor.access import ANYWHERE
 from augmentor.errors import OutputError
+from augmentor.workers import Workers
 
 _LOOKED_AT_ONCE = 16
 """Files that are looked at side by side: a network disk answers slowly, but many at once."""
@@ -76,18 +76,17 @@ def refuse_changed(root: Path, origins: Mapping[str, Origin], *, by_content: boo
     """
     names = list(origins)
 
-    def look(first: int, step: int) -> Iterator[tuple[int, str]]:
-        for place in range(first, len(names), step):
-            change = origins[names[place]].change(root / names[place], by_content=by_content)
-            if change is not None:
-                yield place, change
+    def look(first: int) -> list[tuple[int, str]]:
+        changes = (
+            (place, origins[names[place]].change(root / names[place], by_content=by_content))
+            for place in range(first, len(names), beside)
+        )
+        return [(place, change) for place, change in changes if change is not None]
 
-    if len(names) <= _FEW:
-        found = list(look(0, 1))
-    else:
-        with ThreadPoolExecutor(_LOOKED_AT_ONCE, thread_name_prefix="origins") as pool:
-            parts = pool.map(lambda first: list(look(first, _LOOKED_AT_ONCE)), range(_LOOKED_AT_ONCE))
-            found = sorted(change for part in parts for change in part)
+    beside = 1 if len(names) <= _FEW else _LOOKED_AT_ONCE
+    with Workers(beside, name="origins") as pool:
+        parts = pool.map(lambda _: f"looking at the sources below {root}", look, range(beside), ahead=beside)
+        found = sorted(change for part in parts for change in part)
     if found:
         shown = ", ".join(f"{root / names[place]} ({change})" for place, change in found[:_NAMED])
         more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""

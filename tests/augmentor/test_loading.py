@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import multiprocessing
 import random
+import threading
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,15 +19,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from augmentor import loading, workers
 from augmentor.access import Access
-from augmentor.errors import ImageError
-from augmentor.images import decode
+from augmentor.cache import ImageCache
+from augmentor.errors import ImageError, StalledError
+from augmentor.images import Pixels, decode
 from augmentor.loading import TrainingImages, default_workers, training_batches
 from augmentor.order import Draw, StepSampler
 from augmentor.quality import rarity_weights
 from augmentor.recipe import ImageSettings, Joint
 from stargan.labels import Attribute, LabelSpace
 from stargan.training import Batch
+from tests.hanging import wait_for_the_end
 
 FloatArray = NDArray[np.float64]
 
@@ -520,6 +525,36 @@ def test_the_global_random_states_are_untouched(workers: int, tmp_path: Path) ->
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     assert str(np.random.get_state(legacy=False)) == before[2]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_reading_that_hangs_ends_with_a_message(
+    cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = make_images(tmp_path)
+    if cached:
+        images = dataclasses.replace(images, cache=ImageCache(5, (8, 8, 3)))
+    free = threading.Event()  # A forked process has its own, which nobody sets.
+
+    def hang(path: Path, **rest: Any) -> Pixels:
+        if path.name == "3.png":
+            free.wait()
+        return decode(path, **rest)
+
+    monkeypatch.setattr(loading, "decode", hang)
+    monkeypatch.setattr(workers, "STALLED_SECONDS", 1.0)
+    monkeypatch.setattr(workers, "GRACE_SECONDS", 0.2)
+    batches = training_batches(images, batch_size=5, first_step=0, workers=1, pin_memory=False, failures={})
+    said = (
+        "reading .*png or the others of its batch"
+        if cached
+        else f"1 processes read training images below {tmp_path}"
+    )
+    with pytest.raises(StalledError, match=f"nothing has moved for 1 seconds while {said}"):
+        next(batches)
+    free.set()
+    assert not multiprocessing.active_children()
+    wait_for_the_end()
 
 
 def test_default_workers_leave_a_core() -> None:

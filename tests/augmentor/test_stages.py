@@ -7,7 +7,11 @@ import time
 
 import pytest
 
+from augmentor import workers
+from augmentor.errors import StalledError
 from augmentor.stages import SHARDS_BEHIND, Clock, Crew, Loads, Queue, default_workers
+from augmentor.workers import anything_hangs
+from tests.hanging import wait_for_the_end
 
 
 def test_all_time_is_some_stages() -> None:
@@ -104,6 +108,39 @@ def test_an_error_forgets_what_has_not_begun() -> None:
         interrupted()
     assert 1000 not in made
     assert len(made) <= 3
+    assert not any(thread.name.startswith(("images", "commits")) for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("where", ["decoding", "encoding", "writing"])
+def test_whatever_hangs_ends_the_run(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "STALLED_SECONDS", 0.2)
+    monkeypatch.setattr(workers, "GRACE_SECONDS", 0.2)
+    free = threading.Event()
+    said = {
+        "decoding": "reading a.png",
+        "encoding": "encoding and writing images",
+        "writing": "committing a shard",
+    }
+
+    def work(stage: str) -> int:
+        return int(where == stage and free.wait())
+
+    def encode() -> None:
+        work("encoding")
+
+    def run() -> None:
+        with Crew(workers=2, room=100, clock=Clock()) as crew:
+            crew.decoded(crew.decode("reading a.png", work, "decoding"))
+            crew.commit([crew.encode(1, encode)], lambda: work("writing"))
+            crew.committed(behind=0)
+
+    started = time.monotonic()
+    with pytest.raises(StalledError, match=rf"nothing has moved for 0\.2 seconds while {said[where]}\. "):
+        run()
+    assert time.monotonic() - started < 5
+    assert anything_hangs()
+    free.set()
+    wait_for_the_end()
     assert not any(thread.name.startswith(("images", "commits")) for thread in threading.enumerate())
 
 

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
 
+from augmentor.engines import processes
 from augmentor.engines.processes import ProcessError, run_processes
-from augmentor.errors import OutputError
+from augmentor.errors import OutputError, StalledError
+from augmentor.workers import anything_hangs
 
 ROOT = Path(__file__).parents[3]
 Send = Callable[[object], None]
@@ -69,6 +72,14 @@ def sleep_for_ever(argument: None, place: int, numbers: Iterator[int], send: Sen
     time.sleep(60)
 
 
+def say_nothing(argument: None, place: int, numbers: Iterator[int], send: Send) -> None:
+    if place == 1:
+        time.sleep(60)
+    while True:
+        send("alive")
+        time.sleep(0.01)
+
+
 def heard(work: Callable[..., None], argument: object, count: int = 2) -> list[tuple[int, object]]:
     """Run the processes; return what they sent."""
     news: list[tuple[int, object]] = []
@@ -120,6 +131,34 @@ def test_a_death_is_told_and_ends_all() -> None:
         heard(die, int(signal.SIGKILL))
     with pytest.raises(ProcessError, match=r"number 0: its process has died \(exit code 3; "):
         heard(leave, 3, count=1)
+
+
+def test_silence_is_told_and_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process hangs while the other one gets on."""
+
+    def hear(place: int, message: object) -> None:
+        monkeypatch.setattr(processes, "SILENT_SECONDS", 1.0)  # Not earlier: it takes a while to be there.
+
+    said = r"nothing has moved for 1 seconds while the process of number 1 says nothing\. .*run the same command"
+    with pytest.raises(StalledError, match=said):
+        run_processes(say_nothing, None, names=["number 0", "number 1"], on_message=hear)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="cannot suspend a process")
+def test_a_process_that_takes_nothing_is_no_hang_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = SpawnProcess.start
+
+    def stopped(process: SpawnProcess) -> None:
+        start(process)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(SpawnProcess, "start", stopped)
+    monkeypatch.setattr(processes, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "_GRACE_SECONDS", 0.2)
+    with pytest.raises(StalledError, match="the process of number 0 says nothing"):
+        heard(sleep_for_ever, b"x" * 10_000_000, count=1)
+    assert not anything_hangs()
 
 
 def test_the_keyboard_interrupts_the_parent_alone() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
+from torchvision.datasets import MNIST
 
+from augmentor import workers
 from augmentor.errors import AugmentorError, ManifestError, OutputError
 from augmentor.images import decode
 from augmentor.manifest import read_manifest
-from augmentor.sources import SOURCES, Choice, SourceError, convert_dataset
+from augmentor.sources import SOURCES, Choice, SourceError, convert_dataset, download
+from augmentor.workers import anything_hangs
+from tests.hanging import wait_for_the_end
 
 if TYPE_CHECKING:
     from tests.augmentor.sources.conftest import MakeIdx, MakeImage, MakeUsps
@@ -265,6 +271,35 @@ def test_download_fetches_nothing_that_is_there(
     for name in ("mnist", "usps"):
         done = convert_dataset(name, tmp_path, out=tmp_path / f"{name}.csv", download=True)
         assert len(done.understood) == 4
+
+
+def test_a_download_that_hangs_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes the connection and says nothing."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.getsockname()[1]}/"])
+        monkeypatch.setattr(download, "SILENT_SECONDS", 0.3)
+        monkeypatch.setattr(workers, "GRACE_SECONDS", 0.2)
+        with pytest.raises(SourceError, match=r"MNIST could not .*: no byte has come for 0\.3 seconds\. Try"):
+            convert_dataset("mnist", tmp_path / "src", out=tmp_path / "m.csv", download=True)
+        assert anything_hangs()
+        server.accept()[0].close()
+        wait_for_the_end()
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_a_download_that_gets_on_may_take_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(folder: Path, **_: object) -> None:
+        with (folder / "slow").open("wb", buffering=0) as file:
+            for _byte in range(10):
+                time.sleep(0.05)
+                file.write(b"x")
+
+    monkeypatch.setattr(download, "MNIST", fetch)
+    monkeypatch.setattr(download, "SILENT_SECONDS", 0.3)
+    download.download_mnist(tmp_path / "src")
+    assert (tmp_path / "src" / "slow").stat().st_size == 10
 
 
 def test_download_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
