@@ -15,8 +15,8 @@ from augmentor.workers import Workers
 _LOOKED_AT_ONCE = 16
 """Files that are looked at side by side: a network disk answers slowly, but many at once."""
 
-_FEW = 32
-"""Files up to which it is not worth while to look side by side."""
+_TOGETHER = 16
+"""Files that one task looks at: few, for that one gets on is seen when it ends, and contents may take long."""
 
 _NAMED = 3
 
@@ -79,14 +79,16 @@ def refuse_changed(root: Path, origins: Mapping[str, Origin], *, by_content: boo
     def look(first: int) -> list[tuple[int, str]]:
         changes = (
             (place, origins[names[place]].change(root / names[place], by_content=by_content))
-            for place in range(first, len(names), beside)
+            for place in range(first, min(first + _TOGETHER, len(names)))
         )
         return [(place, change) for place, change in changes if change is not None]
 
-    beside = 1 if len(names) <= _FEW else _LOOKED_AT_ONCE
-    with Workers(beside, name="origins") as pool:
-        parts = pool.map(lambda _: f"looking at the sources below {root}", look, range(beside), ahead=beside)
-        found = sorted(change for part in parts for change in part)
+    firsts = range(0, len(names), _TOGETHER)
+    with Workers(_LOOKED_AT_ONCE, name="origins") as pool:
+        parts = pool.map(
+            lambda place: f"looking at {root / names[place]}", look, firsts, ahead=2 * _LOOKED_AT_ONCE
+        )
+        found = [change for part in parts for change in part]
     if found:
         shown = ", ".join(f"{root / names[place]} ({change})" for place, change in found[:_NAMED])
         more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
