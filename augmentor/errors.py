@@ -48,6 +48,10 @@ class MemoryShortError(AugmentorError):
     exit_code = 1
 
 
+class SharedMemoryError(MemoryShortError):
+    """The memory that processes share does not suffice."""
+
+
 class StalledError(AugmentorError):
     """A thread or a process has hung for so long that it will not come back."""
 

@@ -10,7 +10,7 @@ import itertools
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import active_children
+from multiprocessing import Lock, active_children
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from augmentor import workers as patience
 from augmentor.access import ANYWHERE, Access
@@ -27,6 +27,7 @@ from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode
 from augmentor.order import Draw, StepSampler
 from augmentor.recipe import ImageSettings, Joint
+from augmentor.sharedmemory import no_shared_memory
 from augmentor.threads import usable_cores
 from augmentor.workers import TURNS, Workers, leave_behind, stalled
 from stargan.labels import LabelSpace, merge_targets
@@ -40,6 +41,9 @@ _LONGEST = 16
 
 _TIMED_OUT = "DataLoader timed out"
 """What torch says, in a plain RuntimeError, when no batch came in time."""
+
+WITHOUT_PROCESSES = "use --set training.workers=0 or --cache on, which need none"
+"""What trains where processes cannot share memory."""
 
 _AHEAD = 4
 """Batches that are made ahead of the loop, for each worker."""
@@ -245,24 +249,31 @@ def _by_processes(
 ) -> Iterator[_Made]:
     limit = patience.STALLED_SECONDS
     before = set(active_children())
-    batches = iter(
-        DataLoader(
-            images,
-            batch_sampler=sampler,
-            num_workers=workers,
-            collate_fn=_collate,
-            pin_memory=pin_memory,
-            worker_init_fn=_leave_interrupts_to_the_trainer,
-            prefetch_factor=None if workers == 0 else _AHEAD,
-            timeout=0 if workers == 0 else limit / TURNS,
-            generator=torch.Generator(),  # the loader draws a seed from it; without one, from the global state
-        )
+    loader = DataLoader(
+        images,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_collate_shared,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_interrupts_to_the_trainer,
+        prefetch_factor=None if workers == 0 else _AHEAD,
+        timeout=0 if workers == 0 else limit / TURNS,
+        generator=torch.Generator(),  # the loader draws a seed from it; without one, from the global state
     )
+    try:
+        if workers:
+            Lock()  # What cannot be had is asked for first: a loader that was made by half prints a traceback.
+        batches = iter(loader)
+    except OSError as error:
+        raise no_shared_memory(error, instead=WITHOUT_PROCESSES) or error from error
     ours, turns = set(active_children()) - before, 0
     while turns < TURNS:
         try:
             made = next(batches)
         except RuntimeError as error:
+            short = no_shared_memory(error, instead=WITHOUT_PROCESSES)
+            if short is not None:
+                raise short from error
             if _TIMED_OUT not in str(error):
                 raise
             turns += 1  # It can be asked again: nothing was taken.
@@ -291,6 +302,20 @@ def _by_threads(
 
     with Workers(workers, name="training-images") as pool:
         yield from pool.map(reading, make, sampler, ahead=_AHEAD * workers + 1)
+
+
+def _collate_shared(samples: list[Sample]) -> _Made:
+    """Do as `_collate`, and in a loading process put the batch where the trainer can see it.
+
+    Otherwise the thread that sends batches would do so; it prints an error and sends nothing, and the trainer
+    would wait in vain.
+    """
+    batch, broken = _collate(samples)
+    if get_worker_info() is not None:
+        for tensor in batch:
+            if tensor is not None:
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
+    return batch, broken
 
 
 def _collate(samples: list[Sample]) -> tuple[Batch, dict[int, str]]:

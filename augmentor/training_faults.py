@@ -8,7 +8,16 @@ from pathlib import Path
 
 import torch
 
-from augmentor.errors import MemoryShortError, OutputError, StalledError, TrainingError, first_line
+from augmentor.errors import (
+    MemoryShortError,
+    OutputError,
+    SharedMemoryError,
+    StalledError,
+    TrainingError,
+    first_line,
+)
+from augmentor.loading import WITHOUT_PROCESSES
+from augmentor.sharedmemory import no_shared_memory
 from stargan.checkpoint import CheckpointError, find_checkpoint
 
 _LOADER = "DataLoader worker"
@@ -21,7 +30,7 @@ def explained(run: Path) -> Iterator[None]:
 
     Raises:
         OutputError: the run folder cannot be written.
-        MemoryShortError: the device's memory does not suffice.
+        MemoryShortError: the device's memory, or what processes share, does not suffice.
         TrainingError: a process that loads images died.
         StalledError: what loads images hangs.
     """
@@ -41,14 +50,23 @@ def explained(run: Path) -> Iterator[None]:
             f"the device has too little free memory ({first_line(error)}). {last_checkpoint(run)} End "
             "what else runs there and go on with --resume, or start a run with a smaller training.batch_size"
         ) from error
+    except SharedMemoryError as error:
+        raise _without_shared_memory(run, error) from error
     except RuntimeError as error:
+        short = no_shared_memory(error, instead=WITHOUT_PROCESSES)
+        if short is not None:
+            raise _without_shared_memory(run, short) from error
         if _LOADER not in str(error):
             raise
         raise TrainingError(
             f"a process that loads images has died: {str(error).strip().splitlines()[-1].strip()} Too little "
-            f"memory or a full /dev/shm are the usual reasons. {last_checkpoint(run)} Go on with --resume, and "
-            "--cache on or --set training.workers=0, which need none of these processes"
+            f"memory is the usual reason. {last_checkpoint(run)} Go on with --resume, and --cache on or "
+            "--set training.workers=0, which need none of these processes"
         ) from error
+
+
+def _without_shared_memory(run: Path, error: SharedMemoryError) -> SharedMemoryError:
+    return SharedMemoryError(f"{run}: {error}. {last_checkpoint(run)} Go on with --resume")
 
 
 def last_checkpoint(run: Path) -> str:

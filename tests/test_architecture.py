@@ -37,7 +37,7 @@ OWNERS = {
 
 LOWER = {
     "access", "cache", "csvfile", "domains", "durable", "errors", "images", "labeltable", "loading", "lock",
-    "manifest", "order", "plan", "recipe", "targets", "threads", "untrained", "workers", "writers",
+    "manifest", "order", "plan", "recipe", "sharedmemory", "targets", "threads", "untrained", "workers", "writers",
 }  # fmt: skip
 UPPER = {
     "bench", "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "lineage", "making", "pipeline",

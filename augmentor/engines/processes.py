@@ -18,6 +18,7 @@ from multiprocessing.sharedctypes import Synchronized
 from typing import Any, NoReturn, TypeVar
 
 from augmentor.errors import AugmentorError
+from augmentor.sharedmemory import no_shared_memory
 from augmentor.workers import STALLED_SECONDS, TURNS, Workers, leave_behind, stalled
 
 A = TypeVar("A")
@@ -71,11 +72,15 @@ def run_processes(
 
     Raises:
         ProcessError: a process died.
+        SharedMemoryError: a few bytes that they share cannot be had.
         StalledError: a process lives and has said nothing for `SILENT_SECONDS`.
         BaseException: what a process raised.
     """
     context = get_context("spawn")
-    dealt: Synchronized[int] = context.Value("q", 0)
+    try:
+        dealt: Synchronized[int] = context.Value("q", 0)
+    except OSError as error:
+        raise no_shared_memory(error, instead="use one --device, which needs none") or error from error
     children: list[_Child] = []
     with Workers(len(names), name="give") as givers, _ending(children):
         with _interrupts_held_back():

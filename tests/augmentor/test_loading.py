@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import multiprocessing
+import os
 import random
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Sequence
@@ -555,6 +558,53 @@ def test_reading_that_hangs_ends_with_a_message(
     free.set()
     assert not multiprocessing.active_children()
     wait_for_the_end()
+
+
+FULL = """
+import os, resource, sys
+from pathlib import Path
+from test_loading import make_images
+from augmentor.errors import SharedMemoryError
+from augmentor.loading import training_batches
+from augmentor.recipe import ImageSettings
+
+images = make_images(Path(sys.argv[1]), ImageSettings(size=64))
+for limit, workers in ((0, 1), (100_000, 1), (300_000, 1), (0, 0)):
+    if child := os.fork():
+        os.waitpid(child, 0)
+        continue
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    batches = training_batches(
+        images, batch_size=16, first_step=0, workers=workers, pin_memory=False, failures={}
+    )
+    try:
+        print(list(next(batches).images.shape), flush=True)
+    except SharedMemoryError as error:
+        print(error, flush=True)
+    batches.close()
+    os._exit(0)
+"""
+"""Loads a batch of 196,608 bytes where no file, also of shared memory, may be longer than a limit."""
+
+
+@pytest.mark.skipif(not Path("/dev/shm").exists(), reason="shares memory in another way")  # noqa: S108
+def test_shared_memory_that_is_full(tmp_path: Path) -> None:
+    """The semaphores of a queue find no room, or a batch does not; without processes none is needed."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    no_queue, no_batch, *good = done.stdout.splitlines()
+    assert good == ["[16, 3, 64, 64]"] * 2
+    for said, reason in ((no_queue, "(File too large)"), (no_batch, "File too large (27))")):
+        assert said.startswith("there is too little shared memory for several processes: /dev/shm has ")
+        assert f"{reason}. Give it more (in a container: docker run --shm-size=2g)" in said
+        assert said.endswith("or use --set training.workers=0 or --cache on, which need none")
 
 
 def test_default_workers_leave_a_core() -> None:

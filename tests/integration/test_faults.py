@@ -421,6 +421,24 @@ def test_a_device_without_memory(case: Case, monkeypatch: pytest.MonkeyPatch) ->
     assert content(case.out) == undisturbed(case)
 
 
+@pytest.mark.skipif(not Path("/dev/shm").exists(), reason="shares memory in another way")  # noqa: S108
+def test_shared_memory_that_is_full(augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path) -> None:
+    """A batch has 49,152 bytes; no other file of the run is as long."""
+    script, run = tmp_path / "limited.py", tmp_path / "run"
+    script.write_text(LIMITED)
+    words = ["train", str(small.manifest), "--out", str(run), *tiny, "--set", "training.batch_size=64"]
+    words += ["--steps", "2", "--cache", "off"]
+    done = augmentor.run(45_000, *words, "--set", "training.workers=1", script=script)
+    assert done.code == 1, done.err
+    assert "Traceback" not in done.err
+    (error,) = [line for line in done.err.splitlines() if line.startswith("error  ")]
+    assert f"{run}: there is too little shared memory for several processes: /dev/shm has " in error
+    assert "use --set training.workers=0 or --cache on, which need none. There is no checkpoint yet." in error
+    again = augmentor.run(45_000, *words, "--set", "training.workers=0", "--resume", "--json", script=script)
+    assert again.code == 0, again.err
+    assert again.json["step"] == 2
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_a_loading_process_that_dies(augmentor: Augmentor, small: Small, tiny: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -179,6 +179,27 @@ def test_an_interrupt_here_ends_all() -> None:
     assert not is_alive(pids[0])
 
 
+@pytest.mark.skipif(not Path("/dev/shm").exists(), reason="shares memory in another way")  # noqa: S108
+def test_shared_memory_that_is_full() -> None:
+    """Not even the lock of a number finds room there."""
+    program = """
+import resource
+from augmentor.engines.processes import run_processes
+from augmentor.errors import SharedMemoryError
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    run_processes(print, None, names=["a"], on_message=print)
+except SharedMemoryError as error:
+    print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.startswith("there is too little shared memory for several processes: /dev/shm has ")
+    assert done.stdout.endswith("use one --device, which needs none\n")
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_processes_end_when_their_parent_is_killed() -> None:
     program = """
