@@ -17,7 +17,7 @@ import torch
 
 from augmentor.cells import CellState
 from augmentor.engines.local import State, Work, run_here, run_on_devices
-from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError, first_line
+from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError
 from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources
 from augmentor.filling import fill
 from augmentor.images import encode
@@ -25,6 +25,7 @@ from augmentor.judgement import Judges
 from augmentor.lock import locked
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid, write_report
 from augmentor.selection import drop_unselected
+from augmentor.shortage import short_of_memory
 from augmentor.stages import Loads, Stage, default_workers
 from augmentor.writers import Writer
 from augmentor.writers.records import Counts
@@ -417,10 +418,13 @@ def _explained(out: Path) -> Iterator[None]:
         yield
     except StalledError as error:
         raise StalledError(f"{out}: {error}: what was committed is safe") from error
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        reason = short_of_memory(error)
+        if not reason:
+            raise
         raise MemoryShortError(
-            f"{first_line(error)}. What was committed is safe: run the same command again, with a "
-            "smaller --batch-size or another --device"
+            f"{reason}. What was committed is safe: run the same command again, with a smaller --batch-size or "
+            "another --device"
         ) from error
     except OSError as error:
         raise OutputError(

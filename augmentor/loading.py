@@ -27,7 +27,7 @@ from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode
 from augmentor.order import Draw, StepSampler
 from augmentor.recipe import ImageSettings, Joint
-from augmentor.sharedmemory import no_shared_memory
+from augmentor.shortage import no_shared_memory
 from augmentor.threads import usable_cores
 from augmentor.workers import TURNS, Workers, leave_behind, stalled
 from stargan.labels import LabelSpace, merge_targets

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from augmentor.bounds import LONGEST_SIDE
 from augmentor.errors import AugmentorError, DomainError
 from augmentor.plan import Plan
 from stargan.checkpoint import CheckpointError, Model, load_model
@@ -98,6 +99,11 @@ def parse_model_size(text: str) -> tuple[int, int]:
         raise AugmentorError(
             f"--model-size: {text!r} is not a number of pixels like 128, or WIDTHxHEIGHT like 256x192"
         )
+    for side in filter(None, sides.groups()):
+        if int(side) > LONGEST_SIDE:
+            raise AugmentorError(
+                f"--model-size: {text} is more than {LONGEST_SIDE} px, which no network is made for"
+            )
     return int(sides[2] or sides[1]), int(sides[1])
 
 

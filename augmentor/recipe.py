@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from augmentor import bounds
 from augmentor.access import MAX_PIXELS
 from augmentor.durable import replacing_text
 from augmentor.errors import RecipeError
@@ -37,6 +46,11 @@ Toml = bool | int | float | str | list["Toml"] | dict[str, "Toml"]
 
 _Share = Annotated[float, Field(ge=0, lt=1)]
 _Weight = Annotated[float, Field(ge=0)]
+_Count = Annotated[int, AfterValidator(bounds.at_most(bounds.MOST, "no run comes so far"))]
+_Width = Annotated[
+    int,
+    AfterValidator(bounds.at_most(bounds.MOST_WIDTH, "these channels are doubled at every halving of the image")),
+]
 
 
 class _Section(BaseModel):
@@ -59,7 +73,7 @@ class ImageSettings(_Section):
 
     size: int | tuple[int, int] = 128
     channels: Literal[1, 3] = 3
-    crop: int = Field(default=0, ge=0)
+    crop: _Count = Field(default=0, ge=0)
     flip: bool = True
     random_crop: float = Field(default=1.08, ge=1.0, le=2.0)
     sub_regions: _Share = 0.0
@@ -68,8 +82,8 @@ class ImageSettings(_Section):
     @field_validator("size")
     @classmethod
     def _positive(cls, size: int | tuple[int, int]) -> int | tuple[int, int]:
-        if min(size if isinstance(size, tuple) else (size,)) < 4:
-            raise ValueError("sides must be at least 4 px")
+        for pixels in size if isinstance(size, tuple) else (size,):
+            bounds.check_side(pixels)
         return size
 
     @property
@@ -88,18 +102,25 @@ class GeneratorSettings(_Section):
     """The generator's architecture; see `stargan.networks`: `Generator` ("resnet") and `EncoderDecoder`."""
 
     kind: GeneratorKind = "resnet"
-    width: int = Field(default=64, ge=1)
-    downsamplings: int = Field(default=2, ge=0)
-    blocks: int = Field(default=6, ge=0)
+    width: _Width = Field(default=64, ge=1)
+    downsamplings: _Count = Field(default=2, ge=0)
+    blocks: Annotated[int, AfterValidator(bounds.at_most(bounds.MOST_BLOCKS, "the paper has 6"))] = Field(
+        default=6, ge=0
+    )
     conditioning: Conditioning = "norm"
     output: Output = "masked"
     upsampling: Upsampling = "nearest"
     skips: bool = True
     norm: Norm = "instance"
     padding: Padding = "zero"
-    dilation: int = Field(default=1, ge=1)
+    dilation: Annotated[
+        int,
+        AfterValidator(bounds.at_most(bounds.MOST_DILATION, "images are padded by as many pixels on each side")),
+    ] = Field(default=1, ge=1)
     spectral: bool = False
-    latent: int = Field(default=256, ge=1)
+    latent: Annotated[
+        int, AfterValidator(bounds.at_most(bounds.MOST_LATENT, "an image of 512 px has not even as many pixels"))
+    ] = Field(default=256, ge=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -118,8 +139,8 @@ class DiscriminatorSettings(_Section):
     """
 
     kind: DiscriminatorKind = "patch"
-    width: int = Field(default=64, ge=1)
-    depth: int = Field(default=6, ge=1)
+    width: _Width = Field(default=64, ge=1)
+    depth: _Count = Field(default=6, ge=1)
     matches: bool = True
     norm: Norm = "none"
     spectral: bool = False
@@ -145,18 +166,22 @@ class TrainingSettings(_Section):
         tensorboard: also write TensorBoard events to RUN/tensorboard (extra `tensorboard`).
     """
 
-    steps: int | None = Field(default=None, gt=0)
+    steps: _Count | None = Field(default=None, gt=0)
     minutes: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**63)
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: Annotated[
+        int, AfterValidator(bounds.at_most(bounds.MOST_IMAGES, "images of a batch pass the networks all at once"))
+    ] = Field(default=16, ge=1)
     targets: Targets = "permuted"
     balanced_sources: bool = False
     joint: Joint = "mixed"
-    workers: int = Field(default=-1, ge=-1)
+    workers: Annotated[
+        int, AfterValidator(bounds.at_most(bounds.MOST_WORKERS, "each is a thread, or a process"))
+    ] = Field(default=-1, ge=-1)
     cache: Cache = "auto"
-    keep_checkpoints: int = Field(default=3, ge=0)
+    keep_checkpoints: _Count = Field(default=3, ge=0)
     objective: Objective = "logistic"
-    critic_steps: int = Field(default=1, ge=1)
+    critic_steps: _Count = Field(default=1, ge=1)
     learning_rate: float = Field(default=4e-4, gt=0)
     betas: tuple[_Share, _Share] = (0.5, 0.999)
     schedule: Schedule = "linear"
@@ -187,14 +212,14 @@ class LossSettings(_Section):
     real_domain_weight: float = Field(default=3.0, ge=0)
     normalise_domain: bool = True
     cycle_weight: float = Field(default=5.0, ge=0)
-    cycle_every: int = Field(default=4, ge=1)
+    cycle_every: _Count = Field(default=4, ge=1)
     identity_weight: float = Field(default=0.0, ge=0)
     multiscale_weights: tuple[_Weight, ...] = ()
     feature_matching_weight: float = Field(default=0.0, ge=0)
     sparsity_weight: float = Field(default=0.1, ge=0)
     gradient_penalty_weight: float = Field(default=10.0, ge=0)
     r1_weight: float = Field(default=0.03, ge=0)
-    r1_every: int = Field(default=8, ge=1)
+    r1_every: _Count = Field(default=8, ge=1)
 
 
 class JudgeSettings(_Section):
@@ -205,7 +230,7 @@ class JudgeSettings(_Section):
             0 leaves the verdict out.
     """
 
-    steps: int = Field(default=-1, ge=-1)
+    steps: _Count = Field(default=-1, ge=-1)
 
 
 class AttributeSettings(_Section):
@@ -263,6 +288,13 @@ class Recipe(_Section):
             generator=self.generator.model_dump(),
             discriminator=self.discriminator.model_dump(),
             objective=self.training.objective,
+        )
+        bounds.refuse_giants(
+            image_size=self.images.height_width,
+            image_channels=self.images.channels,
+            batch_size=self.training.batch_size,
+            generator=self.generator.model_dump(),
+            discriminator=self.discriminator.model_dump(),
         )
         levels, side = len(self.loss.multiscale_weights), min(self.images.height_width)
         if side >> max(0, levels - 1) < 1:

@@ -6,18 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
-from augmentor.errors import (
-    MemoryShortError,
-    OutputError,
-    SharedMemoryError,
-    StalledError,
-    TrainingError,
-    first_line,
-)
+from augmentor.errors import MemoryShortError, OutputError, SharedMemoryError, StalledError, TrainingError
 from augmentor.loading import WITHOUT_PROCESSES
-from augmentor.sharedmemory import no_shared_memory
+from augmentor.shortage import no_shared_memory, short_of_memory
 from stargan.checkpoint import CheckpointError, find_checkpoint
 
 _LOADER = "DataLoader worker"
@@ -45,15 +36,16 @@ def explained(run: Path) -> Iterator[None]:
             f"{run} cannot be written ({error.strerror or error}{where}). {last_checkpoint(run)} Mend it and go "
             "on with --resume"
         ) from error
-    except torch.OutOfMemoryError as error:
-        raise MemoryShortError(
-            f"the device has too little free memory ({first_line(error)}). {last_checkpoint(run)} End "
-            "what else runs there and go on with --resume, or start a run with a smaller training.batch_size"
-        ) from error
     except SharedMemoryError as error:
         raise _without_shared_memory(run, error) from error
-    except RuntimeError as error:
-        short = no_shared_memory(error, instead=WITHOUT_PROCESSES)
+    except (RuntimeError, MemoryError) as error:
+        reason = short_of_memory(error)
+        if reason:
+            raise MemoryShortError(
+                f"the device has too little free memory ({reason}). {last_checkpoint(run)} End what else runs "
+                "there and go on with --resume, or start a run with a smaller training.batch_size"
+            ) from error
+        short = None if isinstance(error, MemoryError) else no_shared_memory(error, instead=WITHOUT_PROCESSES)
         if short is not None:
             raise _without_shared_memory(run, short) from error
         if _LOADER not in str(error):

@@ -36,8 +36,9 @@ OWNERS = {
 """Who may import an outside library: a folder (ending in a slash) or a file."""
 
 LOWER = {
-    "access", "cache", "csvfile", "domains", "durable", "errors", "images", "labeltable", "loading", "lock",
-    "manifest", "order", "plan", "recipe", "sharedmemory", "targets", "threads", "untrained", "workers", "writers",
+    "access", "bounds", "cache", "csvfile", "domains", "durable", "errors", "images", "labeltable", "loading",
+    "lock", "manifest", "order", "plan", "recipe", "shortage", "targets", "threads", "untrained", "workers",
+    "writers",
 }  # fmt: skip
 UPPER = {
     "bench", "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "lineage", "making", "pipeline",

@@ -18,7 +18,7 @@ from multiprocessing.sharedctypes import Synchronized
 from typing import Any, NoReturn, TypeVar
 
 from augmentor.errors import AugmentorError
-from augmentor.sharedmemory import no_shared_memory
+from augmentor.shortage import no_shared_memory
 from augmentor.workers import STALLED_SECONDS, TURNS, Workers, leave_behind, stalled
 
 A = TypeVar("A")

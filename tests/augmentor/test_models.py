@@ -40,6 +40,12 @@ def test_what_is_no_size(text: str) -> None:
         parse_model_size(text)
 
 
+@pytest.mark.parametrize("text", ["4097", "99999", "128x5000", "5000x128"])
+def test_a_size_that_no_machine_holds(text: str) -> None:
+    with pytest.raises(AugmentorError, match=f"--model-size: {text} is more than 4096 px"):
+        parse_model_size(text)
+
+
 def test_a_description_as_flags() -> None:
     assert OWN.flags() == []
     described = Description(attributes="male", crop=178)

@@ -179,6 +179,33 @@ def test_a_file_with_both_is_refused(tmp_path: Path) -> None:
         ("training.steps=x", "training.steps: Input should be a valid integer"),
         ("training.seed=18446744073709551616", "training.seed: Input should be less than"),
         ("attributes.interest.one_hot=['a']", "attributes.interest.one_hot: Tuple should have at least 2 items"),
+        (
+            "images.size=100000",
+            "images.size: sides must be at most 4096 px, not 100,000: a network keeps dozens of",
+        ),
+        ("images.size=[64, 4097]", "images.size: sides must be at most 4096 px, not 4,097: "),
+        ("generator.width=100000", "generator.width: 100,000 is more than 4,096: these channels are doubled at"),
+        (
+            "generator.width=4096",
+            "the generator would have 33,187,631,105 weights, which take 531 GB to train; there",
+        ),
+        (
+            "discriminator.width=4096",
+            "take 2,929 GB to train; there may be 1,000,000,000. Make discriminator.width",
+        ),
+        ("generator.blocks=5000", "generator.blocks: 5,000 is more than 1,000: the paper has 6"),
+        ("generator.dilation=65", "generator.dilation: 65 is more than 64: images are padded by as many pixels"),
+        ("generator.latent=9999999", "generator.latent: 9,999,999 is more than 1,048,576: an image of"),
+        ("training.batch_size=100000", "training.batch_size: 100,000 is more than 65,536: images of a batch pass"),
+        ("training.workers=2000", "training.workers: 2,000 is more than 1,024: each is a thread, or a process"),
+        (
+            "training.steps=9999999999",
+            "training.steps: 9,999,999,999 is more than 1,000,000,000: no run comes so far",
+        ),
+        (
+            f"loss.r1_every={'9' * 400}",
+            "loss.r1_every: a number of more than 15 digits is more than 1,000,000,000",
+        ),
         ("images.size=101", "generator.downsamplings = 2 halves an image side of 101 px"),
         ("discriminator.depth=8", "discriminator.depth = 8 halves an image side of 128 px"),
         ("generator.downsamplings=8", "generator.downsamplings = 8 halves an image side of 128 px"),
@@ -189,6 +216,19 @@ def test_what_cannot_work_is_named(override: str, message: str) -> None:
         read_recipe(None, [override])
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_what_is_large_together_is_named_together() -> None:
+    with pytest.raises(
+        RecipeError, match=r"generator\.width = 64: the first feature maps of a batch alone take 17,592"
+    ):
+        read_recipe(None, ["images.size=4096", "training.batch_size=4096"])
+    with pytest.raises(
+        RecipeError, match=r"the generator would have .* Make generator\.width or blocks, downsamplings"
+    ):
+        read_recipe(None, ["images.size=512", "generator.kind=encoder-decoder", "generator.latent=1000000"])
+    large = read_recipe(None, ["images.size=1024", "training.batch_size=64", "generator.width=128"])
+    assert large.images.height_width == (1024, 1024)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Memory that processes share, of which containers often have little: what is said where it runs out."""
+"""Memory that runs out: a device's, this process's, and what processes share, of which containers have little."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import errno
 import re
 import shutil
 from pathlib import Path
+
+import torch
 
 from augmentor.errors import SharedMemoryError
 
@@ -15,6 +17,18 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
 
 _TORCH = re.compile(r"shared memory|/torch_\d")
 """In what torch says: it cannot make, enlarge or allocate /torch_PID_..., or a process had a bus error."""
+
+
+_ALLOCATOR = "DefaultCPUAllocator: "
+"""Who says, in a plain RuntimeError, that it can't allocate memory on the CPU."""
+
+
+def short_of_memory(error: RuntimeError | MemoryError) -> str:
+    """Return what an error says of memory that does not suffice, in a line; "" if it is about something else."""
+    text = str(error).strip().partition("\n")[0]
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return text or "out of memory"
+    return text.partition(_ALLOCATOR)[2]
 
 
 def no_shared_memory(error: OSError | RuntimeError, *, instead: str) -> SharedMemoryError | None:
