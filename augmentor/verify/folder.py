@@ -49,9 +49,9 @@ def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
     found = Findings(out=out, finished=problem is not None or description is not None)
     if problem is not None:
         found.problems.append(problem)
-    space = None if description is None else LabelSpace.from_json(description["label_space"])  # type: ignore[arg-type]
-    settings, problems = _run_settings(records, description)
-    found.problems += problems
+    run = _read_run(records, description)
+    found.problems += run.problems
+    settings, space = run.settings, run.space
     rules = RowRules(space=space, splits=_texts(settings.get("splits")))
     numbers = _check_records(found, records, rules)
     linked = settings.get("real") == "original"
@@ -71,9 +71,9 @@ def verify_parts(out: Path, *, workers: int | None, told: Told) -> Findings:
     """Read the committed shards of FILE.h5 again, which is not finished; see `verify_output`."""
     parts = Parts(out, folder=parts_folder(out), encoding=None)
     found = Findings(out=out, finished=False)
-    settings, problems = _run_settings(parts.records, None)
-    found.problems += problems
-    rules = RowRules(space=None, splits=_texts(settings.get("splits")))
+    run = _read_run(parts.records, None)
+    found.problems += run.problems
+    rules = RowRules(space=run.space, splits=_texts(run.settings.get("splits")))
     numbers = _check_records(found, parts.records, rules)
 
     def look(task: Task) -> tuple[Task, list[Seen]]:
@@ -102,7 +102,7 @@ def parse_description(text: str | bytes) -> dict[str, object]:
         ValueError, ...: it is not, see `UNPARSED`.
     """
     state = _sealed_object(text)
-    LabelSpace.from_json(state["label_space"])  # type: ignore[arg-type]
+    described_space(state)
     Counts.from_json(state["counts"]).to_json()  # type: ignore[arg-type]
     Identity.of(state)
     return state
@@ -124,6 +124,11 @@ def described_settings(description: Mapping[str, object]) -> Mapping[str, object
     return settings if isinstance(settings, dict) else {}
 
 
+def described_space(description: Mapping[str, object]) -> LabelSpace:
+    """Return the label space of a description that is whole."""
+    return LabelSpace.from_json(description["label_space"])  # type: ignore[arg-type]
+
+
 def part_is_encoded(record: ShardRecord) -> bool:
     """Return whether a shard's part holds image files: bare pixels have just the bytes of their shape."""
     sides = record.shape or ()
@@ -131,15 +136,31 @@ def part_is_encoded(record: ShardRecord) -> bool:
     return any(size != pixels for _, size in record.extents)
 
 
-def _run_settings(
-    records: RecordFolder, description: Mapping[str, object] | None
-) -> tuple[Mapping[str, object], list[Problem]]:
-    """Return the settings of the run that wrote this, and what is wrong with what says whose records these are."""
+class _Run(NamedTuple):
+    """The run that wrote an output.
+
+    Args:
+        settings: none where it does not say.
+        space: what its codes mean; None where it does not say.
+        problems: what is wrong with `run.json`.
+    """
+
+    settings: Mapping[str, object]
+    space: LabelSpace | None
+    problems: list[Problem]
+
+
+def _read_run(records: RecordFolder, description: Mapping[str, object] | None) -> _Run:
+    """Return the run that wrote this; of a finished output it is its description that says it."""
     run = records.work / "run.json"
     name = run.relative_to(records.work.parent).as_posix()
     settings = {} if description is None else described_settings(description)
+    space = None if description is None else described_space(description)
     try:
-        identity, reason = Identity.of(_sealed_object(run.read_bytes())), ""
+        state = _sealed_object(run.read_bytes())
+        identity, reason = Identity.of(state), ""
+        if space is None and "label_space" in state:  # The first outputs did not say it.
+            space = described_space(state)
     except FileNotFoundError:
         identity, reason = None, "the file is missing"
     except (*UNPARSED, OSError) as error:
@@ -147,13 +168,13 @@ def _run_settings(
     if identity is None:
         mend: Mend = "nothing" if description is None else "tables"
         hint = "; start anew: the same expand with --overwrite" if description is None else ""
-        return settings, [Problem(file=name, reason=f"{reason}{hint}", mend=mend)]
+        return _Run(settings, space, [Problem(file=name, reason=f"{reason}{hint}", mend=mend)])
     if description is None:
-        return described_settings(identity.made_of), []
+        return _Run(described_settings(identity.made_of), space, [])
     if identity != Identity.of(description):
         reason = "it is not of the run that dataset.json describes: one of them was changed"
-        return settings, [Problem(file=name, reason=reason, mend="nothing")]
-    return settings, []
+        return _Run(settings, space, [Problem(file=name, reason=reason, mend="nothing")])
+    return _Run(settings, space, [])
 
 
 def _check_records(found: Findings, records: RecordFolder, rules: RowRules) -> list[int]:

@@ -22,6 +22,7 @@ from augmentor.verify.finished import (
     read_columns,
     read_images,
 )
+from augmentor.verify.folder import described_space, read_description
 from augmentor.verify.report import Findings, Problem
 from augmentor.writers.fingerprints import Identity, read_identity
 from augmentor.writers.folder import WORK_FOLDER, lock_of_folder
@@ -101,11 +102,11 @@ def _repair_folder(found: Findings) -> list[str]:
     run, description = records.work / "run.json", out / "dataset.json"
     rewritten = []
     if any(out / problem.file == run for problem in found.mended_by("tables")):
-        identity = read_identity(description)
-        if identity is None:
+        described, _ = read_description(description)
+        if described is None:
             raise OutputError(f"{run} and {description} are damaged both. Start anew: expand with --overwrite")
         records.work.mkdir(exist_ok=True)
-        records.begin(identity)
+        records.begin(Identity.of(described), described_space(described))
         rewritten.append(run.relative_to(out).as_posix())
     # First of all: from here on the output is not finished, and a kill does no harm.
     description.unlink(missing_ok=True)
@@ -177,7 +178,7 @@ def _take_apart(out: Path, damaged: list[int]) -> None:
     try:
         with h5py.File(out, "r") as file:
             described = describe_file(file)
-            parts.records.open(out, Identity.of(described.description))
+            parts.records.open(out, Identity.of(described.description), described.space)
             for seal in described.seals:
                 if seal.number not in damaged:
                     _make_part(file, described, seal, parts)

@@ -140,7 +140,7 @@ class FolderWriter:
             with suppress(OSError):  # Somebody else's files are in it.
                 folder.rmdir()
         # Not removed: by this the next step knows that what else is here is none of its business.
-        self.records.begin(self.identity)
+        self.records.begin(self.identity, self.space)
 
     def open(self) -> None:
         """Make DIR and undo shards that a killed run left half moved into place.
@@ -149,7 +149,7 @@ class FolderWriter:
             OutputError: DIR is a file, holds something else, or the output of another run.
         """
         self.check()
-        self.records.open(self.out, self.identity)
+        self.records.open(self.out, self.identity, self.space)
         for staged in sorted(self.records.temporary.iterdir()):
             self._undo(staged)
 

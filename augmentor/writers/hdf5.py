@@ -141,7 +141,7 @@ class HDF5Writer:
             self.remove_parts()
             return
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.records.open(self.out, self.identity)
+        self.records.open(self.out, self.identity, self.space)
         for staged in self.records.temporary.iterdir():
             staged.unlink()
 

@@ -256,8 +256,13 @@ class RecordFolder:
         """Return whether a run began to write here."""
         return (self.work / "run.json").exists()
 
-    def open(self, output: Path, identity: Identity) -> None:
+    def open(self, output: Path, identity: Identity, space: LabelSpace) -> None:
         """Make the folders, or check that those that are there belong to the same run.
+
+        Args:
+            output: whose records these are, for messages.
+            identity: of the run.
+            space: what the codes of its rows mean.
 
         Raises:
             OutputError: they belong to another plan, model or settings.
@@ -268,7 +273,7 @@ class RecordFolder:
         self.shards.mkdir(parents=True, exist_ok=True)
         self.temporary.mkdir(exist_ok=True)
         if not self.started():
-            self.begin(identity)
+            self.begin(identity, space)
         for leftover in self.shards.glob(f"{TEMPORARY}*"):
             leftover.unlink()
 
@@ -282,9 +287,9 @@ class RecordFolder:
         if found is not None:
             refuse_other_run(output, found=found, expected=identity)
 
-    def begin(self, identity: Identity) -> None:
-        """Say whose records these are; the folder is there."""
-        state = {**identity._asdict(), "schema_version": SCHEMA_VERSION}
+    def begin(self, identity: Identity, space: LabelSpace) -> None:
+        """Say whose records these are, and what their codes mean; the folder is there."""
+        state = {**identity._asdict(), "label_space": space.to_json(), "schema_version": SCHEMA_VERSION}
         write_json(self.work / "run.json", {**state, "sha256": seal(state)})
         sync_folder(self.work.parent)
 

@@ -21,6 +21,7 @@ from augmentor.lock import locked
 from augmentor.verify import Findings, repair_output, verify_output
 from augmentor.writers import Failure, FolderWriter, HDF5Writer, Json, ShardRecord, Writer
 from augmentor.writers.folder import lock_of_folder
+from stargan.description import seal
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(
@@ -114,9 +115,14 @@ def flipped(data: bytes, place: int | None = None) -> bytes:
     return data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]
 
 
+def work_folder(out: Path) -> Path:
+    """Where an output's records are."""
+    return out.with_name(f"{out.name}.parts") if out.suffix else out / ".augmentor"
+
+
 def resealed(out: Path, shard: int, change: Callable[[ShardRecord], ShardRecord]) -> None:
     """Change a record as somebody would who knows how to seal it."""
-    path = out / f".augmentor/shards/{shard:05d}.json"
+    path = work_folder(out) / f"shards/{shard:05d}.json"
     change(ShardRecord.read(path)).write(path)
 
 
@@ -424,6 +430,47 @@ def test_rows_that_cannot_be(place: int, changes: dict[str, object], message: st
     repair_output(found)
     make(folder_writer(out), shards=2)
     assert content(out) == whole
+
+
+@pytest.mark.parametrize("name", ["out", "out.h5"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"codes": (7, 1)}, "its hair has the code 7, and there are 3 values"),
+        ({"codes": (1,)}, "it has 1 labels, and the label space 2 attributes"),
+        ({"codes": (2, 1)}, "its labels belong to the key 'face10__hair-r-tlich_male-1-"),
+        ({"changed": ("hiar",)}, "changed names 'hiar', which is no attribute"),
+    ],
+)
+def test_labels_that_cannot_be_of_an_output_on_its_way(
+    changes: dict[str, object], message: str, name: str, tmp_path: Path
+) -> None:
+    """What the codes mean is known from the first shard on."""
+    writer = hdf5_writer if name == "out.h5" else folder_writer
+    out, whole = tmp_path / "made" / name, tmp_path / "whole" / name
+    make(writer(whole))
+    make(writer(out), shards=2, finish=False)
+    resealed(out, 1, lambda record: with_row(record, 1, **changes))
+    found = verify_output(out)
+    assert (found.finished, found.damaged_shards) == (False, [1])
+    assert re.search(message, said(found)), said(found)
+    repair_output(found)
+    assert verify_output(out).ok
+    make(writer(out))
+    assert content(out.parent) == content(whole.parent)
+
+
+def test_the_first_outputs_did_not_say_what_their_codes_mean(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make(folder_writer(out), shards=2, finish=False)
+    path = out / ".augmentor/run.json"
+    state = {
+        key: value for key, value in json.loads(path.read_bytes()).items() if key not in ("label_space", "sha256")
+    }
+    path.write_text(json.dumps({**state, "sha256": seal(state)}))
+    assert verify_output(out).ok
+    make(folder_writer(out))
+    assert verify_output(out).ok
 
 
 def test_images_of_another_size_or_kind(tmp_path: Path) -> None:
