@@ -7,7 +7,8 @@ LOWEST := .venv-lowest
 UV := $(VENV)/bin/uv
 # One thread per worker: as many workers as cores, and torch would start as many threads in each again.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
-PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadscope
+# In the order of the files: files of few but long tests would else come last, and one core would wait for the other.
+PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
