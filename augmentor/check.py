@@ -238,7 +238,8 @@ def _look_at(path: Path, *, decode: Callable[[Path], bool], access: Access) -> _
     except OSError as error:
         return _Found(wrong="unreadable", reason=error.strerror or str(error))
     except ImageError as error:
-        return _Found(wrong="unreadable", reason=str(error))
+        # Whoever is told the reason is told the path, too.
+        return _Found(wrong="unreadable", reason=str(error).removeprefix(f"{path}: "))
     return _Found(digest=digest, several_frames=several_frames)
 
 

@@ -461,7 +461,8 @@ def _way_out(found: Findings) -> str:
 def _repaired(repaired: Repaired) -> list[Text]:
     lines = []
     if repaired.dropped:
-        lines.append(Text(f"Dropped {len(repaired.dropped):,} damaged shards.", style="yellow"))
+        count = len(repaired.dropped)
+        lines.append(Text(f"Dropped {count:,} damaged shard{'s' if count > 1 else ''}.", style="yellow"))
     if repaired.rewritten:
         lines.append(Text(f"Written again: {', '.join(repaired.rewritten)}.", style="yellow"))
     if repaired.unfinished:
@@ -473,8 +474,9 @@ def _verdict(report: CheckReport) -> Text:
     if report.ok:
         return Text("Every image can be read, and no split leaks into another.", style="green")
     bad = len(report.missing) + len(report.unreadable)
-    parts = [f"{bad:,} images cannot be used"] if bad else []
-    parts += [f"{len(report.leaks):,} leaks between splits"] if report.leaks else []
+    leaks = len(report.leaks)
+    parts = [f"{bad:,} image{'s' if bad > 1 else ''} cannot be used"] if bad else []
+    parts += [f"{leaks:,} leak{'s' if leaks > 1 else ''} between splits"] if leaks else []
     return Text("; ".join(parts) + ".", style="bold red")
 
 

@@ -226,6 +226,7 @@ def judge_failures(failed: int, allowed: int, where: Path) -> None:
         typer.Exit: there are.
     """
     if failed:
-        messages.print(f"{failed:,} rows could not be used: {escape(str(where))}", soft_wrap=True)
+        rows = "row" if failed == 1 else "rows"
+        messages.print(f"{failed:,} {rows} could not be used: {escape(str(where))}", soft_wrap=True)
     if failed > allowed:
         raise typer.Exit(FAILED)

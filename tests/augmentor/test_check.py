@@ -18,9 +18,9 @@ def decode_pgm(path: Path) -> bool:
     """Read a 2 x 2 portable greymap whole; one whose name says so has several frames."""
     header, _, pixels = path.read_bytes().partition(b" 255\n")
     if header != b"P5 2 2":
-        raise ImageError("not an image")
+        raise ImageError(f"{path}: not an image")
     if len(pixels) != 4:
-        raise ImageError(f"truncated: {len(pixels)} of 4 pixels")
+        raise ImageError(f"{path}: truncated: {len(pixels)} of 4 pixels")
     return "frames" in path.name
 
 

@@ -235,7 +235,7 @@ def test_images_that_cannot_be_read(augmentor: Augmentor, small: Small, tiny: li
     lenient = augmentor.run("train", manifest, "--out", tmp_path / "b", *tiny, "--steps", 5, "--max-failures", 1)
     assert (strict.code, lenient.code) == (1, 0)
     for run, done in ((tmp_path / "a", strict), (tmp_path / "b", lenient)):
-        assert f"1 rows could not be used: {run / 'failures.csv'}" in done.err
+        assert f"1 row could not be used: {run / 'failures.csv'}" in done.err
         with (run / "failures.csv").open(newline="") as file:
             (failure,) = csv.DictReader(file)
         assert (failure["id"], failure["path"]) == ("face02", "broken.png")
