@@ -131,7 +131,7 @@ def _parse(
         i
         for i, cells in frame.items()
         if isinstance(cells.dtype, pd.CategoricalDtype)
-        and not pd.api.types.is_string_dtype(cells.cat.categories.dtype)
+        and not all(isinstance(text, str) for text in cells.cat.categories)
     ]
     if numbers:
         frame = _read_cells(path, delimiter, blank_lines, kinds | dict.fromkeys(numbers, "str"))
