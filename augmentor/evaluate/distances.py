@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from augmentor.errors import MissingExtraError
+from augmentor.errors import MissingExtraError, first_line
 from augmentor.evaluate.material import Material
 from augmentor.quality import LabelledImages
 
@@ -143,7 +143,7 @@ def inception() -> Extract:
         network = FrechetInceptionDistance(feature=2048).inception
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingExtraError(
-            f"--inception: the network cannot be had ({str(error).splitlines()[0]}). It needs "
+            f"--inception: the network cannot be had ({first_line(error)}). It needs "
             "`pip install 'stargan-augmentor[evaluate]'` and, once, the network for its weights. "
             "Without --inception the evaluator's own features are used"
         ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from augmentor.images import Pixels, decode
 from augmentor.labeltable import UNCHANGED
 from augmentor.manifest import Manifest, read_manifest
 from augmentor.quality import LabelledImages
+from augmentor.threads import side_by_side
 from stargan.labels import UNKNOWN, LabelSpace
 
 _MOST_SCORED = 20_000
@@ -163,8 +163,7 @@ def _read_real(
         return as_written(pixels, output)
 
     rows = _some(np.flatnonzero(manifest.split_mask([split])), most)
-    with ThreadPoolExecutor() as pool:
-        images = list(pool.map(read, rows.tolist()))
+    images = list(side_by_side(read, rows.tolist()))
     there = np.array([image is not None for image in images], dtype=np.bool_)
     pixels = [image for image in images if image is not None]
     return stack(pixels, manifest.codes[rows[there]], output=output), rows[there]
