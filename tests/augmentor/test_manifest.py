@@ -266,6 +266,14 @@ def test_categories_in_natural_order(write: Write, cells: list[str], expected: t
     assert read_manifest(write(column_table(cells))).space["x"].values == expected
 
 
+@pytest.mark.parametrize("name", ["7", "1" * 400])
+def test_a_header_that_is_a_number_leaves_the_cells_texts(write: Write, name: str) -> None:
+    """pandas takes header and cells for one column of numbers, in which 007 is 7; of large ones, for objects."""
+    space = read_manifest(write(column_table(["007", "42", "007"], name))).space
+    assert space.names == (name,)
+    assert space[name].values == ("007", "42")
+
+
 def test_sixty_four_values_are_categories_and_sixty_five_are_not(write: Write) -> None:
     cells = [f"v{i % 64}" for i in range(200)]
     assert len(read_manifest(write(column_table(cells))).space["x"].values) == 64
