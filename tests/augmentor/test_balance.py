@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from imblearn.utils import check_sampling_strategy
 
 from augmentor.balance import BalanceRequest
 from augmentor.cells import LEFT_ALONE, CellState
@@ -66,9 +67,8 @@ def test_words_and_numbers(to: str | float, expected: list[int]) -> None:
 @given(counts=st.lists(st.integers(1, 30), min_size=3, max_size=3), word=st.sampled_from(WORDS))
 def test_the_words_are_those_of_imbalanced_learn(counts: list[int], word: str) -> None:
     """Where every combination has an image: imbalanced-learn does not know of those that have none."""
-    imblearn = pytest.importorskip("imblearn.utils")
     labels = np.repeat(np.arange(3), counts)
-    added = imblearn.check_sampling_strategy(word, labels, "over-sampling")
+    added = check_sampling_strategy(word, labels, "over-sampling")
     there = np.array(counts)
     wanted = request(to=word).wanted(there)
     ours = {cell: n - there[cell] for cell, n in enumerate(wanted.tolist()) if n != LEFT_ALONE}
@@ -78,11 +78,10 @@ def test_the_words_are_those_of_imbalanced_learn(counts: list[int], word: str) -
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(rare=st.integers(1, 30), more=st.integers(1, 30), share=st.floats(0.05, 1.0))
 def test_a_share_is_that_of_imbalanced_learn(rare: int, more: int, share: float) -> None:
-    imblearn = pytest.importorskip("imblearn.utils")
     labels = np.repeat([0, 1], [rare + more, rare])
     wanted = request("male", share).wanted(np.array([rare + more, rare]))
     try:
-        added = imblearn.check_sampling_strategy(share, labels, "over-sampling")
+        added = check_sampling_strategy(share, labels, "over-sampling")
     except ValueError:  # It would have to take images away; ours leaves them.
         assert wanted[1] <= rare
         return
