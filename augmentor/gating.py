@@ -164,7 +164,9 @@ def find_judging(
     judging = Judging(
         kept=kept,
         discriminator=discriminator,
-        gate=Gate(thresholds=thresholds),
+        gate=Gate(
+            thresholds=thresholds, by_domain=demands.gate == "auto" and demands.thresholds.agreement is None
+        ),
         mode=demands.gate,
         given=demands.given,
     )

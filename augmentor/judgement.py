@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from augmentor.images import Pixels, encode, fit
-from augmentor.quality import Gate, KeptJudge, Scorer, Scores, Thresholds
+from augmentor.quality import Gate, KeptJudge, Scorer, Scores
 from stargan.networks import Discriminator
 
 SCORES = ("agreement", "realism", "preserved")
@@ -82,25 +82,7 @@ class DeviceJudge:
         # Without a stream nothing of CUDA is touched: on a machine that has it, that would set it up.
         with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
             scores = self._scorer.score(pictures, sources, targets, own)
-        return Judgement(scores, self._gate.verdicts(scores), shortfalls(scores, self._gate.thresholds))
-
-
-def shortfalls(scores: Scores, thresholds: Thresholds) -> NDArray[np.float64]:
-    """Return how far translations miss the threshold that they miss most; below 0 where they reach all.
-
-    Args:
-        scores: of n translations.
-        thresholds: what they must reach.
-
-    Returns:
-        (n,) float64, NaN where no score that is asked for is known.
-    """
-    missed = np.full(len(scores.agreement), np.nan)
-    for name in SCORES:
-        least = getattr(thresholds, name)
-        if least is not None:
-            missed = np.fmax(missed, least - getattr(scores, name))
-    return missed
+        return Judgement(scores, self._gate.verdicts(scores), self._gate.shortfalls(scores))
 
 
 class Shown:

@@ -216,7 +216,7 @@ class LossSettings(_Section):
     identity_weight: float = Field(default=0.0, ge=0)
     multiscale_weights: tuple[_Weight, ...] = ()
     feature_matching_weight: float = Field(default=0.0, ge=0)
-    sparsity_weight: float = Field(default=0.1, ge=0)
+    sparsity_weight: float = Field(default=0.3, ge=0)
     gradient_penalty_weight: float = Field(default=10.0, ge=0)
     r1_weight: float = Field(default=0.03, ge=0)
     r1_every: _Count = Field(default=8, ge=1)

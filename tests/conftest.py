@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from augmentor.quality import Judge, JudgedAttribute, JudgeReport, KeptJudge, Thresholds, resnet
+from augmentor.quality import Judge, JudgedAttribute, JudgeReport, KeptJudge, Thresholds, Yardstick, resnet
 from stargan.config import TrainConfig
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Conditioning, Output, build_discriminator, build_generator
@@ -161,7 +161,12 @@ def untrained_judge() -> MakeJudge:
             realism=realism,
             preserved=(0.0, 0.5),
             auto=auto,
-            offers=None,
+            yardstick=Yardstick(
+                probabilities=torch.empty(0, space.domain_size),
+                codes=torch.empty(0, len(space), dtype=torch.int64),
+                space=space,
+                trusted=torch.tensor([attribute.trusted for attribute in attributes]),
+            ),
             model_sha256=model_sha256,
         )
 

@@ -8,7 +8,7 @@ from augmentor.quality.kept import KeptJudge, load_judge, open_judge, save_judge
 from augmentor.quality.measures import balanced_accuracy, doubt, rarity_weights, recalls, rounded, share_right
 from augmentor.quality.report import JudgedAttribute, JudgeReport
 from augmentor.quality.scores import Scorer, Scores
-from augmentor.quality.thresholds import Offers, Thresholds, auto_agreement
+from augmentor.quality.thresholds import Thresholds
 from augmentor.quality.translations import (
     Translations,
     Verdict,
@@ -18,6 +18,7 @@ from augmentor.quality.translations import (
     requested,
     translate_and_judge,
 )
+from augmentor.quality.yardstick import Offers, Yardstick
 
 __all__ = [
     "Gate",
@@ -34,9 +35,9 @@ __all__ = [
     "Thresholds",
     "Translations",
     "Verdict",
+    "Yardstick",
     "appraise",
     "asked_for",
-    "auto_agreement",
     "balanced_accuracy",
     "calibration_error",
     "doubt",

@@ -13,7 +13,8 @@ from augmentor.quality.classifier import Judge, LabelledImages, Seen
 from augmentor.quality.kept import KeptJudge
 from augmentor.quality.likeness import patch_scores, quantiles_of, shares_below, similarities
 from augmentor.quality.report import JudgeReport, judged_attributes
-from augmentor.quality.thresholds import FEWEST, Offers, Thresholds, auto_agreement, preserved_pairs
+from augmentor.quality.thresholds import Thresholds, preserved_pairs
+from augmentor.quality.yardstick import FEWEST, Yardstick
 from stargan.networks import Discriminator
 
 _LEAST_REALISM = 0.05
@@ -21,6 +22,10 @@ _LEAST_REALISM = 0.05
 
 _MOST_UNREAL = 0.25
 """Share of translations that may fail this: where it is more, D tells the generator's pictures apart as such."""
+
+
+_NAMED = 3
+"""Pairs of values with a lower threshold that are named."""
 
 
 def appraise(
@@ -58,9 +63,9 @@ def appraise(
     trusted = torch.tensor([attribute.trusted for attribute in attributes], dtype=torch.bool)
     mean = seen.features.mean(dim=0) if len(seen.features) else torch.zeros(seen.features.shape[1])
     preserved = _pairs(judge, seen, codes, groups, mean)
-    agreement, offers = auto_agreement(judge.calibrated(seen.logits), codes, space, trusted=trusted)
+    yardstick = Yardstick(probabilities=judge.calibrated(seen.logits), codes=codes, space=space, trusted=trusted)
     # None for preserved: measured, it says how shy a translation is, not how good (BENCHMARKS.md, the gate).
-    thresholds = Thresholds(agreement=agreement)
+    thresholds = Thresholds(agreement=yardstick.threshold)
     realism = None
     if discriminator is not None and len(codes):
         own = space.asked(codes, codes)
@@ -75,8 +80,8 @@ def appraise(
         realism=realism,
         preserved=quantiles_of(preserved),
         auto=thresholds,
-        offers=offers,
-        notes=_notes(thresholds, offers, images=len(codes)),
+        yardstick=yardstick,
+        notes=_notes(yardstick),
         model_sha256=model_sha256,
     )
 
@@ -114,15 +119,30 @@ def _pairs(judge: Judge, seen: Seen, codes: Tensor, groups: Sequence[str], mean:
     )
 
 
-def _notes(thresholds: Thresholds, offers: Offers | None, *, images: int) -> tuple[str, ...]:
-    if thresholds.agreement is None:
+def _notes(yardstick: Yardstick) -> tuple[str, ...]:
+    least, offers = yardstick.threshold, yardstick.offers
+    if least is None:
         return ("The judge can be trusted with no attribute, so nothing is gated on agreement.",)
     if offers is None:
         return (
-            f"{images} validation images are too few to read thresholds from: translations need an agreement of "
-            f"{thresholds.agreement:g}, and nothing else is asked of them.",
+            f"{len(yardstick.codes)} validation images are too few to read thresholds from: translations need an "
+            f"agreement of {least:g}, and nothing else is asked of them.",
         )
-    return (
-        f"An agreement of {thresholds.agreement:.3g} rejects {offers.false_rejected:.1%} of real validation "
+    notes = (
+        f"An agreement of {least:.3g} rejects {offers.false_rejected:.1%} of real validation "
         f"images under a label changed to a wrong one, and keeps {offers.true_kept:.1%} of them under their own.",
+    )
+    lowered = yardstick.lowered()
+    if not lowered:
+        return notes
+    attributes = yardstick.space.attributes
+    named = [
+        f"{least:.2f} for {' with '.join(f'{attributes[a].name}={attributes[a].values[x]}' for a, x in values)}"
+        for values, least in lowered[:_NAMED]
+    ]
+    more = f" and {len(lowered) - _NAMED} more" if len(lowered) > _NAMED else ""
+    return (
+        *notes,
+        f"Less is asked of what is translated into pairs of values whose real images the judge knows less well: "
+        f"{', '.join(named)}{more}.",
     )

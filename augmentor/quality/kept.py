@@ -15,7 +15,8 @@ from augmentor.durable import replace_bytes, replacing_text
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.quality.classifier import Judge, resnet
 from augmentor.quality.report import JudgeReport
-from augmentor.quality.thresholds import Offers, Thresholds
+from augmentor.quality.thresholds import Thresholds
+from augmentor.quality.yardstick import Offers, Yardstick
 from stargan.checkpoint import Model, find_checkpoint
 from stargan.description import CheckpointError, seal
 from stargan.labels import LabelSpace
@@ -24,8 +25,9 @@ from stargan.weights import pack, unpack, weights_of
 WEIGHTS, DESCRIPTION = "judge.safetensors", "judge.json"
 """Their names in a checkpoint's folder, or in one of their own."""
 
-_FORMAT = 1
+_FORMAT = 2
 _MEAN, _TEMPERATURES = "reference.mean", "reference.temperatures"
+_PROBABILITIES, _CODES = "reference.probabilities", "reference.codes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class KeptJudge:
             without D.
         preserved: similarities of pairs of images of different subjects, sorted, 1001 quantiles at most.
         auto: the thresholds that real validation images ask for.
-        offers: how the one of agreement does on them; None where it was not measured.
+        yardstick: the validation images themselves, and the agreement that each domain asks for.
         notes: what is to be said about the thresholds, in sentences.
         model_sha256: of the weights that `realism` belongs to; None where the judge belongs to no model.
         sha256: of all that is kept; "" until it was saved.
@@ -58,7 +60,7 @@ class KeptJudge:
     realism: tuple[float, ...] | None
     preserved: tuple[float, ...]
     auto: Thresholds
-    offers: Offers | None
+    yardstick: Yardstick
     notes: tuple[str, ...] = ()
     model_sha256: str | None = None
     sha256: str = field(default="")
@@ -66,7 +68,12 @@ class KeptJudge:
     @property
     def trusted(self) -> Tensor:
         """The attributes that it can be trusted with, (A,) bool."""
-        return torch.tensor([attribute.trusted for attribute in self.report.attributes], dtype=torch.bool)
+        return self.yardstick.trusted
+
+    @property
+    def offers(self) -> Offers | None:
+        """How the threshold of agreement does on real validation images; None where it was not measured."""
+        return self.yardstick.offers
 
     def for_model(self, model: Model, *, crop: int | None, where: str) -> KeptJudge:
         """Return the judge as it can be used for a model: what it knows of another model's D is left out.
@@ -117,6 +124,8 @@ def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
             **weights_of(kept.judge.network),
             _MEAN: kept.mean.float(),
             _TEMPERATURES: kept.judge.temperatures.float(),
+            _PROBABILITIES: kept.yardstick.probabilities.float(),
+            _CODES: kept.yardstick.codes,
         }
     )
     description: dict[str, object] = {
@@ -196,6 +205,9 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
     space = LabelSpace.from_json(state["label_space"])
     height, width = state["image_size"]
     mean, temperatures = tensors.pop(_MEAN), tensors.pop(_TEMPERATURES)
+    probabilities, codes = tensors.pop(_PROBABILITIES), tensors.pop(_CODES)
+    report = JudgeReport.from_json(state["report"])
+    trusted = torch.tensor([attribute.trusted for attribute in report.attributes], dtype=torch.bool)
     with torch.random.fork_rng(devices=[]):
         network = resnet(state["image_channels"], side=min(height, width), outputs=space.domain_size)
     network.load_state_dict(tensors)
@@ -203,7 +215,7 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
     network.requires_grad_(False).to(memory_format=torch.channels_last).eval()
     return KeptJudge(
         judge=Judge(network=network, space=space, temperatures=temperatures),
-        report=JudgeReport.from_json(state["report"]),
+        report=report,
         image_size=(height, width),
         image_channels=state["image_channels"],
         crop=state["crop"],
@@ -211,7 +223,7 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
         realism=None if state["realism"] is None else tuple(state["realism"]),
         preserved=tuple(state["preserved"]),
         auto=Thresholds(**{each.name: state["auto"][each.name] for each in fields(Thresholds)}),
-        offers=None if state["offers"] is None else Offers(**state["offers"]),
+        yardstick=Yardstick(probabilities=probabilities, codes=codes.long(), space=space, trusted=trusted),
         notes=tuple(state["notes"]),
         model_sha256=state["model_sha256"],
         sha256=sha256,

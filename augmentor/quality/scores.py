@@ -27,12 +27,14 @@ class Scores(NamedTuple):
             target knows none.
         realism: (n,) float64, the share of real validation images that D finds no more real; NaN without D.
         preserved: (n,) float64, -1 to 1, how much of the source is left, apart from what had to change.
+        expected: (n,) float64, the agreement that real images of such a domain reach; see `Yardstick.least`.
     """
 
     agreement: NDArray[np.float64]
     per_attribute: NDArray[np.float64]
     realism: NDArray[np.float64]
     preserved: NDArray[np.float64]
+    expected: NDArray[np.float64]
 
 
 class Scorer:
@@ -54,7 +56,7 @@ class Scorer:
         self._judge, self._mean = kept.judge, kept.mean
         self._judge.network.to(device).eval()
         self._head = self._judge.network.head.weight.detach().cpu()
-        self._trusted = kept.trusted
+        self._trusted, self._yardstick = kept.trusted, kept.yardstick
         usable = discriminator is not None and kept.realism is not None
         self._discriminator = discriminator.to(device).eval() if usable and discriminator is not None else None
         self._real = torch.tensor(kept.realism or (), dtype=torch.float64)
@@ -85,6 +87,7 @@ class Scorer:
             per_attribute=each.numpy(),
             realism=realism.numpy(),
             preserved=preserved.numpy(),
+            expected=self._yardstick.least(targets, own).numpy(),
         )
 
 

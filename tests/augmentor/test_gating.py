@@ -13,7 +13,7 @@ import torch
 
 from augmentor.errors import AugmentorError
 from augmentor.gating import Demands, Judging, find_judging
-from augmentor.judgement import Shown, shortfalls
+from augmentor.judgement import Shown
 from augmentor.quality import Gate, KeptJudge, Scores, Thresholds, save_judge
 from stargan.checkpoint import Model, load_model, save_checkpoint, save_model
 from stargan.config import TrainConfig
@@ -204,10 +204,13 @@ def test_how_far_a_translation_misses_what_it_misses_most() -> None:
         per_attribute=np.zeros((4, 2)),
         realism=np.array([0.5, 0.0, unknown, unknown]),
         preserved=np.array([0.5, 0.5, -0.5, 0.5]),
+        expected=np.array([0.3, 0.95, 0.3, unknown]),
     )
-    thresholds = Thresholds(agreement=0.5, realism=0.2)
-    np.testing.assert_allclose(shortfalls(scores, thresholds), [0.4, 0.2, unknown, unknown])
-    np.testing.assert_allclose(shortfalls(scores, Thresholds(preserved=0.0)), [-0.5, -0.5, 0.5, -0.5])
+    gate = Gate(thresholds=Thresholds(agreement=0.5, realism=0.2))
+    np.testing.assert_allclose(gate.shortfalls(scores), [0.4, 0.2, unknown, unknown])
+    np.testing.assert_allclose(replace(gate, by_domain=True).shortfalls(scores), [0.2, 0.2, unknown, unknown])
+    only_preserved = Gate(thresholds=Thresholds(preserved=0.0), by_domain=True)
+    np.testing.assert_allclose(only_preserved.shortfalls(scores), [-0.5, -0.5, 0.5, -0.5])
 
 
 def test_few_pictures_are_held_of_many() -> None:

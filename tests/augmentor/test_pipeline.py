@@ -312,7 +312,11 @@ class Greyish:
         grey = pictures.double().mean(dim=(1, 2, 3)).numpy() / 255
         unknown = np.full(len(grey), np.nan)
         scores = Scores(
-            agreement=grey, per_attribute=np.stack([grey, unknown], axis=1), realism=unknown, preserved=1 - grey
+            agreement=grey,
+            per_attribute=np.stack([grey, unknown], axis=1),
+            realism=unknown,
+            preserved=1 - grey,
+            expected=unknown,
         )
         reasons = ["" if level >= self.least else f"agreement {level:.4f} < {self.least:.4f}" for level in grey]
         return Judgement(scores, reasons, self.least - grey)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from augmentor.quality import Judge, JudgedAttribute, JudgeNetwork, JudgeReport, KeptJudge, Thresholds
+from augmentor.quality import Judge, JudgedAttribute, JudgeNetwork, JudgeReport, KeptJudge, Thresholds, Yardstick
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator, Features
 
@@ -74,7 +74,12 @@ def make_kept(space: LabelSpace) -> MakeKept:
             realism=realism,
             preserved=(),
             auto=Thresholds(),
-            offers=None,
+            yardstick=Yardstick(
+                probabilities=torch.empty(0, 4),
+                codes=torch.empty(0, 2, dtype=torch.int64),
+                space=space,
+                trusted=torch.tensor(trusted),
+            ),
         )
 
     return make

@@ -74,7 +74,7 @@ def test_it_comes_back_as_it_was(kept: KeptJudge, data: LabelledImages, tmp_path
     assert loaded is not None
     assert torch.equal(torch.get_rng_state(), before)
     assert sorted(path.name for path in folder.iterdir()) == ["judge.json", "judge.safetensors"]
-    for field in ("report", "image_size", "image_channels", "crop", "realism", "preserved", "auto", "offers"):
+    for field in ("report", "image_size", "image_channels", "crop", "realism", "preserved", "auto", "offers", "notes"):
         assert getattr(loaded, field) == getattr(kept, field), field
     assert (loaded.notes, loaded.model_sha256) == (kept.notes, "abc")
     assert saved.sha256 == loaded.sha256 == save_judge(tmp_path / "again", kept).sha256
@@ -121,7 +121,7 @@ def test_damage_is_named(kept: KeptJudge, tmp_path: Path) -> None:
         ("judge.safetensors", None, "cannot be read"),
         ("judge.safetensors", b"\0" * 99, "is damaged"),
         ("judge.json", b"{", "cannot be read"),
-        ("judge.json", b"[]", "not a judge of format 1"),
+        ("judge.json", b"[]", "not a judge of format 2"),
         ("judge.json", edited, "was edited"),
     ):
         with pytest.raises(CheckpointError, match=f"{name}.*{said}.*augmentor judge MANIFEST"):

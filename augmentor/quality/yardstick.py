@@ -1,0 +1,219 @@
+"""What may be asked of a translation into a domain: as much as the judge believes of real images of that domain.
+
+A judge knows some combinations less well than others: where its training rows have dark men, and no dark women, it
+finds few real dark women convincing, and translations into them no more so. A threshold from all validation images
+would throw out the very combinations that were to be filled up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from augmentor.quality.likeness import joined, target_probabilities
+from stargan.labels import UNKNOWN, LabelSpace
+
+_FALSE_REJECTED = 0.98
+"""Share of false offers that a threshold of agreement rejects."""
+
+_AS_REAL = 0.3
+"""Share of real images under their own labels that may be less convincing than a translation that is kept."""
+
+_SURE = 0.9
+"""Nobody need be more convincing than this: of a judge that is always sure, the least sure images are no worse."""
+
+FEWEST = 32
+"""Validation images below which no threshold can be read from them."""
+
+_FEWEST_ALIKE = 8
+"""Images of a combination below which nothing is read from them."""
+
+_UNSEEN = 0.5
+"""What is asked where there are too few validation images to read anything from."""
+
+Values = tuple[tuple[int, int], ...]
+"""Some values of a domain: (attribute's column, code) of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offers:
+    """How the threshold of agreement does on real validation images.
+
+    Each image is offered once under its own labels, which is true, and once under every change of one of them,
+    which is false.
+
+    Args:
+        true: offers under own labels.
+        false: offers under other labels.
+        true_kept: share of the true ones that reach the threshold.
+        false_rejected: share of the false ones that do not.
+    """
+
+    true: int
+    false: int
+    true_kept: float
+    false_rejected: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """Real validation images as the judge sees them, and the agreement that follows from them.
+
+    The threshold rejects 98 % of false offers, and whatever is less convincing than seven of ten real images under
+    their own labels. The first alone would ask the less of translations, the better the judge is: of one without a
+    mistake it is near 0, and what a translation fails in by half passes (BENCHMARKS.md, the gate).
+
+    Args:
+        probabilities: (N, D) float32 of real validation images, see `Judge.calibrated`.
+        codes: (N, A) int64, their labels, -1 unknown.
+        space: what both mean.
+        trusted: (A,) bool, the attributes that count.
+
+    What follows:
+        threshold: the agreement that is asked of translations; None where no attribute is trusted.
+        offers: how it does on the images; None where they are too few, or no attribute is trusted.
+    """
+
+    probabilities: Tensor
+    codes: Tensor
+    space: LabelSpace
+    trusted: Tensor
+    threshold: float | None = field(init=False)
+    offers: Offers | None = field(init=False)
+    _true: Tensor = field(init=False, repr=False)
+    _false: Tensor = field(init=False, repr=False)
+    _changes: Tensor = field(init=False, repr=False)
+    _of_values: dict[Values, float | None] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Offer every image under its own labels, and under every change of one of them."""
+        changes = self._false_changes()
+        false = [self._agreement(*self._offered(some)) for some in changes]
+        object.__setattr__(self, "_true", self._agreement(torch.arange(len(self.codes)), self.codes))
+        object.__setattr__(self, "_false", torch.cat([self._true[:0], *false]))
+        object.__setattr__(self, "_changes", torch.cat([torch.empty(0, 3, dtype=torch.int64), *changes]))
+        threshold, offers = self._overall()
+        object.__setattr__(self, "threshold", threshold)
+        object.__setattr__(self, "offers", offers)
+
+    def least(self, targets: Tensor, own: Tensor) -> Tensor:
+        """Return the agreement that each translation must reach, (n,) float64; NaN where none is asked.
+
+        It is that of all images, or that of the real images which have the new value, or the new value and another
+        one of the target's, if that is less.
+
+        Args:
+            targets: (n, A) int64, -1 unknown.
+            own: (n, A) int64, the sources' labels, -1 unknown.
+        """
+        everywhere = math.nan if self.threshold is None else self.threshold
+        if self.offers is None:
+            return torch.full((len(targets),), everywhere, dtype=torch.float64)
+        kinds, places = torch.unique(torch.cat([targets, own], dim=1), dim=0, return_inverse=True)
+        found = []
+        for kind in kinds:
+            target, source = kind.chunk(2)
+            asked = [self._least_of(values) for values in self._combinations(target, source)]
+            found.append(min([everywhere, *(least for least in asked if least is not None)]))
+        return torch.tensor(found, dtype=torch.float64)[places]
+
+    def lowered(self) -> list[tuple[Values, float]]:
+        """Return the pairs of values of which less is asked than of others, the least first."""
+        if self.threshold is None or self.offers is None:
+            return []
+        pairs = {
+            ((a, x), (b, y))
+            for a in range(len(self.space))
+            for b in range(a + 1, len(self.space))
+            for x, y in torch.unique(self.codes[:, [a, b]], dim=0).tolist()
+            if UNKNOWN not in (x, y) and self.trusted[a] and self.trusted[b]
+        }
+        found = [(values, least) for values in sorted(pairs) if (least := self._least_of(values)) is not None]
+        return sorted((pair for pair in found if pair[1] < self.threshold), key=lambda pair: (pair[1], pair[0]))
+
+    def _overall(self) -> tuple[float | None, Offers | None]:
+        if not self.trusted.any():
+            return None, None
+        if len(self.codes) < FEWEST:
+            return _UNSEEN, None
+        known = self._true[~self._true.isnan()]
+        least = self._threshold(known, self._false)
+        return least, Offers(
+            true=len(known),
+            false=len(self._false),
+            true_kept=round(float((known >= least).double().mean()), 6),
+            false_rejected=round(float((self._false < least).double().mean()), 6),
+        )
+
+    def _combinations(self, target: Tensor, source: Tensor) -> Iterator[Values]:
+        known = [
+            (column, code)
+            for column, code in enumerate(target.tolist())
+            if code != UNKNOWN and bool(self.trusted[column])
+        ]
+        for new in known:
+            if new[1] == int(source[new[0]]):
+                continue
+            yield (new,)
+            for other in known:
+                if other[0] != new[0]:
+                    yield (min(new, other), max(new, other))
+
+    def _least_of(self, values: Values) -> float | None:
+        """Return what real images with these values reach, None where there are too few of them."""
+        if values not in self._of_values:
+            alike = self._true[_have(self.codes, values) & ~self._true.isnan()]
+            false = self._false[self._offered_with(values)]
+            enough = len(alike) >= _FEWEST_ALIKE and len(false) >= _FEWEST_ALIKE
+            self._of_values[values] = self._threshold(alike, false) if enough else None
+        return self._of_values[values]
+
+    def _offered_with(self, values: Values) -> Tensor:
+        """Return which false offers have all of these values, the false one among them: (F,) bool."""
+        rows, columns, codes = self._changes.T
+        there = torch.ones(len(rows), dtype=torch.bool)
+        false_one = torch.zeros_like(there)
+        for column, code in values:
+            there &= torch.where(columns == column, codes, self.codes[rows, column]) == code
+            false_one |= columns == column
+        return there & false_one
+
+    def _threshold(self, true: Tensor, false: Tensor) -> float:
+        return max(_just_above(false, _FALSE_REJECTED), min(_SURE, float(torch.quantile(true, _AS_REAL))))
+
+    def _agreement(self, rows: Tensor, offered: Tensor) -> Tensor:
+        return joined(target_probabilities(self.probabilities[rows], offered, self.space), self.trusted)
+
+    def _false_changes(self) -> list[Tensor]:
+        """Return (n, 3) int64, for each false value of each trusted attribute: the row, the column, the code."""
+        changes = []
+        for column, attribute in enumerate(self.space.attributes):
+            for code in range(len(attribute.values)) if self.trusted[column] else ():
+                its = self.codes[:, column]
+                rows = torch.nonzero((its != UNKNOWN) & (its != code))[:, 0]
+                wrong = torch.tensor([column, code]).expand(len(rows), 2)
+                changes.append(torch.cat([rows[:, None], wrong], dim=1))
+        return changes
+
+    def _offered(self, changes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows of changes, and the domains that they are offered under."""
+        rows, columns, codes = changes.T
+        return rows, self.codes[rows].scatter(1, columns[:, None], codes[:, None])
+
+
+def _have(codes: Tensor, values: Values) -> Tensor:
+    """Return (N,) bool: the rows that have all of the values."""
+    there = torch.ones(len(codes), dtype=torch.bool)
+    for column, code in values:
+        there &= codes[:, column] == code
+    return there
+
+
+def _just_above(scores: Tensor, share: float) -> float:
+    """Return the smallest number that is above this share of the scores."""
+    ordered = scores.sort().values
+    return math.nextafter(float(ordered[max(0, math.ceil(share * len(ordered)) - 1)]), math.inf)
