@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -31,6 +32,9 @@ FEWEST = 32
 
 _FEWEST_ALIKE = 8
 """Images of a combination below which nothing is read from them."""
+
+_BY_CHANCE = 0.05
+"""A combination is known less well if so many of its images fall short as would only so seldom by chance."""
 
 _UNSEEN = 0.5
 """What is asked where there are too few validation images to read anything from."""
@@ -164,13 +168,23 @@ class Yardstick:
                     yield (min(new, other), max(new, other))
 
     def _least_of(self, values: Values) -> float | None:
-        """Return what real images with these values reach, None where there are too few of them."""
+        """Return what real images with these values reach; None if they are too few, or known as well as all."""
         if values not in self._of_values:
             alike = self._true[_have(self.codes, values) & ~self._true.isnan()]
             false = self._false[self._offered_with(values)]
-            enough = len(alike) >= _FEWEST_ALIKE and len(false) >= _FEWEST_ALIKE
-            self._of_values[values] = self._threshold(alike, false) if enough else None
+            enough = min(len(alike), len(false)) >= _FEWEST_ALIKE
+            known = not enough or self._as_known_as_all(alike)
+            self._of_values[values] = None if known else self._threshold(alike, false)
         return self._of_values[values]
+
+    def _as_known_as_all(self, alike: Tensor) -> bool:
+        """Return whether no more of some images fall short of the threshold than may by chance."""
+        assert self.threshold is not None
+        everybody = self._true[~self._true.isnan()]
+        share = float((everybody < self.threshold).double().mean())
+        short, n = int((alike < self.threshold).sum()), len(alike)
+        spread = math.sqrt(n * share * (1 - share))
+        return spread == 0 or 1 - NormalDist(n * share, spread).cdf(short - 0.5) >= _BY_CHANCE
 
     def _offered_with(self, values: Values) -> Tensor:
         """Return which false offers have all of these values, the false one among them: (F,) bool."""

@@ -74,7 +74,17 @@ def test_it_comes_back_as_it_was(kept: KeptJudge, data: LabelledImages, tmp_path
     assert loaded is not None
     assert torch.equal(torch.get_rng_state(), before)
     assert sorted(path.name for path in folder.iterdir()) == ["judge.json", "judge.safetensors"]
-    for field in ("report", "image_size", "image_channels", "crop", "realism", "preserved", "auto", "offers", "notes"):
+    for field in (
+        "report",
+        "image_size",
+        "image_channels",
+        "crop",
+        "realism",
+        "preserved",
+        "auto",
+        "offers",
+        "notes",
+    ):
         assert getattr(loaded, field) == getattr(kept, field), field
     assert (loaded.notes, loaded.model_sha256) == (kept.notes, "abc")
     assert saved.sha256 == loaded.sha256 == save_judge(tmp_path / "again", kept).sha256

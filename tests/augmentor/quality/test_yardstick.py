@@ -134,3 +134,23 @@ def test_a_pair_still_rejects_98_of_100_of_its_own_false_offers(space: LabelSpac
     least = misled.least(torch.tensor([[2, 1]]), torch.tensor([[2, 0]]))
     assert least.tolist() == [pytest.approx(0.6)]
     assert float(least) > 0.6
+
+
+def test_what_may_be_chance_lowers_nothing(space: LabelSpace) -> None:
+    """One in eight of all fall short: three of ten may by chance, ten of ten do not."""
+    codes = torch.tensor([[0, i % 2] for i in range(60)] + [[2, 1]] * 10)
+    probabilities = torch.zeros(70, 4, dtype=torch.float64)
+    probabilities[torch.arange(70), codes[:, 0]] = 1
+    probabilities[:, 3] = torch.where(codes[:, 1] == 1, 0.95, 0.05)
+    probabilities[:6, 3] = torch.where(codes[:6, 1] == 1, 0.8, 0.2)
+    red, black = torch.tensor([[2, 1]]), torch.tensor([[0, 1]])
+
+    def asked(short: int) -> float:
+        found = probabilities.clone()
+        found[60 : 60 + short, 3] = 0.5
+        yardstick = measured(found, codes, space)
+        assert yardstick.threshold == 0.9
+        return float(yardstick.least(red, black))
+
+    assert asked(short=3) == 0.9
+    assert asked(short=10) == pytest.approx(0.5)
