@@ -143,6 +143,6 @@ def _notes(yardstick: Yardstick) -> tuple[str, ...]:
     more = f" and {len(lowered) - _NAMED} more" if len(lowered) > _NAMED else ""
     return (
         *notes,
-        f"Less is asked of what is translated into pairs of values whose real images the judge knows less well: "
-        f"{', '.join(named)}{more}.",
+        f"The judge knows the real images of some pairs of values less well, and asks less of translations into "
+        f"them: {', '.join(named)}{more}. About a value that the source has already it is not asked there.",
     )

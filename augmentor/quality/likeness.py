@@ -35,7 +35,7 @@ def joined(per_attribute: Tensor, trusted: Tensor) -> Tensor:
 
     Args:
         per_attribute: (N, A), NaN unknown; see `target_probabilities`.
-        trusted: (A,) bool, the attributes that count.
+        trusted: (A,) or (N, A) bool, the attributes that count.
     """
     counts = ~per_attribute.isnan() & trusted
     product = torch.where(counts, per_attribute, 1.0).prod(dim=1)

@@ -22,12 +22,12 @@ class Scores(NamedTuple):
 
     Args:
         agreement: (n,) float64, the judge's probability of all that the target asks for, of the attributes that
-            it can be trusted with: the product of theirs.
+            it can be trusted with there, see `Yardstick.asked`: the product of theirs.
         per_attribute: (n, A) float64, its probability of the target's value of each attribute; NaN where the
             target knows none.
         realism: (n,) float64, the share of real validation images that D finds no more real; NaN without D.
         preserved: (n,) float64, -1 to 1, how much of the source is left, apart from what had to change.
-        expected: (n,) float64, the agreement that real images of such a domain reach; see `Yardstick.least`.
+        expected: (n,) float64, the agreement that real images of such a domain reach; see `Yardstick.asked`.
     """
 
     agreement: NDArray[np.float64]
@@ -56,7 +56,7 @@ class Scorer:
         self._judge, self._mean = kept.judge, kept.mean
         self._judge.network.to(device).eval()
         self._head = self._judge.network.head.weight.detach().cpu()
-        self._trusted, self._yardstick = kept.trusted, kept.yardstick
+        self._yardstick = kept.yardstick
         usable = discriminator is not None and kept.realism is not None
         self._discriminator = discriminator.to(device).eval() if usable and discriminator is not None else None
         self._real = torch.tensor(kept.realism or (), dtype=torch.float64)
@@ -80,14 +80,15 @@ class Scorer:
         )
         realism = torch.full((len(pictures),), torch.nan, dtype=torch.float64)
         if self._discriminator is not None:
-            asked = self.space.asked(targets, own)
-            realism = shares_below(patch_scores(self._discriminator, pictures, asked, self.space), self._real)
+            shown = self.space.asked(targets, own)
+            realism = shares_below(patch_scores(self._discriminator, pictures, shown, self.space), self._real)
+        asked = self._yardstick.asked(targets, own)
         return Scores(
-            agreement=joined(each, self._trusted).numpy(),
+            agreement=joined(each, asked.counted).numpy(),
             per_attribute=each.numpy(),
             realism=realism.numpy(),
             preserved=preserved.numpy(),
-            expected=self._yardstick.least(targets, own).numpy(),
+            expected=asked.least.numpy(),
         )
 
 

@@ -8,9 +8,9 @@ would throw out the very combinations that were to be filled up.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import NormalDist
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,6 +63,18 @@ class Offers:
     false_rejected: float
 
 
+class Asked(NamedTuple):
+    """What is asked of n translations.
+
+    Args:
+        least: (n,) float64, the agreement that each must reach; NaN where none is asked.
+        counted: (n, A) bool, the attributes that agreement is made of.
+    """
+
+    least: Tensor
+    counted: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class Yardstick:
     """Real validation images as the judge sees them, and the agreement that follows from them.
@@ -91,39 +103,43 @@ class Yardstick:
     _true: Tensor = field(init=False, repr=False)
     _false: Tensor = field(init=False, repr=False)
     _changes: Tensor = field(init=False, repr=False)
+    _each: Tensor = field(init=False, repr=False)
     _of_values: dict[Values, float | None] = field(init=False, repr=False, default_factory=dict)
+    _doubted: dict[tuple[Values, int], bool] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Offer every image under its own labels, and under every change of one of them."""
         changes = self._false_changes()
         false = [self._agreement(*self._offered(some)) for some in changes]
-        object.__setattr__(self, "_true", self._agreement(torch.arange(len(self.codes)), self.codes))
+        object.__setattr__(self, "_each", target_probabilities(self.probabilities, self.codes, self.space))
+        object.__setattr__(self, "_true", joined(self._each, self.trusted))
         object.__setattr__(self, "_false", torch.cat([self._true[:0], *false]))
         object.__setattr__(self, "_changes", torch.cat([torch.empty(0, 3, dtype=torch.int64), *changes]))
         threshold, offers = self._overall()
         object.__setattr__(self, "threshold", threshold)
         object.__setattr__(self, "offers", offers)
 
-    def least(self, targets: Tensor, own: Tensor) -> Tensor:
-        """Return the agreement that each translation must reach, (n,) float64; NaN where none is asked.
+    def asked(self, targets: Tensor, own: Tensor) -> Asked:
+        """Return what is asked of translations: as much agreement as of all, or less where the judge knows less.
 
-        It is that of all images, or that of the real images which have the new value, or the new value and another
-        one of the target's, if that is less.
+        Where it knows the real images with a new value less well than others, or those with a new value and
+        another one of the target's, no more is asked than these reach; and where it is the other value that it
+        doubts there, and the source has it already, the judge is not asked about it.
 
         Args:
             targets: (n, A) int64, -1 unknown.
             own: (n, A) int64, the sources' labels, -1 unknown.
         """
+        n = len(targets)
         everywhere = math.nan if self.threshold is None else self.threshold
         if self.offers is None:
-            return torch.full((len(targets),), everywhere, dtype=torch.float64)
+            return Asked(torch.full((n,), everywhere, dtype=torch.float64), self.trusted.expand(n, -1))
         kinds, places = torch.unique(torch.cat([targets, own], dim=1), dim=0, return_inverse=True)
-        found = []
-        for kind in kinds:
-            target, source = kind.chunk(2)
-            asked = [self._least_of(values) for values in self._combinations(target, source)]
-            found.append(min([everywhere, *(least for least in asked if least is not None)]))
-        return torch.tensor(found, dtype=torch.float64)[places]
+        least = torch.empty(len(kinds), dtype=torch.float64)
+        counted = torch.empty(len(kinds), len(self.trusted), dtype=torch.bool)
+        for row, kind in enumerate(kinds):
+            least[row], counted[row] = self._asked_of(*kind.chunk(2))
+        return Asked(least[places], counted[places])
 
     def lowered(self) -> list[tuple[Values, float]]:
         """Return the pairs of values of which less is asked than of others, the least first."""
@@ -153,19 +169,36 @@ class Yardstick:
             false_rejected=round(float((self._false < least).double().mean()), 6),
         )
 
-    def _combinations(self, target: Tensor, source: Tensor) -> Iterator[Values]:
+    def _asked_of(self, target: Tensor, source: Tensor) -> tuple[float, Tensor]:
+        """Return the agreement that is asked of one kind of translation, and the attributes that count for it."""
+        assert self.threshold is not None
         known = [
             (column, code)
             for column, code in enumerate(target.tolist())
             if code != UNKNOWN and bool(self.trusted[column])
         ]
-        for new in known:
-            if new[1] == int(source[new[0]]):
-                continue
-            yield (new,)
+        new = [value for value in known if value[1] != int(source[value[0]])]
+        least, counted = self.threshold, self.trusted.clone()
+        for value in new:
             for other in known:
-                if other[0] != new[0]:
-                    yield (min(new, other), max(new, other))
+                values = (value,) if other == value else (min(value, other), max(value, other))
+                reached = self._least_of(values)
+                if reached is None:
+                    continue
+                if other not in new and self._doubts(values, other[0]):
+                    counted[other[0]] = False
+                else:
+                    least = min(least, reached)
+        return least, counted
+
+    def _doubts(self, values: Values, column: int) -> bool:
+        """Return whether it is for this attribute that real images with some values are known less well."""
+        if (values, column) not in self._doubted:
+            others = self.trusted.clone()
+            others[column] = False
+            agreement = joined(self._each[_have(self.codes, values)], others)
+            self._doubted[values, column] = self._as_known_as_all(agreement[~agreement.isnan()])
+        return self._doubted[values, column]
 
     def _least_of(self, values: Values) -> float | None:
         """Return what real images with these values reach; None if they are too few, or known as well as all."""

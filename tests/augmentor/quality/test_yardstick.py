@@ -74,8 +74,8 @@ def test_too_few_images_and_no_trust(space: LabelSpace) -> None:
     assert (few.threshold, few.offers, few.lowered()) == (0.5, None, [])
     assert (nothing.threshold, nothing.offers, nothing.lowered()) == (None, None, [])
     own = torch.tensor([[1, 1]])
-    assert few.least(codes[:1], own).tolist() == [0.5]
-    assert nothing.least(codes[:1], own).isnan().all()
+    assert few.asked(codes[:1], own).least.tolist() == [0.5]
+    assert nothing.asked(codes[:1], own).least.isnan().all()
 
 
 # ---- combinations that the judge knows less well ----
@@ -98,18 +98,22 @@ def test_a_pair_of_values_asks_what_its_own_real_images_reach(space: LabelSpace)
     yardstick = lopsided(space)
     assert yardstick.threshold == 0.9
     black, red = torch.tensor([0, 1]), torch.tensor([2, 1])
-    bare, bald = torch.tensor([2, 0]), torch.tensor([2, UNKNOWN])
+    bare, other = torch.tensor([2, 0]), torch.tensor([0, 0])
     # Of 0.1, 0.2, ... 1.0 seven of ten reach 0.37; of black hair with glasses all reach more than is asked.
     expected = pytest.approx(0.37)
-    assert yardstick.least(red[None], black[None]).tolist() == [expected]  # new hair with the old glasses
-    assert yardstick.least(red[None], bare[None]).tolist() == [expected]  # new glasses with the old hair
-    assert yardstick.least(black[None], red[None]).tolist() == [0.9]
-    assert yardstick.least(bare[None], red[None]).tolist() == [0.9]
-    # Nothing new, or nothing known of the other: what is asked of all, or of those with the one value.
-    assert yardstick.least(red[None], red[None]).tolist() == [0.9]
-    assert yardstick.least(bald[None], black[None]).tolist() == [0.9]
-    mixed = yardstick.least(torch.stack([red, black, red]), torch.stack([black, red, black]))
-    assert mixed.tolist() == [expected, 0.9, expected]
+    targets, own = torch.stack([red, red, black, bare, red]), torch.stack([bare, other, red, red, red])
+    asked = yardstick.asked(targets, own)
+    assert asked.least.tolist() == [expected, expected, 0.9, 0.9, 0.9]
+    assert asked.counted.all()
+
+
+def test_the_judge_is_not_asked_about_a_kept_value_that_it_doubts_there(space: LabelSpace) -> None:
+    yardstick = lopsided(space)
+    asked = yardstick.asked(torch.tensor([[2, 1], [2, UNKNOWN]]), torch.tensor([[0, 1], [0, 1]]))
+    # Of the red-haired with glasses it knows the hair: the new hair must be as sure as any, the glasses are the
+    # source's.
+    assert asked.counted.tolist() == [[True, False], [True, True]]
+    assert asked.least.tolist() == [0.9, 0.9]
 
 
 def test_the_pairs_of_which_less_is_asked(space: LabelSpace) -> None:
@@ -120,7 +124,7 @@ def test_the_pairs_of_which_less_is_asked(space: LabelSpace) -> None:
 
 def test_of_few_images_nothing_is_read(space: LabelSpace) -> None:
     yardstick = lopsided(space, red_with_glasses=7)
-    assert yardstick.least(torch.tensor([[2, 1]]), torch.tensor([[0, 1]])).tolist() == [yardstick.threshold]
+    assert yardstick.asked(torch.tensor([[2, 1]]), torch.tensor([[0, 0]])).least.tolist() == [yardstick.threshold]
     assert yardstick.lowered() == []
 
 
@@ -131,7 +135,7 @@ def test_a_pair_still_rejects_98_of_100_of_its_own_false_offers(space: LabelSpac
     bare = (yardstick.codes[:, 0] == 2) & (yardstick.codes[:, 1] == 0)
     probabilities[bare, 3] = 0.6
     misled = measured(probabilities, yardstick.codes, space)
-    least = misled.least(torch.tensor([[2, 1]]), torch.tensor([[2, 0]]))
+    least = misled.asked(torch.tensor([[2, 1]]), torch.tensor([[2, 0]])).least
     assert least.tolist() == [pytest.approx(0.6)]
     assert float(least) > 0.6
 
@@ -143,14 +147,14 @@ def test_what_may_be_chance_lowers_nothing(space: LabelSpace) -> None:
     probabilities[torch.arange(70), codes[:, 0]] = 1
     probabilities[:, 3] = torch.where(codes[:, 1] == 1, 0.95, 0.05)
     probabilities[:6, 3] = torch.where(codes[:6, 1] == 1, 0.8, 0.2)
-    red, black = torch.tensor([[2, 1]]), torch.tensor([[0, 1]])
+    red, black = torch.tensor([[2, 1]]), torch.tensor([[0, 0]])
 
     def asked(short: int) -> float:
         found = probabilities.clone()
         found[60 : 60 + short, 3] = 0.5
         yardstick = measured(found, codes, space)
         assert yardstick.threshold == 0.9
-        return float(yardstick.least(red, black))
+        return float(yardstick.asked(red, black).least)
 
     assert asked(short=3) == 0.9
     assert asked(short=10) == pytest.approx(0.5)
