@@ -211,7 +211,7 @@ class LossSettings(_Section):
     domain_weight: float = Field(default=1.0, ge=0)
     real_domain_weight: float = Field(default=3.0, ge=0)
     normalise_domain: bool = True
-    cycle_weight: float = Field(default=5.0, ge=0)
+    cycle_weight: float = Field(default=10.0, ge=0)
     cycle_every: _Count = Field(default=4, ge=1)
     identity_weight: float = Field(default=0.0, ge=0)
     multiscale_weights: tuple[_Weight, ...] = ()
