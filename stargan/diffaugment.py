@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from stargan.peers import ALONE, Peers
 from stargan.upload import upload
 
 Policy = Literal["color", "translation", "cutout"]
@@ -31,7 +32,9 @@ CUTOUT_SHARE = 1 / 2
 """The side of the box that is cut out, as a share of the image's side."""
 
 
-def diff_augment(images: Tensor, *, policy: Sequence[Policy], generator: torch.Generator) -> Tensor:
+def diff_augment(
+    images: Tensor, *, policy: Sequence[Policy], generator: torch.Generator, peers: Peers = ALONE
+) -> Tensor:
     """Distort every image of a batch by its own random draw; differentiable in the images.
 
     What is drawn depends on the images' shape alone: from the same state of `generator`, real images and
@@ -47,6 +50,7 @@ def diff_augment(images: Tensor, *, policy: Sequence[Policy], generator: torch.G
         images: (N, C, H, W) float in [-1, 1], any number of channels; the saturation of one channel is left alone.
         policy: what to do, in this order; empty returns the images untouched.
         generator: where the draws come from; its device need not be the images'.
+        peers: the processes that train together, whose generators are alike: each takes its share of the draws.
 
     Returns:
         (N, C, H, W) of the same type on the same device.
@@ -61,8 +65,8 @@ def diff_augment(images: Tensor, *, policy: Sequence[Policy], generator: torch.G
     n, _, h, w = images.shape
     for name in policy:
         # Shares in [0, 1), always float32, so that the images' type does not change the draw.
-        draws = torch.rand(3, n, generator=generator, device=generator.device)
-        first, second, third = upload(draws, images.device)
+        draws = torch.rand(3, n * peers.size, generator=generator, device=generator.device)
+        first, second, third = upload(peers.share(draws, dim=1), images.device)
         if name == "color":
             images = recolour(images, brightness=first - 0.5, saturation=2 * second, contrast=third + 0.5)
         elif name == "translation":

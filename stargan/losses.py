@@ -123,7 +123,9 @@ def r1_penalty(real_scores: Tensor, real: Tensor) -> Tensor:
     return _gradient(real_scores, real).square().flatten(1).sum(dim=1).mean() / 2
 
 
-def domain_loss(logits: Tensor, codes: Tensor, space: LabelSpace, *, normalise: bool = False) -> Tensor:
+def domain_loss(
+    logits: Tensor, codes: Tensor, space: LabelSpace, *, known: Tensor | None = None, normalise: bool = False
+) -> Tensor:
     """How badly domain logits name the domains: summed over attributes, averaged over known labels.
 
     Binary cross-entropy for binary attributes, cross-entropy for categorical ones; an unknown label leaves the
@@ -133,15 +135,18 @@ def domain_loss(logits: Tensor, codes: Tensor, space: LabelSpace, *, normalise: 
         logits: (N, L) float, D's domain head.
         codes: (N, A) int64, -1 unknown.
         space: says which logits belong to which attribute.
+        known: (A,) how many labels of each attribute to average over, where the batch is one process's share of
+            a larger one: as many as there are in a share on average. None counts those of `codes`.
         normalise: divide the sum by the number of attributes that somebody in the batch knows, so that the
             loss's weight does not grow with the number of attributes.
 
     Source: StarGAN, eqs. 2 and 3 (arXiv 1711.09020); summed over attributes as in the original implementation.
     """
     total, present = logits.new_zeros(()), logits.new_zeros(())
+    labelled = codes != UNKNOWN
+    counts = labelled.sum(dim=0) if known is None else known
     for column, (attribute, run) in enumerate(zip(space.attributes, space.slices, strict=True)):
         code = codes[:, column]
-        known = code != UNKNOWN
         # A masked sum, not a selection: shapes that depend on data would stall a GPU.
         if attribute.kind == "binary":
             each = functional.binary_cross_entropy_with_logits(
@@ -149,8 +154,8 @@ def domain_loss(logits: Tensor, codes: Tensor, space: LabelSpace, *, normalise: 
             )
         else:
             each = functional.cross_entropy(logits[:, run], code.clamp(min=0), reduction="none")
-        total = total + (each * known).sum() / known.sum().clamp(min=1)
-        present = present + known.any()
+        total = total + (each * labelled[:, column]).sum() / counts[column].where(counts[column] > 0, 1)
+        present = present + (counts[column] > 0)
     return total / present.clamp(min=1) if normalise else total
 
 

@@ -18,6 +18,7 @@ from stargan.config import TrainConfig, computes_in_bfloat16, learning_rate_fact
 from stargan.diffaugment import diff_augment
 from stargan.labels import LabelSpace, permuted_targets
 from stargan.networks import Discriminator, TranslatingGenerator
+from stargan.peers import ALONE, Peers
 from stargan.pixels import to_signed
 from stargan.upload import upload, upload_labels
 
@@ -122,11 +123,17 @@ def train(
     on_event: Callable[[Event], None],
     should_stop: Callable[[], bool] = lambda: False,
     epoch_steps: float = float("inf"),
+    peers: Peers = ALONE,
 ) -> bool:
     """Train G and D on `batches` from `state.step` on, until the run is over or `should_stop` says so.
 
     All randomness of a step comes from the seed and the step's number, so a run that was stopped and resumed
     with the batches that follow ends with the same weights as one that was not.
+
+    With peers each process calls this with its own share of every batch, all of one size, and the same networks;
+    losses and weights are then those of one process with all shares in one batch. (Batch norm is the exception:
+    its statistics are those of a share, and the leader's are kept.) All of them get the same events at the same
+    steps.
 
     Args:
         state: changed in place; its networks lie on `device`.
@@ -137,6 +144,7 @@ def train(
         on_event: called with logs, and when it is time to sample or to save; a CheckpointEvent is the last.
         should_stop: asked after every step; True ends the run early, with a checkpoint.
         epoch_steps: steps that one pass over the training rows takes; the exponential schedule needs it.
+        peers: the processes that train together.
 
     Returns:
         Whether the run reached its end (False: it was stopped and can be resumed).
@@ -155,9 +163,10 @@ def train(
     remembers = next(discriminator.buffers(), None) is not None
     fast = _Fast(state, config, device)
     source: Iterator[Batch] = iter(batches)
-    meter = _Meter(config)
+    meter = _Meter(config, peers)
     clock = _Clock(state, config)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(config.precision, device))
+    distort = partial(diff_augment, policy=config.augment, peers=peers)
 
     while clock.progress() < 1:
         # ---- one batch, its targets, the learning rate ----
@@ -166,10 +175,12 @@ def train(
             raise ValueError(f"the batches ended at step {state.step}, before the run did")
         step = state.step + 1
         random = step_random(config, step)
-        targets = batch.targets
-        if targets is None:
-            targets = permuted_targets(batch.codes, space, generator=random)
-        labels = upload_labels(batch.codes, targets, space, device=device)
+        codes = peers.gather(batch.codes)
+        if batch.targets is None:
+            targets = permuted_targets(codes, space, generator=random)
+        else:
+            targets = peers.gather(batch.targets)
+        labels = upload_labels(codes, targets, space, device=device, peers=peers)
         real = to_signed(upload(batch.images, device))
         if device.type == "cuda":
             real = real.contiguous(memory_format=torch.channels_last)
@@ -184,8 +195,8 @@ def train(
 
         # ---- D: real or fake, and the domain of real images ----
         penalise = config.penalises_real and step % config.r1_every == 0
-        seen_real = diff_augment(real, policy=config.augment, generator=random).requires_grad_(penalise)
-        seen_fake = diff_augment(fake.detach(), policy=config.augment, generator=random)
+        seen_real = distort(real, generator=random).requires_grad_(penalise)
+        seen_fake = distort(fake.detach(), generator=random)
         with autocast:
             if penalise or remembers:
                 fake_scores, _ = fast.discriminate(seen_fake, labels.asks)
@@ -201,11 +212,13 @@ def train(
                 )
                 (real_scores, fake_scores), real_logits = scores.chunk(2), logits[: len(real)]
             if config.objective == "wgan-gp":
-                mix = upload(torch.rand(len(real), generator=random), device)
+                mix = upload(peers.share(torch.rand(len(codes), generator=random)), device)
                 penalty = losses.gradient_penalty(
                     partial(_scores, discriminator, labels.asks), seen_real, seen_fake, mix
                 )
-        d_domain = losses.domain_loss(real_logits, labels.codes, space, normalise=config.normalise_domain)
+        d_domain = losses.domain_loss(
+            real_logits, labels.codes, space, known=labels.known_codes, normalise=config.normalise_domain
+        )
         d_adversarial = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores)
         d_loss = d_adversarial + config.real_domain_weight * d_domain
         meter.add({"d/adversarial": d_adversarial, "d/domain": d_domain})
@@ -217,14 +230,14 @@ def train(
             d_penalty = config.r1_weight * config.r1_every * losses.r1_penalty(real_scores, seen_real)
             d_loss = d_loss + d_penalty
             meter.add({"d/penalty": d_penalty})
-        _update(state.discriminator_optimizer, d_loss)
+        _update(state.discriminator_optimizer, d_loss, peers)
         real = real.detach().requires_grad_(False)
 
         # ---- G: fool D, reach the target, come back, leave the rest alone ----
         if g_step:
             discriminator.requires_grad_(False)
             round_trip = (step // config.critic_steps) % config.cycle_every == 0
-            seen_fake = diff_augment(fake, policy=config.augment, generator=random)
+            seen_fake = distort(fake, generator=random)
             with autocast:
                 fake_scores, fake_logits = fast.discriminate(seen_fake, labels.asks)
                 if round_trip:
@@ -236,7 +249,9 @@ def train(
                 if config.identity_weight:
                     same, _ = fast.translate(real, labels.source_vectors)
             g_adversarial = losses.GENERATOR_LOSSES[config.objective](fake_scores)
-            g_domain = losses.domain_loss(fake_logits, labels.targets, space, normalise=config.normalise_domain)
+            g_domain = losses.domain_loss(
+                fake_logits, labels.targets, space, known=labels.known_targets, normalise=config.normalise_domain
+            )
             g_loss = g_adversarial + config.domain_weight * g_domain
             meter.add({"g/adversarial": g_adversarial, "g/domain": g_domain})
             masks = [] if mask is None else [mask]
@@ -263,17 +278,17 @@ def train(
                 g_sparsity = torch.stack([losses.sparsity_loss(mask) for mask in masks]).mean()
                 g_loss = g_loss + config.sparsity_weight * g_sparsity
                 meter.add({"g/sparsity": g_sparsity})
-            _update(state.generator_optimizer, g_loss)
+            _update(state.generator_optimizer, g_loss, peers)
             discriminator.requires_grad_(True)
             _average(state, config.ema_decay, g_steps=step // config.critic_steps)
 
         # ---- tell, show, save ----
         state.step = step
-        clock.stamp()
+        state.elapsed, asked_to_stop = peers.agree(elapsed=clock.seconds(), stopping=should_stop())
         finished = clock.progress() >= 1
-        stopping = finished or should_stop()
+        stopping = finished or asked_to_stop
         save = clock.due("checkpoint", config.checkpoint_minutes * 60) or stopping
-        meter.count(len(real))
+        meter.count(len(codes))
         if clock.due("log", config.log_seconds) or save:
             on_event(meter.read(step=step, progress=clock.progress(), elapsed=state.elapsed, learning_rate=rate))
         if clock.due("sample", config.sample_minutes * 60) or stopping:
@@ -309,7 +324,7 @@ class _Fast:
 
 @dataclass
 class _Clock:
-    """Knows how much of the run is done, in steps or in seconds, and what is due."""
+    """Knows how much of the run is done, in steps or in seconds, and what is due, by the seconds in the state."""
 
     state: TrainState
     config: TrainConfig
@@ -317,7 +332,7 @@ class _Clock:
 
     def __post_init__(self) -> None:
         self._start = time.monotonic() - self.state.elapsed
-        self._last = dict.fromkeys(("log", "sample", "checkpoint"), time.monotonic())
+        self._last = dict.fromkeys(("log", "sample", "checkpoint"), self.state.elapsed)
 
     def progress(self, step: int | None = None) -> float:
         """Return the share of the run that is done when `step` (by default the state's) is."""
@@ -326,24 +341,23 @@ class _Clock:
         assert self.config.minutes is not None
         return min(1.0, self.state.elapsed / (self.config.minutes * 60))
 
-    def stamp(self) -> None:
-        """Write the seconds trained into the state."""
-        self.state.elapsed = time.monotonic() - self._start
+    def seconds(self) -> float:
+        """Return the seconds trained, over all resumed runs, by this process's clock."""
+        return time.monotonic() - self._start
 
     def due(self, name: str, seconds: float) -> bool:
         """Return whether `seconds` have passed since `name` was last due."""
-        now = time.monotonic()
-        if now - self._last[name] < seconds:
+        if self.state.elapsed - self._last[name] < seconds:
             return False
-        self._last[name] = now
+        self._last[name] = self.state.elapsed
         return True
 
 
 class _Meter:
     """Averages losses on the device and reads them once a log, so that no step waits for a copy."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self._limit = config.diverged_above
+    def __init__(self, config: TrainConfig, peers: Peers) -> None:
+        self._limit, self._peers = config.diverged_above, peers
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._images = 0
         self._since = time.monotonic()
@@ -362,7 +376,9 @@ class _Meter:
         Raises:
             DivergenceError: one of them is not finite or too large.
         """
-        means = {name: float(total) / count for name, (total, count) in sorted(self._sums.items())}
+        names = sorted(self._sums)
+        self._peers.average([self._sums[name][0] for name in names])
+        means = {name: float(self._sums[name][0]) / self._sums[name][1] for name in names}
         for name, value in means.items():
             if not abs(value) <= self._limit:
                 raise DivergenceError(f"at step {step} the loss {name} is {value:.4g}")
@@ -389,9 +405,11 @@ def _scores(discriminator: Discriminator, wanted: Tensor, images: Tensor) -> Ten
     return scores
 
 
-def _update(optimizer: torch.optim.Adam, loss: Tensor) -> None:
+def _update(optimizer: torch.optim.Adam, loss: Tensor, peers: Peers) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    weights: list[Tensor] = [weight for group in optimizer.param_groups for weight in group["params"]]
+    peers.average([weight.grad for weight in weights if weight.grad is not None])
     optimizer.step()
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stargan.labels import LabelSpace
+from stargan.labels import UNKNOWN, LabelSpace
+from stargan.peers import ALONE, Peers
 
 
 class Labels(NamedTuple):
@@ -20,6 +21,9 @@ class Labels(NamedTuple):
         asks: (N, D) float32, what it is asked about their translations.
         codes: (N, A) int64, the images' domains, -1 unknown.
         targets: (N, A) int64, the targets, -1 unknown.
+        known_codes: (A,) float32, how many of the codes are known in a process's share on average; None where
+            there is one process.
+        known_targets: (A,) float32, the same of the targets.
     """
 
     source_vectors: Tensor
@@ -28,6 +32,8 @@ class Labels(NamedTuple):
     asks: Tensor
     codes: Tensor
     targets: Tensor
+    known_codes: Tensor | None = None
+    known_targets: Tensor | None = None
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
@@ -38,16 +44,20 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def upload_labels(codes: Tensor, targets: Tensor, space: LabelSpace, *, device: torch.device) -> Labels:
+def upload_labels(
+    codes: Tensor, targets: Tensor, space: LabelSpace, *, device: torch.device, peers: Peers = ALONE
+) -> Labels:
     """Encode a batch's domains on the CPU, where looking at them costs no wait, and copy all at once.
 
     Args:
-        codes: (N, A) int64 on the CPU, -1 unknown.
-        targets: (N, A) int64 on the CPU, -1 unknown.
+        codes: (size * N, A) int64 on the CPU, of all processes, -1 unknown.
+        targets: (size * N, A) int64 on the CPU, of all processes, -1 unknown.
         space: what they mean.
         device: where they are wanted.
+        peers: the processes that train together; what is returned is this one's share.
     """
-    both = torch.cat([codes, targets])
+    counts = [None if peers.size == 1 else upload(_known(whole, peers), device) for whole in (codes, targets)]
+    both = torch.cat([peers.share(codes), peers.share(targets)])
     # As floats codes stay exact: no attribute has 2**24 values.
     parts = (space.encode(both), space.encode_signed(both), both.float())
     packed = upload(torch.cat(parts, dim=1), device)
@@ -62,4 +72,11 @@ def upload_labels(codes: Tensor, targets: Tensor, space: LabelSpace, *, device: 
         asks=asks.contiguous(),
         codes=own_codes.long(),
         targets=asked_codes.long(),
+        known_codes=counts[0],
+        known_targets=counts[1],
     )
+
+
+def _known(codes: Tensor, peers: Peers) -> Tensor:
+    """Return (A,) float32: how many of all processes' labels are known in a share on average."""
+    return (codes != UNKNOWN).sum(dim=0).float() / peers.size

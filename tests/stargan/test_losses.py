@@ -128,6 +128,19 @@ def test_unknown_labels_leave_the_domain_loss(space: LabelSpace) -> None:
     assert logits.grad[2].abs().max() == 0
 
 
+def test_a_share_of_a_batch_is_averaged_over_the_whole_batch(space: LabelSpace) -> None:
+    logits, codes = torch.tensor([LOGITS, LOGITS]), torch.tensor([[2, 0], [UNKNOWN, UNKNOWN]])
+    # Of the batch, which two processes share, three images know their hair, and one its glasses.
+    loss = losses.domain_loss(logits, codes, space, known=torch.tensor([1.5, 0.5]))
+    assert loss.item() == pytest.approx(math.log(2) / 1.5 + math.log(5) / 0.5)
+    # Hair is known in the other share alone: it still counts as an attribute that somebody knows.
+    codes = torch.tensor([[UNKNOWN, 0], [UNKNOWN, UNKNOWN]])
+    loss = losses.domain_loss(logits, codes, space, known=torch.tensor([1.0, 0.5]), normalise=True)
+    assert loss.item() == pytest.approx(math.log(5) / 0.5 / 2)
+    loss = losses.domain_loss(logits, codes, space, known=torch.tensor([0.0, 0.5]), normalise=True)
+    assert loss.item() == pytest.approx(math.log(5) / 0.5)
+
+
 def test_a_batch_without_labels_has_no_domain_loss(space: LabelSpace) -> None:
     logits = torch.randn(3, 4, requires_grad=True)
     loss = losses.domain_loss(logits, torch.full((3, 2), UNKNOWN), space)

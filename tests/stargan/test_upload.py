@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stargan.labels import LabelSpace
+from stargan.peers import Peers
 from stargan.upload import upload, upload_labels
 
 CPU = torch.device("cpu")
@@ -25,10 +26,27 @@ def test_labels_are_those_encoded_one_by_one(joint: bool, space: LabelSpace) -> 
         *(space.encode_signed(codes), space.encode_signed(targets)),
         *(codes, targets),
     )
-    for found, expected in zip(labels, wanted, strict=True):
+    assert labels.known_codes is labels.known_targets is None
+    for found, expected in zip(labels[:6], wanted, strict=True):
+        assert found is not None
         assert found.dtype == expected.dtype
         assert found.is_contiguous()
         assert torch.equal(found, expected)
+
+
+def test_one_of_several_has_its_share_and_counts_all(space: LabelSpace) -> None:
+    codes, targets = (
+        torch.tensor([[0, -1], [2, 1], [-1, -1], [1, -1]]),
+        torch.tensor([[1, 1], [0, -1], [1, 0], [2, 1]]),
+    )
+    labels = upload_labels(codes, targets, space, device=CPU, peers=Peers(rank=1, size=2))
+    assert labels.codes.tolist() == [[-1, -1], [1, -1]]
+    assert labels.targets.tolist() == [[1, 0], [2, 1]]
+    assert torch.equal(labels.asks, space.encode_signed(targets[2:]))
+    assert labels.known_codes is not None
+    assert labels.known_codes.tolist() == [1.5, 0.5]  # three and one, of two processes
+    assert labels.known_targets is not None
+    assert labels.known_targets.tolist() == [2.0, 1.5]
 
 
 def test_on_the_cpu_nothing_is_copied() -> None:
