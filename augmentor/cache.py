@@ -10,6 +10,7 @@ import numpy as np
 from augmentor.errors import RecipeError
 from augmentor.images import Pixels
 from augmentor.recipe import Cache
+from augmentor.together import on_this_machine
 
 _SHARE = 4
 """One part in so many of the memory that is free may be filled unasked."""
@@ -56,14 +57,14 @@ class ImageCache:
 def make_cache(choice: Cache, *, rows: int, shape: tuple[int, int, int]) -> ImageCache | None:
     """Return the cache that a setting means: None for "off", and for "auto" where the images would not fit.
 
-    What is trained on does not depend on it, only how fast.
+    What is trained on does not depend on it, only how fast. Of several processes that train here each has its own.
 
     Args:
         choice: `training.cache`.
         rows: how many images there are.
         shape: (height, width, channels) that they all have.
     """
-    fits = rows * _bytes(shape) * _SHARE <= available_memory()
+    fits = rows * _bytes(shape) * _SHARE * on_this_machine() <= available_memory()
     return ImageCache(rows, shape) if choice == "on" or (choice == "auto" and fits) else None
 
 

@@ -29,8 +29,10 @@ from augmentor.order import Draw, StepSampler
 from augmentor.recipe import ImageSettings, Joint
 from augmentor.shortage import no_shared_memory
 from augmentor.threads import usable_cores
+from augmentor.together import launched, on_this_machine
 from augmentor.workers import TURNS, Workers, leave_behind, stalled
 from stargan.labels import LabelSpace, merge_targets
+from stargan.peers import ALONE, Peers
 from stargan.training import Batch
 
 _MOST_TRIES = 100
@@ -192,6 +194,7 @@ def training_batches(
     workers: int,
     pin_memory: bool,
     failures: dict[int, str],
+    peers: Peers = ALONE,
     joint: Joint = "mixed",
     source_weights: NDArray[np.float64] | None = None,
     target_weights: NDArray[np.float64] | None = None,
@@ -200,20 +203,23 @@ def training_batches(
 
     Args:
         images: the training rows; with a `cache` they are made by threads.
-        batch_size: images in a batch.
+        batch_size: images in a batch, of this process.
         first_step: the step whose batch comes first, counted from 0.
         workers: loading processes, or threads; 0 loads when a batch is asked for, -1 picks from the cores.
         pin_memory: whether batches go to a GPU.
         failures: filled with row -> reason for each image that cannot be read.
+        peers: the processes that train together: the batches are this one's share.
         joint: how the images' label sets share the batches; see `StepSampler`.
         source_weights: (N,) how often each row is to be shown; None goes through them in epochs.
         target_weights: (N,) how often each row's domain is to be asked for; None leaves `Batch.targets` out.
     """
     sampler = StepSampler(
         rows=len(images),
-        batch_size=batch_size,
+        batch_size=batch_size * peers.size,
         seed=images.seed,
         first_step=first_step,
+        rank=peers.rank,
+        processes=peers.size,
         label_sets=images.label_sets,
         joint=joint,
         source_weights=source_weights,
@@ -235,9 +241,11 @@ def training_batches(
 def default_workers() -> int:
     """Return the number of loading threads or processes that this machine's cores suggest: one stays for training.
 
+    Where several processes train here, the cores are shared out.
+
     There is one at least: once images are kept, it has next to nothing to do.
     """
-    return max(1, min(8, usable_cores() - 1))
+    return max(1, min(8, usable_cores() // on_this_machine() - 1))
 
 
 _Made = tuple[Batch, dict[int, str]]
@@ -329,6 +337,7 @@ def _collate(samples: list[Sample]) -> tuple[Batch, dict[int, str]]:
 
 
 def _leave_interrupts_to_the_trainer(_worker: int) -> None:
-    # Ctrl-C reaches the whole process group; the trainer finishes its step and ends the workers itself.
+    # Ctrl-C reaches the whole process group; the trainer finishes its step and ends the workers itself. So does
+    # SIGTERM where a launcher passes it on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL if launched() == 1 else signal.SIG_IGN)

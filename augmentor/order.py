@@ -42,9 +42,11 @@ class StepSampler(Sampler[list[Draw]]):
 
     Args:
         rows: number of images, N.
-        batch_size: draws in a batch.
+        batch_size: draws in a batch, of all processes together.
         seed: seeds the orders and the draws.
         first_step: the step whose batch comes first, counted from 0.
+        rank: of several processes that train together, whose share of each batch is drawn.
+        processes: how many they are; `batch_size` must divide by it.
         label_sets: (N,) the label set of each row; None means that there is one.
         joint: how the label sets share the batches.
         source_weights: (N,) rows are drawn with replacement and these weights (within their label set) instead of
@@ -59,6 +61,8 @@ class StepSampler(Sampler[list[Draw]]):
     batch_size: int
     seed: int
     first_step: int = 0
+    rank: int = 0
+    processes: int = 1
     label_sets: NDArray[np.integer] | None = None
     joint: Joint = "mixed"
     source_weights: NDArray[np.float64] | None = None
@@ -84,7 +88,11 @@ class StepSampler(Sampler[list[Draw]]):
                 chances = random.random(self.batch_size)
                 wanted = [targets[label_set].row(x) for label_set, x in zip(asked, chances, strict=True)]
             first = step * self.batch_size
-            yield [Draw(row, first + i, target) for i, (row, target) in enumerate(zip(rows, wanted, strict=True))]
+            draws = [
+                Draw(row, first + i, target) for i, (row, target) in enumerate(zip(rows, wanted, strict=True))
+            ]
+            share = self.batch_size // self.processes
+            yield draws[self.rank * share : (self.rank + 1) * share]
 
     def _members(self) -> list[NDArray[np.int64]]:
         """Return the rows of each label set that has any."""

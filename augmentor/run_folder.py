@@ -20,6 +20,7 @@ from augmentor.report import Shown, preview_columns, preview_grid, write_grid
 from augmentor.writers.records import Failure, write_failures
 from stargan.checkpoint import Json, Model, remove_checkpoint, save_checkpoint
 from stargan.config import TrainConfig
+from stargan.peers import ALONE, Peers
 from stargan.training import CheckpointEvent, Event, LogEvent, SampleEvent, TrainState
 from stargan.translate import Translator
 
@@ -74,6 +75,27 @@ class Judging:
 TrainEvent = Started | LogEvent | Sampled | Saved | Judging
 
 
+class Follower:
+    """Stands in for the recorder where another process leads: hands it the rows that this one could not read."""
+
+    def __init__(self, peers: Peers) -> None:
+        self.broken: dict[int, str] = {}
+        self.failures: tuple[Failure, ...] = ()
+        self.losses: dict[str, float] = {}
+        self._peers = peers
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def record(self, event: Event) -> None:
+        """Answer where the leader asks."""
+        if isinstance(event, CheckpointEvent):
+            self._peers.hear(self.broken)
+
+
 class Recorder:
     """Writes a run's log, samples, checkpoints and failures as the loop's events come in."""
 
@@ -89,8 +111,10 @@ class Recorder:
         device: torch.device,
         step: int,
         on_event: Callable[[TrainEvent], None],
+        peers: Peers = ALONE,
     ) -> None:
         self.broken: dict[int, str] = {}
+        self._peers = peers
         self.losses: dict[str, float] = {}
         self._run, self._manifest, self._recipe, self._config = run, manifest, recipe, config
         self._device, self._on_event = device, on_event
@@ -117,6 +141,8 @@ class Recorder:
             case SampleEvent(state=state):
                 self._on_event(Sampled(path=self._write_sample(state)))
             case CheckpointEvent(state=state):
+                for broken in self._peers.hear(self.broken):
+                    self.broken.update(cast(dict[int, str], broken))
                 self._on_event(Saved(path=self._write_checkpoint(state)))
 
     @property
@@ -150,7 +176,7 @@ class Recorder:
 
     def _write_checkpoint(self, state: TrainState) -> Path:
         write_failures(self._run / "failures.csv", self.failures)
-        folder = self._run / "checkpoints" / f"{state.step:08d}"
+        folder = checkpoint_folder(self._run, state.step)
         if not folder.exists():
             save_checkpoint(
                 folder,
@@ -183,6 +209,11 @@ class Recorder:
             settings={},
             sha256="",
         )
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Return where a run keeps the checkpoint of a step."""
+    return run / "checkpoints" / f"{step:08d}"
 
 
 def _read_failures(path: Path) -> list[Failure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from augmentor.cache import ImageCache, make_cache
-from augmentor.errors import ManifestError, OutputError, TrainingError, first_line
+from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.judging import Limits, judge_run
 from augmentor.loading import TrainingImages, training_batches
 from augmentor.lock import locked, read_holder
@@ -20,13 +21,14 @@ from augmentor.obedience import Obedience
 from augmentor.quality import rarity_weights
 from augmentor.recipe import Recipe, Targets, read_recipe, write_recipe
 from augmentor.report import Shown, read_spread
-from augmentor.run_folder import Judging, Recorder, Started, TrainEvent
+from augmentor.run_folder import Follower, Judging, Recorder, Started, TrainEvent, checkpoint_folder
 from augmentor.training_faults import explained, last_checkpoint
 from augmentor.untrained import train_config, untrained_networks
 from augmentor.writers.records import Failure
 from stargan.checkpoint import CheckpointError, find_checkpoint, load_model, load_state, remove_drafts
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
+from stargan.peers import ALONE, Peers
 from stargan.training import DivergenceError, TrainState, new_state, train
 
 _LOCK = ".lock"
@@ -87,8 +89,9 @@ def train_run(
     device: torch.device,
     on_event: Callable[[TrainEvent], None],
     should_stop: Callable[[], bool] = lambda: False,
+    peers: Peers = ALONE,
 ) -> TrainResult:
-    """Fit one StarGAN to the manifest's training rows and write a run folder; one process at a time does.
+    """Fit one StarGAN to the manifest's training rows and write a run folder; one training at a time does.
 
     Args:
         manifest: the user's table.
@@ -99,19 +102,24 @@ def train_run(
         on_event: told what happens.
         should_stop: asked after every step; True saves a checkpoint and ends. Once the training is over it ends
             the measurement of obedience, and leaves the verdict out.
+        peers: the processes that train together, each with batches of its own; the leader writes, and judges.
+
+    Returns:
+        How it ended. A process that does not lead knows nothing of failures, losses and obedience.
 
     Raises:
         ManifestError: nothing to learn from, or a group stands in two splits.
         OutputError: the folder holds another run, or one and `resume` is not set; another process trains it; or it
             cannot be written.
-        TrainingError: a loss is no longer finite, or a process that loads images died; names the last good
-            checkpoint.
+        TrainingError: a loss is no longer finite, or a process that loads images died, or another one that
+            trains; names the last good checkpoint.
         MemoryShortError: the device's memory does not suffice.
         StalledError: what loads images hangs.
     """
     if run.exists() and not run.is_dir():
         raise OutputError(f"{run} is a file; --out names the run's folder")
-    if read_holder(run / _LOCK) is None:  # Else it is better said who trains there.
+    # Who trains there is better said where somebody does; the leader of several writes while the others look.
+    if peers.size == 1 and read_holder(run / _LOCK) is None:
         _refuse_second_start(run, resume=resume)
     manifest = manifest.allowing(max_pixels=recipe.images.max_pixels)
     rows = _training_rows(manifest)
@@ -121,8 +129,16 @@ def train_run(
     shape = (*recipe.images.enlarged, recipe.images.channels)
     cache = make_cache(recipe.training.cache, rows=len(rows.rows), shape=shape)
     shown = _sample_images(manifest, recipe)
-    with explained(run), locked(run / _LOCK, output=run):
-        state = _open_run(run, manifest, recipe, resume=resume, config=config, device=device)
+    with explained(run), ExitStack() as held:
+        state = None
+        try:
+            if peers.leads:
+                held.enter_context(locked(run / _LOCK, output=run))
+                state = _open_run(run, manifest, recipe, resume=resume, config=config, device=device)
+        finally:
+            step = peers.hear(state and state.step)[0]
+        if state is None:
+            state = _follow(run, step, manifest, recipe, config=config, device=device)
         return _fit(
             manifest,
             rows,
@@ -135,6 +151,7 @@ def train_run(
             device=device,
             on_event=on_event,
             should_stop=should_stop,
+            peers=peers,
         )
 
 
@@ -151,8 +168,9 @@ def _fit(
     device: torch.device,
     on_event: Callable[[TrainEvent], None],
     should_stop: Callable[[], bool],
+    peers: Peers,
 ) -> TrainResult:
-    """Train from `state` on and judge the result; the run folder is this process's."""
+    """Train from `state` on and judge the result; the run folder is the leader's."""
     images = TrainingImages(
         paths=tuple(rows.image_path(index) for index in range(len(rows.rows))),
         codes=rows.codes,
@@ -164,10 +182,21 @@ def _fit(
         access=rows.access,
     )
     rarity = rarity_weights(rows.codes, rows.space)
-    with Recorder(
-        run, manifest, recipe, config, rows=rows, shown=shown, device=device, step=state.step, on_event=on_event
-    ) as recorder:
-        on_event(_started(rows, state, device))
+    recorder = (
+        Recorder(
+            *(run, manifest, recipe, config),
+            rows=rows,
+            shown=shown,
+            device=device,
+            step=state.step,
+            on_event=on_event,
+            peers=peers,
+        )
+        if peers.leads
+        else Follower(peers)
+    )
+    with recorder:
+        on_event(_started(rows, state, device, peers))
         batches = training_batches(
             images,
             batch_size=recipe.training.batch_size,
@@ -175,6 +204,7 @@ def _fit(
             workers=recipe.training.workers,
             pin_memory=device.type == "cuda",
             failures=recorder.broken,
+            peers=peers,
             joint=recipe.training.joint,
             source_weights=rarity if recipe.training.balanced_sources else None,
             target_weights=_target_weights(recipe.training.targets, rarity),
@@ -188,12 +218,13 @@ def _fit(
                 device=device,
                 on_event=recorder.record,
                 should_stop=should_stop,
-                epoch_steps=len(images) / recipe.training.batch_size,
+                epoch_steps=len(images) / (recipe.training.batch_size * peers.size),
+                peers=peers,
             )
         except DivergenceError as error:
             raise TrainingError(_divergence(run, error)) from error
     obedience = None
-    if finished and recipe.judge.steps:
+    if finished and peers.leads and recipe.judge.steps:
         obedience = judge_run(
             run,
             manifest,
@@ -206,7 +237,7 @@ def _fit(
         )
     return TrainResult(
         run=run,
-        checkpoint=find_checkpoint(run),
+        checkpoint=checkpoint_folder(run, state.step),
         finished=finished,
         step=state.step,
         elapsed=state.elapsed,
@@ -214,22 +245,6 @@ def _fit(
         losses=recorder.losses,
         obedience=obedience,
     )
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device that `name` means; "auto" is the first GPU, else the CPU.
-
-    Raises:
-        OutputError: the device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise OutputError(f"--device {name}: not usable here ({first_line(error)}). Try --device auto") from None
-    return device
 
 
 def describe_attribute(name: str, values: tuple[str, ...]) -> str:
@@ -310,6 +325,19 @@ def _open_run(
     return state
 
 
+def _follow(
+    run: Path, step: object, manifest: Manifest, recipe: Recipe, *, config: TrainConfig, device: torch.device
+) -> TrainState:
+    """Return the state that the leading process starts from: at the step that it found in the run folder."""
+    match step:
+        case 0:
+            return _fresh_state(manifest, recipe, config, device)
+        case int():
+            return load_state(checkpoint_folder(run, step), config=config, device=device)
+        case _:
+            raise OutputError(f"{run}: the leading process could not open the run")
+
+
 def _refuse_second_start(run: Path, *, resume: bool) -> None:
     """Refuse a folder that holds a run already, unless that is to go on."""
     if not resume and (run / _SETTINGS).exists():
@@ -340,13 +368,14 @@ def _fresh_state(manifest: Manifest, recipe: Recipe, config: TrainConfig, device
     return new_state(generator=generator.to(device), discriminator=discriminator.to(device), config=config)
 
 
-def _started(rows: Manifest, state: TrainState, device: torch.device) -> Started:
+def _started(rows: Manifest, state: TrainState, device: torch.device, peers: Peers) -> Started:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return Started(
         images=len(rows.rows),
         attributes=tuple(describe_attribute(a.name, a.values) for a in rows.space.attributes),
         generator_parameters=sum(weight.numel() for weight in state.generator.parameters()),
         discriminator_parameters=sum(weight.numel() for weight in state.discriminator.parameters()),
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        device=name if peers.size == 1 else f"{peers.size} processes, {name}",
         step=state.step,
         notes=rows.notes,
     )

@@ -10,6 +10,7 @@ from augmentor.errors import MemoryShortError, OutputError, SharedMemoryError, S
 from augmentor.loading import WITHOUT_PROCESSES
 from augmentor.shortage import no_shared_memory, short_of_memory
 from stargan.checkpoint import CheckpointError, find_checkpoint
+from stargan.peers import PeerLostError
 
 _LOADER = "DataLoader worker"
 """What torch says, in a plain RuntimeError, wherever the trainer is when a loading process dies."""
@@ -22,7 +23,7 @@ def explained(run: Path) -> Iterator[None]:
     Raises:
         OutputError: the run folder cannot be written.
         MemoryShortError: the device's memory, or what processes share, does not suffice.
-        TrainingError: a process that loads images died.
+        TrainingError: a process that loads images died, or another one that trains.
         StalledError: what loads images hangs.
     """
     try:
@@ -38,6 +39,11 @@ def explained(run: Path) -> Iterator[None]:
         ) from error
     except SharedMemoryError as error:
         raise _without_shared_memory(run, error) from error
+    except PeerLostError as error:
+        raise TrainingError(
+            f"{run}: another process of this training has ended or does not answer. {last_checkpoint(run)} Go on "
+            "with --resume"
+        ) from error
     except (RuntimeError, MemoryError) as error:
         reason = short_of_memory(error)
         if reason:

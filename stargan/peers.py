@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+
+class PeerLostError(RuntimeError):
+    """Another process has ended, or does not answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +21,8 @@ class Peers:
 
     The loop takes it as DistributedDataParallel would be taken, but averages the gradients itself: DDP hooks the
     backward pass, and a gradient penalty goes through D twice in one.
+
+    What is exchanged raises PeerLostError where another process is gone.
 
     Args:
         rank: this process's number, counted from 0; 0 leads: it keeps the time, and writes.
@@ -46,7 +53,8 @@ class Peers:
         if self.host is None:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.size)]
-        dist.all_gather(parts, rows.contiguous(), group=self.host)
+        with _answering():
+            dist.all_gather(parts, rows.contiguous(), group=self.host)
         return torch.cat(parts)
 
     def share(self, whole: Tensor, *, dim: int = 0) -> Tensor:
@@ -67,7 +75,8 @@ class Peers:
         if self.device is None or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
-        dist.all_reduce(flat, group=self.device)
+        with _answering():
+            dist.all_reduce(flat, group=self.device)
         flat /= self.size
         means = torch.split(flat, [tensor.numel() for tensor in tensors])
         shaped = [mean.view_as(tensor) for mean, tensor in zip(means, tensors, strict=True)]
@@ -84,6 +93,27 @@ class Peers:
             return elapsed, stopping
         said = self.gather(torch.tensor([[elapsed, float(stopping)]], dtype=torch.float64))
         return float(said[0, 0]), bool(said[:, 1].any())
+
+    def hear(self, word: object) -> list[object]:
+        """Return what every process says, in the order of their ranks.
+
+        Args:
+            word: what this one says; small, and of plain types.
+        """
+        if self.host is None:
+            return [word]
+        words: list[object] = [None] * self.size
+        with _answering():
+            dist.all_gather_object(words, word, group=self.host)
+        return words
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of gloo, of NCCL, and of the store behind them
+        raise PeerLostError(str(error)) from error
 
 
 ALONE = Peers()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import traceback
-from collections.abc import Sequence
 from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -22,15 +20,12 @@ from augmentor.cli.options import (
     BalanceOption,
     BalanceToOption,
     BenchSuite,
-    Cache,
     ColumnOption,
     Compile,
     CountsOption,
     DeviceOption,
     JsonOption,
     ManifestArgument,
-    ManifestsArgument,
-    MaxFailuresOption,
     MaxPixelsOption,
     ModelOption,
     OutsideOption,
@@ -43,19 +38,16 @@ from augmentor.cli.session import (
     command,
     end_at_once,
     escape,
-    exit_interrupted,
     interruptible,
-    judge_failures,
     messages,
     print_json,
     program,
     remark,
     results,
-    resumed_by,
     set_debug,
-    stop_flag,
     this_command,
 )
+from augmentor.cli.training import train
 from augmentor.errors import AugmentorError
 from augmentor.workers import anything_hangs
 
@@ -151,91 +143,7 @@ def check(
         raise typer.Exit(FAILED)
 
 
-@app.command()
-@resumed_by("--resume")
-def train(
-    manifests: ManifestsArgument,
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
-    recipe: Annotated[Path | None, typer.Option(help="TOML settings, in the place of the default.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Train for so long ...")] = None,
-    steps: Annotated[int | None, typer.Option(help="... or for so many steps.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
-    attributes: Annotated[str | None, typer.Option(help="Columns to use, comma-separated.")] = None,
-    image_column: ColumnOption = None,
-    device: DeviceOption = "auto",
-    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
-    cache: Annotated[Cache | None, typer.Option(help="Keep images in memory; auto: if they fit.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images are failed rows.")] = None,
-    allow_outside: OutsideOption = False,
-    max_failures: MaxFailuresOption = 0,
-    json: JsonOption = False,
-) -> None:
-    """Fit one StarGAN to a manifest, or to several whose labels differ.
-
-    Writes RUN: run.toml, log.jsonl, samples/ and checkpoints/. Ctrl-C saves a checkpoint first. In the end a
-    classifier of the real images says which attributes the generator obeys.
-    """
-    from augmentor.manifest import read_manifests
-    from augmentor.recipe import read_recipe
-    from augmentor.train import pick_device, train_run
-
-    if minutes is not None and steps is not None:
-        raise AugmentorError("--minutes and --steps exclude each other: give one of them")
-    overrides = list(set_ or ())
-    overrides += [f"manifest.attributes={_toml(names(attributes))}"] if attributes else []
-    overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
-    overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
-    kept = out / "run.toml"
-    base = kept if resume and recipe is None and kept.exists() else recipe
-    settings = read_recipe(
-        base, overrides, minutes=minutes, steps=steps, seed=seed, cache=cache.value if cache else None
-    )
-    table = read_manifests(
-        manifests,
-        attributes=settings.manifest.attributes,
-        one_hot=settings.one_hot,
-        image_column=settings.manifest.image_column,
-    ).allowing(outside=allow_outside)
-    with stop_flag() as should_stop, display.TrainingDisplay() as live:
-        result = train_run(
-            table,
-            run=out,
-            recipe=settings,
-            resume=resume,
-            device=pick_device(device),
-            on_event=live.show,
-            should_stop=should_stop,
-        )
-    if not result.finished:
-        exit_interrupted(resume=this_command("--resume"))
-    if result.obedience is None and should_stop():
-        remark("the training is finished and saved; only the verdict, whether the generator obeys, is missing")
-        exit_interrupted(resume=this_command("--resume"))
-    results.print(
-        f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {escape(str(result.run))}"
-    )
-    if result.obedience is not None:
-        results.print(display.obedience_table(result.obedience))
-    following = [*program(), "preview", str(manifests[0]), "--model", str(out), "--out", "preview.png"]
-    following += ["--allow-outside"] if allow_outside else []
-    results.print(f"Next:  {shlex.join(following)}", soft_wrap=True, markup=False)
-    if json:
-        losses = {name: round(value, 6) for name, value in result.losses.items()}
-        print_json(
-            {
-                "run": str(result.run),
-                "checkpoint": str(result.checkpoint),
-                "step": result.step,
-                "seconds": round(result.elapsed, 3),
-                "losses": losses,
-                "failed": len(result.failures),
-                "obedience": result.obedience.to_json() if result.obedience is not None else None,
-            }
-        )
-    judge_failures(len(result.failures), max_failures, out / "failures.csv")
-
-
+app.command()(train)
 app.command()(expand)
 
 
@@ -260,10 +168,10 @@ def preview(
     device: DeviceOption = "auto",
 ) -> None:
     """Draw a grid of inputs against targets, as one PNG."""
+    from augmentor.devices import pick_device
     from augmentor.fullsize import parse_size
     from augmentor.models import Description
     from augmentor.preview import write_preview
-    from augmentor.train import pick_device
 
     path = write_preview(
         manifest,
@@ -310,9 +218,9 @@ def judge(
     with other images, or one for a model that has none.
     """
     from augmentor.cli.judge import judge_json, judge_table
+    from augmentor.devices import pick_device
     from augmentor.judging import JudgeRequest, judge_manifest
     from augmentor.models import Description
-    from augmentor.train import pick_device
 
     own = model is None
     request = JudgeRequest(
@@ -369,8 +277,8 @@ def info(
     if manifest is None:
         obedience = read_obedience(run, model)
     else:
+        from augmentor.devices import pick_device
         from augmentor.judging import judge_model
-        from augmentor.train import pick_device
 
         with display.Bar("judging", unit="%") as bar:
             obedience = judge_model(
@@ -500,9 +408,9 @@ def evaluate(
     evaluation.json into OUT; the same command goes on after a kill.
     """
     from augmentor.cli.evaluate import evaluation_tables
+    from augmentor.devices import pick_device
     from augmentor.evaluate import EvaluateSettings, Told
     from augmentor.evaluate import evaluate as evaluate_output
-    from augmentor.train import pick_device
 
     settings = EvaluateSettings(
         seeds=seeds, steps=steps, ratios=_numbers(ratios, flag="--ratios"), flip=flip, inception=inception
@@ -557,7 +465,7 @@ def bench(
     """
     from augmentor.bench import BENCH_STAGES, BenchSettings, run_bench
     from augmentor.cli.bench import bench_table, report_json, write_report
-    from augmentor.train import pick_device
+    from augmentor.devices import pick_device
 
     settings = BenchSettings(
         manifest=manifest,
@@ -612,10 +520,6 @@ def _numbers(text: str, *, flag: str) -> tuple[float, ...]:
         return tuple(float(word) for word in names(text))
     except ValueError:
         raise AugmentorError(f"{flag}: {text!r} is not numbers with commas between them, like 0.5,1,2") from None
-
-
-def _toml(value: str | Sequence[str]) -> str:
-    return dumps(value, ensure_ascii=False)  # a JSON text, or a list of them, is a TOML one, too
 
 
 if shutil.get_terminal_size().columns < 80:

@@ -30,7 +30,7 @@ def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> di
         The figures, as plain JSON values.
     """
     from augmentor.demo import run_demo
-    from augmentor.train import pick_device
+    from augmentor.devices import pick_device
 
     stages = 0
 

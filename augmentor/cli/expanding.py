@@ -145,13 +145,12 @@ def expand(
     value but the row's own). Several --domains are joined. --balance fills up the
     rare combinations of attributes, instead or on top of them.
     """
-    from augmentor.engines.local import parse_devices
+    from augmentor.devices import parse_devices, pick_device
     from augmentor.expand import estimate, failures_path, rejected_path, run_expansion
     from augmentor.expansion import ExpandSettings, plan_expansion
     from augmentor.fullsize import parse_size
     from augmentor.models import Description
     from augmentor.report import report_path
-    from augmentor.train import pick_device
 
     suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
     settings = ExpandSettings(

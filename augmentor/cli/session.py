@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape as escape_markup
 
-from augmentor.errors import AugmentorError
+from augmentor.errors import AugmentorError, ManifestError, OutputError, RecipeError
 
 P = ParamSpec("P")
 
@@ -164,6 +164,23 @@ _SPELLED_OUT = {
 def remark(text: str) -> None:
     """Print one remark on stderr."""
     messages.print(f"[yellow]note[/]  {escape(text)}", soft_wrap=True)
+
+
+@contextmanager
+def one_voice(speaks: bool) -> Iterator[None]:
+    """Let one of several processes speak for all: the others are silent, but for what stops them alone.
+
+    Args:
+        speaks: whether this process does.
+    """
+    results.quiet = messages.quiet = not speaks
+    try:
+        yield
+    except (ManifestError, RecipeError, OutputError):
+        raise  # all of them read the same files, and one says what is wrong
+    except Exception:
+        messages.quiet = False
+        raise
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from augmentor.engines.processes import Send, run_processes
-from augmentor.errors import OutputError, first_line
 from augmentor.gating import Judging
 from augmentor.judgement import Judges
 from augmentor.making import Shard
@@ -202,28 +201,6 @@ def run_on_devices(
     shared = replace(work, workers=max(2, work.workers // len(devices)))
     names = [f"--devices {device}" for device in devices]
     run_processes(_run_there, (shared, tuple(devices)), names=names, on_message=hear)
-
-
-def parse_devices(text: str) -> tuple[torch.device, ...]:
-    """Return the devices of a comma-separated list. Nothing is set up on them: that is their processes' business.
-
-    Raises:
-        OutputError: one is not there.
-    """
-    found = []
-    for name in filter(None, map(str.strip, text.split(","))):
-        try:
-            device = torch.device(name)
-        except RuntimeError as error:
-            raise OutputError(f"--devices {name}: {first_line(error)}") from None
-        count = torch.cuda.device_count() if device.type == "cuda" else 1
-        if device.type not in ("cpu", "cuda") or (device.index or 0) >= count:
-            there = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-            raise OutputError(f"--devices {name}: not usable here. There are {', '.join([*there, 'cpu'])}")
-        found.append(device)
-    if not found:
-        raise OutputError("--devices names no device. Write for example cuda:0,cuda:1")
-    return tuple(found)
 
 
 def _run_there(

@@ -23,7 +23,6 @@ from augmentor.run_folder import Judging, Sampled, Saved, Started, TrainEvent
 from augmentor.train import (
     TrainResult,
     describe_attribute,
-    pick_device,
     train_run,
 )
 from stargan.checkpoint import load_model, load_state
@@ -487,15 +486,6 @@ def test_divergence_names_the_last_good_checkpoint(trainer: Trainer, tmp_path: P
 
 
 # ---- words ----
-
-
-def test_devices() -> None:
-    assert pick_device("cpu") == CPU
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(OutputError, match=r"--device gpu: not usable here .* Try --device auto"):
-        pick_device("gpu")
-    with pytest.raises(OutputError, match="--device cuda:99: not usable here"):
-        pick_device("cuda:99")
 
 
 def test_an_attribute_in_words() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from augmentor.engines.local import State, Work, parse_devices, run_here
-from augmentor.errors import OutputError
+from augmentor.engines.local import State, Work, run_here
 from augmentor.expansion import ExpandSettings, plan_expansion
 from augmentor.writers import Writer
 from stargan.checkpoint import Model, save_model
@@ -101,14 +100,3 @@ def test_work_can_be_sent_to_a_process(work: Work) -> None:
     sent: Work = pickle.loads(pickle.dumps(replace(work, workers=1)))
     run(sent, numbers=[2])
     assert there(work.writer) == [2]
-
-
-def test_devices_of_a_list() -> None:
-    assert parse_devices("cpu, cpu,") == (CPU, CPU)
-    for text, said in (
-        ("cpu,cuda:99", r"--devices cuda:99: not usable here\. There are .*cpu"),
-        ("gpu0", "--devices gpu0: "),
-        (" , ", "--devices names no device"),
-    ):
-        with pytest.raises(OutputError, match=said):
-            parse_devices(text)

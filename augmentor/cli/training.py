@@ -1,0 +1,138 @@
+"""`augmentor train`, told to the person who watches."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from augmentor.cli import display
+from augmentor.cli.options import (
+    Cache,
+    ColumnOption,
+    DeviceOption,
+    JsonOption,
+    ManifestsArgument,
+    MaxFailuresOption,
+    OutsideOption,
+    names,
+)
+from augmentor.cli.session import (
+    escape,
+    exit_interrupted,
+    judge_failures,
+    one_voice,
+    print_json,
+    program,
+    remark,
+    results,
+    resumed_by,
+    stop_flag,
+    this_command,
+)
+from augmentor.errors import AugmentorError
+
+
+@resumed_by("--resume")
+def train(
+    manifests: ManifestsArgument,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
+    recipe: Annotated[Path | None, typer.Option(help="TOML settings, in the place of the default.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train for so long ...")] = None,
+    steps: Annotated[int | None, typer.Option(help="... or for so many steps.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    attributes: Annotated[str | None, typer.Option(help="Columns to use, comma-separated.")] = None,
+    image_column: ColumnOption = None,
+    device: DeviceOption = "auto",
+    devices: Annotated[str | None, typer.Option(help="0,1 or cuda:0,cuda:1: a process on each.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    cache: Annotated[Cache | None, typer.Option(help="Keep images in memory; auto: if they fit.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images are failed rows.")] = None,
+    allow_outside: OutsideOption = False,
+    max_failures: MaxFailuresOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Fit one StarGAN to a manifest, or to several whose labels differ.
+
+    Writes RUN: run.toml, log.jsonl, samples/ and checkpoints/. Ctrl-C saves a checkpoint first. In the end a
+    classifier of the real images says which attributes the generator obeys.
+    """
+    from augmentor.devices import parse_devices, pick_device
+    from augmentor.manifest import read_manifests
+    from augmentor.recipe import read_recipe
+    from augmentor.together import launch, launched, leads, own_device, together
+    from augmentor.train import train_run
+
+    if device != "auto" and devices is not None:
+        raise AugmentorError("--device and --devices exclude each other: give one of them")
+    chosen = (pick_device(device),) if devices is None else parse_devices(devices)
+    if len(chosen) > 1 and launched() == 1:
+        raise typer.Exit(launch(chosen, run=out))
+    if minutes is not None and steps is not None:
+        raise AugmentorError("--minutes and --steps exclude each other: give one of them")
+    overrides = list(set_ or ())
+    overrides += [f"manifest.attributes={_toml(names(attributes))}"] if attributes else []
+    overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
+    overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
+    with one_voice(leads()):
+        kept = out / "run.toml"
+        base = kept if resume and recipe is None and kept.exists() else recipe
+        settings = read_recipe(
+            base, overrides, minutes=minutes, steps=steps, seed=seed, cache=cache.value if cache else None
+        )
+        table = read_manifests(
+            manifests,
+            attributes=settings.manifest.attributes,
+            one_hot=settings.one_hot,
+            image_column=settings.manifest.image_column,
+        ).allowing(outside=allow_outside)
+        place = own_device(chosen)
+        with together(place) as peers, stop_flag() as should_stop, display.TrainingDisplay() as live:
+            result = train_run(
+                table,
+                run=out,
+                recipe=settings,
+                resume=resume,
+                device=place,
+                on_event=live.show,
+                should_stop=should_stop,
+                peers=peers,
+            )
+    if not peers.leads:
+        return
+    if not result.finished:
+        exit_interrupted(resume=this_command("--resume"))
+    if result.obedience is None and should_stop():
+        remark("the training is finished and saved; only the verdict, whether the generator obeys, is missing")
+        exit_interrupted(resume=this_command("--resume"))
+    results.print(
+        f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {escape(str(result.run))}"
+    )
+    if result.obedience is not None:
+        results.print(display.obedience_table(result.obedience))
+    following = [*program(), "preview", str(manifests[0]), "--model", str(out), "--out", "preview.png"]
+    following += ["--allow-outside"] if allow_outside else []
+    results.print(f"Next:  {shlex.join(following)}", soft_wrap=True, markup=False)
+    if json:
+        losses = {name: round(value, 6) for name, value in result.losses.items()}
+        print_json(
+            {
+                "run": str(result.run),
+                "checkpoint": str(result.checkpoint),
+                "step": result.step,
+                "seconds": round(result.elapsed, 3),
+                "losses": losses,
+                "failed": len(result.failures),
+                "obedience": result.obedience.to_json() if result.obedience is not None else None,
+            }
+        )
+    judge_failures(len(result.failures), max_failures, out / "failures.csv")
+
+
+def _toml(value: str | Sequence[str]) -> str:
+    return dumps(value, ensure_ascii=False)  # a JSON text, or a list of them, is a TOML one, too

@@ -1,0 +1,47 @@
+"""Which devices a person means."""
+
+from __future__ import annotations
+
+import torch
+
+from augmentor.errors import OutputError, first_line
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that `name` means; "auto" is the first GPU, else the CPU.
+
+    Raises:
+        OutputError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OutputError(f"--device {name}: not usable here ({first_line(error)}). Try --device auto") from None
+    return device
+
+
+def parse_devices(text: str) -> tuple[torch.device, ...]:
+    """Return the devices of a comma-separated list; a number is a GPU's.
+
+    Nothing is set up on them: that is their processes' business.
+
+    Raises:
+        OutputError: one is not there.
+    """
+    found = []
+    for name in filter(None, map(str.strip, text.split(","))):
+        try:
+            device = torch.device("cuda", int(name)) if name.isdecimal() else torch.device(name)
+        except RuntimeError as error:
+            raise OutputError(f"--devices {name}: {first_line(error)}") from None
+        count = torch.cuda.device_count() if device.type == "cuda" else 1
+        if device.type not in ("cpu", "cuda") or (device.index or 0) >= count:
+            there = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+            raise OutputError(f"--devices {name}: not usable here. There are {', '.join([*there, 'cpu'])}")
+        found.append(device)
+    if not found:
+        raise OutputError("--devices names no device. Write for example cuda:0,cuda:1")
+    return tuple(found)
