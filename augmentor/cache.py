@@ -9,8 +9,8 @@ import numpy as np
 
 from augmentor.errors import RecipeError
 from augmentor.images import Pixels
+from augmentor.launched import on_this_machine
 from augmentor.recipe import Cache
-from augmentor.together import on_this_machine
 
 _SHARE = 4
 """One part in so many of the memory that is free may be filled unasked."""

@@ -25,11 +25,11 @@ from augmentor.access import ANYWHERE, Access
 from augmentor.cache import ImageCache
 from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode
+from augmentor.launched import launched, on_this_machine
 from augmentor.order import Draw, StepSampler
 from augmentor.recipe import ImageSettings, Joint
 from augmentor.shortage import no_shared_memory
 from augmentor.threads import usable_cores
-from augmentor.together import launched, on_this_machine
 from augmentor.workers import TURNS, Workers, leave_behind, stalled
 from stargan.labels import LabelSpace, merge_targets
 from stargan.peers import ALONE, Peers

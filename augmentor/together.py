@@ -10,32 +10,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from torch import distributed as dist
 
 from augmentor.errors import AugmentorError, TrainingError, first_line
+from augmentor.launched import launched, on_this_machine, place
 from augmentor.threads import usable_cores
+from augmentor.training_faults import last_checkpoint
 from augmentor.workers import STALLED_SECONDS
 from stargan.peers import ALONE, Peers
 
 _MONITOR_SECONDS = 0.2
 """How often the launcher looks whether a process has ended."""
-
-
-def launched() -> int:
-    """Return how many processes torchrun, or a launcher like it, started for this training; 1 if none did."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
-
-
-def on_this_machine() -> int:
-    """Return how many of those processes share this machine's cores and memory."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if launched() > 1 else 1
-
-
-def leads() -> bool:
-    """Return whether this process speaks for all that were started."""
-    return launched() == 1 or os.environ["RANK"] == "0"
 
 
 @contextmanager
@@ -74,16 +62,16 @@ def own_device(devices: Sequence[torch.device]) -> torch.device:
     Raises:
         AugmentorError: there are not as many devices as processes on this machine.
     """
-    place, count = int(os.environ.get("LOCAL_RANK", "0")), on_this_machine()
+    count = on_this_machine()
     if len(devices) == 1 and devices[0].type == "cuda" and devices[0].index is None and count > 1:
         there = torch.cuda.device_count()
         if there < count:
             raise AugmentorError(f"{count} processes were started, and there are {there} GPUs. Start as many")
-        device = torch.device("cuda", place)
+        device = torch.device("cuda", place())
     elif len(devices) == 1 and devices[0].type == "cpu":
         device = devices[0]
     elif len(devices) == count:
-        device = devices[place]
+        device = devices[place()]
     else:
         raise AugmentorError(f"{count} processes were started, for {len(devices)} devices. Start one for each")
     if device.type == "cuda":
@@ -115,6 +103,7 @@ def launch(devices: Sequence[torch.device], *, run: Path) -> int:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=len(devices),
+        run_id=str(uuid4()),
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
@@ -130,6 +119,7 @@ def launch(devices: Sequence[torch.device], *, run: Path) -> int:
             return int(failure.exitcode)  # it has said why
         how = signal.Signals(-failure.exitcode).name
         raise TrainingError(
-            f"{run}: the process of {devices[rank]} was killed ({how}), and the others were ended"
+            f"{run}: process {rank + 1} of {len(devices)} (on {devices[rank]}) was killed ({how}); the others were "
+            f"ended. {last_checkpoint(run)} Go on with --resume"
         ) from None
     return 0

@@ -63,9 +63,10 @@ def train(
     classifier of the real images says which attributes the generator obeys.
     """
     from augmentor.devices import parse_devices, pick_device
+    from augmentor.launched import launched, leads
     from augmentor.manifest import read_manifests
     from augmentor.recipe import read_recipe
-    from augmentor.together import launch, launched, leads, own_device, together
+    from augmentor.together import launch, own_device, together
     from augmentor.train import train_run
 
     if device != "auto" and devices is not None:
