@@ -119,7 +119,7 @@ def launch(devices: Sequence[torch.device], *, run: Path) -> int:
             return int(failure.exitcode)  # it has said why
         how = signal.Signals(-failure.exitcode).name
         raise TrainingError(
-            f"{run}: process {rank + 1} of {len(devices)} (on {devices[rank]}) was killed ({how}); the others were "
-            f"ended. {last_checkpoint(run)} Go on with --resume"
+            f"{run}: process {rank + 1} of {len(devices)} (on {devices[rank]}) was killed ({how}); the others "
+            f"were ended. {last_checkpoint(run)} Go on with --resume"
         ) from None
     return 0
