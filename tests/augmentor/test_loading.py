@@ -297,6 +297,19 @@ def test_starting_later_skips_batches(rows: int, batch_size: int, first_step: in
     assert later == whole[first_step:]
 
 
+@pytest.mark.parametrize("settings", [{}, {"joint": "alternating"}, {"joint": "mixed"}])
+def test_the_shares_of_several_processes_are_the_batches_of_one(settings: dict[str, Any]) -> None:
+    if settings:
+        settings = {**settings, "label_sets": np.arange(20) % 2, "target_weights": np.ones(20)}
+    whole = draws(StepSampler(rows=20, batch_size=12, seed=1, first_step=3, **settings), 9)
+    shares = [
+        draws(StepSampler(rows=20, batch_size=12, seed=1, first_step=3, rank=rank, processes=3, **settings), 9)
+        for rank in range(3)
+    ]
+    assert [[len(batch) for batch in share] for share in shares] == [[4] * 9] * 3
+    assert [[*one, *two, *three] for one, two, three in zip(*shares, strict=True)] == whole
+
+
 def test_another_seed_is_another_order() -> None:
     first, second = (draws(StepSampler(rows=50, batch_size=50, seed=seed), 1) for seed in (0, 1))
     assert first != second
