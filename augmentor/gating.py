@@ -101,8 +101,22 @@ class Judging:
                 "thresholds": {name: getattr(thresholds, name) for name in SCORES},
                 "given": list(self.given),
                 "offers": None if offers is None else asdict(offers),
+                "lowered": self._lowered(),
             },
         }
+
+    def _lowered(self) -> list[Json]:
+        """Return the pairs of values of which less agreement is asked, and how much."""
+        if not self.gate.by_domain:
+            return []
+        attributes = self.kept.judge.space.attributes
+        return [
+            {
+                "values": {attributes[column].name: attributes[column].values[code] for column, code in values},
+                "agreement": round(least, 6),
+            }
+            for values, least in self.kept.yardstick.lowered()
+        ]
 
 
 def find_judging(

@@ -90,7 +90,7 @@ def summarise(
         judge: what judged, if anything did.
         evaluation: what `evaluate` found, if it was run.
     """
-    counts = mapping(output.description.get("counts"))
+    counts, gate = mapping(output.description.get("counts")), mapping(output.description.get("gate"))
     real, kept, rejected = len(found.real.places), len(found.kept), len(found.rejected)
     failed = int(number(counts.get("failed")) or 0)
     share = kept / (real + kept) if real + kept else 0.0
@@ -108,7 +108,7 @@ def summarise(
     return Summary(
         lead=f"{kept:,} translations of {real:,} real images of {words}, labelled by {names}.",
         tiles=tuple(tiles),
-        notes=(*_verdict(evaluation), *_gate(found, thresholds, judge)),
+        notes=(*_verdict(evaluation), *_gate(found, thresholds, judge, less=len(items(gate.get("lowered"))))),
         rejected=rejected,
     )
 
@@ -125,7 +125,7 @@ def _verdict(evaluation: EvaluationView | None) -> list[Note]:
     return [Note(head=f"{evaluation.word.capitalize()}.", words=evaluation.sentence, tone=evaluation.tone)]
 
 
-def _gate(found: Survey, thresholds: Mapping[str, float], judge: JudgeView | None) -> list[Note]:
+def _gate(found: Survey, thresholds: Mapping[str, float], judge: JudgeView | None, *, less: int) -> list[Note]:
     if judge is None and not found.scored:
         return [Note(head="Not judged.", words="Every translation was kept as the generator made it.", tone="mid")]
     if not thresholds:
@@ -133,7 +133,10 @@ def _gate(found: Survey, thresholds: Mapping[str, float], judge: JudgeView | Non
             Note(head="Scored, but not gated.", words="No score was required, so none was a reason to reject.")
         ]
     asked = ", ".join(f"{name} of at least {least:.2f}" for name, least in thresholds.items())
-    notes = [Note(head="Gated.", words=f"Kept were translations with {asked}.", tone="good")]
+    pairs = "pair" if less == 1 else "pairs"
+    rare = f" Less agreement was asked of {less} {pairs} of values that the judge knows less well on real images."
+    words = f"Kept were translations with {asked}.{rare if less else ''}"
+    notes = [Note(head="Gated.", words=words, tone="good")]
     doubted = [each for each in judge.attributes if not each.trusted] if judge is not None else []
     if doubted:
         why = "; ".join(f"{each.name} ({each.doubt})" if each.doubt else each.name for each in doubted)

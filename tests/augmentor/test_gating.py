@@ -14,7 +14,7 @@ import torch
 from augmentor.errors import AugmentorError
 from augmentor.gating import Demands, Judging, find_judging
 from augmentor.judgement import Shown
-from augmentor.quality import Gate, KeptJudge, Scores, Thresholds, save_judge
+from augmentor.quality import Gate, KeptJudge, Scores, Thresholds, Yardstick, save_judge
 from stargan.checkpoint import Model, load_model, save_checkpoint, save_model
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
@@ -145,6 +145,7 @@ def test_given_thresholds_take_the_place_of_the_judge_s(
         state = judging.to_json()["gate"]
         assert isinstance(state, dict)
         assert state["given"] == list(given)
+        assert state["lowered"] == []
         assert state["thresholds"] == {
             "agreement": thresholds.agreement,
             "realism": None,
@@ -152,6 +153,26 @@ def test_given_thresholds_take_the_place_of_the_judge_s(
         }
     with pytest.raises(AugmentorError, match="--min-realism asks the model's discriminator, and --model"):
         find(checkpoint, demands=Demands(gate="auto", thresholds=Thresholds(realism=0.1)))
+
+
+def test_what_is_asked_less_of_is_stated(checkpoint: Path, space: LabelSpace, untrained_judge: MakeJudge) -> None:
+    codes = torch.tensor([[0, i % 2] for i in range(60)] + [[2, 1]] * 10)
+    probabilities = torch.zeros(70, 4)
+    probabilities[torch.arange(70), codes[:, 0]] = 1
+    probabilities[:, 3] = torch.where(codes[:, 1] == 1, 0.95, 0.05)
+    probabilities[60:, 3] = 0.5
+    trusted = torch.tensor([True, True])
+    yardstick = Yardstick(probabilities=probabilities, codes=codes, space=space, trusted=trusted)
+    keep(checkpoint, replace(untrained_judge(space, auto=Thresholds(agreement=0.9)), yardstick=yardstick))
+    stated = {}
+    for least in (None, 0.8):
+        judging, _ = find(checkpoint, demands=Demands(gate="auto", thresholds=Thresholds(agreement=least)))
+        assert judging is not None
+        gate = judging.to_json()["gate"]
+        assert isinstance(gate, dict)
+        stated[least] = gate["lowered"]
+    # What a person asks for is asked of all.
+    assert stated == {None: [{"values": {"hair": "brown", "glasses": "1"}, "agreement": 0.5}], 0.8: []}
 
 
 def test_attributes_that_the_judge_does_not_know_are_named(

@@ -108,6 +108,7 @@ def make_output(tmp_path: Path) -> MakeOutput:
         hair: Sequence[str] = HAIR,
         side: int = SIDE,
         description: dict[str, Json] | None = None,
+        lowered: Sequence[Json] = (),
     ) -> Made:
         space = LabelSpace(
             attributes=(Attribute(name="hair", kind="categorical", values=tuple(hair)), Attribute(name="glasses"))
@@ -125,7 +126,8 @@ def make_output(tmp_path: Path) -> MakeOutput:
             **(description or {}),
         }
         if scored:
-            said |= {"gate": {"thresholds": {"agreement": 0.3, "realism": None, "preserved": None}}}
+            thresholds: dict[str, Json] = {"agreement": 0.3, "realism": None, "preserved": None}
+            said |= {"gate": {"thresholds": thresholds, "lowered": list(lowered)}}
         writer: FolderWriter | HDF5Writer
         writer = (HDF5Writer if hdf5 else FolderWriter)(made.out, space=space, description=said)
         writer.open()

@@ -13,6 +13,7 @@ import pytest
 
 from augmentor.errors import OutputError
 from augmentor.report import report_path, write_report
+from augmentor.writers.records import Json
 
 if TYPE_CHECKING:
     from tests.augmentor.report.conftest import MakeOutput
@@ -66,6 +67,13 @@ def test_it_shows_what_the_tables_hold(make_output: MakeOutput) -> None:
     assert "people.csv" in page.texts["lineage"]
     # Six sources are translated, two with each hair.
     assert re.search(r"black 2 \d+ \d+ blond 2 \d+ \d+ brown 2", page.texts["counts"])
+
+
+def test_it_says_that_less_was_asked_of_some(make_output: MakeOutput) -> None:
+    assert "Less agreement was asked" not in Reader(make_output(scored=True).page).texts["summary"]
+    pair: dict[str, Json] = {"values": {"hair": "black", "glasses": "1"}, "agreement": 0.1}
+    page = Reader(make_output(scored=True, name="other", lowered=[pair]).page)
+    assert "asked of 1 pair of values that the judge knows less well on real images." in page.texts["summary"]
 
 
 def _tiles(page: str) -> str:
