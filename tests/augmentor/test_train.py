@@ -328,7 +328,7 @@ def test_an_existing_run_is_not_trained_over(trainer: Trainer, tmp_path: Path) -
         ("training.batch_size=5", "training.batch_size was 4, now 5"),
         ("training.seed=1", "training.seed was 0, now 1"),
         ("generator.blocks=2", "generator.blocks was 1, now 2"),
-        ("loss.cycle_weight=7", "loss.cycle_weight was 5.0, now 7.0"),
+        ("loss.cycle_weight=7", f"loss.cycle_weight was {Recipe().loss.cycle_weight}, now 7.0"),
         ("images.flip=false", "images.flip was True, now False"),
     ],
 )
