@@ -355,6 +355,7 @@ def test_the_description_says_who_judged(manifest: Path, judged: Path, tmp_path:
         "thresholds": {"agreement": 0.1, "realism": None, "preserved": None},
         "given": [],
         "offers": None,
+        "lowered": [],
     }
     assert described["judge"]["trusted"] == ["hair", "glasses"]
     assert described["judge"]["attributes"][0]["accuracy"] == 0.9
