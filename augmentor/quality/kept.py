@@ -66,11 +66,6 @@ class KeptJudge:
     sha256: str = field(default="")
 
     @property
-    def trusted(self) -> Tensor:
-        """The attributes that it can be trusted with, (A,) bool."""
-        return self.yardstick.trusted
-
-    @property
     def offers(self) -> Offers | None:
         """How the threshold of agreement does on real validation images; None where it was not measured."""
         return self.yardstick.offers

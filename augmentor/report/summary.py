@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from augmentor.manifest.wording import counted
 from augmentor.report.evaluation import EvaluationView, Tone
 from augmentor.report.judge import JudgeView
 from augmentor.report.output import Output, read_chunks
@@ -133,9 +134,9 @@ def _gate(found: Survey, thresholds: Mapping[str, float], judge: JudgeView | Non
             Note(head="Scored, but not gated.", words="No score was required, so none was a reason to reject.")
         ]
     asked = ", ".join(f"{name} of at least {least:.2f}" for name, least in thresholds.items())
-    pairs = "pair" if less == 1 else "pairs"
-    rare = f" Less agreement was asked of {less} {pairs} of values that the judge knows less well on real images."
-    words = f"Kept were translations with {asked}.{rare if less else ''}"
+    pairs = f"{counted(less, 'pair')} of values that the judge knows less well on real images"
+    rare = f" Less agreement was asked of {pairs}." if less else ""
+    words = f"Kept were translations with {asked}.{rare}"
     notes = [Note(head="Gated.", words=words, tone="good")]
     doubted = [each for each in judge.attributes if not each.trusted] if judge is not None else []
     if doubted:

@@ -72,7 +72,7 @@ def test_what_it_knows_and_what_it_does_not(space: LabelSpace, brightness: Discr
     assert kept.report.doubts == (
         "glasses is not gated on: the classifier itself is right about only 50% of real images (guessing: 50%)",
     )
-    assert kept.trusted.tolist() == [True, False]
+    assert kept.yardstick.trusted.tolist() == [True, False]
     assert JudgeReport.from_json(kept.report.to_json()) == kept.report
     # Nothing can be offered falsely but hair.
     assert kept.offers is not None
