@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 import numpy as np
 
@@ -41,6 +41,7 @@ from augmentor.writers import FolderWriter, HDF5Writer, Writer
 from augmentor.writers.records import Json
 from stargan.checkpoint import Model
 from stargan.config import Precision
+from stargan.labels import LabelSpace
 
 OutputFormat = Literal["folder", "hdf5"]
 
@@ -145,6 +146,16 @@ class ExpandSettings:
                 "nothing is asked for: give --domains SPEC, for example --domains each, or --balance ATTR,ATTR to "
                 "fill up rare combinations"
             )
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, object]) -> Self:
+        """Return the settings that an output says it was made with.
+
+        Raises:
+            TypeError: they are of another version of augmentor.
+        """
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in state.items()}
+        return cls(**plain)  # type: ignore[arg-type]
 
     @property
     def fills(self) -> bool:
@@ -262,16 +273,8 @@ class Expansion:
         Args:
             balance: how the combinations stand that were filled up, once that is known.
         """
-        settings, space = self.settings, self.manifest.space
-        description = self.description(balance)
-        if settings.output_format == "hdf5":
-            return HDF5Writer(self.out, space=space, description=description, encoding=settings.encoding)
-        return FolderWriter(
-            self.out,
-            space=space,
-            description=description,
-            image_format=settings.image_format,
-            class_folders=settings.class_folders,
+        return make_writer(
+            self.out, settings=self.settings, space=self.manifest.space, description=self.description(balance)
         )
 
     def description(self, balance: Sequence[CellState] = ()) -> dict[str, Json]:
@@ -294,6 +297,28 @@ class Expansion:
             "image_size": None if size == "original" else list(self.model.image_size if size == "model" else size),
             "settings": self._settings_json,
         }
+
+
+def make_writer(
+    out: Path, *, settings: ExpandSettings, space: LabelSpace, description: Mapping[str, Json]
+) -> Writer:
+    """Return the writer of an output.
+
+    Args:
+        out: the folder or file to write.
+        settings: what was asked for.
+        space: the attributes of the rows' codes.
+        description: what `dataset.json` says of where the output comes from.
+    """
+    if settings.output_format == "hdf5":
+        return HDF5Writer(out, space=space, description=description, encoding=settings.encoding)
+    return FolderWriter(
+        out,
+        space=space,
+        description=description,
+        image_format=settings.image_format,
+        class_folders=settings.class_folders,
+    )
 
 
 def plan_expansion(

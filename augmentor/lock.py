@@ -33,6 +33,10 @@ _held: set[int] = set()
 """The open files of the locks that this process holds."""
 
 
+class TakenError(OutputError):
+    """Another process holds the lock."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Holder:
     """Who writes to an output.
@@ -68,7 +72,7 @@ class Holder:
 
 
 @contextmanager
-def locked(path: Path, *, output: Path) -> Iterator[None]:
+def locked(path: Path, *, output: Path, shared: bool = False) -> Iterator[None]:
     """Keep other processes, on this machine and on others that share the disk, from the same output.
 
     Whoever is killed leaves the file, but not the lock: the next run takes it. Child processes do not share it. A
@@ -77,13 +81,14 @@ def locked(path: Path, *, output: Path) -> Iterator[None]:
     Args:
         path: the lock file; it is made, with its folders, says who holds it, and is removed in the end.
         output: what is written to, for the message.
+        shared: others may hold it at the same time, if they share it, too; none of them is named.
 
     Raises:
-        OutputError: another process holds it; names host, process and time.
+        TakenError: another process holds it; names host, process and time.
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = _take(path, output)
+    handle = _take(path, output, shared=shared)
     _held.add(handle)
     try:
         yield
@@ -91,7 +96,10 @@ def locked(path: Path, *, output: Path) -> Iterator[None]:
         # Not in a forked child; and where a thread that may still write hangs, not before the process ends.
         if handle in _held and not anything_hangs():
             _held.remove(handle)
-            _remove(path, handle)
+            if not shared or _lock(handle, path):  # else others have it still
+                _remove(path, handle)
+            else:
+                os.close(handle)
 
 
 def read_holder(path: Path) -> Holder | None:
@@ -103,14 +111,29 @@ def read_holder(path: Path) -> Holder | None:
         return None
 
 
-def _take(path: Path, output: Path) -> int:
+def is_free(path: Path) -> bool:
+    """Return whether nobody holds a lock: its file is not there, or was left by a process that is gone."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    try:
+        return _lock(handle, path)
+    finally:
+        os.close(handle)
+
+
+def _take(path: Path, output: Path, *, shared: bool) -> int:
     """Return the open, locked file."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if not _lock(handle, path):
-                raise OutputError(_taken(output, path, _patient_holder(path)))
+            if not _lock(handle, path, shared=shared):
+                raise TakenError(_taken(output, path, _patient_holder(path)))
             if _is_still(path, handle):
+                if shared:
+                    os.truncate(handle, 0)
+                    return handle
                 text = json.dumps(asdict(Holder.this_process())).encode() + b"\n"
                 os.truncate(handle, 0)
                 os.write(handle, text)
@@ -121,16 +144,18 @@ def _take(path: Path, output: Path) -> int:
         os.close(handle)  # The one before removed it in between.
 
 
-def _lock(handle: int, path: Path) -> bool:
+def _lock(handle: int, path: Path, *, shared: bool = False) -> bool:
     """Lock the file, unless another process has; without locks, believe what is written in it."""
     try:
         if sys.platform == "win32":
+            if shared:
+                raise OutputError(f"{path}: Windows knows no lock that several hold. Expand without --shards")
             os.lseek(handle, _WINDOWS_PLACE, os.SEEK_SET)
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
             os.lseek(handle, 0, os.SEEK_SET)
         else:
             # Not lockf: to read the file and close it again would give the lock away.
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _NO_LOCKS:
             holder = read_holder(path)

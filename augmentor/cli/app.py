@@ -149,6 +149,29 @@ app.command()(expand)
 
 @app.command()
 @command
+def merge(
+    out: Annotated[Path, typer.Argument(help="The folder, or FILE.h5, of expand --shards.")],
+    json: JsonOption = False,
+) -> None:
+    """Put together what all shares of an expansion have made.
+
+    The share that ends last does that by itself; this is for when it was
+    killed. A second call changes nothing.
+    """
+    from augmentor.merging import merge as put_together
+    from augmentor.report import report_path
+
+    counts = put_together(out)
+    results.print(
+        f"{counts.synthetic:,} synthetic and {counts.real:,} real images in {escape(str(out))}", soft_wrap=True
+    )
+    results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
+    if json:
+        print_json({"out": str(out), "report": str(report_path(out)), **counts.to_json()})
+
+
+@app.command()
+@command
 def preview(
     manifest: ManifestArgument,
     model: ModelOption,

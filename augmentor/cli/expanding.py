@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -45,6 +45,12 @@ from augmentor.cli.session import (
     this_command,
 )
 from augmentor.errors import AugmentorError
+
+if TYPE_CHECKING:
+    import torch
+
+    from augmentor.expansion import Expansion
+    from augmentor.shares import Share
 
 _WRITTEN, _GATE, _SPEED = "What is written", "The gate", "Speed"
 """Headings of the help."""
@@ -127,6 +133,9 @@ def expand(
     devices: Annotated[
         str | None, typer.Option(help="cuda:0,cuda:1: a process on each.", rich_help_panel=_SPEED)
     ] = None,
+    shards: Annotated[
+        str | None, typer.Option(metavar="I/N", help="3/16: this share alone; or slurm.", rich_help_panel=_SPEED)
+    ] = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     allow_outside: OutsideOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in the place of --out.")] = False,
@@ -151,6 +160,7 @@ def expand(
     from augmentor.fullsize import parse_size
     from augmentor.models import Description
     from augmentor.report import report_path
+    from augmentor.shares import parse_share
 
     suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
     settings = ExpandSettings(
@@ -178,6 +188,9 @@ def expand(
         keep_best=keep_best,
         best_per=best_per.value,
     )
+    share = None if shards is None else parse_share(shards)
+    if share is not None and overwrite:
+        raise AugmentorError("--overwrite would remove what other shares made. Delete OUT before all of them")
     if devices is not None and device != "auto":
         raise AugmentorError("--device and --devices exclude each other: give one of them")
     described = Description(attributes=attributes, size=model_size, crop=model_crop)
@@ -200,6 +213,9 @@ def expand(
             print_json(display.plan_json(planned.plan, expected))
         else:
             results.print(display.plan_tables(planned.plan, expected))
+        return
+    if share is not None:
+        _expand_share(planned, share, chosen, batch_size, workers, compile, verify_sources, max_failures, json)
         return
     # What --overwrite removes is removed by now, or soon: the way on is without it.
     resume = this_command(without=("--overwrite",))
@@ -249,3 +265,68 @@ def expand(
             }
         )
     judge_failures(made.failed, max_failures, failures_path(out, settings.output_format))
+
+
+def _expand_share(
+    planned: Expansion,
+    share: Share,
+    devices: tuple[torch.device, ...],
+    batch_size: int | None,
+    workers: int | None,
+    compile: Compile,
+    verify_sources: bool,
+    max_failures: int,
+    json: bool,
+) -> None:
+    """Make one share of the shards, and say what is left for others."""
+    from augmentor.expand import failures_path, run_share
+    from augmentor.report import report_path
+
+    out = planned.out
+    with interruptible(resume=this_command()), display.Bar(f"share {share}", unit="images") as bar:
+        result = run_share(
+            planned,
+            share,
+            device=devices,
+            batch_size=batch_size,
+            workers=workers,
+            compile=compile.value,
+            verify_sources=verify_sources,
+            on_progress=lambda p: bar.update(
+                p.done,
+                p.total,
+                skipped=p.resumed,
+                suffix=display.losses_note(p.failed, p.rejected),
+                note=display.loads_note(p.loads),
+            ),
+        )
+    results.print(
+        f"Share {share}: {result.made:,} images made, {result.resumed:,} there already "
+        f"({display.duration(result.seconds)})",
+        soft_wrap=True,
+    )
+    if result.counts is not None:
+        results.print(
+            f"All shares have ended: {result.counts.synthetic:,} synthetic and {result.counts.real:,} real images "
+            f"in {escape(str(out))}",
+            soft_wrap=True,
+        )
+        results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
+    elif result.missing:
+        results.print(f"{result.missing:,} shards of other shares are missing; the last to end puts all together.")
+    else:
+        results.print("All shards are there, and another share puts them together.")
+    if json:
+        print_json(
+            {
+                "out": str(out),
+                "share": str(share),
+                "made": result.made,
+                "resumed": result.resumed,
+                "failed": result.failed,
+                "missing_shards": result.missing,
+                "finished": None if result.counts is None else result.counts.to_json(),
+                "seconds": round(result.seconds, 3),
+            }
+        )
+    judge_failures(result.failed, max_failures, failures_path(out, planned.settings.output_format))

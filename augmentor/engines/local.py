@@ -14,6 +14,7 @@ from augmentor.judgement import Judges
 from augmentor.making import Shard
 from augmentor.pipeline import News, Sources, run_shards
 from augmentor.plan import Plan
+from augmentor.shares import Share
 from augmentor.stages import Loads
 from augmentor.writers import Writer
 from augmentor.writers.origins import refuse_changed
@@ -39,6 +40,7 @@ class Work:
         verify_sources: whether the sources of shards that are there are compared by content, not size and time.
         judging: what judges translations; None keeps all.
         first_shard: those before it are there.
+        share: whose shards alone are made; None makes all.
     """
 
     plan: Plan
@@ -53,11 +55,27 @@ class Work:
     verify_sources: bool = False
     judging: Judging | None = None
     first_shard: int = 0
+    share: Share | None = None
 
     @property
     def shards(self) -> int:
         """Their number."""
         return self.plan.shards(self.shard_size)
+
+    def index(self, number: int) -> int:
+        """Return the shard, counted from 0, that is the number-th to be made here."""
+        if self.share is not None:
+            return number * self.share.of + self.share.number - 1
+        return self.first_shard + number
+
+    @property
+    def items(self) -> int:
+        """How many items the shards have that are made here."""
+        if self.share is None:
+            return len(self.plan)
+        shards = range(self.share.number - 1, self.shards, self.share.of)
+        ranges = [self.plan.shard_range(shard, self.shard_size) for shard in shards]
+        return sum(stop - start for start, stop in ranges)
 
     def translator(self, device: torch.device) -> Translator:
         """Return what translates on a device."""
@@ -128,7 +146,7 @@ def run_here(
     def shards() -> Iterator[Shard]:
         nonlocal resumed
         for number in numbers or itertools.count():
-            index = work.first_shard + number
+            index = work.index(number)
             if index >= work.shards:
                 return
             record = work.writer.record(index)

@@ -24,7 +24,7 @@ from augmentor.verify.finished import (
 )
 from augmentor.verify.folder import described_space, read_description
 from augmentor.verify.report import Findings, Problem
-from augmentor.writers.fingerprints import Identity, read_identity
+from augmentor.writers.fingerprints import read_identity
 from augmentor.writers.folder import WORK_FOLDER, lock_of_folder
 from augmentor.writers.hdf5 import lock_of_file, parts_folder, shard_digest
 from augmentor.writers.judged import unpack_judged
@@ -106,7 +106,7 @@ def _repair_folder(found: Findings) -> list[str]:
         if described is None:
             raise OutputError(f"{run} and {description} are damaged both. Start anew: expand with --overwrite")
         records.work.mkdir(exist_ok=True)
-        records.begin(Identity.of(described), described_space(described))
+        records.begin(described, described_space(described))
         rewritten.append(run.relative_to(out).as_posix())
     # First of all: from here on the output is not finished, and a kill does no harm.
     description.unlink(missing_ok=True)
@@ -178,7 +178,7 @@ def _take_apart(out: Path, damaged: list[int]) -> None:
     try:
         with h5py.File(out, "r") as file:
             described = describe_file(file)
-            parts.records.open(out, Identity.of(described.description), described.space)
+            parts.records.open(out, described.description, described.space)
             for seal in described.seals:
                 if seal.number not in damaged:
                     _make_part(file, described, seal, parts)

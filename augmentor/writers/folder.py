@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.metadata import FolderTables
 from augmentor.writers.origins import Origin
 from augmentor.writers.pages import ANSWERS, remove_answers, remove_pages
+from augmentor.writers.protocol import all_of_them
 from augmentor.writers.records import (
     Counts,
     Failure,
@@ -140,18 +141,23 @@ class FolderWriter:
             with suppress(OSError):  # Somebody else's files are in it.
                 folder.rmdir()
         # Not removed: by this the next step knows that what else is here is none of its business.
-        self.records.begin(self.identity, self.space)
+        self.records.begin(self.description, self.space)
 
-    def open(self) -> None:
+    def open(self, mine: Callable[[int], bool] = all_of_them, *, shards: int | None = None) -> None:
         """Make DIR and undo shards that a killed run left half moved into place.
+
+        Args:
+            mine: the shards that this process may touch.
+            shards: how many there are in all, where that is known.
 
         Raises:
             OutputError: DIR is a file, holds something else, or the output of another run.
         """
         self.check()
-        self.records.open(self.out, self.identity, self.space)
+        self.records.open(self.out, self.description, self.space, shards=shards)
         for staged in sorted(self.records.temporary.iterdir()):
-            self._undo(staged)
+            if mine(int(staged.name)):
+                self._undo(staged)
 
     def complete(self) -> bool:
         """Return whether `dataset.json`, which is written last, is there and of this run, and the tables, too."""

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +25,7 @@ from augmentor.writers.fingerprints import Identity, is_same_run, refuse_other_r
 from augmentor.writers.judged import RejectedTable, ScoresTable, pack_judged
 from augmentor.writers.pages import ANSWERS, remove_answers, remove_pages
 from augmentor.writers.parts import Parts, PartShard
+from augmentor.writers.protocol import all_of_them
 from augmentor.writers.records import (
     SCHEMA_VERSION,
     Counts,
@@ -60,6 +61,19 @@ def parts_folder(out: Path) -> Path:
 def lock_of_file(out: Path) -> Path:
     """Return the lock file of FILE.h5."""
     return out.with_name(f".{out.name}.lock")
+
+
+def counts_of_file(out: Path) -> Counts:
+    """Return what a finished FILE.h5 holds.
+
+    Raises:
+        OutputError: it was not written by expand.
+    """
+    try:
+        with h5py.File(out, "r") as file:
+            return Counts.from_json(json.loads(file.attrs["dataset_json"])["counts"])
+    except (OSError, KeyError, ValueError) as error:
+        raise OutputError(f"{out}: was not written by expand, or is damaged ({error})") from error
 
 
 class HDF5Writer:
@@ -130,8 +144,12 @@ class HDF5Writer:
         if self.records.started():
             self.remove_parts()
 
-    def open(self) -> None:
+    def open(self, mine: Callable[[int], bool] = all_of_them, *, shards: int | None = None) -> None:
         """Make the folder of the parts, or, where FILE.h5 is finished, remove what is left of it.
+
+        Args:
+            mine: the shards that this process may touch.
+            shards: how many there are in all, where that is known.
 
         Raises:
             OutputError: FILE.h5 or its parts are not of this run.
@@ -141,9 +159,10 @@ class HDF5Writer:
             self.remove_parts()
             return
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.records.open(self.out, self.identity, self.space)
+        self.records.open(self.out, self.description, self.space, shards=shards)
         for staged in self.records.temporary.iterdir():
-            staged.unlink()
+            if mine(int(staged.stem)):
+                staged.unlink()
 
     def complete(self) -> bool:
         """Return whether FILE.h5 is there and of this run."""
@@ -151,8 +170,7 @@ class HDF5Writer:
 
     def counts(self) -> Counts:
         """Return what a complete output holds."""
-        with h5py.File(self.out, "r") as file:
-            return Counts.from_json(json.loads(file.attrs["dataset_json"])["counts"])
+        return counts_of_file(self.out)
 
     def has(self, index: int) -> bool:
         """Return whether a shard is committed, or was merged already."""

@@ -7,7 +7,7 @@ command again finishes exactly what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -18,6 +18,11 @@ from augmentor.writers.assembly import Assembly
 from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.origins import Origin
 from augmentor.writers.records import Counts, Failure, ShardRecord
+
+
+def all_of_them(_index: int) -> bool:
+    """Return True: a run without others has every shard to itself."""
+    return True
 
 
 class ShardWriter(Protocol):
@@ -88,8 +93,12 @@ class Writer(Protocol):
             OutputError: the place holds something that was not written by expand.
         """
 
-    def open(self) -> None:
+    def open(self, mine: Callable[[int], bool] = all_of_them, *, shards: int | None = None) -> None:
         """Make the folders and undo what a killed run left half done; call once, before any shard.
+
+        Args:
+            mine: the shards that this process may touch; others may be made elsewhere meanwhile.
+            shards: how many there are in all, for who merges them; None where that is not known yet.
 
         Raises:
             OutputError: the place holds something else, or the output of another plan, model or settings.

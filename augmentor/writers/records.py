@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import NotRequired, TypeAlias, TypedDict
+from typing import NamedTuple, NotRequired, TypeAlias, TypedDict
 
 from augmentor.csvfile import CsvWriter
 from augmentor.durable import TEMPORARY, replacing_text, sync_folder, write_synced
@@ -236,6 +236,20 @@ class ShardRecord:
             raise OutputError(f"{path}: the shard's record cannot be read: {error}") from error
 
 
+class Begun(NamedTuple):
+    """What the folder of the records says of the run that writes there.
+
+    Args:
+        description: what `dataset.json` will say of where the output comes from.
+        space: what the codes mean.
+        shards: how many there will be; None where that is not known yet.
+    """
+
+    description: Mapping[str, Json]
+    space: LabelSpace
+    shards: int | None
+
+
 class RecordFolder:
     """The records of one output and the run that they belong to.
 
@@ -256,26 +270,29 @@ class RecordFolder:
         """Return whether a run began to write here."""
         return (self.work / "run.json").exists()
 
-    def open(self, output: Path, identity: Identity, space: LabelSpace) -> None:
+    def open(
+        self, output: Path, description: Mapping[str, object], space: LabelSpace, *, shards: int | None = None
+    ) -> None:
         """Make the folders, or check that those that are there belong to the same run.
 
         Args:
             output: whose records these are, for messages.
-            identity: of the run.
+            description: of the run, which tells it from any other.
             space: what the codes of its rows mean.
+            shards: how many there will be, where that is known.
 
         Raises:
             OutputError: they belong to another plan, model or settings.
         """
-        self.check(output, identity)
+        self.check(output, Identity.of(description))
         if not self.started() and self.shards.exists():
             shutil.rmtree(self.shards)  # Nobody knows whose records they are.
         self.shards.mkdir(parents=True, exist_ok=True)
         self.temporary.mkdir(exist_ok=True)
         if not self.started():
-            self.begin(identity, space)
+            self.begin(description, space, shards=shards)
         for leftover in self.shards.glob(f"{TEMPORARY}*"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
 
     def check(self, output: Path, identity: Identity) -> None:
         """Refuse records of another run, and change nothing.
@@ -287,11 +304,37 @@ class RecordFolder:
         if found is not None:
             refuse_other_run(output, found=found, expected=identity)
 
-    def begin(self, identity: Identity, space: LabelSpace) -> None:
-        """Say whose records these are, and what their codes mean; the folder is there."""
-        state = {**identity._asdict(), "label_space": space.to_json(), "schema_version": SCHEMA_VERSION}
+    def begin(self, description: Mapping[str, object], space: LabelSpace, *, shards: int | None = None) -> None:
+        """Say whose records these are, what their codes mean, and what becomes of them; the folder is there."""
+        state = {
+            **Identity.of(description)._asdict(),
+            "label_space": space.to_json(),
+            "schema_version": SCHEMA_VERSION,
+            "description": dict(description),
+            "shards": shards,
+        }
         write_json(self.work / "run.json", {**state, "sha256": seal(state)})
         sync_folder(self.work.parent)
+
+    def begun(self) -> Begun:
+        """Return what was begun here.
+
+        Raises:
+            OutputError: nothing was, or what says so is damaged or of another version of augmentor.
+        """
+        path = self.work / "run.json"
+        try:
+            state = json.loads(path.read_bytes())
+            sealed = state.pop("sha256")
+            if sealed != seal(state):
+                raise ValueError("it was edited")
+            return Begun(state["description"], LabelSpace.from_json(state["label_space"]), state["shards"])
+        except FileNotFoundError:
+            raise OutputError(f"{path.parent.parent}: no expand was begun here") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OutputError(
+                f"{path}: cannot be read ({error}). Run the same expand again, without --shards"
+            ) from error
 
     def has(self, index: int) -> bool:
         """Return whether a shard's record is there and whole."""

@@ -25,6 +25,7 @@ COMMANDS = (
     "info",
     "report",
     "verify",
+    "merge",
     "evaluate",
     "convert",
     "convert checkpoint",

@@ -1,0 +1,75 @@
+"""`augmentor merge`: puts together what the shares of an expansion have made, once all of it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from augmentor.errors import AugmentorError, OutputError
+from augmentor.expansion import ExpandSettings, make_writer
+from augmentor.lock import locked
+from augmentor.report import write_report
+from augmentor.selection import drop_unselected
+from augmentor.writers import Writer
+from augmentor.writers.folder import WORK_FOLDER
+from augmentor.writers.hdf5 import counts_of_file, parts_folder
+from augmentor.writers.records import Counts, RecordFolder
+
+
+def merge(out: Path) -> Counts:
+    """Put an output together from the shards of all shares; a second call changes nothing.
+
+    Args:
+        out: the folder or file that the shares were made for.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        OutputError: shards are missing, somebody writes to it, or nothing was begun there.
+        AugmentorError: it was begun by another version of augmentor.
+    """
+    if out.is_file():
+        return counts_of_file(out)
+    folder = out.is_dir() or not out.suffix
+    begun = RecordFolder(out / WORK_FOLDER if folder else parts_folder(out)).begun()
+    try:
+        settings = ExpandSettings.from_json(cast(Mapping[str, object], begun.description["settings"]))
+    except (TypeError, KeyError) as error:
+        raise AugmentorError(f"{out}: was begun by another version of augmentor ({error})") from error
+    if begun.shards is None:
+        raise OutputError(f"{out}: how many shards it will have is not known. Run the same expand again")
+    writer = make_writer(out, settings=settings, space=begun.space, description=begun.description)
+    with locked(writer.lock, output=out):
+        if writer.complete():
+            return writer.counts()
+        return put_together(out, writer, settings, shards=begun.shards)
+
+
+def put_together(out: Path, writer: Writer, settings: ExpandSettings, *, shards: int) -> Counts:
+    """Choose, write the tables and the pages, and give the output its name.
+
+    Args:
+        out: the folder or file.
+        writer: of the output, whose lock is held.
+        settings: what was asked for.
+        shards: how many there must be.
+
+    Raises:
+        OutputError: some are missing.
+    """
+    missing = [index for index in range(shards) if not writer.has(index)]
+    if missing:
+        raise OutputError(
+            f"{len(missing):,} of {shards:,} shards are missing, the first is number {missing[0]:,}. Run the "
+            "shares that have not ended again, with the same --shards"
+        )
+    if settings.rules:
+        drop_unselected(writer, shards=shards, rules=settings.rules)
+
+    def write_pages(description: Mapping[str, object], images: Path) -> None:
+        write_report(out, description=description, images=images)
+
+    with writer.assembly(shards) as assembly:
+        return assembly.finish(write_pages)
