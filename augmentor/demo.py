@@ -11,7 +11,7 @@ import torch
 
 from augmentor.datasets import ExpandedDataset, open_dataset
 from augmentor.domains import parse_domains
-from augmentor.expand import ExpandResult, Progress, run_expansion
+from augmentor.expand import ExpandResult, run_expansion
 from augmentor.expansion import ExpandSettings, OutputFormat, open_model, plan_expansion
 from augmentor.images.portraits import DEFAULT_COUNTS, write_portraits
 from augmentor.manifest import read_manifest
@@ -27,6 +27,7 @@ from augmentor.quality import (
 )
 from augmentor.recipe import JudgeSettings, Recipe
 from augmentor.run_folder import TrainEvent
+from augmentor.running import Progress
 from augmentor.train import train_run
 from stargan.labels import LabelSpace
 from stargan.translate import Translator

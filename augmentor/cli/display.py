@@ -19,7 +19,7 @@ from augmentor.cli.session import escape, messages, remark, visible
 if TYPE_CHECKING:
     from augmentor.cells import CellState
     from augmentor.check import CheckReport
-    from augmentor.expand import Estimate
+    from augmentor.estimate import Estimate
     from augmentor.obedience import Level, Obedience
     from augmentor.plan import Plan
     from augmentor.run_folder import Started, TrainEvent

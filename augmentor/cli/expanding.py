@@ -155,11 +155,13 @@ def expand(
     rare combinations of attributes, instead or on top of them.
     """
     from augmentor.devices import parse_devices, pick_device
-    from augmentor.expand import estimate, failures_path, rejected_path, run_expansion
+    from augmentor.estimate import estimate
+    from augmentor.expand import run_expansion
     from augmentor.expansion import ExpandSettings, plan_expansion
     from augmentor.fullsize import parse_size
     from augmentor.models import Description
     from augmentor.report import report_path
+    from augmentor.running import failures_path, rejected_path
     from augmentor.shares import parse_share
 
     suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
@@ -279,8 +281,9 @@ def _expand_share(
     json: bool,
 ) -> None:
     """Make one share of the shards, and say what is left for others."""
-    from augmentor.expand import failures_path, run_share
     from augmentor.report import report_path
+    from augmentor.running import failures_path
+    from augmentor.sharing import run_share
 
     out = planned.out
     with interruptible(resume=this_command()), display.Bar(f"share {share}", unit="images") as bar:

@@ -10,12 +10,12 @@ import torch
 
 from augmentor.demo import MODEL, DemoResult, run_demo, shipped_recipe
 from augmentor.domains import parse_domains
-from augmentor.expand import Progress
 from augmentor.images.portraits import write_portraits
 from augmentor.manifest import read_manifest
 from augmentor.quality import judge_translations, read_images, share_right, train_judge
 from augmentor.recipe import read_recipe
 from augmentor.run_folder import TrainEvent
+from augmentor.running import Progress
 from stargan.checkpoint import load_model
 from stargan.translate import Translator
 

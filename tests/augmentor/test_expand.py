@@ -15,15 +15,8 @@ from PIL import Image
 
 from augmentor.datasets import open_dataset
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
-from augmentor.expand import (
-    Progress,
-    compile_pays,
-    estimate,
-    failures_path,
-    preview_path,
-    rejected_path,
-    run_expansion,
-)
+from augmentor.estimate import estimate
+from augmentor.expand import run_expansion
 from augmentor.expansion import (
     ExpandSettings,
     Expansion,
@@ -35,6 +28,7 @@ from augmentor.expansion import (
 from augmentor.preview import write_preview
 from augmentor.quality import Thresholds, save_judge
 from augmentor.report import report_path
+from augmentor.running import Progress, compile_pays, failures_path, preview_path, rejected_path
 from augmentor.verify import verify_output
 from augmentor.writers.assembly import Ending
 from augmentor.writers.hdf5 import HDF5Assembly

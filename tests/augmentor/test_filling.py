@@ -18,9 +18,10 @@ import torch
 from augmentor.cells import CellState
 from augmentor.datasets import open_dataset
 from augmentor.errors import AugmentorError, DomainError, OutputError
-from augmentor.expand import ExpandResult, Progress, run_expansion
+from augmentor.expand import ExpandResult, run_expansion
 from augmentor.expansion import ExpandSettings, Expansion, plan_expansion
 from augmentor.quality import save_judge
+from augmentor.running import Progress
 from augmentor.verify import repair_output, verify_output
 from stargan.checkpoint import Model, save_model
 from stargan.labels import LabelSpace

@@ -15,7 +15,7 @@ from augmentor.cells import CellState
 from augmentor.check import AttributeSummary, CheckReport, Problem
 from augmentor.cli import display
 from augmentor.domains import parse_domains
-from augmentor.expand import Estimate
+from augmentor.estimate import Estimate
 from augmentor.plan import Plan, make_plan
 from augmentor.rounds import balanced, planned_states
 from augmentor.run_folder import Sampled, Saved, Started, TrainEvent

@@ -1,0 +1,190 @@
+"""`augmentor expand --shards`: one share of the shards; whoever ends last puts the output together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from augmentor.engines.local import State, run_here, run_on_devices
+from augmentor.errors import AugmentorError, OutputError
+from augmentor.expansion import Expansion
+from augmentor.lock import TakenError, is_free, locked
+from augmentor.merging import put_together
+from augmentor.running import (
+    Progress,
+    count_shards,
+    explained,
+    few_translator,
+    refuse_absent,
+    work_of,
+    write_preview,
+)
+from augmentor.shares import Share
+from augmentor.writers import Writer
+from augmentor.writers.records import Counts
+from stargan.config import Compile
+
+_PATIENCE_SECONDS = 120.0
+"""For so long a share waits for another one that makes the output's folders."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareResult:
+    """How a share of an expansion ended.
+
+    Args:
+        share: which one.
+        made: items that this run made, or could not make.
+        resumed: items of the share that earlier runs had made.
+        failed: rows that could not be used in this run.
+        seconds: this run's time.
+        missing: shards that the others have not made yet.
+        counts: what the output holds, if this run, or another one, has finished it.
+    """
+
+    share: Share
+    made: int
+    resumed: int
+    failed: int
+    seconds: float
+    missing: int
+    counts: Counts | None
+
+
+def run_share(
+    expansion: Expansion,
+    share: Share,
+    *,
+    device: torch.device | Sequence[torch.device],
+    batch_size: int | None = None,
+    workers: int | None = None,
+    compile: Compile = "auto",  # noqa: A002 - the word that torch has for it
+    verify_sources: bool = False,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+) -> ShareResult:
+    """Make what is missing of one share of an expansion's shards; whoever ends last finishes the output.
+
+    The processes that make other shares may run at the same time, on other machines that have the same disk, too.
+
+    Args:
+        expansion: what `plan_expansion` returned.
+        share: which shards.
+        device: see `run_expansion`, as for all that follows.
+        batch_size: pairs that pass the generator at once.
+        workers: threads that decode and encode.
+        compile: whether torch.compile fuses the generator.
+        verify_sources: whether sources are compared by their content.
+        on_progress: told how far the share is.
+
+    Raises:
+        AugmentorError: combinations are to be filled up, of which nobody knows before how many shards that takes.
+        OutputError: see `run_expansion`; or another process makes this share, or shares of another division.
+    """
+    if expansion.settings.fills:
+        raise AugmentorError(
+            "--shards divides a plan that is known, and how many translations --balance needs is known when they "
+            "were judged. Leave --shards out, or ask for --domains"
+        )
+    started = time.monotonic()
+    devices = (device,) if isinstance(device, torch.device) else tuple(device)
+    writer, shards = expansion.writer(), count_shards(expansion)
+    last = State()
+
+    def report(state: State) -> None:
+        nonlocal last
+        last = state
+        on_progress(Progress.of(state, total=work.items))
+
+    with explained(expansion.out):
+        writer.check()
+        if not writer.complete():
+            refuse_absent(expansion)
+            with ExitStack() as held:
+                held.enter_context(locked(writer.lock, output=expansion.out, shared=True))
+                held.enter_context(locked(share.lock(writer.lock), output=expansion.out))
+                _refuse_other_division(expansion.out, share, writer.lock)
+                with _patiently_locked(writer.lock.with_name(f"{writer.lock.name}.opening"), output=expansion.out):
+                    writer.open(share.has, shards=shards)
+                work = replace(
+                    work_of(
+                        expansion,
+                        writer,
+                        devices,
+                        batch_size=batch_size,
+                        workers=workers,
+                        compile=compile,
+                        verify_sources=verify_sources,
+                    ),
+                    share=share,
+                )
+                if len(devices) == 1:
+                    translator, judges = work.translator(devices[0]), work.judges(devices[0])
+                    run_here(work, translator, judges=judges, on_state=report, on_committed=_nobody)
+                else:
+                    run_on_devices(work, devices, on_state=report, on_committed=_nobody)
+                if share.number == 1:
+                    write_preview(expansion, few_translator(expansion, devices[0], batch_size))
+        counts, missing = _finished_by_the_last(expansion, writer, shards)
+    return ShareResult(
+        share=share,
+        made=last.done - last.resumed,
+        resumed=last.resumed,
+        failed=last.failed,
+        seconds=time.monotonic() - started,
+        missing=missing,
+        counts=counts,
+    )
+
+
+def _finished_by_the_last(expansion: Expansion, writer: Writer, shards: int) -> tuple[Counts | None, int]:
+    """Put the output together if all shards are there and nobody else does it.
+
+    Returns:
+        What it holds, None where it is not finished yet; and how many shards are missing.
+    """
+    if writer.complete():
+        return writer.counts(), 0
+    missing = sum(not writer.has(index) for index in range(shards))
+    if missing:
+        return None, missing
+    try:
+        with locked(writer.lock, output=expansion.out):
+            if writer.complete():
+                return writer.counts(), 0
+            return put_together(expansion.out, writer, expansion.settings, shards=shards), 0
+    except TakenError:  # Another one is about to end, and does it; or does it now.
+        return None, 0
+
+
+def _refuse_other_division(out: Path, share: Share, lock: Path) -> None:
+    for other in share.others(lock):
+        if not is_free(other):
+            raise OutputError(
+                f"{out}: shares of another division are being made ({other.name.rpartition('.')[2]}), which may "
+                f"be the same shards. Wait until they have ended, or use the same division for all"
+            )
+
+
+@contextmanager
+def _patiently_locked(path: Path, *, output: Path) -> Iterator[None]:
+    """Hold a lock that others hold for moments only."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(path, output=output))
+                break
+            except TakenError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield
+
+
+def _nobody(_index: int) -> None:
+    """Tell nobody of a shard that is there: it is put together when all are."""
