@@ -33,6 +33,7 @@ _ORDER_VERSION = 1
 _CACHED_COMBINATIONS = 4096
 _CACHED_CELLS = 8_000_000
 _HASHED_ROWS = 1 << 18
+_COUNTED_ROWS = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -265,16 +266,15 @@ class Plan:
 
     def _count_rows(self, per_combination: npt.NDArray[np.int64] | None) -> list[npt.NDArray[np.int64]]:
         """Count translated rows by code, each weighing 1 or what its combination says; unknown comes first."""
-        translated = self.combinations >= 0
-        weights = None if per_combination is None else per_combination[self.combinations[translated]]
-        return [
-            np.bincount(
-                self.codes[translated, column].astype(np.intp) - UNKNOWN,
-                weights=weights,
-                minlength=len(attribute.values) + 1,
-            ).astype(np.int64)
-            for column, attribute in enumerate(self.space.attributes)
-        ]
+        totals = [np.zeros(len(attribute.values) + 1, dtype=np.int64) for attribute in self.space.attributes]
+        for start in range(0, len(self.codes), _COUNTED_ROWS):
+            combinations = self.combinations[start : start + _COUNTED_ROWS]
+            codes = self.codes[start : start + _COUNTED_ROWS][combinations >= 0]
+            weights = None if per_combination is None else per_combination[combinations[combinations >= 0]]
+            for column, total in enumerate(totals):
+                found = codes[:, column].astype(np.intp) - UNKNOWN
+                total += np.bincount(found, weights=weights, minlength=len(total)).astype(np.int64)
+        return totals
 
     def _count(self, segment: Segment) -> list[npt.NDArray[np.int64]]:
         """Count a segment's translations by code, unknown first."""
@@ -324,7 +324,7 @@ def make_plan(
     offsets = np.zeros(n + 1, dtype=np.int64)
     offsets[1:] = int(with_real)
     if len(counts):
-        offsets[1:][eligible] += counts[combinations[eligible]]
+        np.add(offsets[1:], counts[combinations], out=offsets[1:], where=eligible)
     return Plan(
         space=space,
         request=request,
@@ -351,10 +351,13 @@ def _combinations(
     if not len(rows) or not len(grid.touched):
         numbers[rows] = 0
         return numbers, rows[:1]
-    _, first, inverse = np.unique(
-        pack((codes[rows, column] for column in grid.touched), grid.sizes),
-        return_index=True,
-        return_inverse=True,
-    )
-    numbers[rows] = inverse
-    return numbers, rows[first]
+    keys = pack((codes[rows, column] for column in grid.touched), grid.sizes)
+    # In runs, because what sorts ten million keys at once takes half a gigabyte.
+    runs = [slice(start, start + _COUNTED_ROWS) for start in range(0, len(rows), _COUNTED_ROWS)]
+    distinct = np.unique(np.concatenate([np.unique(keys[run]) for run in runs]))
+    first = np.empty(len(distinct), dtype=np.int64)
+    for run in reversed(runs):
+        found = np.searchsorted(distinct, keys[run])
+        numbers[rows[run]] = found
+        first[found[::-1]] = rows[run][::-1]  # Of several the last one stays, which is the first row.
+    return numbers, first
