@@ -59,7 +59,7 @@ def put_together(out: Path, writer: Writer, settings: ExpandSettings, *, shards:
     Raises:
         OutputError: some are missing.
     """
-    missing = [index for index in range(shards) if not writer.has(index)]
+    missing = writer.missing(shards)
     if missing:
         raise OutputError(
             f"{len(missing):,} of {shards:,} shards are missing, the first is number {missing[0]:,}. Run the "

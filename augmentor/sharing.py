@@ -149,7 +149,7 @@ def _finished_by_the_last(expansion: Expansion, writer: Writer, shards: int) -> 
     """
     if writer.complete():
         return writer.counts(), 0
-    missing = sum(not writer.has(index) for index in range(shards))
+    missing = len(writer.missing(shards))
     if missing:
         return None, missing
     try:

@@ -173,6 +173,10 @@ class FolderWriter:
         """Return whether a shard is committed."""
         return self.records.has(index)
 
+    def missing(self, shards: int) -> list[int]:
+        """Return the shards, of those numbered from 0, that are not committed."""
+        return self.records.missing(shards)
+
     def record(self, index: int) -> ShardRecord | None:
         """Return the record of a committed shard; None where it is to be made."""
         return self.records.get(index)

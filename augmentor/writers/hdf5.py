@@ -176,6 +176,10 @@ class HDF5Writer:
         """Return whether a shard is committed, or was merged already."""
         return self.record(index) is not None or self.complete()
 
+    def missing(self, shards: int) -> list[int]:
+        """Return the shards, of those numbered from 0, that are not committed."""
+        return [] if self.complete() else self.records.missing(shards)
+
     def record(self, index: int) -> ShardRecord | None:
         """Return the record of a shard that waits to be merged; None where it is to be made."""
         return self.parts.get(index)

@@ -340,6 +340,11 @@ class RecordFolder:
         """Return whether a shard's record is there and whole."""
         return self.get(index) is not None
 
+    def missing(self, shards: int) -> list[int]:
+        """Return the shards, of those numbered from 0, whose record is not there; one listing, nothing is read."""
+        there = {path.name for path in self.shards.iterdir()} if self.shards.is_dir() else set()
+        return [index for index in range(shards) if self.path(index).name not in there]
+
     def get(self, index: int) -> ShardRecord | None:
         """Return a shard's record; None where it is not there, or damaged: then the shard is made again."""
         path = self.path(index)
@@ -366,11 +371,11 @@ class RecordFolder:
         Raises:
             OutputError: one is missing.
         """
-        for index in range(first, shards):
-            if not self.path(index).exists():
-                raise OutputError(
-                    f"{self.work.parent}: shard {index} of {shards} is missing. Run the same expand again."
-                )
+        missing = next((index for index in self.missing(shards) if index >= first), None)
+        if missing is not None:
+            raise OutputError(
+                f"{self.work.parent}: shard {missing} of {shards} is missing. Run the same expand again."
+            )
         for index in range(first, shards):
             yield ShardRecord.read(self.path(index))
 

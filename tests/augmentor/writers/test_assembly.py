@@ -115,3 +115,17 @@ def test_pixels_of_two_sizes_do_not_fit_into_one_file(space: LabelSpace, tmp_pat
     with pytest.raises(OutputError, match=r"shard 1 has images of \(5, 5, 3\), not \(4, 4, 3\)"):
         writer.finish(2)
     assert not writer.out.exists()
+
+
+def test_what_is_missing_is_listed_and_nothing_once_all_is_there(make_writer: MakeWriter, tmp_path: Path) -> None:
+    writer = make_writer(tmp_path / "a")
+    assert writer.missing(SHARDS) == [0, 1, 2, 3]
+    writer.open()
+    for index in (3, 0, 2):
+        write_shard(writer, index)
+    assert writer.missing(SHARDS) == [1]
+    with pytest.raises(OutputError, match="shard 1 of 4 is missing"):
+        writer.finish(SHARDS)
+    write_shard(writer, 1)
+    writer.finish(SHARDS)
+    assert writer.missing(SHARDS) == []
