@@ -273,7 +273,7 @@ class Plan:
             weights = None if per_combination is None else per_combination[combinations[combinations >= 0]]
             for column, total in enumerate(totals):
                 found = codes[:, column].astype(np.intp) - UNKNOWN
-                total += np.bincount(found, weights=weights, minlength=len(total)).astype(np.int64)
+                np.add(total, np.bincount(found, weights, len(total)).astype(np.int64), out=total)
         return totals
 
     def _count(self, segment: Segment) -> list[npt.NDArray[np.int64]]:

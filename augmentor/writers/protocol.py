@@ -114,7 +114,7 @@ class Writer(Protocol):
         """Return whether a shard is committed."""
 
     def missing(self, shards: int) -> list[int]:
-        """Return the shards, of those numbered from 0, that are not committed; quick, so damage is not looked for."""
+        """Return the shards, of those numbered from 0, that are not committed; damage is not looked for."""
 
     def record(self, index: int) -> ShardRecord | None:
         """Return the record of a shard that is committed and whole; None where it is to be made."""

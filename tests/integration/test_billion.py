@@ -31,7 +31,8 @@ shards = plan.shards(1024)
 share = Share(number=778, of=1000)
 items = list(plan.shard(777_777, 1024))
 json.dump({
-    "items": len(plan), "synthetic": plan.n_synthetic, "kinds": [after - before for before, after in counts["kind"].values()],
+    "items": len(plan), "synthetic": plan.n_synthetic,
+    "kinds": [after - before for before, after in counts["kind"].values()],
     "shards": shards, "mine": share.has(777_777), "fingerprint": len(plan.fingerprint()),
     "positions": [item.position for item in items], "rows": [item.row for item in items],
     "targets": [item.target for item in items], "seconds": time.process_time() - started,
