@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from augmentor.cells import CellState
-from augmentor.engines.local import State, Work, run_here, run_on_devices
+from augmentor.engines.local import LocalEngine, State, Work, tell_nobody
+from augmentor.engines.protocol import Engine
 from augmentor.expansion import Expansion
 from augmentor.filling import fill
-from augmentor.judgement import Judges
 from augmentor.lock import locked
 from augmentor.report import write_report
 from augmentor.running import (
@@ -33,10 +33,6 @@ from augmentor.stages import Stage
 from augmentor.writers import Writer
 from augmentor.writers.records import Counts
 from stargan.config import Compile
-from stargan.translate import Translator
-
-_FEW_SHARDS = 4
-"""Shards per device from which a later round is worth a process on each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +74,7 @@ def run_expansion(
     compile: Compile = "auto",  # noqa: A002 - the word that torch has for it
     overwrite: bool = False,
     verify_sources: bool = False,
+    engine: Engine | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> ExpandResult:
     """Make what is missing of an expansion and finish its output.
@@ -93,6 +90,7 @@ def run_expansion(
         overwrite: start anew, in the place of whatever expand wrote there before; other files stay.
         verify_sources: whether it is by their content, not by size and time, that sources are found to be the same
             as when an earlier run read them.
+        engine: who makes the shards in the place of the device, on which the preview alone is then drawn.
         on_progress: told how far it is, several times a second.
 
     Raises:
@@ -128,16 +126,17 @@ def run_expansion(
                 was_complete=True,
                 balance=_described_balance(expansion),
             )
+        maker = alone.enter_context(engine or LocalEngine(devices))  # Gone when the next one may take the lock.
         work = work_of(
             expansion,
             writer,
-            devices,
+            maker,
             batch_size=batch_size,
             workers=workers,
             compile=compile,
             verify_sources=verify_sources,
         )
-        counts, last, balance = _make(expansion, work, devices, on_progress)
+        counts, last, balance = _make(expansion, work, maker, devices[0], on_progress)
     return ExpandResult(
         out=expansion.out,
         counts=counts,
@@ -151,7 +150,11 @@ def run_expansion(
 
 
 def _make(
-    expansion: Expansion, work: Work, devices: Sequence[torch.device], on_progress: Callable[[Progress], None]
+    expansion: Expansion,
+    work: Work,
+    maker: Engine,
+    device: torch.device,
+    on_progress: Callable[[Progress], None],
 ) -> tuple[Counts, State, Sequence[CellState]]:
     """Make the missing shards, choose, and make the preview and the tables.
 
@@ -160,12 +163,7 @@ def _make(
     """
     before = last = State()
 
-    @cache
-    def here() -> tuple[Translator, Judges | None]:
-        # Not anew for every round: to compile takes long.
-        return work.translator(devices[0]), work.judges(devices[0])
-
-    def run(work: Work, on_committed: Callable[[int], None] = lambda _index: None) -> None:
+    def run(work: Work, on_committed: Callable[[int], None] = tell_nobody) -> None:
         nonlocal before
         before = last
 
@@ -174,17 +172,12 @@ def _make(
             last = before.followed_by(state)
             on_progress(Progress.of(last, total=len(work.plan)))
 
-        # To start processes for the few shards of a later round would take longer than to make them.
-        few = work.first_shard > 0 and work.shards - work.first_shard < _FEW_SHARDS * len(devices)
-        if len(devices) == 1 or few:
-            translator, judges = here()
-            run_here(work, translator, judges=judges, on_state=report, on_committed=on_committed)
-        else:
-            run_on_devices(work, devices, on_state=report, on_committed=on_committed)
+        maker.run(work, on_state=report, on_committed=on_committed)
 
     def preview() -> None:
+        maker.close()  # To put together many images takes long: others may have its devices meanwhile.
         # Ahead of the end: a kill in between must not leave a finished output without its preview.
-        write_preview(expansion, few_translator(expansion, devices[0], work.batch_size))
+        write_preview(expansion, few_translator(expansion, device, work.batch_size))
 
     def put_together(writer: Writer, shards: int) -> Counts:
         with writer.assembly(shards) as assembly:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from augmentor.engines.local import State, Work
+from augmentor.engines.protocol import Engine
 from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError
 from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
@@ -21,7 +23,7 @@ from augmentor.shortage import short_of_memory
 from augmentor.stages import Loads, default_workers
 from augmentor.writers import Writer
 from stargan.config import Compile
-from stargan.translate import Translator, compiling_works, generator_flops
+from stargan.translate import Translator, generator_flops
 
 _PREVIEW_ROWS = 8
 _LOOKED_FOR_ROWS = 32
@@ -68,14 +70,14 @@ class Progress:
 def work_of(
     expansion: Expansion,
     writer: Writer,
-    devices: Sequence[torch.device],
+    engine: Engine,
     *,
     batch_size: int | None,
     workers: int | None,
     compile: Compile,  # noqa: A002 - the word that torch has for it
     verify_sources: bool,
 ) -> Work:
-    """Return what an engine is to do; for the arguments see `augmentor.expand.run_expansion`."""
+    """Return what an engine, in its `with` block, is to do; see `augmentor.expand.run_expansion`."""
     return Work(
         plan=expansion.plan,
         shard_size=expansion.settings.shard_size,
@@ -84,10 +86,11 @@ def work_of(
         model=expansion.model,
         batch_size=batch_size,
         precision=expansion.settings.precision,
-        compile=_compiles(expansion, compile, devices[0]),
+        compile=_compiles(expansion, compile, engine),
         workers=workers or default_workers(),
         verify_sources=verify_sources,
         judging=expansion.judging,
+        check=partial(refuse_absent, expansion),
     )
 
 
@@ -187,14 +190,14 @@ def explained(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _compiles(expansion: Expansion, wanted: Compile, device: torch.device) -> bool:
+def _compiles(expansion: Expansion, wanted: Compile, engine: Engine) -> bool:
     if wanted != "auto":
         return wanted == "on"
     model, count = expansion.model, expansion.plan.n_synthetic
     weights = sum(weight.numel() for weight in model.generator.parameters())
     # To count is slow, and no weight is multiplied more than once a pixel: most runs need not be counted.
     return (
-        compile_pays(2.0 * count * weights * math.prod(model.image_size), device)
-        and compile_pays(count * generator_flops(model), device)
-        and compiling_works(device)
+        compile_pays(2.0 * count * weights * math.prod(model.image_size), engine.device)
+        and compile_pays(count * generator_flops(model), engine.device)
+        and engine.compiling_works()
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from augmentor.engines.local import State, run_here, run_on_devices
+from augmentor.engines.local import LocalEngine, State
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion import Expansion
 from augmentor.lock import TakenError, is_free, locked
@@ -110,11 +110,12 @@ def run_share(
                 _refuse_other_division(expansion.out, share, writer.lock)
                 with _patiently_locked(writer.lock.with_name(f"{writer.lock.name}.opening"), output=expansion.out):
                     writer.open(share.has, shards=shards)
+                engine = held.enter_context(LocalEngine(devices))
                 work = replace(
                     work_of(
                         expansion,
                         writer,
-                        devices,
+                        engine,
                         batch_size=batch_size,
                         workers=workers,
                         compile=compile,
@@ -122,11 +123,7 @@ def run_share(
                     ),
                     share=share,
                 )
-                if len(devices) == 1:
-                    translator, judges = work.translator(devices[0]), work.judges(devices[0])
-                    run_here(work, translator, judges=judges, on_state=report, on_committed=_nobody)
-                else:
-                    run_on_devices(work, devices, on_state=report, on_committed=_nobody)
+                engine.run(work, on_state=report)
                 if share.number == 1:
                     write_preview(expansion, few_translator(expansion, devices[0], batch_size))
         counts, missing = _finished_by_the_last(expansion, writer, shards)
@@ -184,7 +181,3 @@ def _patiently_locked(path: Path, *, output: Path) -> Iterator[None]:
                     raise
                 time.sleep(0.05)
         yield
-
-
-def _nobody(_index: int) -> None:
-    """Tell nobody of a shard that is there: it is put together when all are."""

@@ -11,6 +11,7 @@ from augmentor.access import MAX_PIXELS
 from augmentor.cli import display
 from augmentor.cli.convert import LabelVectorOption, ModelCropOption, ModelSizeOption
 from augmentor.cli.options import (
+    AddressOption,
     BalanceOption,
     BalanceToOption,
     BestPer,
@@ -18,6 +19,8 @@ from augmentor.cli.options import (
     Compile,
     CountsOption,
     DeviceOption,
+    EngineName,
+    EngineOption,
     Format,
     GateMode,
     ImageFormat,
@@ -29,6 +32,7 @@ from augmentor.cli.options import (
     ModelOption,
     OutsideOption,
     Precision,
+    RayWorkersOption,
     Real,
     SizeOption,
     names,
@@ -49,10 +53,11 @@ from augmentor.errors import AugmentorError
 if TYPE_CHECKING:
     import torch
 
+    from augmentor.engines.ray import RayEngine
     from augmentor.expansion import Expansion
     from augmentor.shares import Share
 
-_WRITTEN, _GATE, _SPEED = "What is written", "The gate", "Speed"
+_WRITTEN, _GATE, _SPEED, _MACHINES = "What is written", "The gate", "Speed", "Several machines"
 """Headings of the help."""
 
 
@@ -134,8 +139,12 @@ def expand(
         str | None, typer.Option(help="cuda:0,cuda:1: a process on each.", rich_help_panel=_SPEED)
     ] = None,
     shards: Annotated[
-        str | None, typer.Option(metavar="I/N", help="3/16: this share alone; or slurm.", rich_help_panel=_SPEED)
+        str | None,
+        typer.Option(metavar="I/N", help="3/16: this share alone; or slurm.", rich_help_panel=_MACHINES),
     ] = None,
+    engine: EngineOption = EngineName.local,
+    address: AddressOption = None,
+    ray_workers: RayWorkersOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     allow_outside: OutsideOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in the place of --out.")] = False,
@@ -153,6 +162,9 @@ def expand(
     A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/] (every
     value but the row's own). Several --domains are joined. --balance fills up the
     rare combinations of attributes, instead or on top of them.
+
+    With --engine ray every node needs this version of augmentor, and the images
+    and --out at the same paths.
     """
     from augmentor.devices import parse_devices, pick_device
     from augmentor.estimate import estimate
@@ -206,7 +218,9 @@ def expand(
         judge=judge,
         command=recorded_command(),
     )
-    chosen = (pick_device(device),) if devices is None else parse_devices(devices)
+    maker = _engine(engine, address, ray_workers, device=device, devices=devices, share=share, threads=workers)
+    here = device if maker is None else "auto"  # With Ray, what was asked for is that of its nodes.
+    chosen = (pick_device(here),) if devices is None else parse_devices(devices)
     for note in planned.notes:
         remark(note)
     if dry_run:
@@ -230,6 +244,7 @@ def expand(
             compile=compile.value,
             overwrite=overwrite,
             verify_sources=verify_sources,
+            engine=maker,
             on_progress=lambda p: bar.update(
                 p.done,
                 p.total,
@@ -267,6 +282,39 @@ def expand(
             }
         )
     judge_failures(made.failed, max_failures, failures_path(out, settings.output_format))
+
+
+def _engine(
+    engine: EngineName,
+    address: str | None,
+    ray_workers: int | None,
+    *,
+    device: str,
+    devices: str | None,
+    share: Share | None,
+    threads: int | None,
+) -> RayEngine | None:
+    """Return who makes the shards in the place of this machine's devices.
+
+    Raises:
+        AugmentorError: flags that do not go together.
+        MissingExtraError: Ray is asked for and not installed.
+    """
+    if engine is EngineName.local:
+        if address is None and ray_workers is None:
+            return None
+        flag = "--ray-workers" if address is None else "--address"
+        raise AugmentorError(f"{flag} is about Ray: add --engine ray, or leave it out")
+    if share is not None:
+        raise AugmentorError("--shards is one share of a job array, and Ray deals out all shards: leave one out")
+    if devices is not None:
+        raise AugmentorError(
+            "--devices names devices of this machine, and Ray deals out those of its nodes. Leave it out: "
+            "--ray-workers says how many, and --device cpu or cuda of which kind"
+        )
+    from augmentor.engines.ray import RayEngine
+
+    return RayEngine(address=address, workers=ray_workers, device=device, threads=threads)
 
 
 def _expand_share(

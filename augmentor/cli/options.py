@@ -70,6 +70,13 @@ class BestPer(StrEnum):
     domain = "domain"
 
 
+class EngineName(StrEnum):
+    """Who makes the shards."""
+
+    local = "local"
+    ray = "ray"
+
+
 class BenchSuite(StrEnum):
     """Fixed lists of figures."""
 
@@ -99,6 +106,16 @@ MaxPerSourceOption = Annotated[
 ]
 ModelOption = Annotated[
     Path, typer.Option("--model", metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")
+]
+EngineOption = Annotated[
+    EngineName, typer.Option(help="ray: on a cluster (needs the extra ray).", rich_help_panel="Several machines")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Ray's; auto. By default here.", rich_help_panel="Several machines"),
+]
+RayWorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="By default one per GPU.", rich_help_panel="Several machines")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]

@@ -109,7 +109,9 @@ def this_command(*extra: str, without: Sequence[str] = ()) -> str:
 
 
 _UNRECORDED_FLAGS = frozenset({"--debug", "--dry-run", "--json", "--overwrite", "--resume", "--verify-sources"})
-_UNRECORDED_VALUES = frozenset({"--device", "--devices", "--max-failures", "--shards", "--workers"})
+_UNRECORDED_VALUES = frozenset(
+    {"--address", "--device", "--devices", "--engine", "--max-failures", "--ray-workers", "--shards", "--workers"}
+)
 _PLACES = frozenset({"--out"})
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
 
 import torch
 
@@ -20,7 +22,14 @@ from augmentor.writers import Writer
 from augmentor.writers.origins import refuse_changed
 from stargan.checkpoint import Model
 from stargan.config import Precision
-from stargan.translate import Translator
+from stargan.translate import Translator, compiling_works
+
+_FEW_SHARDS = 4
+"""Shards per device from which a later round is worth a process on each."""
+
+
+def _nothing_to_check() -> None:
+    """Find nothing wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +50,7 @@ class Work:
         judging: what judges translations; None keeps all.
         first_shard: those before it are there.
         share: whose shards alone are made; None makes all.
+        check: asked on other machines before anything is made there; raises an `AugmentorError`.
     """
 
     plan: Plan
@@ -56,6 +66,7 @@ class Work:
     judging: Judging | None = None
     first_shard: int = 0
     share: Share | None = None
+    check: Callable[[], None] = _nothing_to_check
 
     @property
     def shards(self) -> int:
@@ -119,6 +130,80 @@ class State:
             rejected=self.rejected + other.rejected,
             loads=other.loads or self.loads,
         )
+
+    @classmethod
+    def together(cls, states: Iterable[State]) -> State:
+        """Return how far several are that work side by side."""
+        many = list(states)
+        loads = [state.loads for state in many if state.loads is not None]
+        return cls(
+            done=sum(state.done for state in many),
+            resumed=sum(state.resumed for state in many),
+            failed=sum(state.failed for state in many),
+            rejected=sum(state.rejected for state in many),
+            loads=Loads.together(loads) if loads else None,
+        )
+
+
+def tell_nobody(_index: int) -> None:
+    """Tell nobody of a shard that is there."""
+
+
+class LocalEngine:
+    """This machine: one device in this process, or one process per device. See `augmentor.engines.protocol`.
+
+    Args:
+        devices: where.
+    """
+
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self._devices = tuple(devices)
+        self._here: tuple[Translator, Judges | None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def device(self) -> torch.device:
+        """The first device: the others are of its kind."""
+        return self._devices[0]
+
+    def compiling_works(self) -> bool:
+        """Return whether torch.compile finds what it needs."""
+        return compiling_works(self.device)
+
+    def run(
+        self,
+        work: Work,
+        *,
+        on_state: Callable[[State], None],
+        on_committed: Callable[[int], None] = tell_nobody,
+    ) -> None:
+        """Make the shards that are missing.
+
+        Args:
+            work: what to do.
+            on_state: told several times a second.
+            on_committed: told of each shard that is there, in any order, perhaps in a thread of its own.
+        """
+        # To start processes for the few shards of a later round would take longer than to make them.
+        few = work.first_shard > 0 and work.shards - work.first_shard < _FEW_SHARDS * len(self._devices)
+        if len(self._devices) == 1 or few:
+            if self._here is None:  # Not anew for every round: to compile takes long.
+                self._here = work.translator(self.device), work.judges(self.device)
+            translator, judges = self._here
+            run_here(work, translator, judges=judges, on_state=on_state, on_committed=on_committed)
+        else:
+            run_on_devices(work, self._devices, on_state=on_state, on_committed=on_committed)
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._here = None
 
 
 def run_here(
@@ -205,16 +290,7 @@ def run_on_devices(
             on_committed(message)
             return
         states[place] = message
-        loads = [state.loads for state in states if state.loads is not None]
-        on_state(
-            State(
-                done=sum(state.done for state in states),
-                resumed=sum(state.resumed for state in states),
-                failed=sum(state.failed for state in states),
-                rejected=sum(state.rejected for state in states),
-                loads=Loads.together(loads) if loads else None,
-            )
-        )
+        on_state(State.together(states))
 
     shared = replace(work, workers=max(2, work.workers // len(devices)))
     names = [f"--devices {device}" for device in devices]

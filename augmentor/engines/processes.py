@@ -201,7 +201,7 @@ def _live(link: Connection[Any, Any], place: int, dealt: Synchronized[int]) -> N
         work(argument, place, _numbers(dealt), send)
         ended = _Ended()
     except BaseException as error:  # noqa: BLE001 - it is raised again in the parent
-        ended = _Ended(_portable(error), traceback.format_exc())
+        ended = _Ended(portable(error), traceback.format_exc())
     with suppress(OSError):  # A parent that has closed the pipe knows enough.
         send(ended)
 
@@ -214,7 +214,7 @@ def _numbers(dealt: Synchronized[int]) -> Iterator[int]:
         yield number
 
 
-def _portable(error: BaseException) -> BaseException:
+def portable(error: BaseException) -> BaseException:
     """Return the error, or where it cannot be pickled one that says the same."""
     try:
         again: BaseException = pickle.loads(pickle.dumps(error))
