@@ -5,24 +5,23 @@ from __future__ import annotations
 import difflib
 import json
 import operator
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol, SupportsIndex, TypedDict
+from typing import NoReturn, SupportsIndex, TypedDict
 
 import h5py
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from augmentor.errors import OutputError
-from augmentor.images import Pixels, decode, decode_bytes, resize
+from augmentor.imagesources import FolderImages, HDF5Images, ImageSource, PackImages
 from augmentor.labeltable import attribute_named, columns, read_label_table
-from augmentor.writers.folder import WORK_FOLDER
-from augmentor.writers.hdf5 import SCORE_COLUMNS, TEXT_COLUMNS, parts_folder
+from augmentor.writers.hdf5_layout import SCORE_COLUMNS, TEXT_COLUMNS
+from augmentor.writers.packs import PACK_SUFFIXES
+from augmentor.writers.places import format_of, place_of
 from stargan.labels import UNKNOWN, AttributeState, LabelSpace
 
 Transform = Callable[[Tensor], Tensor]
@@ -77,73 +76,6 @@ class ExpandedDataset(Dataset[tuple[Tensor, Tensor]]):
         return (image if self.transform is None else self.transform(image)), labels
 
 
-class ImageSource(Protocol):
-    """Reads the images of a selection; may be pickled, and used after a fork."""
-
-    def read(self, index: int) -> Pixels:
-        """Return one image, uint8 (H, W, C)."""
-
-
-class FolderImages:
-    """Image files of an output folder.
-
-    Args:
-        folder: the output.
-        names: the files' names inside it.
-        channels: 1 (grey) or 3 (RGB).
-        size: (height, width) that every image is cut and resized to; None keeps each one's own.
-    """
-
-    def __init__(
-        self, folder: Path, names: Iterable[str], *, channels: int, size: tuple[int, int] | None = None
-    ) -> None:
-        self.folder = folder
-        self.size = size
-        # Bytes, not Python strings: workers count references, which would copy the list into each of them.
-        self.names = np.array([name.encode() for name in names], dtype=np.bytes_)
-        self.channels = channels
-
-    def read(self, index: int) -> Pixels:
-        """Return one image, uint8 (H, W, C)."""
-        return decode(self.folder / self.names[index].decode(), channels=self.channels, size=self.size)
-
-
-class HDF5Images:
-    """Images of an output file.
-
-    The file is opened by every process for itself: an open handle must not cross a fork or a pickle.
-
-    Args:
-        path: the file.
-        rows: (N,) integers, where the images are in it.
-        channels: 1 (grey) or 3 (RGB), of encoded images.
-        size: (height, width) that every image is cut and resized to; None keeps each one's own.
-    """
-
-    def __init__(
-        self, path: Path, rows: NDArray[np.int64], *, channels: int, size: tuple[int, int] | None = None
-    ) -> None:
-        self.path = path
-        self.rows = rows
-        self.channels = channels
-        self.size = size
-        self._images: h5py.Dataset | None = None
-        self._process: int | None = None
-
-    def read(self, index: int) -> Pixels:
-        """Return one image, uint8 (H, W, C)."""
-        if self._images is None or self._process != os.getpid():
-            self._images = h5py.File(self.path, "r")["image"]
-            self._process = os.getpid()
-        stored: NDArray[np.uint8] = self._images[self.rows[index]]
-        if h5py.check_vlen_dtype(self._images.dtype) is not None:
-            return decode_bytes(stored.tobytes(), channels=self.channels, size=self.size)
-        return stored if self.size is None else resize(stored, self.size)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_images": None, "_process": None}
-
-
 def open_dataset(
     out: Path | str,
     *,
@@ -153,7 +85,7 @@ def open_dataset(
     size: tuple[int, int] | None = None,
     transform: Transform | None = None,
 ) -> ExpandedDataset:
-    """Open what `augmentor expand` wrote, a folder or an HDF5 file, as a torch Dataset.
+    """Open what `augmentor expand` wrote, a folder of any form or an HDF5 file, as a torch Dataset.
 
     It is safe with DataLoader workers under fork and spawn. `dataset.labels` is the label table of the
     selected rows as a DataFrame, for samplers and weights.
@@ -186,9 +118,12 @@ def open_dataset(
     labels = table.iloc[rows].reset_index(drop=True)
     shape = description["image_shape"]
     channels = (shape[2] if shape else None) or 3
+    suffix = None if out.is_file() else PACK_SUFFIXES.get(format_of(description))
     images: ImageSource
     if out.is_file():
         images = HDF5Images(out.resolve(), rows, channels=channels, size=size)
+    elif suffix is not None:
+        images = PackImages(out.resolve(), labels["file_name"], suffix=suffix, channels=channels, size=size)
     else:
         images = FolderImages(out.resolve(), labels["file_name"], channels=channels, size=size)
     return ExpandedDataset(
@@ -285,7 +220,7 @@ def _hdf5_rows(file: h5py.File, space: LabelSpace, rows: slice) -> pd.DataFrame:
 
 def _refuse_unfinished(out: Path) -> NoReturn:
     """Say what is wrong with an output that has no description."""
-    if (out / WORK_FOLDER).exists() or parts_folder(out).exists():
+    if place_of(out).work.exists():
         raise OutputError(f"{out}: expand has not finished here. Run the same `augmentor expand` command again.")
     if out.exists():
         raise OutputError(f"{out}: holds no dataset.json, so it is not an output of `augmentor expand`.")

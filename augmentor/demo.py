@@ -12,7 +12,7 @@ import torch
 from augmentor.datasets import ExpandedDataset, open_dataset
 from augmentor.domains import parse_domains
 from augmentor.expand import ExpandResult, run_expansion
-from augmentor.expansion import ExpandSettings, OutputFormat, open_model, plan_expansion
+from augmentor.expansion import ExpandSettings, open_model, plan_expansion
 from augmentor.images.portraits import DEFAULT_COUNTS, write_portraits
 from augmentor.manifest import read_manifest
 from augmentor.preview import write_preview
@@ -29,6 +29,7 @@ from augmentor.recipe import JudgeSettings, Recipe
 from augmentor.run_folder import TrainEvent
 from augmentor.running import Progress
 from augmentor.train import train_run
+from augmentor.writers.places import default_format
 from stargan.labels import LabelSpace
 from stargan.translate import Translator
 
@@ -194,8 +195,7 @@ def _expand(
     device: torch.device,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> ExpandResult:
-    output_format: OutputFormat = "hdf5" if out.suffix == ".h5" else "folder"
-    settings = ExpandSettings(domains=(request,), output_format=output_format)
+    settings = ExpandSettings(domains=(request,), output_format=default_format(out))
     planned = plan_expansion(manifest, model=model, settings=settings, out=out)
     return run_expansion(planned, device=device, batch_size=_BATCH, on_progress=on_progress)
 

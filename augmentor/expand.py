@@ -205,10 +205,8 @@ def _make(
 
 def _described_balance(expansion: Expansion) -> tuple[CellState, ...]:
     """Return what a finished output says of its combinations."""
-    out, folder = expansion.out, expansion.settings.output_format == "folder"
-    path = out / "dataset.json" if folder else out.with_suffix(".dataset.json")
     try:
-        states = json.loads(path.read_bytes()).get("balance", ())
+        states = json.loads(expansion.place.beside("dataset.json").read_bytes()).get("balance", ())
     except FileNotFoundError:  # Beside an HDF5 file it may be gone; the images are there.
         return ()
     return tuple(CellState.from_json(state) for state in states)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self, cast
+from typing import Self, cast
 
 import numpy as np
 
@@ -37,13 +37,24 @@ from augmentor.quality import Thresholds
 from augmentor.report import Shown, read_spread
 from augmentor.rounds import balanced, planned_states
 from augmentor.selection import BestPer, KeepBest, Rule
-from augmentor.writers import FolderWriter, HDF5Writer, Writer
+from augmentor.writers import FolderWriter, HDF5Writer, OutputFormat, PackWriter, Writer
+from augmentor.writers.packs import packing_of
+from augmentor.writers.places import Place, planned_place, stored_encoding
 from augmentor.writers.records import Json
 from stargan.checkpoint import Model
 from stargan.config import Precision
 from stargan.labels import LabelSpace
 
-OutputFormat = Literal["folder", "hdf5"]
+MOST_IN_ONE_FILE = 10_000_000
+"""Images that one HDF5 file may hold: half a terabyte at 128 px, which one process writes and reads in order, and
+which a repair writes once more. Above that, a folder of such files is the same to whoever reads it."""
+
+
+_NAMES: dict[OutputFormat, str] = {
+    "hdf5": "an HDF5 file",
+    "webdataset": "a tar file of webdataset",
+    "parquet": "a Parquet file",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +65,8 @@ class ExpandSettings:
         domains: the `--domains` SPECs; may be left out where something is filled up.
         splits: whose rows are translated.
         real: whether real rows are written as the synthetic ones are, as their files are, or not at all.
-        output_format: a folder of files, or one HDF5 file.
-        image_format: of the files in a folder, or of an HDF5 file's encoded images.
+        output_format: files in a folder, or packs of them; HDF5 is one file where `out` is called like one.
+        image_format: of the files in a folder or in packs, or of an HDF5 file's encoded images.
         class_folders: the attribute whose values name the image folders, or None.
         shard_size: items that are committed together.
         include_identity: whether a row is also translated into its own domain.
@@ -106,16 +117,18 @@ class ExpandSettings:
         Raises:
             AugmentorError: naming the flags.
         """
-        if self.output_format == "hdf5" and self.class_folders is not None:
-            raise AugmentorError("--class-folders names folders, and an HDF5 file has none. Use --format folder")
-        if self.output_format == "hdf5" and self.real == "original":
+        if self.output_format != "folder" and self.class_folders is not None:
             raise AugmentorError(
-                "--real original links the files as they are, and an HDF5 file holds no links. "
+                f"--class-folders names folders, and {_NAMES[self.output_format]} has none. Use --format folder"
+            )
+        if self.output_format != "folder" and self.real == "original":
+            raise AugmentorError(
+                f"--real original links the files as they are, and {_NAMES[self.output_format]} holds no links. "
                 "Use --real processed, or --format folder"
             )
         if self.output_format != "hdf5" and self.encoded:
             raise AugmentorError(
-                "--encoded says what an HDF5 file holds; a folder holds files as it is. Leave it out"
+                "--encoded says what an HDF5 file holds; all others hold encoded images as it is. Leave it out"
             )
         unknown = [split for split in self.splits if split not in SPLITS]
         if unknown or not self.splits:
@@ -165,8 +178,12 @@ class ExpandSettings:
     @property
     def encoding(self) -> ImageFormat | None:
         """The format of the images that are written; None where the output is pixels of one size."""
-        plain = self.output_format == "hdf5" and not self.encoded and self.size != "original"
-        return None if plain else self.image_format
+        return stored_encoding(
+            self.output_format,
+            image_format=self.image_format,
+            encoded=self.encoded,
+            same_size=self.size != "original",
+        )
 
     @property
     def demands(self) -> Demands:
@@ -205,6 +222,11 @@ class Expansion:
     judging: Judging | None = None
     notes: tuple[str, ...] = ()
     command: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the output, and what belongs to it, will lie."""
+        return planned_place(self.out, self.settings.output_format)
 
     @cached_property
     def sources(self) -> Sources:
@@ -315,8 +337,12 @@ def make_writer(
         space: the attributes of the rows' codes.
         description: what `dataset.json` says of where the output comes from.
     """
-    if settings.output_format == "hdf5":
+    place = planned_place(out, settings.output_format)
+    if place.one_file:
         return HDF5Writer(out, space=space, description=description, encoding=settings.encoding)
+    if settings.output_format != "folder":
+        packing = packing_of(settings.output_format, space=space, encoding=settings.encoding)
+        return PackWriter(out, space=space, description=description, packing=packing)
     return FolderWriter(
         out,
         space=space,
@@ -383,6 +409,7 @@ def plan_expansion(
             space=loaded.space,
         )
         plan = balanced(plan, request, only=loaded.only_target)
+    _refuse_too_many(plan, planned_place(out, settings.output_format))
     judging, notes = find_judging(
         loaded,
         model,
@@ -403,6 +430,15 @@ def plan_expansion(
         notes=(*table.notes, *notes),
         command=command,
     )
+
+
+def _refuse_too_many(plan: Plan, place: Place) -> None:
+    if place.one_file and len(plan) > MOST_IN_ONE_FILE:
+        raise AugmentorError(
+            f"{len(plan):,} images are too many for one file, which one process writes from its first byte to its "
+            f"last: {MOST_IN_ONE_FILE:,} is the limit. Write a folder of such files, with one that shows all of "
+            f"them: --format hdf5 --out {place.out.with_suffix('')}"
+        )
 
 
 def open_model(path: Path, description: Description = OWN) -> Model:

@@ -12,8 +12,8 @@ from augmentor.lock import locked
 from augmentor.report import write_report
 from augmentor.selection import drop_unselected
 from augmentor.writers import Writer
-from augmentor.writers.folder import WORK_FOLDER
-from augmentor.writers.hdf5 import counts_of_file, parts_folder
+from augmentor.writers.hdf5 import counts_of_file
+from augmentor.writers.places import place_of
 from augmentor.writers.records import Counts, RecordFolder
 
 
@@ -32,8 +32,7 @@ def merge(out: Path) -> Counts:
     """
     if out.is_file():
         return counts_of_file(out)
-    folder = out.is_dir() or not out.suffix
-    begun = RecordFolder(out / WORK_FOLDER if folder else parts_folder(out)).begun()
+    begun = RecordFolder(place_of(out).work).begun()
     try:
         settings = ExpandSettings.from_json(cast(Mapping[str, object], begun.description["settings"]))
     except (TypeError, KeyError) as error:

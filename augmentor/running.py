@@ -17,7 +17,7 @@ import torch
 from augmentor.engines.local import State, Work
 from augmentor.engines.protocol import Engine
 from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError
-from augmentor.expansion import Expansion, OutputFormat, shown_originals, some_sources
+from augmentor.expansion import Expansion, shown_originals, some_sources
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
 from augmentor.shortage import short_of_memory
 from augmentor.stages import Loads, default_workers
@@ -111,21 +111,6 @@ def compile_pays(flops: float, device: torch.device) -> bool:
     return flops >= _COMPILED_FROM.get(device.type, float("inf"))
 
 
-def preview_path(out: Path, output_format: OutputFormat) -> Path:
-    """Return where an output's preview lies: inside the folder, or beside the HDF5 file."""
-    return out / "preview.png" if output_format == "folder" else out.with_suffix(".preview.png")
-
-
-def failures_path(out: Path, output_format: OutputFormat) -> Path:
-    """Return where an output's list of failed rows lies: inside the folder, or beside the HDF5 file."""
-    return out / "failures.csv" if output_format == "folder" else out.with_suffix(".failures.csv")
-
-
-def rejected_path(out: Path, output_format: OutputFormat) -> Path:
-    """Return where an output's list of rejected translations lies: inside the folder, or beside the HDF5 file."""
-    return out / "rejected.csv" if output_format == "folder" else out.with_suffix(".rejected.csv")
-
-
 def few_translator(expansion: Expansion, device: torch.device, batch_size: int | None) -> Translator:
     """Return what translates a few images: to compile it would take longer than they do."""
     precision = expansion.settings.precision
@@ -148,7 +133,7 @@ def write_preview(expansion: Expansion, translator: Translator) -> None:
                 manifest, model, shown, size=settings.size, uses=len(columns) + 1, longest=PREVIEW_CELL
             ),
         )
-        write_grid(preview_path(expansion.out, settings.output_format), grid)
+        write_grid(expansion.place.beside("preview.png"), grid)
 
 
 def refuse_absent(expansion: Expansion) -> None:

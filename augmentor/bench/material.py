@@ -23,6 +23,7 @@ from augmentor.pipeline import RealMode
 from augmentor.plan import make_plan
 from augmentor.recipe import Recipe
 from augmentor.untrained import train_config, untrained_networks
+from augmentor.writers.places import default_format
 from stargan.checkpoint import Model, save_checkpoint
 from stargan.config import Precision
 from stargan.labels import Attribute, LabelSpace, permuted_targets
@@ -95,7 +96,7 @@ class Subject:
             domains=self.domains,
             splits=SPLITS,
             real=real,
-            output_format="hdf5" if out.suffix == ".h5" else "folder",
+            output_format=default_format(out),
             image_format=image_format,
             precision=precision,
             gate="off",

@@ -173,10 +173,9 @@ def expand(
     from augmentor.fullsize import parse_size
     from augmentor.models import Description
     from augmentor.report import report_path
-    from augmentor.running import failures_path, rejected_path
     from augmentor.shares import parse_share
+    from augmentor.writers.places import default_format
 
-    suffix_format = Format.hdf5 if out.suffix.lower() in (".h5", ".hdf5") else Format.folder
     settings = ExpandSettings(
         domains=tuple(domains or ()),
         balance=names(balance),
@@ -185,7 +184,7 @@ def expand(
         max_per_source=max_per_source,
         splits=names(splits),
         real=real.value,
-        output_format=(format or suffix_format).value,
+        output_format=default_format(out) if format is None else format.value,
         image_format=image_format.value,
         class_folders=class_folders,
         shard_size=shard_size,
@@ -265,7 +264,7 @@ def expand(
         results.print(display.balance_table(result.balance))
         results.print(display.balance_verdict(result.balance), soft_wrap=True)
     if made.rejected:
-        where = rejected_path(out, settings.output_format)
+        where = planned.place.beside("rejected.csv")
         results.print(f"{made.rejected:,} translations were thrown out: {escape(str(where))}", soft_wrap=True)
     results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
     if json:
@@ -281,7 +280,7 @@ def expand(
                 "slowest_stage": result.slowest,
             }
         )
-    judge_failures(made.failed, max_failures, failures_path(out, settings.output_format))
+    judge_failures(made.failed, max_failures, planned.place.beside("failures.csv"))
 
 
 def _engine(
@@ -330,7 +329,6 @@ def _expand_share(
 ) -> None:
     """Make one share of the shards, and say what is left for others."""
     from augmentor.report import report_path
-    from augmentor.running import failures_path
     from augmentor.sharing import run_share
 
     out = planned.out
@@ -380,4 +378,4 @@ def _expand_share(
                 "seconds": round(result.seconds, 3),
             }
         )
-    judge_failures(result.failed, max_failures, failures_path(out, planned.settings.output_format))
+    judge_failures(result.failed, max_failures, planned.place.beside("failures.csv"))

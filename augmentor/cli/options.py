@@ -14,6 +14,8 @@ class Format(StrEnum):
 
     folder = "folder"
     hdf5 = "hdf5"
+    webdataset = "webdataset"
+    parquet = "parquet"
 
 
 class ImageFormat(StrEnum):

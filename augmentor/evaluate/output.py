@@ -10,6 +10,7 @@ from typing import cast
 from augmentor.datasets import open_dataset
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels, decode_bytes, encode
+from augmentor.writers.places import encoding_of, place_of
 from stargan.config import Precision
 from stargan.labels import LabelSpace
 
@@ -49,7 +50,7 @@ class Output:
 
 def side_file(out: Path, name: str) -> Path:
     """Return where a file of the output lies: inside the folder, or beside FILE.h5 as FILE.NAME."""
-    return out.with_suffix(f".{name}") if out.is_file() else out / name
+    return place_of(out).beside(name)
 
 
 def read_output(out: Path) -> Output:
@@ -69,9 +70,8 @@ def read_output(out: Path) -> Output:
         sides = cast(list[int | None], model_size)
     height, width = cast(tuple[int, int], tuple(sides))
     channels = shape[2] if isinstance(shape, list) and shape[2] else 3
-    image_format = settings.get("image_format")
-    as_files = settings.get("output_format") == "folder" or bool(settings.get("encoded"))
-    lossy = as_files and image_format in ("jpg", "webp") and settings.get("size") != "original"
+    encoding = encoding_of(described)
+    lossy = encoding in ("jpg", "webp") and settings.get("size") != "original"
     crop, path = recorded.get("crop"), model.get("path")
     return Output(
         out=out,
@@ -79,7 +79,7 @@ def read_output(out: Path) -> Output:
         size=(height, width),
         channels=int(channels),
         crop=crop if isinstance(crop, int) else None,
-        encoding=cast(ImageFormat, image_format) if lossy else None,
+        encoding=encoding if lossy else None,
         full_size=settings.get("size") != "model",
         gated=_gated(described.get("gate")),
         model_path=Path(path) if isinstance(path, str) else None,
@@ -102,7 +102,7 @@ def _gated(gate: object) -> bool:
 
 
 def _description(out: Path) -> dict[str, object]:
-    path = out / "dataset.json" if out.is_dir() else out.with_suffix(".dataset.json")
+    path = side_file(out, "dataset.json")
     try:
         return cast(dict[str, object], json.loads(path.read_bytes()))
     except (OSError, ValueError) as error:

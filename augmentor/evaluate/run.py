@@ -27,8 +27,8 @@ from augmentor.evaluate.tell import tell
 from augmentor.lock import locked
 from augmentor.quality import LabelledImages
 from augmentor.report import write_report
-from augmentor.writers.folder import WORK_FOLDER
 from augmentor.writers.pages import ANSWERS
+from augmentor.writers.places import place_of
 from augmentor.writers.records import Json, write_json
 from stargan.description import seal
 
@@ -313,9 +313,9 @@ class _Trainer:
 
 def _runs_folder(out: Path) -> Path:
     """Return where classifiers' answers are kept."""
-    return out / WORK_FOLDER / ANSWERS if out.is_dir() else out.with_suffix(f".{ANSWERS}")
+    place = place_of(out)
+    return place.beside(ANSWERS) if place.one_file else place.out_of_sight(ANSWERS)
 
 
 def _lock(out: Path) -> Path:
-    name = "evaluation.lock"
-    return out / WORK_FOLDER / name if out.is_dir() else out.with_name(f".{out.name}.{name}")
+    return place_of(out).out_of_sight("evaluation.lock")

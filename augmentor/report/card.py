@@ -19,6 +19,7 @@ from augmentor.report.scores import thresholds_of
 from augmentor.report.summary import title_of
 from augmentor.report.survey import Survey
 from augmentor.report.values import items, mapping, number, text
+from augmentor.writers.places import format_of
 from augmentor.writers.records import Json
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -27,6 +28,9 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 _LARGER = "1M<n<10M"
 
 _HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+_LOADERS = {"folder": "imagefolder", "hdf5": "hdf5", "webdataset": "webdataset", "parquet": "parquet"}
+"""What Hugging Face calls what reads each form."""
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~])")
 
@@ -48,9 +52,10 @@ def write_card(output: Output, found: Survey, evaluation: EvaluationView | None)
     )
     environment.filters.update({"plain": plain, "count": lambda count: f"{count:,}"})
     page = environment.get_template("card.md").render(
-        front=_front_matter(title, real + made, splits, is_file=output.is_file),
+        front=_front_matter(title, real + made, splits, output=output),
         title=title,
         is_file=output.is_file,
+        loader=_LOADERS[format_of(described)],
         file_name=output.out.name,
         report=output.beside("report.html").name,
         described=described,
@@ -91,7 +96,7 @@ def _splits(described: Mapping[str, Json]) -> list[tuple[str, int, int]]:
     ]
 
 
-def _front_matter(title: str, images: int, splits: Sequence[tuple[str, int, int]], *, is_file: bool) -> str:
+def _front_matter(title: str, images: int, splits: Sequence[tuple[str, int, int]], *, output: Output) -> str:
     """Return the YAML that the Hub reads; its texts are JSON's, which YAML understands."""
     size = next((name for most, name in _SIZES if images < most), _LARGER)
     lines = [
@@ -103,10 +108,13 @@ def _front_matter(title: str, images: int, splits: Sequence[tuple[str, int, int]
         "tags:",
         *(f"- {tag}" for tag in ("synthetic", "data-augmentation", "image-to-image", "stargan")),
     ]
-    if not is_file:
-        lines += ["configs:", "- config_name: default", "  drop_labels: true", "  data_files:"]
+    if not output.is_file:
+        packs = output.pack_suffix
+        lines += ["configs:", "- config_name: default"]
+        lines += ["  drop_labels: true", "  data_files:"] if packs is None else ["  data_files:"]
         for name, _, _ in splits:
-            lines += [f"  - split: {_HUB_SPLITS.get(name, name)}", f'    path: "{name}/**"']
+            path = f"{name}/**" if packs is None else f"{name}/*{packs}"
+            lines += [f"  - split: {_HUB_SPLITS.get(name, name)}", f'    path: "{path}"']
     return "\n".join(lines)
 
 

@@ -49,6 +49,11 @@ _MEANINGS = {
 }
 
 _ENCODINGS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+_PACK_ENCODINGS = {
+    ".h5": "application/x-hdf5",
+    ".tar": "application/x-tar",
+    ".parquet": "application/vnd.apache.parquet",
+}
 
 
 def write_croissant(output: Output) -> Path:
@@ -95,6 +100,7 @@ def _one_file(output: Output) -> list[Json]:
 
 
 def _files(output: Output) -> list[Json]:
+    packs = output.pack_suffix
     settings = mapping(output.description.get("settings"))
     suffix = text(settings.get("image_format")) or "png"
     # Files that are taken as they are keep their own suffix.
@@ -113,13 +119,24 @@ def _files(output: Output) -> list[Json]:
         *(
             {
                 "@type": "cr:FileSet",
+                "@id": f"{packs.removeprefix('.')}-files",
+                "name": f"{packs.removeprefix('.')}-files",
+                "description": "The files that hold the images that labels.csv names, and their labels.",
+                "encodingFormat": _PACK_ENCODINGS[packs],
+                "includes": [f"{split}/*{packs}" for split in splits],
+            }
+            for packs in ([packs] if packs else [])
+        ),
+        *(
+            {
+                "@type": "cr:FileSet",
                 "@id": f"{each}-images",
                 "name": f"{each}-images",
                 "description": "The images that labels.csv names.",
                 "encodingFormat": _ENCODINGS.get(each, f"image/{each}"),
                 "includes": [f"{split}/*/*.{each}" for split in splits],
             }
-            for each in suffixes
+            for each in ([] if packs else suffixes)
         ),
     ]
 

@@ -8,17 +8,20 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, cast
 
 import pandas as pd
 
-from augmentor.datasets import FolderImages, HDF5Images, hdf5_chunks, hdf5_description, hdf5_shards
+from augmentor.datasets import hdf5_chunks, hdf5_description, hdf5_shards
 from augmentor.errors import ImageError, OutputError
 from augmentor.images import Pixels
+from augmentor.imagesources import FolderImages, HDF5Images, PackImages
 from augmentor.labeltable import columns
-from augmentor.writers.folder import WORK_FOLDER
 from augmentor.writers.judged import Rejected, rejected_columns, scores_columns, unpack_judged
+from augmentor.writers.packs import PACK_SUFFIXES
+from augmentor.writers.places import Place, format_of
 from augmentor.writers.records import Json, ShardRecord
 from stargan.labels import AttributeState, LabelSpace
 
@@ -79,7 +82,12 @@ class Output:
 
     def beside(self, name: str) -> Path:
         """Return where a companion lies: inside the folder, or FILE.NAME beside FILE.h5."""
-        return self.out.with_suffix(f".{name}") if self.is_file else self.out / name
+        return self._place.beside(name)
+
+    @property
+    def pack_suffix(self) -> str | None:
+        """Of the files that hold the images; None where they are one file, or files of their own."""
+        return None if self.is_file else PACK_SUFFIXES.get(format_of(self.description))
 
     def label_rows(self) -> Iterator[pd.DataFrame]:
         """Yield the label table in pieces; text as it is written, `is_synthetic` bool.
@@ -113,14 +121,29 @@ class Output:
             place: its row in the label table.
             file_name: its name there.
         """
-        shape = self.description.get("image_shape")
-        channels = (cast(int | None, shape[2]) if isinstance(shape, Sequence) and len(shape) == 3 else None) or 3
         try:
             if self.is_file:
-                return HDF5Images(self.images, pd.Index([place]).to_numpy(), channels=channels).read(0)
-            return FolderImages(self.images, [file_name], channels=channels).read(0)
+                return HDF5Images(self.images, pd.Index([place]).to_numpy(), channels=self._channels).read(0)
+            if self._packs is not None:
+                return self._packs.read_named(file_name)
+            return FolderImages(self.images, [file_name], channels=self._channels).read(0)
         except (ImageError, OSError, IndexError):
             return None
+
+    @property
+    def _place(self) -> Place:
+        return Place(self.out, one_file=self.is_file)
+
+    @property
+    def _channels(self) -> int:
+        shape = self.description.get("image_shape")
+        return (cast(int | None, shape[2]) if isinstance(shape, Sequence) and len(shape) == 3 else None) or 3
+
+    @cached_property
+    def _packs(self) -> PackImages | None:
+        """The packs, some of which stay open; None where there are none."""
+        suffix = self.pack_suffix
+        return None if suffix is None else PackImages(self.images, [], suffix=suffix, channels=self._channels)
 
     def rejected_pictures(self) -> dict[str, bytes]:
         """Return the JPEG thumbnails that the shards keep of rejected translations, by key."""
@@ -138,7 +161,7 @@ class Output:
                 with suppress(ValueError, TypeError):
                     yield from unpack_judged(str(shard.get("judged", ""))).rejected
             return
-        for path in _spread(sorted((self.out / WORK_FOLDER / "shards").glob("[0-9]*.json"))):
+        for path in _spread(sorted((self._place.work / "shards").glob("[0-9]*.json"))):
             with suppress(OutputError):
                 yield from ShardRecord.read(path).rejected
 

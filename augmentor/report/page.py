@@ -26,6 +26,7 @@ from augmentor.report.scores import attribute_histograms, score_histograms, thre
 from augmentor.report.summary import lineage_of, summarise, title_of
 from augmentor.report.survey import Survey, survey
 from augmentor.report.values import read_json, text
+from augmentor.writers.places import place_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -49,7 +50,7 @@ _VERDICTS = ("best", "borderline", "rejected", "kept")
 
 def report_path(out: Path) -> Path:
     """Return where an output's page lies: inside the folder, or beside the HDF5 file."""
-    return out / "report.html" if out.is_dir() else out.with_suffix(".report.html")
+    return place_of(out).beside("report.html")
 
 
 def write_report(

@@ -9,8 +9,7 @@ from augmentor.verify.finished import verify_finished
 from augmentor.verify.folder import verify_folder, verify_parts
 from augmentor.verify.repair import Repaired, repair_output
 from augmentor.verify.report import Findings, Problem, Told
-from augmentor.writers.folder import WORK_FOLDER
-from augmentor.writers.hdf5 import parts_folder
+from augmentor.writers.places import place_of
 
 __all__ = ["Findings", "Problem", "Repaired", "repair_output", "verify_output"]
 
@@ -30,11 +29,12 @@ def verify_output(out: Path, *, workers: int | None = None, told: Told = lambda 
     Raises:
         OutputError: there is nothing that expand wrote.
     """
-    if out.is_dir() and ((out / WORK_FOLDER).is_dir() or (out / "dataset.json").is_file()):
+    place = place_of(out)
+    if out.is_dir() and (place.work.is_dir() or place.beside("dataset.json").is_file()):
         return verify_folder(out, workers=workers, told=told)
     if out.is_file():
         return verify_finished(out, workers=workers, told=told)
-    if not out.exists() and parts_folder(out).is_dir():
+    if not out.exists() and place.work.is_dir():
         return verify_parts(out, workers=workers, told=told)
     kind = "is a folder that expand did not write" if out.is_dir() else "there is nothing"
     raise OutputError(f"{out}: {kind}. Give the folder, or FILE.h5, that was its --out")

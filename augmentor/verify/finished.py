@@ -21,7 +21,7 @@ from augmentor.verify.looking import TOGETHER, Expected, Seen, look_at_bytes
 from augmentor.verify.report import Findings, Problem, Told
 from augmentor.verify.rows import RowRules
 from augmentor.verify.tables import compare_file
-from augmentor.writers.hdf5 import SCORE_COLUMNS, TEXT_COLUMNS, shard_digest
+from augmentor.writers.hdf5_layout import SCORE_COLUMNS, TEXT_COLUMNS, shard_digest
 from augmentor.writers.judged import RejectedTable, ScoresTable, unpack_judged
 from augmentor.writers.records import Counts, Failure, Shape, write_failures, write_json
 from stargan.labels import LabelSpace

@@ -7,21 +7,21 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from augmentor.errors import OutputError
-from augmentor.labeltable import LabelRow
 from augmentor.manifest import SPLITS
 from augmentor.threads import side_by_side
 from augmentor.verify.looking import TOGETHER, Expected, Seen, look_at_bytes, look_at_file
+from augmentor.verify.packs import Looked, Task, expected_of, look_into_packs
 from augmentor.verify.report import Findings, Mend, Problem, Told
 from augmentor.verify.rows import RowRules
 from augmentor.verify.tables import compare_tables
 from augmentor.writers.fingerprints import Identity
-from augmentor.writers.folder import WORK_FOLDER
-from augmentor.writers.hdf5 import parts_folder
+from augmentor.writers.packs import PACK_SUFFIXES, pack_name
 from augmentor.writers.parts import Parts
+from augmentor.writers.places import WORK_FOLDER, format_of, parts_folder
 from augmentor.writers.records import Counts, RecordFolder, ShardRecord
 from stargan.description import seal
 from stargan.labels import LabelSpace
@@ -30,16 +30,10 @@ _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", "
 """Of files that loaders take for images of the data set."""
 
 
+_UNNAMED = "no row of the label table names it; move it away"
+
 UNPARSED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What reading JSON that is damaged, or anybody's, may raise."""
-
-
-class Task(NamedTuple):
-    """Some images of one shard."""
-
-    record: ShardRecord
-    first: int
-    images: int
 
 
 def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
@@ -56,14 +50,16 @@ def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
     numbers = _check_records(found, records, rules)
     linked = settings.get("real") == "original"
 
-    def look(task: Task) -> tuple[Task, list[Seen]]:
-        rows = task.record.rows[task.first : task.first + task.images]
-        return task, [look_at_file(out / row.file_name, _expected(task.record, row, linked)) for row in rows]
+    def look(task: Task) -> Looked:
+        if task.record.packs:
+            return look_into_packs(out, task)
+        record, rows = task.record, task.record.rows[task.first : task.first + task.images]
+        return Looked(task, [look_at_file(out / row.file_name, expected_of(record, row, linked)) for row in rows])
 
     _look_at_images(found, side_by_side(look, _tasks(records, numbers), workers), told)
     if description is not None and space is not None and _counted(found, description):
         found.problems += compare_tables(out, space, description, records=records, shards=len(numbers))
-        found.problems += _strays(out, records, numbers)
+        found.problems += _strays(out, records, numbers, PACK_SUFFIXES.get(format_of(description)))
     return found
 
 
@@ -76,8 +72,8 @@ def verify_parts(out: Path, *, workers: int | None, told: Told) -> Findings:
     rules = RowRules(space=run.space, splits=_texts(run.settings.get("splits")))
     numbers = _check_records(found, parts.records, rules)
 
-    def look(task: Task) -> tuple[Task, list[Seen]]:
-        return task, list(_look_into_part(parts.path(task.record.index), task))
+    def look(task: Task) -> Looked:
+        return Looked(task, list(_look_into_part(parts.path(task.record.index), task)))
 
     _look_at_images(found, side_by_side(look, _tasks(parts.records, numbers), workers), told)
     return found
@@ -216,12 +212,15 @@ def _inconsistent(record: ShardRecord, number: int) -> str:
     """Return why a record that can be read cannot be of this shard, "" if it can."""
     if record.index != number:
         return f"the record is of shard {record.index}"
-    if [row.file_name for row in record.rows] != list(record.files) or len(record.rows) != len(record.positions):
+    rows = len(record.rows)
+    if [row.file_name for row in record.rows] != list(record.files) or rows != len(record.positions):
         return "the record's rows and files differ"
-    if record.extents and len(record.extents) != len(record.rows):
-        return "the record's rows and places differ"
-    if record.scores and len(record.scores) != len(record.rows):
-        return "the record's rows and scores differ"
+    suffix = PurePosixPath(next(iter(record.packs), "")).suffix
+    if record.packs and {pack_name(name, suffix) for name in record.files} != set(record.packs):
+        return "the record's rows and packs differ"
+    for name, each in (("places", record.extents), ("scores", record.scores)):
+        if each and len(each) != rows:
+            return f"the record's rows and {name} differ"
     if not {each.position for each in record.rejected}.isdisjoint(record.positions):
         return "the record has a place both as an image and as rejected"
     return ""
@@ -230,16 +229,9 @@ def _inconsistent(record: ShardRecord, number: int) -> str:
 def _tasks(records: RecordFolder, numbers: Sequence[int]) -> Iterator[Task]:
     for number in numbers:
         record = ShardRecord.read(records.path(number))
-        for first in range(0, len(record.rows), TOGETHER):
-            yield Task(record, first, min(TOGETHER, len(record.rows) - first))
-
-
-def _expected(record: ShardRecord, row: LabelRow, linked: bool) -> Expected:
-    """Return what an image file must be; of a linked one nothing but its bytes is known."""
-    shape = record.shape
-    if shape is not None and row.file_name.endswith(".webp"):
-        shape = (*shape[:2], 3)  # WebP has no grey.
-    return Expected(record.files[row.file_name], None if linked and not row.is_synthetic else shape, encoded=True)
+        together = len(record.rows) if record.packs else TOGETHER  # A pack is read once.
+        for first in range(0, len(record.rows), together):
+            yield Task(record, first, min(together, len(record.rows) - first))
 
 
 def _look_into_part(path: Path, task: Task) -> Iterator[Seen]:
@@ -253,7 +245,7 @@ def _look_into_part(path: Path, task: Task) -> Iterator[Seen]:
             ):
                 file.seek(first)
                 data = file.read(size)
-                shape = _expected(record, row, linked=False).shape if encoded else record.shape
+                shape = expected_of(record, row, linked=False).shape if encoded else record.shape
                 seen = look_at_bytes(data, Expected(record.files[row.file_name], shape, encoded))
                 short = f"the part ends after {len(data):,} of its {size:,} bytes"
                 yield seen._replace(wrong=short) if len(data) < size else seen
@@ -263,10 +255,11 @@ def _look_into_part(path: Path, task: Task) -> Iterator[Seen]:
         yield from [Seen("", 0, f"the part {path.name} cannot be read: {error.strerror}")] * task.images
 
 
-def _look_at_images(found: Findings, looks: Iterator[tuple[Task, list[Seen]]], told: Told) -> None:
+def _look_at_images(found: Findings, looks: Iterator[Looked], told: Told) -> None:
     total, done = found.counts.real + found.counts.synthetic, 0
     told(0, total)
-    for task, seen in looks:
+    for task, seen, problems in looks:
+        found.problems += problems
         # A part that cannot be read to its end says so of each of its images, and of none twice.
         for row, image in zip(task.record.rows[task.first :], islice(seen, task.images), strict=False):
             found.size += image.size
@@ -296,18 +289,19 @@ def _told_counts(counts: Counts) -> str:
     return f"{counts.real:,} real, {counts.synthetic:,} synthetic and {counts.rejected:,} rejected images"
 
 
-def _strays(out: Path, records: RecordFolder, numbers: Sequence[int]) -> Iterator[Problem]:
-    """Yield images beside those of the data set, which loaders would take for its own."""
+def _strays(out: Path, records: RecordFolder, numbers: Sequence[int], packs: str | None) -> Iterator[Problem]:
+    """Yield images, or packs, beside those of the data set, which loaders would take for its own."""
+    suffixes = _IMAGE_SUFFIXES if packs is None else {packs}
     named: set[str] = set()
     for number in numbers:
-        named.update(ShardRecord.read(records.path(number)).files)
+        named.update(ShardRecord.read(records.path(number)).placed)
     for split in SPLITS:
         for folder, _, files in os.walk(out / split):
             for file in sorted(files):
                 path = Path(folder, file)
                 name = path.relative_to(out).as_posix()
-                if name not in named and path.suffix.lower() in _IMAGE_SUFFIXES and not file.startswith("."):
-                    reason = "no row of the label table names it; move it away"
+                if name not in named and path.suffix.lower() in suffixes and not file.startswith("."):
+                    reason = "nothing of the label table is in it; move it away" if packs else _UNNAMED
                     yield Problem(file=name, reason=reason, mend="nothing")
 
 

@@ -24,11 +24,12 @@ from augmentor.verify.finished import (
 )
 from augmentor.verify.folder import described_space, read_description
 from augmentor.verify.report import Findings, Problem
+from augmentor.verify.tables import DERIVED
 from augmentor.writers.fingerprints import read_identity
-from augmentor.writers.folder import WORK_FOLDER, lock_of_folder
-from augmentor.writers.hdf5 import lock_of_file, parts_folder, shard_digest
+from augmentor.writers.hdf5_layout import shard_digest
 from augmentor.writers.judged import unpack_judged
 from augmentor.writers.parts import Parts
+from augmentor.writers.places import WORK_FOLDER, parts_folder, place_of
 from augmentor.writers.records import RecordFolder, ShardRecord
 
 
@@ -56,9 +57,9 @@ class Repaired:
 def repair_output(found: Findings) -> Repaired:
     """Drop the damaged shards and what was assembled from them, durably and in an order that a kill cannot spoil.
 
-    A folder loses the damaged shards' records and images. An HDF5 file that is finished is taken apart again: its
-    whole shards become parts, as before it was finished; one that cannot be read at all is renamed, and all of
-    it is made anew. What stands beside an HDF5 file is written again at once.
+    A folder loses the damaged shards' records, and their images or packs. An HDF5 file that is finished is taken
+    apart again: its whole shards become parts, as before it was finished; one that cannot be read at all is
+    renamed, and all of it is made anew. What stands beside an HDF5 file is written again at once.
 
     Args:
         found: what `verify_output` returned.
@@ -71,7 +72,7 @@ def repair_output(found: Findings) -> Repaired:
     if found.ok or all(problem.mend == "nothing" for problem in found.problems):
         return Repaired(dropped=[], rewritten=[], unfinished=not found.finished, left=found.problems)
     try:
-        with locked(lock_of_folder(out) if folder else lock_of_file(out), output=out):
+        with locked(place_of(out).lock, output=out):
             rewritten: list[str] = []
             unfinished = True
             if folder:
@@ -106,7 +107,8 @@ def _repair_folder(found: Findings) -> list[str]:
         if described is None:
             raise OutputError(f"{run} and {description} are damaged both. Start anew: expand with --overwrite")
         records.work.mkdir(exist_ok=True)
-        records.begin(described, described_space(described))
+        given = {name: value for name, value in described.items() if name not in DERIVED}
+        records.begin(given, described_space(described))
         rewritten.append(run.relative_to(out).as_posix())
     # First of all: from here on the output is not finished, and a kill does no harm.
     description.unlink(missing_ok=True)
@@ -120,7 +122,7 @@ def _drop_shard(out: Path, records: RecordFolder, number: int) -> None:
     """Remove a shard's record, then its images; of a record that cannot be read they stay, and are replaced."""
     path = records.path(number)
     try:
-        names = list(ShardRecord.read(path).files)
+        names = list(ShardRecord.read(path).placed)
     except OutputError:
         names = []
     path.unlink(missing_ok=True)

@@ -15,13 +15,15 @@ from augmentor.errors import OutputError
 from augmentor.manifest import SPLITS
 from augmentor.verify.report import Problem
 from augmentor.writers.metadata import FolderTables
+from augmentor.writers.packs import PackTables, packing_of
+from augmentor.writers.places import encoding_of, format_of
 from augmentor.writers.records import Json, RecordFolder
 from stargan.labels import LabelSpace
 
 _MOST_CELLS = 20
 """Cells of one table that are told; the rest is counted."""
 
-_KNOWN = frozenset({"schema_version", "label_space", "image_shape", "counts", "sha256"})
+DERIVED = frozenset({"schema_version", "label_space", "image_shape", "counts", "sha256"})
 """What the writer adds to the description of `dataset.json`."""
 
 
@@ -37,13 +39,13 @@ def compare_tables(
         records: all of them whole.
         shards: how many there are.
     """
-    given = cast(dict[str, Json], {key: value for key, value in description.items() if key not in _KNOWN})
+    given = cast(dict[str, Json], {key: value for key, value in description.items() if key not in DERIVED})
     with TemporaryDirectory(prefix="augmentor-verify-") as name:
         fresh = Path(name)
         for split in SPLITS:
             (fresh / split).mkdir()
         try:
-            with FolderTables(fresh, space=space, description=given, records=records, shards=shards) as tables:
+            with _tables(fresh, space, given, records, shards) as tables:
                 tables.finish()
         except (OutputError, OSError, ValueError, IndexError) as error:
             yield Problem(
@@ -54,6 +56,17 @@ def compare_tables(
             relative = path.relative_to(fresh).as_posix()
             for row, reason in _differences(path, out / relative):
                 yield Problem(file=relative, row=row, reason=reason, mend="tables")
+
+
+def _tables(
+    fresh: Path, space: LabelSpace, given: Mapping[str, Json], records: RecordFolder, shards: int
+) -> FolderTables:
+    """Return what writes the tables of this form of output elsewhere."""
+    form = format_of(given)
+    if form == "folder":
+        return FolderTables(fresh, space=space, description=given, records=records, shards=shards)
+    packing = packing_of(form, space=space, encoding=encoding_of(given))
+    return PackTables(fresh, space=space, description=given, records=records, shards=shards, packing=packing)
 
 
 def compare_file(path: Path, write: Callable[[Path], object]) -> Iterator[Problem]:
@@ -78,14 +91,16 @@ def _differences(expected: Path, path: Path) -> Iterator[tuple[str, str]]:
     try:
         if filecmp.cmp(expected, path, shallow=False):
             return
-        told = list(_cells(expected, path) if path.suffix == ".csv" else _keys(expected, path))
+        tell = {".csv": _cells, ".json": _keys}.get(path.suffix)
+        told = [] if tell is None else list(tell(expected, path))
     except (OSError, ValueError, csv.Error) as error:
         told = [("", f"it cannot be read: {error}")]
     yield from told[:_MOST_CELLS]
     if len(told) > _MOST_CELLS:
         yield "", f"{len(told) - _MOST_CELLS:,} more differences"
     if not told:
-        yield "", "its bytes are not those that were written, though they say the same (line ends or quotes)"
+        same = ", though they say the same (line ends or quotes)" if path.suffix in (".csv", ".json") else ""
+        yield "", f"its bytes are not those that were written{same}"
 
 
 def _cells(expected: Path, path: Path) -> Iterator[tuple[str, str]]:

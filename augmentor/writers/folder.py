@@ -4,44 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from augmentor.durable import TEMPORARY, sync_files, sync_folder
-from augmentor.errors import ImageError, OutputError
-from augmentor.images.codec import ImageFormat, Pixels, encode_file, extension, usual_suffix
+from augmentor.durable import TEMPORARY, sync_folder
+from augmentor.errors import OutputError
+from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import LabelRow, attribute_named
 from augmentor.manifest import SPLITS
 from augmentor.writers.fingerprints import Identity, is_same_run, read_identity, refuse_other_run
-from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.metadata import FolderTables
-from augmentor.writers.origins import Origin
 from augmentor.writers.pages import ANSWERS, remove_answers, remove_pages
+from augmentor.writers.places import COVER, WORK_FOLDER, lock_of_folder
 from augmentor.writers.protocol import all_of_them
-from augmentor.writers.records import (
-    Counts,
-    Failure,
-    Json,
-    RecordFolder,
-    Shape,
-    ShardRecord,
-    common_shape,
-)
+from augmentor.writers.records import Counts, Json, RecordFolder, ShardRecord
+from augmentor.writers.staged import RECORD, FolderShard, StagedShard
 from stargan.labels import UNKNOWN, LabelSpace
 
-WORK_FOLDER = ".augmentor"
-"""Inside the output: the shard records, which hold the sha256 of every image."""
-
-_RECORD = "record.json"
-
-_COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png")
+_COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", COVER)
 
 
 class FolderWriter:
@@ -123,14 +106,14 @@ class FolderWriter:
         (self.out / "dataset.json").unlink(missing_ok=True)
         self.records.temporary.mkdir(exist_ok=True)
         for staged in sorted(self.records.temporary.iterdir()):
-            self._undo(staged)
+            self.undo(staged)
         folders = {self.out / split for split in SPLITS}
         for path in sorted(self.records.shards.glob("[0-9]*.json")):
             # Back to where it was before it was committed: a kill in between leaves no record of what is gone.
             staged = self.records.temporary / path.stem
             staged.mkdir()
-            path.replace(staged / _RECORD)
-            folders |= self._undo(staged)
+            path.replace(staged / RECORD)
+            folders |= self.undo(staged)
         tables = [self.out / split / "metadata.csv" for split in SPLITS]
         for path in (*tables, *(self.out / name for name in _COMPANIONS)):
             path.unlink(missing_ok=True)
@@ -157,7 +140,7 @@ class FolderWriter:
         self.records.open(self.out, self.description, self.space, shards=shards)
         for staged in sorted(self.records.temporary.iterdir()):
             if mine(int(staged.name)):
-                self._undo(staged)
+                self.undo(staged)
 
     def complete(self) -> bool:
         """Return whether `dataset.json`, which is written last, is there and of this run, and the tables, too."""
@@ -181,9 +164,9 @@ class FolderWriter:
         """Return the record of a committed shard; None where it is to be made."""
         return self.records.get(index)
 
-    def shard(self, index: int) -> FolderShard:
+    def shard(self, index: int) -> StagedShard:
         """Start, or start again, one shard."""
-        return FolderShard(self, index)
+        return FolderShard(self, index, encoding=self.image_format)
 
     def drop(self, index: int, reasons: Mapping[int, str]) -> None:
         """Remove some images of a committed shard, then say in its record that they were thrown out.
@@ -228,152 +211,28 @@ class FolderWriter:
             folder = "unknown" if code == UNKNOWN else self._class_names[code]
         return f"{row.split}/{folder}/{row.key}{suffix}"
 
-    def _undo(self, staged: Path) -> set[Path]:
+    def undo(self, staged: Path) -> set[Path]:
         """Remove a shard that was not committed: its waiting files, and those that had moved already.
 
         Returns:
             The folders that these had moved to.
         """
         folders = set()
-        record_path = staged / _RECORD
+        record_path = staged / RECORD
         if record_path.exists() and not self.has(int(staged.name)):
             # The record is synced before the first file moves: one that cannot be read had no moves yet.
             try:
-                moved = ShardRecord.read(record_path).files
+                moved, packed = (record := ShardRecord.read(record_path)).placed, bool(record.packs)
             except OutputError:
-                moved = {}
+                moved, packed = (), False
             for name in moved:
                 path = self.out / name
                 path.unlink(missing_ok=True)
                 folders.add(path.parent)
+                if packed:  # See `drop`; a million files are not asked for what they cannot have.
+                    path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
         shutil.rmtree(staged)
         return folders
-
-
-class FolderShard:
-    """One shard of a `FolderWriter`: files wait under `.augmentor/tmp/` until `commit` moves them into place."""
-
-    def __init__(self, writer: FolderWriter, index: int) -> None:
-        self.writer = writer
-        self.index = index
-        self.staged = writer.records.temporary / f"{index:05d}"
-        self._waiting = f"{self.staged}{os.sep}"
-        self._lock = threading.Lock()
-        self._rows: dict[int, LabelRow] = {}
-        self._digests: dict[str, str] = {}
-        self._shape: Shape | None = None
-        self._unsynced: list[str] = []
-
-    def __enter__(self) -> Self:
-        if self.staged.exists():
-            self.writer._undo(self.staged)
-        self.staged.mkdir()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.writer._undo(self.staged)
-
-    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
-        """Encode one image and write it to its waiting place; threads may call this at once."""
-        waiting = f"{self._waiting}{position}"
-        data = encode_file(waiting, pixels, self.writer.image_format)
-        suffix = extension(self.writer.image_format)
-        digest = hashlib.sha256(data).hexdigest()
-        self._note(position, row, suffix, digest, shape=pixels.shape, unsynced=waiting)
-
-    def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
-        """Encode images and write them to their waiting places; threads may call this at once."""
-        for image in images:
-            self.add(*image)
-
-    def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Take a source file as it is, under its own suffix in lower case where that is an image's.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-        waiting, suffix = f"{self._waiting}{position}", usual_suffix(source)
-        try:
-            original = source.resolve(strict=True)  # Linking a symbolic link would link the link.
-            try:
-                os.link(original, waiting)
-                linked = True
-            except OSError:  # Another disk, or one without hard links.
-                shutil.copyfile(original, waiting)
-                linked = False
-            with Path(waiting).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ImageError(f"{source}: cannot be linked or copied: {error.strerror or error}") from error
-        self._note(position, row, suffix, digest, shape=None, unsynced=None if linked else waiting)
-
-    def commit(
-        self,
-        failures: Sequence[Failure],
-        origins: Mapping[str, Origin] | None = None,
-        judged: Judged = NOTHING_JUDGED,
-    ) -> None:
-        """Move everything into place, sync it, then write the record.
-
-        Raises:
-            OutputError: two images have the same name.
-        """
-        positions = sorted(self._rows)
-        rows = [self._rows[position] for position in positions]
-        if len(self._digests) != len(rows):
-            names = [row.file_name for row in rows]
-            double = next(name for name in names if names.count(name) > 1)
-            raise OutputError(f"{self.writer.out}: two images would be called {double}. Make the ids differ.")
-        sync_files(self._unsynced)
-        ShardRecord(
-            index=self.index,
-            shape=self._shape,
-            rows=rows,
-            positions=positions,
-            failures=failures,
-            files={row.file_name: self._digests[row.file_name] for row in rows},
-            origins=origins or {},
-            scores=judged.of(positions),
-            rejected=judged.rejected,
-        ).write(self.staged / _RECORD)
-        sync_folder(self.staged)
-        folders = {self.writer.out / name for name in {row.file_name.rpartition("/")[0] for row in rows}}
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        root = f"{self.writer.out}{os.sep}"
-        for position, row in zip(positions, rows, strict=True):
-            # Text, because thousands of `Path`s take longer than the renaming.
-            os.replace(f"{self._waiting}{position}", root + row.file_name)  # noqa: PTH105
-        for folder in folders | {folder.parent for folder in folders} | {self.writer.out}:
-            sync_folder(folder)
-        self.writer.records.commit(self.staged / _RECORD, self.index)
-
-    def _note(
-        self,
-        position: int,
-        row: LabelRow,
-        suffix: str,
-        digest: str,
-        *,
-        shape: tuple[int, ...] | None,
-        unsynced: str | None,
-    ) -> None:
-        name = self.writer.file_name(row, self.index, suffix)
-        named = row._replace(file_name=name)
-        with self._lock:
-            self._rows[position] = named
-            self._digests[name] = digest
-            if shape != self._shape:
-                self._shape = common_shape(self._shape, shape)
-            if unsynced is not None:
-                self._unsynced.append(unsynced)
-
-
-def lock_of_folder(out: Path) -> Path:
-    """Return the lock file of an output folder."""
-    return out / ".augmentor.lock"
 
 
 def _folder_names(values: Sequence[str]) -> tuple[str, ...]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,48 +16,28 @@ import numpy as np
 from augmentor.durable import TEMPORARY, sync_file, sync_folder
 from augmentor.errors import OutputError
 from augmentor.images.codec import ImageFormat
-from augmentor.labeltable import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
 from augmentor.writers.assembly import Assembly, Ending, discard
 from augmentor.writers.fingerprints import Identity, is_same_run, refuse_other_run
+from augmentor.writers.hdf5_layout import (
+    COLUMN_CHUNK,
+    OVERHEAD,
+    SLACK,
+    describe_space,
+    file_columns,
+    reserve,
+    shard_digest,
+    table_columns,
+    told_as_system_errors,
+)
 from augmentor.writers.judged import RejectedTable, ScoresTable, pack_judged
 from augmentor.writers.pages import ANSWERS, remove_answers, remove_pages
 from augmentor.writers.parts import Parts, PartShard
+from augmentor.writers.places import lock_of_file, parts_folder
 from augmentor.writers.protocol import all_of_them
-from augmentor.writers.records import (
-    SCHEMA_VERSION,
-    Counts,
-    Failure,
-    Json,
-    Shape,
-    ShardRecord,
-    describe,
-    write_failures,
-    write_json,
-)
+from augmentor.writers.records import Counts, Json, Shape, ShardRecord, describe, write_failures, write_json
 from stargan.labels import LabelSpace
 
-TEXT_COLUMNS = ("file_name", "key", "split", "group", "source_id", "source_path", "changed")
-SCORE_COLUMNS = ("agreement", "realism")
-
 _COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json", ".preview.png")
-
-_COLUMN_CHUNK = 4096
-
-_OVERHEAD = 256
-"""Bytes an image, more than enough, for what HDF5 notes about it."""
-
-_SLACK = 1 << 22
-"""Bytes, more than enough, for the first chunk of every column and for what HDF5 notes about the file."""
-
-
-def parts_folder(out: Path) -> Path:
-    """Return the folder that holds the shards of FILE.h5 until it is finished."""
-    return out.with_name(f"{out.name}.parts")
-
-
-def lock_of_file(out: Path) -> Path:
-    """Return the lock file of FILE.h5."""
-    return out.with_name(f".{out.name}.lock")
 
 
 def counts_of_file(out: Path) -> Counts:
@@ -161,7 +138,8 @@ class HDF5Writer:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.records.open(self.out, self.description, self.space, shards=shards)
         for staged in self.records.temporary.iterdir():
-            if mine(int(staged.stem)):
+            # What was being merged is begun anew, and nobody merges while shards are made.
+            if not staged.stem.isdigit() or mine(int(staged.stem)):
                 staged.unlink()
 
     def complete(self) -> bool:
@@ -246,7 +224,7 @@ class HDF5Assembly(Assembly):
         self._scores.add(record.rows, record.scores)
         self._rejected.add(record.rejected)
         if record.rows:
-            with _told_as_system_errors():
+            with told_as_system_errors():
                 self._append(record, columns)
 
     def _append(self, record: ShardRecord, columns: Mapping[str, np.ndarray | list[str]]) -> None:
@@ -256,7 +234,7 @@ class HDF5Assembly(Assembly):
             )
         self._begin(record.shape, rows=len(record.rows))
         written = self._records.path(record.index).stat().st_size  # All the texts are in it.
-        self._reserve(sum(size for _, size in record.extents) + 2 * written + _OVERHEAD * len(record.rows))
+        self._reserve(sum(size for _, size in record.extents) + 2 * written + OVERHEAD * len(record.rows))
         start, self._length = self._length, self._length + len(record.rows)
         for name, values in columns.items():
             self._columns[name].resize(self._length, axis=0)
@@ -273,13 +251,13 @@ class HDF5Assembly(Assembly):
 
     def _finish(self, ending: Ending) -> None:
         writer = self._writer
-        with _told_as_system_errors():
+        with told_as_system_errors():
             self._begin(None, rows=0)
         self._companions.close()
         self.counts.failed = write_failures(writer.out.with_suffix(".failures.csv"), self.failures)
         description = describe(writer.description, writer.space, counts=self.counts, shape=self.shape)
         self._reserve(2 * len(json.dumps([self._seals, description])))
-        with _told_as_system_errors():
+        with told_as_system_errors():
             self._describe(description)
             assert self._file is not None
             self._file.flush()
@@ -298,19 +276,10 @@ class HDF5Assembly(Assembly):
         Raises:
             OSError: there is no room for them.
         """
-        if not hasattr(os, "posix_fallocate"):  # Linux has it.
-            return
         end = 0 if self._file is None else self._file.id.get_filesize()
-        room = end + size + _SLACK + 2 * _COLUMN_CHUNK * len(self._writer.space)
+        room = end + size + SLACK + 2 * COLUMN_CHUNK * len(self._writer.space)
         if room > self._reserved:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
-            try:
-                os.posix_fallocate(descriptor, 0, room)
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-            finally:
-                os.close(descriptor)
+            reserve(self._path, room)
             self._reserved = room
 
     def _discard(self) -> None:
@@ -332,46 +301,16 @@ class HDF5Assembly(Assembly):
         self._file = h5py.File(self._path, "w")  # It gives back what was reserved: so reserve it again.
         self._reserved = 0
         self._reserve(0)
-        chunk = max(1, min(rows * self._shards, _COLUMN_CHUNK))
-        values = max((len(attribute.values) for attribute in self._writer.space.attributes), default=0)
-        if self._writer.encoding:
-            # One heap of bytes holds them all. HDF5 has no checksums for it; PNG has its own.
-            self._column("image", h5py.vlen_dtype(np.uint8), (), chunk, checked=False)
-        else:
-            self._column("image", np.uint8, tuple(side or 1 for side in shape or (1, 1, 3)), 1, checked=True)
-        labels = np.int16 if values > np.iinfo(np.int8).max else np.int8
-        self._column("labels", labels, (len(self._writer.space),), chunk, checked=True)
-        for name in (*COLUMNS_BEFORE, *COLUMNS_AFTER):
-            if name in TEXT_COLUMNS:
-                # HDF5 has no checksums for texts of variable length.
-                self._column(name, h5py.string_dtype(), (), chunk, checked=False)
-            else:
-                self._column(name, np.float32 if name in SCORE_COLUMNS else np.int8, (), chunk, checked=True)
-
-    def _column(self, name: str, dtype: object, width: tuple[int, ...], chunk: int, *, checked: bool) -> None:
-        """Add a dataset that grows; if `checked`, a chunk that was damaged is an error when it is read."""
-        assert self._file is not None
-        self._columns[name] = self._file.create_dataset(
-            name,
-            (0, *width),
-            dtype,
-            maxshape=(None, *width),
-            chunks=(chunk, *width),
-            fletcher32=checked,
-            track_times=False,
-        )
+        chunk = max(1, min(rows * self._shards, COLUMN_CHUNK))
+        for column in file_columns(self._writer.space, encoding=self._writer.encoding, shape=shape):
+            self._columns[column.name] = column.create(self._file, rows=0, chunk=chunk, grows=True)
 
     def _describe(self, description: Mapping[str, object]) -> None:
-        """Write the file's attributes. Texts are variable-length, which HDF5's limit of 64 KiB does not meet."""
+        """Write the file's attributes."""
         assert self._file is not None
-        attributes, space, text = self._file.attrs, self._writer.space, h5py.string_dtype()
-        attributes["schema_version"] = SCHEMA_VERSION
+        attributes = self._file.attrs
+        describe_space(self._file, self._writer.space, encoding=self._writer.encoding)
         attributes["fingerprint"] = self._writer.identity.fingerprint
-        attributes["attribute_names"] = np.array(space.names, dtype=text)
-        attributes["attribute_kinds"] = np.array([a.kind for a in space.attributes], dtype=text)
-        attributes["attribute_values"] = json.dumps([list(a.values) for a in space.attributes])
-        if self._writer.encoding:
-            attributes["image_encoding"] = self._writer.encoding
         attributes["shards"] = json.dumps(self._seals, ensure_ascii=False)
         attributes["dataset_json"] = json.dumps(description, sort_keys=True, ensure_ascii=False)
 
@@ -379,61 +318,6 @@ class HDF5Assembly(Assembly):
         file, self._file, self._columns = self._file, None, {}
         if file is not None:
             file.close()
-
-
-def table_columns(rows: Sequence[LabelRow]) -> dict[str, np.ndarray | list[str]]:
-    """Return the rows as the file's columns: texts, int8 flags, (n, A) codes and float32 scores (NaN unknown)."""
-    columns: dict[str, np.ndarray | list[str]] = {
-        "file_name": [row.file_name for row in rows],
-        "key": [row.key for row in rows],
-        "split": [row.split for row in rows],
-        "group": [row.group for row in rows],
-        "source_id": [row.source_id for row in rows],
-        "source_path": [row.source_path for row in rows],
-        "changed": [row.changed_text for row in rows],
-        "is_synthetic": np.array([row.is_synthetic for row in rows], dtype=np.int8),
-        "labels": np.array([row.codes for row in rows], dtype=np.int16),
-    }
-    for name in SCORE_COLUMNS:
-        scores = [getattr(row, name) for row in rows]
-        columns[name] = np.array([np.nan if score is None else score for score in scores], dtype=np.float32)
-    return columns
-
-
-def shard_digest(
-    columns: Mapping[str, np.ndarray | list[str]],
-    images: Iterable[str],
-    failures: Iterable[Failure],
-    judged: str = "",
-) -> str:
-    """Return the SHA-256 of all that the file holds of one shard, by which `augmentor verify` knows damage.
-
-    Args:
-        columns: what `table_columns` returned, or the same read from the file.
-        images: the SHA-256 of each image's bytes in the file, in order.
-        failures: rows that could not be used.
-        judged: what `pack_judged` returned.
-    """
-    digest = hashlib.sha256(json.dumps([*images, *map(asdict, failures)]).encode())
-    for name, values in sorted(columns.items()):
-        if isinstance(values, np.ndarray):
-            digest.update(values.astype("<f4" if name in SCORE_COLUMNS else "<i2").tobytes())
-        else:
-            digest.update(json.dumps(values).encode())
-    digest.update(judged.encode())
-    return digest.hexdigest()
-
-
-@contextmanager
-def _told_as_system_errors() -> Iterator[None]:
-    """Turn what HDF5 says when the disk is full into one OSError; where HDF5 closes, it is a RuntimeError."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        found = re.search(r"errno = (\d+)", str(error))
-        if found is None:
-            raise
-        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
 
 
 def _identity(path: Path) -> Identity | None:

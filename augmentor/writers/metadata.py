@@ -32,6 +32,7 @@ class FolderTables(Assembly):
         description: what `dataset.json` says besides what is known here.
         records: of the shards.
         shards: how many there will be.
+        per_split: whether every split gets a table of its own, beside its images.
     """
 
     def __init__(
@@ -42,13 +43,14 @@ class FolderTables(Assembly):
         description: Mapping[str, Json],
         records: RecordFolder,
         shards: int,
+        per_split: bool = True,
     ) -> None:
         super().__init__(records, shards)
         self._out = out
         self._space = space
         self._description = description
         self._files = ExitStack()
-        self._splits = SplitTables(out, space, self._files)
+        self._splits = SplitTables(out, space, self._files) if per_split else None
         self._labels = self._files.enter_context(label_table(out / "labels.csv", space))
         self._scores = ScoresTable(out / "scores.csv", space, self._files)
         self._rejected = RejectedTable(out / "rejected.csv", space, self._files)
@@ -57,17 +59,23 @@ class FolderTables(Assembly):
         for row in record.rows:
             written = cells(row, self._space)
             self._labels.writerow(written)
-            self._splits.add(row.split, written)
+            if self._splits is not None:
+                self._splits.add(row.split, written)
         self._scores.add(record.rows, record.scores)
         self._rejected.add(record.rejected)
 
     def _finish(self, ending: Ending) -> None:
         self._files.close()
-        self._splits.respell(self._rows)
+        if self._splits is not None:
+            self._splits.respell(self._rows)
         self.counts.failed = write_failures(self._out / "failures.csv", self.failures)
         described = describe(self._description, self._space, counts=self.counts, shape=self.shape)
+        self._cover(described)
         ending(described, self._out)
         write_json(self._out / "dataset.json", described)
+
+    def _cover(self, described: Mapping[str, object]) -> None:
+        """Write what lies over the images of all shards, if anything does; `dataset.json` will say `described`."""
 
     def _discard(self) -> None:
         discard(self._files)

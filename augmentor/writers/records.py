@@ -120,6 +120,7 @@ class RecordState(TypedDict):
     positions: list[int]
     failures: list[dict[str, str]]
     files: dict[str, str]
+    packs: NotRequired[dict[str, str]]
     extents: NotRequired[list[tuple[int, int]]]
     origins: NotRequired[dict[str, tuple[int, int, str]]]
     scores: NotRequired[list[ScoresState]]
@@ -139,6 +140,8 @@ class ShardRecord:
         positions: their places in the shard, same length as `rows`.
         failures: the shard's rows that could not be used.
         files: sha256 of every image, by its `file_name`.
+        packs: sha256 of every file that holds images of this shard, by its path inside the output; none where
+            each image is a file of its own, or where the output will be one file.
         extents: where in the shard's part the images lie, (first byte, bytes) each; none where they are files.
         origins: the files that they were made from, by the path that the manifest writes.
         scores: what was measured of every row, None of real ones; none at all where nothing was judged.
@@ -151,10 +154,16 @@ class ShardRecord:
     positions: Sequence[int]
     failures: Sequence[Failure]
     files: dict[str, str]
+    packs: dict[str, str] = field(default_factory=dict)
     extents: Sequence[tuple[int, int]] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)
     scores: Sequence[RowScores | None] = ()
     rejected: Sequence[Rejected] = ()
+
+    @property
+    def placed(self) -> tuple[str, ...]:
+        """The files that this shard has put under the output, by their paths inside it."""
+        return tuple(self.packs or ([] if self.extents else self.files))
 
     def without(self, reasons: Mapping[int, str]) -> ShardRecord:
         """Return the record as it is when some of its translations are thrown out after all.
@@ -184,6 +193,14 @@ class ShardRecord:
             rejected=sorted([*self.rejected, *dropped], key=lambda each: each.position),
         )
 
+    def packed_as(self, packs: dict[str, str]) -> ShardRecord:
+        """Return the record with other packs.
+
+        Args:
+            packs: the sha256 of each, by its path inside the output.
+        """
+        return replace(self, packs=packs)
+
     def write(self, path: Path) -> None:
         """Write the record to a file and sync its content; the caller gives it its final name."""
         counts = Counts(failed=len(self.failures), rejected=len(self.rejected))
@@ -198,6 +215,8 @@ class ShardRecord:
             "files": self.files,
             "counts": counts.to_json(),
         }
+        if self.packs:
+            state["packs"] = self.packs
         if self.extents:
             state["extents"] = list(self.extents)
         if self.origins:
@@ -219,7 +238,7 @@ class ShardRecord:
         """
         try:
             state: RecordState = json.loads(_unsealed(path.read_bytes()))
-            _refuse_other_places(state["files"])
+            _refuse_other_places([*state["files"], *state.get("packs", ())])
             return cls(
                 index=state["index"],
                 shape=None if state["shape"] is None else tuple(state["shape"]),
@@ -227,6 +246,7 @@ class ShardRecord:
                 positions=state["positions"],
                 failures=[Failure(**failure) for failure in state["failures"]],
                 files=state["files"],
+                packs=state.get("packs", {}),
                 extents=[(first, size) for first, size in state.get("extents", ())],
                 origins={path: Origin(*origin) for path, origin in state.get("origins", {}).items()},
                 scores=[scores_from_json(scores) for scores in state.get("scores", ())],

@@ -20,7 +20,6 @@ from augmentor.expand import run_expansion
 from augmentor.expansion import (
     ExpandSettings,
     Expansion,
-    OutputFormat,
     model_crop,
     open_model,
     plan_expansion,
@@ -28,8 +27,9 @@ from augmentor.expansion import (
 from augmentor.preview import write_preview
 from augmentor.quality import Thresholds, save_judge
 from augmentor.report import report_path
-from augmentor.running import Progress, compile_pays, failures_path, preview_path, rejected_path
+from augmentor.running import Progress, compile_pays
 from augmentor.verify import verify_output
+from augmentor.writers import OutputFormat
 from augmentor.writers.assembly import Ending
 from augmentor.writers.hdf5 import HDF5Assembly
 from augmentor.writers.metadata import FolderTables
@@ -92,6 +92,9 @@ def planned(manifest: Path, model: Path, out: Path, **changes: object) -> Expans
     [
         ({"output_format": "hdf5", "class_folders": "hair"}, "--class-folders names folders"),
         ({"output_format": "hdf5", "real": "original"}, "--real original links the files"),
+        ({"output_format": "webdataset", "class_folders": "hair"}, "a tar file of webdataset has none"),
+        ({"output_format": "parquet", "real": "original"}, "a Parquet file holds no links"),
+        ({"output_format": "parquet", "encoded": True}, "--encoded says what an HDF5 file holds"),
         ({"encoded": True}, "--encoded says what an HDF5 file holds"),
         ({"splits": ("train", "tset")}, "--splits: tset is not one of train, val, test"),
         ({"splits": ()}, "--splits: nothing is not one of"),
@@ -105,6 +108,18 @@ def planned(manifest: Path, model: Path, out: Path, **changes: object) -> Expans
 def test_settings_that_cannot_work_together(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(AugmentorError, match=message):
         dataclasses.replace(SETTINGS, **wrong)  # type: ignore[arg-type]
+
+
+def test_one_file_holds_so_many_images_and_no_more(
+    manifest: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = len(planned(manifest, model, tmp_path / "out.h5", output_format="hdf5").plan)
+    monkeypatch.setattr("augmentor.expansion.MOST_IN_ONE_FILE", items - 1)
+    with pytest.raises(AugmentorError, match=f"--format hdf5 --out {tmp_path / 'out'}$"):
+        planned(manifest, model, tmp_path / "out.h5", output_format="hdf5")
+    assert not planned(manifest, model, tmp_path / "out", output_format="hdf5").place.one_file
+    monkeypatch.setattr("augmentor.expansion.MOST_IN_ONE_FILE", items)
+    assert planned(manifest, model, tmp_path / "out.h5", output_format="hdf5").place.one_file
 
 
 def test_plans_that_cannot_work(manifest: Path, model: Path, tmp_path: Path) -> None:
@@ -250,7 +265,7 @@ def test_a_finished_output_has_its_preview_and_its_page(
             finished = expansion.out / "dataset.json" if output_format == "folder" else expansion.out
             there.extend([report_path(expansion.out).exists(), finished.exists()])
 
-        there.append(preview_path(expansion.out, output_format).exists())
+        there.append(expansion.place.beside("preview.png").exists())
         return finish(self, watched_ending)
 
     monkeypatch.setattr(assembly, "finish", watched)
@@ -320,8 +335,8 @@ def test_what_the_judge_doubts_is_thrown_out(
     gated = planned(manifest, judged, tmp_path / "out.h5", output_format=output_format)
     result = run_expansion(gated, device=CPU, batch_size=4)
     before, after = labels_of(everything.out), labels_of(gated.out)
-    rejected = pd.read_csv(rejected_path(gated.out, output_format)).set_index("key")
-    scores = pd.read_csv(rejected_path(gated.out, output_format).with_name(scores_name(output_format)))
+    rejected = pd.read_csv(gated.place.beside("rejected.csv")).set_index("key")
+    scores = pd.read_csv(gated.place.beside("scores.csv"))
     assert (result.counts.real, result.counts.synthetic) == (12, len(after) - 12)
     assert result.counts.rejected == len(rejected)
     assert 0 < len(rejected) < 20
@@ -336,10 +351,6 @@ def test_what_the_judge_doubts_is_thrown_out(
     product = scores["agreement:hair"] * scores["agreement:glasses"]
     assert np.abs(product - scores["agreement"]).max() < 2e-4
     assert verify_output(gated.out).ok
-
-
-def scores_name(output_format: OutputFormat) -> str:
-    return "scores.csv" if output_format == "folder" else "out.scores.csv"
 
 
 def test_the_description_says_who_judged(manifest: Path, judged: Path, tmp_path: Path) -> None:
@@ -371,7 +382,7 @@ def test_the_best_of_each_source_are_kept(
     )
     result = run_expansion(expansion, device=CPU, batch_size=4)
     labels = labels_of(expansion.out)
-    rejected = pd.read_csv(rejected_path(expansion.out, output_format))
+    rejected = pd.read_csv(expansion.place.beside("rejected.csv"))
     kept = labels[labels["is_synthetic"]]
     assert kept.groupby("source_id").size().tolist() == [2] * 10
     assert (result.counts.synthetic, result.counts.rejected) == (20, 30)
@@ -484,16 +495,7 @@ def test_an_estimate_without_images(small_manifest: MakeManifest, model: Path, t
     assert (found.size, found.seconds) == (None, None)
 
 
-# ---- places, previews ----
-
-
-def test_companions_lie_inside_the_folder_or_beside_the_file() -> None:
-    assert preview_path(Path("a/out"), "folder") == Path("a/out/preview.png")
-    assert preview_path(Path("a/out.h5"), "hdf5") == Path("a/out.preview.png")
-    assert failures_path(Path("a/out"), "folder") == Path("a/out/failures.csv")
-    assert failures_path(Path("a/out.h5"), "hdf5") == Path("a/out.failures.csv")
-    assert rejected_path(Path("a/out"), "folder") == Path("a/out/rejected.csv")
-    assert rejected_path(Path("a/out.h5"), "hdf5") == Path("a/out.rejected.csv")
+# ---- previews ----
 
 
 def test_a_preview_needs_an_image(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:

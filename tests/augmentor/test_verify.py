@@ -20,7 +20,7 @@ from augmentor.labeltable import LabelRow, key, real_key
 from augmentor.lock import locked
 from augmentor.verify import Findings, repair_output, verify_output
 from augmentor.writers import Failure, FolderWriter, HDF5Writer, Json, ShardRecord, Writer
-from augmentor.writers.folder import lock_of_folder
+from augmentor.writers.places import lock_of_folder
 from stargan.description import seal
 from stargan.labels import Attribute, LabelSpace
 

@@ -20,7 +20,7 @@ from augmentor.errors import AugmentorError, ImageError, OutputError
 from augmentor.images import Pixels, decode
 from augmentor.labeltable import LabelRow, key, real_key
 from augmentor.writers import Failure, FolderWriter, Writer
-from augmentor.writers.folder import FolderShard
+from augmentor.writers.staged import FolderShard
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(
@@ -165,7 +165,7 @@ class Killed(BaseException):
 def kill_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let the n-th rename raise, and every clean-up after it do nothing."""
     made = 0
-    rename, undo = os.replace, FolderWriter._undo
+    rename, undo = os.replace, FolderWriter.undo
 
     def dying(source: str | Path, target: str | Path) -> None:
         nonlocal made
@@ -176,7 +176,7 @@ def kill_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def revive() -> None:
         monkeypatch.setattr(os, "replace", rename)
-        monkeypatch.setattr(FolderWriter, "_undo", undo)
+        monkeypatch.setattr(FolderWriter, "undo", undo)
 
     monkeypatch.setattr(os, "replace", dying)
     monkeypatch.setattr(FolderShard, "__exit__", lambda *_: None)
