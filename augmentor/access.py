@@ -1,4 +1,4 @@
-"""Which image files may be opened: regular ones, inside the manifest's folder, and not too large."""
+"""Which images may be opened: regular files, inside the manifest's folder or below its URL, and not too large."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 import stat
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
+
+from augmentor.storage import RemotePath, content, is_inside
 
 MAX_PIXELS = 178_956_970
 """Images of more pixels are refused: a small file can unpack to more than the memory (Pillow's own limit)."""
@@ -25,16 +27,17 @@ class Access:
 
     Args:
         max_pixels: images of more pixels (width x height) are refused before they are unpacked.
-        folders: where files must lie once ".." and links are followed; None for anywhere.
+        folders: where files must lie once ".." and links are followed, or below which URL; None for anywhere.
     """
 
     max_pixels: int = MAX_PIXELS
     folders: tuple[Path, ...] | None = None
 
-    def open(self, path: Path) -> BufferedReader:
-        """Open a regular file that has content.
+    def open(self, path: Path) -> BufferedReader | BytesIO:
+        """Open a regular file, or an object of a storage, that has content.
 
-        Nothing else is ever opened: a pipe would wait for ever, and a device may do anything.
+        Nothing else is ever opened: a pipe would wait for ever, and a device may do anything. An object is fetched
+        whole.
 
         Raises:
             OutsideError: it lies outside `folders`.
@@ -42,6 +45,11 @@ class Access:
             OSError: it is not there, empty, no regular file, or cannot be opened.
         """
         real = self.check(path)
+        if isinstance(path, RemotePath):
+            data = content(path)
+            if not data:
+                raise OSError("the object is empty (0 bytes)")
+            return BytesIO(data)
         status = os.stat(real)  # noqa: PTH116 - text, see `check`
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(path)
@@ -54,13 +62,21 @@ class Access:
     def check(self, path: Path) -> str:
         """Return where a path leads, its folder's links followed; as text, which is several times faster.
 
+        A URL never lies in a folder of this disk, nor a file of this disk below a URL.
+
         Raises:
             OutsideError: out of `folders`.
         """
         if self.folders is None:
             return os.fspath(path)
-        real = _followed(path)
-        if not any(_lies_in(real, _real(_absolute(os.fspath(folder)))) for folder in self.folders):
+        if isinstance(path, RemotePath):
+            real = str(path)
+            inside = any(is_inside(path, folder) for folder in self.folders)
+        else:
+            real = _followed(path)
+            local = (folder for folder in self.folders if not isinstance(folder, RemotePath))
+            inside = any(_lies_in(real, _real(_absolute(os.fspath(folder)))) for folder in local)
+        if not inside:
             raise OutsideError(
                 f"it leads out of the manifest's folder, to {real}. Where you trust the manifest, add "
                 "--allow-outside"
@@ -77,11 +93,22 @@ class Access:
 
     def led(self, path: Path) -> str:
         """Return where a path leads, every link followed."""
-        return _followed(path)
+        return str(path) if isinstance(path, RemotePath) else _followed(path)
 
 
 ANYWHERE = Access()
 """Every regular file of a usual size."""
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is a file, or an object of a storage.
+
+    Raises:
+        OSError: a storage does not say; a disk always does.
+    """
+    if isinstance(path, RemotePath):
+        return path.exists()
+    return os.path.exists(path)  # noqa: PTH110 - not `Path.exists`, which raises for a name that is too long
 
 
 def _followed(path: Path) -> str:

@@ -20,6 +20,7 @@ from augmentor.manifest import SPLITS, Manifest, split_leaks
 from augmentor.manifest.wording import row_list
 from augmentor.plan import make_plan
 from augmentor.rounds import balanced, planned_states
+from augmentor.storage import located
 from augmentor.threads import side_by_side
 from stargan.labels import UNKNOWN, Kind
 
@@ -138,7 +139,7 @@ def check_manifest(
     unreadable: list[Problem] = []
     several_frames: list[int] = []
     rows_of: dict[bytes, list[int]] = {}
-    paths = (manifest.root / path for path in manifest.rows["path"])
+    paths = (located(manifest.root, path) for path in manifest.rows["path"])
     look = partial(_look_at, decode=decode, access=manifest.access)
     for i, found in enumerate(side_by_side(look, paths, workers, what="reading {}".format)):
         if found.wrong:

@@ -184,7 +184,7 @@ def _make(
             return assembly.finish(ending)
 
     # Likewise: the page and the card are there when the output is.
-    ending = partial(_write_pages, expansion.out)
+    ending = partial(_write_pages, expansion.disk)
     # What is chosen is known when all is there: then nothing can be put together before.
     if work.plan.balance is not None:
         filled = fill(work, run)

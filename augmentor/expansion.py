@@ -37,10 +37,12 @@ from augmentor.quality import Thresholds
 from augmentor.report import Shown, read_spread
 from augmentor.rounds import balanced, planned_states
 from augmentor.selection import BestPer, KeepBest, Rule
+from augmentor.storage import RemotePath
 from augmentor.writers import FolderWriter, HDF5Writer, OutputFormat, PackWriter, Writer
 from augmentor.writers.packs import packing_of
 from augmentor.writers.places import Place, planned_place, stored_encoding
 from augmentor.writers.records import Json
+from augmentor.writers.remote import RemoteWriter, on_disk
 from stargan.checkpoint import Model
 from stargan.config import Precision
 from stargan.labels import LabelSpace
@@ -205,7 +207,7 @@ class Expansion:
         manifest: the user's table, in the model's label space.
         model: what translates.
         settings: what is asked for.
-        out: the folder or file to write.
+        out: the folder or file to write, or the URL of a folder.
         plan: the items.
         model_path: where the model was loaded from, as the user wrote it.
         judging: what judges translations; None keeps all.
@@ -271,6 +273,11 @@ class Expansion:
         return hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()
 
     @property
+    def disk(self) -> Path:
+        """Where the output is made: `out`, or a folder of this machine from which it goes to its URL."""
+        return on_disk(self.out, self.fingerprint)
+
+    @property
     def _settings_json(self) -> dict[str, Json]:
         settings = {**asdict(self.settings), "counts": self._counts_json}
         return cast(dict[str, Json], json.loads(json.dumps(settings)))
@@ -332,14 +339,30 @@ def make_writer(
     """Return the writer of an output.
 
     Args:
-        out: the folder or file to write.
+        out: the folder or file to write, or the URL of a folder.
         settings: what was asked for.
         space: the attributes of the rows' codes.
         description: what `dataset.json` says of where the output comes from.
+
+    Raises:
+        AugmentorError: the form cannot be written to a URL.
     """
-    place = planned_place(out, settings.output_format)
-    if place.one_file:
+    if isinstance(out, RemotePath):
+        refuse_remote_file(out, settings)
+        disk = on_disk(out, str(description["fingerprint"]))
+        here, there = (
+            _files_writer(where, settings=settings, space=space, description=description) for where in (disk, out)
+        )
+        return RemoteWriter(out, here=here, there=there)
+    if planned_place(out, settings.output_format).one_file:
         return HDF5Writer(out, space=space, description=description, encoding=settings.encoding)
+    return _files_writer(out, settings=settings, space=space, description=description)
+
+
+def _files_writer(
+    out: Path, *, settings: ExpandSettings, space: LabelSpace, description: Mapping[str, Json]
+) -> FolderWriter:
+    """Return the writer of a folder, of images or of packs."""
     if settings.output_format != "folder":
         packing = packing_of(settings.output_format, space=space, encoding=settings.encoding)
         return PackWriter(out, space=space, description=description, packing=packing)
@@ -350,6 +373,19 @@ def make_writer(
         image_format=settings.image_format,
         class_folders=settings.class_folders,
     )
+
+
+def refuse_remote_file(out: Path, settings: ExpandSettings) -> None:
+    """Refuse to write one HDF5 file to a URL: it would have to be there whole before any of it counted.
+
+    Raises:
+        AugmentorError: naming what can be written there.
+    """
+    if isinstance(out, RemotePath) and planned_place(out, settings.output_format).one_file:
+        raise AugmentorError(
+            f"{out}: one HDF5 file cannot be written to a URL shard by shard. Use a URL without .h5, for a folder "
+            "of HDF5 files or another --format, or write it to a disk and copy it"
+        )
 
 
 def plan_expansion(
@@ -378,6 +414,7 @@ def plan_expansion(
     Raises:
         AugmentorError: the manifest, the model, the judge, the domains or the settings cannot be used.
     """
+    refuse_remote_file(out, settings)
     loaded = open_model(model, description)
     refuse_painters(loaded, settings.size)
     table = read_model_manifest(manifest, loaded, image_column=image_column)

@@ -11,6 +11,7 @@ from augmentor.errors import ImageError
 from augmentor.labeltable import Keys, LabelRow, changed_names, real_key
 from augmentor.manifest import Manifest
 from augmentor.plan import Item
+from augmentor.storage import located
 from augmentor.writers.records import Failure
 
 _ROWS_TOGETHER = 256
@@ -45,7 +46,7 @@ class Lineage:
 
     def path(self, row: int) -> Path:
         """Return a row's image file."""
-        return self._manifest.root / self._cells(row).path
+        return located(self._manifest.root, self._cells(row).path)
 
     def written_path(self, row: int) -> str:
         """Return a row's image file as the manifest writes it."""

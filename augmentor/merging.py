@@ -15,6 +15,7 @@ from augmentor.writers import Writer
 from augmentor.writers.hdf5 import counts_of_file
 from augmentor.writers.places import place_of
 from augmentor.writers.records import Counts, RecordFolder
+from augmentor.writers.remote import RemoteWriter
 
 
 def merge(out: Path) -> Counts:
@@ -67,8 +68,10 @@ def put_together(out: Path, writer: Writer, settings: ExpandSettings, *, shards:
     if settings.rules:
         drop_unselected(writer, shards=shards, rules=settings.rules)
 
+    disk = writer.here.out if isinstance(writer, RemoteWriter) else out
+
     def write_pages(description: Mapping[str, object], images: Path) -> None:
-        write_report(out, description=description, images=images)
+        write_report(disk, description=description, images=images)
 
     with writer.assembly(shards) as assembly:
         return assembly.finish(write_pages)

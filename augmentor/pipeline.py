@@ -8,7 +8,6 @@ judge is asked about the translator's blocks.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import deque
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augmentor.access import is_there
 from augmentor.errors import ImageError, SourceError
 from augmentor.fullsize import Original, OutputSize
 from augmentor.images import Pixels, decode
@@ -263,8 +263,7 @@ class _Pipeline:
             SourceError: it is so.
         """
         before = self._last_read
-        # Not `Path.exists`, which raises for a name that is too long.
-        if before is not None and not os.path.exists(path) and not os.path.exists(before):  # noqa: PTH110
+        if before is not None and _is_gone(path) and _is_gone(before):
             raise SourceError(
                 f"{self._sources.manifest.root}: the source images are disappearing: {path} is not there, and "
                 f"{before}, which was read a moment ago, is gone, too. What was committed is safe: bring them "
@@ -389,6 +388,14 @@ class _Pipeline:
         queues = {"decoding": Queue(ready, self._ahead_room), **self.crew.queues()}
         loads = Loads(seconds=self._clock.seconds(), queues=queues)
         return News(self._done, self.crew.committed(), loads, self._rejected)
+
+
+def _is_gone(path: Path) -> bool:
+    """Return whether a file is not there, or its storage does not answer."""
+    try:
+        return not is_there(path)
+    except OSError:
+        return True
 
 
 def _channels_first(image: Wanted) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from augmentor.access import is_there
 from augmentor.engines.local import State, Work
 from augmentor.engines.protocol import Engine
 from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError
@@ -22,6 +22,8 @@ from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_
 from augmentor.shortage import short_of_memory
 from augmentor.stages import Loads, default_workers
 from augmentor.writers import Writer
+from augmentor.writers.places import planned_place
+from augmentor.writers.remote import publish
 from stargan.config import Compile
 from stargan.translate import Translator, generator_flops
 
@@ -133,7 +135,9 @@ def write_preview(expansion: Expansion, translator: Translator) -> None:
                 manifest, model, shown, size=settings.size, uses=len(columns) + 1, longest=PREVIEW_CELL
             ),
         )
-        write_grid(expansion.place.beside("preview.png"), grid)
+        path = planned_place(expansion.disk, settings.output_format).beside("preview.png")
+        write_grid(path, grid)
+        publish(path, expansion.out)
 
 
 def refuse_absent(expansion: Expansion) -> None:
@@ -145,8 +149,11 @@ def refuse_absent(expansion: Expansion) -> None:
     manifest = expansion.manifest
     rows = np.unique(np.linspace(0, len(manifest) - 1, _LOOKED_FOR_ROWS).astype(int))
     paths = [manifest.image_path(int(row)) for row in rows]
-    # Not `Path.exists`, which raises for a name that is too long.
-    if not any(os.path.exists(path) for path in paths):  # noqa: PTH110
+    try:
+        there = any(is_there(path) for path in paths)
+    except OSError as error:
+        raise ManifestError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    if not there:
         raise ManifestError(
             f"{manifest.path}: of {len(paths)} images looked for not one is there, for example {paths[0]}. Is the "
             "disk that holds them mounted? augmentor check lists all that are missing"

@@ -29,6 +29,8 @@ OWNERS = {
     "webdataset": ("augmentor/writers/webdataset.py",),
     "pyarrow": ("augmentor/writers/parquet.py",),
     "ray": ("augmentor/engines/ray.py",),
+    "fsspec": ("augmentor/storage.py",),
+    "s3fs": ("augmentor/storage.py",),
     "jinja2": ("augmentor/report/",),
     "markupsafe": ("augmentor/report/",),
     "pydantic": ("augmentor/recipe.py",),
@@ -39,8 +41,8 @@ OWNERS = {
 
 LOWER = {
     "access", "bounds", "cache", "csvfile", "domains", "durable", "errors", "images", "labeltable", "loading",
-    "lock", "manifest", "order", "plan", "recipe", "shortage", "targets", "threads", "untrained", "workers",
-    "writers",
+    "lock", "manifest", "order", "plan", "recipe", "retrying", "shortage", "storage", "targets", "threads",
+    "untrained", "workers", "writers",
 }  # fmt: skip
 UPPER = {
     "bench", "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "lineage", "making", "pipeline",

@@ -49,6 +49,7 @@ from augmentor.cli.session import (
 )
 from augmentor.cli.training import train
 from augmentor.errors import AugmentorError
+from augmentor.storage import place
 from augmentor.workers import anything_hangs
 
 app = typer.Typer(
@@ -150,7 +151,9 @@ app.command()(expand)
 @app.command()
 @command
 def merge(
-    out: Annotated[Path, typer.Argument(help="The folder, or FILE.h5, of expand --shards.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder, FILE.h5 or URL of expand --shards.", parser=place)
+    ],
     json: JsonOption = False,
 ) -> None:
     """Put together what all shares of an expansion have made.

@@ -49,6 +49,7 @@ from augmentor.cli.session import (
     this_command,
 )
 from augmentor.errors import AugmentorError
+from augmentor.storage import place
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +66,7 @@ _WRITTEN, _GATE, _SPEED, _MACHINES = "What is written", "The gate", "Speed", "Se
 def expand(
     manifest: ManifestArgument,
     model: ModelOption,
-    out: Annotated[Path, typer.Option(help="Folder, or FILE.h5, to write.")],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="Folder, FILE.h5, or URL, to write.", parser=place)],
     domains: Annotated[
         list[str] | None, typer.Option(metavar="SPEC", help="hair=red|blond,smile=~ or each, or all.")
     ] = None,

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from augmentor.storage import place
+
 
 class Format(StrEnum):
     """Forms of an output."""
@@ -87,9 +89,12 @@ class BenchSuite(StrEnum):
     scale = "scale"
 
 
-ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV: an image a row.")]
+ManifestArgument = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV: an image a row.", parser=place)
+]
 ManifestsArgument = Annotated[
-    list[Path], typer.Argument(metavar="MANIFEST...", help="CSV or TSV; several are trained on jointly.")
+    list[Path],
+    typer.Argument(metavar="MANIFEST...", help="CSV or TSV; several are trained on jointly.", parser=place),
 ]
 BalanceOption = Annotated[
     str | None,

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape as escape_markup
 
 from augmentor.errors import AugmentorError, ManifestError, OutputError, RecipeError
+from augmentor.storage import refuse_unusable
 
 P = ParamSpec("P")
 
@@ -57,6 +58,8 @@ def _guarded(function: Callable[P, None], resuming: Sequence[str]) -> Callable[P
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            for path in _paths(kwargs.values()):
+                refuse_unusable(path)
             with interruptible(resume=this_command(*resuming)):
                 function(*args, **kwargs)
         except AugmentorError as error:
@@ -78,6 +81,15 @@ def _guarded(function: Callable[P, None], resuming: Sequence[str]) -> Callable[P
             raise typer.Exit(FAILED) from None
 
     return run
+
+
+def _paths(values: Iterable[object]) -> Iterator[Path]:
+    """Yield the paths among what a command was given."""
+    for value in values:
+        if isinstance(value, Path):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _paths(value)
 
 
 def end_at_once(code: int) -> NoReturn:

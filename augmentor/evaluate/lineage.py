@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from augmentor.errors import OutputError
 from augmentor.manifest import Manifest, refuse_split_leaks
+from augmentor.storage import located
 from stargan.labels import LabelSpace
 
 _SHOWN = 3
@@ -71,7 +72,7 @@ def refuse_leaks(manifest: Manifest, used: pd.DataFrame, *, out: Path) -> None:
     refuse_split_leaks(manifest)
     rows = manifest.rows
     test = rows["split"] == "test"
-    files = rows["path"].map(lambda path: os.path.realpath(manifest.root / path))
+    files = rows["path"].map(lambda path: os.path.realpath(located(manifest.root, path)))
     shared = test & files.isin(set(files[~test]))
     if shared.any():
         places = rows.loc[shared, ["line", "path"]].itertuples(index=False)

@@ -403,6 +403,8 @@ def _reason(error: Exception) -> str:
             reason = "there is not enough memory to unpack the image"
         case OSError() if "truncated" in detail.lower():
             reason = f"the file is cut short or damaged ({detail})"
+        case OSError(strerror=str(said)) if said:
+            reason = said
         case OSError() | ValueError() if detail:
             reason = detail
         case _:

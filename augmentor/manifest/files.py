@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ import pandas as pd
 from augmentor.errors import ManifestError, MissingExtraError
 from augmentor.manifest.table import Table, assemble, check_header
 from augmentor.manifest.wording import listing, nearest
+from augmentor.storage import RemotePath, has_secrets
 
 DELIMITERS = {".csv": ",", ".txt": ",", "": ",", ".tsv": "\t", ".tab": "\t"}
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -24,7 +27,7 @@ def read_table(path: Path, *, image_column: str | None = None) -> Table:
     """Read a CSV, TSV or Parquet file.
 
     Args:
-        path: the file; its suffix says how it is read.
+        path: the file, or a URL; its suffix says how it is read.
         image_column: the column that holds the images, in place of the usual ones.
 
     Returns:
@@ -35,12 +38,57 @@ def read_table(path: Path, *, image_column: str | None = None) -> Table:
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
     try:
-        return _read(path, image_column)
+        with _on_disk(path) as file:
+            table = _read(path, file, image_column)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from None
+    _refuse_secrets(table)
+    return table
 
 
-def _read(path: Path, image_column: str | None) -> Table:
+@contextmanager
+def _on_disk(path: Path) -> Iterator[Path]:
+    """Yield a file with the table's content: the file itself, or a copy of what a URL holds."""
+    if not isinstance(path, RemotePath):
+        yield path
+        return
+    with TemporaryDirectory(prefix="augmentor-") as folder:
+        file = Path(folder, path.name)
+        file.write_bytes(path.read_bytes())
+        yield file
+
+
+def _refuse_secrets(table: Table) -> None:
+    """Refuse paths that hold a password: they would stand in every table that is written."""
+    urls = table.images[table.images.str.contains("://", regex=False)]
+    for place, url in urls.items():
+        if has_secrets(url):
+            raise ManifestError(
+                f"{table.path}, row {table.lines[int(str(place))]}, column '{table.image_column}': a URL with a "
+                "user and a password, which would stand in every table that is written. Leave them out, and set "
+                "the credentials in the environment"
+            )
+
+
+def _read(path: Path, file: Path, image_column: str | None) -> Table:
+    """Read a table.
+
+    Args:
+        path: what messages call it.
+        file: where it is on the disk.
+        image_column: as for `read_table`.
+    """
+    if file is path:
+        _refuse_all_but_files(path)
+    suffix = path.suffix.casefold()
+    if suffix in PARQUET_SUFFIXES:
+        return _from_parquet(path, file, image_column)
+    if suffix in DELIMITERS:
+        return _from_text(path, file, DELIMITERS[suffix], image_column)
+    raise ManifestError(f"{path}: a manifest is a .csv, .tsv or .parquet file, not {suffix}. Export it as CSV")
+
+
+def _refuse_all_but_files(path: Path) -> None:
     if path.is_dir():
         raise ManifestError(f"{path}: this is a folder. Name the table in it, for example {path / 'manifest.csv'}")
     if not path.exists():
@@ -49,19 +97,13 @@ def _read(path: Path, image_column: str | None) -> Table:
     if not path.is_file():
         # Opening a pipe may wait for ever, and the table is read more than once.
         raise ManifestError(f"{path}: not a regular file (a pipe, a socket or a device). Save the table as a file")
-    suffix = path.suffix.casefold()
-    if suffix in PARQUET_SUFFIXES:
-        return _from_parquet(path, image_column)
-    if suffix in DELIMITERS:
-        return _from_text(path, DELIMITERS[suffix], image_column)
-    raise ManifestError(f"{path}: a manifest is a .csv, .tsv or .parquet file, not {suffix}. Export it as CSV")
 
 
-def _from_text(path: Path, delimiter: str, image_column: str | None) -> Table:
-    _check_bytes(path)
-    header, delimiter, blank_lines = _read_header(path, delimiter)
+def _from_text(path: Path, file: Path, delimiter: str, image_column: str | None) -> Table:
+    _check_bytes(path, file)
+    header, delimiter, blank_lines = _read_header(path, file, delimiter)
     names, image = check_header(path, header, image_column)
-    frame = _parse(path, names, delimiter, blank_lines, texts=(image, "id"))
+    frame = _parse(path, file, names, delimiter, blank_lines, texts=(image, "id"))
     if frame.shape[1] != len(names):
         raise ManifestError(f"{path}: the header does not parse. Check its quotes")
     # Row 0 is the header itself: the parser then counts every row's cells against it.
@@ -70,13 +112,13 @@ def _from_text(path: Path, delimiter: str, image_column: str | None) -> Table:
     return assemble(path, names, image, frame, lines, notes=[])
 
 
-def _check_bytes(path: Path) -> None:
+def _check_bytes(path: Path, file: Path) -> None:
     """Refuse what is not UTF-8 text, with the place: pandas would say less."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     row, size = 1, 0
-    with path.open("rb") as file:
+    with file.open("rb") as opened:
         while True:
-            chunk = file.read(1 << 20)
+            chunk = opened.read(1 << 20)
             if size == 0 and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise ManifestError(f"{path}: the text is UTF-16. Save it as 'CSV UTF-8'")
             size += len(chunk)
@@ -97,11 +139,11 @@ def _check_bytes(path: Path) -> None:
             row += chunk.count(b"\n")
 
 
-def _read_header(path: Path, delimiter: str) -> tuple[list[str], str, int]:
+def _read_header(path: Path, file: Path, delimiter: str) -> tuple[list[str], str, int]:
     """Return the header's cells, the delimiter that it really has, and the blank lines before it."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with file.open(encoding="utf-8-sig", newline="") as opened:
         blank_lines = 0
-        for first in file:
+        for first in opened:
             if first.strip():
                 break
             blank_lines += 1
@@ -114,18 +156,18 @@ def _read_header(path: Path, delimiter: str) -> tuple[list[str], str, int]:
             elif ";" in first:
                 raise ManifestError(f"{path}: the cells are separated by semicolons. Export it with commas")
         try:
-            header = next(csv.reader(chain([first], file), delimiter=delimiter, skipinitialspace=True))
+            header = next(csv.reader(chain([first], opened), delimiter=delimiter, skipinitialspace=True))
         except csv.Error as error:
             raise ManifestError(f"{path}, row {blank_lines + 1}: the header does not parse: {error}") from None
     return header, delimiter, blank_lines
 
 
 def _parse(
-    path: Path, names: Sequence[str], delimiter: str, blank_lines: int, *, texts: Sequence[str]
+    path: Path, file: Path, names: Sequence[str], delimiter: str, blank_lines: int, *, texts: Sequence[str]
 ) -> pd.DataFrame:
     """Parse every row, the header too; columns of `texts` as str, the others as categoricals."""
     kinds: dict[Hashable, str] = {i: "str" if name in texts else "category" for i, name in enumerate(names)}
-    frame = _read_cells(path, delimiter, blank_lines, kinds)
+    frame = _read_cells(path, file, delimiter, blank_lines, kinds)
     # Where the header is a number, too, pandas makes numbers of a column, and 7 of "007".
     numbers = [
         i
@@ -134,19 +176,21 @@ def _parse(
         and not all(isinstance(text, str) for text in cells.cat.categories)
     ]
     if numbers:
-        frame = _read_cells(path, delimiter, blank_lines, kinds | dict.fromkeys(numbers, "str"))
+        frame = _read_cells(path, file, delimiter, blank_lines, kinds | dict.fromkeys(numbers, "str"))
         frame = frame.astype(dict.fromkeys(numbers, "category"))
     return frame
 
 
-def _read_cells(path: Path, delimiter: str, blank_lines: int, kinds: Mapping[Hashable, str]) -> pd.DataFrame:
+def _read_cells(
+    path: Path, file: Path, delimiter: str, blank_lines: int, kinds: Mapping[Hashable, str]
+) -> pd.DataFrame:
     """Parse every row, the columns as pandas' types of the given names."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with file.open(encoding="utf-8-sig", newline="") as opened:
             for _ in range(blank_lines):
-                next(file)
+                next(opened)
             return pd.read_csv(
-                file,
+                opened,
                 sep=delimiter,
                 header=None,
                 dtype=dict(kinds),
@@ -173,9 +217,9 @@ def _explain(path: Path, problem: str, blank_lines: int) -> str:
     return f"{path}: the table does not parse: {problem.strip()}"
 
 
-def _from_parquet(path: Path, image_column: str | None) -> Table:
+def _from_parquet(path: Path, file: Path, image_column: str | None) -> Table:
     try:
-        frame = pd.read_parquet(path)
+        frame = pd.read_parquet(file)
     except ImportError:
         raise MissingExtraError(
             f"{path}: reading Parquet needs pyarrow. Install it: pip install 'stargan-augmentor[parquet]'"

@@ -17,6 +17,7 @@ from augmentor.manifest.read import Manifest, infer_manifest, read_manifest
 from augmentor.manifest.sets import describe_sets, distinct, ordered, overlap
 from augmentor.manifest.table import Table
 from augmentor.manifest.wording import listing, nearest
+from augmentor.storage import located
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 OneHot = Mapping[str, Sequence[str]]
@@ -184,7 +185,7 @@ def _rows(manifests: Sequence[Manifest]) -> pd.DataFrame:
         rows = manifest.rows.copy()
         if manifest.root.resolve() != manifests[0].root.resolve():
             root = manifest.root.resolve()
-            rows["path"] = [(root / path).as_posix() for path in rows["path"]]
+            rows["path"] = [located(root, path).as_posix() for path in rows["path"]]
         ids = rows["id"]
         rows["id"] = ids.where(~ids.isin(clashing), f"{title}-" + ids)
         datasets = rows["dataset"].astype(str)

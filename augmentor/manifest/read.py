@@ -20,6 +20,7 @@ from augmentor.manifest.rows import SPLITS, build_rows, without_duplicates
 from augmentor.manifest.sets import with_label_sets
 from augmentor.manifest.table import Table
 from augmentor.manifest.wording import nearest
+from augmentor.storage import located
 from stargan.labels import UNKNOWN, LabelSpace
 
 
@@ -103,7 +104,7 @@ class Manifest:
 
     def image_path(self, i: int) -> Path:
         """Return where the image of row `i` lies."""
-        return self.root / str(self.rows["path"].iat[i])
+        return located(self.root, str(self.rows["path"].iat[i]))
 
     def select(self, which: NDArray[np.bool_] | NDArray[np.integer] | Sequence[int]) -> Manifest:
         """Return the manifest with some of its rows, renumbered from 0.

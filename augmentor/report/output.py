@@ -40,7 +40,7 @@ class Output:
 
     Args:
         out: the folder, or FILE.h5.
-        images: where the images are now: `out`, or the file that is about to take its name.
+        images: where the images are now: `out`, its URL, or the file that is about to take its name.
         description: what `dataset.json` says, or will say.
         space: its attributes.
     """
@@ -75,7 +75,7 @@ class Output:
             ) from error
         return cls(out=out, images=where, description=cast("Mapping[str, Json]", description), space=space)
 
-    @property
+    @cached_property
     def is_file(self) -> bool:
         """Whether it is an HDF5 file."""
         return self.images.is_file()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 from augmentor.workers import anything_hangs
 from augmentor.writers.records import Counts, Failure, RecordFolder, Shape, ShardRecord, common_shape
@@ -19,6 +19,22 @@ will say, and where the images are until then, the folder or the unfinished file
 
 def nothing_left(_description: Mapping[str, object], _images: Path) -> None:
     """Do nothing more."""
+
+
+class Assembling(Protocol):
+    """An output on its way to being finished; leaving the block without `finish` throws away what was written."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def take(self, index: int) -> None:
+        """Add a shard that is committed, and those after it that came too early."""
+
+    def finish(self, ending: Ending = nothing_left) -> Counts:
+        """Add the shards that are still missing, finish the output and return what it holds."""
 
 
 class Assembly(ABC):

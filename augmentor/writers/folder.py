@@ -24,7 +24,7 @@ from augmentor.writers.records import Counts, Json, RecordFolder, ShardRecord
 from augmentor.writers.staged import RECORD, FolderShard, StagedShard
 from stargan.labels import UNKNOWN, LabelSpace
 
-_COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", COVER)
+COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", COVER)
 
 
 class FolderWriter:
@@ -115,7 +115,7 @@ class FolderWriter:
             path.replace(staged / RECORD)
             folders |= self.undo(staged)
         tables = [self.out / split / "metadata.csv" for split in SPLITS]
-        for path in (*tables, *(self.out / name for name in _COMPANIONS)):
+        for path in (*tables, *(self.out / name for name in COMPANIONS)):
             path.unlink(missing_ok=True)
             path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
         remove_pages(self.out.joinpath)
@@ -146,7 +146,7 @@ class FolderWriter:
         """Return whether `dataset.json`, which is written last, is there and of this run, and the tables, too."""
         tables = [self.out / name for name in ("labels.csv", "failures.csv", "rejected.csv", "scores.csv")]
         finished = is_same_run(read_identity(self.out / "dataset.json"), self.identity)
-        return finished and all(map(Path.is_file, tables))
+        return finished and all(table.is_file() for table in tables)
 
     def counts(self) -> Counts:
         """Return what a complete output holds."""

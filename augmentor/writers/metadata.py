@@ -147,6 +147,8 @@ class SplitTables:
                     writers[row.split].writerow(written)
 
     def _open(self, split: str, files: ExitStack) -> CsvWriter:
+        # Where the output is a URL, none of the images stays on this disk.
+        (self.out / split).mkdir(exist_ok=True)
         return files.enter_context(label_table(self.out / split / "metadata.csv", self._space))
 
     def _respelled(self) -> dict[str, dict[int, dict[str, str]]]:

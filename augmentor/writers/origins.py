@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from augmentor.access import ANYWHERE
 from augmentor.errors import OutputError
+from augmentor.storage import RemotePath, content, located
 from augmentor.workers import Workers
 
 _LOOKED_AT_ONCE = 16
@@ -41,6 +42,9 @@ class Origin(NamedTuple):
         Raises:
             OSError: it cannot be read.
         """
+        if isinstance(path, RemotePath):
+            data = content(path)
+            return cls(len(data), path.status().modified, hashlib.sha256(data).hexdigest())
         with ANYWHERE.open(path) as file:  # a source may have become a pipe, which would wait for ever
             state = os.fstat(file.fileno())
             return cls(state.st_size, state.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
@@ -55,12 +59,20 @@ class Origin(NamedTuple):
         try:
             if by_content:
                 return None if Origin.of(path).sha256 == self.sha256 else "other content"
-            state = path.stat()
+            size, modified = _size_and_time(path)
         except OSError as error:
             return error.strerror or str(error)
-        if state.st_size != self.size:
-            return f"{self.size:,} bytes before, {state.st_size:,} now"
-        return None if state.st_mtime_ns == self.modified else "written to since"
+        if size != self.size:
+            return f"{self.size:,} bytes before, {size:,} now"
+        return None if modified == self.modified else "written to since"
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    if isinstance(path, RemotePath):
+        status = path.status()
+        return status.size, status.modified
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
 
 
 def refuse_changed(root: Path, origins: Mapping[str, Origin], *, by_content: bool) -> None:
@@ -78,7 +90,7 @@ def refuse_changed(root: Path, origins: Mapping[str, Origin], *, by_content: boo
 
     def look(first: int) -> list[tuple[int, str]]:
         changes = (
-            (place, origins[names[place]].change(root / names[place], by_content=by_content))
+            (place, origins[names[place]].change(located(root, names[place]), by_content=by_content))
             for place in range(first, min(first + _TOGETHER, len(names)))
         )
         return [(place, change) for place, change in changes if change is not None]
@@ -86,11 +98,11 @@ def refuse_changed(root: Path, origins: Mapping[str, Origin], *, by_content: boo
     firsts = range(0, len(names), _TOGETHER)
     with Workers(_LOOKED_AT_ONCE, name="origins") as pool:
         parts = pool.map(
-            lambda place: f"looking at {root / names[place]}", look, firsts, ahead=2 * _LOOKED_AT_ONCE
+            lambda place: f"looking at {located(root, names[place])}", look, firsts, ahead=2 * _LOOKED_AT_ONCE
         )
         found = [change for part in parts for change in part]
     if found:
-        shown = ", ".join(f"{root / names[place]} ({change})" for place, change in found[:_NAMED])
+        shown = ", ".join(f"{located(root, names[place])} ({change})" for place, change in found[:_NAMED])
         more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         hint = " If copying changed their times alone, --verify-sources compares contents."
         raise OutputError(

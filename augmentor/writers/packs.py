@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
 
 from augmentor.durable import TEMPORARY, sync_file, sync_folder
 from augmentor.errors import OutputError
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import LabelRow
 from augmentor.manifest import SPLITS
+from augmentor.storage import RemotePath
 from augmentor.writers.folder import FolderWriter
 from augmentor.writers.hdf5_shards import HDF5Pack, HDF5Packing
 from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.metadata import FolderTables
 from augmentor.writers.origins import Origin
-from augmentor.writers.packing import Pack, Packed, Packing
+from augmentor.writers.packing import Pack, Packed, Packing, told_as_damage
 from augmentor.writers.parquet import ParquetPack, ParquetPacking
 from augmentor.writers.places import COVER, OutputFormat
 from augmentor.writers.records import Failure, Json, RecordFolder, ShardRecord
@@ -60,7 +65,37 @@ def open_pack(path: Path) -> Pack:
         ImageError: it is missing or damaged.
         MissingExtraError: what reads it is not installed.
     """
-    return _PACKS[path.suffix](path)
+    return _FetchedPack(path) if isinstance(path, RemotePath) else _PACKS[path.suffix](path)
+
+
+class _FetchedPack:
+    """A pack behind a URL, brought to this disk for as long as it is open."""
+
+    def __init__(self, path: RemotePath) -> None:
+        with ExitStack() as held:
+            copy = Path(held.enter_context(TemporaryDirectory()), path.name)
+            with told_as_damage(path):
+                copy.write_bytes(path.read_bytes())
+            self._pack = held.enter_context(open_pack(copy))
+            self._held = held.pop_all()
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        return self._pack.shape
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self, file_name: str) -> bytes:
+        return self._pack.read(file_name)
+
+    def close(self) -> None:
+        self._held.close()
 
 
 def pack_name(file_name: str, suffix: str) -> str:

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 
 from augmentor.images.codec import Pixels
 from augmentor.labeltable import LabelRow
-from augmentor.writers.assembly import Assembly
+from augmentor.writers.assembly import Assembling
 from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.origins import Origin
 from augmentor.writers.records import Counts, Failure, ShardRecord
@@ -135,7 +135,7 @@ class Writer(Protocol):
             OutputError: the shard is not committed.
         """
 
-    def assembly(self, shards: int) -> Assembly:
+    def assembly(self, shards: int) -> Assembling:
         """Begin to put the output together; one at a time, in a `with` block.
 
         Args:

@@ -16,6 +16,7 @@ from augmentor.durable import sync_files, sync_folder, write_unsynced
 from augmentor.errors import ImageError, OutputError
 from augmentor.images.codec import ImageFormat, Pixels, encode_file, extension, usual_suffix
 from augmentor.labeltable import LabelRow
+from augmentor.storage import RemotePath, content
 from augmentor.writers.judged import NOTHING_JUDGED, Judged
 from augmentor.writers.origins import Origin
 from augmentor.writers.records import Failure, Shape, ShardRecord, common_shape
@@ -185,13 +186,7 @@ class FolderShard(StagedShard):
         """
         waiting, suffix = self.waiting(position), usual_suffix(source)
         try:
-            original = source.resolve(strict=True)  # Linking a symbolic link would link the link.
-            try:
-                os.link(original, waiting)
-                linked = True
-            except OSError:  # Another disk, or one without hard links.
-                shutil.copyfile(original, waiting)
-                linked = False
+            linked = _taken(source, waiting)
             with Path(waiting).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
@@ -222,3 +217,17 @@ class FolderShard(StagedShard):
         for folder in folders | {folder.parent for folder in folders} | {self.writer.out}:
             sync_folder(folder)
         self.writer.records.commit(self.staged / RECORD, self.index)
+
+
+def _taken(source: Path, waiting: str) -> bool:
+    """Link a file, or else copy it; return whether it was linked."""
+    if isinstance(source, RemotePath):
+        write_unsynced(waiting, content(source))
+        return False
+    original = source.resolve(strict=True)  # Linking a symbolic link would link the link.
+    try:
+        os.link(original, waiting)
+    except OSError:  # Another disk, or one without hard links.
+        shutil.copyfile(original, waiting)
+        return False
+    return True
