@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from augmentor.images import encode
 
@@ -22,12 +24,12 @@ TINY = (
 """Settings that make any training run short; the commands themselves stay as they are printed."""
 
 
-def fenced(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+def fenced(language: str, *, page: str = "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
-def commands() -> list[str]:
-    lines = [line.split("  #")[0].strip() for block in fenced("bash") for line in block.splitlines()]
+def commands(page: str = "README.md") -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in fenced("bash", page=page) for line in block.splitlines()]
     return [line for line in lines if line]
 
 
@@ -106,3 +108,15 @@ def test_the_readme_documents_every_command() -> None:
 
     names = {command.callback.__name__ for command in app.registered_commands if command.callback}
     assert names <= listed
+
+
+@pytest.mark.parametrize("command", commands("docs/scale.md"))
+def test_the_commands_for_many_machines_are_understood(command: str) -> None:
+    """They need GPUs, a cluster and a store; what each of them does is tested where it can be, on the CPU."""
+    from augmentor.cli import app  # noqa: PLC0415 - light
+
+    program, name, *words = shlex.split(command)
+    assert program == "augmentor"
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    group.commands[name].make_context(name, words).close()
