@@ -87,7 +87,7 @@ def member_name(file_name: str) -> str:
 
 
 class TarPack:
-    """A tar file that is open for reading; see `augmentor.writers.packing.Pack`.
+    """A tar file whose members' places are known; see `augmentor.writers.packing.Pack`.
 
     Args:
         path: the file.
@@ -100,10 +100,8 @@ class TarPack:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with told_as_damage(path):
-            with tarfile.open(path, "r:") as tar:
-                self._places = {member.name: (member.offset_data, member.size) for member in tar}
-            self._file = path.open("rb")
+        with told_as_damage(path), tarfile.open(path, "r:") as tar:
+            self._places = {member.name: (member.offset_data, member.size) for member in tar}
 
     def __enter__(self) -> Self:
         return self
@@ -117,9 +115,9 @@ class TarPack:
         """Return the bytes of an image file."""
         with told_as_damage(self.path):
             first, size = self._places[member_name(file_name)]
-            self._file.seek(first)
-            return self._file.read(size)
+            with self.path.open("rb") as file:
+                file.seek(first)
+                return file.read(size)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Do nothing: between two images the file is closed."""
