@@ -374,7 +374,8 @@ def _options(scheme: str, configured: dict[str, dict[str, object]]) -> dict[str,
     if package == "s3fs":
         # Else three layers would repeat what each of them repeats.
         requests = {**configured.get("config_kwargs", {}), "retries": {"total_max_attempts": 1}}
-        return {"use_listings_cache": False, "config_kwargs": requests}
+        # With several connections for one object each would be asked for its size before it is read.
+        return {"use_listings_cache": False, "max_concurrency": 1, "config_kwargs": requests}
     # A list that is remembered would not show what others have written since.
     return {"use_listings_cache": False} if package in ("gcsfs", "adlfs") else {}
 

@@ -113,11 +113,13 @@ class Augmentor:
     """Starts commands, each in a process of its own.
 
     `run` and `start` fork from a process that has imported torch (`warm.py`), because importing it for every
-    command would take most of the suite's time; `cold` starts `python -m augmentor` from nothing.
+    command would take most of the suite's time; `cold` starts `python -m augmentor` from nothing. What a test puts
+    into `more` is in the environment of the commands that it forks.
     """
 
     folder: Path
     environment: dict[str, str]
+    more: dict[str, str] = field(default_factory=dict)
     server: subprocess.Popen[str] | None = None
     started: int = field(default=0)
 
@@ -145,6 +147,7 @@ class Augmentor:
             "cwd": str(ROOT),
             "out": str(folder / "out"),
             "err": str(folder / "err"),
+            "environment": self.more,
         }
         requests, answers = self.server.stdin, self.server.stdout
         assert requests is not None

@@ -1,6 +1,7 @@
 """Runs commands in processes of their own that need not import torch anew: a server that forks.
 
-A request is one line of JSON: {"argv": [...], "script": path or "", "cwd": path, "out": path, "err": path}.
+A request is one line of JSON: {"argv": [...], "script": path or "", "cwd": path, "out": path, "err": path,
+"environment": variables on top of the server's own}.
 The answers are two lines: the child's process id, then how it ended, as `Popen.returncode` says it. The child
 runs `python -m augmentor ARGV`, or the script, as a fresh interpreter would; only the imports are warm.
 """
@@ -37,6 +38,7 @@ class Request(TypedDict):
     cwd: str
     out: str
     err: str
+    environment: dict[str, str]
 
 
 def _serve() -> Request | None:
@@ -82,6 +84,7 @@ else:
     _redirect(1, request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     _redirect(2, request["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.chdir(request["cwd"])
+    os.environ.update(request["environment"])
     code = _run(request["argv"], request["script"])
     atexit._run_exitfuncs()
     sys.stdout.flush()

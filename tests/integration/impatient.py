@@ -1,0 +1,12 @@
+"""Runs a command that makes short pauses only before it asks a storage again: impatient.py COMMAND..."""
+
+from __future__ import annotations
+
+import runpy
+
+from augmentor import storage
+from augmentor.retrying import Patience
+
+if __name__ == "__main__":
+    storage.PATIENCE = Patience(first=0.01)
+    runpy.run_module("augmentor", run_name="__main__")
