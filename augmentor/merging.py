@@ -10,6 +10,7 @@ from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion import ExpandSettings, make_writer
 from augmentor.lock import locked
 from augmentor.report import write_report
+from augmentor.running import explained
 from augmentor.selection import drop_unselected
 from augmentor.writers import Writer
 from augmentor.writers.hdf5 import counts_of_file
@@ -22,7 +23,7 @@ def merge(out: Path) -> Counts:
     """Put an output together from the shards of all shares; a second call changes nothing.
 
     Args:
-        out: the folder or file that the shares were made for.
+        out: the folder, its URL, or the file that the shares were made for.
 
     Returns:
         What it holds.
@@ -31,6 +32,11 @@ def merge(out: Path) -> Counts:
         OutputError: shards are missing, somebody writes to it, or nothing was begun there.
         AugmentorError: it was begun by another version of augmentor.
     """
+    with explained(out):
+        return _merged(out)
+
+
+def _merged(out: Path) -> Counts:
     if out.is_file():
         return counts_of_file(out)
     begun = RecordFolder(place_of(out).work).begun()

@@ -49,7 +49,7 @@ _VERDICTS = ("best", "borderline", "rejected", "kept")
 
 
 def report_path(out: Path) -> Path:
-    """Return where an output's page lies: inside the folder, or beside the HDF5 file."""
+    """Return where an output's page lies: inside the folder, below its URL, or beside the HDF5 file."""
     return place_of(out).beside("report.html")
 
 

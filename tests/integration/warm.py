@@ -17,6 +17,8 @@ import sys
 import traceback
 from typing import TypedDict
 
+import s3fs  # noqa: F401
+
 import augmentor.check
 import augmentor.datasets
 import augmentor.expand

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from augmentor.errors import OutputError
+from augmentor.errors import AugmentorError, OutputError
+from augmentor.expansion import ExpandSettings, make_writer
 from augmentor.labeltable import LabelRow, key, real_key
 from augmentor.merging import missing_shards
 from augmentor.storage import RemotePath, place, remove, write_bytes
@@ -259,6 +260,12 @@ def test_overwrite_removes_what_expand_wrote_and_nothing_else(
     assert set(there(out)) == {"mine.txt", ".augmentor/run.json"}
     make(other)
     assert set(there(out)) == {*expected(tmp_path), "mine.txt"}
+
+
+def test_one_hdf5_file_is_not_written_to_a_url(out: RemotePath) -> None:
+    settings = ExpandSettings(domains=("each",), output_format="hdf5")
+    with pytest.raises(AugmentorError, match=r"out\.h5: one HDF5 file cannot be written to a URL.* --format"):
+        make_writer(out.with_name("out.h5"), settings=settings, space=SPACE, description={"fingerprint": "abc"})
 
 
 def test_a_place_that_expand_did_not_write_is_refused(out: RemotePath) -> None:
