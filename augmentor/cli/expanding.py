@@ -207,6 +207,7 @@ def expand(
         raise AugmentorError("--overwrite would remove what other shares made. Delete OUT before all of them")
     if devices is not None and device != "auto":
         raise AugmentorError("--device and --devices exclude each other: give one of them")
+    maker = _engine(engine, address, ray_workers, device=device, devices=devices, share=share, threads=workers)
     described = Description(attributes=attributes, size=model_size, crop=model_crop)
     planned = plan_expansion(
         manifest,
@@ -218,7 +219,6 @@ def expand(
         judge=judge,
         command=recorded_command(),
     )
-    maker = _engine(engine, address, ray_workers, device=device, devices=devices, share=share, threads=workers)
     here = device if maker is None else "auto"  # With Ray, what was asked for is that of its nodes.
     chosen = (pick_device(here),) if devices is None else parse_devices(devices)
     for note in planned.notes:

@@ -257,6 +257,7 @@ class _Run:
 
 
 def last_line(error: Exception) -> str:
-    """Return what Ray says of an error in its last line, without what it advises; names and numbers are before."""
+    """Return what Ray says of an error at the end, where the reason is, without its advice."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].partition(" Some common causes")[0].strip().rstrip(".")
+    reason = lines[-1].partition(" Some common causes")[0].rpartition("Worker exit detail: ")[2]
+    return reason.strip().rstrip(".")

@@ -28,6 +28,9 @@ from stargan.translate import compiling_works
 _STORE_BYTES = 200_000_000
 """Of the memory that our own Ray shares: it holds the model and the manifest once, and spills what is more."""
 
+_ATTEMPTS = 2
+"""To start Ray here: it gives its processes 30 seconds, which is little on a machine that is busy."""
+
 _CONNECT_SECONDS = 5.0
 
 
@@ -44,7 +47,7 @@ class RayEngine:
         threads: that decode and encode in each worker; None for as many as it has CPUs.
 
     Raises:
-        AugmentorError: the device is a certain one.
+        AugmentorError: the device is a certain one, or nobody answers at the address.
         MissingExtraError: Ray is not installed.
     """
 
@@ -68,6 +71,7 @@ class RayEngine:
         self._threads = threads
         self._ours = False
         self._crew: Crew | None = None
+        self._refuse_silent_address()
 
     def __enter__(self) -> Self:
         before = signal.getsignal(signal.SIGTERM)
@@ -144,27 +148,29 @@ class RayEngine:
         if self._address == "local":
             cores = max(usable_cores(), self._workers or 1)
             gpus = 0 if self._asked_device == "cpu" else None
-            try:
-                self._ray.init(
-                    address="local",
-                    num_cpus=cores,
-                    num_gpus=gpus,
-                    include_dashboard=False,
-                    object_store_memory=_STORE_BYTES,
-                    **quiet,
-                )
-            except Exception as error:  # Ray raises no other kind where one of its processes does not start.
-                raise ProcessError(
-                    f"Ray does not start on this machine: {' '.join(str(error).split())}"
-                ) from error
-            return
-        self._refuse_silent_address()
+            for attempt in range(_ATTEMPTS):
+                try:
+                    self._ray.init(
+                        address="local",
+                        num_cpus=cores,
+                        num_gpus=gpus,
+                        include_dashboard=False,
+                        object_store_memory=_STORE_BYTES,
+                        **quiet,
+                    )
+                    return
+                except Exception as error:  # Ray raises no other kind where one of its processes is late.
+                    self._ray.shutdown()
+                    if attempt + 1 == _ATTEMPTS:
+                        reason = " ".join(str(error).split())
+                        raise ProcessError(f"Ray does not start on this machine: {reason}") from error
         try:
             self._ray.init(address=self._address, **quiet)
         except (OSError, RuntimeError, ValueError, ImportError) as error:
             raise AugmentorError(
-                f"--address {self._address}: Ray cannot join this cluster: {' '.join(str(error).split())}. Start "
-                "one with ray start --head, or leave --address out to start Ray on this machine"
+                f"--address {self._address}: Ray cannot join this cluster: {' '.join(str(error).split())}. If it "
+                "is up and wants a token, set RAY_AUTH_MODE=token; ray start --head starts one; without --address "
+                "Ray starts on this machine"
             ) from error
 
     def _refuse_silent_address(self) -> None:

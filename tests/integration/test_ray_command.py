@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 pytest.importorskip("ray")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
-SHARDS = 27
-"""Shards of 4 of the 106 items that `--domains all` asks for."""
-
 
 def below(pid: int) -> dict[int, str]:
     """Return the processes that a process has started, and those that these have, with their names."""
@@ -37,28 +34,56 @@ def below(pid: int) -> dict[int, str]:
     return {process: names[process] for process in found[1:]}
 
 
-@pytest.fixture(scope="module")
+def workers(pid: int) -> list[int]:
+    """Return the processes that make shards for a command."""
+    return [process for process, name in below(pid).items() if name.startswith("ray::RemoteWorker")]
+
+
+@pytest.fixture
 def words(small: Small, model: Path, judge: Path) -> list[str]:
     """The command without --out."""
     words = ["expand", str(small.manifest), "--model", str(model), "--judge", str(judge), "--domains", "all"]
     return [*words, "--shard-size", "4"]
 
 
-def test_a_killed_worker_is_replaced_and_an_interrupted_run_goes_on(
+def test_an_interrupted_run_goes_on_and_a_killed_worker_is_replaced(
     words: list[str], augmentor: Augmentor, tmp_path: Path
 ) -> None:
-    """The first run is interrupted once a second worker has come in the place of one that was killed."""
     plain, out = tmp_path / "plain" / "out", tmp_path / "ray" / "out"
     assert augmentor.run(*words, "--out", plain).code == 0
+    words += ["--out", str(out), "--engine", "ray", "--ray-workers", "2"]
 
-    running = augmentor.start(*words, "--out", out, "--engine", "ray", "--ray-workers", 2, "--json")
+    running = augmentor.start(*words)
+    assert wait_until(lambda: bool(workers(running.pid)), pid=running.pid), running.end().err
+    started = below(running.pid)
+    running.send(signal.SIGINT)
+    interrupted = running.end()
+    assert interrupted.code == 130, interrupted.err
+    assert "--engine ray --ray-workers 2" in " ".join(interrupted.err.split("Go on with:")[1].split())
+    assert [name for pid, name in started.items() if not is_gone(pid)] == []
+
+    running = augmentor.start(*words, "--json")
     assert wait_until(lambda: committed(out) > 0, pid=running.pid), running.end().err
-    workers = [pid for pid, name in below(running.pid).items() if name.startswith("ray::RemoteWorker")]
-    assert workers
-    started = list(below(running.pid))
-    os.kill(workers[0], signal.SIGKILL)
+    started = below(running.pid)
+    os.kill(workers(running.pid)[0], signal.SIGKILL)
     done = running.end()
     assert done.code == 0, done.err
-    print(done.err, done.out)  # noqa: T201
+    assert (done.json["resumed"], done.json["synthetic"], done.json["rejected"]) == (0, 51, 31)
+    assert "Worker exit" not in done.err
+    assert [name for pid, name in started.items() if not is_gone(pid)] == []
     assert content(out) == content(plain)
-    assert all(map(is_gone, started))
+
+
+def test_what_is_refused(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:
+    words = ("expand", small.manifest, "--model", model, "--out", tmp_path / "out", "--domains", "all")
+    for flags, said in (
+        (("--ray-workers", "2"), "--ray-workers is about Ray: add --engine ray"),
+        (("--address", "auto"), "--address is about Ray: add --engine ray"),
+        (("--engine", "ray", "--shards", "1/2"), "Ray deals out all shards: leave one out"),
+        (("--engine", "ray", "--devices", "cpu,cpu"), "Ray deals out those of its nodes. Leave it out"),
+        (("--engine", "ray", "--address", "127.0.0.1:1"), "--address 127.0.0.1:1: nobody answers there"),
+    ):
+        done = augmentor.run(*words, *flags)
+        assert done.code == 2
+        assert said in " ".join(done.err.split())
+    assert not (tmp_path / "out").exists()

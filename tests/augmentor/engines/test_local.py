@@ -3,50 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
 import torch
 
 from augmentor.engines.local import State, Work, run_here
-from augmentor.expansion import ExpandSettings, plan_expansion
 from augmentor.writers import Writer
-from stargan.checkpoint import Model, save_model
-from stargan.labels import LabelSpace
-from stargan.networks import Generator
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def work(small_manifest: Callable[..., Path], space: LabelSpace, tmp_path: Path) -> Work:
-    """Four shards: 32 items of twelve rows."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        generator = Generator(vector_size=space.vector_size, width=4, downsamplings=1, blocks=1)
-    save_model(
-        tmp_path / "model",
-        model=Model(generator=generator, space=space, image_size=(16, 16), step=0, settings={}, sha256=""),
-    )
-    settings = ExpandSettings(domains=("hair=*",), shard_size=8)
-    expansion = plan_expansion(
-        small_manifest(broken=(4,)), model=tmp_path / "model", settings=settings, out=tmp_path / "out"
-    )
-    writer = expansion.writer()
-    writer.open()
-    return Work(
-        plan=expansion.plan,
-        shard_size=8,
-        sources=expansion.sources,
-        writer=writer,
-        model=expansion.model,
-        batch_size=4,
-        precision="float32",
-        compile=False,
-        workers=2,
-    )
 
 
 def run(work: Work, *, numbers: list[int] | None = None) -> tuple[list[State], list[int]]:
@@ -94,6 +58,12 @@ def test_shards_before_the_first_one_are_passed_over(work: Work) -> None:
 def test_a_state_that_follows_another() -> None:
     first, second = State(done=5, resumed=2, failed=1, rejected=1), State(done=3, rejected=2)
     assert first.followed_by(second) == State(done=8, resumed=2, failed=1, rejected=3)
+
+
+def test_states_of_several_that_work_side_by_side() -> None:
+    states = (State(done=5, resumed=2, failed=1), State(done=3, rejected=2))
+    assert State.together(states) == State(done=8, resumed=2, failed=1, rejected=2)
+    assert State.together(()) == State()
 
 
 def test_work_can_be_sent_to_a_process(work: Work) -> None:
