@@ -13,7 +13,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion import ExpandSettings, make_writer
 from augmentor.labeltable import LabelRow, key, real_key
-from augmentor.merging import missing_shards
 from augmentor.storage import RemotePath, place, remove, write_bytes
 from augmentor.writers import Failure, FolderWriter
 from augmentor.writers.remote import RemoteWriter, on_disk, scratch
@@ -148,7 +147,7 @@ def test_images_go_up_before_their_record_and_leave_the_disk(
     assert len(begun) == 1 + IMAGES + 1
     assert begun[-1] == f"{out}/.augmentor/shards/00000.json"
     assert not any(writer.here.out.rglob("*.png"))
-    assert missing_shards(writer, SHARDS) == [1, 2]
+    assert writer.missing(SHARDS) == [1, 2]
 
 
 @pytest.mark.parametrize("place_of_break", ["00001/11__real", "shards/00001", "labels.csv", "dataset.json"])
@@ -164,7 +163,7 @@ def test_an_upload_that_breaks_off_does_not_count_and_is_made_good(
     writer = remote_writer(out)
     assert not writer.complete()
     early = "0000" in place_of_break
-    assert missing_shards(writer, SHARDS) == ([1, 2] if early else [])
+    assert writer.missing(SHARDS) == ([1, 2] if early else [])
     begun = breaking(monkeypatch, lambda _path: False)
     writer.open(shards=SHARDS)
     # The disk that has the images still need not make them again.
@@ -185,7 +184,7 @@ def test_another_machine_finishes_what_others_have_committed(
             write_shard(writer, index)
     be_machine("three", tmp_path, monkeypatch)
     writer = remote_writer(out)
-    assert missing_shards(writer, SHARDS) == []
+    assert writer.missing(SHARDS) == []
     assert writer.has(1)
     assert writer.finish(SHARDS).failed == SHARDS
     assert there(out) == expected(tmp_path)
