@@ -92,8 +92,9 @@ class Crew:
             job: the reference of a `Work`, pickled.
             holder: that of the output's lock.
         """
-        options = {"num_cpus": self.posts.cpus, "num_gpus": self.posts.gpus, "concurrency_groups": {"news": 1}}
-        # No restarts by Ray: who deals the shards must know of every death.
+        options = {"num_cpus": self.posts.cpus, "num_gpus": self.posts.gpus, "max_concurrency": 2}
+        # Two calls at a time: one makes shards, one tells how far it is. No restarts by Ray: who deals the shards
+        # must know of every death.
         actor = self.ray.remote(**options)(RemoteWorker).remote(self.device.type, self._threads)
         self.hands.append(Hand(actor, actor.begin.remote(__version__, holder, job)))
 
@@ -206,7 +207,7 @@ class _Run:
 
     def _ask(self, hand: Hand) -> None:
         seconds = max(_NEWS_SECONDS, len(self._crew.hands) / _NEWS_PER_SECOND)
-        hand.asked = hand.actor.news.options(concurrency_group="news").remote(seconds)
+        hand.asked = hand.actor.news.remote(seconds)
 
     def _hear(self, hand: Hand, said: Answer | News) -> None:
         if isinstance(said, News):

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -69,6 +70,8 @@ class RemoteWorker:
         self._tools: tuple[Translator, Judges | None] | None = None
         self._news = News()
         self._telling = threading.Lock()
+        # One and the same, whoever calls: networks are compiled for a thread, and used again in it.
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="makes")
 
     def begin(self, version: str, holder: Holder | None, work: bytes) -> Answer:
         """Learn what is to be made; again when more is to be made, with the same model.
@@ -135,7 +138,7 @@ class RemoteWorker:
     def _answered(self, function: Callable[[], None]) -> Answer:
         """Return errors as values: an engine would wrap what is raised in its own."""
         try:
-            function()
+            self._maker.submit(function).result()
         except Exception as error:  # noqa: BLE001 - it is raised again where the run was started
             return Answer(news=self._news, error=portable(error), trace=traceback.format_exc())
         return Answer(news=self._news)
