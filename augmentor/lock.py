@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,9 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 _WINDOWS_PLACE = 1 << 30
 """Windows lets nobody read a byte that is locked: so this one, far behind the text."""
+
+_PATIENCE_SECONDS = 120.0
+"""For so long one waits for a lock that others hold for moments."""
 
 _held: set[int] = set()
 """The open files of the locks that this process holds."""
@@ -100,6 +103,31 @@ def locked(path: Path, *, output: Path, shared: bool = False) -> Iterator[None]:
                 _remove(path, handle)
             else:
                 os.close(handle)
+
+
+@contextmanager
+def patiently_locked(path: Path, *, output: Path) -> Iterator[None]:
+    """Hold a lock that others hold for moments only, while they make an output's folders.
+
+    Args:
+        path: as for `locked`.
+        output: likewise.
+
+    Raises:
+        TakenError: somebody has held it for minutes.
+        OSError: the file cannot be written.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(path, output=output))
+                break
+            except TakenError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield
 
 
 def read_holder(path: Path) -> Holder | None:

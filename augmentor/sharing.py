@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from augmentor.engines.local import LocalEngine, State
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion import Expansion
-from augmentor.lock import TakenError, is_free, locked
+from augmentor.lock import TakenError, is_free, locked, patiently_locked
 from augmentor.merging import put_together
 from augmentor.running import (
     Progress,
@@ -28,9 +28,6 @@ from augmentor.shares import Share
 from augmentor.writers import Writer
 from augmentor.writers.records import Counts
 from stargan.config import Compile
-
-_PATIENCE_SECONDS = 120.0
-"""For so long a share waits for another one that makes the output's folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +105,7 @@ def run_share(
                 held.enter_context(locked(writer.lock, output=expansion.out, shared=True))
                 held.enter_context(locked(share.lock(writer.lock), output=expansion.out))
                 _refuse_other_division(expansion.out, share, writer.lock)
-                with _patiently_locked(writer.lock.with_name(f"{writer.lock.name}.opening"), output=expansion.out):
+                with patiently_locked(writer.lock.with_name(f"{writer.lock.name}.opening"), output=expansion.out):
                     writer.open(share.has, shards=shards)
                 engine = held.enter_context(LocalEngine(devices))
                 work = replace(
@@ -165,19 +162,3 @@ def _refuse_other_division(out: Path, share: Share, lock: Path) -> None:
                 f"{out}: shares of another division are being made ({other.name.rpartition('.')[2]}), which may "
                 f"be the same shards. Wait until they have ended, or use the same division for all"
             )
-
-
-@contextmanager
-def _patiently_locked(path: Path, *, output: Path) -> Iterator[None]:
-    """Hold a lock that others hold for moments only."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(locked(path, output=output))
-                break
-            except TakenError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        yield

@@ -25,6 +25,7 @@ from augmentor.durable import TEMPORARY, replace_bytes
 from augmentor.errors import OutputError
 from augmentor.images.codec import Pixels
 from augmentor.labeltable import LabelRow
+from augmentor.lock import patiently_locked
 from augmentor.manifest import SPLITS
 from augmentor.storage import RemotePath, Status, each, remove, upload, write_bytes
 from augmentor.writers.assembly import Assembling, Ending, nothing_left
@@ -192,6 +193,7 @@ class RemoteWriter:
 
     def shard(self, index: int) -> RemoteShard:
         """Start, or start again, one shard."""
+        self._prepare()
         return RemoteShard(self, self.here.shard(index), index)
 
     def push(self, index: int) -> None:
@@ -229,8 +231,7 @@ class RemoteWriter:
 
     def assembly(self, shards: int) -> RemoteAssembly:
         """Begin to write the tables on this disk."""
-        if not self.here.records.started():  # Whoever merges may have made no shard.
-            self.here.open(lambda _index: False, shards=shards)
+        self._prepare()
         return RemoteAssembly(self, self.here.assembly(shards), shards)
 
     def finish(self, shards: int) -> Counts:
@@ -258,6 +259,13 @@ class RemoteWriter:
         """Upload `dataset.json`, with which the output is complete, and remove what this disk still has of it."""
         upload(self.here.out / _LAST, self.out / _LAST)
         self._remove_scratch()
+
+    def _prepare(self) -> None:
+        """Make the folders of this machine, where another one has opened the output."""
+        if not self.here.records.started():
+            with patiently_locked(self.lock.with_name(f"{self.lock.name}.opening"), output=self.out):
+                if not self.here.records.started():
+                    self.here.open(lambda _index: False)
 
     def _committed(self) -> dict[int, Status]:
         """Return what the storage says of the records that are there, by the shards' numbers."""
