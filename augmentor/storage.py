@@ -1,8 +1,8 @@
 """Places by URL (s3://, gs://, memory://, ...): paths among other paths, and what is read and written there.
 
 A storage of objects knows no folders, no renaming and no locks. An object is there whole or not at all: an upload
-that breaks off leaves nothing, or what was there before. Credentials come from the environment alone, as the
-storage's own library finds them; a URL that holds some is refused. Every request is repeated as `Patience` says.
+that breaks off leaves nothing, or what was there before. A URL that holds credentials is refused: they come from
+the environment alone.
 """
 
 from __future__ import annotations
@@ -16,16 +16,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path, PosixPath, WindowsPath
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from augmentor.errors import AugmentorError, MissingExtraError, first_line
-from augmentor.retrying import Patience, lacks_credentials, may_pass
+from augmentor.errors import AugmentorError
+from augmentor.filesystems import ask, files_of
 from augmentor.workers import Workers
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 T = TypeVar("T")
 Given = TypeVar("Given")
@@ -35,8 +31,6 @@ if sys.platform == "win32":
 else:
     _Path = PosixPath
 
-PATIENCE = Patience()
-
 SIDE_BY_SIDE = 16
 """Requests that wait for the storage at the same time."""
 
@@ -44,20 +38,6 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
 """What `Path` makes of a URL."""
 _SECRETS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]*:[^/]*@")
-
-_PACKAGES = {
-    **dict.fromkeys(("s3", "s3a"), "s3fs"),
-    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
-    **dict.fromkeys(("abfs", "abfss", "az"), "adlfs"),
-    **dict.fromkeys(("http", "https"), "aiohttp"),
-}
-"""What must be installed, besides fsspec, for a scheme."""
-
-_ENVIRONMENT = {
-    "s3fs": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the machine's role",
-    "gcsfs": "GOOGLE_APPLICATION_CREDENTIALS, or the machine's service account",
-    "adlfs": "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY, or the machine's identity",
-}
 
 _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "created")
 """What storages call the time at which an object was written."""
@@ -87,11 +67,11 @@ class RemotePath(_Path):
             PermissionError: without, or with these, credentials it cannot be read.
             OSError: the storage does not answer.
         """
-        return _asked(self, lambda files, url: bytes(files.cat_file(url)))
+        return ask(str(self), lambda files: bytes(files.cat_file(str(self))))
 
     def status(self) -> Status:
         """Return what the storage says of the object; raises as `read_bytes` does."""
-        return Status.of(_asked(self, lambda files, url: files.info(url)))
+        return Status.of(ask(str(self), lambda files: files.info(str(self))))
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - there are none
         """Return whether there is such an object, or any object below; raises if the storage does not say."""
@@ -112,7 +92,7 @@ class RemotePath(_Path):
     def listing(self) -> dict[str, Status]:
         """Return the names directly below with what the storage says of them; empty where there are none."""
         try:
-            found = _asked(self, lambda files, url: files.ls(url, detail=True))
+            found = ask(str(self), lambda files: files.ls(str(self), detail=True))
         except FileNotFoundError:
             return {}
         names = {str(info["name"]).strip("/"): info for info in found}
@@ -220,7 +200,7 @@ def refuse_unusable(path: Path) -> None:
             "Leave them out, and set the credentials in the environment"
         )
     if isinstance(path, RemotePath):
-        _files(path)
+        files_of(str(path))
     elif _COLLAPSED.match(str(path)) and not path.exists():
         url = re.sub(r":[/\\]+", "://", str(path), count=1)
         raise AugmentorError(
@@ -241,20 +221,20 @@ def upload(file: Path, to: RemotePath) -> None:
         OSError: as for `RemotePath.read_bytes`.
     """
     if file.stat().st_size > _WHOLE_BYTES:
-        _asked(to, lambda files, url: files.put_file(str(file), url))
+        ask(str(to), lambda files: files.put_file(str(file), str(to)))
     else:
         write_bytes(to, file.read_bytes())
 
 
 def write_bytes(path: RemotePath, data: bytes) -> None:
     """Write an object whole; what was there is replaced. Raises as `upload` does."""
-    _asked(path, lambda files, url: files.pipe_file(url, data))
+    ask(str(path), lambda files: files.pipe_file(str(path), data))
 
 
 def remove(path: RemotePath) -> None:
     """Remove an object, if there is one. Raises as `upload` does."""
     try:
-        _asked(path, lambda files, url: files.rm_file(url))
+        ask(str(path), lambda files: files.rm_file(str(path)))
     except FileNotFoundError:
         return
 
@@ -313,71 +293,6 @@ def content(path: RemotePath) -> bytes:
         OSError: as for `RemotePath.read_bytes`.
     """
     return _kept.get(path)
-
-
-def _asked(path: RemotePath, request: Callable[[AbstractFileSystem, str], T]) -> T:
-    """Ask a storage, and tell its errors as the disk's are told, with what to do in their text."""
-    files = _files(path)
-    url = str(path)
-    try:
-        return PATIENCE.ask(lambda: request(files, url))
-    except FileNotFoundError as error:
-        what = "bucket" if "specified bucket" in str(error) else "object"
-        raise FileNotFoundError(errno.ENOENT, f"there is no such {what}", url) from error
-    except Exception as error:
-        if lacks_credentials(error) or isinstance(error, PermissionError):
-            raise PermissionError(errno.EACCES, _refused(path, error), url) from error
-        tried = f", asked {PATIENCE.tries} times" if may_pass(error) else ""
-        raise OSError(errno.EIO, f"the storage says: {first_line(error)}{tried}", url) from error
-
-
-def _refused(path: RemotePath, error: Exception) -> str:
-    where = _ENVIRONMENT.get(_PACKAGES.get(path.parts[0].removesuffix(":"), ""), "the storage's own variables")
-    if lacks_credentials(error):
-        return f"there are no credentials. They are taken from the environment: {where}"
-    return (
-        f"access is refused: {first_line(error)}. The credentials in the environment ({where}) must allow to "
-        "read and list there, and for --out to write and delete"
-    )
-
-
-def _files(path: RemotePath) -> AbstractFileSystem:
-    scheme, *rest = path.parts or ("",)
-    if not scheme.endswith(":") or not rest:
-        raise AugmentorError(f"{path}: not a URL of a bucket and what is in it, such as s3://bucket/folder")
-    return _filesystem(scheme.removesuffix(":"), rest[0], os.getpid())
-
-
-@lru_cache
-def _filesystem(scheme: str, host: str, _process: int) -> AbstractFileSystem:
-    """Return what speaks with a storage; one for all threads of a process, for each has connections of its own."""
-    package = _PACKAGES.get(scheme)
-    try:
-        from fsspec.config import conf  # noqa: PLC0415 - an extra
-        from fsspec.core import url_to_fs  # noqa: PLC0415
-
-        files, _ = url_to_fs(f"{scheme}://{host}", **_options(scheme, conf.get(scheme, {})))
-    except ImportError as error:
-        needed = f"{package or first_line(error)}: pip install 'stargan-augmentor[remote]'"
-        other = f" {package}" if package not in (None, "s3fs") else ""
-        raise MissingExtraError(f"{scheme}://{host}: this needs fsspec and {needed}{other}") from error
-    except ValueError as error:
-        raise AugmentorError(f"{scheme}://{host}: {first_line(error)}. s3:// and gs:// are known") from error
-    if package == "s3fs":
-        files.retries = 1
-    return files
-
-
-def _options(scheme: str, configured: dict[str, dict[str, object]]) -> dict[str, object]:
-    """Return what the storage's library is told, on top of what the user's own configuration says."""
-    package = _PACKAGES.get(scheme)
-    if package == "s3fs":
-        # Else three layers would repeat what each of them repeats.
-        requests = {**configured.get("config_kwargs", {}), "retries": {"total_max_attempts": 1}}
-        # With several connections for one object each would be asked for its size before it is read.
-        return {"use_listings_cache": False, "max_concurrency": 1, "config_kwargs": requests}
-    # A list that is remembered would not show what others have written since.
-    return {"use_listings_cache": False} if package in ("gcsfs", "adlfs") else {}
 
 
 def _nanoseconds(moment: object) -> int:

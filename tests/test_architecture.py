@@ -29,8 +29,8 @@ OWNERS = {
     "webdataset": ("augmentor/writers/webdataset.py",),
     "pyarrow": ("augmentor/writers/parquet.py",),
     "ray": ("augmentor/engines/ray.py",),
-    "fsspec": ("augmentor/storage.py",),
-    "s3fs": ("augmentor/storage.py",),
+    "fsspec": ("augmentor/filesystems.py",),
+    "s3fs": ("augmentor/filesystems.py",),
     "jinja2": ("augmentor/report/",),
     "markupsafe": ("augmentor/report/",),
     "pydantic": ("augmentor/recipe.py",),
@@ -40,9 +40,9 @@ OWNERS = {
 """Who may import an outside library: a folder (ending in a slash) or a file."""
 
 LOWER = {
-    "access", "bounds", "cache", "csvfile", "domains", "durable", "errors", "images", "labeltable", "loading",
-    "lock", "manifest", "order", "plan", "recipe", "retrying", "shortage", "storage", "targets", "threads",
-    "untrained", "workers", "writers",
+    "access", "bounds", "cache", "csvfile", "domains", "durable", "errors", "filesystems", "images",
+    "labeltable", "loading", "lock", "manifest", "order", "plan", "recipe", "retrying", "shortage", "storage",
+    "targets", "threads", "untrained", "workers", "writers",
 }  # fmt: skip
 UPPER = {
     "bench", "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "lineage", "making", "pipeline",

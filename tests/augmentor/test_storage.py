@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from augmentor import storage
+from augmentor import filesystems, storage
 from augmentor.access import ANYWHERE, Access, OutsideError, is_there
 from augmentor.errors import AugmentorError, ImageError, ManifestError, MissingExtraError
 from augmentor.images import decode
@@ -30,7 +30,7 @@ def url(text: str) -> RemotePath:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that would have been made."""
     made: list[float] = []
-    monkeypatch.setattr(storage, "PATIENCE", Patience(sleep=made.append))
+    monkeypatch.setattr(filesystems, "PATIENCE", Patience(sleep=made.append))
     return made
 
 
@@ -259,9 +259,9 @@ def test_urls_that_cannot_be_used_are_refused(tmp_path: Path, monkeypatch: pytes
     refuse_unusable(url("memory://bucket/data"))
     refuse_unusable(tmp_path)
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    storage._filesystem.cache_clear()
+    filesystems._filesystem.cache_clear()
     with pytest.raises(
         MissingExtraError, match=r"needs fsspec and s3fs: pip install 'stargan-augmentor\[remote\]'"
     ):
         refuse_unusable(place("s3://bucket/data"))
-    storage._filesystem.cache_clear()
+    filesystems._filesystem.cache_clear()

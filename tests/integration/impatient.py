@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import runpy
 
-from augmentor import storage
+from augmentor import filesystems
 from augmentor.retrying import Patience
 
 if __name__ == "__main__":
-    storage.PATIENCE = Patience(first=0.01)
+    filesystems.PATIENCE = Patience(first=0.01)
     runpy.run_module("augmentor", run_name="__main__")
