@@ -99,7 +99,7 @@ class Crew:
         self.hands.append(Hand(actor, actor.begin.remote(__version__, holder, job)))
 
     def dismiss(self) -> None:
-        """End all workers, as kill -9 would, and wait until they are gone."""
+        """End all workers, as kill -9 would, and wait until Ray says that those at work are gone."""
         hands, self.hands = self.hands, []
         for hand in hands:
             self.ray.kill(hand.actor)

@@ -83,7 +83,7 @@ def run_processes(
         raise no_shared_memory(error, instead="use one --device, which needs none") or error from error
     children: list[_Child] = []
     with Workers(len(names), name="give") as givers, _ending(children):
-        with _interrupts_held_back():
+        with interrupts_held_back():
             for place, name in enumerate(names):
                 ours, theirs = connection.Pipe()
                 process = context.Process(target=_live, args=(theirs, place, dealt), name=name)
@@ -231,7 +231,7 @@ def _die_with_parent() -> None:
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def interrupts_held_back() -> Iterator[None]:
     """Let Ctrl-C wait until the block is over; processes that are started in it never see one."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -20,7 +21,7 @@ import torch
 from augmentor.engines.crew import PATIENCE_SECONDS, Crew
 from augmentor.engines.local import State, Work, tell_nobody
 from augmentor.engines.posts import Node, posts
-from augmentor.engines.processes import ProcessError
+from augmentor.engines.processes import ProcessError, interrupts_held_back
 from augmentor.errors import AugmentorError, MissingExtraError, first_line
 from augmentor.threads import usable_cores
 from stargan.translate import compiling_works
@@ -74,6 +75,7 @@ class RayEngine:
         self._refuse_silent_address()
 
     def __enter__(self) -> Self:
+        on_main_thread = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGTERM)
         try:
             if not self._ray.is_initialized():
@@ -86,7 +88,8 @@ class RayEngine:
             self.close()
             raise
         finally:
-            signal.signal(signal.SIGTERM, before)  # Ray has put its own in the place of Ctrl-C's.
+            if on_main_thread:  # There Ray has put its own in the place of Ctrl-C's.
+                signal.signal(signal.SIGTERM, before)
         return self
 
     def __exit__(
@@ -148,22 +151,10 @@ class RayEngine:
         if self._address == "local":
             cores = max(usable_cores(), self._workers or 1)
             gpus = 0 if self._asked_device == "cpu" else None
-            for attempt in range(_ATTEMPTS):
-                try:
-                    self._ray.init(
-                        address="local",
-                        num_cpus=cores,
-                        num_gpus=gpus,
-                        include_dashboard=False,
-                        object_store_memory=_STORE_BYTES,
-                        **quiet,
-                    )
-                    return
-                except Exception as error:  # Ray raises no other kind where one of its processes is late.
-                    self._ray.shutdown()
-                    if attempt + 1 == _ATTEMPTS:
-                        reason = " ".join(str(error).split())
-                        raise ProcessError(f"Ray does not start on this machine: {reason}") from error
+            # Half started, it would leave processes behind.
+            with interrupts_held_back():
+                self._start(num_cpus=cores, num_gpus=gpus, **quiet)
+            return
         try:
             self._ray.init(address=self._address, **quiet)
         except (OSError, RuntimeError, ValueError, ImportError) as error:
@@ -172,6 +163,24 @@ class RayEngine:
                 "is up and wants a token, set RAY_AUTH_MODE=token; ray start --head starts one; without --address "
                 "Ray starts on this machine"
             ) from error
+
+    def _start(self, **settings: object) -> None:
+        """Start a Ray on this machine.
+
+        Raises:
+            ProcessError: it does not start.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._ray.init(
+                    address="local", include_dashboard=False, object_store_memory=_STORE_BYTES, **settings
+                )
+                return
+            except Exception as error:  # Ray raises no other kind where one of its processes is late.
+                self._ray.shutdown()
+                if attempt + 1 == _ATTEMPTS:
+                    reason = " ".join(str(error).split())
+                    raise ProcessError(f"Ray does not start on this machine: {reason}") from error
 
     def _refuse_silent_address(self) -> None:
         """Refuse at once what Ray would try for minutes."""

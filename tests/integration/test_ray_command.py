@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,25 @@ def workers(pid: int) -> list[int]:
     return [process for process, name in below(pid).items() if name.startswith("ray::RemoteWorker")]
 
 
+def raylets(pid: int) -> list[int]:
+    """Return the processes that a command has started to start workers."""
+    return [process for process, name in below(pid).items() if name.endswith("/raylet")]
+
+
+def assert_gone(processes: dict[int, str]) -> None:
+    """Wait a moment for the end of what was killed."""
+    deadline = time.monotonic() + 20
+    while left := [name for pid, name in processes.items() if not is_gone(pid)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def rarely(seen: object) -> bool:
+    """Return whether something was seen, after a while: to look without a break takes what Ray needs to start."""
+    time.sleep(0.05)
+    return bool(seen)
+
+
 @pytest.fixture
 def words(small: Small, model: Path, judge: Path) -> list[str]:
     """The command without --out."""
@@ -54,23 +74,23 @@ def test_an_interrupted_run_goes_on_and_a_killed_worker_is_replaced(
     words += ["--out", str(out), "--engine", "ray", "--ray-workers", "2"]
 
     running = augmentor.start(*words)
-    assert wait_until(lambda: bool(workers(running.pid)), pid=running.pid), running.end().err
+    assert wait_until(lambda: rarely(raylets(running.pid)), pid=running.pid), running.end().err
     started = below(running.pid)
     running.send(signal.SIGINT)
     interrupted = running.end()
     assert interrupted.code == 130, interrupted.err
     assert "--engine ray --ray-workers 2" in " ".join(interrupted.err.split("Go on with:")[1].split())
-    assert [name for pid, name in started.items() if not is_gone(pid)] == []
+    assert_gone(started)
 
     running = augmentor.start(*words, "--json")
-    assert wait_until(lambda: committed(out) > 0, pid=running.pid), running.end().err
+    assert wait_until(lambda: rarely(committed(out)), pid=running.pid), running.end().err
     started = below(running.pid)
     os.kill(workers(running.pid)[0], signal.SIGKILL)
     done = running.end()
     assert done.code == 0, done.err
     assert (done.json["resumed"], done.json["synthetic"], done.json["rejected"]) == (0, 51, 31)
     assert "Worker exit" not in done.err
-    assert [name for pid, name in started.items() if not is_gone(pid)] == []
+    assert_gone(started)
     assert content(out) == content(plain)
 
 
