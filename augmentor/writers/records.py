@@ -309,7 +309,7 @@ class RecordFolder:
             shutil.rmtree(self.shards)  # Nobody knows whose records they are.
         self.shards.mkdir(parents=True, exist_ok=True)
         self.temporary.mkdir(exist_ok=True)
-        if not self.started():
+        if not self._says(shards):
             self.begin(description, space, shards=shards)
         for leftover in self.shards.glob(f"{TEMPORARY}*"):
             leftover.unlink(missing_ok=True)
@@ -355,6 +355,13 @@ class RecordFolder:
             raise OutputError(
                 f"{path}: cannot be read ({error}). Run the same expand again, without --shards"
             ) from error
+
+    def _says(self, shards: int | None) -> bool:
+        """Return whether a run was begun here of so many shards; `clear` has begun one without saying how many."""
+        try:
+            return self.begun().shards == shards
+        except OutputError:
+            return False
 
     def has(self, index: int) -> bool:
         """Return whether a shard's record is there and whole."""

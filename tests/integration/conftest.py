@@ -123,12 +123,12 @@ class Augmentor:
     server: subprocess.Popen[str] | None = None
     started: int = field(default=0)
 
-    def run(self, *words: object, script: Path | None = None) -> Done:
-        """Run a command, or a script, to its end."""
-        return self.start(*words, script=script).end()
+    def run(self, *words: object, script: Path | None = None, inside: Path = ROOT) -> Done:
+        """Run a command, or a script, in a folder, to its end."""
+        return self.start(*words, script=script, inside=inside).end()
 
-    def start(self, *words: object, script: Path | None = None) -> Running:
-        """Start a command; end it before the next one is started."""
+    def start(self, *words: object, script: Path | None = None, inside: Path = ROOT) -> Running:
+        """Start a command in a folder; end it before the next one is started."""
         if self.server is None:
             self.server = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("warm.py"))],
@@ -144,7 +144,7 @@ class Augmentor:
         request = {
             "argv": [str(word) for word in words],
             "script": "" if script is None else str(script),
-            "cwd": str(ROOT),
+            "cwd": str(inside),
             "out": str(folder / "out"),
             "err": str(folder / "err"),
             "environment": self.more,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HANGING = """
 import sys, threading
 from augmentor import durable, loading, pipeline, workers
-from augmentor.writers import folder, parts
+from augmentor.writers import parts, staged
 
 where, seconds = sys.argv.pop(1), float(sys.argv.pop(1))
 workers.STALLED_SECONDS = seconds
@@ -41,9 +41,9 @@ match where:
         pipeline.decode = hanging(pipeline.decode, "20.png")  # of one shard: the other thread gets on
         loading.decode = hanging(loading.decode, "11.png")
     case "image":
-        folder.encode_file = hanging(folder.encode_file, "00008")
+        staged.encode_file = hanging(staged.encode_file, "00008")
     case "commit":
-        folder.sync_folder = hanging(folder.sync_folder, "00008")
+        staged.sync_folder = hanging(staged.sync_folder, "00008")
         parts.sync_file = hanging(parts.sync_file, "00008")
 
 from augmentor.__main__ import main

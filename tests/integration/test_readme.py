@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from augmentor.images import encode
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Augmentor
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -63,21 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    program = {"augmentor": [sys.executable, "-m", "augmentor"], "python": [sys.executable]}[words[0]]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [*program, *words[1:]],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def test_every_command_of_the_readme_works_in_its_order(folder: Path) -> None:
+def test_every_command_of_the_readme_works_in_its_order(augmentor: Augmentor, folder: Path) -> None:
     steps, ran = 2, 0
     for command in commands():
         if command.startswith("make "):
@@ -85,8 +75,13 @@ def test_every_command_of_the_readme_works_in_its_order(folder: Path) -> None:
             assert plan.returncode == 0, plan.stderr.decode()
             continue
         steps += 1  # so that the run that is resumed has something left to do
-        done = run(shortened(command, steps), folder)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        program, *words = shortened(command, steps)
+        if program == "augmentor":
+            done = augmentor.run(*words, inside=folder)
+        else:
+            assert program == "python"
+            done = augmentor.run(*words[1:], script=ROOT / words[0], inside=folder)
+        assert done.code == 0, f"{command}\n{done.out}\n{done.err}"
         ran += 1
     assert ran >= 10
 
