@@ -65,8 +65,8 @@ class RayEngine:
                 f"--device {device}: Ray deals out the devices of its nodes. Write auto, cpu or cuda, and with "
                 "--ray-workers how many"
             )
-        self._ray = _import_ray()
         self._address = address or os.environ.get("RAY_ADDRESS") or "local"
+        self._ray = _import_ray(joins=self._address != "local")
         self._workers = workers
         self._asked_device = device
         self._threads = threads
@@ -200,10 +200,13 @@ def _node(resources: Mapping[str, float]) -> Node:
     return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
 
 
-def _import_ray() -> Any:
+def _import_ray(*, joins: bool) -> Any:
     """Return Ray, told to be quiet and to report nothing to its makers.
 
     `Any`, because it is an extra that may not be there.
+
+    Args:
+        joins: whether a cluster is to be joined, which may be gone.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -216,6 +219,10 @@ def _import_ray() -> Any:
             "RAY_prestart_worker_first_driver": "0",  # Else a process per core waits for work.
         }
     )
+    if joins:  # Else "auto" looks for a quarter of an hour for a cluster that was killed.
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
+        os.environ.setdefault("RAY_py_gcs_connect_timeout_s", "10")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # One error at the end says it.
     try:
         import ray  # noqa: PLC0415 - an extra
     except ImportError:
