@@ -222,7 +222,6 @@ def _import_ray(*, joins: bool) -> Any:
     if joins:  # Else "auto" looks for a quarter of an hour for a cluster that was killed.
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
         os.environ.setdefault("RAY_py_gcs_connect_timeout_s", "10")
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # One error at the end says it.
     try:
         import ray  # noqa: PLC0415 - an extra
     except ImportError:
