@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import resnet18
 
 from augmentor.quality.measures import rarity_weights
 from stargan.labels import LabelSpace
@@ -148,6 +147,9 @@ def resnet(channels: int, *, side: int, outputs: int) -> JudgeNetwork:
         side: the shorter one of the images, in pixels.
         outputs: entries of the label vector, D.
     """
+    # Here, because it takes four seconds, which a command that judges nothing need not wait.
+    from torchvision.models import resnet18  # noqa: PLC0415
+
     body = resnet18(num_classes=outputs)
     if side < _SMALL_SIDE:
         body.conv1 = nn.Conv2d(channels, 64, 3, stride=2, padding=1, bias=False)

@@ -18,6 +18,7 @@ import traceback
 from typing import TypedDict
 
 import s3fs  # noqa: F401
+import torchvision.models  # noqa: F401
 
 import augmentor.check
 import augmentor.datasets
