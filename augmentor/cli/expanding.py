@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
     from augmentor.engines.ray import RayEngine
     from augmentor.expansion import Expansion
+    from augmentor.running import Progress
     from augmentor.shares import Share
 
 _WRITTEN, _GATE, _SPEED, _MACHINES = "What is written", "The gate", "Speed", "Several machines"
@@ -245,13 +247,7 @@ def expand(
             overwrite=overwrite,
             verify_sources=verify_sources,
             engine=maker,
-            on_progress=lambda p: bar.update(
-                p.done,
-                p.total,
-                skipped=p.resumed,
-                suffix=display.losses_note(p.failed, p.rejected),
-                note=display.loads_note(p.loads),
-            ),
+            on_progress=partial(_show, bar),
         )
     made = result.counts
     if result.was_complete:
@@ -317,6 +313,17 @@ def _engine(
     return RayEngine(address=address, workers=ray_workers, device=device, threads=threads)
 
 
+def _show(bar: display.Bar, progress: Progress) -> None:
+    """Show how far an expansion, or a share of it, is."""
+    bar.update(
+        progress.done,
+        progress.total,
+        skipped=progress.resumed,
+        suffix=display.losses_note(progress.failed, progress.rejected),
+        note=display.loads_note(progress.loads),
+    )
+
+
 def _expand_share(
     planned: Expansion,
     share: Share,
@@ -342,13 +349,7 @@ def _expand_share(
             workers=workers,
             compile=compile.value,
             verify_sources=verify_sources,
-            on_progress=lambda p: bar.update(
-                p.done,
-                p.total,
-                skipped=p.resumed,
-                suffix=display.losses_note(p.failed, p.rejected),
-                note=display.loads_note(p.loads),
-            ),
+            on_progress=partial(_show, bar),
         )
     results.print(
         f"Share {share}: {result.made:,} images made, {result.resumed:,} there already "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,10 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from augmentor.errors import ImageError, first_line
+from augmentor.errors import AugmentorError, ImageError, MissingExtraError, first_line
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import LabelRow
+from augmentor.writers.places import OutputFormat
 from augmentor.writers.records import Shape
+from stargan.labels import LabelSpace
 
 _DAMAGED = (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, tarfile.TarError)
 """What reading a pack that is damaged, or anybody's, may raise."""
@@ -100,6 +103,31 @@ class Pack(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+
+
+def refuse_unpackable(form: OutputFormat, *, library: str, space: LabelSpace, taken: str, by: str) -> None:
+    """Refuse a form whose library is not there, or that has taken an attribute's name for itself.
+
+    Args:
+        form: what `--format` says, which is the extra's name, too.
+        library: that writes it, as it is imported.
+        space: the attributes.
+        taken: the name that none of them may have.
+        by: what has it.
+
+    Raises:
+        MissingExtraError: the library is not installed.
+        AugmentorError: an attribute has that name.
+    """
+    if importlib.util.find_spec(library) is None:
+        raise MissingExtraError(
+            f"--format {form} needs {library}. Install it: pip install 'stargan-augmentor[{form}]'"
+        )
+    if taken in space.names:
+        raise AugmentorError(
+            f"--format {form}: an attribute is called {taken!r}, as {by}. Rename its column, or use another "
+            "--format"
+        )
 
 
 @contextmanager

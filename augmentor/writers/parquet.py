@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from augmentor.errors import AugmentorError, MissingExtraError
+from augmentor.errors import MissingExtraError
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow, rounded
-from augmentor.writers.packing import Packed, told_as_damage
+from augmentor.writers.packing import Packed, refuse_unpackable, told_as_damage
 from augmentor.writers.records import Shape
 from stargan.labels import LabelSpace
 
@@ -47,15 +46,9 @@ class ParquetPacking:
 
     def check(self) -> None:
         """Refuse to go on without pyarrow, or with an attribute called as the image is."""
-        if importlib.util.find_spec("pyarrow") is None:
-            raise MissingExtraError(
-                "--format parquet needs pyarrow. Install it: pip install 'stargan-augmentor[parquet]'"
-            )
-        if IMAGE in self.space.names:
-            raise AugmentorError(
-                f"--format parquet: an attribute is called {IMAGE!r}, as the column of the images is. Rename its "
-                "column, or use another --format"
-            )
+        refuse_unpackable(
+            "parquet", library="pyarrow", space=self.space, taken=IMAGE, by="the column of the images is"
+        )
 
     def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
         """Write a pack; see `augmentor.writers.packing.Packing`."""

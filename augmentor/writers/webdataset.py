@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from augmentor.errors import AugmentorError, MissingExtraError
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import LabelRow, cells, columns, rounded
-from augmentor.writers.packing import Packed, told_as_damage
+from augmentor.writers.packing import Packed, refuse_unpackable, told_as_damage
 from augmentor.writers.records import Shape
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -42,15 +40,9 @@ class TarPacking:
 
     def check(self) -> None:
         """Refuse to go on without webdataset, or with an attribute called as the codes are."""
-        if importlib.util.find_spec("webdataset") is None:
-            raise MissingExtraError(
-                "--format webdataset needs webdataset. Install it: pip install 'stargan-augmentor[webdataset]'"
-            )
-        if CODES in self.space.names:
-            raise AugmentorError(
-                f"--format webdataset: an attribute is called {CODES!r}, as the codes of all attributes are. "
-                "Rename its column, or use another --format"
-            )
+        refuse_unpackable(
+            "webdataset", library="webdataset", space=self.space, taken=CODES, by="the codes of all attributes are"
+        )
 
     def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
         """Write a pack; see `augmentor.writers.packing.Packing`."""
