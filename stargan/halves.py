@@ -188,10 +188,14 @@ class _Compiled(Generic[P, R]):
     """A function that torch.compile fuses at its first call, and whose failure to do so is said plainly."""
 
     def __init__(self, run: Callable[P, R]) -> None:
-        self._run = torch.compile(run, dynamic=False)
-        self._works = False
+        self._run = run
+        self._begun = self._works = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not self._begun:
+            # Not earlier: this imports torch's compiler, which takes seconds in which sources can be decoded.
+            self._run = torch.compile(self._run, dynamic=False)
+            self._begun = True
         try:
             made = self._run(*args, **kwargs)
         except torch.OutOfMemoryError:
