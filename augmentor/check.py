@@ -17,11 +17,11 @@ from augmentor.cells import CellState
 from augmentor.domains import DomainRequest
 from augmentor.errors import ImageError
 from augmentor.manifest import SPLITS, Manifest, split_leaks
-from augmentor.manifest.wording import row_list
 from augmentor.plan import make_plan
 from augmentor.rounds import balanced, planned_states
 from augmentor.storage import located
 from augmentor.threads import side_by_side
+from augmentor.wording import row_list
 from stargan.labels import UNKNOWN, Kind
 
 

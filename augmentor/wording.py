@@ -1,4 +1,4 @@
-"""The phrases that the manifest's messages share."""
+"""The phrases that messages share."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from augmentor.cli.session import escape, messages, remark, visible
+from augmentor.wording import counted
 
 if TYPE_CHECKING:
     from augmentor.cells import CellState
@@ -45,8 +46,8 @@ _LEVEL_STYLES: dict[Level, str] = {
 
 _REMEDIES: dict[Stage, str] = {
     "decoding": "more --workers, on more cores, would help",
-    "translating": "a faster device, or more --devices, would help",
-    "judging": "a faster device, more --devices, or --no-gate would help",
+    "translating": "a faster device, or more {workers}, would help",
+    "judging": "a faster device, more {workers}, or --no-gate would help",
     "encoding": "more --workers, on more cores, would help",
     "writing": "a faster disk would help",
 }
@@ -244,11 +245,16 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
         self._live.update(Group(self._bar, table, *lines))
 
 
-def loads_note(loads: Loads | None) -> str:
-    """Return which stage holds an expansion up, what would help, and how full the queues are."""
+def loads_note(loads: Loads | None, *, workers: str = "--devices") -> str:
+    """Return which stage holds an expansion up, what would help, and how full the queues are.
+
+    Args:
+        loads: of the stages; None if nothing is known of them.
+        workers: the flag that says how many translate at once.
+    """
     if loads is None or loads.slowest is None:
         return ""
-    remedy = f"{loads.slowest} is the slowest: {_REMEDIES[loads.slowest]}"
+    remedy = f"{loads.slowest} is the slowest: {_REMEDIES[loads.slowest].format(workers=workers)}"
     queues = [
         f"{queue.filled:,}/{queue.room:,} {_QUEUE_NAMES[stage]}"
         for stage, queue in loads.queues.items()
@@ -330,10 +336,10 @@ def balance_verdict(states: Sequence[CellState]) -> Text:
     if not short:
         return Text("Every combination has as many images as are wanted.", "green")
     lacking = sum((state.wanted or 0) - state.after for state in short)
-    words = "combination lacks" if len(short) == 1 else "combinations lack"
+    verb = "lacks" if len(short) == 1 else "lack"
     return Text(
-        f"{len(short):,} {words} {lacking:,} images: their sources are used up. More rows, a larger "
-        "--max-per-source or a better model would help.",
+        f"{counted(len(short), 'combination')} {verb} {counted(lacking, 'image')}: their sources are used up. "
+        "More rows, a larger --max-per-source or a better model would help.",
         "yellow",
     )
 
@@ -380,7 +386,7 @@ def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
 def check_tables(report: CheckReport) -> Group:
     """Return what `augmentor check` found, as tables and short lists."""
     splits = list(report.splits)
-    title = Text(f"{report.manifest}: {report.rows:,} images", style="table.title")
+    title = Text(f"{report.manifest}: {counted(report.rows, 'image')}", style="table.title")
     table = Table(box=None, pad_edge=False)
     for heading in ("attribute", "kind", "value"):
         table.add_column(heading, overflow="fold")
@@ -402,7 +408,9 @@ def check_tables(report: CheckReport) -> Group:
         *_listed("leak", report.leaks),
         *_listed("duplicate", [f"same content: {', '.join(ids)}" for ids in report.duplicates], style="yellow"),
     ]
-    datasets = [Text(f"data set {visible(name)}: {count:,} images") for name, count in report.datasets.items()]
+    datasets = [
+        Text(f"data set {visible(name)}: {counted(count, 'image')}") for name, count in report.datasets.items()
+    ]
     return Group(title, table, *datasets, Text(""), *problems, _verdict(report))
 
 
@@ -430,7 +438,7 @@ def obedience_table(obedience: Obedience) -> Group:
 
 def verify_tables(found: Findings, repaired: Repaired | None) -> Group:
     """Return what `augmentor verify` found, and what its --repair did."""
-    counts, shards = found.counts, f"{found.shards:,} shard{'' if found.shards == 1 else 's'}"
+    counts, shards = found.counts, counted(found.shards, "shard")
     state = "" if found.finished else "; not finished: the same expand goes on"
     rejected = f", {counts.rejected:,} rejected" if counts.rejected else ""
     images = f"{counts.real:,} real and {counts.synthetic:,} synthetic images{rejected}"
@@ -443,8 +451,7 @@ def verify_tables(found: Findings, repaired: Repaired | None) -> Group:
         said = f"Everything is as it was written: {size} of images, their labels, names and splits."
         lines.append(Text(said, style="green"))
     elif repaired is None:
-        count = f"{len(found.problems):,} problem{'' if len(found.problems) == 1 else 's'}"
-        lines.append(Text(f"{count}. {_way_out(found)}", style="bold red"))
+        lines.append(Text(f"{counted(len(found.problems), 'problem')}. {_way_out(found)}", style="bold red"))
     else:
         lines += _repaired(repaired)
     return Group(*lines)
@@ -461,8 +468,7 @@ def _way_out(found: Findings) -> str:
 def _repaired(repaired: Repaired) -> list[Text]:
     lines = []
     if repaired.dropped:
-        count = len(repaired.dropped)
-        lines.append(Text(f"Dropped {count:,} damaged shard{'s' if count > 1 else ''}.", style="yellow"))
+        lines.append(Text(f"Dropped {counted(len(repaired.dropped), 'damaged shard')}.", style="yellow"))
     if repaired.rewritten:
         lines.append(Text(f"Written again: {', '.join(repaired.rewritten)}.", style="yellow"))
     if repaired.unfinished:
@@ -475,8 +481,8 @@ def _verdict(report: CheckReport) -> Text:
         return Text("Every image can be read, and no split leaks into another.", style="green")
     bad = len(report.missing) + len(report.unreadable)
     leaks = len(report.leaks)
-    parts = [f"{bad:,} image{'s' if bad > 1 else ''} cannot be used"] if bad else []
-    parts += [f"{leaks:,} leak{'s' if leaks > 1 else ''} between splits"] if leaks else []
+    parts = [f"{counted(bad, 'image')} cannot be used"] if bad else []
+    parts += [f"{counted(leaks, 'leak')} between splits"] if leaks else []
     return Text("; ".join(parts) + ".", style="bold red")
 
 

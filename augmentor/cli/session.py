@@ -21,6 +21,7 @@ from rich.markup import escape as escape_markup
 
 from augmentor.errors import AugmentorError, ManifestError, OutputError, RecipeError
 from augmentor.storage import refuse_unusable
+from augmentor.wording import counted
 
 P = ParamSpec("P")
 
@@ -257,7 +258,6 @@ def judge_failures(failed: int, allowed: int, where: Path) -> None:
         typer.Exit: there are.
     """
     if failed:
-        rows = "row" if failed == 1 else "rows"
-        messages.print(f"{failed:,} {rows} could not be used: {escape(str(where))}", soft_wrap=True)
+        messages.print(f"{counted(failed, 'row')} could not be used: {escape(str(where))}", soft_wrap=True)
     if failed > allowed:
         raise typer.Exit(FAILED)

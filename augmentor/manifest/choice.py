@@ -8,7 +8,7 @@ from pathlib import Path
 
 from augmentor.errors import ManifestError
 from augmentor.manifest.table import IMAGE_COLUMNS, Table
-from augmentor.manifest.wording import listing, nearest
+from augmentor.wording import listing, nearest
 from stargan.labels import LabelSpace
 
 FIXED_COLUMNS = ("id", "split", "group", "dataset")

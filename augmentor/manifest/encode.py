@@ -20,7 +20,7 @@ from augmentor.manifest.kinds import (
     whole_numbers,
 )
 from augmentor.manifest.table import Column, Table
-from augmentor.manifest.wording import counted, listing, nearest, row_list, short
+from augmentor.wording import counted, listing, nearest, row_list, short
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 Codes = NDArray[np.int16]

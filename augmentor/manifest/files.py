@@ -16,8 +16,8 @@ import pandas as pd
 
 from augmentor.errors import ManifestError, MissingExtraError
 from augmentor.manifest.table import Table, assemble, check_header
-from augmentor.manifest.wording import listing, nearest
 from augmentor.storage import RemotePath, has_secrets
+from augmentor.wording import listing, nearest
 
 DELIMITERS = {".csv": ",", ".txt": ",", "": ",", ".tsv": "\t", ".tab": "\t"}
 PARQUET_SUFFIXES = (".parquet", ".pq")

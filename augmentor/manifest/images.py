@@ -9,7 +9,7 @@ import numpy as np
 from augmentor.errors import ManifestError
 from augmentor.manifest.read import Manifest
 from augmentor.manifest.rows import SPLITS
-from augmentor.manifest.wording import counted
+from augmentor.wording import counted
 
 _LOOKED_AT = 16
 """Rows whose paths are followed, spread over the manifest: following a million would take a minute."""

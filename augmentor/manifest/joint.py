@@ -16,8 +16,8 @@ from augmentor.manifest.kinds import natural_order
 from augmentor.manifest.read import Manifest, infer_manifest, read_manifest
 from augmentor.manifest.sets import describe_sets, distinct, ordered, overlap
 from augmentor.manifest.table import Table
-from augmentor.manifest.wording import listing, nearest
 from augmentor.storage import located
+from augmentor.wording import listing, nearest
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 OneHot = Mapping[str, Sequence[str]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from augmentor.errors import ManifestError
 from augmentor.manifest.choice import check_text
 from augmentor.manifest.table import Column, Table
-from augmentor.manifest.wording import listing, short
+from augmentor.wording import listing, short
 from stargan.labels import Attribute
 
 BINARY_FAMILIES: Mapping[str, Mapping[str, int]] = {

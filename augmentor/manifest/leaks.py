@@ -10,7 +10,7 @@ import pandas as pd
 from augmentor.errors import ManifestError
 from augmentor.manifest.read import Manifest
 from augmentor.manifest.rows import SPLITS
-from augmentor.manifest.wording import counted, row_list
+from augmentor.wording import counted, row_list
 
 _SHOWN = 5
 

@@ -19,8 +19,8 @@ from augmentor.manifest.files import read_table
 from augmentor.manifest.rows import SPLITS, build_rows, without_duplicates
 from augmentor.manifest.sets import with_label_sets
 from augmentor.manifest.table import Table
-from augmentor.manifest.wording import nearest
 from augmentor.storage import located
+from augmentor.wording import nearest
 from stargan.labels import UNKNOWN, LabelSpace
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augmentor.errors import ManifestError
 from augmentor.manifest.table import Column, Table
-from augmentor.manifest.wording import counted, nearest, row_list, short
+from augmentor.wording import counted, nearest, row_list, short
 
 SPLITS = ("train", "val", "test")
 """The splits, in the order in which they are shown."""

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augmentor.errors import ManifestError
-from augmentor.manifest.wording import counted, listing, nearest
+from augmentor.wording import counted, listing, nearest
 
 IMAGE_COLUMNS = ("path", "file_name", "image")
 """The columns that may hold the image, the first one present wins."""

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augmentor.errors import AugmentorError
-from augmentor.manifest.wording import counted, nearest
+from augmentor.wording import counted, nearest
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """What torchvision's ImageFolder takes for an image."""

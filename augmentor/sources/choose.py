@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from augmentor.manifest.kinds import MAX_VALUES
-from augmentor.manifest.wording import listing, nearest
 from augmentor.sources.base import ROW_COLUMNS, Listing, SourceError
+from augmentor.wording import listing, nearest
 
 Shares = tuple[float, float, float]
 """Parts of train, val and test."""

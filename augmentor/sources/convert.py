@@ -14,7 +14,6 @@ from augmentor.access import Access
 from augmentor.errors import OutputError
 from augmentor.images import encode
 from augmentor.manifest import Manifest, split_leaks
-from augmentor.manifest.wording import counted, nearest
 from augmentor.sources.ade20k import read_ade20k
 from augmentor.sources.base import Source, SourceError
 from augmentor.sources.celeba import read_celeba
@@ -25,6 +24,7 @@ from augmentor.sources.mnist import read_mnist
 from augmentor.sources.rafd import read_rafd
 from augmentor.sources.table import appended, separator, understood, with_prefix, write
 from augmentor.sources.usps import read_usps
+from augmentor.wording import counted, nearest
 
 SOURCES: dict[str, Source] = {
     "celeba": Source(

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from augmentor.manifest.rows import SPLIT_WORDS
-from augmentor.manifest.wording import counted, listing
 from augmentor.sources.base import Listing, SourceError, image_files, refuse_no_folder
+from augmentor.wording import counted, listing
 
 
 def read_imagefolder(src: Path) -> Listing:

@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from augmentor.manifest.wording import counted, listing, nearest
 from augmentor.sources.base import Listing, SourceError, image_files, refuse_no_folder
+from augmentor.wording import counted, listing, nearest
 
 _PATTERN = (
     r"(?i)^rafd(?P<angle>\d{3})_(?P<model>\d+)_(?P<people>[a-z]+)_(?P<gender>[a-z]+)"

@@ -16,8 +16,8 @@ from augmentor.manifest import Manifest, read_manifest
 from augmentor.manifest.files import DELIMITERS, read_table
 from augmentor.manifest.rows import ids_from_paths
 from augmentor.manifest.table import Table
-from augmentor.manifest.wording import listing
 from augmentor.sources.base import SourceError
+from augmentor.wording import listing
 
 
 def with_prefix(frame: pd.DataFrame, folder: Path, manifest: Path) -> pd.DataFrame:

@@ -143,6 +143,11 @@ def test_the_slowest_stage_and_what_would_help(stage: Stage, remedy: str) -> Non
     assert display.loads_note(loads) == f"{remedy}. {queues}"
 
 
+def test_where_others_translate_their_own_flag_is_named() -> None:
+    note = display.loads_note(Loads(seconds={**SECONDS, "judging": 5.0}, queues={}), workers="--ray-workers")
+    assert note == "judging is the slowest: a faster device, more --ray-workers, or --no-gate would help"
+
+
 def test_what_an_expansion_has_lost() -> None:
     assert display.losses_note(0, 0) == ""
     assert display.losses_note(2, 0) == ", 2 failed"
