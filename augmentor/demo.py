@@ -12,9 +12,10 @@ import torch
 from augmentor.datasets import ExpandedDataset, open_dataset
 from augmentor.domains import parse_domains
 from augmentor.expand import ExpandResult, run_expansion
-from augmentor.expansion import ExpandSettings, open_model, plan_expansion
+from augmentor.expansion import plan_expansion
 from augmentor.images.portraits import DEFAULT_COUNTS, write_portraits
 from augmentor.manifest import read_manifest
+from augmentor.models import open_model
 from augmentor.preview import write_preview
 from augmentor.quality import (
     Judge,
@@ -28,6 +29,7 @@ from augmentor.quality import (
 from augmentor.recipe import JudgeSettings, Recipe
 from augmentor.run_folder import TrainEvent
 from augmentor.running import Progress
+from augmentor.settings import ExpandSettings
 from augmentor.train import train_run
 from augmentor.writers.places import default_format
 from stargan.labels import LabelSpace

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from augmentor.expansion import Expansion, shown_originals, some_sources
+from augmentor.expansion import Expansion
 from augmentor.images import encode
 from augmentor.running import few_translator
+from augmentor.shown import shown_originals, some_sources
 from augmentor.stages import default_workers
 
 _TRIED_ROWS = 8

@@ -4,199 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self, cast
+from typing import cast
 
 import numpy as np
 
 from augmentor import __version__
-from augmentor.access import MAX_PIXELS
 from augmentor.balance import BalanceRequest
 from augmentor.cells import CellState
 from augmentor.domains import DomainRequest, parse_domains
-from augmentor.errors import AugmentorError, ManifestError
-from augmentor.fullsize import Original, OutputSize, refuse_painters
-from augmentor.gating import Demands, GateMode, Judging, find_judging
-from augmentor.images import ImageFormat
+from augmentor.errors import ManifestError
+from augmentor.fullsize import refuse_painters
+from augmentor.gating import Judging, find_judging
 from augmentor.manifest import (
-    SPLITS,
     Manifest,
     frame_notes,
     key_stems,
-    read_manifest,
     refuse_all_outside,
     refuse_split_leaks,
 )
-from augmentor.models import OWN, Description, open_described, refuse_other_direction
-from augmentor.pipeline import RealMode, Sources
+from augmentor.models import (
+    OWN,
+    Description,
+    model_crop,
+    open_model,
+    read_model_manifest,
+    refuse_other_direction,
+)
+from augmentor.outputs import make_writer, refuse_remote_file, refuse_too_many
+from augmentor.pipeline import Sources
 from augmentor.plan import Plan, make_plan
-from augmentor.quality import Thresholds
-from augmentor.report import Shown, read_spread
 from augmentor.rounds import balanced, planned_states
-from augmentor.selection import BestPer, KeepBest, Rule
-from augmentor.storage import RemotePath
-from augmentor.writers import FolderWriter, HDF5Writer, OutputFormat, PackWriter, Writer
-from augmentor.writers.packs import packing_of
-from augmentor.writers.places import Place, planned_place, stored_encoding
+from augmentor.settings import ExpandSettings
+from augmentor.writers import Writer
+from augmentor.writers.places import Place, planned_place
 from augmentor.writers.records import Json
-from augmentor.writers.remote import RemoteWriter, on_disk
+from augmentor.writers.remote import on_disk
 from stargan.checkpoint import Model
-from stargan.config import Precision
-from stargan.labels import LabelSpace
-
-MOST_IN_ONE_FILE = 10_000_000
-"""Images that one HDF5 file may hold: half a terabyte at 128 px, which one process writes and reads in order, and
-which a repair writes once more. Above that, a folder of such files is the same to whoever reads it."""
-
-
-_NAMES: dict[OutputFormat, str] = {
-    "hdf5": "an HDF5 file",
-    "webdataset": "a tar file of webdataset",
-    "parquet": "a Parquet file",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExpandSettings:
-    """What an expansion makes; all of it is part of the fingerprint.
-
-    Args:
-        domains: the `--domains` SPECs; may be left out where something is filled up.
-        splits: whose rows are translated.
-        real: whether real rows are written as the synthetic ones are, as their files are, or not at all.
-        output_format: files in a folder, or packs of them; HDF5 is one file where `out` is called like one.
-        image_format: of the files in a folder or in packs, or of an HDF5 file's encoded images.
-        class_folders: the attribute whose values name the image folders, or None.
-        shard_size: items that are committed together.
-        include_identity: whether a row is also translated into its own domain.
-        size: of the images that are written: the model's, or changes blended into larger originals.
-        encoded: whether an HDF5 file holds encoded images, as it always does where their sizes differ.
-        precision: what the convolutions compute in, as it was asked for: "auto" depends on the device.
-        max_pixels: sources of more pixels (width x height) are failed rows.
-        allow_outside: sources may lie outside the manifest's folder; else these are failed rows.
-        gate: whether translations must reach the thresholds that the judge has from real validation images.
-        min_agreement: what agreement must reach, in the place of the judge's own threshold; 0 to 1.
-        min_realism: likewise for realism; 0 to 1.
-        min_preserved: likewise for what is preserved of the source; -1 to 1.
-        keep_best: so many translations of each source, or into each domain, are kept, the best; None keeps all.
-        best_per: which of the two.
-        balance: attributes whose combinations are filled up; none where `counts` has them, or nothing is filled.
-        balance_to: up to where, see `augmentor.balance.BalanceRequest.parse`.
-        counts: a table of how many images are wanted; what is in it is part of the plan's fingerprint.
-        max_per_source: translations of one row at most, where something is filled up.
-    """
-
-    domains: tuple[str, ...] = ()
-    splits: tuple[str, ...] = ("train",)
-    real: RealMode = "processed"
-    output_format: OutputFormat = "folder"
-    image_format: ImageFormat = "png"
-    class_folders: str | None = None
-    shard_size: int = 1024
-    include_identity: bool = False
-    size: OutputSize = "model"
-    encoded: bool = False
-    precision: Precision = "auto"
-    max_pixels: int = MAX_PIXELS
-    allow_outside: bool = False
-    gate: GateMode = "auto"
-    min_agreement: float | None = None
-    min_realism: float | None = None
-    min_preserved: float | None = None
-    keep_best: int | None = None
-    best_per: BestPer = "source"
-    balance: tuple[str, ...] = ()
-    balance_to: str = "auto"
-    counts: Path | None = None
-    max_per_source: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot work together.
-
-        Raises:
-            AugmentorError: naming the flags.
-        """
-        if self.output_format != "folder" and self.class_folders is not None:
-            raise AugmentorError(
-                f"--class-folders names folders, and {_NAMES[self.output_format]} has none. Use --format folder"
-            )
-        if self.output_format != "folder" and self.real == "original":
-            raise AugmentorError(
-                f"--real original links the files as they are, and {_NAMES[self.output_format]} holds no links. "
-                "Use --real processed, or --format folder"
-            )
-        if self.output_format != "hdf5" and self.encoded:
-            raise AugmentorError(
-                "--encoded says what an HDF5 file holds; all others hold encoded images as it is. Leave it out"
-            )
-        unknown = [split for split in self.splits if split not in SPLITS]
-        if unknown or not self.splits:
-            raise AugmentorError(f"--splits: {', '.join(unknown) or 'nothing'} is not one of {', '.join(SPLITS)}")
-        if self.shard_size < 1:
-            raise AugmentorError(f"--shard-size must be at least 1, not {self.shard_size}")
-        for name, least in (("agreement", 0), ("realism", 0), ("preserved", -1)):
-            score = getattr(self, f"min_{name}")
-            if score is not None and not least <= score <= 1:
-                raise AugmentorError(f"--min-{name} must be between {least} and 1, not {score}")
-        if self.keep_best is not None and self.keep_best < 1:
-            raise AugmentorError(f"--keep-best must be at least 1, not {self.keep_best}")
-        self._check_balance()
-
-    def _check_balance(self) -> None:
-        if self.fills:
-            if self.keep_best is not None:
-                raise AugmentorError(
-                    "--keep-best drops what --balance fills up: give one of them. --max-per-source limits how "
-                    "often a source is used, --balance-to and --counts say how many of a combination are wanted"
-                )
-            return
-        if self.balance_to != "auto" or self.max_per_source is not None:
-            flag = "--max-per-source" if self.balance_to == "auto" else "--balance-to"
-            raise AugmentorError(f"{flag} says how to fill up combinations: name their attributes with --balance")
-        if not self.domains:
-            raise AugmentorError(
-                "nothing is asked for: give --domains SPEC, for example --domains each, or --balance ATTR,ATTR to "
-                "fill up rare combinations"
-            )
-
-    @classmethod
-    def from_json(cls, state: Mapping[str, object]) -> Self:
-        """Return the settings that an output says it was made with.
-
-        Raises:
-            TypeError: they are of another version of augmentor.
-        """
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in state.items()}
-        return cls(**plain)  # type: ignore[arg-type]
-
-    @property
-    def fills(self) -> bool:
-        """Whether rare combinations are filled up."""
-        return bool(self.balance) or self.counts is not None
-
-    @property
-    def encoding(self) -> ImageFormat | None:
-        """The format of the images that are written; None where the output is pixels of one size."""
-        return stored_encoding(
-            self.output_format,
-            image_format=self.image_format,
-            encoded=self.encoded,
-            same_size=self.size != "original",
-        )
-
-    @property
-    def demands(self) -> Demands:
-        """What is asked of every translation."""
-        least = Thresholds(agreement=self.min_agreement, realism=self.min_realism, preserved=self.min_preserved)
-        return Demands(gate=self.gate, thresholds=least, ranks=self.keep_best is not None)
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """Which of the translations that pass the gate are dropped in the end; none keep all."""
-        return () if self.keep_best is None else (KeepBest(self.keep_best, self.best_per),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,61 +180,6 @@ class Expansion:
         }
 
 
-def make_writer(
-    out: Path, *, settings: ExpandSettings, space: LabelSpace, description: Mapping[str, Json]
-) -> Writer:
-    """Return the writer of an output.
-
-    Args:
-        out: the folder or file to write, or the URL of a folder.
-        settings: what was asked for.
-        space: the attributes of the rows' codes.
-        description: what `dataset.json` says of where the output comes from.
-
-    Raises:
-        AugmentorError: the form cannot be written to a URL.
-    """
-    if isinstance(out, RemotePath):
-        refuse_remote_file(out, settings)
-        disk = on_disk(out, str(description["fingerprint"]))
-        here, there = (
-            _files_writer(where, settings=settings, space=space, description=description) for where in (disk, out)
-        )
-        return RemoteWriter(out, here=here, there=there)
-    if planned_place(out, settings.output_format).one_file:
-        return HDF5Writer(out, space=space, description=description, encoding=settings.encoding)
-    return _files_writer(out, settings=settings, space=space, description=description)
-
-
-def _files_writer(
-    out: Path, *, settings: ExpandSettings, space: LabelSpace, description: Mapping[str, Json]
-) -> FolderWriter:
-    """Return the writer of a folder, of images or of packs."""
-    if settings.output_format != "folder":
-        packing = packing_of(settings.output_format, space=space, encoding=settings.encoding)
-        return PackWriter(out, space=space, description=description, packing=packing)
-    return FolderWriter(
-        out,
-        space=space,
-        description=description,
-        image_format=settings.image_format,
-        class_folders=settings.class_folders,
-    )
-
-
-def refuse_remote_file(out: Path, settings: ExpandSettings) -> None:
-    """Refuse to write one HDF5 file to a URL: it would have to be there whole before any of it counted.
-
-    Raises:
-        AugmentorError: naming what can be written there.
-    """
-    if isinstance(out, RemotePath) and planned_place(out, settings.output_format).one_file:
-        raise AugmentorError(
-            f"{out}: one HDF5 file cannot be written to a URL shard by shard. Use a URL without .h5, for a folder "
-            "of HDF5 files or another --format, or write it to a disk and copy it"
-        )
-
-
 def plan_expansion(
     manifest: Path,
     *,
@@ -446,7 +238,7 @@ def plan_expansion(
             space=loaded.space,
         )
         plan = balanced(plan, request, only=loaded.only_target)
-    _refuse_too_many(plan, planned_place(out, settings.output_format))
+    refuse_too_many(plan, planned_place(out, settings.output_format))
     judging, notes = find_judging(
         loaded,
         model,
@@ -467,87 +259,3 @@ def plan_expansion(
         notes=(*table.notes, *notes),
         command=command,
     )
-
-
-def _refuse_too_many(plan: Plan, place: Place) -> None:
-    if place.one_file and len(plan) > MOST_IN_ONE_FILE:
-        raise AugmentorError(
-            f"{len(plan):,} images are too many for one file, which one process writes from its first byte to its "
-            f"last: {MOST_IN_ONE_FILE:,} is the limit. Write a folder of such files, with one that shows all of "
-            f"them: --format hdf5 --out {place.out.with_suffix('')}"
-        )
-
-
-def open_model(path: Path, description: Description = OWN) -> Model:
-    """Load what translates.
-
-    Args:
-        path: a run folder, a checkpoint, or a foreign file.
-        description: what a foreign file does not say of itself.
-
-    Raises:
-        AugmentorError: nothing to load there, a file is damaged, or the description does not fit.
-    """
-    return open_described(path, description)
-
-
-def read_model_manifest(manifest: Path, model: Model, *, image_column: str | None) -> Manifest:
-    """Read a manifest in a model's label space, with the column names that the model was trained with."""
-    recipe = model.settings.get("recipe")
-    trained = recipe.get("manifest") if isinstance(recipe, dict) else None
-    column = image_column or (trained.get("image_column") if isinstance(trained, dict) else None)
-    return read_manifest(manifest, space=model.space, image_column=None if column is None else str(column))
-
-
-def some_sources(manifest: Manifest, model: Model, *, splits: Sequence[str], most: int) -> Shown:
-    """Read a few of a manifest's images as the model wants them; see `read_spread`."""
-    return read_spread(
-        manifest,
-        splits=splits,
-        size=model.image_size,
-        channels=model.image_channels,
-        crop=model_crop(model),
-        most=most,
-    )
-
-
-def shown_originals(
-    manifest: Manifest,
-    model: Model,
-    shown: Shown,
-    *,
-    size: OutputSize,
-    uses: int,
-    longest: int | None = None,
-) -> list[Original] | None:
-    """Return the originals of what `some_sources` read, at the size that is written; None for the model's.
-
-    Args:
-        manifest: the table that they were read from.
-        model: what translates.
-        shown: what was read.
-        size: what is written.
-        uses: how many times each will be used.
-        longest: pixels of the longest side to which each is shrunk, or None.
-    """
-    if size == "model":
-        return None
-    return [
-        Original(
-            manifest.image_path(row),
-            size=size,
-            model=model,
-            crop=model_crop(model),
-            uses=uses,
-            longest=longest,
-            access=manifest.access,
-        )
-        for row in shown.rows
-    ]
-
-
-def model_crop(model: Model) -> int | None:
-    """Return the centred square that the model's training images were cut to first, in pixels, or None."""
-    images = model.settings.get("images")
-    crop = images.get("crop") if isinstance(images, dict) else None
-    return int(crop) if isinstance(crop, int) and crop > 0 else None

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import cast
 
 from augmentor.errors import AugmentorError, OutputError
-from augmentor.expansion import ExpandSettings, make_writer
 from augmentor.lock import locked
+from augmentor.outputs import make_writer
 from augmentor.report import write_report
 from augmentor.running import explained
 from augmentor.selection import drop_unselected
+from augmentor.settings import ExpandSettings
 from augmentor.writers import Writer
 from augmentor.writers.hdf5 import counts_of_file
 from augmentor.writers.places import place_of

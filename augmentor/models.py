@@ -9,6 +9,7 @@ from pathlib import Path
 
 from augmentor.bounds import LONGEST_SIDE
 from augmentor.errors import AugmentorError, DomainError
+from augmentor.manifest import Manifest, read_manifest
 from augmentor.plan import Plan
 from stargan.checkpoint import CheckpointError, Model, load_model
 from stargan.foreign import parse_attributes, read_foreign
@@ -38,8 +39,12 @@ OWN = Description()
 """Nothing described: a checkpoint of our own."""
 
 
-def open_described(path: Path, description: Description) -> Model:
-    """Load a model from one of our checkpoints, or from a foreign file and its description.
+def open_model(path: Path, description: Description = OWN) -> Model:
+    """Load what translates.
+
+    Args:
+        path: a run folder, a checkpoint, or a foreign file.
+        description: what a foreign file does not say of itself.
 
     Raises:
         AugmentorError: nothing to load there, a file is damaged, or the description is missing, does not fit, or
@@ -58,6 +63,21 @@ def open_described(path: Path, description: Description) -> Model:
             f"({', '.join(model.space.names)}), size and crop. Leave out {' '.join(description.flags()[::2])}"
         )
     return model
+
+
+def read_model_manifest(manifest: Path, model: Model, *, image_column: str | None) -> Manifest:
+    """Read a manifest in a model's label space, with the column names that the model was trained with."""
+    recipe = model.settings.get("recipe")
+    trained = recipe.get("manifest") if isinstance(recipe, dict) else None
+    column = image_column or (trained.get("image_column") if isinstance(trained, dict) else None)
+    return read_manifest(manifest, space=model.space, image_column=None if column is None else str(column))
+
+
+def model_crop(model: Model) -> int | None:
+    """Return the centred square that the model's training images were cut to first, in pixels, or None."""
+    images = model.settings.get("images")
+    crop = images.get("crop") if isinstance(images, dict) else None
+    return int(crop) if isinstance(crop, int) and crop > 0 else None
 
 
 def is_foreign(path: Path) -> bool:

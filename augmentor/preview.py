@@ -9,11 +9,11 @@ import torch
 from augmentor.access import MAX_PIXELS
 from augmentor.domains import parse_domains
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
-from augmentor.expansion import open_model, read_model_manifest, shown_originals, some_sources
 from augmentor.fullsize import OutputSize, refuse_painters
 from augmentor.manifest import refuse_all_outside
-from augmentor.models import OWN, Description
+from augmentor.models import OWN, Description, open_model, read_model_manifest
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
+from augmentor.shown import shown_originals, some_sources
 from stargan.translate import Translator
 
 

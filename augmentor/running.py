@@ -17,9 +17,10 @@ from augmentor.access import is_there
 from augmentor.engines.local import State, Work
 from augmentor.engines.protocol import Engine
 from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError
-from augmentor.expansion import Expansion, shown_originals, some_sources
+from augmentor.expansion import Expansion
 from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
 from augmentor.shortage import short_of_memory
+from augmentor.shown import shown_originals, some_sources
 from augmentor.stages import Loads, default_workers
 from augmentor.writers import Writer
 from augmentor.writers.places import planned_place

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from augmentor.domains import parse_domains
-from augmentor.expansion import model_crop, open_model, read_model_manifest
 from augmentor.manifest import Manifest
+from augmentor.models import model_crop, open_model, read_model_manifest
 from augmentor.quality import Judge, LabelledImages, asked_for, read_images, requested, share_right, train_judge
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.pixels import to_signed

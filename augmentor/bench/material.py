@@ -16,12 +16,14 @@ from torch.nn import functional
 
 from augmentor.domains import parse_domains
 from augmentor.errors import AugmentorError
-from augmentor.expansion import ExpandSettings, Expansion, model_crop, open_model, read_model_manifest
+from augmentor.expansion import Expansion
 from augmentor.images import ImageFormat, Pixels, decode, encode
 from augmentor.manifest import SPLITS, Manifest, read_manifest, refuse_all_outside
+from augmentor.models import model_crop, open_model, read_model_manifest
 from augmentor.pipeline import RealMode
 from augmentor.plan import make_plan
 from augmentor.recipe import Recipe
+from augmentor.settings import ExpandSettings
 from augmentor.untrained import train_config, untrained_networks
 from augmentor.writers.places import default_format
 from stargan.checkpoint import Model, save_checkpoint

@@ -292,9 +292,8 @@ def info(
 ) -> None:
     """Say what a model and its judge know, and whether the model obeys."""
     from augmentor.cli.judge import judge_json, judge_table
-    from augmentor.expansion import open_model
     from augmentor.manifest import describe_sets
-    from augmentor.models import Description
+    from augmentor.models import Description, open_model
     from augmentor.obedience import read_obedience
     from augmentor.quality import open_judge
 

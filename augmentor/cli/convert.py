@@ -20,6 +20,7 @@ from augmentor.cli.session import (
     this_command,
 )
 from augmentor.errors import AugmentorError
+from augmentor.wording import counted
 
 if TYPE_CHECKING:
     from augmentor.sources import Conversion
@@ -53,8 +54,7 @@ def convert_checkpoint(
     of CycleGAN or pix2pix; nothing in it is run. Say what its label vector
     means, in its order: [bold]--attributes "hair=black|blond|brown,male,young"[/].
     """
-    from augmentor.expansion import open_model
-    from augmentor.models import Description
+    from augmentor.models import Description, open_model
     from stargan.checkpoint import save_model
 
     if out.exists():
@@ -137,7 +137,7 @@ def _tell(done: Conversion) -> None:
     total = len(done.understood)
     splits = ", ".join(f"{split} {count:,}" for split, count in _splits(done).items())
     more = f", {done.added:,} of them new" if done.added < total else ""
-    results.print(f"{escape(str(done.manifest))}: {total:,} images{more} ({splits})", soft_wrap=True)
+    results.print(f"{escape(str(done.manifest))}: {counted(total, 'image')}{more} ({splits})", soft_wrap=True)
     for attribute in done.understood.space.attributes:
         results.print(f"  {escape(attribute.name)}: {escape(' | '.join(attribute.values))}", soft_wrap=True)
     flags = ["--allow-outside"] if done.outside else []

@@ -51,6 +51,7 @@ from augmentor.cli.session import (
 )
 from augmentor.errors import AugmentorError
 from augmentor.storage import place
+from augmentor.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -172,10 +173,11 @@ def expand(
     from augmentor.devices import parse_devices, pick_device
     from augmentor.estimate import estimate
     from augmentor.expand import run_expansion
-    from augmentor.expansion import ExpandSettings, plan_expansion
+    from augmentor.expansion import plan_expansion
     from augmentor.fullsize import parse_size
     from augmentor.models import Description
     from augmentor.report import report_path
+    from augmentor.settings import ExpandSettings
     from augmentor.shares import parse_share
     from augmentor.writers.places import default_format
 
@@ -247,7 +249,7 @@ def expand(
             overwrite=overwrite,
             verify_sources=verify_sources,
             engine=maker,
-            on_progress=partial(_show, bar),
+            on_progress=partial(_show, bar, workers="--devices" if maker is None else "--ray-workers"),
         )
     made = result.counts
     if result.was_complete:
@@ -313,14 +315,20 @@ def _engine(
     return RayEngine(address=address, workers=ray_workers, device=device, threads=threads)
 
 
-def _show(bar: display.Bar, progress: Progress) -> None:
-    """Show how far an expansion, or a share of it, is."""
+def _show(bar: display.Bar, progress: Progress, *, workers: str = "--devices") -> None:
+    """Show how far an expansion, or a share of it, is.
+
+    Args:
+        bar: where.
+        progress: how far.
+        workers: the flag that says how many translate at once.
+    """
     bar.update(
         progress.done,
         progress.total,
         skipped=progress.resumed,
         suffix=display.losses_note(progress.failed, progress.rejected),
-        note=display.loads_note(progress.loads),
+        note=display.loads_note(progress.loads, workers=workers),
     )
 
 
@@ -352,7 +360,7 @@ def _expand_share(
             on_progress=partial(_show, bar),
         )
     results.print(
-        f"Share {share}: {result.made:,} images made, {result.resumed:,} there already "
+        f"Share {share}: {counted(result.made, 'image')} made, {result.resumed:,} there already "
         f"({display.duration(result.seconds)})",
         soft_wrap=True,
     )

@@ -16,7 +16,7 @@ from augmentor.evaluate.material import Material, stack
 from augmentor.evaluate.output import as_written
 from augmentor.fullsize import Original
 from augmentor.images import Pixels, decode
-from augmentor.models import OWN, open_described
+from augmentor.models import open_model
 from augmentor.quality import LabelledImages
 from stargan.checkpoint import Model
 from stargan.labels import UNKNOWN, LabelSpace
@@ -44,7 +44,7 @@ def model_of(material: Material, given: Path | None) -> Model:
     if path is None:
         raise Unmade("the output does not say where its model is: give it with --model")
     try:
-        model = open_described(path, OWN)
+        model = open_model(path)
     except AugmentorError as error:
         if given is not None:
             raise

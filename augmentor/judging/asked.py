@@ -10,12 +10,11 @@ import torch
 
 from augmentor.access import MAX_PIXELS
 from augmentor.errors import AugmentorError
-from augmentor.expansion import open_model, read_model_manifest
 from augmentor.judging.limits import Clock, Limits
 from augmentor.judging.reading import Looks
 from augmentor.judging.runs import ASKED_SECONDS, checked, make_kept, model_looks
 from augmentor.manifest import Manifest, read_manifest
-from augmentor.models import OWN, Description, parse_model_size
+from augmentor.models import OWN, Description, open_model, parse_model_size, read_model_manifest
 from augmentor.quality import KeptJudge, save_judge
 from augmentor.recipe import Recipe
 from stargan.checkpoint import Model, find_checkpoint

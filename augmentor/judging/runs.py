@@ -10,13 +10,12 @@ import torch
 
 from augmentor.access import MAX_PIXELS
 from augmentor.errors import AugmentorError, OutputError
-from augmentor.expansion import model_crop, open_model, read_model_manifest
 from augmentor.judging.limits import Clock, JudgingStopped, Limits
 from augmentor.judging.making import Made, make_judge, read_shown
 from augmentor.judging.measuring import JUDGE_MADE, measure_obedience, obedience_of
 from augmentor.judging.reading import Looks
 from augmentor.manifest import Manifest, refuse_all_outside, refuse_split_leaks
-from augmentor.models import OWN, Description
+from augmentor.models import OWN, Description, model_crop, open_model, read_model_manifest
 from augmentor.obedience import Obedience, read_obedience, write_obedience
 from augmentor.quality import KeptJudge, load_judge, open_judge, save_judge
 from stargan.checkpoint import CheckpointError, Model, find_checkpoint, load_discriminator, load_model

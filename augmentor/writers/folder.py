@@ -152,10 +152,6 @@ class FolderWriter:
         """Return what a complete output holds."""
         return Counts.from_json(json.loads((self.out / "dataset.json").read_bytes())["counts"])
 
-    def has(self, index: int) -> bool:
-        """Return whether a shard is committed."""
-        return self.records.has(index)
-
     def missing(self, shards: int) -> list[int]:
         """Return the shards, of those numbered from 0, that are not committed."""
         return self.records.missing(shards)
@@ -219,7 +215,7 @@ class FolderWriter:
         """
         folders = set()
         record_path = staged / RECORD
-        if record_path.exists() and not self.has(int(staged.name)):
+        if record_path.exists() and not self.records.has(int(staged.name)):
             # The record is synced before the first file moves: one that cannot be read had no moves yet.
             try:
                 moved, packed = (record := ShardRecord.read(record_path)).placed, bool(record.packs)

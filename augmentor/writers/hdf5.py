@@ -150,10 +150,6 @@ class HDF5Writer:
         """Return what a complete output holds."""
         return counts_of_file(self.out)
 
-    def has(self, index: int) -> bool:
-        """Return whether a shard is committed, or was merged already."""
-        return self.record(index) is not None or self.complete()
-
     def missing(self, shards: int) -> list[int]:
         """Return the shards, of those numbered from 0, that are not committed."""
         return [] if self.complete() else self.records.missing(shards)

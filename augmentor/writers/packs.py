@@ -25,7 +25,7 @@ from augmentor.writers.packing import Pack, Packed, Packing, told_as_damage
 from augmentor.writers.parquet import ParquetPack, ParquetPacking
 from augmentor.writers.places import COVER, OutputFormat
 from augmentor.writers.records import Failure, Json, RecordFolder, ShardRecord
-from augmentor.writers.staged import RECORD, StagedShard
+from augmentor.writers.staged import StagedShard
 from augmentor.writers.webdataset import TarPack, TarPacking
 from stargan.labels import LabelSpace
 
@@ -229,9 +229,7 @@ class PackShard(StagedShard):
         for name, path in staged.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             path.replace(out / name)
-        for folder in {(out / name).parent for name in staged} | {out}:
-            sync_folder(folder)
-        self.writer.records.commit(self.staged / RECORD, self.index)
+        self.commit_record({(out / name).parent for name in staged})
 
     def _images(self, positions: Sequence[int]) -> Iterator[bytes]:
         return (Path(self.waiting(position)).read_bytes() for position in positions)

@@ -110,9 +110,6 @@ class Writer(Protocol):
     def counts(self) -> Counts:
         """Return what a complete output holds."""
 
-    def has(self, index: int) -> bool:
-        """Return whether a shard is committed."""
-
     def missing(self, shards: int) -> list[int]:
         """Return the shards, of those numbered from 0, that are not committed; damage is not looked for."""
 

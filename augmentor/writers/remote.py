@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 from augmentor.durable import TEMPORARY, replace_bytes
 from augmentor.errors import OutputError
@@ -173,10 +173,6 @@ class RemoteWriter:
     def counts(self) -> Counts:
         """Return what a complete output holds."""
         return self.there.counts()
-
-    def has(self, index: int) -> bool:
-        """Return whether a shard is committed, by this machine or another one."""
-        return self.record(index) is not None
 
     def missing(self, shards: int) -> list[int]:
         """Return the shards that no machine has committed, by one look at the storage.
@@ -336,13 +332,15 @@ class RemoteWriter:
         return f"uploading {self.out / name}"
 
 
-class RemoteShard:
-    """One shard of a `RemoteWriter`: made on this disk, uploaded by `commit`."""
+_Inner = TypeVar("_Inner", bound=ShardWriter | Assembling)
 
-    def __init__(self, writer: RemoteWriter, inner: ShardWriter, index: int) -> None:
+
+class _Block(Generic[_Inner]):
+    """A block of a `RemoteWriter`, begun and ended with the one that does its work on this disk."""
+
+    def __init__(self, writer: RemoteWriter, inner: _Inner) -> None:
         self._writer = writer
         self._inner = inner
-        self._index = index
 
     def __enter__(self) -> Self:
         self._inner.__enter__()
@@ -352,6 +350,14 @@ class RemoteShard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._inner.__exit__(kind, error, trace)
+
+
+class RemoteShard(_Block[ShardWriter]):
+    """One shard of a `RemoteWriter`: made on this disk, uploaded by `commit`."""
+
+    def __init__(self, writer: RemoteWriter, inner: ShardWriter, index: int) -> None:
+        super().__init__(writer, inner)
+        self._index = index
 
     def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
         """Encode and write one image; threads may call this at once."""
@@ -376,22 +382,12 @@ class RemoteShard:
         self._writer.push(self._index)
 
 
-class RemoteAssembly:
+class RemoteAssembly(_Block[Assembling]):
     """The tables of a `RemoteWriter`, written on this disk while shards are made anywhere."""
 
     def __init__(self, writer: RemoteWriter, inner: Assembling, shards: int) -> None:
-        self._writer = writer
-        self._inner = inner
+        super().__init__(writer, inner)
         self._shards = shards
-
-    def __enter__(self) -> Self:
-        self._inner.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._inner.__exit__(kind, error, trace)
 
     def take(self, index: int) -> None:
         """Add a shard that is committed, by this machine or another one."""

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -152,6 +152,16 @@ class StagedShard(ABC):
         ).write(self.staged / RECORD)
         sync_folder(self.staged)
 
+    def commit_record(self, folders: Set[Path]) -> None:
+        """Make the shard count, once all has its place.
+
+        Args:
+            folders: those that files were moved into, which are synced first, with the output's own.
+        """
+        for folder in folders | {self.writer.out}:
+            sync_folder(folder)
+        self.writer.records.commit(self.staged / RECORD, self.index)
+
     def _note(
         self,
         position: int,
@@ -214,9 +224,7 @@ class FolderShard(StagedShard):
         root = f"{self.writer.out}{os.sep}"
         for position, row in zip(gathered.positions, rows, strict=True):
             os.replace(self.waiting(position), root + row.file_name)  # noqa: PTH105 - see `waiting`
-        for folder in folders | {folder.parent for folder in folders} | {self.writer.out}:
-            sync_folder(folder)
-        self.writer.records.commit(self.staged / RECORD, self.index)
+        self.commit_record(folders | {folder.parent for folder in folders})
 
 
 def _taken(source: Path, waiting: str) -> bool:

@@ -17,17 +17,13 @@ from augmentor.datasets import open_dataset
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.estimate import estimate
 from augmentor.expand import run_expansion
-from augmentor.expansion import (
-    ExpandSettings,
-    Expansion,
-    model_crop,
-    open_model,
-    plan_expansion,
-)
+from augmentor.expansion import Expansion, plan_expansion
+from augmentor.models import model_crop, open_model
 from augmentor.preview import write_preview
 from augmentor.quality import Thresholds, save_judge
 from augmentor.report import report_path
 from augmentor.running import Progress, compile_pays
+from augmentor.settings import ExpandSettings
 from augmentor.verify import verify_output
 from augmentor.writers import OutputFormat
 from augmentor.writers.assembly import Ending
@@ -114,11 +110,11 @@ def test_one_file_holds_so_many_images_and_no_more(
     manifest: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = len(planned(manifest, model, tmp_path / "out.h5", output_format="hdf5").plan)
-    monkeypatch.setattr("augmentor.expansion.MOST_IN_ONE_FILE", items - 1)
+    monkeypatch.setattr("augmentor.outputs.MOST_IN_ONE_FILE", items - 1)
     with pytest.raises(AugmentorError, match=f"--format hdf5 --out {tmp_path / 'out'}$"):
         planned(manifest, model, tmp_path / "out.h5", output_format="hdf5")
     assert not planned(manifest, model, tmp_path / "out", output_format="hdf5").place.one_file
-    monkeypatch.setattr("augmentor.expansion.MOST_IN_ONE_FILE", items)
+    monkeypatch.setattr("augmentor.outputs.MOST_IN_ONE_FILE", items)
     assert planned(manifest, model, tmp_path / "out.h5", output_format="hdf5").place.one_file
 
 

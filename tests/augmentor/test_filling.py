@@ -19,9 +19,10 @@ from augmentor.cells import CellState
 from augmentor.datasets import open_dataset
 from augmentor.errors import AugmentorError, DomainError, OutputError
 from augmentor.expand import ExpandResult, run_expansion
-from augmentor.expansion import ExpandSettings, Expansion, plan_expansion
+from augmentor.expansion import Expansion, plan_expansion
 from augmentor.quality import save_judge
 from augmentor.running import Progress
+from augmentor.settings import ExpandSettings
 from augmentor.verify import repair_output, verify_output
 from stargan.checkpoint import Model, save_model
 from stargan.labels import LabelSpace

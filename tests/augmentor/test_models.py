@@ -10,7 +10,7 @@ import torch
 
 from augmentor.domains import parse_domains
 from augmentor.errors import AugmentorError, DomainError
-from augmentor.models import OWN, Description, open_described, parse_model_size, refuse_other_direction
+from augmentor.models import OWN, Description, open_model, parse_model_size, refuse_other_direction
 from augmentor.plan import make_plan
 from stargan.checkpoint import Model, save_model
 from stargan.labels import Attribute, LabelSpace
@@ -54,14 +54,14 @@ def test_a_description_as_flags() -> None:
 
 def test_our_own_checkpoints_are_not_described(zebra_maker: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "model", model=zebra_maker)
-    assert open_described(tmp_path / "model", OWN).only_target == 1
+    assert open_model(tmp_path / "model").only_target == 1
     with pytest.raises(AugmentorError, match=r"knows its attributes \(animal\).* Leave out --model-crop"):
-        open_described(tmp_path / "model", Description(crop=20))
+        open_model(tmp_path / "model", Description(crop=20))
     with pytest.raises(AugmentorError, match="neither a run folder with a checkpoint"):
-        open_described(tmp_path / "nothing", Description(attributes="animal"))
+        open_model(tmp_path / "nothing", Description(attributes="animal"))
     for name in ("config.json", "generator_ema.safetensors"):
         with pytest.raises(AugmentorError, match=rf"{name} is a file of the checkpoint .*model: give that folder"):
-            open_described(tmp_path / "model" / name, Description(attributes="animal"))
+            open_model(tmp_path / "model" / name, Description(attributes="animal"))
 
 
 @pytest.mark.parametrize(

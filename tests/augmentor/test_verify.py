@@ -81,7 +81,7 @@ def make(writer: Writer, *, shards: int = SHARDS, finish: bool = True) -> None:
     if writer.complete():
         return
     for index in range(shards):
-        if not writer.has(index):
+        if writer.record(index) is None:
             with writer.shard(index) as shard:
                 for item in items(index):
                     shard.add(*item)
@@ -672,7 +672,7 @@ def test_damage_of_a_file_is_named_and_mended(kind: str, encoding: ImageFormat |
         assert verify_output(out).ok
         assert verify_output(out).shards == SHARDS - len(shards)
         writer = hdf5_writer(out, encoding)
-        assert [writer.has(index) for index in range(SHARDS)] == [index not in shards for index in range(SHARDS)]
+        assert writer.missing(SHARDS) == sorted(shards)
     make(hdf5_writer(out, encoding))
     set_aside = {"out.h5.damaged"} if found.mended_by("all") else set()
     assert content(tmp_path).keys() - whole.keys() == set_aside

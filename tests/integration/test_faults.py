@@ -20,11 +20,12 @@ from augmentor import pipeline
 from augmentor.engines import local
 from augmentor.errors import ManifestError, MemoryShortError, OutputError, SourceError
 from augmentor.expand import run_expansion
-from augmentor.expansion import ExpandSettings, Expansion, plan_expansion
+from augmentor.expansion import Expansion, plan_expansion
 from augmentor.lock import locked
 from augmentor.manifest import read_manifest
 from augmentor.recipe import read_recipe
 from augmentor.running import Progress
+from augmentor.settings import ExpandSettings
 from augmentor.train import train_run
 from stargan.checkpoint import load_model
 from tests.integration.conftest import TINY, write_manifest

@@ -15,7 +15,6 @@ from tests.integration.killing import committed, content, is_gone, wait_until
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Small
 
-pytest.importorskip("ray")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 

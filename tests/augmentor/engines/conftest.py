@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from augmentor.engines.local import Work
-from augmentor.expansion import ExpandSettings, plan_expansion
+from augmentor.expansion import plan_expansion
+from augmentor.settings import ExpandSettings
 from stargan.checkpoint import Model, save_model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator

@@ -29,7 +29,7 @@ def run(work: Work, *, numbers: list[int] | None = None) -> tuple[list[State], l
 
 
 def there(writer: Writer) -> list[int]:
-    return [index for index in range(4) if writer.has(index)]
+    return [index for index in range(4) if writer.record(index)]
 
 
 def test_all_shards_are_made(work: Work) -> None:

@@ -37,7 +37,7 @@ def test_a_worker_makes_what_it_is_told(work: Work) -> None:
     assert answer.error is None
     assert answer.news == worker.news(0.0)
     assert (answer.news.turn, answer.news.committed, answer.news.state.done) == (7, (0, 2), 16)
-    assert [index for index in range(4) if work.writer.has(index)] == [1, 3]
+    assert [index for index in range(4) if work.writer.record(index)] == [1, 3]
 
 
 def test_a_worker_goes_on_with_more_of_the_same(work: Work) -> None:
@@ -45,7 +45,7 @@ def test_a_worker_goes_on_with_more_of_the_same(work: Work) -> None:
     worker.make(1, (0,))
     assert worker.begin(__version__, None, pickle.dumps(replace(work, first_shard=2))).error is None
     assert worker.make(2, (0,)).news.committed == (0,)
-    assert [index for index in range(4) if work.writer.has(index)] == [0, 2]
+    assert [index for index in range(4) if work.writer.record(index)] == [0, 2]
 
 
 def test_an_error_is_told_as_it_is(work: Work) -> None:
@@ -85,7 +85,6 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_an_address_where_nobody_answers_is_refused_at_once() -> None:
-    pytest.importorskip("ray")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"ray://127.0.0.1:{closed.getsockname()[1]}"

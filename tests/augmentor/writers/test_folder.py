@@ -74,7 +74,7 @@ def write_shard(writer: Writer, index: int) -> None:
 def expand(writer: Writer, shards: int = 2) -> None:
     writer.open()
     for index in range(shards):
-        if not writer.has(index):
+        if writer.record(index) is None:
             write_shard(writer, index)
     writer.finish(shards)
 
@@ -236,7 +236,7 @@ def test_rows_that_fail_the_second_time_leave_no_stray_files(
             write_shard(writer, 0)
         revive()
     assert len(list(tmp_path.glob("train/*/*.png"))) == 2
-    assert not writer.has(0)
+    assert writer.record(0) is None
     writer = folder_writer(tmp_path)
     writer.open()
     with writer.shard(0) as shard:
@@ -252,8 +252,8 @@ def test_damaged_or_missing_record_does_not_count(tmp_path: Path) -> None:
     before = tree(tmp_path)
     record = tmp_path / ".augmentor/shards/00000.json"
     record.write_bytes(record.read_bytes()[:100])
-    assert not writer.has(0)
-    assert writer.has(1)
+    assert writer.record(0) is None
+    assert writer.record(1) is not None
     write_shard(writer, 0)
     writer.finish(2)
     assert tree(tmp_path) == before
@@ -268,7 +268,7 @@ def test_shard_without_commit_is_forgotten(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), writer.shard(0) as shard:  # noqa: PT012
         shard.add(*next(items(0)))
         raise RuntimeError
-    assert not writer.has(0)
+    assert writer.record(0) is None
     assert not list(tmp_path.rglob("*0*"))
 
 

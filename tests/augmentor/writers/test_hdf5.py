@@ -61,12 +61,11 @@ def items(shard: int) -> Iterator[tuple[int, LabelRow, Pixels]]:
 
 def expand(writer: Writer, *, shards: int = SHARDS) -> None:
     writer.open()
-    for index in range(shards):
-        if not writer.has(index):
-            with writer.shard(index) as shard:
-                for position, row, pixels in items(index):
-                    shard.add(position, row, pixels)
-                shard.commit(FAILURES)
+    for index in writer.missing(shards):
+        with writer.shard(index) as shard:
+            for position, row, pixels in items(index):
+                shard.add(position, row, pixels)
+            shard.commit(FAILURES)
     writer.finish(shards)
 
 
@@ -217,7 +216,7 @@ def test_finished_file_is_left_alone_and_leftover_parts_go(tmp_path: Path) -> No
     (tmp_path / "out.h5.parts").mkdir()
     writer = hdf5_writer(out)
     assert writer.complete()
-    assert writer.has(0)
+    assert writer.missing(SHARDS) == []
     writer.open()
     counts = writer.finish(SHARDS)
     assert (counts.real, counts.synthetic, counts.failed) == (9, 6, 1)
@@ -232,9 +231,9 @@ def test_missing_part_does_not_count(tmp_path: Path) -> None:
     with writer.shard(0) as shard:
         shard.add(*next(items(0)))
         shard.commit([])
-    assert writer.has(0)
+    assert writer.record(0) is not None
     (tmp_path / "out.h5.parts/00000.part").unlink()
-    assert not writer.has(0)
+    assert writer.record(0) is None
     with pytest.raises(OutputError, match="shard 1 of 2 is missing"):
         writer.finish(2)
 
@@ -259,7 +258,7 @@ def test_shards_without_images(tmp_path: Path) -> None:
             if index == 1:
                 shard.add(*next(items(0)))
             shard.commit(FAILURES)
-        assert writer.has(index)
+        assert writer.record(index) is not None
     assert writer.finish(2).real == 1
     encodings: tuple[ImageFormat | None, ...] = (None, "png")
     for encoding in encodings:
@@ -297,7 +296,7 @@ def test_images_of_another_size_and_files_are_refused(tmp_path: Path) -> None:
             shard.add(1, row, pixels[:4])
         with pytest.raises(OutputError, match="--real processed"):
             shard.link(1, row, tmp_path / "a.png")
-    assert not writer.has(0)
+    assert writer.record(0) is None
 
 
 def test_more_values_than_a_byte_holds(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def make(writer: Writer, space: LabelSpace, rules: Sequence[KeepBest] = (), *, f
     if writer.complete():
         return
     for index in range(SHARDS):
-        if not writer.has(index):
+        if writer.record(index) is None:
             write_shard(writer, index, space)
     drop_unselected(writer, shards=SHARDS, rules=rules)
     if finish:

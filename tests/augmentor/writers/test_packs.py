@@ -109,7 +109,7 @@ def make(writer: FolderWriter, drop: dict[int, dict[int, str]] | None = None) ->
     if writer.complete():
         return
     for index in range(SHARDS):
-        if not writer.has(index):
+        if writer.record(index) is None:
             write_shard(writer, index)
     for index, reasons in (drop or {}).items():
         record = writer.record(index)

@@ -11,8 +11,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from augmentor.errors import AugmentorError, OutputError
-from augmentor.expansion import ExpandSettings, make_writer
 from augmentor.labeltable import LabelRow, key, real_key
+from augmentor.outputs import make_writer
+from augmentor.settings import ExpandSettings
 from augmentor.storage import RemotePath, place, remove, write_bytes
 from augmentor.writers import Failure, FolderWriter
 from augmentor.writers.remote import RemoteWriter, on_disk, scratch
@@ -188,7 +189,7 @@ def test_another_machine_finishes_what_others_have_committed(
     be_machine("three", tmp_path, monkeypatch)
     writer = remote_writer(out)
     assert writer.missing(SHARDS) == []
-    assert writer.has(1)
+    assert writer.record(1) is not None
     assert writer.finish(SHARDS).failed == SHARDS
     assert there(out) == expected(tmp_path)
 
