@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import h5py
 import numpy as np
@@ -27,7 +25,7 @@ from augmentor.writers.hdf5_layout import (
     table_columns,
     told_as_system_errors,
 )
-from augmentor.writers.packing import Packed, told_as_damage
+from augmentor.writers.packing import Pack, Packed, told_as_damage
 from augmentor.writers.places import COVER
 from augmentor.writers.records import Shape
 from stargan.labels import LabelSpace
@@ -97,7 +95,7 @@ class HDF5Packing:
         sync_folder(out)
 
 
-class HDF5Pack:
+class HDF5Pack(Pack):
     """An HDF5 file that is open for reading; see `augmentor.writers.packing.Pack`.
 
     Args:
@@ -114,15 +112,7 @@ class HDF5Pack:
             self._images = self._file["image"]
             self._places = {name: place for place, name in enumerate(self._file["file_name"].asstr()[:])}
             encoded = h5py.check_vlen_dtype(self._images.dtype) is not None
-            self.shape: tuple[int, ...] | None = None if encoded else self._images.shape[1:]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+            self.shape = None if encoded else self._images.shape[1:]
 
     def read(self, file_name: str) -> bytes:
         """Return the bytes of an image file, or of an image's pixels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tarfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,19 +79,24 @@ class Packing(Protocol):
         """
 
 
-class Pack(Protocol):
-    """A pack that is open for reading; close it in a `with` block, or by `close`."""
+class Pack(ABC):
+    """A pack that is open for reading; close it in a `with` block, or by `close`.
 
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        """(H, W, C) of images that are bare pixels; None where they are image files."""
+    Attributes:
+        shape: (H, W, C) of images that are bare pixels; None where they are image files.
+    """
 
-    def __enter__(self) -> Self: ...
+    shape: tuple[int, ...] | None = None
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
+    @abstractmethod
     def read(self, file_name: str) -> bytes:
         """Return the bytes of an image.
 
@@ -101,6 +107,7 @@ class Pack(Protocol):
             ImageError: it is not there, or cannot be read.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Close the file."""
 

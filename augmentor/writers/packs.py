@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Self
 
 from augmentor.durable import TEMPORARY, sync_file, sync_folder
 from augmentor.errors import OutputError
@@ -68,7 +66,7 @@ def open_pack(path: Path) -> Pack:
     return _FetchedPack(path) if isinstance(path, RemotePath) else _PACKS[path.suffix](path)
 
 
-class _FetchedPack:
+class _FetchedPack(Pack):
     """A pack behind a URL, brought to this disk for as long as it is open."""
 
     def __init__(self, path: RemotePath) -> None:
@@ -77,19 +75,8 @@ class _FetchedPack:
             with told_as_damage(path):
                 copy.write_bytes(path.read_bytes())
             self._pack = held.enter_context(open_pack(copy))
+            self.shape = self._pack.shape
             self._held = held.pop_all()
-
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        return self._pack.shape
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self, file_name: str) -> bytes:
         return self._pack.read(file_name)

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from augmentor.errors import MissingExtraError
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow, rounded
-from augmentor.writers.packing import Packed, refuse_unpackable, told_as_damage
+from augmentor.writers.packing import Pack, Packed, refuse_unpackable, told_as_damage
 from augmentor.writers.records import Shape
 from stargan.labels import LabelSpace
 
@@ -78,7 +77,7 @@ class ParquetPacking:
         """Write nothing: readers are given the packs' names."""
 
 
-class ParquetPack:
+class ParquetPack(Pack):
     """A Parquet file that is open for reading; see `augmentor.writers.packing.Pack`.
 
     The images of a row group are read together, and the last one is kept.
@@ -109,14 +108,6 @@ class ParquetPack:
                 for group in range(self._file.num_row_groups)
                 for place, name in enumerate(self._file.read_row_group(group, ["file_name"])[0].to_pylist())
             }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self, file_name: str) -> bytes:
         """Return the bytes of an image file."""

@@ -7,12 +7,10 @@ import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from augmentor.images.codec import ImageFormat
 from augmentor.labeltable import LabelRow, cells, columns, rounded
-from augmentor.writers.packing import Packed, refuse_unpackable, told_as_damage
+from augmentor.writers.packing import Pack, Packed, refuse_unpackable, told_as_damage
 from augmentor.writers.records import Shape
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -78,7 +76,7 @@ def member_name(file_name: str) -> str:
     return f"{stem.replace('.', '%2E')}.{suffix}"
 
 
-class TarPack:
+class TarPack(Pack):
     """A tar file whose members' places are known; see `augmentor.writers.packing.Pack`.
 
     Args:
@@ -88,20 +86,10 @@ class TarPack:
         ImageError: it cannot be read.
     """
 
-    shape: tuple[int, ...] | None = None
-
     def __init__(self, path: Path) -> None:
         self.path = path
         with told_as_damage(path), tarfile.open(path, "r:") as tar:
             self._places = {member.name: (member.offset_data, member.size) for member in tar}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def read(self, file_name: str) -> bytes:
         """Return the bytes of an image file."""
