@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import cached_property
 from typing import Generic, ParamSpec, TypeVar
 
 import torch
@@ -189,15 +190,16 @@ class _Compiled(Generic[P, R]):
 
     def __init__(self, run: Callable[P, R]) -> None:
         self._run = run
-        self._begun = self._works = False
+        self._works = False
+
+    @cached_property
+    def _compiled(self) -> Callable[P, R]:
+        # Not earlier: this imports torch's compiler, which takes seconds in which sources can be decoded.
+        return torch.compile(self._run, dynamic=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not self._begun:
-            # Not earlier: this imports torch's compiler, which takes seconds in which sources can be decoded.
-            self._run = torch.compile(self._run, dynamic=False)
-            self._begun = True
         try:
-            made = self._run(*args, **kwargs)
+            made = self._compiled(*args, **kwargs)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, OSError) as error:
