@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,15 +44,6 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def peak_memory() -> int:
-    """Return the most memory that this process has used so far, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux counts in ru_maxrss what the process was before it was this program, too
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def measure_matrices(device: torch.device, dtype: torch.dtype, *, seconds: float, rounds: int) -> Figure:

@@ -14,12 +14,13 @@ import torch
 from augmentor.bench.conditions import Conditions
 from augmentor.bench.expanding import HDF5, PNG, measure_expand
 from augmentor.bench.figures import Figure, Series
-from augmentor.bench.machine import describe_machine, measure_matrices, peak_memory
+from augmentor.bench.machine import describe_machine, measure_matrices
 from augmentor.bench.material import Subject, given_subject, synthetic_subject
 from augmentor.bench.stages import measure_decode, measure_encode, measure_translate, measure_write
 from augmentor.bench.suites import GPU_LIMIT, SUITE_SECONDS, Judged, Suite, run_suite
 from augmentor.bench.training import measure_training
 from augmentor.errors import AugmentorError
+from augmentor.peak import peak_memory
 from augmentor.recipe import read_recipe
 from augmentor.stages import default_workers
 from stargan.checkpoint import Json

@@ -19,7 +19,7 @@ from augmentor.expand import run_expansion
 _WATCHED = """
 import atexit, runpy, sys
 from pathlib import Path
-from augmentor.bench.machine import peak_memory
+from augmentor.peak import peak_memory
 report = Path(sys.argv.pop(1))
 atexit.register(lambda: report.write_text(str(peak_memory())))
 runpy.run_module("augmentor", run_name="__main__")

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from augmentor.bench import BenchSettings, Figure, Judged, Report, Series, Target
 from augmentor.bench.figures import Hot, Sample, compare_pictures, largest_relative, take_turns
-from augmentor.bench.machine import measure_matrices, peak_memory, profiled
+from augmentor.bench.machine import measure_matrices, profiled
 from augmentor.bench.material import Subject, draw_picture, pairs_of, synthetic_subject
 from augmentor.cli.bench import bench_table
 from augmentor.errors import AugmentorError
 from augmentor.images import encode
+from augmentor.peak import peak_memory
 from augmentor.recipe import read_recipe
 from stargan.checkpoint import Json
 

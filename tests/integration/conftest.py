@@ -88,20 +88,12 @@ class Running:
 
 
 _TELL_MEMORY = """
-import atexit, resource, sys
+import atexit, sys
 from pathlib import Path
+from augmentor.peak import peak_memory
 
-def tell(report=Path(sys.argv.pop(1))):
-    # Linux counts what the process was before exec, too, that is pytest itself, into ru_maxrss: ask it for this
-    # program's own peak.
-    status = Path("/proc/self/status")
-    if status.exists():
-        peak = int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report.write_text(str(peak))
-
-atexit.register(tell)
+report = Path(sys.argv.pop(1))
+atexit.register(lambda: report.write_text(str(peak_memory())))
 from augmentor.__main__ import main
 main()
 """

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 _SCRIPT = """
-import json, pathlib, sys, time
+import json, sys, time
 import numpy as np
 from augmentor.domains import parse_domains
+from augmentor.peak import peak_memory
 from augmentor.plan import make_plan
 from augmentor.shares import Share
 from stargan.labels import Attribute, LabelSpace
@@ -36,8 +37,7 @@ json.dump({
     "shards": shards, "mine": share.has(777_777), "fingerprint": len(plan.fingerprint()),
     "positions": [item.position for item in items], "rows": [item.row for item in items],
     "targets": [item.target for item in items], "seconds": time.process_time() - started,
-    # Not what getrusage says: that counts what the process was before exec, too, pytest itself.
-    "peak": int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024,
+    "peak": peak_memory(),
 }, sys.stdout)
 """
 
