@@ -21,7 +21,6 @@ from augmentor.engines.processes import SILENT_SECONDS, ProcessError
 from augmentor.engines.remote import Answer, News, RemoteWorker
 from augmentor.lock import read_holder
 from augmentor.workers import TURNS, stalled
-from augmentor.writers.remote import RemoteWriter
 
 _GRACE_SECONDS = 5.0
 _NEWS_SECONDS = 0.25
@@ -141,8 +140,8 @@ class _Run:
         self._on_state = on_state
         self._on_committed = on_committed
         self._dealing = Dealing(work, workers=crew.posts.workers)
-        # The lock of an output behind a URL lies on this machine alone, and the URL is the same everywhere.
-        self._holder = None if isinstance(work.writer, RemoteWriter) else read_holder(work.writer.lock)
+        # Elsewhere a local lock is not there, and that would say nothing.
+        self._holder = None if work.writer.lock_is_local else read_holder(work.writer.lock)
         # By the plain pickle, as for processes: what Ray makes of arrays cannot be written to.
         self._job = self._ray.put(pickle.dumps(work))
         self._gone = State()

@@ -69,6 +69,11 @@ class FolderWriter:
         """The file that says which process writes to DIR; inside, for the folder around it may be another's."""
         return lock_of_folder(self.out)
 
+    @property
+    def lock_is_local(self) -> bool:
+        """Whether that file lies on this machine alone."""
+        return False
+
     def check(self) -> None:
         """Refuse a place that is not this run's, and change nothing.
 

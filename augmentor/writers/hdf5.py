@@ -89,6 +89,11 @@ class HDF5Writer:
         """The file that says which process writes to FILE.h5."""
         return lock_of_file(self.out)
 
+    @property
+    def lock_is_local(self) -> bool:
+        """Whether that file lies on this machine alone."""
+        return False
+
     def check(self) -> None:
         """Refuse a place that is not this run's, and change nothing.
 

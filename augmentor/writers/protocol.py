@@ -79,6 +79,10 @@ class Writer(Protocol):
     def lock(self) -> Path:
         """The file that says which process writes to the output."""
 
+    @property
+    def lock_is_local(self) -> bool:
+        """Whether that file lies on this machine alone, though other machines reach the output."""
+
     def check(self) -> None:
         """Refuse what `open` would refuse, and change nothing.
 

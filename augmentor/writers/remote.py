@@ -92,6 +92,11 @@ class RemoteWriter:
         folder = self.here.out.parent
         return folder.with_name(f"{folder.name}.lock")
 
+    @property
+    def lock_is_local(self) -> bool:
+        """Whether that file lies on this machine alone."""
+        return True
+
     def check(self) -> None:
         """Refuse a place that is not this run's, and change nothing.
 
