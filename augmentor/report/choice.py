@@ -97,7 +97,10 @@ def choose_rejected(rejected: Translations, there: NDArray[np.bool_]) -> list[in
 
 
 def choose_grid(found: Survey) -> Grid:
-    """Return the commonest changes, and sources, spread over the table, that were asked for most of them."""
+    """Return the commonest changes, and sources, spread over the table, that were asked for many of them.
+
+    Where each source was asked for one, every change has its turn.
+    """
     kept, rejected = found.kept, found.rejected
     asked = np.concatenate([kept.asked, rejected.asked])
     if not len(asked):
@@ -120,8 +123,9 @@ def choose_grid(found: Survey) -> Grid:
     which = which.reshape(-1)
     filled = np.bincount(which)
     rows = np.argsort(first, kind="stable")
-    rows = rows[filled[rows] >= min(filled.max(), np.quantile(filled, 0.75))]
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_SOURCES)).astype(int))]
+    asked_for = np.zeros((len(names), len(order)), dtype=bool)
+    asked_for[which, column[place[shown]]] = True
+    rows = _spread(rows, asked_for, filled >= min(filled.max(), np.quantile(filled, 0.75)))
     cells = np.full((2, len(rows), len(order)), -1, dtype=np.int64)
     row_of = np.full(len(names), -1)
     row_of[rows] = np.arange(len(rows))
@@ -134,6 +138,25 @@ def choose_grid(found: Survey) -> Grid:
         tuple((int(a), int(code)) for a, code in enumerate(distinct[each]) if code != UNKNOWN) for each in order
     )
     return Grid(changes=changes, sources=tuple(int(names[row]) for row in rows), kept=cells[0], rejected=cells[1])
+
+
+def _spread(rows: NDArray[np.int64], asked_for: NDArray[np.bool_], rich: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return some of the rows in their order: from its beginning to its end, of each column in turn.
+
+    Args:
+        rows: (N,) numbers of sources.
+        asked_for: (N, columns) what each source was asked for.
+        rich: (N,) sources that were asked for many; others only serve a column that has none of these.
+    """
+    columns = asked_for.shape[1]
+    pool = rows[(rich | asked_for[:, ~asked_for[rich].any(axis=0)].any(axis=1))[rows]]
+    most, taken = min(len(pool), MOST_SOURCES), list[int]()
+    for turn in range(most):
+        left = pool[~np.isin(pool, taken)]
+        fitting = left[asked_for[left, turn % columns]]
+        fitting = fitting if len(fitting) else left
+        taken.append(int(fitting[turn * (len(fitting) - 1) // max(1, most - 1)]))
+    return rows[np.isin(rows, taken)]
 
 
 def _top(made: Translations, keys: Sequence[NDArray[np.floating]]) -> NDArray[np.int64]:

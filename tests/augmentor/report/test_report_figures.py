@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -163,6 +165,33 @@ def test_the_grid_has_what_each_source_became(make_output: MakeOutput) -> None:
                     number = int(numbers[row, column])
                     assert int(made.sources[number]) == source
                     assert changes_of(made, [number]) == [change]
+
+
+def asked_of(found: Survey, changes: Sequence[tuple[int, int]], sources: Sequence[int]) -> Survey:
+    """A survey of translations of which nothing but the source and the change is looked at."""
+    count = len(changes)
+    asked = np.array(changes, dtype=np.int16).reshape(count, -1)
+    places = np.arange(count)
+    kept = replace(found.kept, places=places, asked=asked, sources=np.array(sources, dtype=np.uint64))
+    rejected = replace(found.rejected, places=places[:0], asked=asked[:0], sources=kept.sources[:0])
+    return replace(found, kept=kept, rejected=rejected)
+
+
+def test_in_the_grid_every_change_has_its_turn(make_output: MakeOutput) -> None:
+    _, found = opened(make_output())
+    # One change of each source, and the third is rare: evenly spread rows would not show it.
+    changes = [(1, -1)] * 60 + [(-1, 1)] * 37 + [(2, -1)] * 3
+    grid = choose_grid(asked_of(found, changes, list(range(100))))
+    assert grid.changes == (((0, 1),), ((0, 2),), ((1, 1),))
+    assert (grid.kept >= 0).sum(axis=0).tolist() == [4, 3, 3]
+    assert list(grid.sources) == sorted(grid.sources)
+    assert len(grid.sources) == 10
+    # The rare change of three sources that have the common one, too, is shown with it.
+    changes, sources = [(1, -1)] * 50, list(range(50))
+    for source in (7, 20, 30):
+        changes, sources = [*changes, (2, -1)], [*sources, source]
+    grid = choose_grid(asked_of(found, changes, sources))
+    assert {7, 20, 30} <= set(grid.sources)
 
 
 # ---- evaluation ----
