@@ -52,15 +52,15 @@ def together(device: torch.device) -> Iterator[Peers]:
             f"the {size} processes of this training do not find each other ({first_line(error)}). Start them with "
             "torchrun, or with --devices"
         ) from error
-    failed = True
     try:
         yield Peers(rank=dist.get_rank(), size=size, host=world, device=work)
-        failed = False
-    finally:
+    except BaseException:
         # Left to the interpreter's end, gloo's threads may abort the process, and so take the place of the error.
         # NCCL would wait for processes that may be gone by now; the launcher ends what is left.
-        if device.type != "cuda" or not failed:
+        if device.type != "cuda":
             dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def own_device(devices: Sequence[torch.device]) -> torch.device:
