@@ -6,6 +6,16 @@ import resource
 import sys
 from pathlib import Path
 
+WATCHED_COMMAND = """
+import atexit, runpy, sys
+from pathlib import Path
+from augmentor.peak import peak_memory
+report = Path(sys.argv.pop(1))
+atexit.register(lambda: report.write_text(str(peak_memory())))
+runpy.run_module("augmentor", run_name="__main__")
+"""
+"""Runs `augmentor` and leaves its peak memory, in bytes, in the file that its first argument names."""
+
 
 def peak_memory() -> int:
     """Return the most memory that this process has used so far, in bytes."""

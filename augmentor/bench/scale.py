@@ -15,16 +15,7 @@ from augmentor.bench.figures import Figure, Series
 from augmentor.bench.material import Subject
 from augmentor.errors import StalledError
 from augmentor.expand import run_expansion
-
-_WATCHED = """
-import atexit, runpy, sys
-from pathlib import Path
-from augmentor.peak import peak_memory
-report = Path(sys.argv.pop(1))
-atexit.register(lambda: report.write_text(str(peak_memory())))
-runpy.run_module("augmentor", run_name="__main__")
-"""
-"""Runs `augmentor` and leaves its peak memory, in bytes, in the file that its first argument names."""
+from augmentor.peak import WATCHED_COMMAND
 
 _LONGEST_SECONDS = 4 * 3600.0
 """Seconds that a measured command may take; the longest one of the suites takes minutes."""
@@ -106,7 +97,7 @@ def _peak(subject: Subject, conditions: Conditions, outputs: int) -> float:
     report = folder / "peak"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _WATCHED, str(report), *words],
+            [sys.executable, "-c", WATCHED_COMMAND, str(report), *words],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
             text=True,

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augmentor.peak import WATCHED_COMMAND
 from augmentor.quality import Thresholds, save_judge
 from stargan.checkpoint import load_model
 from tests.conftest import MakeJudge
@@ -87,19 +88,6 @@ class Running:
         return Done(code=code, out=(self.folder / "out").read_text(), err=(self.folder / "err").read_text())
 
 
-_TELL_MEMORY = """
-import atexit, sys
-from pathlib import Path
-from augmentor.peak import peak_memory
-
-report = Path(sys.argv.pop(1))
-atexit.register(lambda: report.write_text(str(peak_memory())))
-from augmentor.__main__ import main
-main()
-"""
-"""Runs a command and leaves its peak memory, in bytes, in the file that its first argument names."""
-
-
 @dataclass
 class Augmentor:
     """Starts commands, each in a process of its own.
@@ -165,7 +153,7 @@ class Augmentor:
         """Run like `cold`; also return the seconds of processor time and the peak memory in bytes."""
         folder = self._folder()
         with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
-            command = [sys.executable, "-c", _TELL_MEMORY, str(folder / "memory"), *map(str, words)]
+            command = [sys.executable, "-c", WATCHED_COMMAND, str(folder / "memory"), *map(str, words)]
             process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=err)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
