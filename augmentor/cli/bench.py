@@ -1,16 +1,19 @@
-"""`augmentor bench`, told to the person who reads it: one table, what was missed, and where the time went."""
+"""`augmentor bench`: one table, what was missed, and where the time went."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from augmentor.cli.options import BenchSuite, Compile, DeviceOption, JsonOption, OutsideOption, Precision, names
+from augmentor.cli.session import command, escape, messages, print_json, results, this_command
 from augmentor.errors import OutputError
 
 if TYPE_CHECKING:
@@ -18,6 +21,68 @@ if TYPE_CHECKING:
 
 _UNITS = {"images/s": "", "GFLOP/s": " GFLOP/s", "MB": " MB", "s": " s"}
 """What follows a number; most figures are images a second, which the table's head says."""
+
+
+@command
+def bench(
+    manifest: Annotated[
+        Path | None, typer.Argument(metavar="MANIFEST", help="Your images; drawn ones if not given.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(metavar="RUN", help="A run folder, or one checkpoint ...")] = None,
+    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="... or an untrained model of it.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of images; the recipe's if not given.")] = None,
+    targets: Annotated[int, typer.Option(help="Translations of each drawn image.")] = 8,
+    images: Annotated[int | None, typer.Option(help="Images to use, or to draw.")] = None,
+    stages: Annotated[
+        str | None, typer.Option(help="Of decode, translate, encode, write, expand, train; all if not given.")
+    ] = None,
+    suite: Annotated[BenchSuite | None, typer.Option(help="A fixed list with targets.")] = None,
+    device: DeviceOption = "auto",
+    compile: Annotated[Compile, typer.Option(help="Compile the networks.")] = Compile.auto,
+    precision: Annotated[Precision, typer.Option(help="What they compute in.")] = Precision.auto,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode, encode.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds of measuring a figure.")] = None,
+    allow_outside: OutsideOption = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the figures there.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure every stage beside a plain loop, and beside what the chip can do.
+
+    Warm-up is not counted, both sides take turns, their outputs are compared.
+
+    --suite measures what is promised, on drawn images, and says what is met.
+    """
+    from augmentor.bench import BENCH_STAGES, BenchSettings, run_bench
+    from augmentor.devices import pick_device
+
+    settings = BenchSettings(
+        manifest=manifest,
+        model=model,
+        recipe=recipe,
+        overrides=tuple(set_ or ()),
+        size=size,
+        targets=targets,
+        images=images,
+        stages=names(stages) if stages is not None else BENCH_STAGES,
+        suite=suite.value if suite is not None else None,
+        compile=compile.value,
+        precision=precision.value,
+        workers=workers,
+        seconds=seconds,
+        allow_outside=allow_outside,
+    )
+    report = run_bench(
+        settings,
+        device=pick_device(device),
+        on_stage=lambda words: messages.print(f"[dim]measuring {escape(words)} ...[/]"),
+    )
+    results.print(bench_table(report))
+    values = report_json(report, command=this_command())
+    if out is not None:
+        write_report(out, values)
+    if json:
+        print_json(values)
 
 
 def bench_table(report: Report) -> Group:

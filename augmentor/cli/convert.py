@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from augmentor.cli import display
+from augmentor.cli.options import LabelVectorOption, ModelCropOption, ModelSizeOption
 from augmentor.cli.session import (
     command,
     escape,
@@ -24,16 +25,6 @@ from augmentor.wording import counted
 
 if TYPE_CHECKING:
     from augmentor.sources import Conversion
-
-LabelVectorOption = Annotated[
-    str | None, typer.Option("--attributes", metavar="WORDS", help="A foreign FILE's label vector in words.")
-]
-ModelSizeOption = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Its images' size: 128, or 256x192; else the usual.")
-]
-ModelCropOption = Annotated[
-    int | None, typer.Option(metavar="PIXELS", min=1, help="Square its images were cut to first.")
-]
 
 convert = typer.Typer(no_args_is_help=True, help="Turn what you have into what augmentor reads.")
 

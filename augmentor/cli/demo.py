@@ -1,20 +1,38 @@
-"""`augmentor demo`, told to the person who watches."""
+"""`augmentor demo`: everything on drawn portraits."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from augmentor.cli.display import Bar, TrainingDisplay
-from augmentor.cli.session import messages, program, results
+from augmentor.cli.options import DeviceOption, JsonOption
+from augmentor.cli.session import command, interruptible, messages, print_json, program, results, this_command
 
 if TYPE_CHECKING:
     from augmentor.demo import DemoResult
+
+
+@command
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("demo"),
+    train_: Annotated[bool, typer.Option("--train", help="Train from scratch first.")] = False,
+    minutes: Annotated[float, typer.Option(help="Minutes to train for.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Seed of the portraits.")] = 0,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Show everything on drawn portraits, in a few minutes, without any data."""
+    with interruptible(resume=this_command()):
+        summary = show_demo(out, minutes=minutes if train_ else None, seed=seed, device=device)
+    if json:
+        print_json(summary)
 
 
 def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> dict[str, object]:

@@ -1,9 +1,9 @@
-"""What a person sees: live progress in a terminal, one plain line every few seconds without one, and tables."""
+"""What a person sees: live progress in a terminal, one plain line every few seconds without one."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Self
 
@@ -14,18 +14,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.cli.session import escape, messages, remark, visible
-from augmentor.wording import counted
+from augmentor.cli.session import messages, remark
 
 if TYPE_CHECKING:
-    from augmentor.cells import CellState
-    from augmentor.check import CheckReport
-    from augmentor.estimate import Estimate
-    from augmentor.obedience import Level, Obedience
-    from augmentor.plan import Plan
     from augmentor.run_folder import Started, TrainEvent
     from augmentor.stages import Loads, Stage
-    from augmentor.verify import Findings, Repaired
     from stargan.training import LogEvent
 
 _PLAIN_SECONDS = 5.0
@@ -33,16 +26,6 @@ _PLAIN_SECONDS = 5.0
 
 _FIRST = 50
 """Things done before a time left is told."""
-
-_MOST_PROBLEMS = 20
-"""Problems of one kind that are printed; the rest is counted."""
-
-_LEVEL_STYLES: dict[Level, str] = {
-    "obeys": "green",
-    "in part": "yellow",
-    "ignores": "bold red",
-    "not judged": "dim",
-}
 
 _REMEDIES: dict[Stage, str] = {
     "decoding": "more --workers, on more cores, would help",
@@ -57,11 +40,6 @@ _QUEUE_NAMES: dict[Stage, str] = {
     "encoding": "to encode",
     "writing": "shards to commit",
 }
-
-_BAR = 24
-"""Characters of the longest bar."""
-
-_IF_ALL_ARE_KEPT = "after: if every translation is kept. What is thrown out is made up for with other sources."
 
 _LOSS_NAMES = {
     "d/adversarial": "real or fake",
@@ -245,15 +223,16 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
         self._live.update(Group(self._bar, table, *lines))
 
 
-def loads_note(loads: Loads | None, *, workers: str = "--devices") -> str:
+def loads_note(loads: Loads | None, *, workers: str = "--devices", before: str = "") -> str:
     """Return which stage holds an expansion up, what would help, and how full the queues are.
 
     Args:
         loads: of the stages; None if nothing is known of them.
         workers: the flag that says how many translate at once.
+        before: what to say until anything was done.
     """
     if loads is None or loads.slowest is None:
-        return ""
+        return before
     remedy = f"{loads.slowest} is the slowest: {_REMEDIES[loads.slowest].format(workers=workers)}"
     queues = [
         f"{queue.filled:,}/{queue.room:,} {_QUEUE_NAMES[stage]}"
@@ -286,213 +265,6 @@ def data_size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
-
-
-def counts_table(counts: Mapping[str, Mapping[str, tuple[int, int]]]) -> Table:
-    """Return the labels before and after an expansion, with bars."""
-    table = Table(title="Labels of the rows that are translated", title_justify="left", box=None, pad_edge=False)
-    table.add_column("attribute")
-    table.add_column("value", overflow="fold")
-    table.add_column("before", justify="right")
-    table.add_column("after", justify="right")
-    table.add_column("")
-    most = max((after for values in counts.values() for _, after in values.values()), default=1) or 1
-    for name, values in counts.items():
-        for place, (value, (before, after)) in enumerate(values.items()):
-            old = round(24 * before / most)
-            bar = Text("█" * old, style="blue") + Text("█" * (round(24 * after / most) - old), style="green")
-            table.add_row(escape(name) if place == 0 else "", escape(value), f"{before:,}", f"{after:,}", bar)
-    return table
-
-
-def balance_table(states: Sequence[CellState]) -> Table:
-    """Return the combinations before and after they are filled up, with bars; what is missing is dotted."""
-    table = Table(title="Combinations", title_justify="left", box=None, pad_edge=False)
-    names = list(states[0].domain)
-    for name in names:
-        table.add_column(escape(name), overflow="fold")
-    for heading in ("before", "wanted", "after"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
-    most = max((max(state.after, state.wanted or 0) for state in states), default=1) or 1
-    said: list[str] = []
-    for state in states:
-        real, made, wanted = (round(_BAR * n / most) for n in (state.before, state.after, state.wanted or 0))
-        bar = Text("█" * real, "blue") + Text("▒" * (made - real), "green") + Text("·" * (wanted - made), "red")
-        values = list(state.domain.values())
-        # A value that the row above has, too, is said there.
-        same = next((i for i, pair in enumerate(zip(values, said, strict=False)) if pair[0] != pair[1]), 0)
-        shown = ["" if i < same else escape(value) for i, value in enumerate(values)]
-        goal = Text("-", "dim") if state.wanted is None else f"{state.wanted:,}"
-        after = Text(f"{state.after:,}", "red" if state.sources_used_up else "")
-        table.add_row(*shown, f"{state.before:,}", goal, after, bar)
-        said = values
-    return table
-
-
-def balance_verdict(states: Sequence[CellState]) -> Text:
-    """Return in words whether all combinations have as many images as are wanted."""
-    short = [state for state in states if state.sources_used_up]
-    if not short:
-        return Text("Every combination has as many images as are wanted.", "green")
-    lacking = sum((state.wanted or 0) - state.after for state in short)
-    verb = "lacks" if len(short) == 1 else "lack"
-    return Text(
-        f"{counted(len(short), 'combination')} {verb} {counted(lacking, 'image')}: their sources are used up. "
-        "More rows, a larger --max-per-source or a better model would help.",
-        "yellow",
-    )
-
-
-def plan_tables(plan: Plan, estimate: Estimate) -> Group:
-    """Return what `expand --dry-run` prints: images, labels before and after, bytes and time."""
-    from augmentor.rounds import planned_states
-
-    size = "unknown" if estimate.size is None else f"about {data_size(estimate.size)}"
-    time_needed = "unknown" if estimate.seconds is None else f"about {duration(estimate.seconds)}"
-    lines = [
-        f"{len(plan):,} images: {plan.n_synthetic:,} synthetic and {plan.n_real:,} real",
-        f"disk   {size}",
-        f"time   {time_needed}",
-    ]
-    if estimate.size is None:
-        lines.append("none of the first images tried could be read, so bytes and time are not known")
-    tables: list[RenderableType] = [counts_table(plan.label_counts())]
-    if plan.balance is not None:
-        states = planned_states(plan)
-        tables += [Text(""), balance_table(states), balance_verdict(states), Text(_IF_ALL_ARE_KEPT, "dim")]
-    return Group(*(Text(line) for line in lines), Text(""), *tables, Text("Nothing was written."))
-
-
-def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
-    """Return what `expand --dry-run --json` prints."""
-    from augmentor.rounds import planned_states
-
-    states = planned_states(plan) if plan.balance is not None else []
-    return {
-        **({"balance": [state.to_json() for state in states]} if states else {}),
-        "images": len(plan),
-        "synthetic": plan.n_synthetic,
-        "real": plan.n_real,
-        "bytes": estimate.size,
-        "seconds": None if estimate.seconds is None else round(estimate.seconds, 1),
-        "labels": {
-            name: {value: {"before": before, "after": after} for value, (before, after) in values.items()}
-            for name, values in plan.label_counts().items()
-        },
-    }
-
-
-def check_tables(report: CheckReport) -> Group:
-    """Return what `augmentor check` found, as tables and short lists."""
-    splits = list(report.splits)
-    title = Text(f"{report.manifest}: {counted(report.rows, 'image')}", style="table.title")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("attribute", "kind", "value"):
-        table.add_column(heading, overflow="fold")
-    for split in splits:
-        table.add_column(split, justify="right")
-    for attribute in report.attributes:
-        rows = [[value, *(attribute.counts[s].get(value, 0) for s in splits)] for value in attribute.values]
-        for place, (value, *numbers) in enumerate(rows):
-            first = (escape(attribute.name), attribute.kind) if place == 0 else ("", "")
-            table.add_row(*first, escape(str(value)), *(f"{number:,}" for number in numbers))
-        if attribute.unknown:
-            table.add_row("", "", Text("unknown", style="dim"), Text(f"{attribute.unknown:,} in all", style="dim"))
-    totals = [f"{count:,}" for count in report.splits.values()]
-    table.add_section()
-    table.add_row("all", "", "", *totals, style="bold")
-    problems = [
-        *_listed("missing", [f"row {p.row}: {p.path}" for p in report.missing]),
-        *_listed("unreadable", [f"row {p.row}: {p.path}: {p.reason}" for p in report.unreadable]),
-        *_listed("leak", report.leaks),
-        *_listed("duplicate", [f"same content: {', '.join(ids)}" for ids in report.duplicates], style="yellow"),
-    ]
-    datasets = [
-        Text(f"data set {visible(name)}: {counted(count, 'image')}") for name, count in report.datasets.items()
-    ]
-    return Group(title, table, *datasets, Text(""), *problems, _verdict(report))
-
-
-def obedience_table(obedience: Obedience) -> Group:
-    """Return whether the generator obeys: a row per attribute, then the verdict in words."""
-    table = Table(title="Does it obey?", title_justify="left", box=None, pad_edge=False)
-    table.add_column("attribute", overflow="fold")
-    for heading in ("obeys", "untouched", "real", "guessing", "change"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
-    for row in obedience.attributes:
-        shares = ["-" if x is None else f"{x:.1%}" for x in (row.obeys, row.untouched, row.real, row.chance)]
-        change = "-" if row.change is None else f"{row.change:.1f}"
-        table.add_row(escape(row.name), *shares, change, Text(row.level, _LEVEL_STYLES[row.level]))
-    identity = "-" if obedience.identity_change is None else f"{obedience.identity_change:.1f}"
-    table.add_row(Text("own domain", "dim"), "", "", "", "", identity, "")
-    legend = (
-        f"obeys: {obedience.translations:,} translations of {obedience.images:,} images ({obedience.sources}) in "
-        "which a classifier sees the new value; untouched: the same of their sources; real: the classifier "
-        f"({obedience.judge_steps:,} steps) on real images; change: grey levels of 255, and where an image's own "
-        "domain is asked for."
-    )
-    return Group(table, Text(legend, "dim"), *(Text(line) for line in obedience.verdict))
-
-
-def verify_tables(found: Findings, repaired: Repaired | None) -> Group:
-    """Return what `augmentor verify` found, and what its --repair did."""
-    counts, shards = found.counts, counted(found.shards, "shard")
-    state = "" if found.finished else "; not finished: the same expand goes on"
-    rejected = f", {counts.rejected:,} rejected" if counts.rejected else ""
-    images = f"{counts.real:,} real and {counts.synthetic:,} synthetic images{rejected}"
-    lines = [
-        Text(f"{found.out}: {shards}, {images}{state}"),
-        *_listed("damaged", [str(problem) for problem in found.problems]),
-    ]
-    if found.ok:
-        size = data_size(found.size)
-        said = f"Everything is as it was written: {size} of images, their labels, names and splits."
-        lines.append(Text(said, style="green"))
-    elif repaired is None:
-        lines.append(Text(f"{counted(len(found.problems), 'problem')}. {_way_out(found)}", style="bold red"))
-    else:
-        lines += _repaired(repaired)
-    return Group(*lines)
-
-
-def _way_out(found: Findings) -> str:
-    if len(found.mended_by("nothing")) == len(found.problems):
-        return "--repair cannot help with these."
-    shards = len(found.damaged_shards)
-    dropped = f"{shards:,} of {found.shards:,} shards" if shards else "what was assembled"
-    return f"--repair drops {dropped}; the same expand then makes that again, and nothing else."
-
-
-def _repaired(repaired: Repaired) -> list[Text]:
-    lines = []
-    if repaired.dropped:
-        lines.append(Text(f"Dropped {counted(len(repaired.dropped), 'damaged shard')}.", style="yellow"))
-    if repaired.rewritten:
-        lines.append(Text(f"Written again: {', '.join(repaired.rewritten)}.", style="yellow"))
-    if repaired.unfinished:
-        lines.append(Text("Run the same expand again: it makes what is missing.", style="yellow"))
-    return [*lines, *_listed("left", [str(problem) for problem in repaired.left])]
-
-
-def _verdict(report: CheckReport) -> Text:
-    if report.ok:
-        return Text("Every image can be read, and no split leaks into another.", style="green")
-    bad = len(report.missing) + len(report.unreadable)
-    leaks = len(report.leaks)
-    parts = [f"{counted(bad, 'image')} cannot be used"] if bad else []
-    parts += [f"{counted(leaks, 'leak')} between splits"] if leaks else []
-    return Text("; ".join(parts) + ".", style="bold red")
-
-
-def _listed(kind: str, lines: Sequence[str], style: str = "red") -> list[Text]:
-    shown = [Text.assemble((f"{kind:<11}", style), visible(line)) for line in lines[:_MOST_PROBLEMS]]
-    if len(lines) > _MOST_PROBLEMS:
-        shown.append(
-            Text(f"{'':<11}and {len(lines) - _MOST_PROBLEMS:,} more (--json lists them all)", style="dim")
-        )
-    return shown
 
 
 def _started(event: Started) -> Group:

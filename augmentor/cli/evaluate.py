@@ -1,14 +1,30 @@
-"""`augmentor evaluate`, told to the person who reads it: the verdict, every arm, and where they differ."""
+"""`augmentor evaluate`: the verdict, every arm, and where they differ."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from augmentor.access import MAX_PIXELS
+from augmentor.cli.display import Bar
+from augmentor.cli.options import (
+    ColumnOption,
+    DeviceOption,
+    JsonOption,
+    ManifestArgument,
+    MaxPixelsOption,
+    OutsideOption,
+    names,
+)
+from augmentor.cli.session import command, print_json, remark, results
+from augmentor.errors import AugmentorError
 
 if TYPE_CHECKING:
     from augmentor.evaluate.distances import Distances
@@ -25,6 +41,55 @@ _HEADS = {
     "synthetic": "synth.\nonly",
 }
 _MOST_GROUPS = 12
+
+
+@command
+def evaluate(
+    manifest: ManifestArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, or FILE.h5, that expand wrote.")],
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="RUN", help="By default where it lay for expand.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Classifiers of each kind.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Optimisation steps of each.")] = 800,
+    ratios: Annotated[str, typer.Option(help="Synthetic : real, to compare.")] = "0.5,1,2",
+    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirrored images keep labels.")] = True,
+    inception: Annotated[bool, typer.Option("--inception", help="Its features for distances.")] = False,
+    image_column: ColumnOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    allow_outside: OutsideOption = False,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Say whether the synthetic images help a classifier of real ones.
+
+    Trains classifiers with and without them, and with what needs no generator
+    (oversampling, TrivialAugment), at equal steps, and tries all on the real
+    test images. Refuses test rows that were used before. Writes
+    evaluation.json into OUT; the same command goes on after a kill.
+    """
+    from augmentor.devices import pick_device
+    from augmentor.evaluate import EvaluateSettings, Told
+    from augmentor.evaluate import evaluate as evaluate_output
+
+    settings = EvaluateSettings(
+        seeds=seeds, steps=steps, ratios=_numbers(ratios, flag="--ratios"), flip=flip, inception=inception
+    )
+    with Bar("evaluating", unit="steps") as bar:
+        evaluation = evaluate_output(
+            manifest,
+            out,
+            settings=settings,
+            device=pick_device(device),
+            model=model,
+            image_column=image_column,
+            allow_outside=allow_outside,
+            max_pixels=max_pixels,
+            told=Told(note=remark, steps=lambda done, total, before: bar.update(done, total, skipped=before)),
+        )
+    results.print(evaluation_tables(evaluation))
+    if json:
+        print_json(evaluation.to_json())
 
 
 def evaluation_tables(evaluation: Evaluation) -> Group:
@@ -129,3 +194,10 @@ def _with_interval(each: Interval) -> str:
 
 def _share(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _numbers(text: str, *, flag: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in names(text))
+    except ValueError:
+        raise AugmentorError(f"{flag}: {text!r} is not numbers with commas between them, like 0.5,1,2") from None

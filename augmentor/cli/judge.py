@@ -1,18 +1,91 @@
-"""What a judge is worth, told to the person who reads it."""
+"""`augmentor judge`: the classifier that accepts or rejects translations, and what it is worth."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.cli.session import visible
+from augmentor.access import MAX_PIXELS
+from augmentor.cli.display import Bar
+from augmentor.cli.options import (
+    ColumnOption,
+    DeviceOption,
+    JsonOption,
+    ManifestArgument,
+    MaxPixelsOption,
+    ModelCropOption,
+    ModelSizeOption,
+    OutsideOption,
+    names,
+)
+from augmentor.cli.session import command, escape, print_json, results, visible
 
 if TYPE_CHECKING:
     from augmentor.quality import KeptJudge
+
+
+@command
+def judge(
+    manifest: ManifestArgument,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="To write; or the model's own.")] = None,
+    model: Annotated[Path | None, typer.Option(metavar="RUN", help="The model that it is to judge.")] = None,
+    size: Annotated[str | None, typer.Option(help="Of images without --model, such as 64.")] = None,
+    crop: Annotated[int | None, typer.Option(min=1, help="Square cut out of them first.")] = None,
+    flip: Annotated[bool, typer.Option(help="Mirrored images keep their labels.")] = True,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train for so many steps ...")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="... or for so long; 1 by default.")] = None,
+    image_column: ColumnOption = None,
+    attributes: Annotated[str | None, typer.Option(help="Columns to use, or as for expand.")] = None,
+    model_size: ModelSizeOption = None,
+    model_crop: ModelCropOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    allow_outside: OutsideOption = False,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Train the classifier that accepts or rejects translations.
+
+    It learns from real train rows, is tried and calibrated on val rows, and is
+    kept in the model's newest checkpoint, or in --out, which expand --judge
+    takes. augmentor train makes one in the end; this makes a better one, one
+    with other images, or one for a model that has none.
+    """
+    from augmentor.devices import pick_device
+    from augmentor.judging import JudgeRequest, judge_manifest
+    from augmentor.models import Description
+
+    own = model is None
+    request = JudgeRequest(
+        manifest=manifest,
+        out=out,
+        model=model,
+        description=Description(attributes=None if own else attributes, size=model_size, crop=model_crop),
+        attributes=names(attributes) if own else (),
+        image_column=image_column,
+        size=size,
+        crop=crop,
+        flip=flip,
+        steps=steps,
+        minutes=minutes,
+        max_pixels=max_pixels,
+        allow_outside=allow_outside,
+    )
+    with Bar("judging", unit="%") as bar:
+        result = judge_manifest(
+            request,
+            device=pick_device(device),
+            on_progress=lambda done: bar.update(int(100 * done), 100),
+        )
+    results.print(judge_table(result.kept))
+    results.print(f"Kept in {escape(str(result.out))}", soft_wrap=True)
+    if json:
+        print_json({"out": str(result.out), **judge_json(result.kept)})
 
 
 def judge_table(kept: KeptJudge) -> Group:

@@ -114,6 +114,15 @@ MaxPerSourceOption = Annotated[
 ModelOption = Annotated[
     Path, typer.Option("--model", metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")
 ]
+LabelVectorOption = Annotated[
+    str | None, typer.Option("--attributes", metavar="WORDS", help="A foreign FILE's label vector in words.")
+]
+ModelSizeOption = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Its images' size: 128, or 256x192; else the usual.")
+]
+ModelCropOption = Annotated[
+    int | None, typer.Option(metavar="PIXELS", min=1, help="Square its images were cut to first.")
+]
 EngineOption = Annotated[
     EngineName, typer.Option(help="ray: on a cluster (needs the extra ray).", rich_help_panel="Several machines")
 ]

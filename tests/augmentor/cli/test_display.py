@@ -1,4 +1,4 @@
-"""What a person sees: plain lines without a terminal, live views in one, and tables."""
+"""What a person sees while a command works: plain lines without a terminal, live views in one."""
 
 from __future__ import annotations
 
@@ -6,37 +6,13 @@ import io
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import Console
 
-from augmentor.balance import BalanceRequest
-from augmentor.cells import CellState
-from augmentor.check import AttributeSummary, CheckReport, Problem
 from augmentor.cli import display
-from augmentor.domains import parse_domains
-from augmentor.estimate import Estimate
-from augmentor.plan import Plan, make_plan
-from augmentor.rounds import balanced, planned_states
 from augmentor.run_folder import Sampled, Saved, Started, TrainEvent
 from augmentor.stages import Loads, Queue, Stage
-from stargan.labels import Attribute, LabelSpace
 from stargan.training import LogEvent
-
-SPACE = LabelSpace(
-    attributes=(
-        Attribute(name="hair [cm]", kind="categorical", values=("black", "[red]")),
-        Attribute(name="smile"),
-    )
-)
-
-
-def printed(what: RenderableType, width: int = 80) -> list[str]:
-    """Return what a console of some width shows, line by line."""
-    console = Console(file=io.StringIO(), width=width)
-    console.print(what)
-    assert isinstance(console.file, io.StringIO)
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 @pytest.fixture
@@ -156,6 +132,7 @@ def test_what_an_expansion_has_lost() -> None:
 
 def test_nothing_is_slow_before_anything_was_done() -> None:
     assert display.loads_note(None) == ""
+    assert display.loads_note(None, before="waiting for Ray's workers") == "waiting for Ray's workers"
     assert display.loads_note(Loads(seconds={}, queues={})) == ""
 
 
@@ -268,145 +245,6 @@ def test_training_in_a_terminal(terminal: io.StringIO) -> None:
         "checkpoint: run [1]/checkpoints/00000075",
     ):
         assert shown in last
-
-
-# ---- plans ----
-
-
-@pytest.fixture
-def plan() -> Plan:
-    """Four rows, three of which may be translated; one does not know its smile."""
-    codes = np.array([[0, 0], [0, 1], [1, -1], [1, 1]], dtype=np.int16)
-    return make_plan(
-        codes,
-        space=SPACE,
-        request=parse_domains(["hair [cm]=~"], SPACE),
-        eligible=np.array([True, True, True, False]),
-        with_real=True,
-    )
-
-
-def test_a_plan_as_tables(plan: Plan) -> None:
-    lines = printed(display.plan_tables(plan, Estimate(size=2_000_000, seconds=90.0)))
-    assert lines[:3] == ["7 images: 3 synthetic and 4 real", "disk   about 2.0 MB", "time   about 1 min 30 s"]
-    cells = [line.split() for line in lines]
-    assert ["hair", "[cm]", "black", "2", "3"] in [row[:5] for row in cells]
-    assert ["[red]", "1", "3"] in [row[:3] for row in cells]
-    assert ["unknown", "1", "2"] in [row[:3] for row in cells]
-    assert lines[-1] == "Nothing was written."
-    unknown = printed(display.plan_tables(plan, Estimate(size=None, seconds=None)))
-    assert unknown[1:3] == ["disk   unknown", "time   unknown"]
-    assert "none of the first images tried could be read" in unknown[3]
-
-
-def test_bars_grow_with_their_counts(plan: Plan) -> None:
-    lines = printed(display.counts_table({"hair": {"black": (5, 10), "red": (0, 10), "ash": (0, 0)}}))
-    assert [line.count("█") for line in lines if "█" in line or "ash" in line] == [24, 24, 0]
-    assert printed(display.counts_table({"hair": {"black": (0, 0)}}))
-
-
-def test_combinations_with_bars() -> None:
-    states = [
-        CellState({"hair [cm]": "black", "smile": "0"}, before=12, wanted=None, after=12),
-        CellState({"hair [cm]": "black", "smile": "1"}, before=3, wanted=12, after=9),
-        CellState({"hair [cm]": "[red]", "smile": "1"}, before=0, wanted=1_200, after=1_200),
-    ]
-    lines = printed(display.balance_table(states[:2]))
-    assert lines[1].split() == ["hair", "[cm]", "smile", "before", "wanted", "after"]
-    assert lines[2].split() == ["black", "0", "12", "-", "12", "█" * 24]
-    # The value above is not said again; what is lacking is dotted.
-    assert lines[3].split() == ["1", "3", "12", "9", "█" * 6 + "▒" * 12 + "·" * 6]
-    assert printed(display.balance_table(states))[4].split() == ["[red]", "1", "0", "1,200", "1,200", "▒" * 24]
-    assert display.balance_verdict(states[:1]).plain == "Every combination has as many images as are wanted."
-    assert display.balance_verdict(states).plain.startswith(
-        "1 combination lacks 3 images: their sources are used up."
-    )
-
-
-def test_a_plan_that_fills_up(plan: Plan) -> None:
-    request = BalanceRequest.parse(attributes="hair [cm]", to="9", space=SPACE)
-    filled = balanced(plan, request)
-    lines = printed(display.plan_tables(filled, Estimate(size=1, seconds=1.0)))
-    assert any(line.startswith("Combinations") for line in lines)
-    assert max(map(len, lines)) <= 80
-    told = display.plan_json(filled, Estimate(size=1, seconds=1.0))["balance"]
-    assert told == [state.to_json() for state in planned_states(filled)]
-    assert "balance" not in display.plan_json(plan, Estimate(size=1, seconds=1.0))
-
-
-def test_a_plan_as_json(plan: Plan) -> None:
-    assert display.plan_json(plan, Estimate(size=10, seconds=1.26)) == {
-        "images": 7,
-        "synthetic": 3,
-        "real": 4,
-        "bytes": 10,
-        "seconds": 1.3,
-        "labels": {
-            "hair [cm]": {"black": {"before": 2, "after": 3}, "[red]": {"before": 1, "after": 3}},
-            "smile": {
-                "0": {"before": 1, "after": 2},
-                "1": {"before": 1, "after": 2},
-                "unknown": {"before": 1, "after": 2},
-            },
-        },
-    }
-    assert display.plan_json(plan, Estimate(size=None, seconds=None))["seconds"] is None
-
-
-# ---- checks ----
-
-
-def report(*, missing: int = 0, leaks: int = 0) -> CheckReport:
-    """What was found in a manifest of one attribute."""
-    return CheckReport(
-        manifest="a [b].csv",
-        rows=1000,
-        splits={"train": 900, "test": 100},
-        datasets={"one": 600, "two": 400},
-        attributes=[
-            AttributeSummary(
-                name="hair [cm]",
-                kind="categorical",
-                values=("black", "[red]"),
-                counts={"train": {"black": 800, "[red]": 90}, "test": {"black": 100, "[red]": 0}},
-                unknown=10,
-            )
-        ],
-        missing=[Problem(id=f"i{n}", path=f"{n} [x].png", row=n + 2, reason="gone") for n in range(missing)],
-        unreadable=[],
-        several_frames=[],
-        duplicates=[("a", "b [c]")],
-        leaks=[f"group [{n}]" for n in range(leaks)],
-        notes=[],
-    )
-
-
-def test_a_good_check() -> None:
-    lines = printed(display.check_tables(report()))
-    assert lines[0] == "a [b].csv: 1,000 images"
-    cells = [line.split() for line in lines]
-    assert ["hair", "[cm]", "categorical", "black", "800", "100"] in cells
-    assert ["[red]", "90", "0"] in cells
-    assert ["unknown", "10", "in", "all"] in cells
-    assert ["all", "900", "100"] in cells
-    assert "data set one: 600 images" in lines
-    assert "duplicate  same content: a, b [c]" in lines
-    assert lines[-1] == "Every image can be read, and no split leaks into another."
-
-
-def test_a_bad_check_lists_the_first_problems() -> None:
-    lines = printed(display.check_tables(report(missing=25, leaks=2)))
-    listed = [line for line in lines if line.startswith("missing")]
-    assert len(listed) == 20
-    assert listed[0] == "missing    row 2: 0 [x].png"
-    assert "           and 5 more (--json lists them all)" in lines
-    assert "leak       group [1]" in lines
-    assert lines[-1] == "25 images cannot be used; 2 leaks between splits."
-
-
-def test_nothing_is_wider_than_its_terminal() -> None:
-    for width in (80, 60):
-        assert max(map(len, printed(display.check_tables(report(missing=3)), width))) <= width
 
 
 def test_a_bar_counts_time_from_its_first_news(

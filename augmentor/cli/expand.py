@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from augmentor.access import MAX_PIXELS
-from augmentor.cli import display
-from augmentor.cli.convert import LabelVectorOption, ModelCropOption, ModelSizeOption
+from augmentor.cli import display, tables
 from augmentor.cli.options import (
     AddressOption,
     BalanceOption,
@@ -26,11 +25,14 @@ from augmentor.cli.options import (
     GateMode,
     ImageFormat,
     JsonOption,
+    LabelVectorOption,
     ManifestArgument,
     MaxFailuresOption,
     MaxPerSourceOption,
     MaxPixelsOption,
+    ModelCropOption,
     ModelOption,
+    ModelSizeOption,
     OutsideOption,
     Precision,
     RayWorkersOption,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     import torch
 
     from augmentor.engines.ray import RayEngine
+    from augmentor.expand import ExpandResult
     from augmentor.expansion import Expansion
     from augmentor.running import Progress
     from augmentor.shares import Share
@@ -176,7 +179,6 @@ def expand(
     from augmentor.expansion import plan_expansion
     from augmentor.fullsize import parse_size
     from augmentor.models import Description
-    from augmentor.report import report_path
     from augmentor.settings import ExpandSettings
     from augmentor.shares import parse_share
     from augmentor.writers.places import default_format
@@ -230,9 +232,9 @@ def expand(
     if dry_run:
         expected = estimate(planned, device=chosen, batch_size=batch_size, workers=workers)
         if json:
-            print_json(display.plan_json(planned.plan, expected))
+            print_json(tables.plan_json(planned.plan, expected))
         else:
-            results.print(display.plan_tables(planned.plan, expected))
+            results.print(tables.plan_tables(planned.plan, expected))
         return
     if share is not None:
         _expand_share(planned, share, chosen, batch_size, workers, compile, verify_sources, max_failures, json)
@@ -240,6 +242,9 @@ def expand(
     # What --overwrite removes is removed by now, or soon: the way on is without it.
     resume = this_command(without=("--overwrite",))
     with interruptible(resume=resume), display.Bar("expanding", unit="images") as bar:
+        show = partial(_show, bar)
+        if maker is not None:
+            show = partial(show, workers="--ray-workers", before="waiting for Ray's workers to begin")
         result = run_expansion(
             planned,
             device=chosen,
@@ -249,37 +254,10 @@ def expand(
             overwrite=overwrite,
             verify_sources=verify_sources,
             engine=maker,
-            on_progress=partial(_show, bar, workers="--devices" if maker is None else "--ray-workers"),
+            on_progress=show,
         )
-    made = result.counts
-    if result.was_complete:
-        results.print(f"{escape(str(out))} is complete already; nothing was changed.", soft_wrap=True)
-    results.print(
-        f"{made.synthetic:,} synthetic and {made.real:,} real images in {escape(str(out))} "
-        f"({display.duration(result.seconds)})",
-        soft_wrap=True,
-    )
-    if result.balance:
-        results.print(display.balance_table(result.balance))
-        results.print(display.balance_verdict(result.balance), soft_wrap=True)
-    if made.rejected:
-        where = planned.place.beside("rejected.csv")
-        results.print(f"{made.rejected:,} translations were thrown out: {escape(str(where))}", soft_wrap=True)
-    results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
-    if json:
-        print_json(
-            {
-                "out": str(out),
-                "report": str(report_path(out)),
-                **made.to_json(),
-                **({"balance": [state.to_json() for state in result.balance]} if result.balance else {}),
-                "resumed": result.resumed,
-                "seconds": round(result.seconds, 3),
-                "images_per_second": round(result.images_per_second, 1),
-                "slowest_stage": result.slowest,
-            }
-        )
-    judge_failures(made.failed, max_failures, planned.place.beside("failures.csv"))
+    _tell(planned, result, json=json)
+    judge_failures(result.counts.failed, max_failures, planned.place.beside("failures.csv"))
 
 
 def _engine(
@@ -315,21 +293,56 @@ def _engine(
     return RayEngine(address=address, workers=ray_workers, device=device, threads=threads)
 
 
-def _show(bar: display.Bar, progress: Progress, *, workers: str = "--devices") -> None:
+def _show(bar: display.Bar, progress: Progress, *, workers: str = "--devices", before: str = "") -> None:
     """Show how far an expansion, or a share of it, is.
 
     Args:
         bar: where.
         progress: how far.
         workers: the flag that says how many translate at once.
+        before: what to say until anything is made.
     """
     bar.update(
         progress.done,
         progress.total,
         skipped=progress.resumed,
         suffix=display.losses_note(progress.failed, progress.rejected),
-        note=display.loads_note(progress.loads, workers=workers),
+        note=display.loads_note(progress.loads, workers=workers, before=before),
     )
+
+
+def _tell(planned: Expansion, result: ExpandResult, *, json: bool) -> None:
+    """Print what was made, and where."""
+    from augmentor.report import report_path
+
+    out, made = planned.out, result.counts
+    if result.was_complete:
+        results.print(f"{escape(str(out))} is complete already; nothing was changed.", soft_wrap=True)
+    results.print(
+        f"{made.synthetic:,} synthetic and {made.real:,} real images in {escape(str(out))} "
+        f"({display.duration(result.seconds)})",
+        soft_wrap=True,
+    )
+    if result.balance:
+        results.print(tables.balance_table(result.balance))
+        results.print(tables.balance_verdict(result.balance), soft_wrap=True)
+    if made.rejected:
+        where = planned.place.beside("rejected.csv")
+        results.print(f"{made.rejected:,} translations were thrown out: {escape(str(where))}", soft_wrap=True)
+    results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
+    if json:
+        print_json(
+            {
+                "out": str(out),
+                "report": str(report_path(out)),
+                **made.to_json(),
+                **({"balance": [state.to_json() for state in result.balance]} if result.balance else {}),
+                "resumed": result.resumed,
+                "seconds": round(result.seconds, 3),
+                "images_per_second": round(result.images_per_second, 1),
+                "slowest_stage": result.slowest,
+            }
+        )
 
 
 def _expand_share(

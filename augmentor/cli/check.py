@@ -1,0 +1,119 @@
+"""`augmentor check`: how a manifest is understood, and which images cannot be used."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from augmentor.cli.display import Bar
+from augmentor.cli.options import (
+    BalanceOption,
+    BalanceToOption,
+    ColumnOption,
+    CountsOption,
+    JsonOption,
+    ManifestArgument,
+    OutsideOption,
+    names,
+)
+from augmentor.cli.session import FAILED, command, escape, print_json, remark, results, visible
+from augmentor.cli.tables import balance_table, balance_verdict, listed
+from augmentor.wording import counted
+
+if TYPE_CHECKING:
+    from augmentor.check import CheckReport
+
+
+@command
+def check(
+    manifest: ManifestArgument,
+    attributes: Annotated[str | None, typer.Option(help="Columns to use, comma-separated.")] = None,
+    image_column: ColumnOption = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe, for its one-hot groups.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images are unreadable.")] = None,
+    allow_outside: OutsideOption = False,
+    balance: BalanceOption = None,
+    balance_to: BalanceToOption = "auto",
+    counts: CountsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say how a manifest is understood, and which images cannot be used.
+
+    With --balance also how many training images each combination of attributes
+    has, and what expand --balance would make of that.
+    """
+    from augmentor.check import check_manifest, foresee_balance
+    from augmentor.images import verify
+    from augmentor.manifest import read_manifest
+    from augmentor.recipe import read_recipe
+
+    settings = read_recipe(recipe)
+    table = read_manifest(
+        manifest,
+        attributes=names(attributes) or settings.manifest.attributes,
+        one_hot=settings.one_hot,
+        image_column=image_column or settings.manifest.image_column,
+    ).allowing(outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels)
+    fills = balance is not None or counts is not None
+    named = names(balance)
+    states = foresee_balance(table, attributes=named, to=balance_to, counts=counts) if fills else []
+    with Bar("checking", unit="images") as bar:
+        report = check_manifest(table, decode=partial(verify, access=table.access), progress=bar.update)
+    for note in report.notes:
+        remark(note)
+    if json:
+        balance_json = {"balance": [state.to_json() for state in states]} if states else {}
+        print_json({**report.to_json(), **balance_json})
+    else:
+        if states:
+            results.print(balance_table(states), balance_verdict(states), "")
+        results.print(check_tables(report))
+    if not report.ok:
+        raise typer.Exit(FAILED)
+
+
+def check_tables(report: CheckReport) -> Group:
+    """Return what `augmentor check` found, as tables and short lists."""
+    splits = list(report.splits)
+    title = Text(f"{report.manifest}: {counted(report.rows, 'image')}", style="table.title")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("attribute", "kind", "value"):
+        table.add_column(heading, overflow="fold")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for attribute in report.attributes:
+        rows = [[value, *(attribute.counts[s].get(value, 0) for s in splits)] for value in attribute.values]
+        for place, (value, *numbers) in enumerate(rows):
+            first = (escape(attribute.name), attribute.kind) if place == 0 else ("", "")
+            table.add_row(*first, escape(str(value)), *(f"{number:,}" for number in numbers))
+        if attribute.unknown:
+            table.add_row("", "", Text("unknown", style="dim"), Text(f"{attribute.unknown:,} in all", style="dim"))
+    totals = [f"{count:,}" for count in report.splits.values()]
+    table.add_section()
+    table.add_row("all", "", "", *totals, style="bold")
+    problems = [
+        *listed("missing", [f"row {p.row}: {p.path}" for p in report.missing]),
+        *listed("unreadable", [f"row {p.row}: {p.path}: {p.reason}" for p in report.unreadable]),
+        *listed("leak", report.leaks),
+        *listed("duplicate", [f"same content: {', '.join(ids)}" for ids in report.duplicates], style="yellow"),
+    ]
+    datasets = [
+        Text(f"data set {visible(name)}: {counted(count, 'image')}") for name, count in report.datasets.items()
+    ]
+    return Group(title, table, *datasets, Text(""), *problems, _verdict(report))
+
+
+def _verdict(report: CheckReport) -> Text:
+    if report.ok:
+        return Text("Every image can be read, and no split leaks into another.", style="green")
+    bad = len(report.missing) + len(report.unreadable)
+    leaks = len(report.leaks)
+    parts = [f"{counted(bad, 'image')} cannot be used"] if bad else []
+    parts += [f"{counted(leaks, 'leak')} between splits"] if leaks else []
+    return Text("; ".join(parts) + ".", style="bold red")

@@ -1,0 +1,105 @@
+"""`augmentor info`: what a model and its judge know, and whether the model obeys."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from augmentor.access import MAX_PIXELS
+from augmentor.cli.display import Bar
+from augmentor.cli.judge import judge_json, judge_table
+from augmentor.cli.options import (
+    ColumnOption,
+    DeviceOption,
+    JsonOption,
+    LabelVectorOption,
+    MaxPixelsOption,
+    ModelCropOption,
+    ModelSizeOption,
+    OutsideOption,
+)
+from augmentor.cli.session import command, escape, print_json, program, results
+from augmentor.cli.tables import obedience_table
+
+
+@command
+def info(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")],
+    manifest: Annotated[Path | None, typer.Option(help="Measure on it whether the model obeys.")] = None,
+    image_column: ColumnOption = None,
+    attributes: LabelVectorOption = None,
+    model_size: ModelSizeOption = None,
+    model_crop: ModelCropOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    allow_outside: OutsideOption = False,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Say what a model and its judge know, and whether the model obeys."""
+    from augmentor.manifest import describe_sets
+    from augmentor.models import Description, open_model
+    from augmentor.obedience import read_obedience
+    from augmentor.quality import open_judge
+
+    described = Description(attributes=attributes, size=model_size, crop=model_crop)
+    model, judge = open_model(run, described), open_judge(run)
+    if manifest is None:
+        obedience = read_obedience(run, model)
+    else:
+        from augmentor.devices import pick_device
+        from augmentor.judging import judge_model
+
+        with Bar("judging", unit="%") as bar:
+            obedience = judge_model(
+                run,
+                manifest,
+                image_column=image_column,
+                device=pick_device(device),
+                description=described,
+                max_pixels=max_pixels,
+                allow_outside=allow_outside,
+                on_progress=lambda done: bar.update(int(100 * done), 100),
+            )
+    height, width = model.image_size
+    weights = sum(weight.numel() for weight in model.generator.parameters())
+    if json:
+        print_json(
+            {
+                "label_space": model.space.to_json(),
+                "image_size": [height, width],
+                "image_channels": model.image_channels,
+                "step": model.step,
+                "generator": dict(model.generator.arguments),
+                "weights": weights,
+                "sha256": model.sha256,
+                "judge": judge_json(judge) if judge is not None else None,
+                "obedience": obedience.to_json() if obedience is not None else None,
+            }
+        )
+        return
+    colours = "colour" if model.image_channels == 3 else f"{model.image_channels}-channel"
+    results.print(f"{height} x {width} px {colours} images, {model.step:,} steps, {weights:,} weights")
+    for attribute in model.space.attributes:
+        results.print(f"  {escape(attribute.name)}: {escape(' | '.join(attribute.values))}", soft_wrap=True)
+    if model.space.label_sets:
+        results.print(f"Trained jointly on {escape(describe_sets(model.space))}", soft_wrap=True)
+    foreign = model.settings.get("foreign")
+    if isinstance(foreign, dict):
+        results.print(f"Made by {foreign['layout']} of {escape(str(foreign['file']))}", soft_wrap=True)
+    if model.only_target is not None:
+        only = model.space.attributes[0]
+        results.print(f"One direction only: into {escape(f'{only.name}={only.values[-1]}')}", soft_wrap=True)
+    results.print(f"sha256 {model.sha256}", soft_wrap=True)
+    if judge is not None:
+        results.print(judge_table(judge))
+    else:
+        making = shlex.join(["judge", "MANIFEST", "--model", str(run), *described.flags()])
+        results.print(f"No judge yet:  {shlex.join(program())} {making}", soft_wrap=True, markup=False)
+    if obedience is not None:
+        results.print(obedience_table(obedience))
+    else:
+        asking = shlex.join([*program(), "info", str(run), *described.flags(), "--manifest"])
+        results.print(f"Does it obey? Not measured yet:  {asking} MANIFEST", soft_wrap=True, markup=False)

@@ -1,0 +1,66 @@
+"""`augmentor preview`: a grid of inputs against targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from augmentor.access import MAX_PIXELS
+from augmentor.cli.options import (
+    ColumnOption,
+    DeviceOption,
+    LabelVectorOption,
+    ManifestArgument,
+    MaxPixelsOption,
+    ModelCropOption,
+    ModelOption,
+    ModelSizeOption,
+    OutsideOption,
+    SizeOption,
+    names,
+)
+from augmentor.cli.session import command, results
+
+
+@command
+def preview(
+    manifest: ManifestArgument,
+    model: ModelOption,
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="The picture to write.")],
+    domains: Annotated[
+        list[str] | None, typer.Option(metavar="SPEC", help="As for expand; each if not given.")
+    ] = None,
+    splits: Annotated[str, typer.Option(help="Whose rows are shown.")] = "train,val,test",
+    rows: Annotated[int, typer.Option(min=1, max=64, help="Images to show.")] = 8,
+    size: SizeOption = "model",
+    image_column: ColumnOption = None,
+    attributes: LabelVectorOption = None,
+    model_size: ModelSizeOption = None,
+    model_crop: ModelCropOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    allow_outside: OutsideOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw a grid of inputs against targets, as one PNG."""
+    from augmentor.devices import pick_device
+    from augmentor.fullsize import parse_size
+    from augmentor.models import Description
+    from augmentor.preview import write_preview
+
+    path = write_preview(
+        manifest,
+        model=model,
+        domains=tuple(domains or ["each"]),
+        splits=names(splits),
+        rows=rows,
+        out=out,
+        image_column=image_column,
+        device=pick_device(device),
+        size=parse_size(size),
+        description=Description(attributes=attributes, size=model_size, crop=model_crop),
+        max_pixels=max_pixels,
+        allow_outside=allow_outside,
+    )
+    results.print(str(path), soft_wrap=True, markup=False)

@@ -1,0 +1,168 @@
+"""Tables that several commands print: labels, combinations, a plan, obedience, problems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from augmentor.cli.display import data_size, duration
+from augmentor.cli.session import escape, visible
+from augmentor.wording import counted
+
+if TYPE_CHECKING:
+    from augmentor.cells import CellState
+    from augmentor.estimate import Estimate
+    from augmentor.obedience import Level, Obedience
+    from augmentor.plan import Plan
+
+_MOST_PROBLEMS = 20
+"""Problems of one kind that are printed; the rest is counted."""
+
+_LEVEL_STYLES: dict[Level, str] = {
+    "obeys": "green",
+    "in part": "yellow",
+    "ignores": "bold red",
+    "not judged": "dim",
+}
+
+_BAR = 24
+"""Characters of the longest bar."""
+
+_IF_ALL_ARE_KEPT = "after: if every translation is kept. What is thrown out is made up for with other sources."
+
+
+def counts_table(counts: Mapping[str, Mapping[str, tuple[int, int]]]) -> Table:
+    """Return the labels before and after an expansion, with bars."""
+    table = Table(title="Labels of the rows that are translated", title_justify="left", box=None, pad_edge=False)
+    table.add_column("attribute")
+    table.add_column("value", overflow="fold")
+    table.add_column("before", justify="right")
+    table.add_column("after", justify="right")
+    table.add_column("")
+    most = max((after for values in counts.values() for _, after in values.values()), default=1) or 1
+    for name, values in counts.items():
+        for place, (value, (before, after)) in enumerate(values.items()):
+            old = round(24 * before / most)
+            bar = Text("█" * old, style="blue") + Text("█" * (round(24 * after / most) - old), style="green")
+            table.add_row(escape(name) if place == 0 else "", escape(value), f"{before:,}", f"{after:,}", bar)
+    return table
+
+
+def balance_table(states: Sequence[CellState]) -> Table:
+    """Return the combinations before and after they are filled up, with bars; what is missing is dotted."""
+    table = Table(title="Combinations", title_justify="left", box=None, pad_edge=False)
+    names = list(states[0].domain)
+    for name in names:
+        table.add_column(escape(name), overflow="fold")
+    for heading in ("before", "wanted", "after"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    most = max((max(state.after, state.wanted or 0) for state in states), default=1) or 1
+    said: list[str] = []
+    for state in states:
+        real, made, wanted = (round(_BAR * n / most) for n in (state.before, state.after, state.wanted or 0))
+        bar = Text("█" * real, "blue") + Text("▒" * (made - real), "green") + Text("·" * (wanted - made), "red")
+        values = list(state.domain.values())
+        # A value that the row above has, too, is said there.
+        same = next((i for i, pair in enumerate(zip(values, said, strict=False)) if pair[0] != pair[1]), 0)
+        shown = ["" if i < same else escape(value) for i, value in enumerate(values)]
+        goal = Text("-", "dim") if state.wanted is None else f"{state.wanted:,}"
+        after = Text(f"{state.after:,}", "red" if state.sources_used_up else "")
+        table.add_row(*shown, f"{state.before:,}", goal, after, bar)
+        said = values
+    return table
+
+
+def balance_verdict(states: Sequence[CellState]) -> Text:
+    """Return in words whether all combinations have as many images as are wanted."""
+    short = [state for state in states if state.sources_used_up]
+    if not short:
+        return Text("Every combination has as many images as are wanted.", "green")
+    lacking = sum((state.wanted or 0) - state.after for state in short)
+    verb = "lacks" if len(short) == 1 else "lack"
+    return Text(
+        f"{counted(len(short), 'combination')} {verb} {counted(lacking, 'image')}: their sources are used up. "
+        "More rows, a larger --max-per-source or a better model would help.",
+        "yellow",
+    )
+
+
+def plan_tables(plan: Plan, estimate: Estimate) -> Group:
+    """Return what `expand --dry-run` prints: images, labels before and after, bytes and time."""
+    from augmentor.rounds import planned_states
+
+    size = "unknown" if estimate.size is None else f"about {data_size(estimate.size)}"
+    time_needed = "unknown" if estimate.seconds is None else f"about {duration(estimate.seconds)}"
+    lines = [
+        f"{len(plan):,} images: {plan.n_synthetic:,} synthetic and {plan.n_real:,} real",
+        f"disk   {size}",
+        f"time   {time_needed}",
+    ]
+    if estimate.size is None:
+        lines.append("none of the first images tried could be read, so bytes and time are not known")
+    tables: list[RenderableType] = [counts_table(plan.label_counts())]
+    if plan.balance is not None:
+        states = planned_states(plan)
+        tables += [Text(""), balance_table(states), balance_verdict(states), Text(_IF_ALL_ARE_KEPT, "dim")]
+    return Group(*(Text(line) for line in lines), Text(""), *tables, Text("Nothing was written."))
+
+
+def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
+    """Return what `expand --dry-run --json` prints."""
+    from augmentor.rounds import planned_states
+
+    states = planned_states(plan) if plan.balance is not None else []
+    return {
+        **({"balance": [state.to_json() for state in states]} if states else {}),
+        "images": len(plan),
+        "synthetic": plan.n_synthetic,
+        "real": plan.n_real,
+        "bytes": estimate.size,
+        "seconds": None if estimate.seconds is None else round(estimate.seconds, 1),
+        "labels": {
+            name: {value: {"before": before, "after": after} for value, (before, after) in values.items()}
+            for name, values in plan.label_counts().items()
+        },
+    }
+
+
+def obedience_table(obedience: Obedience) -> Group:
+    """Return whether the generator obeys: a row per attribute, then the verdict in words."""
+    table = Table(title="Does it obey?", title_justify="left", box=None, pad_edge=False)
+    table.add_column("attribute", overflow="fold")
+    for heading in ("obeys", "untouched", "real", "guessing", "change"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for row in obedience.attributes:
+        shares = ["-" if x is None else f"{x:.1%}" for x in (row.obeys, row.untouched, row.real, row.chance)]
+        change = "-" if row.change is None else f"{row.change:.1f}"
+        table.add_row(escape(row.name), *shares, change, Text(row.level, _LEVEL_STYLES[row.level]))
+    identity = "-" if obedience.identity_change is None else f"{obedience.identity_change:.1f}"
+    table.add_row(Text("own domain", "dim"), "", "", "", "", identity, "")
+    legend = (
+        f"obeys: {obedience.translations:,} translations of {obedience.images:,} images ({obedience.sources}) in "
+        "which a classifier sees the new value; untouched: the same of their sources; real: the classifier "
+        f"({obedience.judge_steps:,} steps) on real images; change: grey levels of 255, and where an image's own "
+        "domain is asked for."
+    )
+    return Group(table, Text(legend, "dim"), *(Text(line) for line in obedience.verdict))
+
+
+def listed(kind: str, lines: Sequence[str], style: str = "red") -> list[Text]:
+    """Return a line for each of some problems, its kind in colour; of many only the first.
+
+    Args:
+        kind: the word ahead of each.
+        lines: one problem each.
+        style: of that word.
+    """
+    shown = [Text.assemble((f"{kind:<11}", style), visible(line)) for line in lines[:_MOST_PROBLEMS]]
+    if len(lines) > _MOST_PROBLEMS:
+        shown.append(
+            Text(f"{'':<11}and {len(lines) - _MOST_PROBLEMS:,} more (--json lists them all)", style="dim")
+        )
+    return shown

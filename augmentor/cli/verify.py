@@ -1,0 +1,86 @@
+"""`augmentor verify`: an output read again, and what is damaged in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group
+from rich.text import Text
+
+from augmentor.cli.display import Bar, data_size
+from augmentor.cli.options import JsonOption
+from augmentor.cli.session import FAILED, command, print_json, results
+from augmentor.cli.tables import listed
+from augmentor.wording import counted
+
+if TYPE_CHECKING:
+    from augmentor.verify import Findings, Repaired
+
+
+@command
+def verify(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, or FILE.h5, that expand wrote.")],
+    repair: Annotated[bool, typer.Option("--repair", help="Drop damage; expand then remakes it.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that read, unpack.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Read all of an output again and say what is damaged.
+
+    Hashes, images, labels, counts and tables; that no translation descends
+    from a val or test row, and no group stands in two splits. Exits with 1
+    if something is wrong. After --repair, the same expand remakes exactly
+    what was dropped; if nothing else is wrong, it exits with 0.
+    """
+    from augmentor.verify import repair_output, verify_output
+
+    with Bar("verifying", unit="images") as bar:
+        found = verify_output(out, workers=workers, told=bar.update)
+    repaired = repair_output(found) if repair else None
+    if json:
+        print_json({**found.to_json(), "repaired": None if repaired is None else repaired.to_json()})
+    else:
+        results.print(verify_tables(found, repaired), soft_wrap=True)
+    if repaired.left if repaired is not None else found.problems:
+        raise typer.Exit(FAILED)
+
+
+def verify_tables(found: Findings, repaired: Repaired | None) -> Group:
+    """Return what `augmentor verify` found, and what its --repair did."""
+    counts, shards = found.counts, counted(found.shards, "shard")
+    state = "" if found.finished else "; not finished: the same expand goes on"
+    rejected = f", {counts.rejected:,} rejected" if counts.rejected else ""
+    images = f"{counts.real:,} real and {counts.synthetic:,} synthetic images{rejected}"
+    lines = [
+        Text(f"{found.out}: {shards}, {images}{state}"),
+        *listed("damaged", [str(problem) for problem in found.problems]),
+    ]
+    if found.ok:
+        size = data_size(found.size)
+        said = f"Everything is as it was written: {size} of images, their labels, names and splits."
+        lines.append(Text(said, style="green"))
+    elif repaired is None:
+        lines.append(Text(f"{counted(len(found.problems), 'problem')}. {_way_out(found)}", style="bold red"))
+    else:
+        lines += _repaired(repaired)
+    return Group(*lines)
+
+
+def _way_out(found: Findings) -> str:
+    if len(found.mended_by("nothing")) == len(found.problems):
+        return "--repair cannot help with these."
+    shards = len(found.damaged_shards)
+    dropped = f"{shards:,} of {found.shards:,} shards" if shards else "what was assembled"
+    return f"--repair drops {dropped}; the same expand then makes that again, and nothing else."
+
+
+def _repaired(repaired: Repaired) -> list[Text]:
+    lines = []
+    if repaired.dropped:
+        lines.append(Text(f"Dropped {counted(len(repaired.dropped), 'damaged shard')}.", style="yellow"))
+    if repaired.rewritten:
+        lines.append(Text(f"Written again: {', '.join(repaired.rewritten)}.", style="yellow"))
+    if repaired.unfinished:
+        lines.append(Text("Run the same expand again: it makes what is missing.", style="yellow"))
+    return [*lines, *listed("left", [str(problem) for problem in repaired.left])]
