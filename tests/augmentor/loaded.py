@@ -1,0 +1,11 @@
+"""Images that tests of loading read, and label spaces of them."""
+
+from __future__ import annotations
+
+import itertools
+
+from augmentor.order import Draw, StepSampler
+
+
+def draws(sampler: StepSampler, batches: int) -> list[list[Draw]]:
+    return list(itertools.islice(sampler, batches))
