@@ -13,12 +13,10 @@ from augmentor.cli.options import LabelVectorOption, ModelCropOption, ModelSizeO
 from augmentor.cli.session import (
     command,
     escape,
-    interruptible,
     print_json,
     program,
     remark,
     results,
-    this_command,
 )
 from augmentor.errors import AugmentorError
 from augmentor.wording import counted
@@ -101,7 +99,7 @@ def convert_dataset(
         constants=sources.parse_constants(constants or ()),
         split=split,
     )
-    with interruptible(resume=this_command()), display.Bar("writing", unit="images") as bar:
+    with display.Bar("writing", unit="images") as bar:
         done = sources.convert_dataset(
             name,
             src,

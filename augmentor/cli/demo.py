@@ -13,7 +13,7 @@ from rich.text import Text
 
 from augmentor.cli.display import Bar, TrainingDisplay
 from augmentor.cli.options import DeviceOption, JsonOption
-from augmentor.cli.session import command, interruptible, messages, print_json, program, results, this_command
+from augmentor.cli.session import command, messages, print_json, program, results
 
 if TYPE_CHECKING:
     from augmentor.demo import DemoResult
@@ -29,8 +29,7 @@ def demo(
     json: JsonOption = False,
 ) -> None:
     """Show everything on drawn portraits, in a few minutes, without any data."""
-    with interruptible(resume=this_command()):
-        summary = show_demo(out, minutes=minutes if train_ else None, seed=seed, device=device)
+    summary = show_demo(out, minutes=minutes if train_ else None, seed=seed, device=device)
     if json:
         print_json(summary)
 

@@ -361,7 +361,7 @@ def _expand_share(
     from augmentor.sharing import run_share
 
     out = planned.out
-    with interruptible(resume=this_command()), display.Bar(f"share {share}", unit="images") as bar:
+    with display.Bar(f"share {share}", unit="images") as bar:
         result = run_share(
             planned,
             share,

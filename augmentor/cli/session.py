@@ -61,8 +61,10 @@ def _guarded(function: Callable[P, None], resuming: Sequence[str]) -> Callable[P
         try:
             for path in _paths(kwargs.values()):
                 refuse_unusable(path)
-            with interruptible(resume=this_command(*resuming)):
+            with _terminated_like_interrupted():
                 function(*args, **kwargs)
+        except KeyboardInterrupt:  # here, not within: there is no moment in which an interrupt has no answer
+            exit_interrupted(resume=this_command(*resuming))
         except AugmentorError as error:
             if _debug:
                 raise
@@ -224,16 +226,21 @@ def stop_flag() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def interruptible(*, resume: str) -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, and answer both with the command that resumes."""
+    """Answer Ctrl-C, and in a command SIGTERM, with another way on than the command itself."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        exit_interrupted(resume=resume)
 
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
-    except KeyboardInterrupt:
-        exit_interrupted(resume=resume)
     finally:
         signal.signal(signal.SIGTERM, before)
 

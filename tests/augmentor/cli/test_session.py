@@ -160,7 +160,7 @@ def test_a_signal_asks_for_a_stop(number: signal.Signals, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_names_the_way_on(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_names_another_way_on(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
     reached = []
 
@@ -173,6 +173,37 @@ def test_an_interrupt_names_the_way_on(number: signal.Signals, capsys: pytest.Ca
     assert reached == []
     assert capsys.readouterr().err == "Interrupted.\nGo on with:  augmentor expand 'a [b].csv'\n"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", [1, 2])
+def test_an_interrupt_is_answered_from_the_first_moment_to_the_last(
+    number: signal.Signals, moment: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal comes as soon as SIGTERM has its handler, or just before it gives it back."""
+    monkeypatch.setattr(sys, "argv", ["x", "check", "a.csv"])
+    before = signal.getsignal(signal.SIGTERM)
+    change, changes = signal.signal, []
+
+    def changing(which: int, handler: signal.Handlers) -> object:
+        changes.append(which)
+        if len(changes) == 2 == moment:
+            os.kill(os.getpid(), number)
+        was = change(which, handler)
+        if len(changes) == 1 == moment:
+            os.kill(os.getpid(), number)
+        return was
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(signal, "signal", changing)
+            code = ended(lambda: None)
+    except KeyboardInterrupt:  # which would end all tests
+        code = -number
+    finally:
+        change(signal.SIGTERM, before)
+    assert code == 130
+    assert capsys.readouterr().err == "Interrupted.\nGo on with:  augmentor check a.csv\n"
 
 
 def test_a_printed_command_starts_augmentor_as_it_was_started(
