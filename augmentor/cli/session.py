@@ -34,6 +34,7 @@ messages = Console(stderr=True, highlight=False)
 """stderr: progress, remarks, errors."""
 
 _debug = False
+_interrupted = False
 
 
 def set_debug(debug: bool) -> None:
@@ -61,29 +62,32 @@ def _guarded(function: Callable[P, None], resuming: Sequence[str]) -> Callable[P
         try:
             for path in _paths(kwargs.values()):
                 refuse_unusable(path)
-            with _terminated_like_interrupted():
+            with _signals_interrupt():
                 function(*args, **kwargs)
-        except KeyboardInterrupt:  # here, not within: there is no moment in which an interrupt has no answer
-            exit_interrupted(resume=this_command(*resuming))
-        except AugmentorError as error:
-            if _debug:
-                raise
-            _print_error(str(error))
-            raise typer.Exit(error.exit_code) from None
         except (typer.Exit, typer.Abort):
             raise
-        except BrokenPipeError:
-            raise typer.Exit(FAILED) from None
-        except Exception as error:
-            if _debug:
+        except BaseException as error:
+            # Here, not within: so there is no moment in which an interrupt has no answer.
+            if _comes_of_interrupt(error):
+                exit_interrupted(resume=this_command(*resuming))
+            if _debug or not isinstance(error, Exception):
                 raise
-            _print_error(
-                f"unexpected {type(error).__name__}: {error}\n"
-                "This is a bug. Run it again as 'augmentor --debug ...' and report what it prints."
-            )
-            raise typer.Exit(FAILED) from None
+            _end_with(error)
 
     return run
+
+
+def _end_with(error: Exception) -> NoReturn:
+    code = FAILED
+    if isinstance(error, AugmentorError):
+        _print_error(str(error))
+        code = error.exit_code
+    elif not isinstance(error, BrokenPipeError):
+        _print_error(
+            f"unexpected {type(error).__name__}: {error}\n"
+            "This is a bug. Run it again as 'augmentor --debug ...' and report what it prints."
+        )
+    raise typer.Exit(code) from None
 
 
 def _paths(values: Iterable[object]) -> Iterator[Path]:
@@ -216,33 +220,59 @@ def stop_flag() -> Iterator[Callable[[], bool]]:
         asked = True
         messages.print("Stopping after this step; the checkpoint is written first ...")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handled(ask):
         yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def interruptible(*, resume: str) -> Iterator[None]:
-    """Answer Ctrl-C, and in a command SIGTERM, with another way on than the command itself."""
+    """Answer an interrupt of a command with another way on than the command itself."""
     try:
         yield
-    except KeyboardInterrupt:
+    except typer.Exit:
+        raise
+    except BaseException as error:
+        if not _comes_of_interrupt(error):
+            raise
         exit_interrupted(resume=resume)
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM interrupt as Ctrl-C does, and remember either."""
+    global _interrupted  # noqa: PLW0603 - signals are the whole process's
+    _interrupted = False
+    with _handled(_interrupt):
+        yield
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let a function handle SIGINT and SIGTERM; one that is ignored, as by a shell's background jobs, stays so."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    heard = [number for number in numbers if before[number] != signal.SIG_IGN]
     try:
+        for number in heard:
+            signal.signal(number, handler)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in heard:
+            signal.signal(number, before[number])
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    global _interrupted  # noqa: PLW0603
+    _interrupted = True
+    raise KeyboardInterrupt
+
+
+def _comes_of_interrupt(error: BaseException) -> bool:
+    """Return whether an error is an interrupt, or what a library made of one.
+
+    pandas says that a table does not parse when its reader is interrupted, pydantic that a schema is wrong.
+    """
+    return isinstance(error, KeyboardInterrupt) or (_interrupted and isinstance(error, Exception))
 
 
 def _print_error(text: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer
 
@@ -176,21 +179,67 @@ def test_an_interrupt_names_another_way_on(number: signal.Signals, capsys: pytes
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", [1, 2])
+def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
+    """A shell starts its background jobs so."""
+    before = signal.signal(number, signal.SIG_IGN)
+    asked_for: list[bool] = []
+
+    def work() -> None:
+        os.kill(os.getpid(), number)
+        with session.stop_flag() as asked:
+            os.kill(os.getpid(), number)
+            asked_for.append(asked())
+
+    try:
+        assert ended(work) == 0
+        assert asked_for == [False]
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_a_library_makes_of_an_interrupt_is_one(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pandas says that the table does not parse."""
+    monkeypatch.setattr(sys, "argv", ["x", "check", "a.csv"])
+
+    class Interrupted(io.StringIO):
+        def read(self, size: int | None = -1, /) -> str:
+            os.kill(os.getpid(), number)
+            return super().read(size)
+
+    for way_on in ("augmentor check a.csv", "another"):
+
+        def read(way_on: str = way_on) -> None:
+            with session.interruptible(resume=way_on) if way_on == "another" else nullcontext():
+                try:
+                    pd.read_csv(Interrupted("a,b\n1,2\n"))
+                except ValueError as error:
+                    raise ManifestError(f"a.csv: {error}") from error
+
+        assert ended(read) == 130
+        assert capsys.readouterr().err == f"Interrupted.\nGo on with:  {way_on}\n"
+    assert ended(failing(ManifestError("a.csv: wrong"))) == 2  # The next command is not interrupted.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", [2, 3])
 def test_an_interrupt_is_answered_from_the_first_moment_to_the_last(
     number: signal.Signals, moment: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal comes as soon as SIGTERM has its handler, or just before it gives it back."""
     monkeypatch.setattr(sys, "argv", ["x", "check", "a.csv"])
-    before = signal.getsignal(signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     change, changes = signal.signal, []
 
     def changing(which: int, handler: signal.Handlers) -> object:
         changes.append(which)
-        if len(changes) == 2 == moment:
+        if len(changes) == 3 == moment:
             os.kill(os.getpid(), number)
         was = change(which, handler)
-        if len(changes) == 1 == moment:
+        if len(changes) == 2 == moment:
             os.kill(os.getpid(), number)
         return was
 
@@ -201,7 +250,8 @@ def test_an_interrupt_is_answered_from_the_first_moment_to_the_last(
     except KeyboardInterrupt:  # which would end all tests
         code = -number
     finally:
-        change(signal.SIGTERM, before)
+        for each, handler in before.items():
+            change(each, handler)
     assert code == 130
     assert capsys.readouterr().err == "Interrupted.\nGo on with:  augmentor check a.csv\n"
 
