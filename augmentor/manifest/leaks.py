@@ -37,30 +37,35 @@ def split_leaks(manifest: Manifest) -> list[str]:
         index=rows.index,
     )
     return [
-        *_in_two_splits(rows[named], folders[named] + "\0" + rows.loc[named, "group"], what="group"),
+        *_in_two_splits(rows[named], rows.loc[named, "group"], within=folders[named], what="group"),
         *_in_two_splits(rows, images, what="image"),
     ]
 
 
-def _in_two_splits(rows: pd.DataFrame, key: pd.Series[str], *, what: str) -> list[str]:
-    """Return a message for every key whose rows are of several splits.
+def _in_two_splits(
+    rows: pd.DataFrame, names: pd.Series[str], *, within: pd.Series[str] | None = None, what: str
+) -> list[str]:
+    """Return a message for everything whose rows are of several splits.
 
     Args:
         rows: rows of a manifest.
-        key: (N,) what must stay in one split; messages leave out what stands before a NUL.
+        names: (N,) what must stay in one split.
+        within: (N,) where equal names mean the same; None: everywhere.
         what: the word for it.
     """
+    where = pd.Series("", index=rows.index) if within is None else within
+    key = names.groupby([where, names], sort=False).ngroup()
     pairs = pd.DataFrame({"key": key, "split": rows["split"]}).drop_duplicates()
     leaking = key.isin(pairs.loc[pairs["key"].duplicated(), "key"].unique())
-    rows, key = rows[leaking], key[leaking]
+    rows, names, where = rows[leaking], names[leaking], where[leaking]
     files = rows["file"] if "file" in rows else pd.Series("", index=rows.index)
-    places: dict[str, dict[str, dict[str, list[int]]]] = {}
-    for name, split, file, line in zip(key, rows["split"], files, rows["line"], strict=True):
-        places.setdefault(name, {}).setdefault(split, {}).setdefault(file, []).append(line)
+    places: dict[tuple[str, str], dict[str, dict[str, list[int]]]] = {}
+    for folder, name, split, file, line in zip(where, names, rows["split"], files, rows["line"], strict=True):
+        places.setdefault((folder, name), {}).setdefault(split, {}).setdefault(file, []).append(line)
     return [
-        f"{what} '{name.rpartition(chr(0))[2]}' stands in "
+        f"{what} '{name}' stands in "
         + " and ".join(f"{split} ({_places(splits[split])})" for split in SPLITS if split in splits)
-        for name, splits in places.items()
+        for (_, name), splits in places.items()
     ]
 
 
