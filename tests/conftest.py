@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from stargan.config import TrainConfig
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Conditioning, Output, build_discriminator, build_generator
 from stargan.training import Batch, TrainState, new_state
+
+# A shell's background jobs begin with Ctrl-C ignored, and so would what the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeState = Callable[..., TrainState]
 MakeBatches = Callable[[int], Iterator[Batch]]
