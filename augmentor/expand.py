@@ -29,6 +29,7 @@ from augmentor.running import (
     write_preview,
 )
 from augmentor.selection import drop_unselected
+from augmentor.shares import remove_left_locks
 from augmentor.stages import Stage
 from augmentor.writers import Writer
 from augmentor.writers.records import Counts
@@ -126,6 +127,7 @@ def run_expansion(
                 was_complete=True,
                 balance=_described_balance(expansion),
             )
+        remove_left_locks(writer.lock)
         maker = alone.enter_context(engine or LocalEngine(devices))  # Gone when the next one may take the lock.
         work = work_of(
             expansion,

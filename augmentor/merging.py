@@ -13,6 +13,7 @@ from augmentor.report import write_report
 from augmentor.running import explained
 from augmentor.selection import drop_unselected
 from augmentor.settings import ExpandSettings
+from augmentor.shares import remove_left_locks
 from augmentor.writers import Writer
 from augmentor.writers.hdf5 import counts_of_file
 from augmentor.writers.places import place_of
@@ -75,6 +76,7 @@ def put_together(out: Path, writer: Writer, settings: ExpandSettings, *, shards:
     if settings.rules:
         drop_unselected(writer, shards=shards, rules=settings.rules)
 
+    remove_left_locks(writer.lock)
     disk = writer.here.out if isinstance(writer, RemoteWriter) else out
 
     def write_pages(description: Mapping[str, object], images: Path) -> None:

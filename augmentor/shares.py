@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from augmentor.errors import AugmentorError
@@ -39,12 +40,24 @@ class Share:
 
     def others(self, lock: Path) -> list[Path]:
         """Return the lock files of shares of another division, whose shards this one's may be."""
-        found = []
-        for path in sorted(lock.parent.glob(f"{lock.name}.*-of-*")):
-            match = re.fullmatch(r"(\d+)-of-(\d+)", path.name.removeprefix(f"{lock.name}."))
-            if match and int(match[2]) != self.of:
-                found.append(path)
-        return found
+        return [path for path, share in _locks(lock) if share.of != self.of]
+
+
+def remove_left_locks(lock: Path) -> None:
+    """Remove the lock files that killed shares have left.
+
+    Args:
+        lock: the output's own, which the caller holds alone, so that no share is being made.
+    """
+    for path, _ in _locks(lock):
+        path.unlink(missing_ok=True)
+
+
+def _locks(lock: Path) -> Iterator[tuple[Path, Share]]:
+    for path in sorted(lock.parent.glob(f"{escape(lock.name)}.*-of-*")):
+        match = re.fullmatch(r"(\d+)-of-(\d+)", path.name.removeprefix(f"{lock.name}."))
+        if match:
+            yield path, Share(number=int(match[1]), of=int(match[2]))
 
 
 def parse_share(text: str, environment: Mapping[str, str] = os.environ) -> Share:

@@ -24,6 +24,7 @@ from augmentor.quality import Thresholds, save_judge
 from augmentor.report import report_path
 from augmentor.running import Progress, compile_pays
 from augmentor.settings import ExpandSettings
+from augmentor.shares import Share
 from augmentor.verify import verify_output
 from augmentor.writers import OutputFormat
 from augmentor.writers.assembly import Ending
@@ -230,6 +231,15 @@ def test_a_missing_shard_is_made_again(manifest: Path, model: Path, tmp_path: Pa
     result = run_expansion(expansion, device=CPU, batch_size=4, on_progress=news.append)
     assert result.resumed == news[-1].resumed == 24
     assert {path: path.read_bytes() for path in expansion.out.rglob("*") if path.is_file()} == before
+
+
+def test_locks_of_killed_shares_go(manifest: Path, model: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, model, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    lock = expansion.writer().lock
+    Share(number=2, of=3).lock(lock).touch()
+    run_expansion(expansion, device=CPU, batch_size=4)
+    assert list(lock.parent.glob(f"{lock.name}*")) == []
 
 
 def test_a_label_table_that_was_deleted_comes_back(manifest: Path, model: Path, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from augmentor.shares import Share
+from augmentor.writers.places import place_of
 from tests.integration.killing import committed, content
 
 if TYPE_CHECKING:
@@ -94,9 +96,12 @@ def test_what_the_last_share_left_is_merged(
     killed = augmentor.run(out, SHARDS, changes, *words, "--out", out, "--shards", "2/2", script=DYING)
     assert killed.code == -signal.SIGKILL
     assert committed(out) == SHARDS
+    lock = place_of(out).lock
+    Share(number=2, of=3).lock(lock).touch()  # as another division's, that was killed, has left it
     merged = augmentor.run("merge", out)
     assert merged.code == 0, merged.err
     assert content(out) == expected
+    assert list(lock.parent.glob(f"{lock.name}*")) == []
 
 
 def test_what_is_refused(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:
