@@ -288,8 +288,10 @@ def _by_processes(
         else:
             turns = 0
             yield made
-    del batches  # It ends its processes, those that can be ended.
+    del batches  # It asks its processes to end, and does not wait for it.
     for process in ours:
+        process.kill()
+        process.join(patience.GRACE_SECONDS)
         leave_behind(process.is_alive)
     raise stalled([f"{len(ours)} processes read training images below {images.folder}"], limit)
 
