@@ -18,8 +18,8 @@ from tests.integration.killing import children, command_line, committed, content
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Running, Small
 
-SHARDS = 27
-"""Shards of 4 of the 106 items that `--domains all` asks for."""
+SHARDS = 106
+"""One for each item that `--domains all` asks for: so many, lest a command ends before its signal comes."""
 
 SOON = 5.0
 """Seconds within which an interrupted command has ended."""
@@ -31,7 +31,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 @pytest.fixture(scope="module")
 def command(small: Small, model: Path) -> list[str]:
     """An expansion in many shards, but for its output."""
-    return ["expand", str(small.manifest), "--model", str(model), "--domains", "all", "--shard-size", "4"]
+    return ["expand", str(small.manifest), "--model", str(model), "--domains", "all", "--shard-size", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_interrupted(
     assert done.code == 0, done.err
     resumed = done.json["resumed"]
     assert isinstance(resumed, int)
-    assert resumed >= 8
+    assert resumed >= 2
     assert content(out) == undisturbed
 
 
@@ -119,8 +119,9 @@ def test_a_process_per_device(
         return [child for child in children(pid) if "spawn_main" in command_line(child)]
 
     with start() as process:
-        assert wait_until(lambda: committed(out) >= 1, pid=process.pid)
+        assert wait_until(lambda: len(workers(process.pid)) == 2, pid=process.pid)
         victim, other = workers(process.pid)
+        assert wait_until(lambda: committed(out) >= 1, pid=process.pid)
         os.kill(victim, signal.SIGKILL)
         _, said = process.communicate(timeout=60)
         assert process.returncode == 1, said
@@ -131,8 +132,9 @@ def test_a_process_per_device(
     assert before < SHARDS
 
     with start() as process:
-        assert wait_until(lambda: committed(out) > before, pid=process.pid)
+        assert wait_until(lambda: len(workers(process.pid)) == 2, pid=process.pid)
         both = workers(process.pid)
+        assert wait_until(lambda: committed(out) > before, pid=process.pid)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
         assert process.returncode == 130, said
@@ -143,5 +145,5 @@ def test_a_process_per_device(
     assert done.code == 0, done.err
     resumed = done.json["resumed"]
     assert isinstance(resumed, int)
-    assert resumed >= 4 * before
+    assert resumed >= before
     assert content(out) == undisturbed
