@@ -48,10 +48,27 @@ CASES: Mapping[str, tuple[TrainConfig, Mapping[str, object]]] = {
 }
 
 
+@pytest.fixture(params=["float32", "float64"])
+def rounding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[float]:
+    """Compute in that type wherever float32 is meant; return by what share of itself a loss may differ then."""
+    if request.param == "float32":
+        yield 1e-4
+        return
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield 1e-11
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("d_width", [4, 32])
 def test_ten_steps_have_the_losses_of_the_trainer(
-    name: str, d_width: int, space: LabelSpace, tiny_state: MakeState, noise_batches: MakeBatches
+    name: str,
+    d_width: int,
+    rounding: float,
+    space: LabelSpace,
+    tiny_state: MakeState,
+    noise_batches: MakeBatches,
 ) -> None:
     """At a width of 32 D's last convolutions are matrix products in the trainer."""
     config, networks = CASES[name]
@@ -72,11 +89,12 @@ def test_ten_steps_have_the_losses_of_the_trainer(
     for batch, log in zip(batches, logs, strict=True):
         assert batch.targets is not None
         found = plain_training_step(plain, batch, batch.targets, config, space)
-        assert {key: float(loss) for key, loss in found.items()} == pytest.approx(log, rel=1e-4, abs=1e-6)
+        losses = {key: float(loss) for key, loss in found.items()}
+        assert losses == pytest.approx(log, rel=rounding, abs=rounding / 100)
     assert plain.step == STEPS
     for one, other in ((plain.generator, ours.generator), (plain.average, ours.average)):
         for weight, wanted in zip(one.parameters(), other.parameters(), strict=True):
-            assert float((weight - wanted).detach().abs().max()) < 5 * config.learning_rate
+            assert float((weight - wanted).detach().abs().max()) < 5e4 * rounding * config.learning_rate
 
 
 def test_translating_is_a_pass_of_the_generator(space: LabelSpace, tiny_state: MakeState) -> None:
