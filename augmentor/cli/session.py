@@ -108,7 +108,9 @@ def end_at_once(code: int) -> NoReturn:
 
 def exit_interrupted(*, resume: str) -> NoReturn:
     """Say which command goes on, and end with the exit code of an interrupt."""
-    _stop(resume=resume)
+    messages.print("[yellow]Interrupted.[/]")
+    messages.print(f"Go on with:  {escape(resume)}", soft_wrap=True)
+    raise typer.Exit(INTERRUPTED)
 
 
 def program() -> list[str]:
@@ -249,16 +251,15 @@ def _signals_interrupt() -> Iterator[None]:
 @contextmanager
 def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Let a function handle SIGINT and SIGTERM; one that is ignored, as by a shell's background jobs, stays so."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    heard = [number for number in numbers if before[number] != signal.SIG_IGN]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: each for number, each in handlers.items() if each != signal.SIG_IGN}
     try:
-        for number in heard:
+        for number in before:
             signal.signal(number, handler)
         yield
     finally:
-        for number in heard:
-            signal.signal(number, before[number])
+        for number, each in before.items():
+            signal.signal(number, each)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -280,12 +281,6 @@ def _print_error(text: str) -> None:
     messages.print(f"[bold red]error[/]  {escape(first)}", soft_wrap=True)
     for line in rest:
         messages.print(f"       {escape(line)}", soft_wrap=True)
-
-
-def _stop(*, resume: str) -> NoReturn:
-    messages.print("[yellow]Interrupted.[/]")
-    messages.print(f"Go on with:  {escape(resume)}", soft_wrap=True)
-    raise typer.Exit(INTERRUPTED)
 
 
 def judge_failures(failed: int, allowed: int, where: Path) -> None:
