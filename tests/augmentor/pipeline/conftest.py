@@ -10,6 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from augmentor import fullsize
+from augmentor.access import Access
+from augmentor.errors import ImageError
+from augmentor.images import Pixels, decode
 from augmentor.manifest import Manifest, read_manifest
 from stargan.checkpoint import Model
 from stargan.labels import LabelSpace
@@ -49,3 +53,15 @@ def manifest(tmp_path: Path, space: LabelSpace) -> Manifest:
                 [f"{i}.png", f"face {i}", "val" if i >= 6 else "train", f"ann{i}", hair, ("0", "1", "")[i // 3]]
             )
     return read_manifest(tmp_path / "manifest.csv", space=space)
+
+
+@pytest.fixture
+def too_large_an_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory is enough for the model's size of image 3, but not for the file's own."""
+
+    def failing(path: Path, *, channels: int, access: Access) -> Pixels:
+        if path.name == "3.png":
+            raise ImageError(f"{path}: there is not enough memory to unpack the image")
+        return decode(path, channels=channels, access=access)
+
+    monkeypatch.setattr(fullsize, "decode", failing)

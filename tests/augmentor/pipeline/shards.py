@@ -66,8 +66,12 @@ class Memory:
         origins: Mapping[str, Origin] | None = None,
         judged: Judged = NOTHING_JUDGED,
     ) -> None:
+        self.committing()
         assert self.failures is None
         self.failures, self.origins, self.judged = list(failures), dict(origins or {}), judged
+
+    def committing(self) -> None:
+        """Do nothing ahead of a commit; for tests in which a commit takes long."""
 
 
 def make_items(manifest: Manifest) -> list[Item]:

@@ -51,14 +51,8 @@ def test_a_shard_does_not_wait_for_the_commit_of_the_one_before(manifest: Manife
     begun = threading.Event()
 
     class First(Memory):
-        def commit(
-            self,
-            failures: Sequence[Failure],
-            origins: Mapping[str, Origin] | None = None,
-            judged: Judged = NOTHING_JUDGED,
-        ) -> None:
+        def committing(self) -> None:
             assert begun.wait(20), "the second shard's images wait for the first one's commit"
-            super().commit(failures, origins, judged)
 
     class Second(Memory):
         def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
@@ -80,15 +74,9 @@ def test_commits_are_at_most_a_few_shards_behind(manifest: Manifest, model: Mode
             behind.append(shards.index(self) - committed)
             super().add(position, row, pixels)
 
-        def commit(
-            self,
-            failures: Sequence[Failure],
-            origins: Mapping[str, Origin] | None = None,
-            judged: Judged = NOTHING_JUDGED,
-        ) -> None:
+        def committing(self) -> None:
             nonlocal committed
             time.sleep(0.05)
-            super().commit(failures, origins, judged)
             committed += 1
 
     shards = [Slow() for _ in range(10)]
@@ -166,14 +154,8 @@ def test_the_slowest_stage_is_found(
             time.sleep(0.05 if slow == "encoding" else 0)
             super().add(position, row, pixels)
 
-        def commit(
-            self,
-            failures: Sequence[Failure],
-            origins: Mapping[str, Origin] | None = None,
-            judged: Judged = NOTHING_JUDGED,
-        ) -> None:
+        def committing(self) -> None:
             time.sleep(1 if slow == "writing" else 0)
-            super().commit(failures, origins, judged)
 
     class Dull(Translator):
         def stream(self, jobs: Iterable[Job]) -> Iterator[Tensor]:

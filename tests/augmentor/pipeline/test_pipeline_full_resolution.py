@@ -10,7 +10,6 @@ import pytest
 
 from augmentor import fullsize
 from augmentor.access import Access
-from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode
 from augmentor.manifest import Manifest
 from augmentor.plan import Item
@@ -43,17 +42,8 @@ def test_linked_files_beside_full_images(manifest: Manifest, model: Model) -> No
     assert {pixels.shape for _, pixels in shard.images.values()} == {(20, 24, 3)}
 
 
-def test_an_original_that_cannot_be_read_fails_its_row_alone(
-    manifest: Manifest, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As when the memory is enough for the model's size, but not for the file's own."""
-
-    def failing(path: Path, *, channels: int, access: Access) -> Pixels:
-        if path.name == "3.png":
-            raise ImageError(f"{path}: there is not enough memory to unpack the image")
-        return decode(path, channels=channels, access=access)
-
-    monkeypatch.setattr(fullsize, "decode", failing)
+@pytest.mark.usefixtures("too_large_an_original")
+def test_an_original_that_cannot_be_read_fails_its_row_alone(manifest: Manifest, model: Model) -> None:
     shard = Memory()
     failed, _ = make(manifest, model, shard, items=make_items(manifest), size="original")
     assert shard.failures is not None

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import base64
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from augmentor import fullsize
-from augmentor.access import Access
-from augmentor.errors import ImageError
 from augmentor.fullsize import OutputSize
-from augmentor.images import Pixels, decode, decode_bytes
+from augmentor.images import decode, decode_bytes
 from augmentor.judgement import Judgement
 from augmentor.making import Shard
 from augmentor.manifest import Manifest, key_stems
@@ -109,15 +105,8 @@ def test_pictures_of_the_worst_and_the_nearest_are_kept(manifest: Manifest, mode
         assert abs(picture.mean() - level[position]) < 4
 
 
-def test_a_failed_row_is_not_rejected_as_well(
-    manifest: Manifest, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(path: Path, *, channels: int, access: Access) -> Pixels:
-        if path.name == "3.png":
-            raise ImageError(f"{path}: there is not enough memory to unpack the image")
-        return decode(path, channels=channels, access=access)
-
-    monkeypatch.setattr(fullsize, "decode", failing)
+@pytest.mark.usefixtures("too_large_an_original")
+def test_a_failed_row_is_not_rejected_as_well(manifest: Manifest, model: Model) -> None:
     shard = Memory()
     make(manifest, model, shard, items=make_items(manifest), size="original", judges=Greyish(1.0))
     assert shard.failures is not None
