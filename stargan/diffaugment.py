@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from stargan.peers import ALONE, Peers
+from stargan.distributed import ALONE, Peers
 from stargan.upload import upload
 
 Policy = Literal["color", "translation", "cutout"]

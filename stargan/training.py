@@ -18,7 +18,7 @@ from stargan.config import TrainConfig, computes_in_bfloat16, learning_rate_fact
 from stargan.diffaugment import diff_augment
 from stargan.labels import LabelSpace, permuted_targets
 from stargan.networks import Discriminator, TranslatingGenerator
-from stargan.peers import ALONE, Peers
+from stargan.distributed import ALONE, Peers
 from stargan.pixels import to_signed
 from stargan.upload import upload, upload_labels
 

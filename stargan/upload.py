@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stargan.labels import UNKNOWN, LabelSpace
-from stargan.peers import ALONE, Peers
+from stargan.distributed import ALONE, Peers
 
 
 class Labels(NamedTuple):

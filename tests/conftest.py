@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from augmentor.quality import Judge, JudgedAttribute, JudgeReport, KeptJudge, Thresholds, Yardstick, resnet
+from augmentor.judge import Judge, JudgedAttribute, JudgeReport, KeptJudge, Thresholds, Yardstick, resnet
 from stargan.config import TrainConfig
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Conditioning, Output, build_discriminator, build_generator

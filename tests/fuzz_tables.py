@@ -10,7 +10,7 @@ from random import Random
 import tomli_w
 from pydantic import BaseModel
 
-from augmentor.recipe import Recipe
+from augmentor.training.recipe import Recipe
 from stargan.labels import LabelSpace
 
 VALUES = (

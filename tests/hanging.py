@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from augmentor.workers import anything_hangs
+from augmentor.storage.workers import anything_hangs
 
 
 def wait_for_the_end(seconds: float = 20.0) -> None:

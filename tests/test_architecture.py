@@ -25,16 +25,16 @@ OWNERS = {
     "click": ("augmentor/cli/",),
     "rich": ("augmentor/cli/",),
     "PIL": ("augmentor/images/",),
-    "h5py": ("augmentor/writers/hdf5", "augmentor/datasets.py", "augmentor/imagesources.py", "augmentor/verify/"),
-    "webdataset": ("augmentor/writers/webdataset.py",),
-    "pyarrow": ("augmentor/writers/parquet.py",),
-    "ray": ("augmentor/engines/ray.py",),
-    "fsspec": ("augmentor/filesystems.py",),
-    "s3fs": ("augmentor/filesystems.py",),
+    "h5py": ("augmentor/outputs/writers/hdf5", "augmentor/outputs/readers/dataset.py", "augmentor/outputs/readers/images.py", "augmentor/outputs/verify/"),
+    "webdataset": ("augmentor/outputs/writers/webdataset.py",),
+    "pyarrow": ("augmentor/outputs/writers/parquet.py",),
+    "ray": ("augmentor/expansion/executors/ray.py",),
+    "fsspec": ("augmentor/storage/filesystems.py",),
+    "s3fs": ("augmentor/storage/filesystems.py",),
     "jinja2": ("augmentor/report/",),
     "markupsafe": ("augmentor/report/",),
-    "pydantic": ("augmentor/recipe.py",),
-    "tomli_w": ("augmentor/recipe.py",),
+    "pydantic": ("augmentor/training/recipe.py",),
+    "tomli_w": ("augmentor/training/recipe.py",),
     "safetensors": ("stargan/",),
 }
 """Who may import an outside library: a folder (ending in a slash) or a file."""
@@ -131,16 +131,16 @@ def later():
 if TYPE_CHECKING:
     from j.k import l
 """
-    found = {each.target for each in _imports(source, "augmentor/writers/new.py")}
+    found = {each.target for each in _imports(source, "augmentor/outputs/writers/new.py")}
     assert found == {
-        "a.b", "d.e", "augmentor.writers.near", "augmentor.up.name", "importlib", "f", "g.h", "i", "j.k.l",
+        "a.b", "d.e", "augmentor.outputs.writers.near", "augmentor.up.name", "importlib", "f", "g.h", "i", "j.k.l",
     }  # fmt: skip
     assert Import("f", 1, "ray.data").reaches("ray")
     assert not Import("f", 1, "rays").reaches("ray")
 
 
 def test_the_scanner_finds_the_files() -> None:
-    assert {"stargan/labels.py", "augmentor/plan.py", "augmentor/manifest/read.py"} <= set(SOURCES)
+    assert {"stargan/labels.py", "augmentor/planning/plan.py", "augmentor/data/manifest/read.py"} <= set(SOURCES)
     assert any(found.reaches("torch") for found in IMPORTS)
 
 

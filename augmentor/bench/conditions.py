@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from augmentor.bench.figures import FEWEST_ROUNDS
-from stargan.checkpoint import Model
+from stargan.checkpoints.checkpoint import Model
 from stargan.config import Compile, Precision, translates_in_bfloat16
-from stargan.translate import Translator, compiling_works
+from stargan.inference.translator import Translator, compiling_works
 
 
 @dataclass(frozen=True, kw_only=True)

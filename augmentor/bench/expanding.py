@@ -13,10 +13,10 @@ from augmentor.bench.conditions import Conditions
 from augmentor.bench.figures import FEWEST_ROUNDS, Figure, Sample, Side, seconds_of, take_turns
 from augmentor.bench.material import Subject
 from augmentor.bench.stages import run_stream
-from augmentor.expand import run_expansion
+from augmentor.expansion.run import run_expansion
 from augmentor.images import ImageFormat
-from augmentor.running import Progress
-from stargan.translate import Translator
+from augmentor.expansion.running import Progress
+from stargan.inference.translator import Translator
 
 
 class Form(NamedTuple):

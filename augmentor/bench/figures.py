@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stargan.checkpoint import Json
+from stargan.checkpoints.checkpoint import Json
 
 FEWEST_ROUNDS = 3
 """Fewer have no median worth its name."""

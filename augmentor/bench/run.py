@@ -20,10 +20,10 @@ from augmentor.bench.stages import measure_decode, measure_encode, measure_trans
 from augmentor.bench.suites import GPU_LIMIT, SUITE_SECONDS, Judged, Suite, run_suite
 from augmentor.bench.training import measure_training
 from augmentor.errors import AugmentorError
-from augmentor.peak import peak_memory
-from augmentor.recipe import read_recipe
-from augmentor.stages import default_workers
-from stargan.checkpoint import Json
+from augmentor.bench.peak import peak_memory
+from augmentor.training.recipe import read_recipe
+from augmentor.expansion.stages import default_workers
+from stargan.checkpoints.checkpoint import Json
 from stargan.config import Compile, Precision, computes_in_bfloat16
 
 BenchStage = Literal["decode", "translate", "encode", "write", "expand", "train"]

@@ -14,8 +14,8 @@ from augmentor.bench.conditions import Conditions
 from augmentor.bench.figures import Figure, Series
 from augmentor.bench.material import Subject
 from augmentor.errors import StalledError
-from augmentor.expand import run_expansion
-from augmentor.peak import WATCHED_COMMAND
+from augmentor.expansion.run import run_expansion
+from augmentor.bench.peak import WATCHED_COMMAND
 
 _LONGEST_SECONDS = 4 * 3600.0
 """Seconds that a measured command may take; the longest one of the suites takes minutes."""

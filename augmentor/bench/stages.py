@@ -23,10 +23,10 @@ from augmentor.bench.figures import (
 from augmentor.bench.machine import profiled
 from augmentor.bench.material import Subject, pairs_of
 from augmentor.images import ImageFormat, Pixels, encode
-from augmentor.lineage import Lineage
-from augmentor.reference import plain_translate
-from augmentor.workers import Workers
-from stargan.translate import Job, Translator, generator_flops
+from augmentor.outputs.lineage import Lineage
+from augmentor.bench.reference import plain_translate
+from augmentor.storage.workers import Workers
+from stargan.inference.translator import Job, Translator, generator_flops
 
 Given = TypeVar("Given")
 

@@ -54,7 +54,7 @@ def bench(
     --suite measures what is promised, on drawn images, and says what is met.
     """
     from augmentor.bench import BENCH_STAGES, BenchSettings, run_bench
-    from augmentor.devices import pick_device
+    from augmentor.cli.devices import pick_device
 
     settings = BenchSettings(
         manifest=manifest,

@@ -27,7 +27,7 @@ from augmentor.cli.tables import balance_table, balance_verdict, listed
 from augmentor.wording import counted
 
 if TYPE_CHECKING:
-    from augmentor.check import CheckReport
+    from augmentor.planning.check import CheckReport
 
 
 @command
@@ -48,10 +48,10 @@ def check(
     With --balance also how many training images each combination of attributes
     has, and what expand --balance would make of that.
     """
-    from augmentor.check import check_manifest, foresee_balance
+    from augmentor.planning.check import check_manifest, foresee_balance
     from augmentor.images import verify
-    from augmentor.manifest import read_manifest
-    from augmentor.recipe import read_recipe
+    from augmentor.data.manifest import read_manifest
+    from augmentor.training.recipe import read_recipe
 
     settings = read_recipe(recipe)
     table = read_manifest(

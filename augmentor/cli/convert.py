@@ -22,7 +22,7 @@ from augmentor.errors import AugmentorError
 from augmentor.wording import counted
 
 if TYPE_CHECKING:
-    from augmentor.sources import Conversion
+    from augmentor.data.importers import Conversion
 
 convert = typer.Typer(no_args_is_help=True, help="Turn what you have into what augmentor reads.")
 
@@ -43,8 +43,8 @@ def convert_checkpoint(
     of CycleGAN or pix2pix; nothing in it is run. Say what its label vector
     means, in its order: [bold]--attributes "hair=black|blond|brown,male,young"[/].
     """
-    from augmentor.models import Description, open_model
-    from stargan.checkpoint import save_model
+    from augmentor.data.models import Description, open_model
+    from stargan.checkpoints.checkpoint import save_model
 
     if out.exists():
         raise AugmentorError(f"{out} exists already. Give another --out, or remove it")
@@ -90,7 +90,7 @@ def convert_dataset(
     For one model of two data sets, give each [bold]--as domain=...[/], and the second
     [bold]--append[/].
     """
-    from augmentor import sources
+    from augmentor.data import importers as sources
 
     choice = sources.Choice(
         attributes=tuple(word.strip() for word in (attributes or "").split(",") if word.strip()),

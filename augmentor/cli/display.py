@@ -17,8 +17,8 @@ from rich.text import Text
 from augmentor.cli.session import messages, remark
 
 if TYPE_CHECKING:
-    from augmentor.run_folder import Started, TrainEvent
-    from augmentor.stages import Loads, Stage
+    from augmentor.training.run_folder import Started, TrainEvent
+    from augmentor.expansion.stages import Loads, Stage
     from stargan.training import LogEvent
 
 _PLAIN_SECONDS = 5.0
@@ -166,7 +166,7 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
 
     def show(self, event: TrainEvent) -> None:
         """Show what happened."""
-        from augmentor import run_folder
+        from augmentor.training import run_folder
         from stargan.training import LogEvent
 
         match event:

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.access import MAX_PIXELS
+from augmentor.storage.access import MAX_PIXELS
 from augmentor.cli.display import Bar
 from augmentor.cli.options import (
     ColumnOption,
@@ -27,9 +27,9 @@ from augmentor.cli.session import command, print_json, remark, results
 from augmentor.errors import AugmentorError
 
 if TYPE_CHECKING:
-    from augmentor.evaluate.distances import Distances
-    from augmentor.evaluate.metrics import Interval
-    from augmentor.evaluate.result import ArmResult, Evaluation
+    from augmentor.evaluation.distances import Distances
+    from augmentor.evaluation.metrics import Interval
+    from augmentor.evaluation.result import ArmResult, Evaluation
 
 _COLOURS = {"helps": "bold green", "hurts": "bold red", "mixed": "bold yellow"}
 _HEADS = {
@@ -68,9 +68,9 @@ def evaluate(
     test images. Refuses test rows that were used before. Writes
     evaluation.json into OUT; the same command goes on after a kill.
     """
-    from augmentor.devices import pick_device
-    from augmentor.evaluate import EvaluateSettings, Told
-    from augmentor.evaluate import evaluate as evaluate_output
+    from augmentor.cli.devices import pick_device
+    from augmentor.evaluation import EvaluateSettings, Told
+    from augmentor.evaluation import evaluate as evaluate_output
 
     settings = EvaluateSettings(
         seeds=seeds, steps=steps, ratios=_numbers(ratios, flag="--ratios"), flip=flip, inception=inception

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from augmentor.access import MAX_PIXELS
+from augmentor.storage.access import MAX_PIXELS
 from augmentor.cli import display, tables
 from augmentor.cli.options import (
     AddressOption,
@@ -52,17 +52,17 @@ from augmentor.cli.session import (
     this_command,
 )
 from augmentor.errors import AugmentorError
-from augmentor.storage import place
+from augmentor.storage.urls import place
 from augmentor.wording import counted
 
 if TYPE_CHECKING:
     import torch
 
-    from augmentor.engines.ray import RayEngine
-    from augmentor.expand import ExpandResult
-    from augmentor.expansion import Expansion
-    from augmentor.running import Progress
-    from augmentor.shares import Share
+    from augmentor.expansion.executors.ray import RayEngine
+    from augmentor.expansion.run import ExpandResult
+    from augmentor.expansion.job import Expansion
+    from augmentor.expansion.running import Progress
+    from augmentor.expansion.shares import Share
 
 _WRITTEN, _GATE, _SPEED, _MACHINES = "What is written", "The gate", "Speed", "Several machines"
 """Headings of the help."""
@@ -173,15 +173,15 @@ def expand(
     With --engine ray every node needs this version of augmentor, and the images
     and --out at the same paths.
     """
-    from augmentor.devices import parse_devices, pick_device
-    from augmentor.estimate import estimate
-    from augmentor.expand import run_expansion
-    from augmentor.expansion import plan_expansion
-    from augmentor.fullsize import parse_size
-    from augmentor.models import Description
-    from augmentor.settings import ExpandSettings
-    from augmentor.shares import parse_share
-    from augmentor.writers.places import default_format
+    from augmentor.cli.devices import parse_devices, pick_device
+    from augmentor.expansion.estimate import estimate
+    from augmentor.expansion.run import run_expansion
+    from augmentor.expansion.job import plan_expansion
+    from augmentor.images.full_resolution import parse_size
+    from augmentor.data.models import Description
+    from augmentor.expansion.settings import ExpandSettings
+    from augmentor.expansion.shares import parse_share
+    from augmentor.outputs.places import default_format
 
     settings = ExpandSettings(
         domains=tuple(domains or ()),
@@ -288,7 +288,7 @@ def _engine(
             "--devices names devices of this machine, and Ray deals out those of its nodes. Leave it out: "
             "--ray-workers says how many, and --device cpu or cuda of which kind"
         )
-    from augmentor.engines.ray import RayEngine
+    from augmentor.expansion.executors.ray import RayEngine
 
     return RayEngine(address=address, workers=ray_workers, device=device, threads=threads)
 
@@ -358,7 +358,7 @@ def _expand_share(
 ) -> None:
     """Make one share of the shards, and say what is left for others."""
     from augmentor.report import report_path
-    from augmentor.sharing import run_share
+    from augmentor.expansion.sharing import run_share
 
     out = planned.out
     with display.Bar(f"share {share}", unit="images") as bar:

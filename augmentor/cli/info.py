@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from augmentor.access import MAX_PIXELS
+from augmentor.storage.access import MAX_PIXELS
 from augmentor.cli.display import Bar
 from augmentor.cli.judge import judge_json, judge_table
 from augmentor.cli.options import (
@@ -39,18 +39,18 @@ def info(
     json: JsonOption = False,
 ) -> None:
     """Say what a model and its judge know, and whether the model obeys."""
-    from augmentor.manifest import describe_sets
-    from augmentor.models import Description, open_model
-    from augmentor.obedience import read_obedience
-    from augmentor.quality import open_judge
+    from augmentor.data.manifest import describe_sets
+    from augmentor.data.models import Description, open_model
+    from augmentor.judge.obedience import read_obedience
+    from augmentor.judge import open_judge
 
     described = Description(attributes=attributes, size=model_size, crop=model_crop)
     model, judge = open_model(run, described), open_judge(run)
     if manifest is None:
         obedience = read_obedience(run, model)
     else:
-        from augmentor.devices import pick_device
-        from augmentor.judging import judge_model
+        from augmentor.cli.devices import pick_device
+        from augmentor.judge import judge_model
 
         with Bar("judging", unit="%") as bar:
             obedience = judge_model(

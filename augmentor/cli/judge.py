@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.access import MAX_PIXELS
+from augmentor.storage.access import MAX_PIXELS
 from augmentor.cli.display import Bar
 from augmentor.cli.options import (
     ColumnOption,
@@ -27,7 +27,7 @@ from augmentor.cli.options import (
 from augmentor.cli.session import command, escape, print_json, results, visible
 
 if TYPE_CHECKING:
-    from augmentor.quality import KeptJudge
+    from augmentor.judge import KeptJudge
 
 
 @command
@@ -56,9 +56,9 @@ def judge(
     takes. augmentor train makes one in the end; this makes a better one, one
     with other images, or one for a model that has none.
     """
-    from augmentor.devices import pick_device
-    from augmentor.judging import JudgeRequest, judge_manifest
-    from augmentor.models import Description
+    from augmentor.cli.devices import pick_device
+    from augmentor.judge import JudgeRequest, judge_manifest
+    from augmentor.data.models import Description
 
     own = model is None
     request = JudgeRequest(

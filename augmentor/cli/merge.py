@@ -9,7 +9,7 @@ import typer
 
 from augmentor.cli.options import JsonOption
 from augmentor.cli.session import command, escape, print_json, results
-from augmentor.storage import place
+from augmentor.storage.urls import place
 
 
 @command
@@ -24,7 +24,7 @@ def merge(
     The share that ends last does that by itself; this is for when it was
     killed. A second call changes nothing.
     """
-    from augmentor.merging import merge as put_together
+    from augmentor.expansion.merge import merge as put_together
     from augmentor.report import report_path
 
     counts = put_together(out)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from augmentor.access import MAX_PIXELS
+from augmentor.storage.access import MAX_PIXELS
 from augmentor.cli.options import (
     ColumnOption,
     DeviceOption,
@@ -44,10 +44,10 @@ def preview(
     device: DeviceOption = "auto",
 ) -> None:
     """Draw a grid of inputs against targets, as one PNG."""
-    from augmentor.devices import pick_device
-    from augmentor.fullsize import parse_size
-    from augmentor.models import Description
-    from augmentor.preview import write_preview
+    from augmentor.cli.devices import pick_device
+    from augmentor.images.full_resolution import parse_size
+    from augmentor.data.models import Description
+    from augmentor.expansion.preview import write_preview
 
     path = write_preview(
         manifest,

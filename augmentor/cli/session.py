@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape as escape_markup
 
 from augmentor.errors import AugmentorError, ManifestError, OutputError, RecipeError
-from augmentor.storage import refuse_unusable
+from augmentor.storage.urls import refuse_unusable
 from augmentor.wording import counted
 
 P = ParamSpec("P")

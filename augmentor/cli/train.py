@@ -62,12 +62,12 @@ def train(
     Writes RUN: run.toml, log.jsonl, samples/ and checkpoints/. Ctrl-C saves a checkpoint first. In the end a
     classifier of the real images says which attributes the generator obeys.
     """
-    from augmentor.devices import parse_devices, pick_device
-    from augmentor.launched import launched, leads
-    from augmentor.manifest import read_manifests
-    from augmentor.recipe import read_recipe
-    from augmentor.together import launch, own_device, together
-    from augmentor.train import train_run
+    from augmentor.cli.devices import parse_devices, pick_device
+    from augmentor.training.launched import launched, leads
+    from augmentor.data.manifest import read_manifests
+    from augmentor.training.recipe import read_recipe
+    from augmentor.training.launch import launch, own_device, together
+    from augmentor.training.run import train_run
 
     if device != "auto" and devices is not None:
         raise AugmentorError("--device and --devices exclude each other: give one of them")

@@ -16,7 +16,7 @@ from augmentor.cli.tables import listed
 from augmentor.wording import counted
 
 if TYPE_CHECKING:
-    from augmentor.verify import Findings, Repaired
+    from augmentor.outputs.verify import Findings, Repaired
 
 
 @command
@@ -33,7 +33,7 @@ def verify(
     if something is wrong. After --repair, the same expand remakes exactly
     what was dropped; if nothing else is wrong, it exits with 0.
     """
-    from augmentor.verify import repair_output, verify_output
+    from augmentor.outputs.verify import repair_output, verify_output
 
     with Bar("verifying", unit="images") as bar:
         found = verify_output(out, workers=workers, told=bar.update)

@@ -1,6 +1,6 @@
 """Image files and pictures: the only place that knows Pillow."""
 
-from augmentor.access import MAX_PIXELS
+from augmentor.storage.access import MAX_PIXELS
 from augmentor.images.codec import (
     IMAGE_FORMATS,
     ImageFormat,

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 
-from augmentor.access import ANYWHERE, MAX_PIXELS, Access
-from augmentor.durable import write_unsynced
+from augmentor.storage.access import ANYWHERE, MAX_PIXELS, Access
+from augmentor.storage.atomic import write_unsynced
 from augmentor.errors import ImageError
 
 Pixels: TypeAlias = NDArray[np.uint8]

@@ -1,6 +1,6 @@
 """The preview grid, the HTML page over an output, and its data set card."""
 
-from augmentor.report.grid import (
+from augmentor.images.preview_grid import (
     MOST_COLUMNS,
     PREVIEW_CELL,
     Assignment,

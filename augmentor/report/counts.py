@@ -9,7 +9,7 @@ import numpy as np
 
 from augmentor.report.survey import Survey
 from augmentor.report.values import items, mapping, number
-from augmentor.writers.records import Json
+from augmentor.outputs.records import Json
 from stargan.labels import UNKNOWN, LabelSpace
 
 _MOST_VALUES = 24

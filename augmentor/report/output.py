@@ -14,15 +14,15 @@ from typing import TypeVar, cast
 
 import pandas as pd
 
-from augmentor.datasets import hdf5_chunks, hdf5_description, hdf5_shards
+from augmentor.outputs.readers.dataset import hdf5_chunks, hdf5_description, hdf5_shards
 from augmentor.errors import ImageError, OutputError
 from augmentor.images import Pixels
-from augmentor.imagesources import FolderImages, HDF5Images, PackImages
-from augmentor.labeltable import columns
-from augmentor.writers.judged import Rejected, rejected_columns, scores_columns, unpack_judged
-from augmentor.writers.packs import PACK_SUFFIXES
-from augmentor.writers.places import Place, format_of
-from augmentor.writers.records import Json, ShardRecord
+from augmentor.outputs.readers.images import FolderImages, HDF5Images, PackImages
+from augmentor.outputs.label_table import columns
+from augmentor.outputs.judged import Rejected, rejected_columns, scores_columns, unpack_judged
+from augmentor.outputs.writers.packs import PACK_SUFFIXES
+from augmentor.outputs.places import Place, format_of
+from augmentor.outputs.records import Json, ShardRecord
 from stargan.labels import AttributeState, LabelSpace
 
 Item = TypeVar("Item")

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from augmentor.durable import replacing_text
+from augmentor.storage.atomic import replacing_text
 from augmentor.errors import OutputError
 from augmentor.report.card import write_card
 from augmentor.report.counts import attribute_counts, balance_counts, combination_counts
@@ -26,7 +26,7 @@ from augmentor.report.scores import attribute_histograms, score_histograms, thre
 from augmentor.report.summary import lineage_of, summarise, title_of
 from augmentor.report.survey import Survey, survey
 from augmentor.report.values import read_json, text
-from augmentor.writers.places import place_of
+from augmentor.outputs.places import place_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -13,7 +13,7 @@ from augmentor.report.output import Output, read_chunks
 from augmentor.report.survey import Survey
 from augmentor.report.values import items, mapping, number, text
 from augmentor.wording import counted
-from augmentor.writers.records import Json
+from augmentor.outputs.records import Json
 
 _MOST_FAILURES = 20
 

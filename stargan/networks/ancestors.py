@@ -1,6 +1,6 @@
 """The generators of CycleGAN and pix2pix, for files that people have: one direction each, blind to any label.
 
-Both are written after the published layouts, so that their weights fit; see `stargan.foreign`. Nothing here is
+Both are written after the published layouts, so that their weights fit; see `stargan.checkpoints.foreign`. Nothing here is
 meant to be trained: a generator that does not read its target cannot learn several.
 """
 

@@ -12,7 +12,7 @@ import torch
 
 from augmentor.errors import MemoryShortError
 from augmentor.shortage import no_shared_memory, short_of_memory
-from augmentor.training_faults import explained
+from augmentor.training.faults import explained
 
 
 def allocated_by_torch() -> None:

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmentor.peak import WATCHED_COMMAND
-from augmentor.quality import Thresholds, save_judge
-from stargan.checkpoint import load_model
+from augmentor.bench.peak import WATCHED_COMMAND
+from augmentor.judge import Thresholds, save_judge
+from stargan.checkpoints.checkpoint import load_model
 from tests.conftest import MakeJudge
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import runpy
 
-from augmentor import filesystems
-from augmentor.retrying import Patience
+from augmentor.storage import filesystems
+from augmentor.storage.retrying import Patience
 
 if __name__ == "__main__":
     filesystems.PATIENCE = Patience(first=0.01)

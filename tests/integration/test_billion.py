@@ -9,10 +9,10 @@ import sys
 _SCRIPT = """
 import json, sys, time
 import numpy as np
-from augmentor.domains import parse_domains
-from augmentor.peak import peak_memory
-from augmentor.plan import make_plan
-from augmentor.shares import Share
+from augmentor.planning.domains import parse_domains
+from augmentor.bench.peak import peak_memory
+from augmentor.planning.plan import make_plan
+from augmentor.expansion.shares import Share
 from stargan.labels import Attribute, LabelSpace
 
 started = time.process_time()

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from augmentor.images import encode
-from augmentor.manifest import read_manifest
-from augmentor.sources import SOURCES
+from augmentor.data.manifest import read_manifest
+from augmentor.data.importers import SOURCES
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import torch
 
-from augmentor.evaluate.material import Material, read_material
-from augmentor.evaluate.output import read_output
-from augmentor.evaluate.remake import drawn_blindly, model_of, remake
+from augmentor.evaluation.material import Material, read_material
+from augmentor.evaluation.output import read_output
+from augmentor.evaluation.remake import drawn_blindly, model_of, remake
 from augmentor.images import decode
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from augmentor import open_dataset
-from stargan.checkpoint import load_model, save_model
+from stargan.checkpoints.checkpoint import load_model, save_model
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small

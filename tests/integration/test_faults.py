@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from augmentor import pipeline
-from augmentor.engines import local
+from augmentor.expansion import pipeline
+from augmentor.expansion.executors import local
 from augmentor.errors import ManifestError, MemoryShortError, OutputError, SourceError
-from augmentor.expand import run_expansion
-from augmentor.expansion import Expansion, plan_expansion
-from augmentor.lock import locked
-from augmentor.manifest import read_manifest
-from augmentor.recipe import read_recipe
-from augmentor.running import Progress
-from augmentor.settings import ExpandSettings
-from augmentor.train import train_run
-from stargan.checkpoint import load_model
+from augmentor.expansion.run import run_expansion
+from augmentor.expansion.job import Expansion, plan_expansion
+from augmentor.storage.lock import locked
+from augmentor.data.manifest import read_manifest
+from augmentor.training.recipe import read_recipe
+from augmentor.expansion.running import Progress
+from augmentor.expansion.settings import ExpandSettings
+from augmentor.training.run import train_run
+from stargan.checkpoints.checkpoint import load_model
 from tests.integration.conftest import TINY, write_manifest
 from tests.integration.killing import children, committed, content, wait_until
 

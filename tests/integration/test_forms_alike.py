@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from augmentor.datasets import open_dataset
+from augmentor.outputs.readers.dataset import open_dataset
 from augmentor.report import write_report
-from augmentor.verify import verify_output
+from augmentor.outputs.verify import verify_output
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Small

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from augmentor import open_dataset
 from augmentor.images import decode
-from stargan.checkpoint import Json, Model, load_model, save_model
+from stargan.checkpoints.checkpoint import Json, Model, load_model, save_model
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator, Output
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HANGING = """
 import sys, threading
 from augmentor import durable, loading, pipeline, workers
-from augmentor.writers import parts, staged
+from augmentor.outputs.writers import parts, staged
 
 where, seconds = sys.argv.pop(1), float(sys.argv.pop(1))
 workers.STALLED_SECONDS = seconds

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stargan.checkpoint import CheckpointError, find_checkpoint, load_model
+from stargan.checkpoints.checkpoint import CheckpointError, find_checkpoint, load_model
 from tests.integration.killing import kill_when
 
 if TYPE_CHECKING:

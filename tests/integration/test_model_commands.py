@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from augmentor import open_dataset
-from augmentor.quality import load_judge
+from augmentor.judge import load_judge
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small

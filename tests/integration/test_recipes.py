@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from augmentor.manifest import read_manifest, read_manifests
-from augmentor.recipe import Recipe, read_recipe
-from augmentor.sources import SOURCES, parse_values
-from augmentor.train import train_run
-from stargan.checkpoint import load_model
+from augmentor.data.manifest import read_manifest, read_manifests
+from augmentor.training.recipe import Recipe, read_recipe
+from augmentor.data.importers import SOURCES, parse_values
+from augmentor.training.run import train_run
+from stargan.checkpoints.checkpoint import load_model
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from augmentor.shares import Share
-from augmentor.writers.places import place_of
+from augmentor.expansion.shares import Share
+from augmentor.outputs.places import place_of
 from tests.integration.killing import committed, content
 
 if TYPE_CHECKING:

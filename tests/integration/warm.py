@@ -20,11 +20,11 @@ from typing import TypedDict
 import s3fs  # noqa: F401
 import torchvision.models  # noqa: F401
 
-import augmentor.check
-import augmentor.datasets
-import augmentor.expand
-import augmentor.quality
-import augmentor.train  # noqa: F401 - all of these are imported for the children
+import augmentor.planning.check
+import augmentor.outputs.readers.dataset
+import augmentor.expansion.run
+import augmentor.judge
+import augmentor.training.run  # noqa: F401 - all of these are imported for the children
 
 
 def _redirect(number: int, path: str, flags: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stargan.labels import LabelSpace
-from stargan.peers import Peers
+from stargan.distributed import Peers
 from stargan.upload import upload, upload_labels
 
 CPU = torch.device("cpu")

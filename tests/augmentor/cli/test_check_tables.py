@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from augmentor.check import AttributeSummary, CheckReport, Problem
+from augmentor.planning.check import AttributeSummary, CheckReport, Problem
 from augmentor.cli.check import check_tables
 from tests.augmentor.cli.screen import printed
 

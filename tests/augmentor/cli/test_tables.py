@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from augmentor.balance import BalanceRequest
-from augmentor.cells import CellState
+from augmentor.planning.balance import BalanceRequest
+from augmentor.planning.combinations import CellState
 from augmentor.cli import tables
-from augmentor.domains import parse_domains
-from augmentor.estimate import Estimate
-from augmentor.plan import Plan, make_plan
-from augmentor.rounds import balanced, planned_states
+from augmentor.planning.domains import parse_domains
+from augmentor.expansion.estimate import Estimate
+from augmentor.planning.plan import Plan, make_plan
+from augmentor.planning.rounds import balanced, planned_states
 from stargan.labels import Attribute, LabelSpace
 from tests.augmentor.cli.screen import printed
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from augmentor.access import Access
+from augmentor.storage.access import Access
 from augmentor.errors import ImageError
 from augmentor.images import (
     IMAGE_FORMATS,

@@ -1,0 +1,180 @@
+"""What `augmentor bench` compares with: one training step and one translation, as plain eager code.
+
+Straightforward float32 PyTorch in the manner of the paper's own implementation: contiguous tensors, Adam as torch
+gives it, G run once without a gradient for D's update and once more for its own, nothing compiled, nothing shared.
+The losses, penalties and draws are those of `stargan.training`, so both sides do the same work with equal numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from stargan import losses
+from stargan.checkpoints.checkpoint import Model
+from stargan.config import TrainConfig
+from stargan.diffaugment import diff_augment
+from stargan.labels import LabelSpace
+from stargan.networks import Discriminator, TranslatingGenerator
+from stargan.networks.discriminators import StridedConvolution
+from stargan.pixels import to_signed, to_uint8
+from stargan.training import Batch, TrainState, step_random
+from stargan.upload import Labels
+
+
+def plain_state(
+    *, generator: TranslatingGenerator, discriminator: Discriminator, config: TrainConfig
+) -> TrainState:
+    """Return the state at step 0, with torch's Adam as it comes, not fused, and convolutions computed as such."""
+    for layer in discriminator.modules():
+        if isinstance(layer, StridedConvolution):
+            layer.always_convolves = True
+    return TrainState(
+        generator=generator,
+        average=copy.deepcopy(generator).requires_grad_(False).eval(),
+        discriminator=discriminator,
+        generator_optimizer=torch.optim.Adam(generator.parameters(), lr=config.learning_rate, betas=config.betas),
+        discriminator_optimizer=torch.optim.Adam(
+            discriminator.parameters(), lr=config.learning_rate, betas=config.betas
+        ),
+    )
+
+
+def plain_training_step(
+    state: TrainState, batch: Batch, targets: Tensor, config: TrainConfig, space: LabelSpace
+) -> dict[str, Tensor]:
+    """Do one step of `stargan.training.train` the plain way, at a constant learning rate.
+
+    `train` given the same `batch.targets` does the same with its own means; losses are equal to rounding.
+
+    Args:
+        state: changed in place; where its networks lie is where the step is computed.
+        batch: uint8 images and their domains, on the CPU.
+        targets: (N, A) int64 domains to translate into, on the CPU.
+        config: weights, objective and intervals; precision, compile and schedule are not read.
+        space: what the codes mean.
+
+    Returns:
+        The losses by the names that `train` logs, each a scalar on the networks' device.
+
+    Source: StarGAN, section 3.2 and eq. 8 (arXiv 1711.09020).
+    """
+    device = next(state.generator.parameters()).device
+    step = state.step = state.step + 1
+    random = step_random(config, step)
+    labels = Labels(
+        source_vectors=space.encode(batch.codes).to(device),
+        target_vectors=space.encode(targets).to(device),
+        shows=space.encode_signed(batch.codes).to(device),
+        asks=space.encode_signed(targets).to(device),
+        codes=batch.codes.to(device),
+        targets=targets.to(device),
+    )
+    real = to_signed(batch.images.to(device))
+    logged: dict[str, Tensor] = {}
+
+    # D
+    penalise = config.penalises_real and step % config.r1_every == 0
+    with torch.no_grad():
+        fake = state.generator(real, labels.target_vectors)
+    seen_real = diff_augment(real, policy=config.augment, generator=random).detach().requires_grad_(penalise)
+    seen_fake = diff_augment(fake, policy=config.augment, generator=random)
+    fake_scores, _ = state.discriminator(seen_fake, labels.asks)
+    real_scores, real_logits = state.discriminator(seen_real, labels.shows)
+    logged["d/adversarial"] = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores)
+    logged["d/domain"] = losses.domain_loss(real_logits, labels.codes, space, normalise=config.normalise_domain)
+    d_loss = logged["d/adversarial"] + config.real_domain_weight * logged["d/domain"]
+    if config.objective == "wgan-gp":
+        mix = torch.rand(len(real), generator=random).to(device)
+        penalty = losses.gradient_penalty(
+            lambda images: state.discriminator(images, labels.asks)[0], seen_real, seen_fake, mix
+        )
+        logged["d/penalty"] = config.gradient_penalty_weight * penalty
+    elif penalise:
+        logged["d/penalty"] = config.r1_weight * config.r1_every * losses.r1_penalty(real_scores, seen_real)
+    if "d/penalty" in logged:
+        d_loss = d_loss + logged["d/penalty"]
+    _update(state.discriminator_optimizer, state, d_loss)
+
+    # G
+    if step % config.critic_steps == 0:
+        g_loss = _generator_loss(state, config, space, real=real, labels=labels, random=random, logged=logged)
+        _update(state.generator_optimizer, state, g_loss)
+        g_steps = step // config.critic_steps
+        decay = min(config.ema_decay, g_steps / (g_steps + 10))
+        for averaged, current in zip(state.average.parameters(), state.generator.parameters(), strict=True):
+            averaged.data.lerp_(current.data, 1 - decay)
+    return {name: loss.detach() for name, loss in logged.items()}
+
+
+def _generator_loss(
+    state: TrainState,
+    config: TrainConfig,
+    space: LabelSpace,
+    *,
+    real: Tensor,
+    labels: Labels,
+    random: torch.Generator,
+    logged: dict[str, Tensor],
+) -> Tensor:
+    fake, mask = state.generator.translate(real, labels.target_vectors)
+    masks = [mask]
+    seen_fake = diff_augment(fake, policy=config.augment, generator=random)
+    scores, logits = state.discriminator(seen_fake, labels.asks)
+    logged["g/adversarial"] = losses.GENERATOR_LOSSES[config.objective](scores)
+    logged["g/domain"] = losses.domain_loss(logits, labels.targets, space, normalise=config.normalise_domain)
+    total = logged["g/adversarial"] + config.domain_weight * logged["g/domain"]
+    if (state.step // config.critic_steps) % config.cycle_every == 0:
+        back, back_mask = state.generator.translate(fake, labels.source_vectors)
+        masks.append(back_mask)
+        logged["g/cycle"] = losses.cycle_loss(real, back)
+        trip = config.cycle_weight * logged["g/cycle"]
+        if config.multiscale_weights:
+            logged["g/multiscale"] = losses.multiscale_loss(real, back, config.multiscale_weights)
+            trip = trip + logged["g/multiscale"]
+        if config.feature_matching_weight:
+            inner = state.discriminator.inner
+            logged["g/features"] = losses.feature_matching_loss(inner(real), inner(back))
+            trip = trip + config.feature_matching_weight * logged["g/features"]
+        total = total + config.cycle_every * trip
+    if config.identity_weight:
+        logged["g/identity"] = losses.identity_loss(real, state.generator(real, labels.source_vectors))
+        total = total + config.identity_weight * logged["g/identity"]
+    painted = [mask for mask in masks if mask is not None]
+    if painted:
+        logged["g/sparsity"] = torch.stack([losses.sparsity_loss(mask) for mask in painted]).mean()
+        total = total + config.sparsity_weight * logged["g/sparsity"]
+    return total
+
+
+def _update(optimizer: torch.optim.Adam, state: TrainState, loss: Tensor) -> None:
+    # As the original does: all gradients go, G's and D's.
+    state.generator_optimizer.zero_grad()
+    state.discriminator_optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+@torch.no_grad()
+def plain_translate(model: Model, images: Tensor, targets: Tensor, *, batch_size: int = 16) -> Tensor:
+    """Translate each image into its target in a plain loop: every pair passes the whole generator, in float32.
+
+    Args:
+        model: what translates; computed where its generator lies.
+        images: (N, C, H, W) uint8 on the CPU, the model's size.
+        targets: (N, A) int64 codes, -1 leaves that attribute alone.
+        batch_size: pairs that pass at once.
+
+    Returns:
+        (N, C, H, W) uint8 on the CPU.
+    """
+    device = next(model.generator.parameters()).device
+    made = []
+    for start in range(0, len(images), batch_size):
+        stop = start + batch_size
+        vectors = model.space.encode(targets[start:stop]).to(device)
+        translated = model.generator(to_signed(images[start:stop].to(device)), vectors)
+        made.append(to_uint8(translated).cpu())
+    return torch.cat(made) if made else images

@@ -1,0 +1,209 @@
+"""Which rows, columns and splits of a listing a manifest gets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from augmentor.data.manifest.kinds import MAX_VALUES
+from augmentor.data.importers.base import ROW_COLUMNS, Listing, SourceError
+from augmentor.wording import listing, nearest
+
+Shares = tuple[float, float, float]
+"""Parts of train, val and test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a person asks for.
+
+    Args:
+        attributes: the attributes to write, ("all",) for every one, () for the data set's usual ones.
+        values: for an attribute, the values whose rows are kept; rows where it is unknown stay.
+        label: another name for the data set's one usual attribute; None keeps its own.
+        constants: columns that hold one value in every row.
+        split: "auto" (the data set's own, or its usual cut), "none", or parts such as "80/10/10".
+    """
+
+    attributes: tuple[str, ...] = ()
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    label: str | None = None
+    constants: Mapping[str, str] = field(default_factory=dict)
+    split: str = "auto"
+
+
+def choose(found: Listing, choice: Choice, *, dataset: str) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
+    """Return the rows and columns that were asked for.
+
+    Args:
+        found: the data set.
+        choice: what of it.
+        dataset: what stands in the column `dataset`.
+
+    Returns:
+        The rows, with the index that they have in `found`; the names of their attributes; and notes.
+
+    Raises:
+        SourceError: an attribute, value or split that is not there, or that cannot be.
+    """
+    frame, default = _renamed(found, choice.label)
+    suggested = {
+        default[0] if name == found.default[0] else name: found.suggested[name] for name in found.suggested
+    }
+    available = tuple(name for name in frame.columns if name not in ROW_COLUMNS)
+    attributes = _attributes(choice.attributes, available, default)
+    frame, notes = _rows(frame, choice.values, {name: suggested[name] for name in suggested if name in attributes})
+    for name in attributes:
+        _refuse_many(frame, name)
+    frame, split_notes = _with_splits(frame, choice.split, found.shares)
+    frame["dataset"] = dataset
+    for name, value in choice.constants.items():
+        if name in (*attributes, *ROW_COLUMNS) and name != "dataset":
+            raise SourceError(f"--as {name}={value}: there is a column '{name}' already. Choose another name")
+        frame[name] = value
+    attributes = (*attributes, *(name for name in choice.constants if name != "dataset"))
+    columns = [*(name for name in ROW_COLUMNS if name in frame.columns), *attributes]
+    return frame[columns], attributes, [*notes, *split_notes]
+
+
+def parse_values(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Read "scene=street,bedroom" into the values of each attribute.
+
+    Raises:
+        SourceError: a text of another form.
+    """
+    values: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, words = _assignment(text, "--values", "scene=street,bedroom")
+        values[name] = (*values.get(name, ()), *filter(None, (word.strip() for word in words.split(","))))
+    return values
+
+
+def parse_constants(texts: Iterable[str]) -> dict[str, str]:
+    """Read "domain=mnist" into the value of each column.
+
+    Raises:
+        SourceError: a text of another form, or one name with two values.
+    """
+    constants: dict[str, str] = {}
+    for text in texts:
+        name, value = _assignment(text, "--as", "domain=mnist")
+        if constants.setdefault(name, value) != value:
+            raise SourceError(f"--as {text}: {name} is '{constants[name]}' already. Give it once")
+    return constants
+
+
+def _assignment(text: str, flag: str, example: str) -> tuple[str, str]:
+    name, _, value = (part.strip() for part in text.partition("="))
+    if not name or not value:
+        raise SourceError(f"{flag} {text}: is not of the form {example}")
+    return name, value
+
+
+def _renamed(found: Listing, label: str | None) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    if label is None:
+        return found.frame, found.default
+    if len(found.default) != 1:
+        raise SourceError(f"--name {label}: there are several attributes, {listing(found.default)}. Leave it out")
+    if label in ROW_COLUMNS or (label in found.frame.columns and label != found.default[0]):
+        raise SourceError(f"--name {label}: there is a column '{label}' already. Choose another name")
+    return found.frame.rename(columns={found.default[0]: label}), (label,)
+
+
+def _attributes(asked: Sequence[str], available: Sequence[str], default: tuple[str, ...]) -> tuple[str, ...]:
+    if tuple(asked) == ("all",):
+        return tuple(available)
+    for name in asked:
+        if name not in available:
+            raise SourceError(
+                f"--attributes: no attribute '{name}'.{nearest(name, available)} "
+                f"There are {listing(available, 40)}"
+            )
+    return tuple(dict.fromkeys(asked)) or default
+
+
+def _rows(
+    frame: pd.DataFrame, values: Mapping[str, tuple[str, ...]], suggested: Mapping[str, tuple[str, ...]]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the rows with the values that were asked for, or are suggested."""
+    available = [name for name in frame.columns if name not in ROW_COLUMNS]
+    notes = []
+    for name, wanted in values.items():
+        if name not in available:
+            raise SourceError(f"--values {name}: no such attribute.{nearest(name, available)}")
+        there = sorted(set(frame[name]) - {""})
+        for value in wanted:
+            if value not in there:
+                raise SourceError(
+                    f"--values {name}: no image has '{value}'.{nearest(value, there)} "
+                    f"There are {listing(there, 12)}"
+                )
+    for name, wanted in suggested.items():
+        count = frame[name].nunique()
+        if name not in values and count > len(wanted):
+            notes.append(
+                f"kept the {len(wanted)} most frequent of {count:,} values of {name}: {listing(wanted, 12)}. "
+                f"Choose others with --values {name}=A,B"
+            )
+    kept = pd.Series(True, index=frame.index)
+    for name, wanted in {**suggested, **values}.items():
+        kept &= frame[name].isin([*wanted, ""])
+    if not kept.any():
+        raise SourceError("--values: no image has all of these values together")
+    return frame[kept].copy(), notes
+
+
+def _refuse_many(frame: pd.DataFrame, name: str) -> None:
+    there = sorted(set(frame[name]) - {""})
+    if len(there) > MAX_VALUES:
+        raise SourceError(
+            f"{name} has {len(there):,} values, more than {MAX_VALUES}: {listing(there)}. "
+            f"Keep some of them: --values {name}={there[0]},{there[1]}"
+        )
+
+
+def _with_splits(frame: pd.DataFrame, split: str, usual: Shares | None) -> tuple[pd.DataFrame, list[str]]:
+    if split == "none" or (split == "auto" and "split" not in frame.columns and usual is None):
+        return frame.drop(columns="split", errors="ignore"), []
+    if split == "auto" and "split" in frame.columns:
+        return frame, []
+    shares = usual if split == "auto" and usual is not None else _shares(split)
+    keys = frame["group"] if "group" in frame.columns else frame["path"]
+    # An image without a group is a group of its own.
+    keys = keys.where(keys != "", frame["path"])
+    frame["split"] = keys.map(split_of(keys.unique().tolist(), shares))
+    counts = frame.groupby("split")[keys.name].nunique() if keys.name == "group" else frame["split"].value_counts()
+    parts = ", ".join(f"{part} {counts.get(part, 0):,}" for part in ("train", "val", "test"))
+    return frame, [f"split {'groups' if keys.name == 'group' else 'images'} at random: {parts}"]
+
+
+def split_of(keys: Sequence[str], shares: Shares) -> dict[str, str]:
+    """Return a split for every key, the same on every call and in whatever order the keys are.
+
+    Args:
+        keys: different texts.
+        shares: parts of train, val and test; a part that is not 0 gets a key at least, as long as there are three.
+    """
+    ordered = sorted(keys, key=lambda key: (hashlib.sha256(key.encode()).digest(), key))
+    sizes = [round(len(keys) * share / sum(shares)) for share in shares[1:]]
+    if len(keys) >= len(shares):
+        sizes = [max(size, 1) if share else 0 for size, share in zip(sizes, shares[1:], strict=True)]
+    val, test = sizes
+    return {key: "test" if i < test else "val" if i < test + val else "train" for i, key in enumerate(ordered)}
+
+
+def _shares(text: str) -> Shares:
+    words = text.split("/")
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or not all(0 <= number < float("inf") for number in numbers) or numbers[0] == 0:
+        raise SourceError(
+            f"--split {text}: is not auto, none, or the parts of train, val and test such as 80/10/10"
+            f"{nearest(text, ('auto', 'none'))}"
+        )
+    return numbers[0], numbers[1], numbers[2]

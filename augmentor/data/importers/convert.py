@@ -1,0 +1,194 @@
+"""One data set to one manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from augmentor.storage.access import Access
+from augmentor.errors import OutputError
+from augmentor.images import encode
+from augmentor.data.manifest import Manifest, split_leaks
+from augmentor.data.importers.ade20k import read_ade20k
+from augmentor.data.importers.base import Source, SourceError
+from augmentor.data.importers.celeba import read_celeba
+from augmentor.data.importers.choose import Choice, choose
+from augmentor.data.importers.download import download_celeba, download_mnist, download_usps
+from augmentor.data.importers.imagefolder import read_imagefolder
+from augmentor.data.importers.mnist import read_mnist
+from augmentor.data.importers.rafd import read_rafd
+from augmentor.data.importers.table import appended, separator, understood, with_prefix, write
+from augmentor.data.importers.usps import read_usps
+from augmentor.wording import counted, nearest
+
+SOURCES: dict[str, Source] = {
+    "celeba": Source(
+        read=read_celeba,
+        title="CelebA",
+        home="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        download=download_celeba,
+    ),
+    "rafd": Source(read=read_rafd, title="RaFD", home="https://rafd.socsci.ru.nl (on request)"),
+    "mnist": Source(
+        read=read_mnist,
+        title="MNIST",
+        home="http://yann.lecun.com/exdb/mnist",
+        download=download_mnist,
+    ),
+    "usps": Source(
+        read=read_usps,
+        title="USPS",
+        home="https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html",
+        download=download_usps,
+    ),
+    "ade20k": Source(
+        read=read_ade20k,
+        title="ADE20K",
+        home="http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)",
+    ),
+    "imagefolder": Source(read=read_imagefolder, title="a folder of images", home="your own disk"),
+}
+"""Every data set that can be converted, by its name on the command line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What a conversion wrote.
+
+    Args:
+        manifest: the file.
+        images: the folder of the images that were written; None where the data set has files.
+        added: rows of this data set.
+        understood: the whole manifest, as it is read.
+        outside: rows whose images lie outside the manifest's folder.
+        notes: remarks for the person.
+    """
+
+    manifest: Path
+    images: Path | None
+    added: int
+    understood: Manifest
+    outside: int
+    notes: tuple[str, ...]
+
+
+def convert_dataset(
+    name: str,
+    src: Path,
+    *,
+    out: Path,
+    choice: Choice | None = None,
+    images: Path | None = None,
+    append: bool = False,
+    download: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Write the manifest of a data set; it appears whole or not at all, and after its images.
+
+    Args:
+        name: one of `SOURCES`.
+        src: the folder with its files, as the owners ship them.
+        out: the manifest, .csv or .tsv; its images are named relative to its folder.
+        choice: attributes, values, splits and further columns; None for the usual ones.
+        images: where images are written that have no files yet; None for a folder `name` beside the manifest.
+        append: add the rows to `out` where it exists.
+        download: fetch the files into `src` first.
+        on_progress: called with (images written, images in all).
+
+    Raises:
+        SourceError: files that are missing or damaged, with file and line; or a choice that is not there.
+        ManifestError: the rows would not make a manifest.
+        OutputError: `out` or an image cannot be written.
+    """
+    source = _source(name)
+    separator(out)
+    if out.exists() and not append:
+        raise OutputError(f"{out} exists already. Give another --out, add to it with --append, or remove it")
+    if download:
+        _download(source, src)
+    try:
+        found = source.read(src)
+    except OSError as error:
+        raise SourceError(f"{error.filename or src}: {error.strerror or error}") from error
+    if found.pixels is None and images is not None:
+        raise SourceError(
+            f"--images {images}: {source.title} has image files already, none are written. Leave it out"
+        )
+    dataset = src.resolve().name if name == "imagefolder" else name
+    frame, attributes, notes = choose(found, choice or Choice(), dataset=dataset)
+    folder = found.root or images or out.parent / name
+    inside = frame["path"]
+    frame = with_prefix(frame.copy(), folder, out)
+    whole = appended(out, frame) if out.exists() else frame
+    manifest, remarks = understood(whole, out, attributes=attributes)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if found.pixels is not None:
+            _write_images(found.pixels, inside, folder, on_progress)
+        write(whole, out)
+    except OSError as error:
+        raise OutputError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
+    access = Access(folders=(out.parent,))
+    outside = sum(access.is_outside(out.parent / path) for path in manifest.rows["path"])
+    return Conversion(
+        manifest=out,
+        images=None if found.pixels is None else folder,
+        added=len(frame),
+        understood=manifest,
+        outside=outside,
+        notes=(*found.notes, *notes, *remarks, *_leaks(manifest), *_outside_notes(out, outside)),
+    )
+
+
+def _source(name: str) -> Source:
+    if name not in SOURCES:
+        raise SourceError(f"no data set '{name}': {', '.join(SOURCES)}.{nearest(name, SOURCES)}")
+    return SOURCES[name]
+
+
+def _download(source: Source, src: Path) -> None:
+    if source.download is None:
+        raise SourceError(
+            f"--download: {source.title} cannot be fetched by a program. It comes from {source.home}; name the "
+            "folder that holds it, without --download"
+        )
+    source.download(src)
+
+
+def _write_images(
+    pixels: NDArray[np.uint8],
+    paths: pd.Series[str],
+    folder: Path,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write the images that the rows name; what a stopped run left is written anew by the next."""
+    for place in sorted({Path(path).parent for path in paths}):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+    for done, (row, path) in enumerate(paths.items(), start=1):
+        (folder / path).write_bytes(encode(pixels[int(str(row)), :, :, np.newaxis], "png"))
+        if on_progress is not None:
+            on_progress(done, len(paths))
+
+
+def _outside_notes(out: Path, outside: int) -> Sequence[str]:
+    if not outside:
+        return ()
+    return (
+        f"{counted(outside, 'image')} {'lies' if outside == 1 else 'lie'} outside {out.parent}: the commands that "
+        "read them need --allow-outside. With --out in a folder above the images they do not",
+    )
+
+
+def _leaks(manifest: Manifest) -> Sequence[str]:
+    leaks = split_leaks(manifest)
+    if not leaks:
+        return ()
+    return (
+        f"{counted(len(leaks), 'group')} in more than one split, which expand refuses: {leaks[0]}. "
+        "With --split 80/10/10 whole groups are drawn",
+    )

@@ -1,0 +1,114 @@
+"""MNIST: IDX files, `train-images-idx3-ubyte` and its three siblings, packed with gzip or not."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from augmentor.data.importers.base import Listing, SourceError, find, refuse_no_folder
+
+Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Images, uint8 (N, H, W), and what they show, uint8 (N,)."""
+
+_FOLDERS = ("", "MNIST/raw", "raw")
+_PARTS = {"train": "train", "test": "t10k"}
+_UNSIGNED_BYTES = 0x08
+"""The type of an IDX file's numbers, its third byte."""
+
+
+def read_mnist(src: Path) -> Listing:
+    """Read MNIST, or a set of digits in its form. Attribute: `digit`.
+
+    Args:
+        src: the folder with the four files, or torchvision's root.
+
+    Raises:
+        SourceError: naming the file that is missing or damaged.
+    """
+    refuse_no_folder(src)
+    found: dict[str, Digits] = {}
+    notes = []
+    for split, part in _PARTS.items():
+        files = [_file(src, f"{part}-images", "idx3"), _file(src, f"{part}-labels", "idx1")]
+        if files[0] is None and files[1] is None:
+            notes.append(f"{src}: no {part}-images-idx3-ubyte in it, so there are no {split} images")
+            continue
+        if files[0] is None or files[1] is None:
+            absent = f"{part}-images-idx3-ubyte" if files[0] is None else f"{part}-labels-idx1-ubyte"
+            raise SourceError(f"{src}: no {absent} (or {absent}.gz), only its sibling")
+        images, labels = read_idx(files[0], dimensions=3), read_idx(files[1], dimensions=1)
+        if len(images) != len(labels):
+            raise SourceError(
+                f"{files[1]}: {len(labels):,} labels, but {files[0].name} has {len(images):,} images"
+            )
+        if len(labels) and labels.max() > 9:
+            place = int((labels > 9).argmax())
+            raise SourceError(f"{files[1]}, image {place}: the label {labels[place]} is no digit")
+        found[split] = images, labels
+    if not found:
+        raise SourceError(f"{src}: no train-images-idx3-ubyte in it, also not packed, nor in MNIST/raw")
+    return digit_listing("mnist", found, src=src, notes=tuple(notes))
+
+
+def digit_listing(name: str, found: Mapping[str, Digits], *, src: Path, notes: tuple[str, ...] = ()) -> Listing:
+    """Return the listing of digits without files: `SPLIT/DIGIT/NAME-SPLIT-00000.png`.
+
+    Args:
+        name: of the data set.
+        found: what each split holds.
+        src: where it was read, for messages.
+        notes: remarks.
+
+    Raises:
+        SourceError: the splits' images differ in size.
+    """
+    sizes = {split: images.shape[1:] for split, (images, _) in found.items()}
+    if len(set(sizes.values())) > 1:
+        raise SourceError(f"{src}: images of different sizes, {' and '.join(map(str, sizes.values()))}")
+    ids = [f"{name}-{split}-{i:05d}" for split, (images, _) in found.items() for i in range(len(images))]
+    splits = [split for split, (images, _) in found.items() for _ in range(len(images))]
+    digits = [str(label) for _, labels in found.values() for label in labels.tolist()]
+    paths = [f"{split}/{digit}/{key}.png" for split, digit, key in zip(splits, digits, ids, strict=True)]
+    frame = pd.DataFrame({"path": paths, "id": ids, "split": splits, "digit": digits}, dtype=str)
+    pixels = np.concatenate([images for images, _ in found.values()])
+    return Listing(frame=frame, pixels=pixels, default=("digit",), notes=notes)
+
+
+def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
+    """Return the numbers of an IDX file of bytes.
+
+    Its head is two zeros, the numbers' type, the dimensions, and the size of each in 4 bytes, big-endian.
+
+    Args:
+        path: the file; one that ends in ".gz" is unpacked.
+        dimensions: that it must have.
+
+    Raises:
+        SourceError: it is another kind of file, or cut short.
+    """
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise SourceError(f"{path}: does not unpack: {error}. Download it again") from None
+    start = 4 + 4 * dimensions
+    if len(data) < start or data[:4] != bytes((0, 0, _UNSIGNED_BYTES, dimensions)):
+        raise SourceError(f"{path}: is no IDX file of bytes in {dimensions} dimensions. Download it again")
+    shape = struct.unpack(f">{dimensions}I", data[4:start])
+    expected = int(np.prod(shape, dtype=np.int64))
+    if len(data) - start != expected:
+        raise SourceError(
+            f"{path}: {len(data) - start:,} numbers, but its head says {expected:,}. Download it again"
+        )
+    return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def _file(src: Path, stem: str, kind: str) -> Path | None:
+    names = (f"{stem}-{kind}-ubyte", f"{stem}.{kind}-ubyte")
+    return find(src, [*names, *(f"{name}.gz" for name in names)], folders=_FOLDERS)

@@ -1,0 +1,21 @@
+"""The user's table in: one row per image, a path and a column per attribute."""
+
+from augmentor.data.manifest.images import frame_notes, refuse_all_outside
+from augmentor.data.manifest.joint import read_manifests
+from augmentor.data.manifest.leaks import refuse_split_leaks, split_leaks
+from augmentor.data.manifest.read import Manifest, read_manifest
+from augmentor.data.manifest.rows import SPLITS, key_stems
+from augmentor.data.manifest.sets import describe_sets
+
+__all__ = [
+    "SPLITS",
+    "Manifest",
+    "describe_sets",
+    "frame_notes",
+    "key_stems",
+    "read_manifest",
+    "read_manifests",
+    "refuse_all_outside",
+    "refuse_split_leaks",
+    "split_leaks",
+]

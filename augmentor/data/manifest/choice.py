@@ -1,0 +1,192 @@
+"""Which columns of the table become which attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from augmentor.errors import ManifestError
+from augmentor.data.manifest.table import IMAGE_COLUMNS, Table
+from augmentor.wording import listing, nearest
+from stargan.labels import LabelSpace
+
+FIXED_COLUMNS = ("id", "split", "group", "dataset")
+"""Columns with a meaning of their own, beside the one that holds the image."""
+
+LABEL_TABLE_COLUMNS = (
+    *("file_name", "key", "split", "group", "is_synthetic", "source_id", "source_path"),
+    *("changed", "agreement", "realism"),
+)
+"""Columns that `expand` writes beside the attributes, whose names these therefore cannot have."""
+
+MAX_ATTRIBUTES = 1000
+FORBIDDEN = ",|="
+"""What separates names and values in `--domains`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where an attribute's cells stand: one column, or several that are one-hot, or none.
+
+    Args:
+        name: the attribute.
+        columns: the names of its columns; a one-hot attribute's values are these names.
+        one_hot: each column says yes or no to one value.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    one_hot: bool = False
+
+
+def choose_sources(
+    table: Table, *, attributes: Sequence[str] | None, one_hot: Mapping[str, Sequence[str]]
+) -> tuple[list[Source], list[str]]:
+    """Return the attributes' columns in the file's order, and notes about the columns left out.
+
+    Args:
+        table: the file.
+        attributes: the names to use, of columns or of one-hot attributes; None for all.
+        one_hot: the columns of each one-hot attribute.
+
+    Raises:
+        ManifestError: a name that is not there, cannot be used, or is used twice; or no attribute is left.
+    """
+    owner = _check_one_hot(table, one_hot)
+    sources: dict[str, Source] = {}
+    for column in table.columns:
+        name = owner.get(column, column)
+        if name in FIXED_COLUMNS or name in sources:
+            continue
+        columns = tuple(one_hot[name]) if column in owner else (column,)
+        sources[name] = Source(name=name, columns=columns, one_hot=column in owner)
+    notes = []
+    if attributes is not None:
+        _check_requested(table.path, attributes, sources, owner)
+        left_out = [name for name in sources if name not in attributes]
+        if left_out:
+            notes.append(f"{table.path}: not used, not among the attributes asked for: {listing(left_out)}")
+        sources = {name: source for name, source in sources.items() if name in attributes}
+    if not sources:
+        raise ManifestError(
+            f"{table.path}: no attribute. Add a column that says what each image shows, for example 'smile' "
+            "with 0 and 1"
+        )
+    if len(sources) > MAX_ATTRIBUTES:
+        raise ManifestError(
+            f"{table.path}: {len(sources):,} attribute columns, more than {MAX_ATTRIBUTES:,}. "
+            "Name those to use with --attributes"
+        )
+    for source in sources.values():
+        check_name(table.path, source.name)
+    return list(sources.values()), notes
+
+
+def sources_for_space(
+    table: Table, space: LabelSpace, *, attributes: Sequence[str] | None, one_hot: Mapping[str, Sequence[str]]
+) -> tuple[list[Source], list[str]]:
+    """Return the columns of each attribute of a model, none where the table lacks it, and notes.
+
+    Raises:
+        ManifestError: a name asked for is not the model's, or a one-hot declaration cannot be used.
+    """
+    owner = _check_one_hot(table, one_hot)
+    for name in attributes or ():
+        if name not in space.names:
+            raise ManifestError(f"{table.path}: the model has no attribute '{name}'.{nearest(name, space.names)}")
+    sources, missing = [], []
+    for attribute in space.attributes:
+        name = attribute.name
+        columns: tuple[str, ...] = ()
+        grouped = False
+        if attributes is not None and name not in attributes:
+            pass
+        elif name in one_hot:
+            columns, grouped = tuple(one_hot[name]), True
+        elif name in table.columns and name not in owner:
+            columns = (name,)
+        elif attribute.kind == "categorical" and all(value in table.columns for value in attribute.values):
+            columns, grouped = attribute.values, True
+        if not columns:
+            missing.append(name)
+        sources.append(Source(name=name, columns=columns, one_hot=grouped))
+    notes = []
+    if missing:
+        notes.append(f"{table.path}: unknown in every row, no column is read for it: {listing(missing)}")
+    used = {column for source in sources for column in source.columns}
+    ignored = [name for name in table.columns if name not in used and name not in FIXED_COLUMNS]
+    if ignored:
+        notes.append(f"{table.path}: not used, the model has no such attribute: {listing(ignored)}")
+    return sources, notes
+
+
+def check_name(path: Path, name: str) -> None:
+    """Refuse an attribute name that the output's tables or `--domains` could not hold.
+
+    Raises:
+        ManifestError: the name is taken or holds a separator.
+    """
+    taken = (*LABEL_TABLE_COLUMNS, *FIXED_COLUMNS, *IMAGE_COLUMNS)
+    if name.casefold() in taken:
+        hint = ""
+        if name != name.casefold() and name.casefold() in FIXED_COLUMNS:
+            hint = f" Write it '{name.casefold()}' if it is that column;"
+        raise ManifestError(
+            f"{path}, column '{name}': an attribute cannot have the name of a column of the label table "
+            f"('{name.casefold()}').{hint} Rename it, or leave it out with --attributes"
+        )
+    check_text(path, name, name, what="name")
+
+
+def check_text(path: Path, column: str, text: str, *, what: str, row: int | None = None) -> None:
+    """Refuse a name or value that `--domains` could not spell.
+
+    Raises:
+        ManifestError: it holds a separator or an unprintable character, or it is "*" or "~".
+    """
+    where = f"{path}, column '{column}'" if row is None else f"{path}, row {row}, column '{column}'"
+    found = [character for character in FORBIDDEN if character in text]
+    if found:
+        raise ManifestError(
+            f"{where}: the {what} '{text}' holds '{found[0]}', which separates values in --domains. "
+            "Write '-' or '_' in its place"
+        )
+    if text in ("*", "~"):
+        raise ManifestError(f"{where}: the {what} '{text}' has a meaning of its own in --domains. Write a word")
+    if not text.isprintable():
+        raise ManifestError(f"{where}: the {what} {text!r} holds a character that does not print. Remove it")
+
+
+def _check_one_hot(table: Table, one_hot: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the one-hot attribute that each member column belongs to."""
+    owner: dict[str, str] = {}
+    for name, columns in one_hot.items():
+        where = f"{table.path}, one_hot '{name}'"
+        if len(columns) < 2:
+            raise ManifestError(f"{where}: needs two columns at least, one per value")
+        for column in columns:
+            if column in FIXED_COLUMNS or column not in table.columns:
+                usable = [other for other in table.columns if other not in FIXED_COLUMNS]
+                raise ManifestError(f"{where}: no attribute column '{column}'.{nearest(column, usable)}")
+            if column in owner:
+                raise ManifestError(f"{where}: column '{column}' is already one of '{owner[column]}'")
+            owner[column] = name
+        if name in table.columns and name not in columns:
+            raise ManifestError(f"{where}: there is a column of this name already. Choose another name")
+    return owner
+
+
+def _check_requested(
+    path: Path, attributes: Sequence[str], sources: Mapping[str, Source], owner: Mapping[str, str]
+) -> None:
+    for name in attributes:
+        if name in sources:
+            continue
+        if name in owner:
+            raise ManifestError(f"{path}: '{name}' is one column of '{owner[name]}'. Name that attribute instead")
+        if name in FIXED_COLUMNS:
+            raise ManifestError(f"{path}: '{name}' has a fixed meaning and cannot be an attribute. Leave it out")
+        raise ManifestError(
+            f"{path}: no attribute column '{name}'.{nearest(name, sources)} There are {listing(list(sources), 12)}"
+        )

@@ -1,0 +1,222 @@
+"""Columns of cells to a label space and codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augmentor.errors import ManifestError
+from augmentor.data.manifest.choice import Source, check_text
+from augmentor.data.manifest.kinds import (
+    BINARY_FAMILIES,
+    binary_family,
+    binary_value,
+    categorical,
+    refusal,
+    value_notes,
+    whole_numbers,
+)
+from augmentor.data.manifest.table import Column, Table
+from augmentor.wording import counted, listing, nearest, row_list, short
+from stargan.labels import UNKNOWN, Attribute, LabelSpace
+
+Codes = NDArray[np.int16]
+
+
+@dataclass
+class _Read:
+    """What reading the attributes has found so far."""
+
+    attributes: list[Attribute] = field(default_factory=list)
+    codes: list[Codes] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    signed: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def add(self, attribute: Attribute, codes: Codes) -> None:
+        self.attributes.append(attribute)
+        self.codes.append(codes)
+
+
+def infer_space(
+    table: Table, sources: Sequence[Source], *, requested: bool
+) -> tuple[LabelSpace, Codes, list[str]]:
+    """Infer each attribute's kind and values from its cells.
+
+    Args:
+        table: the file.
+        sources: the attributes' columns.
+        requested: the person named the attributes, so that none may be left out and numbers are taken for
+            the categories that they name.
+
+    Returns:
+        The label space, the codes (N, A) int16 with -1 unknown, and notes.
+
+    Raises:
+        ManifestError: a column mixes spellings, holds unusable values, or is no attribute.
+    """
+    read = _Read()
+    for source in sources:
+        if source.one_hot:
+            codes = _one_hot_codes(table, source, read)
+            for column in source.columns:
+                check_text(table.path, column, column, what="name")
+            read.add(Attribute(name=source.name, kind="categorical", values=source.columns), codes)
+        else:
+            _infer_column(table, table.columns[source.columns[0]], read, requested=requested)
+    _refuse(table, read, requested=requested)
+    if not read.attributes:
+        raise ManifestError(f"{table.path}: no attribute, every cell of every attribute column is blank")
+    for attribute, column_codes in zip(read.attributes, read.codes, strict=True):
+        used = set(np.unique(column_codes).tolist()) - {UNKNOWN}
+        read.notes += value_notes(table.path, attribute, used)
+    return LabelSpace(attributes=tuple(read.attributes)), np.stack(read.codes, axis=1), _all_notes(table, read)
+
+
+def encode_space(table: Table, space: LabelSpace, sources: Sequence[Source]) -> tuple[Codes, list[str]]:
+    """Encode the cells against the attributes of a model.
+
+    Args:
+        table: the file.
+        space: the model's attributes.
+        sources: the columns of each of them, in the same order; no columns where the table lacks it.
+
+    Returns:
+        The codes (N, A) int16, -1 unknown, and notes.
+
+    Raises:
+        ManifestError: a cell holds a value that the model does not know.
+    """
+    read = _Read()
+    for attribute, source in zip(space.attributes, sources, strict=True):
+        if not source.columns:
+            codes = np.full(len(table), UNKNOWN, dtype=np.int16)
+        elif source.one_hot:
+            known = Column.of(source.name, _one_hot_codes(table, source, read) + 1, ["", *source.columns])
+            codes = _encode_column(table, known, attribute, read)
+        else:
+            codes = _encode_column(table, table.columns[source.columns[0]], attribute, read)
+        read.add(attribute, codes)
+    stacked = np.stack(read.codes, axis=1) if read.codes else np.empty((len(table), 0), dtype=np.int16)
+    return stacked, _all_notes(table, read)
+
+
+def _infer_column(table: Table, column: Column, read: _Read, *, requested: bool) -> None:
+    if not column.known:
+        if requested:
+            raise ManifestError(f"{table.path}, column '{column.name}': every cell is blank. Leave it out")
+        read.notes.append(f"{table.path}, column '{column.name}': not used, every cell is blank")
+        return
+    family = binary_family(table, column)
+    if family is not None:
+        read.add(Attribute(name=column.name), _binary_codes(column, family, read))
+    elif (reason := refusal(column, requested=requested)) is not None:
+        read.refused.append(f"column '{column.name}': {reason}")
+    else:
+        attribute, code_of = categorical(table, column)
+        read.add(attribute, _lookup(column, code_of))
+
+
+def _refuse(table: Table, read: _Read, *, requested: bool) -> None:
+    """Refuse the columns that are no attributes, all in one message with the way out."""
+    if not read.refused:
+        return
+    good = ",".join(attribute.name for attribute in read.attributes)
+    way_out = f"Leave it out with --attributes {good}, or write it as a few named groups"
+    if requested or not good:
+        way_out = "Leave it out, or write it as a few named groups"
+    first, *others = read.refused
+    more = f" The same goes for: {listing([text.partition(':')[0] for text in others])}." if others else ""
+    raise ManifestError(f"{table.path}, {first}.{more} {way_out}")
+
+
+def _binary_codes(column: Column, family: str, read: _Read) -> Codes:
+    if family == "-1/1":
+        read.signed.append(column.name)
+    return _lookup(column, {text: binary_value(family, text) for text in column.known})
+
+
+def _lookup(column: Column, code_of: Mapping[str, int]) -> Codes:
+    """Return the code of every row; blank is unknown."""
+    codes = np.array([code_of[value] if value else UNKNOWN for value in column.values], dtype=np.int16)
+    return codes[column.codes]
+
+
+def _one_hot_codes(table: Table, source: Source, read: _Read) -> Codes:
+    """Return which of the columns is set in each row, (N,) int16; -1 where none or several are."""
+    codes = np.full(len(table), UNKNOWN, dtype=np.int16)
+    set_count = np.zeros(len(table), dtype=np.int16)
+    any_known = np.zeros(len(table), dtype=bool)
+    for code, name in enumerate(source.columns):
+        column = table.columns[name]
+        family = binary_family(table, column)
+        if family is None and column.known:
+            text = next(text for text in column.known if not _is_binary(text))
+            raise ManifestError(
+                f"{table.path}, row {table.line_of(column, text)}, column '{name}': '{text}' is not binary. "
+                f"The columns of one_hot '{source.name}' hold {listing(list(BINARY_FAMILIES))}"
+            )
+        member = np.full(len(table), UNKNOWN, dtype=np.int16)
+        if family is not None:
+            member = _binary_codes(column, family, read)
+        codes[member == 1] = code
+        set_count += member == 1
+        any_known |= member != UNKNOWN
+    conflicts = np.flatnonzero(set_count > 1)
+    codes[conflicts] = UNKNOWN
+    for rows, what in ((conflicts, "several"), (np.flatnonzero(any_known & (set_count == 0)), "none")):
+        if len(rows):
+            read.notes.append(
+                f"{table.path}, one_hot '{source.name}': unknown, with {what} of its columns set, in "
+                f"{counted(len(rows), 'row')} ({row_list(table.lines[rows].tolist())})"
+            )
+    return codes
+
+
+def _is_binary(text: str) -> bool:
+    return any(text.casefold() in spelling for spelling in BINARY_FAMILIES.values())
+
+
+def _encode_column(table: Table, column: Column, attribute: Attribute, read: _Read) -> Codes:
+    if attribute.kind == "binary":
+        family = binary_family(table, column)
+        if family is not None:
+            return _binary_codes(column, family, read)
+        code_of: dict[str, int] = {}
+        strangers = [text for text in column.known if not _is_binary(text)]
+    else:
+        spelling = {text: text for text in column.known}
+        if not set(spelling) <= set(attribute.values):
+            spelling = whole_numbers(column.known)
+        code_of = {text: attribute.code(value) for text, value in spelling.items() if value in attribute.values}
+        strangers = [text for text in column.known if text not in code_of]
+    if strangers:
+        raise ManifestError(_strangers_message(table, column, attribute, strangers))
+    return _lookup(column, code_of)
+
+
+def _strangers_message(table: Table, column: Column, attribute: Attribute, strangers: Sequence[str]) -> str:
+    """Name the first rows whose value the model does not know."""
+    rows = np.sort(np.concatenate([column.rows_with(text) for text in strangers]))
+    expected = (
+        listing(list(BINARY_FAMILIES)) if attribute.kind == "binary" else listing(list(attribute.values), 12)
+    )
+    text = column.values[column.codes[rows[0]]]
+    message = (
+        f"{table.path}, row {int(table.lines[rows[0]])}, column '{column.name}': '{short(text)}' is not one of "
+        f"{expected}, which the model knows.{nearest(text, attribute.values)}"
+    )
+    for row in rows[1:3]:
+        message += f" Row {int(table.lines[row])}: '{short(column.values[column.codes[row]])}'."
+    if len(rows) > 3:
+        message += f" And {counted(len(rows) - 3, 'more row')}."
+    return message
+
+
+def _all_notes(table: Table, read: _Read) -> list[str]:
+    if read.signed:
+        read.notes.append(f"{table.path}: binary written as -1/1: {listing(read.signed)}")
+    return read.notes

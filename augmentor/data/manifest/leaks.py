@@ -1,0 +1,91 @@
+"""The split guard: no subject may stand in two splits, and no image in two manifests' different splits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from augmentor.errors import ManifestError
+from augmentor.data.manifest.read import Manifest
+from augmentor.data.manifest.rows import SPLITS
+from augmentor.wording import counted, row_list
+
+_SHOWN = 5
+
+
+def split_leaks(manifest: Manifest) -> list[str]:
+    """Return a message for every group that stands in more than one split.
+
+    Of several tables, groups of one name mean the same subject where the tables lie in the same folder; and an
+    image file that stands in different splits of two tables is a leak, too.
+
+    Args:
+        manifest: the rows; a blank group is none.
+
+    Returns:
+        Messages such as "group 'ann' stands in train (rows 2, 3) and test (row 9)", in the order of the rows.
+    """
+    rows = manifest.rows
+    named = rows["group"] != ""
+    if not manifest.more_paths:
+        return _in_two_splits(rows[named], rows.loc[named, "group"], what="group")
+    folders = rows["file"].map({str(path): str(path.absolute().parent) for path in manifest.paths}).astype(str)
+    images = pd.Series(
+        [os.path.normpath(Path(folder, path)) for folder, path in zip(folders, rows["path"], strict=True)],
+        index=rows.index,
+    )
+    return [
+        *_in_two_splits(rows[named], rows.loc[named, "group"], within=folders[named], what="group"),
+        *_in_two_splits(rows, images, what="image"),
+    ]
+
+
+def _in_two_splits(
+    rows: pd.DataFrame, names: pd.Series[str], *, within: pd.Series[str] | None = None, what: str
+) -> list[str]:
+    """Return a message for everything whose rows are of several splits.
+
+    Args:
+        rows: rows of a manifest.
+        names: (N,) what must stay in one split.
+        within: (N,) where equal names mean the same; None: everywhere.
+        what: the word for it.
+    """
+    where = pd.Series("", index=rows.index) if within is None else within
+    key = names.groupby([where, names], sort=False).ngroup()
+    pairs = pd.DataFrame({"key": key, "split": rows["split"]}).drop_duplicates()
+    leaking = key.isin(pairs.loc[pairs["key"].duplicated(), "key"].unique())
+    rows, names, where = rows[leaking], names[leaking], where[leaking]
+    files = rows["file"] if "file" in rows else pd.Series("", index=rows.index)
+    places: dict[tuple[str, str], dict[str, dict[str, list[int]]]] = {}
+    for folder, name, split, file, line in zip(where, names, rows["split"], files, rows["line"], strict=True):
+        places.setdefault((folder, name), {}).setdefault(split, {}).setdefault(file, []).append(line)
+    return [
+        f"{what} '{name}' stands in "
+        + " and ".join(f"{split} ({_places(splits[split])})" for split in SPLITS if split in splits)
+        for (_, name), splits in places.items()
+    ]
+
+
+def _places(lines: dict[str, list[int]]) -> str:
+    """Return "rows 2, 3", with the file's name where there are several."""
+    return "; ".join(f"{file}, {row_list(rows)}" if file else row_list(rows) for file, rows in lines.items())
+
+
+def refuse_split_leaks(manifest: Manifest) -> None:
+    """Refuse a manifest in which a group, or an image of two tables, stands in more than one split.
+
+    Raises:
+        ManifestError: naming the first such groups or images and their rows.
+    """
+    leaks = split_leaks(manifest)
+    if leaks:
+        joint = bool(manifest.more_paths)
+        more = f"; and {counted(len(leaks) - _SHOWN, 'more group')}" if len(leaks) > _SHOWN else ""
+        raise ManifestError(
+            f"{manifest.title}, column '{'split' if joint else 'group'}': {'; '.join(leaks[:_SHOWN])}{more}. "
+            "Then test images show subjects that training has seen. Put all rows of a group"
+            f"{', and of an image,' if joint else ''} into one split"
+        )

@@ -1,0 +1,203 @@
+"""The manifest as everything else sees it: rows, a label space and codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from augmentor.storage.access import MAX_PIXELS, Access
+from augmentor.errors import ManifestError
+from augmentor.data.manifest.choice import FIXED_COLUMNS, Source, choose_sources, sources_for_space
+from augmentor.data.manifest.encode import encode_space, infer_space
+from augmentor.data.manifest.files import read_table
+from augmentor.data.manifest.rows import SPLITS, build_rows, without_duplicates
+from augmentor.data.manifest.sets import with_label_sets
+from augmentor.data.manifest.table import Table
+from augmentor.storage.urls import located
+from augmentor.wording import nearest
+from stargan.labels import UNKNOWN, LabelSpace
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Manifest:
+    """The user's table, or several that are trained on jointly, understood.
+
+    Args:
+        path: the table's file; the first one of several.
+        rows: one row per image, index 0 to N - 1, with the columns `path` (as written, "/" between folders), `id`
+            (unique) and `group` ("" = none) as str, `split` (train, val, test) and `dataset` ("" = none) as
+            categoricals, and `line`, int32, the row as a spreadsheet numbers it (the header is row 1). Only of
+            several tables: `file`, a categorical of the tables' files as text.
+        space: the attributes, in the columns' order or the model's, with a label set for each kind of data set.
+        codes: (N, A) int16, the index of each value, -1 unknown.
+        has_splits: there is a `split` column; without one every row is train.
+        notes: remarks for the person, a line each.
+        more_paths: the files of the other tables.
+        allow_outside: images may lie outside the tables' folders.
+        max_pixels: images of more pixels (width x height) are refused.
+    """
+
+    path: Path
+    rows: pd.DataFrame
+    space: LabelSpace
+    codes: NDArray[np.int16]
+    has_splits: bool
+    notes: tuple[str, ...]
+    more_paths: tuple[Path, ...] = ()
+    allow_outside: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative image paths start from."""
+        return self.path.parent
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of all tables."""
+        return (self.path, *self.more_paths)
+
+    @property
+    def title(self) -> str:
+        """The files of all tables, as messages name them."""
+        return ", ".join(map(str, self.paths))
+
+    @cached_property
+    def access(self) -> Access:
+        """Which image files may be read: a table names files below its own folder, unless more is allowed."""
+        folders = None if self.allow_outside else tuple(path.parent for path in self.paths)
+        return Access(max_pixels=self.max_pixels, folders=folders)
+
+    def allowing(self, *, outside: bool | None = None, max_pixels: int | None = None) -> Manifest:
+        """Return the manifest with other images allowed.
+
+        Args:
+            outside: whether they may lie outside the tables' folders; None for as before.
+            max_pixels: the most that an image may have; None for as before.
+        """
+        return replace(
+            self,
+            allow_outside=self.allow_outside if outside is None else outside,
+            max_pixels=self.max_pixels if max_pixels is None else max_pixels,
+        )
+
+    def label_set_of_rows(self) -> NDArray[np.int64]:
+        """Return the label set that each row knows an attribute of, (N,).
+
+        It is 0 for all rows where there is one data set; of a row that knows several sets it is the first, and
+        -1 where a row knows nothing.
+        """
+        if not self.space.label_sets:
+            return np.zeros(len(self), dtype=np.int64)
+        known = self.codes != UNKNOWN
+        sets = np.array(self.space.set_of_attribute)[known.argmax(axis=1)]
+        return np.where(known.any(axis=1), sets, -1)
+
+    def image_path(self, i: int) -> Path:
+        """Return where the image of row `i` lies."""
+        return located(self.root, str(self.rows["path"].iat[i]))
+
+    def select(self, which: NDArray[np.bool_] | NDArray[np.integer] | Sequence[int]) -> Manifest:
+        """Return the manifest with some of its rows, renumbered from 0.
+
+        Args:
+            which: a mask (N,) bool, or row numbers in the order wanted.
+        """
+        chosen = np.asarray(which)
+        if chosen.dtype == np.bool_:
+            chosen = np.flatnonzero(chosen)
+        chosen = chosen.astype(np.intp)
+        return replace(self, rows=self.rows.iloc[chosen].reset_index(drop=True), codes=self.codes[chosen])
+
+    def split_mask(self, splits: Sequence[str]) -> NDArray[np.bool_]:
+        """Return (N,) bool: the rows of any of `splits`.
+
+        Raises:
+            ManifestError: a name that is no split.
+        """
+        for split in splits:
+            if split not in SPLITS:
+                raise ManifestError(
+                    f"{self.title}: no split '{split}': train, val or test.{nearest(split, SPLITS)}"
+                )
+        wanted = [SPLITS.index(split) for split in splits]
+        mask: NDArray[np.bool_] = np.isin(self.rows["split"].cat.codes.to_numpy(), wanted)
+        return mask
+
+
+def read_manifest(
+    path: Path,
+    *,
+    attributes: Sequence[str] | None = None,
+    space: LabelSpace | None = None,
+    one_hot: Mapping[str, Sequence[str]] | None = None,
+    image_column: str | None = None,
+) -> Manifest:
+    """Read a manifest. Images are not opened, and groups in two splits not refused: see `refuse_split_leaks`.
+
+    Args:
+        path: a CSV, TSV or Parquet file.
+        attributes: the attributes to use, columns or names of `one_hot`; None for every column without another
+            meaning. With `space`, its other attributes are unknown.
+        space: the attributes of a model, with which cells are encoded; None infers them.
+        one_hot: categorical attributes, each the names of binary columns of which one is set.
+        image_column: the column that holds the image paths, in place of path, file_name or image.
+
+    Raises:
+        ManifestError: naming file, row, column and the way out.
+        MissingExtraError: a Parquet file without pyarrow.
+    """
+    table = read_table(path, image_column=image_column)
+    if space is None:
+        return infer_manifest(table, attributes=attributes, one_hot=one_hot)
+    sources, choice_notes = sources_for_space(table, space, attributes=attributes, one_hot=dict(one_hot or {}))
+    table, duplicate_notes = without_duplicates(table, _used(sources))
+    codes, notes = encode_space(table, space, sources)
+    return _manifest(table, space, codes, (*table.notes, *choice_notes, *duplicate_notes, *notes))
+
+
+def infer_manifest(
+    table: Table, *, attributes: Sequence[str] | None = None, one_hot: Mapping[str, Sequence[str]] | None = None
+) -> Manifest:
+    """Turn a table of cells into a manifest; its data sets become label sets where they know different attributes.
+
+    Args:
+        table: the file's cells.
+        attributes: see `read_manifest`.
+        one_hot: see `read_manifest`.
+
+    Raises:
+        ManifestError: naming file, row, column and the way out.
+    """
+    sources, choice_notes = choose_sources(table, attributes=attributes, one_hot=dict(one_hot or {}))
+    table, duplicate_notes = without_duplicates(table, _used(sources))
+    space, codes, notes = infer_space(table, sources, requested=attributes is not None)
+    manifest = _manifest(table, space, codes, (*table.notes, *choice_notes, *duplicate_notes, *notes))
+    if "dataset" not in table.columns:
+        return manifest
+    space, codes, notes = with_label_sets(space, codes, manifest.rows["dataset"], where=str(table.path))
+    return replace(manifest, space=space, codes=codes, notes=(*manifest.notes, *notes))
+
+
+def _used(sources: Sequence[Source]) -> list[str]:
+    return [*FIXED_COLUMNS, *(column for source in sources for column in source.columns)]
+
+
+def _manifest(table: Table, space: LabelSpace, codes: NDArray[np.int16], notes: tuple[str, ...]) -> Manifest:
+    return Manifest(
+        path=table.path,
+        rows=build_rows(table),
+        space=space,
+        codes=codes,
+        has_splits="split" in table.columns,
+        notes=notes,
+    )

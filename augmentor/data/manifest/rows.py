@@ -1,0 +1,177 @@
+"""The columns with a fixed meaning: path, id, split, group, data set; and which rows are one and the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha1
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from augmentor.errors import ManifestError
+from augmentor.data.manifest.table import Column, Table
+from augmentor.wording import counted, nearest, row_list, short
+
+SPLITS = ("train", "val", "test")
+"""The splits, in the order in which they are shown."""
+
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What people call the splits, in lower case."""
+
+MAX_STEM = 100
+
+
+def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[str]]:
+    """Drop rows that repeat another in every used cell.
+
+    Args:
+        table: the file.
+        used: the columns that say something: attributes and those with a fixed meaning.
+
+    Returns:
+        The table and notes.
+
+    Raises:
+        ManifestError: two rows have the same id, or the same path and no id, but differ in another cell.
+    """
+    key = table.images if table.ids is None else table.ids
+    if table.ids is not None and bool((key == "").any()):
+        row = int(table.lines[int((key == "").to_numpy().argmax())])
+        raise ManifestError(
+            f"{table.path}, row {row}, column 'id': no id. Give every row one, or remove the column"
+        )
+    suspects = np.flatnonzero(key.duplicated(keep=False).to_numpy())
+    if not len(suspects):
+        return table, []
+    cells = pd.DataFrame({name: table.columns[name].codes[suspects] for name in used if name in table.columns})
+    cells["(key)"] = key.iloc[suspects].to_numpy()
+    cells["(image)"] = table.images.iloc[suspects].to_numpy()
+    repeated = cells.duplicated().to_numpy()
+    left = cells["(key)"][~repeated]
+    if bool(left.duplicated().any()):
+        first_name = left[left.duplicated()].iloc[0]
+        rows = table.lines[suspects[left.index[left == first_name]]]
+        column = table.image_column if table.ids is None else "id"
+        raise ManifestError(
+            f"{table.path}, rows {rows[0]} and {rows[1]}, column '{column}': both are '{first_name}', but other "
+            f"cells differ. {'Give each image one row' if table.ids is None else 'Give each row an id of its own'}"
+        )
+    dropped = suspects[repeated]
+    where = row_list(table.lines[dropped].tolist())
+    note = f"{table.path}: dropped {counted(len(dropped), 'duplicate row')} ({where})"
+    return table.take(np.setdiff1d(np.arange(len(table)), dropped, assume_unique=True)), [note]
+
+
+def build_rows(table: Table) -> pd.DataFrame:
+    """Return the rows that `Manifest.rows` describes.
+
+    Raises:
+        ManifestError: a split that is none.
+    """
+    return pd.DataFrame(
+        {
+            "path": table.images,
+            "id": ids_from_paths(table) if table.ids is None else table.ids,
+            "split": _splits(table),
+            "group": _texts(table.columns.get("group"), len(table)),
+            "dataset": _texts(table.columns.get("dataset"), len(table)).astype("category"),
+            "line": table.lines,
+        },
+        copy=False,
+    )
+
+
+def _texts(column: Column | None, n: int) -> pd.Series[str]:
+    if column is None:
+        return pd.Series(np.full(n, "", dtype=object), dtype=str)
+    return pd.Series(np.array([*column.values, ""], dtype=object)[column.codes], dtype=str)
+
+
+def _splits(table: Table) -> pd.Categorical[str]:
+    column = table.columns.get("split")
+    if column is None:
+        return pd.Categorical.from_codes(np.zeros(len(table), dtype=np.int8), categories=pd.Index(SPLITS))
+    splits = [SPLIT_WORDS.get(text.casefold()) for text in column.values]
+    wrong = [text for text, split in zip(column.values, splits, strict=True) if split is None]
+    if wrong:
+        text = min(wrong, key=lambda text: table.line_of(column, text))
+        lines: list[int] = table.lines[column.rows_with(text)].tolist()
+        problem = f"'{short(text)}' is not train, val or test.{nearest(text, SPLIT_WORDS)}" if text else "blank."
+        more = f" The same goes for {row_list(lines[1:])}." if len(lines) > 1 else ""
+        way_out = "" if text else " Write train, val or test in every row, or remove the column"
+        raise ManifestError(f"{table.path}, row {lines[0]}, column 'split': {problem}{more}{way_out}")
+    codes = np.array([SPLITS.index(split) for split in splits if split is not None], dtype=np.int8)
+    return pd.Categorical.from_codes(codes[column.codes], categories=pd.Index(SPLITS))
+
+
+def ids_from_paths(table: Table) -> pd.Series[str]:
+    """Return an id for every row, made from its path: "images/ann 1.png" is "images-ann_1".
+
+    Paths that give the same id, also in another case, all get a digest of their path behind it.
+
+    Raises:
+        ManifestError: two different paths cannot be told apart.
+    """
+    ids = table.images.str.replace(r"\.[^./]+$", "", regex=True)
+    ids = ids.str.replace(r"^[./]+", "", regex=True).str.replace("/", "-", regex=False)
+    ids = ids.str.replace(r"[^A-Za-z0-9._-]+", "_", regex=True)
+    ids = ids.where(ids != "", "image")
+    for digits in (8, 40):
+        clash = np.flatnonzero(ids.str.lower().duplicated(keep=False).to_numpy())
+        if len(clash):
+            digests = _digests(table.images.iloc[clash], digits)
+            ids = _replaced(ids, clash, ids.iloc[clash] + "-" + digests)
+    return ids
+
+
+def key_stems(rows: pd.DataFrame) -> pd.Series[str]:
+    """Return a stem for each row's output files: unique, also where case does not count, and safe in any folder.
+
+    An id that is safe is its own stem: letters, digits, ".", "_" and "-", not starting with ".", without "__"
+    (which separates the id from the domain in a key), at most 100 characters. Any other id is made so, and
+    ends in a digest of itself. Stems depend on the other rows' ids too: take them from the whole manifest.
+
+    Args:
+        rows: `Manifest.rows`, or any table with unique ids in the column `id`.
+
+    Returns:
+        (N,) str, with the rows' index.
+    """
+    ids: pd.Series[str] = rows["id"]
+    safe = ids.str.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+    safe &= ~ids.str.contains("__", regex=False)
+    # "a_" and the key's "__" would read like "a" and an attribute that starts with "_".
+    safe &= ~ids.str.endswith("_")
+    safe &= ~ids.str.lower().duplicated(keep=False)
+    unsafe = np.flatnonzero(~safe.to_numpy(dtype=bool))
+    if not len(unsafe):
+        return ids
+    sources = ids.iloc[unsafe]
+    bases = sources.str.replace(r"[^A-Za-z0-9.-]+", "_", regex=True).str.replace(r"^\.+", "", regex=True)
+    for digits in (8, 40):
+        tagged = bases.str.slice(0, MAX_STEM - 1 - digits) + "-" + _digests(sources, digits)
+        stems = _replaced(ids, unsafe, tagged)
+        if not stems.str.lower().duplicated().any():
+            break
+    return stems
+
+
+def _digests(texts: pd.Series[str], digits: int) -> pd.Series[str]:
+    """Return the first `digits` of each text's sha1, in hexadecimal."""
+    return texts.map(lambda text: sha1(text.encode(), usedforsecurity=False).hexdigest()[:digits])
+
+
+def _replaced(texts: pd.Series[str], where: NDArray[np.intp], new: pd.Series[str]) -> pd.Series[str]:
+    """Return `texts` with `new` at the positions `where`."""
+    cells = texts.to_numpy(dtype=object, copy=True)
+    cells[where] = new.to_numpy()
+    return pd.Series(cells, index=texts.index, dtype=str)

@@ -1,0 +1,152 @@
+"""What `--model` takes: our own checkpoints, and files of other implementations that are described in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from augmentor.training.bounds import LONGEST_SIDE
+from augmentor.errors import AugmentorError, DomainError
+from augmentor.data.manifest import Manifest, read_manifest
+from augmentor.planning.plan import Plan
+from stargan.checkpoints.checkpoint import CheckpointError, Model, load_model
+from stargan.checkpoints.foreign import parse_attributes, read_foreign
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a foreign file does not say of itself.
+
+    Args:
+        attributes: its label vector in words, see `stargan.checkpoints.foreign.parse_attributes`.
+        size: of its images, "128" or WIDTHxHEIGHT; None for the usual one of its kind.
+        crop: side of the centred square that its training images were cut to first, in pixels, or None.
+    """
+
+    attributes: str | None = None
+    size: str | None = None
+    crop: int | None = None
+
+    def flags(self) -> list[str]:
+        """Return the description as words of a command line; none where nothing is described."""
+        named = (("--attributes", self.attributes), ("--model-size", self.size), ("--model-crop", self.crop))
+        return [word for flag, value in named if value is not None for word in (flag, str(value))]
+
+
+OWN = Description()
+"""Nothing described: a checkpoint of our own."""
+
+
+def open_model(path: Path, description: Description = OWN) -> Model:
+    """Load what translates.
+
+    Args:
+        path: a run folder, a checkpoint, or a foreign file.
+        description: what a foreign file does not say of itself.
+
+    Raises:
+        AugmentorError: nothing to load there, a file is damaged, or the description is missing, does not fit, or
+            is of a checkpoint that knows better.
+    """
+    try:
+        if is_foreign(path):
+            return _open_foreign(path, description)
+        model = load_model(path)
+    except CheckpointError as error:
+        raise AugmentorError(f"--model {path}: {error}") from error
+    if description.flags():
+        flag = description.flags()[0]
+        raise AugmentorError(
+            f"{flag}: {path} is a checkpoint of augmentor's own, and knows its attributes "
+            f"({', '.join(model.space.names)}), size and crop. Leave out {' '.join(description.flags()[::2])}"
+        )
+    return model
+
+
+def read_model_manifest(manifest: Path, model: Model, *, image_column: str | None) -> Manifest:
+    """Read a manifest in a model's label space, with the column names that the model was trained with."""
+    recipe = model.settings.get("recipe")
+    trained = recipe.get("manifest") if isinstance(recipe, dict) else None
+    column = image_column or (trained.get("image_column") if isinstance(trained, dict) else None)
+    return read_manifest(manifest, space=model.space, image_column=None if column is None else str(column))
+
+
+def model_crop(model: Model) -> int | None:
+    """Return the centred square that the model's training images were cut to first, in pixels, or None."""
+    images = model.settings.get("images")
+    crop = images.get("crop") if isinstance(images, dict) else None
+    return int(crop) if isinstance(crop, int) and crop > 0 else None
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether a path names another implementation's file, not a run folder or checkpoint of our own."""
+    return path.is_file() and not (path.parent / "config.json").is_file()
+
+
+def _open_foreign(path: Path, description: Description) -> Model:
+    try:
+        found = read_foreign(path)
+    except CheckpointError as error:
+        raise AugmentorError(f"--model {error}") from error
+    if description.attributes is None:
+        unknown = "what it makes" if found.entries is None else f"what its {found.entries} label entries mean"
+        raise AugmentorError(
+            f"--model {path}: {found.title} does not know {unknown}: say it with --attributes. {found.needs}"
+        )
+    try:
+        space = parse_attributes(description.attributes)
+        found.check_space(space)
+    except ValueError as error:
+        raise AugmentorError(f"--attributes: {error}") from error
+    size = None if description.size is None else parse_model_size(description.size)
+    try:
+        found.check_size(size or found.usual_size)
+    except ValueError as error:
+        raise AugmentorError(f"--model-size: {error}") from error
+    return found.to_model(space, image_size=size, crop=description.crop)
+
+
+def parse_model_size(text: str) -> tuple[int, int]:
+    """Return what `--model-size` means, (height, width): one number, or WIDTHxHEIGHT, in pixels.
+
+    Raises:
+        AugmentorError: it is neither.
+    """
+    sides = re.fullmatch(r"([0-9]{1,5})(?:\s*x\s*([0-9]{1,5}))?", text.strip().lower())
+    if sides is None or int(sides[1]) < 1:
+        raise AugmentorError(
+            f"--model-size: {text!r} is not a number of pixels like 128, or WIDTHxHEIGHT like 256x192"
+        )
+    for side in filter(None, sides.groups()):
+        if int(side) > LONGEST_SIDE:
+            raise AugmentorError(
+                f"--model-size: {text} is more than {LONGEST_SIDE} px, which no network is made for"
+            )
+    return int(sides[2] or sides[1]), int(sides[1])
+
+
+def refuse_other_direction(plan: Plan, model: Model, domains: Sequence[str]) -> None:
+    """Refuse a plan that asks a one-direction model for anything but what it makes.
+
+    Args:
+        plan: what is asked for.
+        model: what translates.
+        domains: the `--domains` SPECs, for the message.
+
+    Raises:
+        DomainError: naming the direction and how many images ask for another.
+    """
+    if model.only_target is None:
+        return
+    only = model.space.attributes[0]
+    made = f"{only.name}={only.values[model.only_target]}"
+    counts = plan.label_counts()[only.name]
+    for value, (before, after) in counts.items():
+        if value != only.values[model.only_target] and after > before:
+            raise DomainError(
+                f"--domains {' '.join(domains)}: {only.name}={value} is asked of {after - before:,} images, but "
+                f"the model's file holds one direction, into {made}. Use --domains {made}, which leaves alone "
+                "what is so already; for the way back, use the file of the other generator"
+            )

@@ -1,0 +1,237 @@
+"""The guided run on drawn portraits: from a manifest to a classifier, without any data of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from augmentor.outputs.readers.dataset import ExpandedDataset, open_dataset
+from augmentor.planning.domains import parse_domains
+from augmentor.expansion.run import ExpandResult, run_expansion
+from augmentor.expansion.job import plan_expansion
+from augmentor.demo.portraits import DEFAULT_COUNTS, write_portraits
+from augmentor.data.manifest import read_manifest
+from augmentor.data.models import open_model
+from augmentor.expansion.preview import write_preview
+from augmentor.judge import (
+    Judge,
+    LabelledImages,
+    Verdict,
+    balanced_accuracy,
+    judge_translations,
+    read_images,
+    train_judge,
+)
+from augmentor.training.recipe import JudgeSettings, Recipe
+from augmentor.training.run_folder import TrainEvent
+from augmentor.expansion.running import Progress
+from augmentor.expansion.settings import ExpandSettings
+from augmentor.training.run import train_run
+from augmentor.outputs.places import default_format
+from stargan.labels import LabelSpace
+from stargan.inference.translator import Translator
+
+MODEL = Path(__file__).parent / "models" / "portraits"
+"""The model that ships with the package, trained on `write_portraits(seed=0)`."""
+
+RARE = {"hair": "red", "smile": "1"}
+"""The combination that the portraits have too few of."""
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classified:
+    """How a classifier does on the real test portraits.
+
+    Args:
+        images: training images.
+        balanced: balanced accuracy per attribute.
+        rare: share of the test portraits with red hair and a smile that are recognised as both.
+    """
+
+    images: int
+    balanced: dict[str, float]
+    rare: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """What the demo made and measured.
+
+    Args:
+        manifest: the drawn portraits.
+        model: the model that was used.
+        folder: the expanded folder.
+        hdf5: the same as one file.
+        preview: test portraits against every single change.
+        rare_before: training portraits with the rare combination.
+        rare_after: the same, translations counted.
+        expanded: what the expansion into the folder did.
+        verdict: what a classifier that saw only real portraits says of translated test portraits.
+        without: a classifier trained on the real portraits alone.
+        with_synthetic: one trained on real and synthetic portraits, for as many steps.
+    """
+
+    manifest: Path
+    model: Path
+    folder: Path
+    hdf5: Path
+    preview: Path
+    rare_before: int
+    rare_after: int
+    expanded: ExpandResult
+    verdict: Verdict
+    without: Classified
+    with_synthetic: Classified
+
+
+def run_demo(
+    out: Path,
+    *,
+    train_minutes: float | None,
+    seed: int,
+    device: torch.device,
+    on_stage: Callable[[str], None],
+    on_train: Callable[[TrainEvent], None],
+    on_progress: Callable[[Progress], None],
+    counts: Mapping[str, int] = DEFAULT_COUNTS,
+    steps: int = 150,
+) -> DemoResult:
+    """Draw portraits, translate them, and train a classifier with and without the translations.
+
+    What an earlier call in the same folder finished is kept.
+
+    Args:
+        out: the folder to write.
+        train_minutes: train a model for so long first; None takes the one that ships with the package.
+        seed: of the portraits.
+        device: where to compute.
+        on_stage: told in words what comes next.
+        on_train: told of training, if there is any.
+        on_progress: told of the expansion into the folder.
+        counts: portraits per split.
+        steps: optimisation steps of each classifier.
+
+    Raises:
+        AugmentorError: the folder cannot be used.
+    """
+    on_stage(f"Drawing {sum(counts.values()):,} portraits; hardly any has red hair and a smile")
+    manifest = out / "portraits" / "manifest.csv"
+    if not manifest.exists():
+        write_portraits(manifest.parent, seed=seed, counts=counts)
+    model, suffix = MODEL, ""
+    if train_minutes is not None:
+        # Another model makes other images: they must not meet those of the shipped one.
+        suffix = f"-trained-{train_minutes:g}min"
+        on_stage(f"Training a StarGAN on them for {train_minutes:g} minutes")
+        model = out / "run"
+        train_run(
+            read_manifest(manifest),
+            run=model,
+            recipe=shipped_recipe(minutes=train_minutes),
+            resume=True,
+            device=device,
+            on_event=on_train,
+        )
+
+    on_stage("Translating every training portrait to red hair and a smile")
+    request = ",".join(f"{name}={value}" for name, value in RARE.items())
+    folder, hdf5 = out / f"expanded{suffix}", out / f"expanded{suffix}.h5"
+    expanded = _expand(manifest, model, folder, request, device=device, on_progress=on_progress)
+    on_stage("The same again, as one HDF5 file")
+    _expand(manifest, model, hdf5, request, device=device)
+    preview = write_preview(
+        manifest,
+        model=model,
+        domains=("each",),
+        splits=("test",),
+        rows=6,
+        out=out / f"preview{suffix}.png",
+        image_column=None,
+        device=device,
+    )
+
+    on_stage("Training classifiers on real portraits, and on real and synthetic ones")
+    without, judge = _classify(folder, synthetic=False, steps=steps, device=device)
+    with_synthetic, _ = _classify(folder, synthetic=None, steps=steps, device=device)
+
+    on_stage("Asking the first classifier what translated test portraits show")
+    translator = Translator(open_model(model), device=device)
+    table = read_manifest(manifest, space=translator.model.space)
+    test = read_images(table.select(table.split_mask(["test"])), size=translator.model.image_size, channels=3)
+    verdict = judge_translations(judge, translator, test, parse_domains(["each"], table.space))
+    return DemoResult(
+        manifest=manifest,
+        model=model,
+        folder=folder,
+        hdf5=hdf5,
+        preview=preview,
+        rare_before=_count_rare(folder, synthetic=False),
+        rare_after=_count_rare(folder, synthetic=None),
+        expanded=expanded,
+        verdict=verdict,
+        without=without,
+        with_synthetic=with_synthetic,
+    )
+
+
+def shipped_recipe(*, minutes: float) -> Recipe:
+    """Return the recipe that the shipped model was trained with, as its checkpoint holds it, for another time."""
+    recipe = Recipe.model_validate(open_model(MODEL).settings["recipe"])
+    training = recipe.training.model_copy(update={"minutes": minutes, "steps": None})
+    # The demo judges by itself.
+    return recipe.model_copy(update={"training": training, "judge": JudgeSettings(steps=0)})
+
+
+def _expand(
+    manifest: Path,
+    model: Path,
+    out: Path,
+    request: str,
+    *,
+    device: torch.device,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+) -> ExpandResult:
+    settings = ExpandSettings(domains=(request,), output_format=default_format(out))
+    planned = plan_expansion(manifest, model=model, settings=settings, out=out)
+    return run_expansion(planned, device=device, batch_size=_BATCH, on_progress=on_progress)
+
+
+def _classify(
+    folder: Path, *, synthetic: bool | None, steps: int, device: torch.device
+) -> tuple[Classified, Judge]:
+    """Train a classifier on the training rows, and try it on the real test rows."""
+    train, test = (
+        _in_memory(open_dataset(folder, split=split, synthetic=chosen))
+        for split, chosen in (("train", synthetic), ("test", False))
+    )
+    space = open_dataset(folder).space
+    judge = train_judge(train, space=space, steps=steps, seed=0, device=device)
+    said = judge.predict(test.images)
+    rare = _is_rare(test.codes, space)
+    classified = Classified(
+        images=len(train),
+        balanced=balanced_accuracy(said, test.codes, space),
+        rare=float(_is_rare(said, space)[rare].double().mean()),
+    )
+    return classified, judge
+
+
+def _in_memory(dataset: ExpandedDataset) -> LabelledImages:
+    images, codes = zip(*(dataset[index] for index in range(len(dataset))), strict=True)
+    return LabelledImages(images=torch.stack(images), codes=torch.stack(codes))
+
+
+def _is_rare(codes: torch.Tensor, space: LabelSpace) -> torch.Tensor:
+    wanted = [(space.index(name), space[name].code(value)) for name, value in RARE.items()]
+    return torch.stack([codes[:, column] == code for column, code in wanted]).all(dim=0)
+
+
+def _count_rare(folder: Path, *, synthetic: bool | None) -> int:
+    labels = open_dataset(folder, split="train", synthetic=synthetic).labels
+    return int((labels[list(RARE)].astype(str) == pd.Series(RARE)).all(axis=1).sum())

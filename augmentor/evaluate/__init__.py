@@ -1,6 +1,0 @@
-"""Does it help? Classifiers of real images, with and without an output's translations, on the real test split."""
-
-from augmentor.evaluate.result import Evaluation
-from augmentor.evaluate.run import EvaluateSettings, Told, evaluate
-
-__all__ = ["EvaluateSettings", "Evaluation", "Told", "evaluate"]

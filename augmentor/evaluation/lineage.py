@@ -1,0 +1,165 @@
+"""Which train row each translation comes from; and that no test row was used for anything but scoring."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from augmentor.errors import OutputError
+from augmentor.data.manifest import Manifest, refuse_split_leaks
+from augmentor.storage.urls import located
+from stargan.labels import LabelSpace
+
+_SHOWN = 3
+
+_PASSED = ("not among the best", "surplus")
+"""How the reasons begin for which translations were dropped that the judge had found good enough."""
+
+
+class Lineage(NamedTuple):
+    """Translations of train rows.
+
+    Args:
+        table: one row per translation, with the label table's columns `source_id`, `source_path`, `group`, `split`
+            and the attributes'.
+        rows: (N,) the manifest row that each comes from.
+    """
+
+    table: pd.DataFrame
+    rows: NDArray[np.intp]
+
+
+def read_rejected(path: Path, space: LabelSpace) -> pd.DataFrame:
+    """Return what the judge threw out, one row per translation; no row where there is no such file.
+
+    Translations that were dropped because there were better ones, or enough, are left out: they passed the gate.
+
+    Raises:
+        OutputError: the table is damaged or lacks a column.
+    """
+    needed = ["split", "group", "source_id", "source_path", *space.names, "changed", "reason"]
+    if not path.exists():
+        return pd.DataFrame(columns=needed, dtype=str)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise OutputError(f"{path}: damaged ({error}). Run the same `augmentor expand` again") from error
+    lacking = [name for name in needed if name not in table.columns]
+    if lacking:
+        raise OutputError(f"{path}: has no column {lacking[0]!r}: it was changed, or belongs to another output")
+    return table[~table["reason"].str.startswith(_PASSED)].reset_index(drop=True)
+
+
+def refuse_leaks(manifest: Manifest, used: pd.DataFrame, *, out: Path) -> None:
+    """Refuse a manifest whose test rows the output, or the model behind it, may have learnt from.
+
+    Args:
+        manifest: the user's table; its test rows score.
+        used: what the output was made from, and holds: rows of its label table, with rejected ones, too.
+        out: the output, for the messages.
+
+    Raises:
+        ManifestError: a group stands in two splits.
+        OutputError: a test row was used; names it, and how.
+    """
+    refuse_split_leaks(manifest)
+    rows = manifest.rows
+    test = rows["split"] == "test"
+    files = rows["path"].map(lambda path: os.path.realpath(located(manifest.root, path)))
+    shared = test & files.isin(set(files[~test]))
+    if shared.any():
+        places = rows.loc[shared, ["line", "path"]].itertuples(index=False)
+        _refuse(
+            manifest,
+            [f"{path} (row {line})" for line, path in places],
+            "the same image file stands in test and in another split",
+        )
+    # What was real and test then, and is test now, is how it should be.
+    suspects = used[(used["split"] != "test") | used["is_synthetic"]]
+    for column, own in (("source_id", "id"), ("source_path", "path"), ("group", "group")):
+        names = rows.loc[test, own].map(_plain if own == "path" else str)
+        cells = suspects[column].map(_plain if own == "path" else str)
+        hit = cells.isin(set(names[names != ""])) & (cells != "")
+        if hit.any():
+            found = suspects[hit]
+            splits = found["split"].where(~found["is_synthetic"], "the source of a translation")
+            _refuse(
+                manifest,
+                sorted({f"{own} {cell!r} ({split})" for cell, split in zip(cells[hit], splits, strict=True)}),
+                f"test rows were used for {out}, whose label table has them as train or val or as sources",
+            )
+
+
+def refuse_copies(
+    manifest: Manifest, test: Iterable[tuple[int, bytes]], other: Iterable[tuple[int, bytes]]
+) -> None:
+    """Refuse test images that are the very pixels of an image of another split.
+
+    Args:
+        manifest: the user's table.
+        test: row of each test image, and a digest of the pixels that classifiers see.
+        other: row and digest of each other image.
+
+    Raises:
+        OutputError: naming the first rows.
+    """
+    known = {pixels: row for row, pixels in other}
+    copies = [(row, known[pixels]) for row, pixels in test if pixels in known]
+    if copies:
+        ids, lines = manifest.rows["id"], manifest.rows["line"]
+        _refuse(
+            manifest,
+            [f"{ids.iat[a]} (row {lines.iat[a]}) as {ids.iat[b]} (row {lines.iat[b]})" for a, b in copies],
+            "test images are, pixel for pixel, images of another split",
+        )
+
+
+def trace(manifest: Manifest, table: pd.DataFrame, *, out: Path) -> Lineage:
+    """Find the train row that each translation comes from.
+
+    Args:
+        manifest: the user's table.
+        table: translations; those of another split than train are left out.
+        out: the output, for the messages.
+
+    Raises:
+        OutputError: a source is no train row of this manifest; names it.
+    """
+    table = table[table["split"] == "train"].reset_index(drop=True)
+    rows = manifest.rows
+    train = np.flatnonzero((rows["split"] == "train").to_numpy())
+    found = pd.Index(rows["id"].iloc[train]).get_indexer(pd.Index(table["source_id"]))
+    paths = rows["path"].iloc[train].map(_plain).to_numpy(dtype=object)
+    same = found >= 0
+    same[same] = paths[found[same]] == table["source_path"][same].map(_plain).to_numpy(dtype=object)
+    if not same.all():
+        strangers = table[~same].drop_duplicates("source_id")
+        names = [f"{i!r} ({path})" for i, path in strangers[["source_id", "source_path"]].itertuples(index=False)]
+        raise OutputError(
+            f"{out}: holds translations of {_listed(names)}, which {manifest.path} does not have as train rows. "
+            "Evaluate with the manifest that the output was made from"
+        )
+    return Lineage(table, train[found])
+
+
+def _plain(path: str) -> str:
+    return posixpath.normpath(path.replace("\\", "/"))
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _refuse(manifest: Manifest, names: list[str], what: str) -> None:
+    raise OutputError(
+        f"{manifest.path}: {what}: {_listed(names)}. What is scored on them would be no test. Take these rows out "
+        "of test, or give the split that expand was run with"
+    )

@@ -1,0 +1,160 @@
+"""Translations that the judge threw out, made again, to see what would have become of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from augmentor.errors import AugmentorError, ImageError
+from augmentor.evaluation.material import Material, stack
+from augmentor.evaluation.output import as_written
+from augmentor.images.full_resolution import Original
+from augmentor.images import Pixels, decode
+from augmentor.data.models import open_model
+from augmentor.judge import LabelledImages
+from stargan.checkpoints.checkpoint import Model
+from stargan.labels import UNKNOWN, LabelSpace
+from stargan.inference.translator import Translator
+
+_BATCH = 256
+
+
+class Unmade(Exception):  # noqa: N818 - no error: the evaluation goes on without this arm
+    """The translations cannot be made again; the message says why, for the person."""
+
+
+def model_of(material: Material, given: Path | None) -> Model:
+    """Load the model that the output was made with.
+
+    Args:
+        material: what is evaluated.
+        given: `--model`; None takes the place that the output noted.
+
+    Raises:
+        AugmentorError: the given model cannot be loaded, or is another one.
+        Unmade: none was given, and where it was there is none now, or another one.
+    """
+    path = given or material.output.model_path
+    if path is None:
+        raise Unmade("the output does not say where its model is: give it with --model")
+    try:
+        model = open_model(path)
+    except AugmentorError as error:
+        if given is not None:
+            raise
+        raise Unmade(f"the model is not at {path} any more: give it with --model ({error})") from error
+    if model.sha256 == material.output.model_sha256:
+        return model
+    if given is not None:
+        raise AugmentorError(f"--model {path}: is another model than {material.output.out} was made with")
+    raise Unmade(f"{path} holds another model by now: give the one of this output with --model")
+
+
+def drawn_blindly(material: Material) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Draw translations as if nobody had judged them: as many of each domain as were kept.
+
+    So the arm differs from the judged one in which translations it holds, and not in how many. Of a domain of
+    which none was kept it gets as many as were kept on average, or all that there are.
+
+    Returns:
+        Positions in `kept` and in `rejected`.
+    """
+    codes = _codes(material.rejected.table, material.output.space)
+    kept = [tuple(row) for row in material.kept.codes.tolist()]
+    thrown = [tuple(row) for row in codes.tolist()]
+    counts = Counter(kept)
+    usual = round(len(kept) / len(counts))
+    candidates: dict[tuple[int, ...], list[int]] = {}
+    for number, domain in enumerate([*kept, *thrown]):
+        candidates.setdefault(domain, []).append(number)
+    random = np.random.default_rng(0)
+    drawn = np.concatenate(
+        [
+            random.choice(numbers, size=min(len(numbers), counts.get(domain, usual)), replace=False)
+            for domain, numbers in sorted(candidates.items())
+        ]
+    )
+    drawn.sort()
+    return drawn[drawn < len(kept)], drawn[drawn >= len(kept)] - len(kept)
+
+
+def remake(material: Material, chosen: NDArray[np.intp], *, model: Model, device: torch.device) -> LabelledImages:
+    """Translate the sources of some rejected translations again.
+
+    Args:
+        material: what is evaluated.
+        chosen: positions in `rejected`.
+        model: what translated them.
+        device: where to compute.
+
+    Returns:
+        The translations in order; those whose source cannot be read are left out.
+    """
+    output, manifest = material.output, material.manifest
+    targets = _codes(material.rejected.table, output.space)[chosen]
+    rows = material.rejected.rows[chosen]
+    translator = Translator(model, device=device, precision=output.precision)
+    images, codes = list[Pixels](), list[NDArray[np.int64]]()
+    for start in range(0, len(rows), _BATCH):
+        some, wanted = rows[start : start + _BATCH], targets[start : start + _BATCH]
+        sources = [_source(material, model, int(row)) for row in some]
+        there = [i for i, source in enumerate(sources) if source is not None]
+        if not there:
+            continue
+        pixels = torch.from_numpy(np.stack([source for source in sources if source is not None])).permute(
+            0, 3, 1, 2
+        )
+        own = torch.from_numpy(manifest.codes[some[there]].astype(np.int64))
+        asked = output.space.asked(torch.from_numpy(wanted[there]), own)
+        if output.full_size:
+            made = _blended(material, model, some[there], translator.changes(pixels, asked))
+        else:
+            made = iter(translator.translate(pixels, asked).permute(0, 2, 3, 1).numpy())
+        images += [as_written(image, output) for image in made]
+        codes += list(wanted[there])
+    return stack(images, np.array(codes).reshape(-1, len(output.space)), output=output)
+
+
+def _source(material: Material, model: Model, row: int) -> Pixels | None:
+    """Return a source as the model sees it; None if it cannot be read."""
+    try:
+        return decode(
+            material.manifest.image_path(row),
+            size=model.image_size,
+            channels=model.image_channels,
+            crop=material.output.crop,
+            access=material.manifest.access,
+        )
+    except ImageError:
+        return None
+
+
+def _blended(material: Material, model: Model, rows: NDArray[np.intp], changes: torch.Tensor) -> Iterator[Pixels]:
+    """Yield sources at the output's size with changes blended in."""
+    output, manifest = material.output, material.manifest
+    for row, change in zip(rows.tolist(), changes, strict=True):
+        original = Original(
+            manifest.image_path(row),
+            size=output.size,
+            model=model,
+            crop=output.crop,
+            uses=1,
+            access=manifest.access,
+        )
+        yield original.changed(change)
+
+
+def _codes(table: pd.DataFrame, space: LabelSpace) -> NDArray[np.int64]:
+    """Return (N, A) codes of a table's cells, -1 for blanks and for what is no value."""
+    columns = [
+        pd.Index(attribute.values).get_indexer(pd.Index(table[attribute.name])) for attribute in space.attributes
+    ]
+    codes = np.stack(columns, axis=1).astype(np.int64) if columns else np.empty((len(table), 0), dtype=np.int64)
+    codes[codes < 0] = UNKNOWN
+    return codes

@@ -1,0 +1,183 @@
+"""What an evaluation found, as evaluation.json holds it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from augmentor.evaluation.distances import Distances
+from augmentor.evaluation.metrics import Interval
+from augmentor.outputs.records import Json
+
+SCHEMA_VERSION = 1
+
+Word = Literal["helps", "no difference seen", "hurts", "mixed"]
+"""The verdict; "mixed" where one measure is clearly better and the other clearly worse."""
+
+Measure = Literal["worst_group", "balanced"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstGroup:
+    """The combination of labels that is recognised worst.
+
+    Args:
+        group: its name, as in `GroupResult`.
+        accuracy: share of its test images of which every attribute that counts is recognised.
+    """
+
+    group: str
+    accuracy: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedResult:
+    """One classifier.
+
+    Args:
+        seed: from 0.
+        balanced: its balanced accuracy.
+        worst_group: its lowest accuracy of a group; NaN where there is no group.
+    """
+
+    seed: int
+    balanced: float
+    worst_group: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """What the classifiers of an arm are worth, on the real test images; shares are in [0, 1].
+
+    Args:
+        name: real, oversampled, trivialaugment, ungated, gated, synthetic; in the sweep "gated 0.5" and the like.
+        title: as people read it.
+        ratio: synthetic images drawn for each real one; None for synthetic only.
+        images: different images that it draws from.
+        balanced: mean balanced accuracy of the attributes that count.
+        worst_group: None where no group has enough test images.
+        attributes: balanced accuracy of each attribute of the label space that some test image knows.
+        validation: as `balanced`, on the real val images; None without any.
+        seeds: each classifier by itself.
+    """
+
+    name: str
+    title: str
+    ratio: float | None
+    images: int
+    balanced: Interval
+    worst_group: WorstGroup | None
+    attributes: Mapping[str, Interval]
+    validation: float | None
+    seeds: Sequence[SeedResult]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupResult:
+    """One combination of the attributes that count.
+
+    Args:
+        name: "tone=dark, woman=1".
+        domain: attribute -> value.
+        test_images: how many show it.
+        train_real: real training images of it.
+        train_synthetic: translations of it.
+        accuracy: per arm, the share of its test images of which every attribute that counts is recognised.
+    """
+
+    name: str
+    domain: Mapping[str, str]
+    test_images: int
+    train_real: int
+    train_synthetic: int
+    accuracy: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """By how much the output's arm is above another, on the same images and seeds.
+
+    Args:
+        measure: what differs.
+        against: the other arm.
+        difference: in [-1, 1]; above 0 the output's arm is better.
+        word: what the interval says.
+    """
+
+    measure: Measure
+    against: str
+    difference: Interval
+    word: Word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer.
+
+    Args:
+        word: helps, no difference seen, hurts, or mixed.
+        arm: the one that stands for the output as it is: gated, or ungated where there was no gate.
+        against: per measure, the better of the arms that need no generator.
+        sentence: the answer in words, with the intervals.
+        following: what to do next, a sentence each.
+        differences: to every other arm.
+    """
+
+    word: Word
+    arm: str
+    against: Mapping[Measure, str]
+    sentence: str
+    following: Sequence[str]
+    differences: Sequence[Difference]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Everything that an evaluation found.
+
+    Args:
+        fingerprint: of the output that was evaluated.
+        manifest: the table's file name.
+        settings: what was asked for.
+        attributes: the names of those that the expansion changed: only these count.
+        counts: images of each kind: train, val, test, test_units, kept, rejected, unreadable.
+        arms: in the order in which they are shown.
+        skipped: arm -> why it is not there.
+        sweep: the output's arm at other ratios of synthetic to real images.
+        groups: combinations with enough test images.
+        verdict: the answer.
+        distances: of features of images.
+        notes: remarks for the person.
+    """
+
+    fingerprint: str
+    manifest: str
+    settings: Mapping[str, Json]
+    attributes: Sequence[str]
+    counts: Mapping[str, int]
+    arms: Sequence[ArmResult]
+    skipped: Mapping[str, str]
+    sweep: Sequence[ArmResult]
+    groups: Sequence[GroupResult]
+    verdict: Verdict
+    distances: Distances
+    notes: Sequence[str]
+
+    def to_json(self) -> dict[str, Json]:
+        """Return plain JSON values: shares with 6 decimals, None for what could not be measured."""
+        return {"schema_version": SCHEMA_VERSION, **{name: _plain(value) for name, value in asdict(self).items()}}
+
+
+def _plain(value: object) -> Json:
+    match value:
+        case float():
+            return round(value, 6) if math.isfinite(value) else None
+        case str() | int() | None:
+            return value
+        case Mapping():
+            return {str(name): _plain(part) for name, part in value.items()}
+        case Sequence():
+            return [_plain(part) for part in value]
+    raise TypeError(f"{type(value).__name__} is not plain")

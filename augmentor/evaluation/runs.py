@@ -1,0 +1,109 @@
+"""Classifiers' answers, kept as each is finished, so that the same command goes on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augmentor.storage.atomic import replace_bytes
+from augmentor.evaluation.arms import Arm
+from augmentor.evaluation.distances import TORCHMETRICS, Distances
+from augmentor.judge import LabelledImages
+from augmentor.outputs.records import Json
+
+_VERSION = 1
+"""Raised when the same settings would train another classifier."""
+
+
+class Said(NamedTuple):
+    """What one classifier sees.
+
+    Args:
+        test: (N, A) int16, in the real test images.
+        val: (M, A) int16, in the real val images.
+    """
+
+    test: NDArray[np.int16]
+    val: NDArray[np.int16]
+
+
+class KeptRuns:
+    """A folder with a small file for each classifier that was trained.
+
+    Args:
+        folder: made when the first one is kept.
+        common: what all classifiers have in common, as far as it changes what they say.
+    """
+
+    def __init__(self, folder: Path, common: Mapping[str, Json]) -> None:
+        self.folder = folder
+        self._common = {"version": _VERSION, **common}
+        self._digests: dict[int, str] = {}
+
+    def read(self, arm: Arm, seed: int) -> Said | None:
+        """Return what a classifier said; None where it is to be trained, or its file is damaged."""
+        try:
+            with np.load(self._path(arm, seed), allow_pickle=False) as kept:
+                return Said(test=kept["test"], val=kept["val"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+
+    def keep(self, arm: Arm, seed: int, said: Said) -> None:
+        """Keep what a classifier said."""
+        data = io.BytesIO()
+        np.savez_compressed(data, test=said.test, val=said.val)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        replace_bytes(self._path(arm, seed), data.getvalue())
+
+    def read_distances(self, sets: Mapping[str, LabelledImages | None], features: str) -> Distances | None:
+        """Return the distances between sets of images, if they were measured with these features before."""
+        try:
+            return Distances.from_json(self._distances_path(sets, features).read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep_distances(
+        self, sets: Mapping[str, LabelledImages | None], features: str, distances: Distances
+    ) -> None:
+        """Keep what was measured."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        replace_bytes(self._distances_path(sets, features), json.dumps(asdict(distances)).encode())
+
+    def _distances_path(self, sets: Mapping[str, LabelledImages | None], features: str) -> Path:
+        digests = {name: self._digest(data) for name, data in sets.items() if data is not None}
+        state = {**self._common, "sets": digests, "features": features, "torchmetrics": TORCHMETRICS}
+        return self.folder / f"distances-{_key(state)}.json"
+
+    def _path(self, arm: Arm, seed: int) -> Path:
+        pools: list[Json] = [
+            {"data": self._digest(pool.data), "share": pool.share, "weighted": pool.weights is not None}
+            for pool in arm.pools
+        ]
+        state: dict[str, Json] = {**self._common, "pools": pools, "augment": arm.augment}
+        return self.folder / f"{arm.name.replace(' ', '-')}-{seed}-{_key(state)}.npz"
+
+    def _digest(self, data: LabelledImages) -> str:
+        """Return the SHA-256 of images, which are in many arms, once."""
+        if id(data) not in self._digests:
+            self._digests[id(data)] = digest(data)
+        return self._digests[id(data)]
+
+
+def _key(state: Mapping[str, Json]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def digest(data: LabelledImages) -> str:
+    """Return the SHA-256 of images and labels."""
+    found = hashlib.sha256(data.images.numpy().tobytes())
+    found.update(data.codes.numpy().tobytes())
+    return found.hexdigest()

@@ -1,0 +1,197 @@
+"""Does it help? The answer in a word, in a sentence with its intervals, and what to do next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from augmentor.evaluation.arms import BASELINES, TITLES
+from augmentor.evaluation.distances import Distances
+from augmentor.evaluation.metrics import Interval, Measured, difference, surely_below
+from augmentor.evaluation.result import ArmResult, Difference, Measure, Verdict, Word
+
+LEAST_UNITS = 5
+"""Test units (subjects, or single images) below which no interval can be believed."""
+
+_WIDE = 0.05
+_COPIES = 0.1
+_FEW_SEEDS = 5
+
+_MEASURES: Mapping[Measure, str] = {"worst_group": "worst", "balanced": "balanced"}
+_NAMES: Mapping[Measure, str] = {"worst_group": "worst-group accuracy", "balanced": "balanced accuracy"}
+
+
+def conclude(
+    main: str,
+    measured: Mapping[str, Measured],
+    *,
+    results: Sequence[ArmResult],
+    sweep: Sequence[ArmResult],
+    distances: Distances,
+    units: int,
+    seeds: int,
+) -> Verdict:
+    """Compare the output's arm with what needs no generator, and say what that means.
+
+    It helps by a measure only if it is above both baselines with an interval that excludes 0, so that the choice
+    of the better one cannot make it look good; it hurts if it is below the better one, more surely than a single
+    comparison asks for, so that this choice cannot make it look bad either.
+
+    Args:
+        main: the output's arm.
+        measured: every arm but the sweep's.
+        results: the same, as they are told.
+        sweep: the arms of the sweep.
+        distances: for what to do next.
+        units: test units.
+        seeds: classifiers of each arm.
+    """
+    enough = units >= LEAST_UNITS
+    ours = measured[main]
+    differences, against, words = list[Difference](), dict[Measure, str](), dict[Measure, Word]()
+    for measure, name in _MEASURES.items():
+        found = {other: difference(name, ours, arm) for other, arm in measured.items() if other != main}
+        if math.isnan(found[BASELINES[0]].value):
+            continue
+        differences += [
+            Difference(measure=measure, against=other, difference=each, word=_word(each) if enough else SAME)
+            for other, each in found.items()
+        ]
+        against[measure] = min(BASELINES, key=lambda other, found=found: found[other].value)  # type: ignore[misc]
+        if not enough:
+            continue
+        if all(found[other].low > 0 for other in BASELINES):
+            words[measure] = "helps"
+        elif surely_below(name, ours, measured[against[measure]], chances=len(BASELINES)):
+            words[measure] = "hurts"
+    word = _joined(words.values())
+    told = {(each.measure, each.against): each.difference for each in differences}
+    parts = [
+        f"{_NAMES[measure]} {_points(told[measure, other])} against {TITLES[other]!r}"
+        for measure, other in against.items()
+    ]
+    return Verdict(
+        word=word,
+        arm=main,
+        against=against,
+        sentence=f"{_OPENINGS[word]}: {'; '.join(parts)}. Points of per cent, with 95 % intervals.",
+        following=list(
+            _following(
+                word,
+                main,
+                told,
+                against=against,
+                results=results,
+                sweep=sweep,
+                distances=distances,
+                units=units,
+                seeds=seeds,
+            )
+        ),
+        differences=differences,
+    )
+
+
+SAME: Word = "no difference seen"
+
+_OPENINGS: Mapping[Word, str] = {
+    "helps": "The synthetic images help",
+    "no difference seen": "No difference seen",
+    "hurts": "The synthetic images hurt",
+    "mixed": "The synthetic images help by one measure and hurt by the other",
+}
+
+
+def _word(each: Interval) -> Word:
+    return "helps" if each.low > 0 else "hurts" if each.high < 0 else SAME
+
+
+def _joined(words: Iterable[Word]) -> Word:
+    found = set(words) - {SAME}
+    if len(found) > 1:
+        return "mixed"
+    return found.pop() if found else SAME
+
+
+def _points(each: Interval) -> str:
+    return f"{100 * each.value:+.1f} [{100 * each.low:+.1f}, {100 * each.high:+.1f}]"
+
+
+def _following(
+    word: Word,
+    main: str,
+    told: Mapping[tuple[Measure, str], Interval],
+    *,
+    against: Mapping[Measure, str],
+    results: Sequence[ArmResult],
+    sweep: Sequence[ArmResult],
+    distances: Distances,
+    units: int,
+    seeds: int,
+) -> Iterable[str]:
+    """Yield what to do next, the most useful first."""
+    if units < LEAST_UNITS:
+        yield (
+            f"The test split has {units} independent units (subjects, or images without a group): too few for any "
+            "verdict. Put more subjects into test."
+        )
+    unsure = [
+        TITLES[other]
+        for (measure, other), each in told.items()
+        if against.get(measure) == other and _word(each) != SAME
+    ]
+    if word == SAME and unsure and units >= LEAST_UNITS:
+        yield (
+            f"The interval against {unsure[0]!r} leaves out 0, but not surely enough for a verdict: it is one of "
+            f"several comparisons. --seeds {max(_FEW_SEEDS, 2 * seeds)} would tell."
+        )
+    if word == "helps":
+        yield "Train on the output as it is: labels.csv lists real and synthetic images together."
+    arms = {arm.name: arm for arm in results}
+    own = arms[main]
+    known = [arm for arm in (own, *sweep) if arm.validation is not None]
+    best = max(known, key=lambda arm: arm.validation or 0.0, default=own)
+    if best is not own and best.ratio is not None and own.ratio is not None:
+        yield (
+            f"On the val images {best.ratio:g} synthetic images for each real one do best "
+            f"({_share(best.validation)}; the output as it is, with {own.ratio:.2g}, reaches "
+            f"{_share(own.validation)}): draw them so when you train."
+        )
+    if word in ("hurts", "mixed") and ("balanced", "real") in told and told["balanced", "real"].low > 0:
+        yield "Against real images alone it does help: it is the baselines without a generator that do better."
+    weak = _weakest(arms)
+    if word != "helps" and weak is not None:
+        name, synthetic, real = weak
+        yield (
+            f"Trained on synthetic images alone, a classifier recognises {name} in {_share(synthetic)} of real "
+            f"test images, against {_share(real)}: translations do not show it as real images do. Train the model "
+            "for longer, or ask more of them (--min-agreement)."
+        )
+    if distances.copies > _COPIES:
+        yield (
+            f"{_share(distances.copies)} of the translations lie as close to a real training image as only 1 % of "
+            "test images do: they add little that is new."
+        )
+    if distances.unchanged > _COPIES:
+        yield f"{_share(distances.unchanged)} of the translations do not differ from their source: gate them out."
+    widest = max((each.high - each.low) / 2 for (_, other), each in told.items() if other in BASELINES)
+    if word == SAME and widest > _WIDE and units >= LEAST_UNITS:
+        more = f"--seeds {max(_FEW_SEEDS, 2 * seeds)} and " if seeds < 2 * _FEW_SEEDS else ""
+        yield (
+            f"Differences below {100 * widest:.0f} points may go unseen here; {more}more test subjects show "
+            "smaller ones."
+        )
+    elif word == SAME:
+        yield "Real images, oversampled or augmented, do as well here: nothing is lost by leaving the rest out."
+
+
+def _weakest(arms: Mapping[str, ArmResult]) -> tuple[str, float, float] | None:
+    """Return the attribute that is furthest from its real accuracy when it is learnt from translations alone."""
+    synthetic, real = arms["synthetic"].attributes, arms["real"].attributes
+    gaps = {name: real[name].value - synthetic[name].value for name in synthetic}
+    name = max(gaps, key=lambda name: gaps[name], default="")
+    return (name, synthetic[name].value, real[name].value) if name and gaps[name] > _WIDE else None
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,82 @@
+"""How many bytes and seconds an expansion will take, from a few sources that it translates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from augmentor.expansion.job import Expansion
+from augmentor.images import encode
+from augmentor.expansion.running import few_translator
+from augmentor.expansion.shown import shown_originals, some_sources
+from augmentor.expansion.stages import default_workers
+
+_TRIED_ROWS = 8
+"""Sources that a dry run translates to estimate bytes and time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a dry run expects, from a few sources that it translated.
+
+    Args:
+        size: bytes on the disk, None if no source could be read.
+        seconds: of translating and judging on the device that was asked for, decoding and encoding included.
+    """
+
+    size: int | None
+    seconds: float | None
+
+
+def estimate(
+    expansion: Expansion,
+    *,
+    device: torch.device | Sequence[torch.device],
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> Estimate:
+    """Translate and encode a few sources to say how many bytes and seconds the whole will take.
+
+    Args:
+        expansion: what `plan_expansion` returned.
+        device: where the run would translate; several divide the work.
+        batch_size: pairs that would pass the generator at once; None picks from the device.
+        workers: threads that would decode and encode; None picks from the cores.
+    """
+    shown = some_sources(expansion.manifest, expansion.model, splits=expansion.settings.splits, most=_TRIED_ROWS)
+    if not shown.images:
+        return Estimate(size=None, seconds=None)
+    devices = (device,) if isinstance(device, torch.device) else tuple(device)
+    translator = few_translator(expansion, devices[0], batch_size)
+    repeated = torch.arange(translator.batch_size) % len(shown.images)
+    sources = torch.from_numpy(np.stack(shown.images)).permute(0, 3, 1, 2)[repeated]
+    own = torch.from_numpy(shown.codes.astype(np.int64))[repeated]
+    only = expansion.model.only_target
+    targets = expansion.model.space.asked(own, own) if only is None else torch.full_like(own, only)
+    originals = shown_originals(expansion.manifest, expansion.model, shown, size=expansion.settings.size, uses=1)
+    translate = translator.translate if originals is None else translator.changes
+    translate(sources, targets)
+    started = time.monotonic()
+    translated = translate(sources, targets)
+    seconds = time.monotonic() - started
+    if expansion.judging is not None:
+        judges = expansion.judging.on(devices[0])
+        judges.judge(sources, sources, targets, own)
+        started = time.monotonic()
+        judges.judge(sources, sources, targets, own)
+        seconds += time.monotonic() - started
+    translating = seconds / len(repeated) / len(devices)
+    started = time.monotonic()
+    sizes = []
+    for index, made in enumerate(translated[: len(shown.images)]):
+        pixels = made.permute(1, 2, 0).numpy() if originals is None else originals[index].changed(made)
+        encoding = expansion.settings.encoding
+        sizes.append(pixels.nbytes if encoding is None else len(encode(pixels, encoding)))
+    writing = (time.monotonic() - started) / len(sizes) / (workers or default_workers())
+    plan = expansion.plan
+    size = sum(sizes) * len(plan) // len(sizes)
+    return Estimate(size=size, seconds=translating * plan.n_synthetic + writing * len(plan))

@@ -1,0 +1,261 @@
+"""One expansion, planned: a manifest, a model, settings, and what follows from them. Nothing is written here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from augmentor import __version__
+from augmentor.planning.balance import BalanceRequest
+from augmentor.planning.combinations import CellState
+from augmentor.planning.domains import DomainRequest, parse_domains
+from augmentor.errors import ManifestError
+from augmentor.images.full_resolution import refuse_painters
+from augmentor.judge.gating import Judging, find_judging
+from augmentor.data.manifest import (
+    Manifest,
+    frame_notes,
+    key_stems,
+    refuse_all_outside,
+    refuse_split_leaks,
+)
+from augmentor.data.models import (
+    OWN,
+    Description,
+    model_crop,
+    open_model,
+    read_model_manifest,
+    refuse_other_direction,
+)
+from augmentor.expansion.writer import make_writer, refuse_remote_file, refuse_too_many
+from augmentor.expansion.pipeline import Sources
+from augmentor.planning.plan import Plan, make_plan
+from augmentor.planning.rounds import balanced, planned_states
+from augmentor.expansion.settings import ExpandSettings
+from augmentor.outputs.writers import Writer
+from augmentor.outputs.places import Place, planned_place
+from augmentor.outputs.records import Json
+from augmentor.outputs.writers.remote import on_disk
+from stargan.checkpoints.checkpoint import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """One expansion, planned: a manifest, a model, settings, and what follows from them.
+
+    Args:
+        manifest: the user's table, in the model's label space.
+        model: what translates.
+        settings: what is asked for.
+        out: the folder or file to write, or the URL of a folder.
+        plan: the items.
+        model_path: where the model was loaded from, as the user wrote it.
+        judging: what judges translations; None keeps all.
+        notes: what the user should know, in sentences.
+        command: the command line that asked for it, for `dataset.json`; None if there was none.
+    """
+
+    manifest: Manifest
+    model: Model
+    settings: ExpandSettings
+    out: Path
+    plan: Plan
+    model_path: Path
+    judging: Judging | None = None
+    notes: tuple[str, ...] = ()
+    command: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the output, and what belongs to it, will lie."""
+        return planned_place(self.out, self.settings.output_format)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The manifest as the pipeline needs it."""
+        return Sources(
+            manifest=self.manifest,
+            stems=tuple(key_stems(self.manifest.rows).tolist()),
+            crop=model_crop(self.model),
+            real=self.settings.real,
+            size=self.settings.size,
+        )
+
+    @cached_property
+    def made_of(self) -> dict[str, Json]:
+        """What tells this expansion from any other, in parts: manifest, model, judge, settings, plan."""
+        rows = self.manifest.rows
+        # As a list, because pandas takes seven times as long to hand out a column's texts one by one.
+        columns = {
+            name: hashlib.sha256("\0".join(rows[name].astype(str).tolist()).encode("utf-8", "surrogatepass"))
+            for name in ("id", "path", "split", "group")
+        }
+        labels = hashlib.sha256(np.ascontiguousarray(self.manifest.codes, dtype="<i2").tobytes()).hexdigest()
+        return {
+            "manifest": {
+                "rows": len(rows),
+                **{name: digest.hexdigest() for name, digest in columns.items()},
+                "labels": labels,
+            },
+            "model": {
+                "sha256": self.model.sha256,
+                "image_size": list(self.model.image_size),
+                "crop": model_crop(self.model),
+            },
+            "judge": {"sha256": None if self.judging is None else self.judging.kept.sha256},
+            "settings": self._settings_json,
+            "plan": self.plan.fingerprint(),
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The parts of `made_of` as one sha256."""
+        return hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def disk(self) -> Path:
+        """Where the output is made: `out`, or a folder of this machine from which it goes to its URL."""
+        return on_disk(self.out, self.fingerprint)
+
+    @property
+    def _settings_json(self) -> dict[str, Json]:
+        settings = {**asdict(self.settings), "counts": self._counts_json}
+        return cast(dict[str, Json], json.loads(json.dumps(settings)))
+
+    @property
+    def _counts_json(self) -> list[str] | None:
+        """What the table of counts says, in words: where it lies does not matter."""
+        if self.settings.counts is None:
+            return None
+        return [
+            f"{','.join(f'{name}={value}' for name, value in state.domain.items())}:{state.wanted}"
+            for state in planned_states(self.plan)
+            if state.wanted is not None
+        ]
+
+    @property
+    def shown_request(self) -> DomainRequest:
+        """What a preview shows: what is asked for, or else every value of the attributes that are filled up."""
+        if self.plan.request.specs or self.plan.balance is None:
+            return self.plan.request
+        names = (self.manifest.space.names[position] for position in self.plan.balance.cells.attributes)
+        return parse_domains([f"{name}=*" for name in names], self.manifest.space)
+
+    def writer(self, balance: Sequence[CellState] = ()) -> Writer:
+        """Return the writer of this expansion's output.
+
+        Args:
+            balance: how the combinations stand that were filled up, once that is known.
+        """
+        return make_writer(
+            self.out, settings=self.settings, space=self.manifest.space, description=self.description(balance)
+        )
+
+    def description(self, balance: Sequence[CellState] = ()) -> dict[str, Json]:
+        """Return what `dataset.json` says about where the output comes from.
+
+        Args:
+            balance: how the combinations stand that were filled up.
+        """
+        size = self.settings.size
+        judged: dict[str, Json] = {"judge": None, "gate": None}
+        return {
+            **({"balance": [cast(dict[str, Json], state.to_json()) for state in balance]} if balance else {}),
+            **(judged if self.judging is None else self.judging.to_json()),
+            "command": self.command,
+            "fingerprint": self.fingerprint,
+            "made_of": self.made_of,
+            "augmentor": __version__,
+            "manifest": self.manifest.path.name,
+            "model": {"sha256": self.model.sha256, "step": self.model.step, "path": str(self.model_path)},
+            "image_size": None if size == "original" else list(self.model.image_size if size == "model" else size),
+            "settings": self._settings_json,
+        }
+
+
+def plan_expansion(
+    manifest: Path,
+    *,
+    model: Path,
+    settings: ExpandSettings,
+    out: Path,
+    image_column: str | None = None,
+    description: Description = OWN,
+    judge: Path | None = None,
+    command: str | None = None,
+) -> Expansion:
+    """Read the manifest, the model and its judge, and plan the expansion; writes nothing.
+
+    Args:
+        manifest: the user's table.
+        model: a run folder, a checkpoint, or a foreign file.
+        settings: what is asked for.
+        out: the folder or file to write.
+        image_column: the column of the images' paths, if it has an unusual name.
+        description: what a foreign file does not say of itself.
+        judge: a folder that holds a judge which takes the place of the model's.
+        command: the command line that asks for it.
+
+    Raises:
+        AugmentorError: the manifest, the model, the judge, the domains or the settings cannot be used.
+    """
+    refuse_remote_file(out, settings)
+    loaded = open_model(model, description)
+    refuse_painters(loaded, settings.size)
+    table = read_model_manifest(manifest, loaded, image_column=image_column)
+    table = table.allowing(outside=settings.allow_outside, max_pixels=settings.max_pixels)
+    refuse_split_leaks(table)
+    refuse_all_outside(table, settings.splits)
+    table = replace(table, notes=(*table.notes, *frame_notes(table)))
+    eligible = table.split_mask(settings.splits)
+    if not eligible.any():
+        raise ManifestError(
+            f"{manifest}: no row has split {' or '.join(settings.splits)}, so there is nothing to translate. "
+            "--splits says whose rows are translated"
+        )
+    plan = make_plan(
+        table.codes,
+        space=loaded.space,
+        request=parse_domains(settings.domains, loaded.space) if settings.domains else DomainRequest(),
+        eligible=eligible,
+        with_real=settings.real != "none",
+        include_identity=settings.include_identity,
+    )
+    refuse_other_direction(plan, loaded, settings.domains)
+    if settings.fills:
+        request = BalanceRequest.parse(
+            attributes=settings.balance,
+            to=settings.balance_to,
+            counts=settings.counts,
+            max_per_source=settings.max_per_source,
+            space=loaded.space,
+        )
+        plan = balanced(plan, request, only=loaded.only_target)
+    refuse_too_many(plan, planned_place(out, settings.output_format))
+    judging, notes = find_judging(
+        loaded,
+        model,
+        demands=settings.demands,
+        judge=judge,
+        crop=model_crop(loaded),
+        manifest=manifest,
+        described=description.flags(),
+    )
+    return Expansion(
+        manifest=table,
+        model=loaded,
+        settings=settings,
+        out=out,
+        plan=plan,
+        model_path=model,
+        judging=judging,
+        notes=(*table.notes, *notes),
+        command=command,
+    )

@@ -1,0 +1,81 @@
+"""`augmentor preview`: a grid of inputs against targets, without expanding anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from augmentor.storage.access import MAX_PIXELS
+from augmentor.planning.domains import parse_domains
+from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
+from augmentor.images.full_resolution import OutputSize, refuse_painters
+from augmentor.data.manifest import refuse_all_outside
+from augmentor.data.models import OWN, Description, open_model, read_model_manifest
+from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
+from augmentor.expansion.shown import shown_originals, some_sources
+from stargan.inference.translator import Translator
+
+
+def write_preview(
+    manifest: Path,
+    *,
+    model: Path,
+    domains: tuple[str, ...],
+    splits: tuple[str, ...],
+    rows: int,
+    out: Path,
+    image_column: str | None,
+    device: torch.device,
+    size: OutputSize = "model",
+    description: Description = OWN,
+    max_pixels: int = MAX_PIXELS,
+    allow_outside: bool = False,
+) -> Path:
+    """Draw a grid of inputs against targets without expanding anything.
+
+    Args:
+        manifest: the user's table.
+        model: a run folder, a checkpoint, or a foreign file.
+        domains: the `--domains` SPECs that name the columns.
+        splits: whose rows are shown.
+        rows: how many, evenly spread.
+        out: the PNG to write.
+        image_column: the column of the images' paths, if it has an unusual name.
+        device: where to translate.
+        size: of the pictures, as for expand; larger ones are shrunk to cells of 256 pixels.
+        description: what a foreign file does not say of itself.
+        max_pixels: images of more pixels (width x height) are passed over.
+        allow_outside: images may lie outside the manifest's folder.
+
+    Raises:
+        AugmentorError: something cannot be used, or no image can be read.
+    """
+    if out.suffix.lower() != ".png":
+        raise AugmentorError(f"--out {out}: a preview is a PNG; give it a name that ends in .png")
+    loaded = open_model(model, description)
+    refuse_painters(loaded, size)
+    table = read_model_manifest(manifest, loaded, image_column=image_column)
+    table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
+    refuse_all_outside(table, splits)
+    columns = preview_columns(parse_domains(domains, loaded.space), loaded.space, only=loaded.only_target)
+    if not columns:
+        only = loaded.space.attributes[0]
+        raise DomainError(
+            f"--domains {' '.join(domains)}: the model's file holds one direction, "
+            f"into {only.name}={only.values[-1]}"
+        )
+    shown = some_sources(table, loaded, splits=splits, most=rows)
+    if not shown.images:
+        raise ManifestError(f"{manifest}: no image of {', '.join(splits)} can be read; augmentor check says why")
+    translator = Translator(loaded, device=device)
+    originals = shown_originals(table, loaded, shown, size=size, uses=len(columns) + 1, longest=PREVIEW_CELL)
+    grid = preview_grid(
+        translator, shown.images, shown.codes, columns, row_labels=shown.names, originals=originals
+    )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_grid(out, grid)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from error
+    return out

@@ -1,0 +1,206 @@
+"""Which of the translations that passed the gate are kept where fewer are wanted: chosen once all are there.
+
+A choice is a function of the shards' records alone, in which a translation that it drops stays a candidate. So the
+same choice comes out however often it is made, also after a kill in the midst of dropping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augmentor.errors import OutputError
+from augmentor.outputs.label_table import LabelRow
+from augmentor.outputs.judged import NOT_BEST, RowScores
+from augmentor.outputs.writers.protocol import Writer
+from augmentor.outputs.records import ShardRecord
+
+BestPer = Literal["source", "domain"]
+
+Dropped: TypeAlias = dict[int, dict[int, str]]
+"""Why translations are dropped, by their shard and their position in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Translations that passed the gate, one entry each, in the order of shards and positions.
+
+    Args:
+        shards: (N,) int64, the number of the shard.
+        positions: (N,) int64, the place in it.
+        sources: (N,) int64, equal for translations of one image.
+        domains: (N,) int64, the place of the domain in `targets`.
+        agreement: (N,) float64, as the label table has it; NaN where it is not known.
+        realism: likewise.
+        preserved: likewise.
+        targets: the split and the codes of every domain.
+    """
+
+    shards: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    sources: NDArray[np.int64]
+    domains: NDArray[np.int64]
+    agreement: NDArray[np.float64]
+    realism: NDArray[np.float64]
+    preserved: NDArray[np.float64]
+    targets: Sequence[tuple[str, tuple[int, ...]]]
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def best_first(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places of all candidates, group by group, in each the best one first.
+
+        The best has the greatest agreement; among equals the greatest realism, then the most of its source
+        preserved, then the first place. What is not known is the least.
+
+        Args:
+            groups: (N,) the group of each.
+        """
+        keys = [
+            -np.where(np.isnan(score), -np.inf, score) for score in (self.preserved, self.realism, self.agreement)
+        ]
+        return np.lexsort((self.positions, self.shards, *keys, groups))
+
+    def where(self, mask: NDArray[np.bool_]) -> Candidates:
+        """Return some of the candidates.
+
+        Args:
+            mask: (N,) which.
+        """
+        return Candidates(
+            shards=self.shards[mask],
+            positions=self.positions[mask],
+            sources=self.sources[mask],
+            domains=self.domains[mask],
+            agreement=self.agreement[mask],
+            realism=self.realism[mask],
+            preserved=self.preserved[mask],
+            targets=self.targets,
+        )
+
+
+Rule: TypeAlias = Callable[[Candidates], Mapping[int, str]]
+"""Says which candidates are dropped, by their place among them, and why. The reasons begin with
+`augmentor.outputs.judged.NOT_BEST` or `SURPLUS`: by this they are known as candidates the next time."""
+
+
+@dataclass(frozen=True)
+class KeepBest:
+    """The rule that keeps the best few of every group.
+
+    Args:
+        most: how many.
+        per: what a group is: the translations of one image, or those into one domain (of each split).
+    """
+
+    most: int
+    per: BestPer
+
+    def __call__(self, candidates: Candidates) -> dict[int, str]:
+        """Return the others."""
+        groups = candidates.sources if self.per == "source" else candidates.domains
+        order = candidates.best_first(groups)
+        ordered = groups[order]
+        # How many of its group come before each.
+        ranks = np.arange(len(order)) - np.searchsorted(ordered, ordered, side="left")
+        reason = f"{NOT_BEST} {self.most} of its {self.per}"
+        return {int(place): reason for place in order[ranks >= self.most]}
+
+
+def candidates_of(records: Iterable[ShardRecord]) -> Candidates:
+    """Return the candidates of all shards, those that an earlier choice dropped among them.
+
+    Args:
+        records: in their order; read once.
+    """
+    places: list[tuple[int, int, int, int]] = []
+    scores: list[tuple[float, float, float]] = []
+    sources: dict[str, int] = {}
+    domains: dict[tuple[str, tuple[int, ...]], int] = {}
+    for record in records:
+        for position, row, measured in _passed(record):
+            source = sources.setdefault(row.source_id, len(sources))
+            domain = domains.setdefault((row.split, row.codes), len(domains))
+            places.append((record.index, position, source, domain))
+            preserved = None if measured is None else measured.preserved
+            scores.append((_number(row.agreement), _number(row.realism), _number(preserved)))
+    numbers = np.array(places, dtype=np.int64).reshape(-1, 4).T
+    measures = np.array(scores, dtype=np.float64).reshape(-1, 3).T
+    return Candidates(
+        shards=numbers[0],
+        positions=numbers[1],
+        sources=numbers[2],
+        domains=numbers[3],
+        agreement=measures[0],
+        realism=measures[1],
+        preserved=measures[2],
+        targets=list(domains),
+    )
+
+
+def select(records: Iterable[ShardRecord], rules: Sequence[Rule]) -> Dropped:
+    """Return what the rules drop, each of what those before it have left.
+
+    Args:
+        records: of all shards, in their order; read once.
+        rules: in their order.
+    """
+    left = candidates_of(records)
+    dropped: Dropped = {}
+    for rule in rules:
+        reasons = rule(left)
+        kept = np.ones(len(left), dtype=bool)
+        for place, reason in reasons.items():
+            kept[place] = False
+            dropped.setdefault(int(left.shards[place]), {})[int(left.positions[place])] = reason
+        left = left.where(kept)
+    return dropped
+
+
+def drop_unselected(writer: Writer, *, shards: int, rules: Sequence[Rule]) -> int:
+    """Throw out of the committed shards what the rules drop; a second call changes nothing.
+
+    Args:
+        writer: of the output.
+        shards: how many there are, all of them committed.
+        rules: in their order.
+
+    Returns:
+        How many translations are dropped in all.
+
+    Raises:
+        OutputError: a shard is not committed.
+    """
+
+    def record(index: int) -> ShardRecord:
+        found = writer.record(index)
+        if found is None:
+            raise OutputError(f"shard {index} of {shards} is missing. Run the same expand again.")
+        return found
+
+    dropped = select(map(record, range(shards)), rules)
+    for index, reasons in sorted(dropped.items()):
+        if not reasons.keys().isdisjoint(record(index).positions):
+            writer.drop(index, reasons)
+    return sum(map(len, dropped.values()))
+
+
+def _passed(record: ShardRecord) -> Iterable[tuple[int, LabelRow, RowScores | None]]:
+    """Return a shard's candidates in the order of their positions."""
+    scores = record.scores or [None] * len(record.rows)
+    kept = [
+        (position, row, measured)
+        for position, row, measured in zip(record.positions, record.rows, scores, strict=True)
+        if row.is_synthetic
+    ]
+    dropped = [(each.position, each.row, each.scores) for each in record.rejected if each.passed]
+    return sorted([*kept, *dropped], key=lambda candidate: candidate[0])
+
+
+def _number(score: float | None) -> float:
+    return np.nan if score is None else score

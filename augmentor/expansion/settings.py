@@ -1,0 +1,167 @@
+"""What an expansion is asked to make, and which of its settings contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from augmentor.storage.access import MAX_PIXELS
+from augmentor.errors import AugmentorError
+from augmentor.images.full_resolution import OutputSize
+from augmentor.judge.gating import Demands, GateMode
+from augmentor.images import ImageFormat
+from augmentor.data.manifest import SPLITS
+from augmentor.expansion.pipeline import RealMode
+from augmentor.judge import Thresholds
+from augmentor.expansion.selection import BestPer, KeepBest, Rule
+from augmentor.outputs.writers import OutputFormat
+from augmentor.outputs.places import stored_encoding
+from stargan.config import Precision
+
+_NAMES: dict[OutputFormat, str] = {
+    "hdf5": "an HDF5 file",
+    "webdataset": "a tar file of webdataset",
+    "parquet": "a Parquet file",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpandSettings:
+    """What an expansion makes; all of it is part of the fingerprint.
+
+    Args:
+        domains: the `--domains` SPECs; may be left out where something is filled up.
+        splits: whose rows are translated.
+        real: whether real rows are written as the synthetic ones are, as their files are, or not at all.
+        output_format: files in a folder, or packs of them; HDF5 is one file where `out` is called like one.
+        image_format: of the files in a folder or in packs, or of an HDF5 file's encoded images.
+        class_folders: the attribute whose values name the image folders, or None.
+        shard_size: items that are committed together.
+        include_identity: whether a row is also translated into its own domain.
+        size: of the images that are written: the model's, or changes blended into larger originals.
+        encoded: whether an HDF5 file holds encoded images, as it always does where their sizes differ.
+        precision: what the convolutions compute in, as it was asked for: "auto" depends on the device.
+        max_pixels: sources of more pixels (width x height) are failed rows.
+        allow_outside: sources may lie outside the manifest's folder; else these are failed rows.
+        gate: whether translations must reach the thresholds that the judge has from real validation images.
+        min_agreement: what agreement must reach, in the place of the judge's own threshold; 0 to 1.
+        min_realism: likewise for realism; 0 to 1.
+        min_preserved: likewise for what is preserved of the source; -1 to 1.
+        keep_best: so many translations of each source, or into each domain, are kept, the best; None keeps all.
+        best_per: which of the two.
+        balance: attributes whose combinations are filled up; none where `counts` has them, or nothing is filled.
+        balance_to: up to where, see `augmentor.planning.balance.BalanceRequest.parse`.
+        counts: a table of how many images are wanted; what is in it is part of the plan's fingerprint.
+        max_per_source: translations of one row at most, where something is filled up.
+    """
+
+    domains: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ("train",)
+    real: RealMode = "processed"
+    output_format: OutputFormat = "folder"
+    image_format: ImageFormat = "png"
+    class_folders: str | None = None
+    shard_size: int = 1024
+    include_identity: bool = False
+    size: OutputSize = "model"
+    encoded: bool = False
+    precision: Precision = "auto"
+    max_pixels: int = MAX_PIXELS
+    allow_outside: bool = False
+    gate: GateMode = "auto"
+    min_agreement: float | None = None
+    min_realism: float | None = None
+    min_preserved: float | None = None
+    keep_best: int | None = None
+    best_per: BestPer = "source"
+    balance: tuple[str, ...] = ()
+    balance_to: str = "auto"
+    counts: Path | None = None
+    max_per_source: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work together.
+
+        Raises:
+            AugmentorError: naming the flags.
+        """
+        if self.output_format != "folder" and self.class_folders is not None:
+            raise AugmentorError(
+                f"--class-folders names folders, and {_NAMES[self.output_format]} has none. Use --format folder"
+            )
+        if self.output_format != "folder" and self.real == "original":
+            raise AugmentorError(
+                f"--real original links the files as they are, and {_NAMES[self.output_format]} holds no links. "
+                "Use --real processed, or --format folder"
+            )
+        if self.output_format != "hdf5" and self.encoded:
+            raise AugmentorError(
+                "--encoded says what an HDF5 file holds; all others hold encoded images as it is. Leave it out"
+            )
+        unknown = [split for split in self.splits if split not in SPLITS]
+        if unknown or not self.splits:
+            raise AugmentorError(f"--splits: {', '.join(unknown) or 'nothing'} is not one of {', '.join(SPLITS)}")
+        if self.shard_size < 1:
+            raise AugmentorError(f"--shard-size must be at least 1, not {self.shard_size}")
+        for name, least in (("agreement", 0), ("realism", 0), ("preserved", -1)):
+            score = getattr(self, f"min_{name}")
+            if score is not None and not least <= score <= 1:
+                raise AugmentorError(f"--min-{name} must be between {least} and 1, not {score}")
+        if self.keep_best is not None and self.keep_best < 1:
+            raise AugmentorError(f"--keep-best must be at least 1, not {self.keep_best}")
+        self._check_balance()
+
+    def _check_balance(self) -> None:
+        if self.fills:
+            if self.keep_best is not None:
+                raise AugmentorError(
+                    "--keep-best drops what --balance fills up: give one of them. --max-per-source limits how "
+                    "often a source is used, --balance-to and --counts say how many of a combination are wanted"
+                )
+            return
+        if self.balance_to != "auto" or self.max_per_source is not None:
+            flag = "--max-per-source" if self.balance_to == "auto" else "--balance-to"
+            raise AugmentorError(f"{flag} says how to fill up combinations: name their attributes with --balance")
+        if not self.domains:
+            raise AugmentorError(
+                "nothing is asked for: give --domains SPEC, for example --domains each, or --balance ATTR,ATTR to "
+                "fill up rare combinations"
+            )
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, object]) -> Self:
+        """Return the settings that an output says it was made with.
+
+        Raises:
+            TypeError: they are of another version of augmentor.
+        """
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in state.items()}
+        return cls(**plain)  # type: ignore[arg-type]
+
+    @property
+    def fills(self) -> bool:
+        """Whether rare combinations are filled up."""
+        return bool(self.balance) or self.counts is not None
+
+    @property
+    def encoding(self) -> ImageFormat | None:
+        """The format of the images that are written; None where the output is pixels of one size."""
+        return stored_encoding(
+            self.output_format,
+            image_format=self.image_format,
+            encoded=self.encoded,
+            same_size=self.size != "original",
+        )
+
+    @property
+    def demands(self) -> Demands:
+        """What is asked of every translation."""
+        least = Thresholds(agreement=self.min_agreement, realism=self.min_realism, preserved=self.min_preserved)
+        return Demands(gate=self.gate, thresholds=least, ranks=self.keep_best is not None)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Which of the translations that pass the gate are dropped in the end; none keep all."""
+        return () if self.keep_best is None else (KeepBest(self.keep_best, self.best_per),)

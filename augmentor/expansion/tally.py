@@ -1,0 +1,153 @@
+"""What became of the translations that fill rare combinations: kept, thrown out, or one too many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from augmentor.planning.combinations import LEFT_ALONE, Cells, CellState, Numbers
+from augmentor.errors import OutputError
+from augmentor.outputs.label_table import LabelRow
+from augmentor.planning.plan import Plan
+from augmentor.expansion.selection import Candidates
+from augmentor.planning.targets import Mask
+from augmentor.outputs.judged import SURPLUS
+from augmentor.outputs.records import ShardRecord
+
+
+@dataclass(frozen=True, eq=False)
+class DropSurplus:
+    """The rule that drops what rounds made beyond the wanted counts: of each combination the worst.
+
+    Args:
+        cells: the combinations.
+        wanted: (C,) int64, images that each is to have, or `LEFT_ALONE`.
+        real: (C,) int64, its real images.
+        first_shard: the first round's; what stands before it was asked for by `--domains`, and stays.
+    """
+
+    cells: Cells
+    wanted: Numbers
+    real: Numbers
+    first_shard: int
+
+    def __call__(self, candidates: Candidates) -> dict[int, str]:
+        """Return the worst of the rounds' translations, as many as are too many."""
+        if not len(candidates):
+            return {}
+        domains = np.array([codes for _, codes in candidates.targets], dtype=np.int16)
+        cells = self.cells.of(domains)[candidates.domains]
+        excess = np.where(self.wanted == LEFT_ALONE, 0, self.real + self.cells.count(cells) - self.wanted)
+        order = candidates.best_first(cells)
+        order = order[(candidates.shards[order] >= self.first_shard) & (cells[order] >= 0)]
+        ordered = cells[order]
+        # How many of its combination are no worse, itself among them, and how many there are in all.
+        ranks = 1 + np.arange(len(order)) - np.searchsorted(ordered, ordered, side="left")
+        dropped = order[ranks > self.cells.count(ordered)[ordered] - excess[ordered]]
+        return {
+            int(place): f"{SURPLUS}: more than {self.wanted[cells[place]]:,} of its combination"
+            for place in np.sort(dropped)
+        }
+
+
+class Tally:
+    """What became of the items of a plan, counted record by record.
+
+    Args:
+        plan: one that `balanced` returned.
+        ids: (N,) the manifest's.
+        size: items per shard.
+    """
+
+    def __init__(self, plan: Plan, ids: Sequence[str], size: int) -> None:
+        self._plan = plan
+        self._balance = plan.filled
+        self._cells = self._balance.cells
+        self._ids = _index(ids)
+        self._size = size
+        self.failed: Mask = np.zeros(len(plan.codes), dtype=np.bool_)
+        self.uses = np.zeros(len(plan.codes), dtype=np.int64)
+        self.kept = np.zeros(len(self._cells), dtype=np.int64)
+        self._in_rounds = np.zeros(len(self._cells), dtype=np.int64)
+
+    @property
+    def real(self) -> Numbers:
+        """Real images per combination, (C,) int64: of the rows that may be translated and can be read."""
+        good = (self._plan.combinations >= 0) & ~self.failed
+        return self._cells.count(self._cells.of(self._plan.codes[good]))
+
+    @property
+    def there(self) -> Numbers:
+        """Images per combination, (C,) int64: real ones, and translations that were kept."""
+        return self.real + self.kept
+
+    def take(self, plan: Plan, record: ShardRecord) -> None:
+        """Count one shard.
+
+        Args:
+            plan: with the rounds so far.
+            record: of a shard that is committed; what the selection dropped from it counts as kept.
+
+        Raises:
+            OutputError: it holds what the plan does not ask for there.
+        """
+        self.failed[self._rows([failure.id for failure in record.failures])] = True
+        found = _translations(record)
+        if not found:
+            return
+        rows = self._rows([row.source_id for row in found])
+        cells = self._cells.of(np.array([row.codes for row in found], dtype=np.int16))
+        np.add.at(self.uses, rows, 1)
+        self.kept += self._cells.count(cells)
+        if plan.shard_range(record.index, self._size)[0] >= plan.starts[1]:
+            self._refuse_others(plan, record.index, rows, cells)
+            self._in_rounds += self._cells.count(cells)
+
+    @property
+    def surplus(self) -> DropSurplus:
+        """The rule that drops what is too much in the end."""
+        first = self._plan.shards(self._size, segments=0)
+        return DropSurplus(self._cells, self._balance.wanted, self.real, first)
+
+    def states(self) -> list[CellState]:
+        """Return how every combination stands once the surplus is dropped."""
+        wanted = self._balance.wanted
+        excess = np.where(wanted == LEFT_ALONE, 0, np.maximum(self.there - wanted, 0))
+        after = self.there - np.minimum(excess, self._in_rounds)
+        return self._balance.states(after, self._plan.space, before=self.real)
+
+    def _rows(self, ids: Sequence[str]) -> npt.NDArray[np.intp]:
+        rows: npt.NDArray[np.intp] = self._ids.get_indexer(_index(ids))
+        if (rows < 0).any():
+            unknown = ids[int((rows < 0).argmax())]
+            raise OutputError(
+                f"the output's records name the source {unknown!r}, which the manifest does not have"
+            )
+        return rows
+
+    def _refuse_others(self, plan: Plan, shard: int, rows: npt.NDArray[np.intp], cells: Numbers) -> None:
+        """Refuse a record of another round than this plan's: those before it were judged differently then."""
+        start, stop = plan.shard_range(shard, self._size)
+        segment, first = plan.segment_at(start)
+        asked_rows = segment.rows[start - first : stop - first].astype(np.int64)
+        asked_cells = self._cells.number(segment.values[start - first : stop - first])
+        count = len(self._cells)
+        if not (np.isin(rows * count + cells, asked_rows * count + asked_cells) & (cells >= 0)).all():
+            raise OutputError(
+                f"shard {shard} holds other translations than its round asks for: the shards before it have "
+                "changed since, perhaps by --repair on another device. Start anew with --overwrite"
+            )
+
+
+def _translations(record: ShardRecord) -> list[LabelRow]:
+    """Return a shard's translations that passed the gate, those that were one too many among them."""
+    kept = [row for row in record.rows if row.is_synthetic]
+    return kept + [each.row for each in record.rejected if each.passed]
+
+
+def _index(ids: Sequence[str]) -> pd.Index[str]:
+    return pd.Index(list(ids), dtype=object)

@@ -1,0 +1,90 @@
+"""Which writer writes an output, and what no writer can write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from augmentor.errors import AugmentorError
+from augmentor.planning.plan import Plan
+from augmentor.expansion.settings import ExpandSettings
+from augmentor.storage.urls import RemotePath
+from augmentor.outputs.writers import FolderWriter, HDF5Writer, PackWriter, Writer
+from augmentor.outputs.writers.packs import packing_of
+from augmentor.outputs.places import Place, planned_place
+from augmentor.outputs.records import Json
+from augmentor.outputs.writers.remote import RemoteWriter, on_disk
+from stargan.labels import LabelSpace
+
+MOST_IN_ONE_FILE = 10_000_000
+"""Images that one HDF5 file may hold: half a terabyte at 128 px, which one process writes and reads in order, and
+which a repair writes once more. Above that, a folder of such files is the same to whoever reads it."""
+
+
+def make_writer(
+    out: Path, *, settings: ExpandSettings, space: LabelSpace, description: Mapping[str, Json]
+) -> Writer:
+    """Return the writer of an output.
+
+    Args:
+        out: the folder or file to write, or the URL of a folder.
+        settings: what was asked for.
+        space: the attributes of the rows' codes.
+        description: what `dataset.json` says of where the output comes from.
+
+    Raises:
+        AugmentorError: the form cannot be written to a URL.
+    """
+    if isinstance(out, RemotePath):
+        refuse_remote_file(out, settings)
+        disk = on_disk(out, str(description["fingerprint"]))
+        here, there = (
+            _files_writer(where, settings=settings, space=space, description=description) for where in (disk, out)
+        )
+        return RemoteWriter(out, here=here, there=there)
+    if planned_place(out, settings.output_format).one_file:
+        return HDF5Writer(out, space=space, description=description, encoding=settings.encoding)
+    return _files_writer(out, settings=settings, space=space, description=description)
+
+
+def _files_writer(
+    out: Path, *, settings: ExpandSettings, space: LabelSpace, description: Mapping[str, Json]
+) -> FolderWriter:
+    """Return the writer of a folder, of images or of packs."""
+    if settings.output_format != "folder":
+        packing = packing_of(settings.output_format, space=space, encoding=settings.encoding)
+        return PackWriter(out, space=space, description=description, packing=packing)
+    return FolderWriter(
+        out,
+        space=space,
+        description=description,
+        image_format=settings.image_format,
+        class_folders=settings.class_folders,
+    )
+
+
+def refuse_remote_file(out: Path, settings: ExpandSettings) -> None:
+    """Refuse to write one HDF5 file to a URL: it would have to be there whole before any of it counted.
+
+    Raises:
+        AugmentorError: naming what can be written there.
+    """
+    if isinstance(out, RemotePath) and planned_place(out, settings.output_format).one_file:
+        raise AugmentorError(
+            f"{out}: one HDF5 file cannot be written to a URL shard by shard. Use a URL without .h5, for a folder "
+            "of HDF5 files or another --format, or write it to a disk and copy it"
+        )
+
+
+def refuse_too_many(plan: Plan, place: Place) -> None:
+    """Refuse a plan of more images than one file should hold.
+
+    Raises:
+        AugmentorError: naming the limit, and the form that has none.
+    """
+    if place.one_file and len(plan) > MOST_IN_ONE_FILE:
+        raise AugmentorError(
+            f"{len(plan):,} images are too many for one file, which one process writes from its first byte to its "
+            f"last: {MOST_IN_ONE_FILE:,} is the limit. Write a folder of such files, with one that shows all of "
+            f"them: --format hdf5 --out {place.out.with_suffix('')}"
+        )

@@ -1,0 +1,243 @@
+"""The classifier that judges images: a torchvision ResNet-18 with a head per attribute, trained on real rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from augmentor.judge.measures import rarity_weights
+from stargan.labels import LabelSpace
+from stargan.losses import domain_loss
+from stargan.pixels import to_signed
+
+_SMALL_SIDE = 96
+"""Below this many pixels the stem is a 3x3 convolution: a 7x7 one would see half the image at once."""
+
+_TINY_SIDE = 48
+"""Below this many pixels the stem does not pool: nothing would be left to look at."""
+
+_EVAL_BATCH = 256
+_SETTLING_BATCHES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImages:
+    """Images in memory with their labels.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        codes: (N, A) int64, -1 unknown.
+    """
+
+    images: Tensor
+    codes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class JudgeNetwork(nn.Module):
+    """What a judge computes with: a body that makes features of images, and a linear head that reads them.
+
+    Args:
+        body: maps (N, C, H, W) floats in [-1, 1] to (N, F) features.
+        head: maps the features to (N, D) logits, in the label vector's order.
+    """
+
+    def __init__(self, *, body: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.body, self.head = body, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, C, H, W) floats in [-1, 1] to (N, D) logits."""
+        logits: Tensor = self.head(self.body(images))
+        return logits
+
+
+class Seen(NamedTuple):
+    """What a judge makes of N images, on the CPU.
+
+    Args:
+        logits: (N, D) float32, in the label vector's order.
+        features: (N, F) float32, what the logits are read from.
+    """
+
+    logits: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """A trained classifier: says for every attribute which value an image shows.
+
+    Args:
+        network: its weights.
+        space: the label space.
+        temperatures: (A,) float32, what each attribute's logits are divided by to make them probabilities that
+            can be believed; ones (the default) leave them as they were learnt.
+    """
+
+    network: JudgeNetwork
+    space: LabelSpace
+    temperatures: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def __post_init__(self) -> None:
+        """Set the temperatures that were not given."""
+        if not len(self.temperatures):
+            object.__setattr__(self, "temperatures", torch.ones(len(self.space)))
+
+    @torch.inference_mode()
+    def see(self, images: Tensor) -> Seen:
+        """Return the logits and features of uint8 images (N, C, H, W)."""
+        network = self.network.eval()
+        weight = network.head.weight
+        parts = []
+        for batch in torch.split(images, _EVAL_BATCH) if len(images) else ():
+            features = network.body(to_signed(batch.to(weight.device)))
+            parts.append(Seen(network.head(features).float().cpu(), features.float().cpu()))
+        if not parts:
+            return Seen(torch.empty(0, self.space.domain_size), torch.empty(0, weight.shape[1]))
+        return Seen(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits, (N, D) float32 on the CPU, of uint8 images (N, C, H, W)."""
+        return self.see(images).logits
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the most likely domain of each image, (N, A) int64, of uint8 images (N, C, H, W)."""
+        return self.likeliest(self.logits(images))
+
+    def likeliest(self, logits: Tensor) -> Tensor:
+        """Return the most likely domain, (N, A) int64, that `logits`, (N, D), speak for."""
+        columns = [
+            (logits[:, run.start] > 0).long() if attribute.kind == "binary" else logits[:, run].argmax(dim=1)
+            for attribute, run in zip(self.space.attributes, self.space.slices, strict=True)
+        ]
+        return torch.stack(columns, dim=1)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return calibrated probabilities, (N, D) float32, in the label vector's order, of uint8 images.
+
+        A binary attribute's entry is the probability of "1"; the entries of a categorical one sum to 1.
+        """
+        return self.calibrated(self.logits(images))
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Return what `logits`, (N, D), mean as probabilities; see `probabilities`."""
+        made = []
+        for attribute, run, temperature in zip(
+            self.space.attributes, self.space.slices, self.temperatures.tolist(), strict=True
+        ):
+            scaled = logits[:, run] / temperature
+            made.append(scaled.sigmoid() if attribute.kind == "binary" else scaled.softmax(dim=1))
+        return torch.cat(made, dim=1)
+
+
+def resnet(channels: int, *, side: int, outputs: int) -> JudgeNetwork:
+    """Return a judge's network with random weights: a torchvision ResNet-18 whose stem suits the images' size.
+
+    Args:
+        channels: of the images, 1 or 3.
+        side: the shorter one of the images, in pixels.
+        outputs: entries of the label vector, D.
+    """
+    # Here, because it takes four seconds, which a command that judges nothing need not wait.
+    from torchvision.models import resnet18  # noqa: PLC0415
+
+    body = resnet18(num_classes=outputs)
+    if side < _SMALL_SIDE:
+        body.conv1 = nn.Conv2d(channels, 64, 3, stride=2, padding=1, bias=False)
+        if side < _TINY_SIDE:
+            body.maxpool = nn.Identity()
+    elif channels != 3:
+        body.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    head, body.fc = body.fc, nn.Identity()
+    return JudgeNetwork(body=body, head=head)
+
+
+def train_judge(
+    data: LabelledImages,
+    *,
+    space: LabelSpace,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    flip: bool = True,
+    on_step: Callable[[int], None] = lambda _step: None,
+) -> Judge:
+    """Train a classifier from scratch on real images.
+
+    Rows are drawn with the weight of their rarest label, so that a lopsided set does not make a lopsided judge;
+    images are shifted by up to 1/16 of their side and mirrored.
+
+    Args:
+        data: the training rows.
+        space: what the codes mean.
+        steps: optimisation steps of `batch_size` images.
+        seed: of weights, draws and augmentation.
+        device: where to compute.
+        batch_size: images a step.
+        learning_rate: the peak of a one-cycle schedule for AdamW.
+        flip: whether mirrored images keep their labels.
+        on_step: called after each step with its number.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    if not len(data):
+        raise ValueError("a judge needs at least one image to learn from")
+    _, channels, height, width = data.images.shape
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        network = resnet(channels, side=min(height, width), outputs=space.domain_size)
+    network = network.to(device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps)
+    random = np.random.default_rng(seed)
+    weights = rarity_weights(data.codes.numpy(), space)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        rows = torch.from_numpy(random.choice(len(data), size=batch_size, p=weights))
+        return to_signed(_jitter(data.images[rows], random, flip=flip).to(device)), data.codes[rows].to(device)
+
+    for step in range(1, steps + 1):
+        images, codes = draw()
+        loss = domain_loss(network(images), codes, space)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        on_step(step)
+    _settle(network, [draw()[0] for _ in range(_SETTLING_BATCHES)])
+    return Judge(network=network.eval(), space=space)
+
+
+@torch.no_grad()
+def _settle(network: nn.Module, batches: Sequence[Tensor]) -> None:
+    """Measure batch norm's statistics anew: after a short training much of the random start is in them."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the mean of all batches
+    for images in batches:
+        network(images)
+
+
+def _jitter(images: Tensor, random: np.random.Generator, *, flip: bool) -> Tensor:
+    n, _, h, w = images.shape
+    margin = (max(1, h // 16), max(1, w // 16))
+    padded = functional.pad(images.float(), (margin[1], margin[1], margin[0], margin[0]), mode="replicate").byte()
+    tops, lefts = random.integers(2 * margin[0] + 1, size=n), random.integers(2 * margin[1] + 1, size=n)
+    shifted = torch.stack(
+        [image[:, t : t + h, left : left + w] for image, t, left in zip(padded, tops, lefts, strict=True)]
+    )
+    mirrored = torch.from_numpy(random.random(n) < 0.5) if flip else torch.zeros(n, dtype=torch.bool)
+    return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)

@@ -1,0 +1,197 @@
+"""The gate of one expansion: which judge it asks, and what it demands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from augmentor.errors import AugmentorError
+from augmentor.judge.judgement import SCORES, DeviceJudge
+from augmentor.data.models import is_foreign
+from augmentor.judge import Gate, KeptJudge, Thresholds, load_judge
+from augmentor.outputs.records import Json
+from stargan.checkpoints.checkpoint import CheckpointError, Model, find_checkpoint, load_discriminator
+from stargan.networks import Discriminator
+
+GateMode = Literal["auto", "off"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demands:
+    """What is asked of every translation.
+
+    Args:
+        gate: whether the judge's own thresholds hold for what has none of its own here.
+        thresholds: those that were given.
+        ranks: whether scores are needed in any case, to choose among the translations.
+    """
+
+    gate: GateMode
+    thresholds: Thresholds
+    ranks: bool = False
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The scores that a threshold was given for."""
+        return tuple(name for name in SCORES if getattr(self.thresholds, name) is not None)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything asks for a judge."""
+        return self.gate == "auto" or self.needed is not None
+
+    @property
+    def needed(self) -> str | None:
+        """The flag that makes no sense without a judge; None where it is only better to have one."""
+        if self.given:
+            return f"--min-{self.given[0]}"
+        return "--keep-best" if self.ranks else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judging:
+    """All that a process must know to judge translations; can be pickled.
+
+    Args:
+        kept: the judge.
+        discriminator: the model's, if it has one that the judge refers to.
+        gate: what translations must reach.
+        mode: whether the judge's own thresholds hold ...
+        given: ... but for these scores, whose thresholds were given.
+    """
+
+    kept: KeptJudge
+    discriminator: Discriminator | None
+    gate: Gate
+    mode: GateMode = "auto"
+    given: tuple[str, ...] = ()
+
+    def on(self, device: torch.device) -> DeviceJudge:
+        """Return what judges on a device."""
+        return DeviceJudge(self.kept, self.discriminator, self.gate, device=device)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the gate, in sentences."""
+        notes = self.kept.report.doubts
+        if self.mode == "auto" and "agreement" not in self.given:
+            return (*notes, *self.kept.notes)
+        if not self.kept.report.trusted and "agreement" in self.given:
+            return (*notes, "the judge can be trusted with no attribute, so --min-agreement rejects nothing")
+        return notes
+
+    def to_json(self) -> dict[str, Json]:
+        """Return what `dataset.json` says: of the judge what it is worth, of the gate what it demands."""
+        kept, thresholds = self.kept, self.gate.thresholds
+        offers = kept.offers
+        return {
+            "judge": {
+                "sha256": kept.sha256,
+                **kept.report.to_json(),
+                "trusted": list(kept.report.trusted),
+                "notes": list(kept.notes),
+            },
+            "gate": {
+                "mode": self.mode,
+                "thresholds": {name: getattr(thresholds, name) for name in SCORES},
+                "given": list(self.given),
+                "offers": None if offers is None else asdict(offers),
+                "lowered": self._lowered(),
+            },
+        }
+
+    def _lowered(self) -> list[Json]:
+        """Return the pairs of values of which less agreement is asked, and how much."""
+        if not self.gate.by_domain:
+            return []
+        attributes = self.kept.judge.space.attributes
+        return [
+            {
+                "values": {attributes[column].name: attributes[column].values[code] for column, code in values},
+                "agreement": round(least, 6),
+            }
+            for values, least in self.kept.yardstick.lowered()
+        ]
+
+
+def find_judging(
+    model: Model,
+    path: Path,
+    *,
+    demands: Demands,
+    judge: Path | None,
+    crop: int | None,
+    manifest: Path,
+    described: Sequence[str] = (),
+) -> tuple[Judging | None, tuple[str, ...]]:
+    """Find the judge of an expansion.
+
+    Args:
+        model: what translates.
+        path: where it was loaded from: a run folder, a checkpoint or a foreign file.
+        demands: what is asked of translations.
+        judge: a folder that holds a judge which takes the place of the model's; or the run of another model.
+        crop: what the model's images are cut to first.
+        manifest: the user's table, for messages.
+        described: the words of a command line that describe a foreign file, for messages.
+
+    Returns:
+        What judges, None if nobody does; and what the user should know about it, in sentences.
+
+    Raises:
+        AugmentorError: the judge does not fit to the model, is damaged, or is needed and not there.
+    """
+    if not demands.wanted:
+        return None, ()
+    where = f"--model {path}" if judge is None else f"--judge {judge}"
+    remedy = _remedy(path, manifest=manifest, described=described)
+    try:
+        own = None if is_foreign(path) else find_checkpoint(path)
+        folder = own if judge is None else _judge_folder(judge)
+        kept = None if folder is None else load_judge(folder)
+        discriminator = None if own is None or kept is None else load_discriminator(own)
+    except CheckpointError as error:
+        raise AugmentorError(f"{where}: {error}") from error
+    if kept is None:
+        if judge is not None:
+            raise AugmentorError(f"--judge {judge}: there is no judge in it (judge.json). Make one: {remedy}")
+        if demands.needed is not None:
+            raise AugmentorError(f"{demands.needed} needs a judge, and {path} has none. Make one: {remedy}")
+        return None, (f"the model has no judge: every translation is kept, good or bad. Make one: {remedy}",)
+    kept = kept.for_model(model, crop=crop, where=where)
+    thresholds = demands.thresholds
+    if demands.gate == "auto":
+        given = {name: getattr(thresholds, name) for name in demands.given}
+        thresholds = replace(kept.auto, **given)
+    if kept.realism is None or discriminator is None:
+        if demands.thresholds.realism is not None:
+            raise AugmentorError(
+                f"--min-realism asks the model's discriminator, and {where} has none that its judge was tried "
+                f"with. Leave it out, or make such a judge: {remedy}"
+            )
+        discriminator, thresholds = None, replace(thresholds, realism=None)
+    judging = Judging(
+        kept=kept,
+        discriminator=discriminator,
+        gate=Gate(
+            thresholds=thresholds, by_domain=demands.gate == "auto" and demands.thresholds.agreement is None
+        ),
+        mode=demands.gate,
+        given=demands.given,
+    )
+    return judging, judging.notes
+
+
+def _judge_folder(judge: Path) -> Path:
+    """Return the folder that `--judge` means: itself, or the newest checkpoint of a run."""
+    return find_checkpoint(judge) if (judge / "checkpoints").is_dir() else judge
+
+
+def _remedy(path: Path, *, manifest: Path, described: Sequence[str]) -> str:
+    made = shlex.join(["augmentor", "judge", str(manifest), "--model", str(path), *described])
+    return f"{made} --out JUDGE, then expand with --judge JUDGE" if is_foreign(path) else made

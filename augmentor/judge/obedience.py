@@ -1,0 +1,262 @@
+"""Does it obey? What a classifier of real images says of translations, and the verdict in plain words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from torch import Tensor
+
+from augmentor.storage.atomic import replacing_text
+from augmentor.errors import OutputError
+from augmentor.judge import Translations, asked_for, balanced_accuracy, doubt, recalls, rounded
+from stargan.checkpoints.checkpoint import Json, Model
+from stargan.labels import UNKNOWN, LabelSpace
+
+FILE = "obedience.json"
+"""Its place in a run folder."""
+
+Level = Literal["obeys", "in part", "ignores", "not judged"]
+
+_OBEYS, _IGNORES = 0.6, 0.3
+"""Shares of the way up to the classifier's own accuracy: from guessing, and from images left as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeObedience:
+    """How well the generator changes one attribute. Shares lie in [0, 1]; None: there is nothing to count.
+
+    Args:
+        name: the attribute.
+        obeys: share of the translations into another value that the classifier judges to have it, the mean over
+            the values.
+        untouched: the same share of their sources: what a generator that does nothing would reach.
+        real: the classifier's balanced accuracy on the real validation images.
+        chance: what guessing reaches there: 1 / the number of values that they have.
+        change: mean absolute difference between the translations and their sources, in grey levels (0 to 255).
+        translations: how many were made.
+        real_images: how many validation images the attribute is known of.
+        values: `obeys` for each value.
+    """
+
+    name: str
+    obeys: float | None
+    untouched: float | None
+    real: float | None
+    chance: float
+    change: float | None
+    translations: int
+    real_images: int
+    values: dict[str, float]
+
+    @property
+    def level(self) -> Level:
+        """The verdict in one word; it depends on what the classifier itself reaches on real images."""
+        if self.obeys is None or self.untouched is None or self._doubt() is not None:
+            return "not judged"
+        real = self.real or 0.0
+        if self.obeys >= self.chance + _OBEYS * (real - self.chance):
+            return "obeys"
+        if self.obeys < self.untouched + _IGNORES * (real - self.untouched):
+            return "ignores"
+        return "in part"
+
+    def sentence(self) -> str:
+        """Return what is wrong with the attribute in one sentence; an empty text where it obeys."""
+        match self.level:
+            case "obeys":
+                return ""
+            case "not judged":
+                return f"{self.name} cannot be judged: {self._doubt() or 'there is nothing to translate'}."
+            case level:
+                doing = f"ignores {self.name}" if level == "ignores" else f"obeys {self.name} only in part"
+                worst = min(self.values, key=self.values.__getitem__)
+                hardest = (
+                    f"; the hardest is {worst} ({_percent(self.values[worst])})" if len(self.values) > 1 else ""
+                )
+                return (
+                    f"It {doing}: {_percent(self.obeys)} of its translations show the new value, and the "
+                    f"classifier recognises {_percent(self.real)} of real images{hardest}."
+                )
+
+    def _doubt(self) -> str | None:
+        """Return why the classifier's word counts for nothing here, if it does."""
+        counted = {"validation images": self.real_images, "translations": self.translations}
+        return doubt(self.real, chance=self.chance, counted=counted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obedience:
+    """What was measured of one checkpoint.
+
+    Args:
+        step: the checkpoint's.
+        model_sha256: of its weights.
+        sources: whose images were translated: "val", or "held out of train" where there is no such split.
+        images: validation images.
+        translations: how many were made into another value.
+        judge_steps: optimisation steps of the classifier.
+        judge_images: the real training images that it learnt from.
+        unreadable: images passed over because they cannot be read.
+        seconds: how long it took.
+        identity_change: mean absolute change in grey levels (0 to 255) where an image's own domain is asked for,
+            so that nothing should change; None without images.
+        attributes: in the label space's order.
+        advice: what to try where an attribute does not obey, a sentence each.
+    """
+
+    step: int
+    model_sha256: str
+    sources: str
+    images: int
+    translations: int
+    judge_steps: int
+    judge_images: int
+    unreadable: int
+    seconds: float
+    identity_change: float | None
+    attributes: tuple[AttributeObedience, ...]
+    advice: tuple[str, ...]
+
+    @property
+    def verdict(self) -> tuple[str, ...]:
+        """The verdict in plain sentences: what obeys, what does not, what cannot be judged, what to try."""
+        by_level = {level: [a for a in self.attributes if a.level == level] for level in _LEVELS}
+        lines = []
+        if by_level["obeys"]:
+            lines.append(f"The generator obeys {_enumerate([a.name for a in by_level['obeys']])}.")
+        lines += [a.sentence() for level in ("in part", "ignores", "not judged") for a in by_level[level]]
+        if by_level["in part"] or by_level["ignores"]:
+            lines.append(f"What may help: {'; '.join(self.advice)}.")
+        if by_level["not judged"]:
+            lines.append(
+                f"The classifier had {self.judge_steps:,} steps on {self.judge_images:,} images. For longer: "
+                "augmentor judge MANIFEST --model RUN, then augmentor info RUN --manifest MANIFEST; or set "
+                "judge.steps."
+            )
+        return tuple(lines)
+
+    def to_json(self) -> dict[str, Json]:
+        """Return everything as plain JSON values, the verdict included."""
+        attributes: list[Json] = [{**asdict(attribute), "level": attribute.level} for attribute in self.attributes]
+        return {
+            **asdict(self),
+            "attributes": attributes,
+            "advice": list(self.advice),
+            "verdict": list(self.verdict),
+        }
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        """Return what `to_json` described.
+
+        Raises:
+            KeyError: something is missing.
+            TypeError: it is something else.
+        """
+        plain = {field.name: state[field.name] for field in fields(cls)}
+        attributes = tuple(
+            AttributeObedience(**{field.name: item[field.name] for field in fields(AttributeObedience)})
+            for item in state["attributes"]
+        )
+        return cls(**{**plain, "attributes": attributes, "advice": tuple(state["advice"])})
+
+
+_LEVELS: tuple[Level, ...] = ("obeys", "in part", "ignores", "not judged")
+
+
+def score(seen: Tensor, own: Tensor, made: Translations, space: LabelSpace) -> tuple[AttributeObedience, ...]:
+    """Count per attribute how often a classifier sees what was asked for.
+
+    Args:
+        seen: (N, A) int64, what the classifier sees in the real images.
+        own: (N, A) int64, their labels, -1 unknown.
+        made: translations of them.
+        space: names the attributes.
+    """
+    asked = asked_for(made.targets, own[made.rows])
+    obeys, untouched = balanced_accuracy(made.said, asked, space), balanced_accuracy(seen[made.rows], asked, space)
+    real, values = balanced_accuracy(seen, own, space), recalls(made.said, asked, space)
+    results = []
+    for column, name in enumerate(space.names):
+        known = own[own[:, column] != UNKNOWN, column]
+        changed = asked[:, column] != UNKNOWN
+        results.append(
+            AttributeObedience(
+                name=name,
+                obeys=rounded(obeys[name]),
+                untouched=rounded(untouched[name]),
+                real=rounded(real[name]),
+                chance=round(1 / max(1, len(set(known.tolist()))), 6),
+                change=rounded(float(made.change[changed].mean())),
+                translations=int(changed.sum()),
+                real_images=len(known),
+                values={value: round(share, 6) for value, share in values[name].items()},
+            )
+        )
+    return tuple(results)
+
+
+def write_obedience(run: Path, obedience: Obedience) -> None:
+    """Write a run folder's obedience.json; it takes its name only when it is whole.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with replacing_text(run / FILE) as file:
+            file.write(json.dumps(obedience.to_json(), indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise OutputError(f"{run / FILE} cannot be written ({error.strerror or error})") from None
+
+
+def read_obedience(path: Path, model: Model) -> Obedience | None:
+    """Return what was measured of a model.
+
+    Args:
+        path: its run folder, or its checkpoint within one.
+        model: what was loaded from there.
+
+    Returns:
+        None if nothing was measured, or only another checkpoint.
+
+    Raises:
+        OutputError: the file is damaged.
+    """
+    for folder in (path, path.resolve().parent.parent):
+        file = folder / FILE
+        if not file.is_file():
+            continue
+        try:
+            found = Obedience.from_json(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(f"{file} cannot be read ({error!r}). Delete it") from None
+        if (found.step, found.model_sha256) == (model.step, model.sha256):
+            return found
+    return None
+
+
+def advice(model: Model) -> tuple[str, ...]:
+    """Return what to try where a model ignores an attribute, by what it was trained with; a few words each."""
+    tips = ["train longer (--resume with more --minutes or --steps)"]
+    recipe = model.settings.get("recipe")
+    loss = recipe.get("loss") if isinstance(recipe, dict) else None
+    weight = loss.get("domain_weight") if isinstance(loss, dict) else None
+    now = f" (now {weight:g})" if isinstance(weight, int | float) else ""
+    tips.append(f"in a new run, a larger loss.domain_weight{now}")
+    if model.generator.arguments.get("conditioning") == "concat":
+        tips.append('generator.conditioning = "norm" (now "concat", which instance norm weakens as images grow)')
+    height, width = model.image_size
+    tips.append(f"a larger images.size where the difference is hard to see at {width} x {height} px")
+    return tuple(tips)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,143 @@
+"""What a judge is worth: its accuracies on real validation images, and which attributes it can be trusted with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from torch import Tensor
+
+from augmentor.judge.calibration import calibration_error
+from augmentor.judge.measures import balanced_accuracy, doubt, recalls, rounded
+from stargan.checkpoints.description import Json
+from stargan.labels import UNKNOWN, LabelSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedAttribute:
+    """How well a judge knows one attribute on real validation images. Shares lie in [0, 1]; None: nothing known.
+
+    Args:
+        name: the attribute.
+        accuracy: balanced accuracy.
+        chance: what guessing reaches: 1 / the number of values that the images have.
+        values: for each value the share of its images that are recognised.
+        real_images: how many have a label of it.
+        temperature: what its logits are divided by.
+        error_before: expected calibration error of the bare logits.
+        error_after: the same with the temperature, on the images that it was fitted on.
+        doubt: why the judge's word about it counts for nothing; None where it counts.
+        confusion: for each of `values`, in how many of its images each of them is seen.
+    """
+
+    name: str
+    accuracy: float | None
+    chance: float
+    values: dict[str, float]
+    real_images: int
+    temperature: float
+    error_before: float | None
+    error_after: float | None
+    doubt: str | None
+    confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether translations may be rejected for what the judge says about it."""
+        return self.doubt is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeReport:
+    """What a judge learnt from, and what it is worth.
+
+    Args:
+        steps: optimisation steps.
+        images: real training images that it learnt from.
+        validation: where the images come from that it was tried on: "val" or "held out of train".
+        attributes: in the label space's order.
+    """
+
+    steps: int
+    images: int
+    validation: str
+    attributes: tuple[JudgedAttribute, ...]
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """The names of the attributes that it can be trusted with."""
+        return tuple(attribute.name for attribute in self.attributes if attribute.trusted)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """A sentence for each attribute that it cannot be trusted with."""
+        return tuple(
+            f"{attribute.name} is not gated on: {attribute.doubt}"
+            for attribute in self.attributes
+            if not attribute.trusted
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Return everything as plain JSON values, `trusted` included."""
+        attributes: list[Json] = [{**asdict(each), "trusted": each.trusted} for each in self.attributes]
+        return {**asdict(self), "attributes": attributes}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        """Return what `to_json` described.
+
+        Raises:
+            KeyError: something is missing.
+            TypeError: it is something else.
+        """
+        plain = {field.name: state[field.name] for field in fields(cls)}
+        attributes = tuple(
+            JudgedAttribute(
+                **{
+                    **{field.name: item[field.name] for field in fields(JudgedAttribute)},
+                    "confusion": tuple(tuple(row) for row in item["confusion"]),
+                }
+            )
+            for item in state["attributes"]
+        )
+        return cls(**{**plain, "attributes": attributes})
+
+
+def judged_attributes(
+    logits: Tensor, said: Tensor, codes: Tensor, *, temperatures: Tensor, space: LabelSpace
+) -> tuple[JudgedAttribute, ...]:
+    """Compare what a judge says of real validation images with their labels.
+
+    Args:
+        logits: (N, D).
+        said: (N, A) int64, the likeliest domains.
+        codes: (N, A) int64, the images' labels, -1 unknown.
+        temperatures: (A,), fitted on these images.
+        space: what all of that means.
+    """
+    accuracy, values = balanced_accuracy(said, codes, space), recalls(said, codes, space)
+    before = calibration_error(logits, codes, space)
+    after = calibration_error(logits, codes, space, temperatures=temperatures)
+    judged = []
+    for name, column, seen, temperature in zip(space.names, codes.T, said.T, temperatures.tolist(), strict=True):
+        known = column[column != UNKNOWN]
+        there = known.unique().tolist()
+        chance = round(1 / max(1, len(there)), 6)
+        judged.append(
+            JudgedAttribute(
+                name=name,
+                accuracy=rounded(accuracy[name]),
+                chance=chance,
+                values={value: round(share, 6) for value, share in values[name].items()},
+                real_images=len(known),
+                temperature=temperature,
+                error_before=rounded(before[name]),
+                error_after=rounded(after[name]),
+                doubt=doubt(rounded(accuracy[name]), chance=chance, counted={"validation images": len(known)}),
+                confusion=tuple(
+                    tuple(int(((column == real) & (seen == code)).sum()) for code in there) for real in there
+                ),
+            )
+        )
+    return tuple(judged)

@@ -1,0 +1,177 @@
+"""What a judge sees in translations: sources in memory, requests, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from augmentor.planning.domains import DomainRequest
+from augmentor.images import decode
+from augmentor.data.manifest import Manifest
+from augmentor.planning.plan import make_plan
+from augmentor.judge.classifier import Judge, LabelledImages
+from augmentor.judge.measures import share_right
+from stargan.labels import UNKNOWN, LabelSpace
+from stargan.inference.translator import Translator
+
+_BATCH = 256
+"""Translations that are made and judged at once."""
+
+
+def read_images(
+    manifest: Manifest, *, size: tuple[int, int], channels: int, crop: int | None = None
+) -> LabelledImages:
+    """Read all images of a manifest into memory.
+
+    Args:
+        manifest: the rows; `Manifest.select` narrows them.
+        size: (height, width) in pixels.
+        channels: 1 or 3.
+        crop: side of the centred square that is cut out first, or None.
+
+    Raises:
+        ImageError: an image cannot be read.
+    """
+    images = [
+        decode(manifest.image_path(row), size=size, channels=channels, crop=crop, access=manifest.access)
+        for row in range(len(manifest))
+    ]
+    stacked = np.stack(images) if images else np.zeros((0, *size, channels), dtype=np.uint8)
+    return LabelledImages(
+        images=torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(),
+        codes=torch.from_numpy(manifest.codes.astype(np.int64)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How many translations a judge finds to show what they were asked to show.
+
+    Args:
+        translations: how many were judged.
+        right: per attribute, the share of all translations that show the target's value.
+        changed: per attribute, the same among those translations that had to change it.
+        all_right: the share of translations that show every known value of their target.
+    """
+
+    translations: int
+    right: dict[str, float]
+    changed: dict[str, float]
+    all_right: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translations:
+    """What became of translations.
+
+    Args:
+        rows: (M,) int64, the source of each.
+        targets: (M, A) int64, its domain, -1 unknown.
+        said: (M, A) int64, the domain that a judge sees in it.
+        change: (M,) float64, the mean absolute difference from its source in grey levels, 0 to 255.
+    """
+
+    rows: Tensor
+    targets: Tensor
+    said: Tensor
+    change: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def judge_translations(
+    judge: Judge, translator: Translator, data: LabelledImages, request: DomainRequest
+) -> Verdict:
+    """Translate images as a request asks, and let a judge say what the translations show.
+
+    Args:
+        judge: trained on real images; must know the translator's label space.
+        translator: the model.
+        data: the sources.
+        request: the targets of each.
+    """
+    rows, targets = requested(data, request, translator.model.space)
+    said = translate_and_judge(judge, translator, data, rows, targets).said
+    space = translator.model.space
+    return Verdict(
+        translations=len(rows),
+        right=share_right(said, targets, space),
+        changed=share_right(said, asked_for(targets, data.codes[rows]), space),
+        all_right=float(((said == targets) | (targets == UNKNOWN)).all(dim=1).double().mean()),
+    )
+
+
+def requested(
+    data: LabelledImages, request: DomainRequest, space: LabelSpace, *, most: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return what a request asks for.
+
+    Args:
+        data: the sources.
+        request: the targets of each.
+        space: what the codes mean.
+        most: how many translations to return, the first ones; None for all.
+
+    Returns:
+        The row, (M,) int64, and the target, (M, A) int64, of each translation, row by row.
+    """
+    plan = make_plan(
+        data.codes.numpy(),
+        space=space,
+        request=request,
+        eligible=np.ones(len(data), dtype=np.bool_),
+        with_real=False,
+    )
+    items = list(plan.items(0, None if most is None else min(most, len(plan))))
+    rows = torch.tensor([item.row for item in items], dtype=torch.int64)
+    return rows, torch.tensor([item.target for item in items], dtype=torch.int64).view(-1, len(space))
+
+
+def asked_for(targets: Tensor, own: Tensor) -> Tensor:
+    """Return the targets, (M, A), with -1 in place of every value that the source has already."""
+    return targets.masked_fill(targets == own, UNKNOWN)
+
+
+def translate_and_judge(
+    judge: Judge,
+    translator: Translator,
+    data: LabelledImages,
+    rows: Tensor,
+    targets: Tensor,
+    *,
+    batch_size: int = _BATCH,
+    go_on: Callable[[int], bool] = lambda _done: True,
+) -> Translations:
+    """Translate images, let a judge say what the translations show, and measure how much they differ.
+
+    Args:
+        judge: trained on real images; must know the translator's label space.
+        translator: the model.
+        data: the sources.
+        rows: (M,) int64, the source of each translation.
+        targets: (M, A) int64, its domain, -1 leaves that attribute alone.
+        batch_size: translations made and judged at once.
+        go_on: asked before each batch but the first with the number done; False leaves out the rest.
+    """
+    said, change = [], []
+    for start in range(0, len(rows), batch_size):
+        if start and not go_on(start):
+            break
+        some = rows[start : start + batch_size]
+        sources, own = data.images[some], data.codes[some]
+        asked = translator.model.space.asked(targets[start : start + batch_size], own)
+        translated = translator.translate(sources, asked)
+        said.append(judge.predict(translated))
+        change.append((translated.double() - sources.double()).abs().mean(dim=(1, 2, 3)))
+    done = sum(map(len, change))
+    return Translations(
+        rows=rows[:done],
+        targets=targets[:done],
+        said=torch.cat(said) if said else torch.empty(0, targets.shape[1], dtype=torch.int64),
+        change=torch.cat(change) if change else torch.empty(0, dtype=torch.float64),
+    )

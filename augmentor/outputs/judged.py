@@ -1,0 +1,229 @@
+"""What the judge said of a shard's translations: scores of those that are kept, and those that are thrown out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from augmentor.outputs.csvfile import CsvWriter
+from augmentor.storage.atomic import replacing_text
+from augmentor.outputs.label_table import COLUMNS_BEFORE, LabelRow, RowState, cells, rounded, score_cell
+from stargan.labels import LabelSpace
+
+NOT_BEST, SURPLUS = "not among the best", "surplus"
+"""How the reasons begin for which a translation is dropped that passed the gate: it stays a candidate, so that the
+choice among all of them may be made anew at any time."""
+
+_SCORES = ("agreement", "realism", "preserved")
+
+ScoresState: TypeAlias = "list[float | None] | None"
+RejectedState: TypeAlias = "tuple[int, RowState, ScoresState, str, str]"
+
+
+class RowScores(NamedTuple):
+    """What was measured of a translation besides its label row's agreement and realism.
+
+    Args:
+        preserved: how much like its own source it is where nothing was to change, in [-1, 1]; None if unknown.
+        per_attribute: (A,) the judge's probability of the target's value, in [0, 1]; None where unknown.
+    """
+
+    preserved: float | None
+    per_attribute: tuple[float | None, ...]
+
+    def rounded(self) -> RowScores:
+        """Return the scores as every form of an output holds them: 4 decimals."""
+        return RowScores(rounded(self.preserved), tuple(map(rounded, self.per_attribute)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejected:
+    """A translation that was thrown out.
+
+    Args:
+        position: its place in the shard.
+        row: its label row, without a file name.
+        scores: what else was measured; None if nothing was.
+        reason: why, in plain words.
+        thumbnail: a small JPEG for people to look at, as base64; "" for most.
+    """
+
+    position: int
+    row: LabelRow
+    scores: RowScores | None
+    reason: str
+    thumbnail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it passed the gate, and only better ones, or enough of them, were there."""
+        return self.reason.startswith((NOT_BEST, SURPLUS))
+
+    def to_json(self) -> RejectedState:
+        """Return plain JSON values."""
+        return self.position, self.row.to_json(), scores_to_json(self.scores), self.reason, self.thumbnail
+
+    @classmethod
+    def from_json(cls, state: RejectedState) -> Rejected:
+        """Return what `to_json` described.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        position, row, scores, reason, thumbnail = state
+        return cls(
+            position=int(position),
+            row=LabelRow.from_json(row),
+            scores=scores_from_json(scores),
+            reason=str(reason),
+            thumbnail=str(thumbnail),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a shard's commit is told of its translations.
+
+    Args:
+        scores: of those that were added, by their position.
+        rejected: those that were not, in the order of their positions.
+    """
+
+    scores: Mapping[int, RowScores] = field(default_factory=dict)
+    rejected: Sequence[Rejected] = ()
+
+    def of(self, positions: Sequence[int]) -> list[RowScores | None]:
+        """Return the scores at these positions, an empty list if there are none at all."""
+        return [self.scores.get(position) for position in positions] if self.scores else []
+
+
+NOTHING_JUDGED = Judged()
+
+
+def scores_to_json(scores: RowScores | None) -> ScoresState:
+    """Return scores as one flat list, rounded."""
+    if scores is None:
+        return None
+    return [rounded(scores.preserved), *map(rounded, scores.per_attribute)]
+
+
+def scores_from_json(state: ScoresState) -> RowScores | None:
+    """Return what `scores_to_json` described.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if state is None:
+        return None
+    if not state or not all(score is None or isinstance(score, int | float) for score in state):
+        raise ValueError(f"no scores: {state!r}")
+    return RowScores(state[0], tuple(state[1:]))
+
+
+class Unpacked(NamedTuple):
+    """What `pack_judged` packed: places of the rows in their shard, their scores, and what was thrown out."""
+
+    positions: list[int]
+    scores: list[RowScores | None]
+    rejected: list[Rejected]
+
+
+def pack_judged(positions: Sequence[int], scores: Sequence[RowScores | None], rejected: Sequence[Rejected]) -> str:
+    """Return as one short text what the columns of an HDF5 file do not hold; "" where nothing was judged."""
+    if not scores and not rejected:
+        return ""
+    state = [list(positions), list(map(scores_to_json, scores)), [each.to_json() for each in rejected]]
+    return base64.b85encode(zlib.compress(json.dumps(state, ensure_ascii=False).encode())).decode()
+
+
+def unpack_judged(text: str) -> Unpacked:
+    """Return what `pack_judged` packed.
+
+    Raises:
+        ValueError: it is something else, or damaged.
+        TypeError: likewise.
+    """
+    if not text:
+        return Unpacked([], [], [])
+    try:
+        positions, scores, rejected = json.loads(zlib.decompress(base64.b85decode(text)))
+    except zlib.error as error:
+        raise ValueError(f"the scores are damaged: {error}") from error
+    return Unpacked(
+        positions=list(map(int, positions)),
+        scores=list(map(scores_from_json, scores)),
+        rejected=list(map(Rejected.from_json, rejected)),
+    )
+
+
+def scores_columns(space: LabelSpace) -> list[str]:
+    """Return the columns of `scores.csv` in order."""
+    return ["key", *_SCORES, *(f"agreement:{name}" for name in space.names)]
+
+
+def rejected_columns(space: LabelSpace) -> list[str]:
+    """Return the columns of `rejected.csv` in order."""
+    lineage = [name for name in COLUMNS_BEFORE if name not in ("file_name", "is_synthetic")]
+    return [*lineage, *space.names, "changed", *scores_columns(space)[1:], "reason"]
+
+
+class ScoresTable:
+    """Writes `scores.csv`: a row per translation that is kept and was judged.
+
+    Args:
+        path: the file.
+        space: names the attributes.
+        files: closes it, which then takes its name, or throws it away where it ends with an error.
+    """
+
+    def __init__(self, path: Path, space: LabelSpace, files: ExitStack) -> None:
+        self._space = space
+        self._table = CsvWriter(files.enter_context(replacing_text(path)))
+        self._table.writerow(scores_columns(space))
+
+    def add(self, rows: Sequence[LabelRow], scores: Sequence[RowScores | None]) -> None:
+        """Write the rows of one shard.
+
+        Args:
+            rows: the shard's images.
+            scores: of each; or none at all.
+        """
+        for row, measured in zip(rows, scores, strict=bool(scores)):
+            if measured is not None:
+                self._table.writerow([row.key, *_score_cells(row, measured, self._space)])
+
+
+class RejectedTable:
+    """Writes `rejected.csv`: a row per translation that was thrown out, the header alone if there is none.
+
+    Args:
+        path: the file.
+        space: names the attributes.
+        files: closes it, which then takes its name, or throws it away where it ends with an error.
+    """
+
+    def __init__(self, path: Path, space: LabelSpace, files: ExitStack) -> None:
+        self._space = space
+        self._table = CsvWriter(files.enter_context(replacing_text(path)))
+        self._table.writerow(rejected_columns(space))
+
+    def add(self, rejected: Sequence[Rejected]) -> None:
+        """Write what was thrown out of one shard."""
+        for each in rejected:
+            row = each.row
+            written = cells(row, self._space)
+            labels = written[len(COLUMNS_BEFORE) : len(COLUMNS_BEFORE) + len(self._space)]
+            lineage = [row.key, row.split, row.group, row.source_id, row.source_path]
+            scored = _score_cells(row, each.scores, self._space)
+            self._table.writerow([*lineage, *labels, row.changed_text, *scored, each.reason])
+
+
+def _score_cells(row: LabelRow, scores: RowScores | None, space: LabelSpace) -> list[str]:
+    preserved, per_attribute = scores or RowScores(None, (None,) * len(space))
+    return [score_cell(score) for score in (row.agreement, row.realism, preserved, *per_attribute)]

@@ -1,0 +1,306 @@
+"""The label table: every image of an output, real and synthetic, with its labels and its lineage."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import compress
+from operator import ne
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import pandas as pd
+
+from augmentor.outputs.csvfile import CsvWriter
+from augmentor.storage.atomic import replacing_text
+from augmentor.errors import AugmentorError, OutputError
+from stargan.labels import UNKNOWN, Attribute, LabelSpace
+
+COLUMNS_BEFORE = ("file_name", "key", "split", "group", "is_synthetic", "source_id", "source_path")
+COLUMNS_AFTER = ("changed", "agreement", "realism")
+
+UNCHANGED = "none"
+"""What `changed` says where nothing was. Not blank: a split of real images alone would then have a column
+without a single word, which Hugging Face's loader takes for numbers and refuses to join with the others."""
+
+_MAX_KEY = 180
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_KEPT_DOMAINS = 4096
+
+RowState: TypeAlias = list[str | int | float | list[int] | list[str] | None]
+"""A `LabelRow` as a JSON list, its fields in order."""
+
+
+class LabelRow(NamedTuple):
+    """One image of the output. A tuple, because millions of them are made.
+
+    Args:
+        file_name: path inside the output, with forward slashes.
+        key: the image's readable, unique name.
+        split: train, val or test.
+        group: the source's group; "" for none.
+        is_synthetic: whether the image was translated.
+        source_id: id of the manifest row that it comes from.
+        source_path: that row's path, as the manifest writes it.
+        codes: (A,) the image's labels in the label space's order, -1 unknown.
+        changed: names of the attributes that differ from the source.
+        agreement: the judge's probability in [0, 1] for the target's values; None where there was no judge.
+        realism: share of real validation images, in [0, 1], that the discriminator scores no higher; None for
+            real images, and where there was no judge or discriminator.
+    """
+
+    file_name: str
+    key: str
+    split: str
+    group: str
+    is_synthetic: bool
+    source_id: str
+    source_path: str
+    codes: tuple[int, ...]
+    changed: tuple[str, ...] = ()
+    agreement: float | None = None
+    realism: float | None = None
+
+    def to_json(self) -> RowState:
+        """Return the row as a list of plain JSON values."""
+        return [
+            self.file_name,
+            self.key,
+            self.split,
+            self.group,
+            int(self.is_synthetic),
+            self.source_id,
+            self.source_path,
+            list(self.codes),
+            list(self.changed),
+            rounded(self.agreement),
+            rounded(self.realism),
+        ]
+
+    @classmethod
+    def from_json(cls, state: RowState) -> LabelRow:
+        """Return the row that `to_json` described.
+
+        Raises:
+            ValueError: the list has another length or other kinds of values.
+        """
+        match state:
+            case [
+                str(file_name),
+                str(key),
+                str(split),
+                str(group),
+                int(is_synthetic),
+                str(source_id),
+                str(source_path),
+                list(codes),
+                list(changed),
+                int() | float() | None as agreement,
+                int() | float() | None as realism,
+            ]:
+                return cls(
+                    file_name=file_name,
+                    key=key,
+                    split=split,
+                    group=group,
+                    is_synthetic=bool(is_synthetic),
+                    source_id=source_id,
+                    source_path=source_path,
+                    codes=tuple(int(code) for code in codes),
+                    changed=tuple(str(name) for name in changed),
+                    agreement=agreement,
+                    realism=realism,
+                )
+        raise ValueError(f"not a row of a label table: {state!r}")
+
+    @property
+    def changed_text(self) -> str:
+        """The cell of the column `changed`."""
+        return ";".join(self.changed) or UNCHANGED
+
+
+def columns(space: LabelSpace) -> list[str]:
+    """Return the table's column names in order."""
+    return [*COLUMNS_BEFORE, *space.names, *COLUMNS_AFTER]
+
+
+def cells(row: LabelRow, space: LabelSpace) -> list[str]:
+    """Return a row as the table writes it: unknown is blank, yes and no are 1 and 0, scores have 4 decimals."""
+    values = [
+        "" if code == UNKNOWN else attribute.values[code]
+        for attribute, code in zip(space.attributes, row.codes, strict=True)
+    ]
+    scores = [score_cell(score) for score in (row.agreement, row.realism)]
+    lineage = [row.source_id, row.source_path]
+    synthetic = str(int(row.is_synthetic))
+    first = [row.file_name, row.key, row.split, row.group, synthetic, *lineage]
+    return [*first, *values, row.changed_text, *scores]
+
+
+@contextmanager
+def label_table(path: Path, space: LabelSpace) -> Iterator[CsvWriter]:
+    """Open a table for writing as CSV; it takes its name only when the block ends without an error.
+
+    Args:
+        path: the table's file; replaced if it is there.
+        space: the attributes that the rows' codes stand for.
+
+    Yields:
+        A writer of rows, which `cells` makes; it has written the columns' names.
+    """
+    with replacing_text(path) as file:
+        writer = CsvWriter(file)
+        writer.writerow(columns(space))
+        yield writer
+
+
+def read_label_table(path: Path, space: LabelSpace) -> pd.DataFrame:
+    """Read a label table.
+
+    Returns:
+        One row per image: text as written (unknown is ""), `is_synthetic` bool, `agreement` and `realism`
+        float64 with NaN for unknown.
+
+    Raises:
+        OutputError: the file is missing or its columns are not this label space's.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise OutputError(f"{path}: the label table is missing. Run the same expand again.") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise OutputError(f"{path}: the label table is damaged: {error}") from error
+    if list(table.columns) != columns(space):
+        raise OutputError(
+            f"{path}: the columns are {', '.join(table.columns)}, not {', '.join(columns(space))}. "
+            "The table was changed, or belongs to another output."
+        )
+    table["is_synthetic"] = table["is_synthetic"] == "1"
+    for score in ("agreement", "realism"):
+        table[score] = pd.to_numeric(table[score].mask(table[score] == "")).astype("float64")
+    return table
+
+
+def key(stem: str, domain: Mapping[str, str]) -> str:
+    """Return the readable, unique, file-safe name of a translation: `00012__hair-blond_male-0`.
+
+    Where a name or value has characters that a file name should not have, could be read in two ways, or the
+    whole is longer than 180 characters, it is cut to fit and ends in a hash of the exact domain.
+
+    Args:
+        stem: the source's unique and file-safe name, without "__".
+        domain: the known attributes of the target, names and values in order.
+    """
+    return _KeyEnd.of(domain).key(stem)
+
+
+class Keys:
+    """The keys of one label space's translations; what depends on the target alone is worked out once.
+
+    Args:
+        space: the attributes that the targets' codes stand for.
+    """
+
+    def __init__(self, space: LabelSpace) -> None:
+        names = [name.casefold() for name in space.names]
+        twins = {
+            attribute.name
+            for attribute, name in zip(space.attributes, names, strict=True)
+            if _has_twins(attribute) or names.count(name) > 1
+        }
+
+        def end(target: tuple[int, ...]) -> _KeyEnd:
+            domain = space.domain(target)
+            made = _KeyEnd.of(domain)
+            return made if twins.isdisjoint(domain) else made._replace(suffices=False)
+
+        self._end = lru_cache(_KEPT_DOMAINS)(end)
+
+    def key(self, stem: str, target: tuple[int, ...]) -> str:
+        """Return what the function `key` returns for this stem and the domain of these codes.
+
+        Where names of attributes, or values of one, differ in case alone, which some disks take for one name, the
+        key ends in a hash as well.
+        """
+        return self._end(target).key(stem)
+
+
+def _has_twins(attribute: Attribute) -> bool:
+    return len({value.casefold() for value in attribute.values}) < len(attribute.values)
+
+
+class _KeyEnd(NamedTuple):
+    """What follows the stem in a key.
+
+    Args:
+        readable: the domain as file names may spell it.
+        exact: the domain, for the digest.
+        suffices: whether `readable` can be read in one way only.
+    """
+
+    readable: str
+    exact: str
+    suffices: bool
+
+    @classmethod
+    def of(cls, domain: Mapping[str, str]) -> _KeyEnd:
+        exact = "_".join(f"{name}-{value}" for name, value in domain.items())
+        # "a-b" + "c" and "a" + "b-c" read alike, and so do one value "1_b-2" and two attributes.
+        ambiguous = any("-" in name for name in domain) or any(re.search("_.*-", v) for v in domain.values())
+        return cls(
+            readable=f"__{_UNSAFE.sub('-', exact)}",
+            exact=str(list(domain.items())),
+            suffices=not ambiguous and not _UNSAFE.search(exact),
+        )
+
+    def key(self, stem: str) -> str:
+        readable = stem + self.readable
+        if self.suffices and len(readable) <= _MAX_KEY:
+            return readable
+        digest = hashlib.sha1(f"{stem}|{self.exact}".encode(), usedforsecurity=False).hexdigest()[:8]
+        return f"{readable[: _MAX_KEY - 9]}-{digest}"
+
+
+def real_key(stem: str) -> str:
+    """Return the name of a source's own image: `00012__real`, never a number and never a translation's key."""
+    return f"{stem}__real"
+
+
+def changed_names(source: Sequence[int], target: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the attributes whose code differs between a source and its translation.
+
+    Args:
+        source: the source's codes.
+        target: the translation's, as many.
+        names: the attributes', as many (`LabelSpace.names`, which is worth keeping where many rows are made).
+    """
+    return tuple(compress(names, map(ne, source, target)))
+
+
+def attribute_named(space: LabelSpace, name: str) -> Attribute:
+    """Return an attribute of the label space.
+
+    Raises:
+        AugmentorError: there is none of that name; the message names the nearest.
+    """
+    if name in space.names:
+        return space[name]
+    nearest = difflib.get_close_matches(name, space.names, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    raise AugmentorError(f"There is no attribute {name!r}; there are {', '.join(space.names)}.{hint}")
+
+
+def rounded(score: float | None) -> float | None:
+    """Return the score as every form of the table holds it: 4 decimals, None for what is not a number."""
+    return None if score is None or not math.isfinite(score) else round(float(score), 4)
+
+
+def score_cell(score: float | None) -> str:
+    """Return the score as tables write it: 4 decimals, blank where it is not known."""
+    score = rounded(score)
+    return "" if score is None else f"{score:.4f}"

@@ -1,0 +1,63 @@
+"""The pages beside an output, for people and catalogues: which there are, and how they are taken away."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from augmentor.storage.atomic import TEMPORARY
+
+PAGES = ("report.html", "README.md", "croissant.json", "evaluation.json")
+"""Their names inside a folder; beside FILE.h5 they are FILE.NAME."""
+
+PICTURES = "report"
+"""The folder of the report's small pictures."""
+
+ANSWERS = "evaluation.runs"
+"""The folder in which an evaluation keeps what its classifiers said: beside FILE.h5 it is FILE.evaluation.runs,
+and in a folder it lies where readers of images do not look."""
+
+_STEM = 16
+_SUFFIXES = (".png", ".webp", ".jpg")
+
+
+def picture_name(digest: str, suffix: str) -> str:
+    """Return the name of a small picture.
+
+    Args:
+        digest: hexadecimal, of what tells the picture from others: no loader finds the name of a split in it.
+        suffix: ".png", ".webp" or ".jpg".
+    """
+    return digest[:_STEM] + suffix
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a file in `PICTURES` is ours: made by `picture_name`, or on its way."""
+    stem, dot, suffix = name.removeprefix(TEMPORARY).rpartition(".")
+    return dot + suffix in _SUFFIXES and len(stem) == _STEM and set(stem) <= set("0123456789abcdef")
+
+
+def remove_pages(beside: Callable[[str], Path]) -> None:
+    """Remove the pages and their pictures; other files stay, and the folder that they are in.
+
+    Args:
+        beside: returns where a companion of the output lies, by its name inside a folder.
+    """
+    for path in map(beside, PAGES):
+        path.unlink(missing_ok=True)
+        path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
+    folder = beside(PICTURES)
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if is_picture(path.name):
+                path.unlink()
+        with suppress(OSError):  # Somebody else's files are in it.
+            folder.rmdir()
+
+
+def remove_answers(folder: Path) -> None:
+    """Remove what an evaluation's classifiers said of an output, all of which is ours."""
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,158 @@
+"""Reads the images of an output, whichever form it has: from files, from packs, or from one HDF5 file."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from augmentor.errors import ImageError
+from augmentor.images import Pixels, decode, decode_bytes, resize
+from augmentor.outputs.writers.packing import Pack
+from augmentor.outputs.writers.packs import open_pack, pack_name
+
+_OPEN_PACKS = 32
+"""Packs that a process keeps open, with the places of their images: files are few that a process may open."""
+
+
+class ImageSource(Protocol):
+    """Reads the images of a selection; may be pickled, and used after a fork."""
+
+    def read(self, index: int) -> Pixels:
+        """Return one image, uint8 (H, W, C)."""
+
+
+class FolderImages:
+    """Image files of an output folder.
+
+    Args:
+        folder: the output.
+        names: the files' names inside it.
+        channels: 1 (grey) or 3 (RGB).
+        size: (height, width) that every image is cut and resized to; None keeps each one's own.
+    """
+
+    def __init__(
+        self, folder: Path, names: Iterable[str], *, channels: int, size: tuple[int, int] | None = None
+    ) -> None:
+        self.folder = folder
+        self.size = size
+        # Bytes, not Python strings: workers count references, which would copy the list into each of them.
+        self.names = np.array([name.encode() for name in names], dtype=np.bytes_)
+        self.channels = channels
+
+    def read(self, index: int) -> Pixels:
+        """Return one image, uint8 (H, W, C)."""
+        return decode(self.folder / self.names[index].decode(), channels=self.channels, size=self.size)
+
+
+class HDF5Images:
+    """Images of an output file.
+
+    The file is opened by every process for itself: an open handle must not cross a fork or a pickle.
+
+    Args:
+        path: the file.
+        rows: (N,) integers, where the images are in it.
+        channels: 1 (grey) or 3 (RGB), of encoded images.
+        size: (height, width) that every image is cut and resized to; None keeps each one's own.
+    """
+
+    def __init__(
+        self, path: Path, rows: NDArray[np.int64], *, channels: int, size: tuple[int, int] | None = None
+    ) -> None:
+        self.path = path
+        self.rows = rows
+        self.channels = channels
+        self.size = size
+        self._images: h5py.Dataset | None = None
+        self._process: int | None = None
+
+    def read(self, index: int) -> Pixels:
+        """Return one image, uint8 (H, W, C)."""
+        if self._images is None or self._process != os.getpid():
+            self._images = h5py.File(self.path, "r")["image"]
+            self._process = os.getpid()
+        stored: NDArray[np.uint8] = self._images[self.rows[index]]
+        if h5py.check_vlen_dtype(self._images.dtype) is not None:
+            return decode_bytes(stored.tobytes(), channels=self.channels, size=self.size)
+        return stored if self.size is None else resize(stored, self.size)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_images": None, "_process": None}
+
+
+class PackImages:
+    """Images of a folder of packs.
+
+    Packs are opened by every process for itself, as one HDF5 file is. In any order, images of Parquet files come
+    slowly: with each one, the row group around it is read.
+
+    Args:
+        folder: the output.
+        names: the images' names, as the label table has them.
+        suffix: of the packs.
+        channels: 1 (grey) or 3 (RGB), of encoded images.
+        size: (height, width) that every image is cut and resized to; None keeps each one's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        names: Iterable[str],
+        *,
+        suffix: str,
+        channels: int,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.suffix = suffix
+        self.size = size
+        self.names = np.array([name.encode() for name in names], dtype=np.bytes_)
+        self.channels = channels
+        self._open: OrderedDict[str, Pack] = OrderedDict()
+        self._process: int | None = None
+
+    def read(self, index: int) -> Pixels:
+        """Return one image, uint8 (H, W, C).
+
+        Raises:
+            ImageError: its pack is missing or damaged.
+        """
+        return self.read_named(self.names[index].decode())
+
+    def read_named(self, name: str) -> Pixels:
+        """Return one image, as `read` does.
+
+        Args:
+            name: as the label table names it.
+        """
+        pack = self._pack(pack_name(name, self.suffix))
+        data = pack.read(name)
+        if pack.shape is None:
+            try:
+                return decode_bytes(data, channels=self.channels, size=self.size)
+            except ImageError as error:
+                raise ImageError(f"{self.folder / name}: {error}") from error
+        stored = np.frombuffer(data, np.uint8).reshape(pack.shape).copy()
+        return stored if self.size is None else resize(stored, self.size)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_open": OrderedDict(), "_process": None}
+
+    def _pack(self, name: str) -> Pack:
+        if self._process != os.getpid():
+            self._open = OrderedDict()  # Those of the process before are its own.
+            self._process = os.getpid()
+        if name not in self._open:
+            while len(self._open) >= _OPEN_PACKS:
+                self._open.popitem(last=False)[1].close()
+            self._open[name] = open_pack(self.folder / name)
+        self._open.move_to_end(name)
+        return self._open[name]

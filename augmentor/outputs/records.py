@@ -1,0 +1,487 @@
+"""Shard records: the JSON that says a shard is complete, what it holds and what failed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple, NotRequired, TypeAlias, TypedDict
+
+from augmentor.outputs.csvfile import CsvWriter
+from augmentor.storage.atomic import TEMPORARY, replacing_text, sync_folder, write_synced
+from augmentor.errors import OutputError
+from augmentor.outputs.label_table import LabelRow, RowState
+from augmentor.outputs.fingerprints import Identity, read_identity, refuse_other_run
+from augmentor.outputs.judged import (
+    Rejected,
+    RejectedState,
+    RowScores,
+    ScoresState,
+    scores_from_json,
+    scores_to_json,
+)
+from augmentor.outputs.origins import Origin
+from stargan.checkpoints.description import seal
+from stargan.labels import LabelSpace
+
+SCHEMA_VERSION = 1
+"""Of everything that expand writes; raised when a reader of the old form would go wrong."""
+
+_SEAL = b', "sha256": "'
+"""What stands ahead of a record's own SHA-256, which covers all that is before."""
+
+
+Shape: TypeAlias = "tuple[int | None, ...]"
+"""(H, W, C) of images; None for a side in which they differ."""
+
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
+"""Plain values that the standard library's json writes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A row that could not be used.
+
+    Args:
+        id: the manifest row's id.
+        path: its image, as the manifest writes it.
+        reason: what was wrong, in plain English.
+    """
+
+    id: str
+    path: str
+    reason: str
+
+
+class CountsState(TypedDict):
+    """`Counts` as JSON."""
+
+    real: int
+    synthetic: int
+    failed: int
+    rejected: NotRequired[int]
+    splits: dict[str, dict[str, int]]
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """How many images an output, or a shard, holds.
+
+    Args:
+        failed: rows that could not be used, each counted once.
+        rejected: translations that were made and thrown out; they are in no split's number.
+        splits: per split, the number of "real" and "synthetic" images.
+    """
+
+    failed: int = 0
+    rejected: int = 0
+    splits: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, row: LabelRow) -> None:
+        """Count one image."""
+        split = self.splits.setdefault(row.split, {"real": 0, "synthetic": 0})
+        split["synthetic" if row.is_synthetic else "real"] += 1
+
+    @property
+    def real(self) -> int:
+        """Real images in all splits."""
+        return sum(split["real"] for split in self.splits.values())
+
+    @property
+    def synthetic(self) -> int:
+        """Synthetic images in all splits."""
+        return sum(split["synthetic"] for split in self.splits.values())
+
+    def to_json(self) -> CountsState:
+        """Return the counts as plain JSON values."""
+        return {
+            "real": self.real,
+            "synthetic": self.synthetic,
+            "failed": self.failed,
+            "rejected": self.rejected,
+            "splits": {name: dict(split) for name, split in sorted(self.splits.items())},
+        }
+
+    @classmethod
+    def from_json(cls, state: CountsState) -> Counts:
+        """Return the counts that `to_json` described."""
+        return cls(failed=state["failed"], rejected=state.get("rejected", 0), splits=state["splits"])
+
+
+class RecordState(TypedDict):
+    """A `ShardRecord` as JSON."""
+
+    index: int
+    shape: list[int | None] | None
+    rows: list[RowState]
+    positions: list[int]
+    failures: list[dict[str, str]]
+    files: dict[str, str]
+    packs: NotRequired[dict[str, str]]
+    extents: NotRequired[list[tuple[int, int]]]
+    origins: NotRequired[dict[str, tuple[int, int, str]]]
+    scores: NotRequired[list[ScoresState]]
+    rejected: NotRequired[list[RejectedState]]
+    counts: CountsState
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """What one committed shard holds.
+
+    Args:
+        index: the shard's number, from 0.
+        shape: (H, W, C) of the images that were written, a side in which they differ None; None if there was
+            none.
+        rows: the images in the plan's order.
+        positions: their places in the shard, same length as `rows`.
+        failures: the shard's rows that could not be used.
+        files: sha256 of every image, by its `file_name`.
+        packs: sha256 of every file that holds images of this shard, by its path inside the output; none where
+            each image is a file of its own, or where the output will be one file.
+        extents: where in the shard's part the images lie, (first byte, bytes) each; none where they are files.
+        origins: the files that they were made from, by the path that the manifest writes.
+        scores: what was measured of every row, None of real ones; none at all where nothing was judged.
+        rejected: translations that were thrown out, in the order of their positions.
+    """
+
+    index: int
+    shape: Shape | None
+    rows: Sequence[LabelRow]
+    positions: Sequence[int]
+    failures: Sequence[Failure]
+    files: dict[str, str]
+    packs: dict[str, str] = field(default_factory=dict)
+    extents: Sequence[tuple[int, int]] = ()
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    scores: Sequence[RowScores | None] = ()
+    rejected: Sequence[Rejected] = ()
+
+    @property
+    def placed(self) -> tuple[str, ...]:
+        """The files that this shard has put under the output, by their paths inside it."""
+        return tuple(self.packs or ([] if self.extents else self.files))
+
+    def without(self, reasons: Mapping[int, str]) -> ShardRecord:
+        """Return the record as it is when some of its translations are thrown out after all.
+
+        Args:
+            reasons: why, by the position; what is no row any more stays as it is.
+        """
+        kept = [place for place, position in enumerate(self.positions) if position not in reasons]
+        dropped = [
+            Rejected(
+                position=position,
+                row=row._replace(file_name=""),
+                scores=self.scores[place] if self.scores else None,
+                reason=reasons[position],
+            )
+            for place, (position, row) in enumerate(zip(self.positions, self.rows, strict=True))
+            if position in reasons
+        ]
+        rows = [self.rows[place] for place in kept]
+        return replace(
+            self,
+            rows=rows,
+            positions=[self.positions[place] for place in kept],
+            files={row.file_name: self.files[row.file_name] for row in rows},
+            extents=[self.extents[place] for place in kept] if self.extents else (),
+            scores=[self.scores[place] for place in kept] if self.scores else (),
+            rejected=sorted([*self.rejected, *dropped], key=lambda each: each.position),
+        )
+
+    def packed_as(self, packs: dict[str, str]) -> ShardRecord:
+        """Return the record with other packs.
+
+        Args:
+            packs: the sha256 of each, by its path inside the output.
+        """
+        return replace(self, packs=packs)
+
+    def write(self, path: Path) -> None:
+        """Write the record to a file and sync its content; the caller gives it its final name."""
+        counts = Counts(failed=len(self.failures), rejected=len(self.rejected))
+        for row in self.rows:
+            counts.add(row)
+        state: RecordState = {
+            "index": self.index,
+            "shape": None if self.shape is None else list(self.shape),
+            "rows": [row.to_json() for row in self.rows],
+            "positions": list(self.positions),
+            "failures": [asdict(failure) for failure in self.failures],
+            "files": self.files,
+            "counts": counts.to_json(),
+        }
+        if self.packs:
+            state["packs"] = self.packs
+        if self.extents:
+            state["extents"] = list(self.extents)
+        if self.origins:
+            state["origins"] = {
+                path: (origin.size, origin.modified, origin.sha256) for path, origin in self.origins.items()
+            }
+        if any(scores is not None for scores in self.scores):
+            state["scores"] = [scores_to_json(scores) for scores in self.scores]
+        if self.rejected:
+            state["rejected"] = [each.to_json() for each in self.rejected]
+        write_synced(path, _sealed(json.dumps(state, ensure_ascii=False).encode()))
+
+    @classmethod
+    def read(cls, path: Path) -> ShardRecord:
+        """Read a record.
+
+        Raises:
+            OutputError: the file is missing, not a record, or damaged.
+        """
+        try:
+            state: RecordState = json.loads(_unsealed(path.read_bytes()))
+            _refuse_other_places([*state["files"], *state.get("packs", ())])
+            return cls(
+                index=state["index"],
+                shape=None if state["shape"] is None else tuple(state["shape"]),
+                rows=[LabelRow.from_json(row) for row in state["rows"]],
+                positions=state["positions"],
+                failures=[Failure(**failure) for failure in state["failures"]],
+                files=state["files"],
+                packs=state.get("packs", {}),
+                extents=[(first, size) for first, size in state.get("extents", ())],
+                origins={path: Origin(*origin) for path, origin in state.get("origins", {}).items()},
+                scores=[scores_from_json(scores) for scores in state.get("scores", ())],
+                rejected=[Rejected.from_json(each) for each in state.get("rejected", ())],
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(f"{path}: the shard's record cannot be read: {error}") from error
+
+
+class Begun(NamedTuple):
+    """What the folder of the records says of the run that writes there.
+
+    Args:
+        description: what `dataset.json` will say of where the output comes from.
+        space: what the codes mean.
+        shards: how many there will be; None where that is not known yet.
+    """
+
+    description: Mapping[str, Json]
+    space: LabelSpace
+    shards: int | None
+
+
+class RecordFolder:
+    """The records of one output and the run that they belong to.
+
+    Args:
+        work: the folder that holds `run.json`, `shards/NNNNN.json` and unfinished files under `tmp/`.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.shards = work / "shards"
+        self.temporary = work / "tmp"
+
+    def path(self, index: int) -> Path:
+        """Return where a shard's record belongs."""
+        return self.shards / f"{index:05d}.json"
+
+    def started(self) -> bool:
+        """Return whether a run began to write here."""
+        return (self.work / "run.json").exists()
+
+    def open(
+        self, output: Path, description: Mapping[str, object], space: LabelSpace, *, shards: int | None = None
+    ) -> None:
+        """Make the folders, or check that those that are there belong to the same run.
+
+        Args:
+            output: whose records these are, for messages.
+            description: of the run, which tells it from any other.
+            space: what the codes of its rows mean.
+            shards: how many there will be, where that is known.
+
+        Raises:
+            OutputError: they belong to another plan, model or settings.
+        """
+        self.check(output, Identity.of(description))
+        if not self.started() and self.shards.exists():
+            shutil.rmtree(self.shards)  # Nobody knows whose records they are.
+        self.shards.mkdir(parents=True, exist_ok=True)
+        self.temporary.mkdir(exist_ok=True)
+        if not self._says(shards):
+            self.begin(description, space, shards=shards)
+        for leftover in self.shards.glob(f"{TEMPORARY}*"):
+            leftover.unlink(missing_ok=True)
+
+    def check(self, output: Path, identity: Identity) -> None:
+        """Refuse records of another run, and change nothing.
+
+        Raises:
+            OutputError: they belong to another plan, model or settings.
+        """
+        found = read_identity(self.work / "run.json")
+        if found is not None:
+            refuse_other_run(output, found=found, expected=identity)
+
+    def begin(self, description: Mapping[str, object], space: LabelSpace, *, shards: int | None = None) -> None:
+        """Say whose records these are, what their codes mean, and what becomes of them; the folder is there."""
+        state = {
+            **Identity.of(description)._asdict(),
+            "label_space": space.to_json(),
+            "schema_version": SCHEMA_VERSION,
+            "description": dict(description),
+            "shards": shards,
+        }
+        write_json(self.work / "run.json", {**state, "sha256": seal(state)})
+        sync_folder(self.work.parent)
+
+    def begun(self) -> Begun:
+        """Return what was begun here.
+
+        Raises:
+            OutputError: nothing was, or what says so is damaged or of another version of augmentor.
+        """
+        path = self.work / "run.json"
+        try:
+            state = json.loads(path.read_bytes())
+            sealed = state.pop("sha256")
+            if sealed != seal(state):
+                raise ValueError("it was edited")
+            return Begun(state["description"], LabelSpace.from_json(state["label_space"]), state["shards"])
+        except FileNotFoundError:
+            raise OutputError(f"{path.parent.parent}: no expand was begun here") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OutputError(
+                f"{path}: cannot be read ({error}). Run the same expand again, without --shards"
+            ) from error
+
+    def _says(self, shards: int | None) -> bool:
+        """Return whether a run was begun here of so many shards; `clear` has begun one without saying how many."""
+        try:
+            return self.begun().shards == shards
+        except OutputError:
+            return False
+
+    def has(self, index: int) -> bool:
+        """Return whether a shard's record is there and whole."""
+        return self.get(index) is not None
+
+    def missing(self, shards: int) -> list[int]:
+        """Return the shards, of those numbered from 0, whose record is not there; one listing, nothing is read."""
+        there = {path.name for path in self.shards.iterdir()} if self.shards.is_dir() else set()
+        return [index for index in range(shards) if self.path(index).name not in there]
+
+    def get(self, index: int) -> ShardRecord | None:
+        """Return a shard's record; None where it is not there, or damaged: then the shard is made again."""
+        path = self.path(index)
+        try:
+            record = ShardRecord.read(path) if path.exists() else None
+        except OutputError:
+            return None
+        return record if record is not None and record.index == index else None
+
+    def commit(self, staged: Path, index: int) -> None:
+        """Give a written record its final name: from here on the shard counts."""
+        staged.replace(self.path(index))
+        sync_folder(self.shards)
+
+    def rewrite(self, record: ShardRecord) -> None:
+        """Put a record in the place of one that is committed."""
+        staged = self.shards / f"{TEMPORARY}{record.index:05d}.json"
+        record.write(staged)
+        self.commit(staged, record.index)
+
+    def read_all(self, shards: int, *, first: int = 0) -> Iterator[ShardRecord]:
+        """Yield the records from `first` on in order, one in memory at a time.
+
+        Raises:
+            OutputError: one is missing.
+        """
+        missing = next((index for index in self.missing(shards) if index >= first), None)
+        if missing is not None:
+            raise OutputError(
+                f"{self.work.parent}: shard {missing} of {shards} is missing. Run the same expand again."
+            )
+        for index in range(first, shards):
+            yield ShardRecord.read(self.path(index))
+
+
+def _sealed(text: bytes) -> bytes:
+    """Return the bytes of a JSON object with their own SHA-256 as its last entry."""
+    return text[:-1] + _SEAL + hashlib.sha256(text).hexdigest().encode() + b'"}\n'
+
+
+def _unsealed(data: bytes) -> bytes:
+    """Return what was sealed; what has no seal is returned as it is.
+
+    Raises:
+        ValueError: these are other bytes than were sealed.
+    """
+    text, seal, digest = data.rpartition(_SEAL)
+    if not seal:
+        return data
+    whole = text + b"}"
+    if digest != hashlib.sha256(whole).hexdigest().encode() + b'"}\n':
+        raise ValueError("its bytes are not those that were written")
+    return whole
+
+
+def _refuse_other_places(names: Iterable[str]) -> None:
+    """Refuse file names that leave the output, whoever wrote them: what they name may be read and removed.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name in names:
+        if "\\" in name or ":" in name.partition("/")[0] or not {"", ".", ".."}.isdisjoint(name.split("/")):
+            raise ValueError(f"{name!r} is no file of the output")
+
+
+def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
+    """Return what two shapes have in common: a side in which they differ becomes None.
+
+    Args:
+        first: (H, W, C), or None where there is no image.
+        second: likewise.
+    """
+    if first is None or second is None:
+        return first or second
+    return tuple(a if a == b else None for a, b in zip(first, second, strict=True))
+
+
+def describe(
+    description: Mapping[str, Json], space: LabelSpace, *, counts: Counts, shape: Shape | None
+) -> dict[str, object]:
+    """Return what `dataset.json` holds: the caller's description, what the writer knows, and its own SHA-256."""
+    described = {
+        **description,
+        "schema_version": SCHEMA_VERSION,
+        "label_space": space.to_json(),
+        "image_shape": None if shape is None else list(shape),
+        "counts": counts.to_json(),
+    }
+    return {**described, "sha256": seal(described)}
+
+
+def write_failures(path: Path, failures: Iterable[Failure]) -> int:
+    """Write `failures.csv`: the first failure of every id, in order; the header alone if there is none.
+
+    Returns:
+        How many rows were written.
+    """
+    seen: set[str] = set()
+    with replacing_text(path) as file:
+        writer = CsvWriter(file)
+        writer.writerow(["id", "path", "reason"])
+        for failure in failures:
+            if failure.id not in seen:
+                seen.add(failure.id)
+                writer.writerow([failure.id, failure.path, failure.reason])
+    return len(seen)
+
+
+def write_json(path: Path, state: Mapping[str, object]) -> None:
+    """Write JSON as people read it: sorted keys, two spaces, a line end; a file of this name is replaced."""
+    with replacing_text(path) as file:
+        file.write(json.dumps(state, sort_keys=True, indent=2, ensure_ascii=False) + "\n")

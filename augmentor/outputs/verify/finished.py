@@ -1,0 +1,347 @@
+"""Verifies a finished HDF5 file shard by shard, by the SHA-256 of each that the file itself holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from augmentor.errors import OutputError, first_line
+from augmentor.outputs.label_table import UNCHANGED, LabelRow
+from augmentor.storage.threads import side_by_side
+from augmentor.outputs.verify.folder import UNPARSED, described_settings, parse_description
+from augmentor.outputs.verify.looking import TOGETHER, Expected, Seen, look_at_bytes
+from augmentor.outputs.verify.report import Findings, Problem, Told
+from augmentor.outputs.verify.rows import RowRules
+from augmentor.outputs.verify.tables import compare_file
+from augmentor.outputs.writers.hdf5_layout import SCORE_COLUMNS, TEXT_COLUMNS, shard_digest
+from augmentor.outputs.judged import RejectedTable, ScoresTable, unpack_judged
+from augmentor.outputs.records import Counts, Failure, Shape, write_failures, write_json
+from stargan.labels import LabelSpace
+
+Columns = dict[str, np.ndarray | list[str]]
+
+UNREADABLE = (*UNPARSED, OSError, RuntimeError, IndexError)
+"""What reading a damaged HDF5 file may raise."""
+
+_READ_TOGETHER = 1 << 25
+"""Bytes of pixels that are read at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seal:
+    """What a file says of one of its shards.
+
+    Args:
+        number: the shard's.
+        first: its first row in the file.
+        rows: how many it has.
+        sha256: what `shard_digest` gave when it was written.
+        failures: rows that could not be used.
+        judged: scores and rejected translations, as `pack_judged` packed them.
+    """
+
+    number: int
+    first: int
+    rows: int
+    sha256: str
+    failures: tuple[Failure, ...]
+    judged: str
+
+
+class Described(NamedTuple):
+    """What a file says of itself; if `own` is not set, it was told by the file beside it."""
+
+    description: Mapping[str, object]
+    space: LabelSpace
+    seals: Sequence[Seal]
+    shape: Shape | None
+    encoding: str | None
+    own: bool
+
+
+class _Block(NamedTuple):
+    """Some images of one shard: (row in the file, bytes), None where they cannot be read."""
+
+    seal: Seal
+    images: list[tuple[int, bytes | None]]
+
+
+def verify_finished(out: Path, *, workers: int | None, told: Told) -> Findings:
+    """Read everything in FILE.h5 again, and what lies beside it; see `verify_output`."""
+    found = Findings(out=out, finished=True)
+    try:
+        file = h5py.File(out, "r")
+    except OSError as error:
+        return _unreadable(found, error)
+    with file:
+        try:
+            described = describe_file(file)
+            found.problems += _misfits(file, described, out.name)
+        except UNREADABLE as error:
+            return _unreadable(found, error)
+        _verify(file, described, found, workers=workers, told=told)
+    for suffix, write in companions(out, described).items():
+        # What is damaged in the file is told by now; scores.csv has the keys of all its rows.
+        if suffix != ".scores.csv" or not found.damaged_shards:
+            found.problems += compare_file(out.with_suffix(suffix), write)
+    return found
+
+
+def _unreadable(found: Findings, error: BaseException) -> Findings:
+    """Note that nothing of a file can be read.
+
+    Raises:
+        OutputError: nor does anything beside it say that expand wrote it.
+    """
+    out, reason = found.out, first_line(error)
+    if not out.with_suffix(".dataset.json").is_file():
+        raise OutputError(f"{out}: is not what expand wrote ({reason}). Give its --out") from error
+    reason = f"it cannot be read as an HDF5 file of expand: {reason}"
+    found.problems = [Problem(file=out.name, reason=reason, mend="all")]
+    return found
+
+
+def describe_file(file: h5py.File) -> Described:
+    """Return what a file says of itself; where that is damaged, what FILE.dataset.json beside it says.
+
+    Raises:
+        KeyError, TypeError, ValueError, ...: neither is whole, or what the file says of its shards is not.
+    """
+    own = True
+    try:
+        description = parse_description(file.attrs["dataset_json"])
+    except UNREADABLE:
+        own = False
+        description = parse_description(Path(file.filename).with_suffix(".dataset.json").read_bytes())
+    seals, first = [], 0
+    for number, seal in enumerate(json.loads(file.attrs["shards"])):
+        failures = tuple(Failure(**failure) for failure in seal["failures"])
+        rows = int(seal["rows"])
+        judged = str(seal.get("judged", ""))
+        sha256 = seal["sha256"]
+        seals.append(Seal(number=number, first=first, rows=rows, sha256=sha256, failures=failures, judged=judged))
+        first += rows
+    sides, encoding = description["image_shape"], file.attrs.get("image_encoding")
+    return Described(
+        description=description,
+        space=LabelSpace.from_json(description["label_space"]),  # type: ignore[arg-type]
+        seals=seals,
+        shape=tuple(sides) if isinstance(sides, list) else None,
+        encoding=None if encoding is None else str(encoding),
+        own=own,
+    )
+
+
+def companions(out: Path, described: Described) -> dict[str, Callable[[Path], object]]:
+    """Return what writes the files beside FILE.h5, by their suffix.
+
+    Args:
+        out: FILE.h5, which is read again for the scores.
+        described: what it says of itself.
+    """
+
+    def write_rejected(path: Path) -> None:
+        with ExitStack() as files:
+            table = RejectedTable(path, described.space, files)
+            for seal in described.seals:
+                table.add(unpack_judged(seal.judged).rejected)
+
+    def write_scores(path: Path) -> None:
+        with h5py.File(out, "r") as file, ExitStack() as files:
+            table = ScoresTable(path, described.space, files)
+            for seal in described.seals:
+                scores = unpack_judged(seal.judged).scores
+                if scores:
+                    table.add(label_rows(read_columns(file, seal)), scores)
+
+    failures = [failure for seal in described.seals for failure in seal.failures]
+    return {
+        ".dataset.json": lambda path: write_json(path, described.description),
+        ".failures.csv": lambda path: write_failures(path, failures),
+        ".rejected.csv": write_rejected,
+        ".scores.csv": write_scores,
+    }
+
+
+def read_columns(file: h5py.File, seal: Seal) -> Columns:
+    """Return a shard's columns but for its images, as `table_columns` made them.
+
+    Raises:
+        OSError, ...: see `UNREADABLE`.
+    """
+    place = slice(seal.first, seal.first + seal.rows)
+    columns: Columns = {name: file[name].asstr()[place].tolist() for name in TEXT_COLUMNS}
+    for name in ("is_synthetic", "labels", *SCORE_COLUMNS):
+        columns[name] = file[name][place]
+    return columns
+
+
+def label_rows(columns: Columns) -> list[LabelRow]:
+    """Return the rows that `table_columns` would make these columns of."""
+    rows = []
+    texts = {name: columns[name] for name in TEXT_COLUMNS}
+    codes, synthetic = np.asarray(columns["labels"]).tolist(), np.asarray(columns["is_synthetic"]).tolist()
+    scores = [np.asarray(columns[name]).tolist() for name in SCORE_COLUMNS]
+    for place, key in enumerate(texts["key"]):
+        changed = str(texts["changed"][place])
+        agreement, realism = (None if math.isnan(score[place]) else round(score[place], 4) for score in scores)
+        rows.append(
+            LabelRow(
+                file_name=str(texts["file_name"][place]),
+                key=str(key),
+                split=str(texts["split"][place]),
+                group=str(texts["group"][place]),
+                is_synthetic=bool(synthetic[place]),
+                source_id=str(texts["source_id"][place]),
+                source_path=str(texts["source_path"][place]),
+                codes=tuple(codes[place]),
+                changed=() if changed == UNCHANGED else tuple(changed.split(";")),
+                agreement=agreement,
+                realism=realism,
+            )
+        )
+    return rows
+
+
+def read_images(file: h5py.File, seal: Seal) -> Iterator[list[tuple[int, bytes | None]]]:
+    """Yield a shard's images in order, some at a time: (row in the file, bytes), None for what cannot be read."""
+    images = file["image"]
+    size = math.prod(images.shape[1:])
+    step = max(1, min(TOGETHER, _READ_TOGETHER // max(1, size)))
+    for first in range(seal.first, seal.first + seal.rows, step):
+        end = min(first + step, seal.first + seal.rows)
+        try:
+            yield [(first + place, image.tobytes()) for place, image in enumerate(images[first:end])]
+        except UNREADABLE:  # One damaged image spoils the block: say which one it is.
+            yield [(row, _read_one(images, row)) for row in range(first, end)]
+
+
+def _read_one(images: h5py.Dataset, row: int) -> bytes | None:
+    try:
+        data: bytes = images[row].tobytes()
+    except UNREADABLE:
+        return None
+    return data
+
+
+def _verify(file: h5py.File, described: Described, found: Findings, *, workers: int | None, told: Told) -> None:
+    splits = described_settings(described.description).get("splits")
+    rules = RowRules(space=described.space, splits=splits if isinstance(splits, list) else None)
+    found.shards = len(described.seals)
+    counts = Counts.from_json(described.description["counts"])  # type: ignore[arg-type]
+    found.counts.failed = counts.failed
+    shape, encoded = described.shape, described.encoding is not None
+    if shape is not None and described.encoding == "webp":
+        shape = (*shape[:2], 3)  # WebP has no grey.
+    unread = Seen("", 0, "the image cannot be read: its bytes are damaged")
+
+    def look(block: _Block) -> tuple[_Block, list[Seen]]:
+        expected = Expected(None, shape, encoded)
+        return block, [unread if data is None else look_at_bytes(data, expected) for _, data in block.images]
+
+    columns: dict[int, Columns | None] = {}
+    digests: dict[int, list[str]] = {}
+    total, done = sum(seal.rows for seal in described.seals), 0
+    told(0, total)
+    for block, seen in side_by_side(look, _blocks(file, described, found, rules, columns), workers):
+        seal = block.seal
+        for (row, _), image in zip(block.images, seen, strict=True):
+            digests.setdefault(seal.number, []).append(image.sha256)
+            found.size += image.size
+            if image.wrong:
+                place = _row(row, seal, columns[seal.number])
+                found.problems.append(_problem(found, place, image.wrong, seal.number))
+        done += len(block.images)
+        told(done, total)
+        if len(digests.get(seal.number, ())) == seal.rows:
+            _check_seal(seal, columns.pop(seal.number), digests.pop(seal.number, []), found)
+
+
+def _blocks(
+    file: h5py.File, described: Described, found: Findings, rules: RowRules, columns: dict[int, Columns | None]
+) -> Iterator[_Block]:
+    """Yield the images of every shard, at least one block, once its rows were judged and its columns kept."""
+    for seal in described.seals:
+        columns[seal.number] = _judged(file, seal, found, rules)
+        if not seal.rows:
+            yield _Block(seal, [])
+        for images in read_images(file, seal):
+            yield _Block(seal, images)
+
+
+def _judged(file: h5py.File, seal: Seal, found: Findings, rules: RowRules) -> Columns | None:
+    """Judge the rows of a shard and return its columns, None where they cannot be read."""
+    try:
+        columns = read_columns(file, seal)
+        rows, rejected = label_rows(columns), unpack_judged(seal.judged).rejected
+    except UNREADABLE as error:
+        reason = f"their labels cannot be read: {first_line(error)}"
+        found.problems.append(_problem(found, _rows(seal), reason, seal.number))
+        return None
+    for place, row in enumerate(rows, start=seal.first):
+        found.counts.add(row)
+        for reason, blamed in rules.broken(row, seal.number):
+            found.problems.append(_problem(found, _row(place, seal, columns), reason, blamed))
+    for each in rejected:
+        found.counts.rejected += 1
+        for reason, blamed in rules.broken_rejected(each, seal.number):
+            found.problems.append(_problem(found, f"rejected {each.row.key}", reason, blamed))
+    return columns
+
+
+def _check_seal(seal: Seal, columns: Columns | None, digests: list[str], found: Findings) -> None:
+    """Note that a shard is not what was written, unless something of it was told already."""
+    if columns is None or seal.number in found.damaged_shards:
+        return
+    if shard_digest(columns, digests, seal.failures, seal.judged) != seal.sha256:
+        reason = (
+            f"their labels, pixels, scores or failures are not what was written (SHA-256 of shard {seal.number})"
+        )
+        found.problems.append(_problem(found, _rows(seal), reason, seal.number))
+
+
+def _problem(found: Findings, row: str, reason: str, shard: int) -> Problem:
+    return Problem(file=found.out.name, row=row, reason=reason, shard=shard)
+
+
+def _rows(seal: Seal) -> str:
+    return f"rows {seal.first} to {seal.first + seal.rows - 1}"
+
+
+def _row(place: int, seal: Seal, columns: Columns | None) -> str:
+    return f"row {place}" if columns is None else f"row {place} ({columns['key'][place - seal.first]})"
+
+
+def _misfits(file: h5py.File, described: Described, name: str) -> Iterator[Problem]:
+    """Yield what in the file's own description does not fit to the rest of it."""
+    if not described.own:
+        yield Problem(file=name, reason="its description (dataset_json) is damaged", mend="tables")
+    rows = sum(seal.rows for seal in described.seals)
+    for column in ("image", "labels", "is_synthetic", *TEXT_COLUMNS, *SCORE_COLUMNS):
+        if len(file[column]) != rows:
+            raise ValueError(f"{column} has {len(file[column])} rows, not {rows}")
+    counts = Counts.from_json(described.description["counts"])  # type: ignore[arg-type]
+    rejected = sum(len(unpack_judged(seal.judged).rejected) for seal in described.seals)
+    if counts.rejected != rejected:
+        reason = f"it counts {counts.rejected:,} rejected translations, and has {rejected:,}"
+        yield Problem(file=name, reason=reason, mend="tables")
+    if counts.real + counts.synthetic != rows:
+        said = f"{counts.real:,} real and {counts.synthetic:,} synthetic images"
+        yield Problem(file=name, reason=f"it counts {said}, and has {rows:,} rows", mend="tables")
+    space = described.space
+    names = list(map(str, file.attrs["attribute_names"]))
+    values = json.loads(file.attrs["attribute_values"])
+    kinds = list(map(str, file.attrs["attribute_kinds"]))
+    wanted = [(a.name, a.kind, list(a.values)) for a in space.attributes]
+    if list(zip(names, kinds, values, strict=True)) != wanted:
+        yield Problem(file=name, reason="its attributes are not those of its description", mend="tables")
+    if file.attrs["fingerprint"] != described.description["fingerprint"]:
+        yield Problem(file=name, reason="its fingerprint is not that of its description", mend="tables")

@@ -1,0 +1,309 @@
+"""Verifies what lies in files: a folder with its tables, and the parts of an HDF5 file that is not finished."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from augmentor.errors import OutputError
+from augmentor.data.manifest import SPLITS
+from augmentor.storage.threads import side_by_side
+from augmentor.outputs.verify.looking import TOGETHER, Expected, Seen, look_at_bytes, look_at_file
+from augmentor.outputs.verify.packs import Looked, Task, expected_of, look_into_packs
+from augmentor.outputs.verify.report import Findings, Mend, Problem, Told
+from augmentor.outputs.verify.rows import RowRules
+from augmentor.outputs.verify.tables import compare_tables
+from augmentor.outputs.fingerprints import Identity
+from augmentor.outputs.writers.packs import PACK_SUFFIXES, pack_name
+from augmentor.outputs.writers.parts import Parts
+from augmentor.outputs.places import WORK_FOLDER, format_of, parts_folder
+from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
+from stargan.checkpoints.description import seal
+from stargan.labels import LabelSpace
+
+_IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+"""Of files that loaders take for images of the data set."""
+
+
+_UNNAMED = "no row of the label table names it; move it away"
+
+UNPARSED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading JSON that is damaged, or anybody's, may raise."""
+
+
+def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
+    """Read everything in DIR again; see `verify_output`."""
+    records = RecordFolder(out / WORK_FOLDER)
+    description, problem = read_description(out / "dataset.json")
+    found = Findings(out=out, finished=problem is not None or description is not None)
+    if problem is not None:
+        found.problems.append(problem)
+    run = _read_run(records, description)
+    found.problems += run.problems
+    settings, space = run.settings, run.space
+    rules = RowRules(space=space, splits=_texts(settings.get("splits")))
+    numbers = _check_records(found, records, rules)
+    linked = settings.get("real") == "original"
+
+    def look(task: Task) -> Looked:
+        if task.record.packs:
+            return look_into_packs(out, task)
+        record, rows = task.record, task.record.rows[task.first : task.first + task.images]
+        return Looked(task, [look_at_file(out / row.file_name, expected_of(record, row, linked)) for row in rows])
+
+    _look_at_images(found, side_by_side(look, _tasks(records, numbers), workers), told)
+    if description is not None and space is not None and _counted(found, description):
+        found.problems += compare_tables(out, space, description, records=records, shards=len(numbers))
+        found.problems += _strays(out, records, numbers, PACK_SUFFIXES.get(format_of(description)))
+    return found
+
+
+def verify_parts(out: Path, *, workers: int | None, told: Told) -> Findings:
+    """Read the committed shards of FILE.h5 again, which is not finished; see `verify_output`."""
+    parts = Parts(out, folder=parts_folder(out), encoding=None)
+    found = Findings(out=out, finished=False)
+    run = _read_run(parts.records, None)
+    found.problems += run.problems
+    rules = RowRules(space=run.space, splits=_texts(run.settings.get("splits")))
+    numbers = _check_records(found, parts.records, rules)
+
+    def look(task: Task) -> Looked:
+        return Looked(task, list(_look_into_part(parts.path(task.record.index), task)))
+
+    _look_at_images(found, side_by_side(look, _tasks(parts.records, numbers), workers), told)
+    return found
+
+
+def read_description(path: Path) -> tuple[dict[str, object] | None, Problem | None]:
+    """Return what `dataset.json` says, None where there is none, and what is wrong with it."""
+    try:
+        return parse_description(path.read_bytes()), None
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        return None, Problem(file=path.name, reason=f"it cannot be read: {error.strerror}", mend="tables")
+    except UNPARSED as error:
+        return None, Problem(file=path.name, reason=f"it is damaged, or was edited ({error})", mend="tables")
+
+
+def parse_description(text: str | bytes) -> dict[str, object]:
+    """Return what a description says that is whole.
+
+    Raises:
+        ValueError, ...: it is not, see `UNPARSED`.
+    """
+    state = _sealed_object(text)
+    described_space(state)
+    Counts.from_json(state["counts"]).to_json()  # type: ignore[arg-type]
+    Identity.of(state)
+    return state
+
+
+def _sealed_object(text: str | bytes) -> dict[str, object]:
+    """Return a JSON object that holds its own SHA-256, and is what that says."""
+    state = json.loads(text)
+    if not isinstance(state, dict):
+        raise TypeError("it is no JSON object")
+    if state.get("sha256") != seal({key: value for key, value in state.items() if key != "sha256"}):
+        raise ValueError("it is not what its SHA-256 says")
+    return state
+
+
+def described_settings(description: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the settings of a description; none where it does not say."""
+    settings = description.get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def described_space(description: Mapping[str, object]) -> LabelSpace:
+    """Return the label space of a description that is whole."""
+    return LabelSpace.from_json(description["label_space"])  # type: ignore[arg-type]
+
+
+def part_is_encoded(record: ShardRecord) -> bool:
+    """Return whether a shard's part holds image files: bare pixels have just the bytes of their shape."""
+    sides = record.shape or ()
+    pixels = None if None in sides else math.prod(side for side in sides if side is not None)
+    return any(size != pixels for _, size in record.extents)
+
+
+class _Run(NamedTuple):
+    """The run that wrote an output.
+
+    Args:
+        settings: none where it does not say.
+        space: what its codes mean; None where it does not say.
+        problems: what is wrong with `run.json`.
+    """
+
+    settings: Mapping[str, object]
+    space: LabelSpace | None
+    problems: list[Problem]
+
+
+def _read_run(records: RecordFolder, description: Mapping[str, object] | None) -> _Run:
+    """Return the run that wrote this; of a finished output it is its description that says it."""
+    run = records.work / "run.json"
+    name = run.relative_to(records.work.parent).as_posix()
+    settings = {} if description is None else described_settings(description)
+    space = None if description is None else described_space(description)
+    try:
+        state = _sealed_object(run.read_bytes())
+        identity, reason = Identity.of(state), ""
+        if space is None and "label_space" in state:  # The first outputs did not say it.
+            space = described_space(state)
+    except FileNotFoundError:
+        identity, reason = None, "the file is missing"
+    except (*UNPARSED, OSError) as error:
+        identity, reason = None, f"it is damaged, or was edited ({error})"
+    if identity is None:
+        mend: Mend = "nothing" if description is None else "tables"
+        hint = "; start anew: the same expand with --overwrite" if description is None else ""
+        return _Run(settings, space, [Problem(file=name, reason=f"{reason}{hint}", mend=mend)])
+    if description is None:
+        return _Run(described_settings(identity.made_of), space, [])
+    if identity != Identity.of(description):
+        reason = "it is not of the run that dataset.json describes: one of them was changed"
+        return _Run(settings, space, [Problem(file=name, reason=reason, mend="nothing")])
+    return _Run(settings, space, [])
+
+
+def _check_records(found: Findings, records: RecordFolder, rules: RowRules) -> list[int]:
+    """Read every record and judge its rows; return the numbers of those that can be read."""
+    there = sorted(int(path.stem) for path in records.shards.glob("*.json") if path.stem.isdigit())
+    whole: list[int] = []
+    for number in range(there[-1] + 1) if there and found.finished else there:
+        path = records.path(number)
+        name = path.relative_to(records.work.parent).as_posix()
+        if not path.exists():
+            found.problems.append(Problem(file=name, reason="the shard's record is missing", shard=number))
+            continue
+        try:
+            record = ShardRecord.read(path)
+        except OutputError as error:
+            reason = str(error.__cause__ or error)
+            reason = f"the shard's record is damaged: {reason}"
+            found.problems.append(Problem(file=name, reason=reason, shard=number))
+            continue
+        reason = _inconsistent(record, number)
+        if reason:
+            found.problems.append(Problem(file=name, reason=reason, shard=number))
+            continue
+        whole.append(number)
+        for row in record.rows:
+            found.counts.add(row)
+            for reason, blamed in rules.broken(row, number):
+                found.problems.append(Problem(file=name, row=row.key, reason=reason, shard=blamed))
+        for each in record.rejected:
+            for reason, blamed in rules.broken_rejected(each, number):
+                found.problems.append(Problem(file=name, row=each.row.key, reason=reason, shard=blamed))
+        found.counts.rejected += len(record.rejected)
+        found.counts.failed += len({failure.id for failure in record.failures})
+    found.shards = len(whole)
+    return whole
+
+
+def _inconsistent(record: ShardRecord, number: int) -> str:
+    """Return why a record that can be read cannot be of this shard, "" if it can."""
+    if record.index != number:
+        return f"the record is of shard {record.index}"
+    rows = len(record.rows)
+    if [row.file_name for row in record.rows] != list(record.files) or rows != len(record.positions):
+        return "the record's rows and files differ"
+    suffix = PurePosixPath(next(iter(record.packs), "")).suffix
+    if record.packs and {pack_name(name, suffix) for name in record.files} != set(record.packs):
+        return "the record's rows and packs differ"
+    for name, each in (("places", record.extents), ("scores", record.scores)):
+        if each and len(each) != rows:
+            return f"the record's rows and {name} differ"
+    if not {each.position for each in record.rejected}.isdisjoint(record.positions):
+        return "the record has a place both as an image and as rejected"
+    return ""
+
+
+def _tasks(records: RecordFolder, numbers: Sequence[int]) -> Iterator[Task]:
+    for number in numbers:
+        record = ShardRecord.read(records.path(number))
+        together = len(record.rows) if record.packs else TOGETHER  # A pack is read once.
+        for first in range(0, len(record.rows), together):
+            yield Task(record, first, min(together, len(record.rows) - first))
+
+
+def _look_into_part(path: Path, task: Task) -> Iterator[Seen]:
+    """Yield how the images of a part were found, one in memory at a time."""
+    record, end = task.record, task.first + task.images
+    encoded = part_is_encoded(record)
+    try:
+        with path.open("rb") as file:
+            for row, (first, size) in zip(
+                record.rows[task.first : end], record.extents[task.first : end], strict=True
+            ):
+                file.seek(first)
+                data = file.read(size)
+                shape = expected_of(record, row, linked=False).shape if encoded else record.shape
+                seen = look_at_bytes(data, Expected(record.files[row.file_name], shape, encoded))
+                short = f"the part ends after {len(data):,} of its {size:,} bytes"
+                yield seen._replace(wrong=short) if len(data) < size else seen
+    except FileNotFoundError:
+        yield from [Seen("", 0, f"the part {path.name} is missing")] * task.images
+    except OSError as error:
+        yield from [Seen("", 0, f"the part {path.name} cannot be read: {error.strerror}")] * task.images
+
+
+def _look_at_images(found: Findings, looks: Iterator[Looked], told: Told) -> None:
+    total, done = found.counts.real + found.counts.synthetic, 0
+    told(0, total)
+    for task, seen, problems in looks:
+        found.problems += problems
+        # A part that cannot be read to its end says so of each of its images, and of none twice.
+        for row, image in zip(task.record.rows[task.first :], islice(seen, task.images), strict=False):
+            found.size += image.size
+            if image.wrong:
+                shard = task.record.index
+                found.problems.append(Problem(file=row.file_name, reason=image.wrong, row=row.key, shard=shard))
+        done += task.images
+        told(done, total)
+
+
+def _counted(found: Findings, description: Mapping[str, object]) -> bool:
+    """Return whether the tables can be compared: every record is there and whole."""
+    if any(problem.file.startswith(WORK_FOLDER) for problem in found.problems if problem.mend == "shard"):
+        return False
+    counts = Counts.from_json(description["counts"])  # type: ignore[arg-type]
+    ours = found.counts
+    if (counts.real, counts.synthetic, counts.rejected) == (ours.real, ours.synthetic, ours.rejected):
+        found.counts.failed = counts.failed
+        return True
+    said, rows = _told_counts(counts), _told_counts(ours)
+    reason = f"it counts {said}, and the shard records {rows}: it was changed, or the last records are missing"
+    found.problems.append(Problem(file="dataset.json", reason=reason, mend="tables"))
+    return False
+
+
+def _told_counts(counts: Counts) -> str:
+    return f"{counts.real:,} real, {counts.synthetic:,} synthetic and {counts.rejected:,} rejected images"
+
+
+def _strays(out: Path, records: RecordFolder, numbers: Sequence[int], packs: str | None) -> Iterator[Problem]:
+    """Yield images, or packs, beside those of the data set, which loaders would take for its own."""
+    suffixes = _IMAGE_SUFFIXES if packs is None else {packs}
+    named: set[str] = set()
+    for number in numbers:
+        named.update(ShardRecord.read(records.path(number)).placed)
+    for split in SPLITS:
+        for folder, _, files in os.walk(out / split):
+            for file in sorted(files):
+                path = Path(folder, file)
+                name = path.relative_to(out).as_posix()
+                if name not in named and path.suffix.lower() in suffixes and not file.startswith("."):
+                    reason = "nothing of the label table is in it; move it away" if packs else _UNNAMED
+                    yield Problem(file=name, reason=reason, mend="nothing")
+
+
+def _texts(value: object) -> tuple[str, ...] | None:
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else None

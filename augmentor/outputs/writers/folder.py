@@ -1,0 +1,250 @@
+"""Images in folders, one file each, with a label table that training jobs and Hugging Face read as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from augmentor.storage.atomic import TEMPORARY, sync_folder
+from augmentor.errors import OutputError
+from augmentor.images.codec import ImageFormat
+from augmentor.outputs.label_table import LabelRow, attribute_named
+from augmentor.data.manifest import SPLITS
+from augmentor.outputs.fingerprints import Identity, is_same_run, read_identity, refuse_other_run
+from augmentor.outputs.writers.metadata import FolderTables
+from augmentor.outputs.pages import ANSWERS, remove_answers, remove_pages
+from augmentor.outputs.places import COVER, WORK_FOLDER, lock_of_folder
+from augmentor.outputs.writers.protocol import all_of_them
+from augmentor.outputs.records import Counts, Json, RecordFolder, ShardRecord
+from augmentor.outputs.writers.staged import RECORD, FolderShard, StagedShard
+from stargan.labels import UNKNOWN, LabelSpace
+
+COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", COVER)
+
+
+class FolderWriter:
+    """Writes DIR/SPLIT/NNNNN/KEY.png, the label tables, `failures.csv` and `dataset.json`.
+
+    Args:
+        out: DIR.
+        space: the attributes of the rows' codes.
+        description: what `dataset.json` says besides schema version, label space, image shape and counts; its
+            "fingerprint" (a string) tells this plan, model and settings from any other.
+        image_format: of the images that are encoded; linked files keep their own.
+        class_folders: an attribute whose values name the folders in the place of the shards' numbers.
+
+    Raises:
+        AugmentorError: `class_folders` is no attribute.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        space: LabelSpace,
+        description: Mapping[str, Json],
+        image_format: ImageFormat = "png",
+        class_folders: str | None = None,
+    ) -> None:
+        self.out = out
+        self.space = space
+        self.description = description
+        self.identity = Identity.of(description)
+        self.image_format: ImageFormat = image_format
+        self.records = RecordFolder(out / WORK_FOLDER)
+        self._class_column: int | None = None
+        self._class_names: tuple[str, ...] = ()
+        if class_folders is not None:
+            values = attribute_named(space, class_folders).values
+            self._class_column = space.index(class_folders)
+            self._class_names = _folder_names(values)
+
+    @property
+    def lock(self) -> Path:
+        """The file that says which process writes to DIR; inside, for the folder around it may be another's."""
+        return lock_of_folder(self.out)
+
+    @property
+    def lock_is_local(self) -> bool:
+        """Whether that file lies on this machine alone."""
+        return False
+
+    def check(self) -> None:
+        """Refuse a place that is not this run's, and change nothing.
+
+        Raises:
+            OutputError: DIR is a file, holds something else, or the output of another run.
+        """
+        if self.out.exists() and not self.out.is_dir():
+            raise OutputError(f"{self.out}: is a file, not a folder. Give another --out.")
+        found = read_identity(self.out / "dataset.json")
+        if found is not None:
+            refuse_other_run(self.out, found=found, expected=self.identity)
+        elif self.out.exists() and not self.records.started():
+            others = sorted(path.name for path in self.out.iterdir() if not path.name.startswith("."))
+            if others:
+                raise OutputError(
+                    f"{self.out}: already holds {others[0]!r}, which expand did not write. "
+                    "Give a new or empty folder as --out."
+                )
+        self.records.check(self.out, self.identity)
+
+    def clear(self) -> None:
+        """Remove what an expansion wrote into DIR, whichever it was; other files, and their folders, stay.
+
+        Raises:
+            OutputError: nothing says which files expand wrote.
+        """
+        if not self.records.started():
+            if (self.out / "dataset.json").exists():
+                raise OutputError(
+                    f"{self.out}: the records of what expand wrote ({WORK_FOLDER}) are gone, so --overwrite "
+                    "cannot tell its files from others. Give another --out, or delete the folder."
+                )
+            return
+        # First of all: what is being removed is not complete.
+        (self.out / "dataset.json").unlink(missing_ok=True)
+        self.records.temporary.mkdir(exist_ok=True)
+        for staged in sorted(self.records.temporary.iterdir()):
+            self.undo(staged)
+        folders = {self.out / split for split in SPLITS}
+        for path in sorted(self.records.shards.glob("[0-9]*.json")):
+            # Back to where it was before it was committed: a kill in between leaves no record of what is gone.
+            staged = self.records.temporary / path.stem
+            staged.mkdir()
+            path.replace(staged / RECORD)
+            folders |= self.undo(staged)
+        tables = [self.out / split / "metadata.csv" for split in SPLITS]
+        for path in (*tables, *(self.out / name for name in COMPANIONS)):
+            path.unlink(missing_ok=True)
+            path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
+        remove_pages(self.out.joinpath)
+        remove_answers(self.out / WORK_FOLDER / ANSWERS)
+        for folder in sorted(folders, reverse=True):  # The inner ones first.
+            with suppress(OSError):  # Somebody else's files are in it.
+                folder.rmdir()
+        # Not removed: by this the next step knows that what else is here is none of its business.
+        self.records.begin(self.description, self.space)
+
+    def open(self, mine: Callable[[int], bool] = all_of_them, *, shards: int | None = None) -> None:
+        """Make DIR and undo shards that a killed run left half moved into place.
+
+        Args:
+            mine: the shards that this process may touch.
+            shards: how many there are in all, where that is known.
+
+        Raises:
+            OutputError: DIR is a file, holds something else, or the output of another run.
+        """
+        self.check()
+        self.records.open(self.out, self.description, self.space, shards=shards)
+        for staged in sorted(self.records.temporary.iterdir()):
+            if mine(int(staged.name)):
+                self.undo(staged)
+
+    def complete(self) -> bool:
+        """Return whether `dataset.json`, which is written last, is there and of this run, and the tables, too."""
+        tables = [self.out / name for name in ("labels.csv", "failures.csv", "rejected.csv", "scores.csv")]
+        finished = is_same_run(read_identity(self.out / "dataset.json"), self.identity)
+        return finished and all(table.is_file() for table in tables)
+
+    def counts(self) -> Counts:
+        """Return what a complete output holds."""
+        return Counts.from_json(json.loads((self.out / "dataset.json").read_bytes())["counts"])
+
+    def missing(self, shards: int) -> list[int]:
+        """Return the shards, of those numbered from 0, that are not committed."""
+        return self.records.missing(shards)
+
+    def record(self, index: int) -> ShardRecord | None:
+        """Return the record of a committed shard; None where it is to be made."""
+        return self.records.get(index)
+
+    def shard(self, index: int) -> StagedShard:
+        """Start, or start again, one shard."""
+        return FolderShard(self, index, encoding=self.image_format)
+
+    def drop(self, index: int, reasons: Mapping[int, str]) -> None:
+        """Remove some images of a committed shard, then say in its record that they were thrown out.
+
+        Raises:
+            OutputError: its record cannot be read.
+        """
+        record = ShardRecord.read(self.records.path(index))
+        folders = set()
+        for position, row in zip(record.positions, record.rows, strict=True):
+            if position in reasons:
+                path = self.out / row.file_name
+                path.unlink(missing_ok=True)
+                folders.add(path.parent)
+        for folder in folders:
+            if folder.is_dir():
+                sync_folder(folder)
+            with suppress(OSError):  # Other images are in it; an empty one would be a class without images.
+                folder.rmdir()
+        self.records.rewrite(record.without(reasons))
+
+    def assembly(self, shards: int) -> FolderTables:
+        """Begin to write the label tables."""
+        return FolderTables(
+            self.out, space=self.space, description=self.description, records=self.records, shards=shards
+        )
+
+    def finish(self, shards: int) -> Counts:
+        """Write `labels.csv`, every `metadata.csv`, `failures.csv` and, last, `dataset.json`.
+
+        Raises:
+            OutputError: a shard is not committed.
+        """
+        with self.assembly(shards) as assembly:
+            return assembly.finish()
+
+    def file_name(self, row: LabelRow, index: int, suffix: str) -> str:
+        """Return an image's path inside DIR."""
+        folder = f"{index:05d}"
+        if self._class_column is not None:
+            code = row.codes[self._class_column]
+            folder = "unknown" if code == UNKNOWN else self._class_names[code]
+        return f"{row.split}/{folder}/{row.key}{suffix}"
+
+    def undo(self, staged: Path) -> set[Path]:
+        """Remove a shard that was not committed: its waiting files, and those that had moved already.
+
+        Returns:
+            The folders that these had moved to.
+        """
+        folders = set()
+        record_path = staged / RECORD
+        if record_path.exists() and not self.records.has(int(staged.name)):
+            # The record is synced before the first file moves: one that cannot be read had no moves yet.
+            try:
+                moved, packed = (record := ShardRecord.read(record_path)).placed, bool(record.packs)
+            except OutputError:
+                moved, packed = (), False
+            for name in moved:
+                path = self.out / name
+                path.unlink(missing_ok=True)
+                folders.add(path.parent)
+                if packed:  # See `drop`; a million files are not asked for what they cannot have.
+                    path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
+        shutil.rmtree(staged)
+        return folders
+
+
+def _folder_names(values: Sequence[str]) -> tuple[str, ...]:
+    """Return a folder name per value: the value itself where a disk can hold it and it is not taken."""
+    names: list[str] = []
+    taken = {"unknown"}
+    for value in values:
+        # Disks count bytes: a hundred characters may be four hundred.
+        name = re.sub(r"[^\w .+-]", "-", value).strip(" .")[:100].encode()[:200].decode(errors="ignore") or "-"
+        if name != value or name.casefold() in taken:
+            name = f"{name}-{hashlib.sha1(value.encode(), usedforsecurity=False).hexdigest()[:8]}"
+        taken.add(name.casefold())
+        names.append(name)
+    return tuple(names)

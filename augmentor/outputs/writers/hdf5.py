@@ -1,0 +1,337 @@
+"""One HDF5 file with images, labels and the label table's other columns; made from one part per shard."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from augmentor.storage.atomic import TEMPORARY, sync_file, sync_folder
+from augmentor.errors import OutputError
+from augmentor.images.codec import ImageFormat
+from augmentor.outputs.writers.assembly import Assembly, Ending, discard
+from augmentor.outputs.fingerprints import Identity, is_same_run, refuse_other_run
+from augmentor.outputs.writers.hdf5_layout import (
+    COLUMN_CHUNK,
+    OVERHEAD,
+    SLACK,
+    describe_space,
+    file_columns,
+    reserve,
+    shard_digest,
+    table_columns,
+    told_as_system_errors,
+)
+from augmentor.outputs.judged import RejectedTable, ScoresTable, pack_judged
+from augmentor.outputs.pages import ANSWERS, remove_answers, remove_pages
+from augmentor.outputs.writers.parts import Parts, PartShard
+from augmentor.outputs.places import lock_of_file, parts_folder
+from augmentor.outputs.writers.protocol import all_of_them
+from augmentor.outputs.records import Counts, Json, Shape, ShardRecord, describe, write_failures, write_json
+from stargan.labels import LabelSpace
+
+_COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json", ".preview.png")
+
+
+def counts_of_file(out: Path) -> Counts:
+    """Return what a finished FILE.h5 holds.
+
+    Raises:
+        OutputError: it was not written by expand.
+    """
+    try:
+        with h5py.File(out, "r") as file:
+            return Counts.from_json(json.loads(file.attrs["dataset_json"])["counts"])
+    except (OSError, KeyError, ValueError) as error:
+        raise OutputError(f"{out}: was not written by expand, or is damaged ({error})") from error
+
+
+class HDF5Writer:
+    """Writes FILE.h5, and beside it FILE.dataset.json and FILE.failures.csv, .rejected.csv and .scores.csv.
+
+    Until all shards are there they wait as FILE.h5.parts/NNNNN.part; the finished file knows its fingerprint,
+    so nothing else has to stay.
+
+    Args:
+        out: FILE.h5.
+        space: the attributes of the rows' codes.
+        description: what FILE.dataset.json says besides schema version, label space, image shape and counts;
+            its "fingerprint" (a string) tells this plan, model and settings from any other.
+        encoding: hold the bytes of image files of this format, which may be of any sizes; None holds pixels of
+            one size.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        space: LabelSpace,
+        description: Mapping[str, Json],
+        encoding: ImageFormat | None = None,
+    ) -> None:
+        self.out = out
+        self.space = space
+        self.description = description
+        self.encoding: ImageFormat | None = encoding
+        self.identity = Identity.of(description)
+        self.parts = Parts(out, folder=parts_folder(out), encoding=encoding)
+        self.records = self.parts.records
+
+    @property
+    def lock(self) -> Path:
+        """The file that says which process writes to FILE.h5."""
+        return lock_of_file(self.out)
+
+    @property
+    def lock_is_local(self) -> bool:
+        """Whether that file lies on this machine alone."""
+        return False
+
+    def check(self) -> None:
+        """Refuse a place that is not this run's, and change nothing.
+
+        Raises:
+            OutputError: FILE.h5 or its parts are not of this run.
+        """
+        if self.out.is_dir():
+            raise OutputError(f"{self.out}: is a folder, not a file. Give another --out, or --format folder.")
+        if self.out.exists():
+            refuse_other_run(self.out, found=_identity(self.out), expected=self.identity)
+        else:
+            self.records.check(self.out, self.identity)
+
+    def clear(self) -> None:
+        """Remove FILE.h5, what lies beside it and its parts, whichever expansion wrote them.
+
+        Raises:
+            OutputError: FILE.h5 was not written by expand.
+        """
+        if self.out.is_dir() or (self.out.exists() and _identity(self.out) is None):
+            raise OutputError(
+                f"{self.out}: was not written by expand, so --overwrite leaves it. Give another --out."
+            )
+        if self.out.exists() or self.records.started():
+            for path in (self.out, *map(self.out.with_suffix, _COMPANIONS)):
+                path.unlink(missing_ok=True)
+                path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
+            remove_pages(lambda name: self.out.with_suffix(f".{name}"))
+            remove_answers(self.out.with_suffix(f".{ANSWERS}"))
+        if self.records.started():
+            self.remove_parts()
+
+    def open(self, mine: Callable[[int], bool] = all_of_them, *, shards: int | None = None) -> None:
+        """Make the folder of the parts, or, where FILE.h5 is finished, remove what is left of it.
+
+        Args:
+            mine: the shards that this process may touch.
+            shards: how many there are in all, where that is known.
+
+        Raises:
+            OutputError: FILE.h5 or its parts are not of this run.
+        """
+        self.check()
+        if self.out.exists():
+            self.remove_parts()
+            return
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self.records.open(self.out, self.description, self.space, shards=shards)
+        for staged in self.records.temporary.iterdir():
+            # What was being merged is begun anew, and nobody merges while shards are made.
+            if not staged.stem.isdigit() or mine(int(staged.stem)):
+                staged.unlink()
+
+    def complete(self) -> bool:
+        """Return whether FILE.h5 is there and of this run."""
+        return self.out.is_file() and is_same_run(_identity(self.out), self.identity)
+
+    def counts(self) -> Counts:
+        """Return what a complete output holds."""
+        return counts_of_file(self.out)
+
+    def missing(self, shards: int) -> list[int]:
+        """Return the shards, of those numbered from 0, that are not committed."""
+        return [] if self.complete() else self.records.missing(shards)
+
+    def record(self, index: int) -> ShardRecord | None:
+        """Return the record of a shard that waits to be merged; None where it is to be made."""
+        return self.parts.get(index)
+
+    def shard(self, index: int) -> PartShard:
+        """Start, or start again, one shard."""
+        return PartShard(self.parts, index)
+
+    def drop(self, index: int, reasons: Mapping[int, str]) -> None:
+        """Say in a committed shard's record that some images were thrown out; the finished file leaves them out.
+
+        Raises:
+            OutputError: its record cannot be read.
+        """
+        self.records.rewrite(ShardRecord.read(self.records.path(index)).without(reasons))
+
+    def assembly(self, shards: int) -> HDF5Assembly:
+        """Begin to write the file."""
+        return HDF5Assembly(self, shards)
+
+    def finish(self, shards: int) -> Counts:
+        """Merge the parts in order, write the companions, give FILE.h5 its name and delete the parts.
+
+        Raises:
+            OutputError: a shard is not committed, or the shards' images differ in shape and are not encoded.
+        """
+        if self.complete():
+            self.remove_parts()
+            return self.counts()
+        with self.assembly(shards) as assembly:
+            return assembly.finish()
+
+    def remove_parts(self) -> None:
+        """Delete what the finished file no longer needs."""
+        if self.records.shards.exists():
+            shutil.rmtree(self.records.shards)  # First of all: no record must outlive what says whose it is.
+        if self.parts.folder.exists():
+            shutil.rmtree(self.parts.folder)
+
+
+class HDF5Assembly(Assembly):
+    """The unfinished file of an `HDF5Writer`, which grows shard by shard."""
+
+    def __init__(self, writer: HDF5Writer, shards: int) -> None:
+        super().__init__(writer.records, shards)
+        self._writer = writer
+        self._path = writer.records.temporary / "merged.h5"
+        self._file: h5py.File | None = None
+        self._columns: dict[str, h5py.Dataset] = {}
+        self._length = 0
+        self._seals: list[dict[str, object]] = []
+        self._reserved = 0
+        self._companions = ExitStack()
+        self._scores = ScoresTable(writer.out.with_suffix(".scores.csv"), writer.space, self._companions)
+        self._rejected = RejectedTable(writer.out.with_suffix(".rejected.csv"), writer.space, self._companions)
+
+    def _add(self, record: ShardRecord) -> None:
+        columns = table_columns(record.rows)
+        judged = pack_judged(record.positions, record.scores, record.rejected)
+        digest = shard_digest(columns, record.files.values(), record.failures, judged)
+        failures = [asdict(failure) for failure in record.failures]
+        seal: dict[str, object] = {"rows": len(record.rows), "sha256": digest, "failures": failures}
+        self._seals.append({**seal, "judged": judged} if judged else seal)
+        self._scores.add(record.rows, record.scores)
+        self._rejected.add(record.rejected)
+        if record.rows:
+            with told_as_system_errors():
+                self._append(record, columns)
+
+    def _append(self, record: ShardRecord, columns: Mapping[str, np.ndarray | list[str]]) -> None:
+        if not self._writer.encoding and self.shape not in (None, record.shape):
+            raise OutputError(
+                f"{self._writer.out}: shard {record.index} has images of {record.shape}, not {self.shape}."
+            )
+        self._begin(record.shape, rows=len(record.rows))
+        written = self._records.path(record.index).stat().st_size  # All the texts are in it.
+        self._reserve(sum(size for _, size in record.extents) + 2 * written + OVERHEAD * len(record.rows))
+        start, self._length = self._length, self._length + len(record.rows)
+        for name, values in columns.items():
+            self._columns[name].resize(self._length, axis=0)
+            self._columns[name][start:] = values
+        images = self._columns["image"]
+        images.resize(self._length, axis=0)
+        if self._writer.encoding:
+            for place, data in enumerate(self._writer.parts.encoded(record), start=start):
+                images[place] = np.frombuffer(data, np.uint8)
+            return
+        for block in self._writer.parts.pixels(record, images.shape[1:]):
+            images[start : start + len(block)] = block
+            start += len(block)
+
+    def _finish(self, ending: Ending) -> None:
+        writer = self._writer
+        with told_as_system_errors():
+            self._begin(None, rows=0)
+        self._companions.close()
+        self.counts.failed = write_failures(writer.out.with_suffix(".failures.csv"), self.failures)
+        description = describe(writer.description, writer.space, counts=self.counts, shape=self.shape)
+        self._reserve(2 * len(json.dumps([self._seals, description])))
+        with told_as_system_errors():
+            self._describe(description)
+            assert self._file is not None
+            self._file.flush()
+            os.truncate(self._path, self._file.id.get_filesize())  # What was reserved in vain.
+            self._close()
+        sync_file(self._path)
+        ending(description, self._path)
+        write_json(writer.out.with_suffix(".dataset.json"), description)
+        self._path.replace(writer.out)
+        sync_folder(writer.out.parent)
+        writer.remove_parts()
+
+    def _reserve(self, size: int) -> None:
+        """Make sure of so many bytes more on the disk: HDF5 may crash, not fail, where it cannot write.
+
+        Raises:
+            OSError: there is no room for them.
+        """
+        end = 0 if self._file is None else self._file.id.get_filesize()
+        room = end + size + SLACK + 2 * COLUMN_CHUNK * len(self._writer.space)
+        if room > self._reserved:
+            reserve(self._path, room)
+            self._reserved = room
+
+    def _discard(self) -> None:
+        with suppress(OSError, RuntimeError):  # A full disk takes no more, and what it has is deleted.
+            self._close()
+        self._path.unlink(missing_ok=True)
+        discard(self._companions)
+
+    def _begin(self, shape: Shape | None, *, rows: int) -> None:
+        """Lay the file out, unless it was.
+
+        Args:
+            shape: (H, W, C) of the pixels; of encoded images, or if there is none, it does not matter.
+            rows: of the first shard that has any; no chunk of a column is longer than all shards would then be.
+        """
+        if self._file is not None:
+            return
+        self._reserve(0)
+        self._file = h5py.File(self._path, "w")  # It gives back what was reserved: so reserve it again.
+        self._reserved = 0
+        self._reserve(0)
+        chunk = max(1, min(rows * self._shards, COLUMN_CHUNK))
+        for column in file_columns(self._writer.space, encoding=self._writer.encoding, shape=shape):
+            self._columns[column.name] = column.create(self._file, rows=0, chunk=chunk, grows=True)
+
+    def _describe(self, description: Mapping[str, object]) -> None:
+        """Write the file's attributes."""
+        assert self._file is not None
+        attributes = self._file.attrs
+        describe_space(self._file, self._writer.space, encoding=self._writer.encoding)
+        attributes["fingerprint"] = self._writer.identity.fingerprint
+        attributes["shards"] = json.dumps(self._seals, ensure_ascii=False)
+        attributes["dataset_json"] = json.dumps(description, sort_keys=True, ensure_ascii=False)
+
+    def _close(self) -> None:
+        file, self._file, self._columns = self._file, None, {}
+        if file is not None:
+            file.close()
+
+
+def _identity(path: Path) -> Identity | None:
+    """Return what a finished file is made of; None where it does not say.
+
+    Raises:
+        OutputError: the file is not HDF5.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            described = file.attrs.get("dataset_json")
+        return None if described is None else Identity.of(json.loads(described))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{path}: is there, but is not an HDF5 file or is damaged. Give another --out, or delete it."
+        ) from error

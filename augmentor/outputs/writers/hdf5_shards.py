@@ -1,0 +1,162 @@
+"""Packs that are HDF5 files, and the one virtual file through which all of them are read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from augmentor.storage.atomic import TEMPORARY, sync_file, sync_folder
+from augmentor.images.codec import ImageFormat
+from augmentor.outputs.label_table import LabelRow
+from augmentor.outputs.writers.hdf5_layout import (
+    COLUMN_CHUNK,
+    OVERHEAD,
+    SLACK,
+    Column,
+    describe_space,
+    file_columns,
+    reserve,
+    table_columns,
+    told_as_system_errors,
+)
+from augmentor.outputs.writers.packing import Pack, Packed, told_as_damage
+from augmentor.outputs.places import COVER
+from augmentor.outputs.records import Shape
+from stargan.labels import LabelSpace
+
+_TOGETHER = 1 << 25
+"""Bytes of pixels that are written at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HDF5Packing:
+    """Writes SPLIT/NNNNN.h5, each with the columns of one HDF5 file, and dataset.h5 over all of them.
+
+    In dataset.h5 every column is virtual: it names the columns of the files by their relative paths, in the order
+    of the shards, and within a shard train first, then val, then test. Nothing is copied.
+
+    Args:
+        space: the attributes.
+        encoding: of the images; None holds pixels of one size.
+    """
+
+    space: LabelSpace
+    encoding: ImageFormat | None
+    suffix: str = ".h5"
+
+    def check(self) -> None:
+        """Refuse nothing: h5py is always there, and attributes are no columns."""
+
+    def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
+        """Write a pack; see `augmentor.outputs.writers.packing.Packing`."""
+        table = table_columns(rows)
+        texts = sum(len(text.encode()) for values in table.values() if isinstance(values, list) for text in values)
+        columns = file_columns(self.space, encoding=self.encoding, shape=shape)
+        with told_as_system_errors(), h5py.File(path, "w") as file:
+            room = texts + (OVERHEAD + 2 * len(self.space)) * len(rows) + SLACK
+            reserve(path, file.id.get_filesize() + room)
+            for column in columns:
+                made = column.create(file, rows=len(rows), chunk=min(len(rows), COLUMN_CHUNK), grows=False)
+                if column.name != "image":
+                    made[:] = table[column.name]
+            place = 0
+            for some in _blocks(images):
+                reserve(path, file.id.get_filesize() + room + sum(map(len, some)))
+                if self.encoding is None:
+                    file["image"][place : place + len(some)] = _pixels(some, file["image"].shape[1:])
+                else:
+                    for offset, data in enumerate(some):
+                        file["image"][place + offset] = np.frombuffer(data, np.uint8)
+                place += len(some)
+            describe_space(file, self.space, encoding=self.encoding)
+            file.flush()
+            os.truncate(path, file.id.get_filesize())  # What was reserved in vain.
+
+    def cover(
+        self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
+    ) -> None:
+        """Write dataset.h5, durably; equal packs give equal bytes."""
+        path = out / COVER
+        temporary = path.with_name(TEMPORARY + path.name)
+        with told_as_system_errors(), h5py.File(temporary, "w") as file:
+            for column in file_columns(self.space, encoding=self.encoding, shape=shape):
+                _create_virtual(file, column, packs)
+            describe_space(file, self.space, encoding=self.encoding)
+            file.attrs["fingerprint"] = str(description["fingerprint"])
+            file.attrs["dataset_json"] = json.dumps(description, sort_keys=True, ensure_ascii=False)
+        sync_file(temporary)
+        temporary.replace(path)
+        sync_folder(out)
+
+
+class HDF5Pack(Pack):
+    """An HDF5 file that is open for reading; see `augmentor.outputs.writers.packing.Pack`.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with told_as_damage(path):
+            self._file = h5py.File(path, "r")
+            self._images = self._file["image"]
+            self._places = {name: place for place, name in enumerate(self._file["file_name"].asstr()[:])}
+            encoded = h5py.check_vlen_dtype(self._images.dtype) is not None
+            self.shape = None if encoded else self._images.shape[1:]
+
+    def read(self, file_name: str) -> bytes:
+        """Return the bytes of an image file, or of an image's pixels."""
+        with told_as_damage(self.path):
+            data: bytes = self._images[self._places[file_name]].tobytes()
+            return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _create_virtual(file: h5py.File, column: Column, packs: Sequence[Packed]) -> None:
+    """Add a column that is made of the packs' columns of its name.
+
+    Not by h5py's own `create_virtual_dataset`, which notes the time.
+    """
+    shape = (sum(pack.rows for pack in packs), *column.width)
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_obj_track_times(False)
+    name, first = column.name.encode(), 0
+    space = h5py.h5s.create_simple(shape)
+    for pack in packs:
+        part = (pack.rows, *column.width)
+        space.select_hyperslab((first, *(0 for _ in column.width)), part)
+        properties.set_virtual(space, os.fsencode(pack.name), name, h5py.h5s.create_simple(part))
+        first += pack.rows
+    kind = h5py.h5t.py_create(column.dtype, logical=True)
+    h5py.h5d.create(file.id, name, kind, h5py.h5s.create_simple(shape), properties)
+
+
+def _blocks(images: Iterable[bytes]) -> Iterable[list[bytes]]:
+    """Yield images, some at a time."""
+    block: list[bytes] = []
+    size = 0
+    for image in images:
+        block.append(image)
+        size += len(image)
+        if size >= _TOGETHER:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _pixels(images: Sequence[bytes], shape: tuple[int, ...]) -> np.ndarray:
+    return np.frombuffer(b"".join(images), np.uint8).reshape(-1, *shape)

@@ -1,0 +1,180 @@
+"""The tables of a folder: one of all images, and one per split, in which Hugging Face finds the same types."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pandas as pd
+
+from augmentor.outputs.csvfile import CsvWriter
+from augmentor.outputs.label_table import LabelRow, cells, columns, label_table
+from augmentor.outputs.writers.assembly import Assembly, Ending, discard
+from augmentor.outputs.judged import RejectedTable, ScoresTable
+from augmentor.outputs.records import Json, RecordFolder, ShardRecord, describe, write_failures, write_json
+from stargan.labels import LabelSpace
+
+_SAMPLED_ROWS = 10_000
+"""The loader looks at this many rows of a split to find the columns' types."""
+
+_UNKNOWN_WORD = "unknown"
+
+
+class FolderTables(Assembly):
+    """Writes `labels.csv`, every `metadata.csv`, what was judged, `failures.csv` and, last, `dataset.json`.
+
+    Args:
+        out: the output folder.
+        space: its attributes.
+        description: what `dataset.json` says besides what is known here.
+        records: of the shards.
+        shards: how many there will be.
+        per_split: whether every split gets a table of its own, beside its images.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        space: LabelSpace,
+        description: Mapping[str, Json],
+        records: RecordFolder,
+        shards: int,
+        per_split: bool = True,
+    ) -> None:
+        super().__init__(records, shards)
+        self._out = out
+        self._space = space
+        self._description = description
+        self._files = ExitStack()
+        self._splits = SplitTables(out, space, self._files) if per_split else None
+        self._labels = self._files.enter_context(label_table(out / "labels.csv", space))
+        self._scores = ScoresTable(out / "scores.csv", space, self._files)
+        self._rejected = RejectedTable(out / "rejected.csv", space, self._files)
+
+    def _add(self, record: ShardRecord) -> None:
+        for row in record.rows:
+            written = cells(row, self._space)
+            self._labels.writerow(written)
+            if self._splits is not None:
+                self._splits.add(row.split, written)
+        self._scores.add(record.rows, record.scores)
+        self._rejected.add(record.rejected)
+
+    def _finish(self, ending: Ending) -> None:
+        self._files.close()
+        if self._splits is not None:
+            self._splits.respell(self._rows)
+        self.counts.failed = write_failures(self._out / "failures.csv", self.failures)
+        described = describe(self._description, self._space, counts=self.counts, shape=self.shape)
+        self._cover(described)
+        ending(described, self._out)
+        write_json(self._out / "dataset.json", described)
+
+    def _cover(self, described: Mapping[str, object]) -> None:
+        """Write what lies over the images of all shards, if anything does; `dataset.json` will say `described`."""
+
+    def _discard(self) -> None:
+        discard(self._files)
+
+    def _rows(self) -> Iterator[LabelRow]:
+        for record in self._records.read_all(self._shards):
+            yield from record.rows
+
+
+class SplitTables:
+    """The label table cut into splits.
+
+    The loader guesses every column's type from one split's first rows and refuses to join splits that differ.
+    So a 0/1 attribute with blanks in `train` (read as floats) and none in `test` (read as integers), or words
+    in `train` and blanks alone in `test`, would make the whole output unreadable. Where, and only where, that
+    is so, a split's file spells these cells "1.0" and "unknown"; `labels.csv` never does.
+
+    Args:
+        out: the output folder.
+        space: its attributes.
+        files: closes the files, which then take their names, or throws them away where it ends with an error.
+    """
+
+    def __init__(self, out: Path, space: LabelSpace, files: ExitStack) -> None:
+        self.out = out
+        self.columns = columns(space)
+        self._space = space
+        self._files = files
+        self._writers: dict[str, CsvWriter] = {}
+        self._guessed = [self.columns.index(name) for name in ("group", *space.names)]
+        self._seen: dict[str, list[set[str]]] = {}
+        self._sampled: dict[str, int] = {}
+
+    def add(self, split: str, written: list[str]) -> None:
+        """Write a row into its split's file, spelled as in `labels.csv`.
+
+        Args:
+            split: the row's.
+            written: its cells in `labels.csv`; the first one is changed.
+        """
+        if split not in self._writers:
+            self._writers[split] = self._open(split, self._files)
+            self._seen[split] = [set() for _ in self._guessed]
+            self._sampled[split] = 0
+        if self._sampled[split] < _SAMPLED_ROWS:
+            self._sampled[split] += 1
+            for cell_set, column in zip(self._seen[split], self._guessed, strict=True):
+                cell_set.add(written[column])
+        written[0] = written[0].removeprefix(f"{split}/")
+        self._writers[split].writerow(written)
+
+    def respell(self, rows: Callable[[], Iterable[LabelRow]]) -> None:
+        """Write those splits again that must be spelled otherwise; after `files` was closed.
+
+        Args:
+            rows: returns all rows once more.
+        """
+        respelled = self._respelled()
+        if not respelled:
+            return
+        with ExitStack() as files:
+            writers = {split: self._open(split, files) for split in respelled}
+            for row in rows():
+                if row.split in writers:
+                    written = cells(row, self._space)
+                    written[0] = row.file_name.removeprefix(f"{row.split}/")
+                    for column, spelling in respelled[row.split].items():
+                        written[column] = spelling.get(written[column], written[column])
+                    writers[row.split].writerow(written)
+
+    def _open(self, split: str, files: ExitStack) -> CsvWriter:
+        # Where the output is a URL, none of the images stays on this disk.
+        (self.out / split).mkdir(exist_ok=True)
+        return files.enter_context(label_table(self.out / split / "metadata.csv", self._space))
+
+    def _respelled(self) -> dict[str, dict[int, dict[str, str]]]:
+        """Return per split and column which cells must be spelled otherwise; empty in nearly all outputs."""
+        respelled: dict[str, dict[int, dict[str, str]]] = {}
+        for number, column in enumerate(self._guessed):
+            kinds = {split: _guessed_kind(seen[number]) for split, seen in self._seen.items()}
+            for split, seen in self._seen.items():
+                if kinds[split] == "integer" and {"float", "blank"} & set(kinds.values()):
+                    spelling = {cell: f"{cell}.0" for cell in seen[number] if cell}
+                elif kinds[split] == "blank" and "text" in kinds.values():
+                    spelling = {"": _UNKNOWN_WORD}
+                else:
+                    continue
+                respelled.setdefault(split, {})[column] = spelling
+        return respelled
+
+
+def _guessed_kind(cells_seen: set[str]) -> str:
+    """Return what pandas takes a column of these cells for: integer, float, blank or text."""
+    file = io.StringIO()
+    csv.writer(file).writerows([["cell"], *([cell] for cell in sorted(cells_seen))])
+    file.seek(0)
+    column = pd.read_csv(file, skip_blank_lines=False)["cell"]
+    if column.isna().all():
+        return "blank"
+    if pd.api.types.is_integer_dtype(column):
+        return "integer"
+    return "float" if pd.api.types.is_float_dtype(column) else "text"

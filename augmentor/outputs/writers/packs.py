@@ -1,0 +1,267 @@
+"""Folders of packs: one file per split and shard holds all its images, with their labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from augmentor.storage.atomic import TEMPORARY, sync_file, sync_folder
+from augmentor.errors import OutputError
+from augmentor.images.codec import ImageFormat
+from augmentor.outputs.label_table import LabelRow
+from augmentor.data.manifest import SPLITS
+from augmentor.storage.urls import RemotePath
+from augmentor.outputs.writers.folder import FolderWriter
+from augmentor.outputs.writers.hdf5_shards import HDF5Pack, HDF5Packing
+from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.writers.metadata import FolderTables
+from augmentor.outputs.origins import Origin
+from augmentor.outputs.writers.packing import Pack, Packed, Packing, told_as_damage
+from augmentor.outputs.writers.parquet import ParquetPack, ParquetPacking
+from augmentor.outputs.places import COVER, OutputFormat
+from augmentor.outputs.records import Failure, Json, RecordFolder, ShardRecord
+from augmentor.outputs.writers.staged import StagedShard
+from augmentor.outputs.writers.webdataset import TarPack, TarPacking
+from stargan.labels import LabelSpace
+
+PACK_SUFFIXES: dict[OutputFormat, str] = {"hdf5": ".h5", "webdataset": ".tar", "parquet": ".parquet"}
+
+_PACKS: dict[str, type[HDF5Pack] | type[TarPack] | type[ParquetPack]] = {
+    ".h5": HDF5Pack,
+    ".tar": TarPack,
+    ".parquet": ParquetPack,
+}
+
+
+def packing_of(output_format: OutputFormat, *, space: LabelSpace, encoding: ImageFormat | None) -> Packing:
+    """Return what writes the packs of a form.
+
+    Args:
+        output_format: not "folder".
+        space: the attributes.
+        encoding: of the images; None keeps pixels, which HDF5 alone can.
+
+    Raises:
+        ValueError: the form has no packs, or cannot hold such images.
+    """
+    if output_format == "hdf5":
+        return HDF5Packing(space=space, encoding=encoding)
+    if encoding is not None and output_format == "webdataset":
+        return TarPacking(space=space, encoding=encoding)
+    if encoding is not None and output_format == "parquet":
+        return ParquetPacking(space=space, encoding=encoding)
+    raise ValueError(f"there are no packs of {output_format} with images as {encoding or 'pixels'}")
+
+
+def open_pack(path: Path) -> Pack:
+    """Open a pack for reading.
+
+    Raises:
+        ImageError: it is missing or damaged.
+        MissingExtraError: what reads it is not installed.
+    """
+    return _FetchedPack(path) if isinstance(path, RemotePath) else _PACKS[path.suffix](path)
+
+
+class _FetchedPack(Pack):
+    """A pack behind a URL, brought to this disk for as long as it is open."""
+
+    def __init__(self, path: RemotePath) -> None:
+        with ExitStack() as held:
+            copy = Path(held.enter_context(TemporaryDirectory()), path.name)
+            with told_as_damage(path):
+                copy.write_bytes(path.read_bytes())
+            self._pack = held.enter_context(open_pack(copy))
+            self.shape = self._pack.shape
+            self._held = held.pop_all()
+
+    def read(self, file_name: str) -> bytes:
+        return self._pack.read(file_name)
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def pack_name(file_name: str, suffix: str) -> str:
+    """Return the path of the pack that holds an image: train/00003/KEY.png lies in train/00003.tar."""
+    return file_name.rpartition("/")[0] + suffix
+
+
+class PackWriter(FolderWriter):
+    """Writes DIR/SPLIT/NNNNN.tar (or .parquet, or .h5), and the tables as for a folder of files.
+
+    Args:
+        out: DIR.
+        space: the attributes of the rows' codes.
+        description: what `dataset.json` says, as for `FolderWriter`.
+        packing: what writes the packs.
+    """
+
+    def __init__(self, out: Path, *, space: LabelSpace, description: Mapping[str, Json], packing: Packing) -> None:
+        super().__init__(out, space=space, description=description, image_format=packing.encoding or "png")
+        self.packing = packing
+
+    def check(self) -> None:
+        """Refuse a place that is not this run's, or packs that cannot be written, and change nothing.
+
+        Raises:
+            AugmentorError: see `FolderWriter.check` and `Packing.check`.
+        """
+        self.packing.check()
+        super().check()
+
+    def complete(self) -> bool:
+        """Return whether the output is finished, and what lies over its packs is there, too."""
+        return super().complete() and (self.packing.suffix != ".h5" or (self.out / COVER).is_file())
+
+    def shard(self, index: int) -> PackShard:
+        """Start, or start again, one shard."""
+        return PackShard(self, index)
+
+    def drop(self, index: int, reasons: Mapping[int, str]) -> None:
+        """Write the packs of a committed shard again without some images, then its record.
+
+        A kill in between leaves packs that hold less than the record says: the same call again ends it.
+
+        Raises:
+            OutputError: its record cannot be read.
+            ImageError: a pack is damaged.
+        """
+        record = ShardRecord.read(self.records.path(index))
+        left = record.without(reasons)
+        packs = {}
+        for name in record.packs:
+            rows = [row for row in left.rows if pack_name(row.file_name, self.packing.suffix) == name]
+            path = self.out / name
+            if len(rows) == sum(pack_name(each, self.packing.suffix) == name for each in record.files):
+                packs[name] = record.packs[name]
+            elif rows:
+                packs[name] = self._repack(path, rows, left)
+            else:
+                path.unlink(missing_ok=True)
+        for folder in {(self.out / name).parent for name in record.packs}:
+            sync_folder(folder)
+        self.records.rewrite(left.packed_as(packs))
+
+    def assembly(self, shards: int) -> PackTables:
+        """Begin to write the label tables."""
+        return PackTables(
+            self.out,
+            space=self.space,
+            description=self.description,
+            records=self.records,
+            shards=shards,
+            packing=self.packing,
+        )
+
+    def _repack(self, path: Path, rows: Sequence[LabelRow], record: ShardRecord) -> str:
+        """Write a pack anew with some of its images; return its sha256."""
+        fresh = path.with_name(TEMPORARY + path.name)
+        with open_pack(path) as pack:
+            images = (pack.read(row.file_name) for row in rows)
+            self.packing.write(fresh, rows, images, shape=record.shape)
+        sync_file(fresh)
+        digest = _sha256(fresh)
+        fresh.replace(path)
+        return digest
+
+
+class PackShard(StagedShard):
+    """One shard of a `PackWriter`: encoded side by side, and packed by one thread when it is committed."""
+
+    writer: PackWriter
+
+    def __init__(self, writer: PackWriter, index: int) -> None:
+        super().__init__(writer, index, encoding=writer.packing.encoding)
+
+    def link(self, position: int, row: LabelRow, source: Path) -> None:
+        """Refuse: a pack holds what was made for it, not files.
+
+        Raises:
+            OutputError: always.
+        """
+        raise OutputError(
+            f"{self.writer.out}: shard {self.index}, item {position} ({row.source_id}): a pack cannot hold "
+            f"{source} as it is. Use --real processed, or --format folder."
+        )
+
+    def commit(
+        self,
+        failures: Sequence[Failure],
+        origins: Mapping[str, Origin] | None = None,
+        judged: Judged = NOTHING_JUDGED,
+    ) -> None:
+        """Pack everything, move the packs into place, sync them, then write the record.
+
+        Raises:
+            OutputError: two images have the same name.
+        """
+        gathered = self.gathered()
+        packing, out = self.writer.packing, self.writer.out
+        staged: dict[str, Path] = {}
+        for split in SPLITS:
+            places = [place for place, row in enumerate(gathered.rows) if row.split == split]
+            if places:
+                rows = [gathered.rows[place] for place in places]
+                path = self.staged / f"{split}{packing.suffix}"
+                images = self._images([gathered.positions[place] for place in places])
+                packing.write(path, rows, images, shape=self.shape)
+                sync_file(path)
+                staged[pack_name(rows[0].file_name, packing.suffix)] = path
+        packs = {name: _sha256(path) for name, path in staged.items()}
+        self.stage_record(gathered, failures, origins, judged, packs=packs)
+        for name, path in staged.items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            path.replace(out / name)
+        self.commit_record({(out / name).parent for name in staged})
+
+    def _images(self, positions: Sequence[int]) -> Iterator[bytes]:
+        return (Path(self.waiting(position)).read_bytes() for position in positions)
+
+
+class PackTables(FolderTables):
+    """The tables of a folder of packs, and what lies over them.
+
+    Args:
+        out: the output folder.
+        space: its attributes.
+        description: what `dataset.json` says besides what is known here.
+        records: of the shards.
+        shards: how many there will be.
+        packing: what wrote the packs.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        space: LabelSpace,
+        description: Mapping[str, Json],
+        records: RecordFolder,
+        shards: int,
+        packing: Packing,
+    ) -> None:
+        super().__init__(
+            out, space=space, description=description, records=records, shards=shards, per_split=False
+        )
+        self._packing = packing
+        self._packs: list[Packed] = []
+
+    def _add(self, record: ShardRecord) -> None:
+        pixels = self._packing.encoding is None
+        if pixels and None not in (self.shape, record.shape) and self.shape != record.shape:
+            raise OutputError(f"{self._out}: shard {record.index} has images of {record.shape}, not {self.shape}.")
+        super()._add(record)
+        names = [pack_name(row.file_name, self._packing.suffix) for row in record.rows]
+        self._packs += [Packed(name, names.count(name)) for name in record.packs]
+
+    def _cover(self, described: Mapping[str, object]) -> None:
+        self._packing.cover(self._out, self._packs, shape=self.shape, description=described)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

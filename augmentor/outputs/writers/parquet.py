@@ -1,0 +1,157 @@
+"""Packs for Hugging Face: Parquet files with a column of images and the features that their loader looks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from augmentor.errors import MissingExtraError
+from augmentor.images.codec import ImageFormat
+from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow, rounded
+from augmentor.outputs.writers.packing import Pack, Packed, refuse_unpackable, told_as_damage
+from augmentor.outputs.records import Shape
+from stargan.labels import LabelSpace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IMAGE = "image"
+
+ROW_GROUP = 100
+"""Images that are read together, as Hugging Face writes them: some megabytes, which one request fetches,
+and of which few are read in vain where one image alone is asked for."""
+
+_TYPES = {"is_synthetic": "bool", "agreement": "float64", "realism": "float64"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetPacking:
+    """Writes SPLIT/NNNNN.parquet: the image, the label table's columns, and every attribute as a ClassLabel.
+
+    A ClassLabel is the code (int64) with the values' names beside it; unknown is -1, as in Hugging Face's own data
+    sets. Scores are null where they are unknown.
+
+    Args:
+        space: the attributes.
+        encoding: of the images.
+    """
+
+    space: LabelSpace
+    encoding: ImageFormat
+    suffix: str = ".parquet"
+
+    def check(self) -> None:
+        """Refuse to go on without pyarrow, or with an attribute called as the image is."""
+        refuse_unpackable(
+            "parquet", library="pyarrow", space=self.space, taken=IMAGE, by="the column of the images is"
+        )
+
+    def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
+        """Write a pack; see `augmentor.outputs.writers.packing.Packing`."""
+        del shape  # The images say it.
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+        from pyarrow import parquet as pq  # noqa: PLC0415
+
+        schema = _schema(self.space)
+        plain = [name for name in schema.names if name != IMAGE]
+        coming = iter(images)
+        with pq.ParquetWriter(
+            path,
+            schema,
+            # Images are packed already, and their least and greatest bytes tell nobody anything.
+            compression={**dict.fromkeys(plain, "snappy"), f"{IMAGE}.bytes": "none", f"{IMAGE}.path": "snappy"},
+            use_dictionary=plain,
+            write_statistics=plain,
+        ) as writer:
+            for first in range(0, len(rows), ROW_GROUP):
+                some = rows[first : first + ROW_GROUP]
+                columns = _columns(some, [next(coming) for _ in some], self.space)
+                writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
+
+    def cover(
+        self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
+    ) -> None:
+        """Write nothing: readers are given the packs' names."""
+
+
+class ParquetPack(Pack):
+    """A Parquet file that is open for reading; see `augmentor.outputs.writers.packing.Pack`.
+
+    The images of a row group are read together, and the last one is kept.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ImageError: it cannot be read.
+        MissingExtraError: pyarrow is not installed.
+    """
+
+    shape: tuple[int, ...] | None = None
+
+    def __init__(self, path: Path) -> None:
+        try:
+            from pyarrow import parquet as pq  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise MissingExtraError(
+                f"{path}: reading Parquet needs pyarrow. Install it: pip install 'stargan-augmentor[parquet]'"
+            ) from None
+        self.path = path
+        self._group: tuple[int, Sequence[bytes]] = (-1, ())
+        with told_as_damage(path):
+            self._file = pq.ParquetFile(path)
+            self._places = {
+                str(name): (group, place)
+                for group in range(self._file.num_row_groups)
+                for place, name in enumerate(self._file.read_row_group(group, ["file_name"])[0].to_pylist())
+            }
+
+    def read(self, file_name: str) -> bytes:
+        """Return the bytes of an image file."""
+        with told_as_damage(self.path):
+            group, place = self._places[file_name]
+            if group != self._group[0]:
+                column = self._file.read_row_group(group, [f"{IMAGE}.bytes"])[0].combine_chunks()
+                self._group = group, column.field("bytes").to_pylist()
+            return self._group[1][place]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _schema(space: LabelSpace) -> pa.Schema:
+    """Return the columns' types, with Hugging Face's own beside them."""
+    import pyarrow as pa  # noqa: PLC0415 - an extra
+
+    types = {name: _TYPES.get(name, "string") for name in (*COLUMNS_BEFORE, *COLUMNS_AFTER)}
+    before = [pa.field(name, pa.type_for_alias(types[name])) for name in COLUMNS_BEFORE]
+    labels = [pa.field(name, pa.int64()) for name in space.names]
+    after = [pa.field(name, pa.type_for_alias(types[name])) for name in COLUMNS_AFTER]
+    image = pa.field(IMAGE, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    features: dict[str, object] = {IMAGE: {"_type": "Image"}}
+    for field in (*before, *labels, *after):
+        features[field.name] = (
+            {"names": list(space[field.name].values), "_type": "ClassLabel"}
+            if field.name in space.names
+            else {"dtype": types[field.name], "_type": "Value"}
+        )
+    described = json.dumps({"info": {"features": features}}, ensure_ascii=False)
+    return pa.schema([image, *before, *labels, *after], metadata={"huggingface": described})
+
+
+def _columns(rows: Sequence[LabelRow], images: Sequence[bytes], space: LabelSpace) -> dict[str, list[object]]:
+    """Return the rows as the columns of a table."""
+    return {
+        IMAGE: [
+            {"bytes": image, "path": row.file_name.rpartition("/")[2]}
+            for row, image in zip(rows, images, strict=True)
+        ],
+        **{name: [getattr(row, name) for row in rows] for name in COLUMNS_BEFORE},
+        **{name: [row.codes[place] for row in rows] for place, name in enumerate(space.names)},
+        "changed": [row.changed_text for row in rows],
+        **{name: [rounded(getattr(row, name)) for row in rows] for name in ("agreement", "realism")},
+    }

@@ -1,0 +1,427 @@
+"""Outputs that lie behind a URL: made on this disk, shard by shard, and uploaded.
+
+A storage of objects cannot rename. So a shard's files are uploaded whole, then its record: upload, then record.
+An object that no record names does not count; the next run writes over it. `dataset.json` comes last of all. The
+records on the storage decide what is done. This machine has copies of them in a folder of its own (`scratch`), and
+what a killed run had not uploaded yet; it is removed when the output is complete.
+
+There is no lock on a storage. `RemoteWriter.lock` keeps two processes of this machine apart. Two machines that are
+given the same command each make what they do not find committed, the same bytes: that costs time, no more.
+To divide the work, give them `--shards`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
+
+from augmentor.storage.atomic import TEMPORARY, replace_bytes
+from augmentor.errors import OutputError
+from augmentor.images.codec import Pixels
+from augmentor.outputs.label_table import LabelRow
+from augmentor.storage.lock import patiently_locked
+from augmentor.data.manifest import SPLITS
+from augmentor.storage.urls import RemotePath, Status, each, remove, upload, write_bytes
+from augmentor.outputs.writers.assembly import Assembling, Ending, nothing_left
+from augmentor.outputs.writers.folder import COMPANIONS
+from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.origins import Origin
+from augmentor.outputs.pages import PAGES, PICTURES, is_picture
+from augmentor.outputs.writers.protocol import ShardWriter, Writer, all_of_them
+from augmentor.outputs.records import Counts, Failure, Json, RecordFolder, ShardRecord
+from stargan.labels import LabelSpace
+
+_LAST = "dataset.json"
+
+
+class FilesWriter(Writer, Protocol):
+    """A writer of a folder of files, whose records say which of them a shard has placed."""
+
+    out: Path
+    records: RecordFolder
+    description: Mapping[str, Json]
+    space: LabelSpace
+
+
+def scratch() -> Path:
+    """Return the folder under which outputs are made that go to a URL: $XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "augmentor", "outputs")
+
+
+def on_disk(out: Path, fingerprint: str) -> Path:
+    """Return where an output is made: there, or for a URL in a folder of this machine, the same for the same run.
+
+    Args:
+        out: a folder, a file, or a URL.
+        fingerprint: of the run.
+    """
+    if not isinstance(out, RemotePath):
+        return out
+    return scratch() / hashlib.sha256(f"{out}\0{fingerprint}".encode()).hexdigest()[:16] / out.name
+
+
+def publish(file: Path, out: Path) -> None:
+    """Upload a file that lies beside the images, where the output is a URL."""
+    if isinstance(out, RemotePath):
+        upload(file, out / file.name)
+
+
+class RemoteWriter:
+    """Writes what a writer of files writes, to a URL; see the top of this file.
+
+    Args:
+        out: the URL.
+        here: writes on this disk, at `on_disk(out, ...)`.
+        there: the same with `out` itself as its place, which is only ever asked what is there.
+    """
+
+    def __init__(self, out: RemotePath, *, here: FilesWriter, there: FilesWriter) -> None:
+        self.out = out
+        self.here = here
+        self.there = there
+
+    @property
+    def lock(self) -> Path:
+        """The file that says which process of this machine writes to the URL."""
+        folder = self.here.out.parent
+        return folder.with_name(f"{folder.name}.lock")
+
+    @property
+    def lock_is_local(self) -> bool:
+        """Whether that file lies on this machine alone."""
+        return True
+
+    def check(self) -> None:
+        """Refuse a place that is not this run's, and change nothing.
+
+        Raises:
+            OutputError: there is something else, or the output of another run.
+            OSError: the storage does not answer, or refuses.
+        """
+        self.there.check()
+
+    def clear(self) -> None:
+        """Remove what an expansion wrote to the URL, whichever it was, and nothing else.
+
+        Raises:
+            OutputError: nothing says which objects expand wrote.
+        """
+        records = self.there.records
+        if not records.started():
+            if (self.out / _LAST).exists():
+                raise OutputError(
+                    f"{self.out}: the records of what expand wrote ({records.work.name}) are gone, so --overwrite "
+                    "cannot tell its files from others. Give another --out, or delete what is there."
+                )
+            return
+        remove(self.out / _LAST)  # First of all: what is being removed is not complete.
+        # A record moves away before what it names is removed: a kill in between leaves none of what is gone.
+        each("moving {}".format, self._set_aside, _objects(records.shards))
+        for path in _objects(records.temporary):
+            with suppress(OutputError):  # One that is damaged: nobody knows what it named.
+                self._remove_all(ShardRecord.read(path).placed)
+            remove(path)
+        tables = (f"{split}/metadata.csv" for split in SPLITS)
+        pictures = (f"{PICTURES}/{path.name}" for path in _objects(self.out / PICTURES) if is_picture(path.name))
+        self._remove_all([*tables, *COMPANIONS, *PAGES, *pictures])
+        self._remove_scratch()
+        # By this the next step knows that what else is there is none of its business.
+        self.here.records.work.mkdir(parents=True)
+        self.here.records.begin(self.here.description, self.here.space)
+        self._upload_beginning()
+
+    def open(self, mine: Callable[[int], bool] = all_of_them, *, shards: int | None = None) -> None:
+        """Say on the storage whose output this is, and bring this disk and the storage into agreement.
+
+        Records come down, no image does. A shard that is committed on this disk alone, because its upload broke
+        off, is uploaded again.
+
+        Args:
+            mine: the shards that this process may touch.
+            shards: how many there are in all, where that is known.
+
+        Raises:
+            OutputError: there is something else, or the output of another run.
+        """
+        self.check()
+        if self.complete():
+            self._remove_scratch()
+            return
+        self.here.out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.here.open(mine, shards=shards)
+        if not self.there.records.started():
+            self._upload_beginning()
+        there = self._committed()
+        here = {int(path.stem) for path in self.here.records.shards.glob("[0-9]*.json")}
+        self._bring_all(index for index in there if mine(index))
+        for index in sorted(filter(mine, here)):
+            record = self.here.record(index)
+            if record is None:
+                continue
+            if index in there:
+                self._drop_files(record)
+            elif all((self.here.out / name).is_file() for name in record.placed):
+                self.push(index)
+            else:
+                self.here.records.path(index).unlink()
+
+    def complete(self) -> bool:
+        """Return whether `dataset.json`, which is uploaded last, is there and of this run, and the tables, too."""
+        return self.there.complete()
+
+    def counts(self) -> Counts:
+        """Return what a complete output holds."""
+        return self.there.counts()
+
+    def missing(self, shards: int) -> list[int]:
+        """Return the shards that no machine has committed, by one look at the storage.
+
+        Args:
+            shards: how many there will be, numbered from 0.
+        """
+        there = self._committed()
+        return [index for index in range(shards) if index not in there]
+
+    def record(self, index: int) -> ShardRecord | None:
+        """Return the record of a shard that is committed and whole; None where it is to be made."""
+        return self.here.record(index) or self._bring(index)
+
+    def shard(self, index: int) -> RemoteShard:
+        """Start, or start again, one shard."""
+        self._prepare()
+        return RemoteShard(self, self.here.shard(index), index)
+
+    def push(self, index: int) -> None:
+        """Commit a shard that is committed on this disk: upload its files, then its record; drop the files here.
+
+        Where another machine was faster, what it has committed stays, which is the same.
+
+        Raises:
+            OSError: the storage does not answer, or refuses.
+        """
+        record = self.here.record(index)
+        if record is None:
+            raise OutputError(f"{self.here.records.path(index)}: the shard's record is gone")
+        if self._bring(index) is None:
+            each(self._sending, lambda name: upload(self.here.out / name, self.out / name), record.placed)
+            self._upload_record(index)
+        self._drop_files(record)
+
+    def drop(self, index: int, reasons: Mapping[int, str]) -> None:
+        """Remove some images of a committed shard, then say in its record that they were thrown out.
+
+        Raises:
+            OutputError: the shard is not committed.
+        """
+        record = self.record(index)
+        if record is None:
+            raise OutputError(f"{self.out}: shard {index} is missing. Run the same expand again.")
+        if record.packs:
+            self._repack(index, record, reasons)
+        else:
+            left = set(record.without(reasons).placed)
+            self._remove_all([name for name in record.placed if name not in left])
+            self.here.drop(index, reasons)
+        self._upload_record(index)
+
+    def assembly(self, shards: int) -> RemoteAssembly:
+        """Begin to write the tables on this disk."""
+        self._prepare()
+        return RemoteAssembly(self, self.here.assembly(shards), shards)
+
+    def finish(self, shards: int) -> Counts:
+        """Write the tables, upload them, then `dataset.json`.
+
+        Raises:
+            OutputError: a shard is not committed.
+        """
+        with self.assembly(shards) as assembly:
+            return assembly.finish()
+
+    def bring_missing(self, shards: int) -> None:
+        """Bring the records down that others have committed."""
+        self._bring_all(index for index in range(shards) if self.here.record(index) is None)
+
+    def upload_companions(self) -> None:
+        """Upload all that was written beside the images but `dataset.json`."""
+        root = self.here.out
+        files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+        names = [path.relative_to(root).as_posix() for path in files if not path.name.startswith(TEMPORARY)]
+        wanted = [name for name in names if not name.startswith(".") and name != _LAST]
+        each(self._sending, lambda name: upload(root / name, self.out / name), wanted)
+
+    def upload_description(self) -> None:
+        """Upload `dataset.json`, with which the output is complete, and remove what this disk still has of it."""
+        upload(self.here.out / _LAST, self.out / _LAST)
+        self._remove_scratch()
+
+    def _prepare(self) -> None:
+        """Make the folders of this machine, where another one has opened the output."""
+        if not self.here.records.started():
+            with patiently_locked(self.lock.with_name(f"{self.lock.name}.opening"), output=self.out):
+                if not self.here.records.started():
+                    self.here.open(lambda _index: False)
+
+    def _committed(self) -> dict[int, Status]:
+        """Return what the storage says of the records that are there, by the shards' numbers."""
+        found = _remote(self.there.records.shards).listing()
+        return {int(name.removesuffix(".json")): status for name, status in found.items() if name[0].isdigit()}
+
+    def _bring_all(self, indices: Iterable[int]) -> None:
+        """Bring records down, side by side; those that are here already and the same are not asked for."""
+        there = self._committed()
+        wanted = [index for index in indices if index in there and not self._is_same(index, there[index])]
+        each(lambda index: f"reading {self.there.records.path(index)}", self._bring, wanted)
+
+    def _is_same(self, index: int, status: Status) -> bool:
+        try:
+            data = self.here.records.path(index).read_bytes()
+        except FileNotFoundError:
+            return False
+        return hashlib.md5(data, usedforsecurity=False).hexdigest() == status.etag
+
+    def _bring(self, index: int) -> ShardRecord | None:
+        """Return the record that is committed, and keep it here; None where there is none, or it is damaged."""
+        try:
+            data = self.there.records.path(index).read_bytes()
+        except FileNotFoundError:
+            return None
+        path = self.here.records.path(index)
+        before = path.read_bytes() if path.exists() else None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_bytes(path, data)
+        record = self.here.records.get(index)
+        if record is None:  # Not what was written there: it is made anew, and takes its place.
+            path.unlink() if before is None else replace_bytes(path, before)
+        return record
+
+    def _repack(self, index: int, record: ShardRecord, reasons: Mapping[int, str]) -> None:
+        """Bring a shard's packs to this disk, take images out of them, and upload what is left."""
+        for name in record.packs:
+            path = self.here.out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_bytes(path, (self.out / name).read_bytes())
+        self.here.drop(index, reasons)
+        left = ShardRecord.read(self.here.records.path(index))
+        each(self._sending, lambda name: upload(self.here.out / name, self.out / name), list(left.packs))
+        self._remove_all([name for name in record.packs if name not in left.packs])
+        self._drop_files(left)
+
+    def _upload_beginning(self) -> None:
+        upload(self.here.records.work / "run.json", _remote(self.there.records.work) / "run.json")
+
+    def _upload_record(self, index: int) -> None:
+        upload(self.here.records.path(index), _remote(self.there.records.path(index)))
+
+    def _drop_files(self, record: ShardRecord) -> None:
+        for name in record.placed:
+            (self.here.out / name).unlink(missing_ok=True)
+
+    def _remove_all(self, names: Sequence[str]) -> None:
+        each(lambda name: f"removing {self.out / name}", lambda name: remove(self.out / name), names)
+
+    def _set_aside(self, path: RemotePath) -> None:
+        write_bytes(_remote(self.there.records.temporary) / path.name, path.read_bytes())
+        remove(path)
+
+    def _remove_scratch(self) -> None:
+        shutil.rmtree(self.here.out.parent, ignore_errors=True)  # What stays takes room, and no more.
+
+    def _sending(self, name: str) -> str:
+        return f"uploading {self.out / name}"
+
+
+_Inner = TypeVar("_Inner", bound=ShardWriter | Assembling)
+
+
+class _Block(Generic[_Inner]):
+    """A block of a `RemoteWriter`, begun and ended with the one that does its work on this disk."""
+
+    def __init__(self, writer: RemoteWriter, inner: _Inner) -> None:
+        self._writer = writer
+        self._inner = inner
+
+    def __enter__(self) -> Self:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._inner.__exit__(kind, error, trace)
+
+
+class RemoteShard(_Block[ShardWriter]):
+    """One shard of a `RemoteWriter`: made on this disk, uploaded by `commit`."""
+
+    def __init__(self, writer: RemoteWriter, inner: ShardWriter, index: int) -> None:
+        super().__init__(writer, inner)
+        self._index = index
+
+    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+        """Encode and write one image; threads may call this at once."""
+        self._inner.add(position, row, pixels)
+
+    def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
+        """Encode and write several images; threads may call this at once."""
+        self._inner.add_all(images)
+
+    def link(self, position: int, row: LabelRow, source: Path) -> None:
+        """Take an image file as it is."""
+        self._inner.link(position, row, source)
+
+    def commit(
+        self,
+        failures: Sequence[Failure],
+        origins: Mapping[str, Origin] | None = None,
+        judged: Judged = NOTHING_JUDGED,
+    ) -> None:
+        """Commit the shard on this disk, upload its files, then its record: from then on it counts."""
+        self._inner.commit(failures, origins, judged)
+        self._writer.push(self._index)
+
+
+class RemoteAssembly(_Block[Assembling]):
+    """The tables of a `RemoteWriter`, written on this disk while shards are made anywhere."""
+
+    def __init__(self, writer: RemoteWriter, inner: Assembling, shards: int) -> None:
+        super().__init__(writer, inner)
+        self._shards = shards
+
+    def take(self, index: int) -> None:
+        """Add a shard that is committed, by this machine or another one."""
+        self._writer.record(index)
+        self._inner.take(index)
+
+    def finish(self, ending: Ending = nothing_left) -> Counts:
+        """Finish the output on this disk, upload what lies beside the images, then `dataset.json`.
+
+        Args:
+            ending: told that the images are at the URL; what it writes beside the tables is uploaded with them.
+        """
+        self._writer.bring_missing(self._shards)
+
+        def ended(description: Mapping[str, object], _images: Path) -> None:
+            ending(description, self._writer.out)
+            self._writer.upload_companions()
+
+        counts = self._inner.finish(ended)
+        self._writer.upload_description()
+        return counts
+
+
+def _objects(folder: Path) -> list[RemotePath]:
+    remote = _remote(folder)
+    return [remote / name for name, status in remote.listing().items() if status.kind == "file"]
+
+
+def _remote(path: Path) -> RemotePath:
+    if not isinstance(path, RemotePath):
+        raise TypeError(f"{path}: not a URL")
+    return path

@@ -1,0 +1,103 @@
+"""Packs for webdataset: tar files in which every image is followed by its labels as JSON."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from augmentor.images.codec import ImageFormat
+from augmentor.outputs.label_table import LabelRow, cells, columns, rounded
+from augmentor.outputs.writers.packing import Pack, Packed, refuse_unpackable, told_as_damage
+from augmentor.outputs.records import Shape
+from stargan.labels import UNKNOWN, LabelSpace
+
+CODES = "labels"
+"""The entry of a sample's JSON that holds its codes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TarPacking:
+    """Writes SPLIT/NNNNN.tar with KEY.png and KEY.json, by webdataset's own writer.
+
+    The JSON is the image's row of the label table: texts as `labels.csv` writes them (blank is unknown),
+    `is_synthetic` 0 or 1, scores as numbers, and `labels`, the codes. Unknown codes and scores are -1, never null:
+    Hugging Face takes the types of all samples from the first five. A dot in a key, where webdataset would see the
+    suffix begin, is written %2E.
+
+    Args:
+        space: the attributes.
+        encoding: of the images.
+    """
+
+    space: LabelSpace
+    encoding: ImageFormat
+    suffix: str = ".tar"
+
+    def check(self) -> None:
+        """Refuse to go on without webdataset, or with an attribute called as the codes are."""
+        refuse_unpackable(
+            "webdataset", library="webdataset", space=self.space, taken=CODES, by="the codes of all attributes are"
+        )
+
+    def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
+        """Write a pack; see `augmentor.outputs.writers.packing.Packing`."""
+        del shape  # The images say it.
+        import webdataset as wds  # noqa: PLC0415 - an extra
+
+        with (
+            path.open("wb") as file,
+            # A fixed time, or the same images would not give the same bytes. PAX, for keys of any length.
+            wds.TarWriter(file, encoder=False, mtime=0, format="PAX_FORMAT") as tar,
+        ):
+            for row, image in zip(rows, images, strict=True):
+                name, _, suffix = member_name(row.file_name).rpartition(".")
+                tar.write({"__key__": name, suffix: image, "json": self._labels(row)})
+
+    def cover(
+        self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
+    ) -> None:
+        """Write nothing: readers are given the packs' names."""
+
+    def _labels(self, row: LabelRow) -> bytes:
+        written: dict[str, object] = dict(zip(columns(self.space), cells(row, self.space), strict=True))
+        written["is_synthetic"] = int(row.is_synthetic)
+        for name in ("agreement", "realism"):
+            score = rounded(getattr(row, name))
+            written[name] = float(UNKNOWN if score is None else score)
+        return json.dumps({**written, CODES: list(row.codes)}, ensure_ascii=False).encode()
+
+
+def member_name(file_name: str) -> str:
+    """Return what an image is called in its tar file: its key, without a dot, and its suffix."""
+    stem, _, suffix = file_name.rpartition("/")[2].rpartition(".")
+    return f"{stem.replace('.', '%2E')}.{suffix}"
+
+
+class TarPack(Pack):
+    """A tar file whose members' places are known; see `augmentor.outputs.writers.packing.Pack`.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with told_as_damage(path), tarfile.open(path, "r:") as tar:
+            self._places = {member.name: (member.offset_data, member.size) for member in tar}
+
+    def read(self, file_name: str) -> bytes:
+        """Return the bytes of an image file."""
+        with told_as_damage(self.path):
+            first, size = self._places[member_name(file_name)]
+            with self.path.open("rb") as file:
+                file.seek(first)
+                return file.read(size)
+
+    def close(self) -> None:
+        """Do nothing: between two images the file is closed."""

@@ -1,0 +1,77 @@
+"""The items of a plan: one image each; and segments, which list further items after those of `--domains`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from augmentor.planning.targets import Codes
+
+_TOGETHER = 4096
+"""Items whose targets are worked out at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One image of the output.
+
+    Args:
+        position: its place in the plan, from 0.
+        row: the manifest row that it is made from.
+        target: the codes of its domain, one per attribute, -1 unknown; a real image's are its row's own.
+        is_synthetic: False for the row's real image.
+    """
+
+    position: int
+    row: int
+    target: tuple[int, ...]
+    is_synthetic: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segment:
+    """Translations that are listed one by one; all attributes but `columns` keep their row's value.
+
+    Args:
+        rows: (M,) int32, the manifest row of each.
+        columns: positions of the K attributes that are asked for.
+        values: (M, K) int16, their codes.
+    """
+
+    rows: npt.NDArray[np.int32]
+    columns: tuple[int, ...]
+    values: Codes
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def targets(self, codes: Codes, start: int = 0, stop: int | None = None) -> Codes:
+        """Return the domains of the translations from `start` to `stop`, (n, A) int16.
+
+        Args:
+            codes: (N, A) int16, the manifest's.
+            start: the first translation's place in the segment.
+            stop: the place after the last one's; None for the end.
+        """
+        targets: Codes = codes[self.rows[start:stop]]
+        targets[:, self.columns] = self.values[start:stop]
+        return targets
+
+    def items(self, codes: Codes, start: int, stop: int, *, position: int) -> Iterator[Item]:
+        """Yield the translations from `start` to `stop` as items.
+
+        Args:
+            codes: (N, A) int16, the manifest's.
+            start: the first one's place in the segment.
+            stop: the place after the last one's.
+            position: the first one's place in the plan.
+        """
+        for first in range(start, stop, _TOGETHER):
+            end = min(stop, first + _TOGETHER)
+            targets = self.targets(codes, first, end).tolist()
+            for row, target in zip(self.rows[first:end].tolist(), targets, strict=True):
+                yield Item(position=position, row=row, target=tuple(target), is_synthetic=True)
+                position += 1

@@ -1,0 +1,246 @@
+"""Which translations fill the rare combinations: round after round, until all counts are reached.
+
+The first round asks for what is missing, as if nothing would be thrown out. Every later one is a pure function of
+the plan and of the records of the rounds before it, so that a run that was killed finds the same rounds again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from augmentor.planning.balance import BalanceRequest
+from augmentor.planning.combinations import LEFT_ALONE, Balance, Cells, CellState, Numbers
+from augmentor.errors import DomainError
+from augmentor.planning.items import Segment
+from augmentor.planning.plan import Plan
+from augmentor.expansion.tally import Tally
+from augmentor.planning.targets import Codes, Mask, pack
+
+_TURNS = 16
+"""Turns in which combinations share the nearest sources where these are not to be used too often."""
+
+
+def balanced(plan: Plan, request: BalanceRequest, *, only: int | None = None) -> Plan:
+    """Return a plan that also fills up combinations, with its first round.
+
+    What is missing is counted over the rows that may be translated: their real images, and the translations that
+    `--domains` asks for. The request's words are about these counts, too.
+
+    Args:
+        plan: what `make_plan` returned.
+        request: what is to be filled.
+        only: the one code that the model translates its one attribute into, see `Model.only_target`.
+
+    Raises:
+        DomainError: there is nothing to count, or the model cannot make what is asked for.
+    """
+    cells = request.cells
+    eligible = plan.combinations >= 0
+    before = cells.count(cells.of(plan.codes[eligible]))
+    domains = _Asked.of(plan, cells).counts
+    there = before + domains
+    wanted = request.wanted(there)
+    if only is not None:
+        wanted = _one_direction(plan, wanted, there, only)
+    plan = replace(
+        plan,
+        balance=Balance(
+            cells=cells, before=before, domains=domains, wanted=wanted, max_per_source=request.max_per_source
+        ),
+    )
+    segment = Filling(plan).pick(plan, plan.filled.missing(there), failed=~eligible, uses=_asked_uses(plan))
+    return plan if segment is None else plan.extended(segment)
+
+
+def _one_direction(plan: Plan, wanted: Numbers, there: Numbers, only: int) -> Numbers:
+    """Return what is wanted without that which a model that makes one value only cannot make.
+
+    Raises:
+        DomainError: it is asked for.
+    """
+    attribute = plan.space.attributes[0]
+    for code, (images, found) in enumerate(zip(wanted.tolist(), there.tolist(), strict=True)):
+        if code != only and images > found:
+            raise DomainError(
+                f"--balance: {attribute.name}={attribute.values[code]} lacks {images - found:,} images, but the "
+                f"model's file holds one direction, into {attribute.values[only]}. Use the other generator's file"
+            )
+    possible = np.arange(len(wanted)) == only
+    return np.where(possible, wanted, LEFT_ALONE)
+
+
+class Filling:
+    """What never changes while a plan is filled up: the sources, and which is asked for what already.
+
+    Args:
+        plan: one that `balanced` returned; with more segments, or fewer, it is still the same filling.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._balance = plan.filled
+        self._cells = self._balance.cells
+        self._sources = np.flatnonzero(plan.combinations >= 0).astype(np.int64)
+        self._own: Codes = plan.codes[self._sources][:, self._cells.attributes]
+        self._asked = _Asked.of(plan, self._cells)
+        self._seed = int(plan.fingerprint()[:16], 16)
+
+    def next_round(self, plan: Plan, tally: Tally) -> Segment | None:
+        """Return the next round; None where every count is reached or no source is left that could help.
+
+        It asks for what is missing, divided by the share of this combination's translations that was kept so far.
+
+        Args:
+            plan: with the rounds so far.
+            tally: what became of them.
+        """
+        missing = self._balance.missing(tally.there)
+        # As if two more had been asked for and one kept: of few, none may be kept, and that says little.
+        ask = -(-missing * (asked_of(plan) + 2) // (tally.kept + 1))
+        return self.pick(plan, ask, failed=tally.failed, uses=tally.uses)
+
+    def pick(self, plan: Plan, ask: Numbers, *, failed: Mask, uses: npt.NDArray[np.int64]) -> Segment | None:
+        """Return the nearest sources that were not asked yet, those that change fewest attributes first.
+
+        Equally near ones come in an order of chance, another for each combination, that the plan alone decides.
+
+        Args:
+            plan: with the rounds so far; no source is asked for the same domain twice.
+            ask: (C,) int64, translations wanted; fewer come where there are no more sources.
+            failed: (N,) bool, rows that cannot be used.
+            uses: (N,) int64, translations of each row that are there already.
+
+        Returns:
+            The translations in the manifest's order; None where there is none.
+        """
+        ask = ask.copy()
+        limit = self._balance.max_per_source
+        left = None if limit is None else np.maximum(limit - uses, 0)
+        rows: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+        cells: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+        closed = {cell: self._closed(plan, cell, failed) for cell in np.flatnonzero(ask).tolist()}
+        for distance in range(1, len(self._cells.attributes) + 1):
+            pools = {cell: self._pool(cell, distance, closed[cell]) for cell in np.flatnonzero(ask).tolist()}
+            share = ask if left is None else -(-ask // _TURNS)
+            while pools:
+                for cell, nearest in list(pools.items()):
+                    pool = nearest if left is None else nearest[left[nearest] > 0]
+                    taken = pool[: min(int(ask[cell]), int(share[cell]))]
+                    rows.append(taken)
+                    cells.append(np.full(len(taken), cell))
+                    ask[cell] -= len(taken)
+                    if left is not None:
+                        left[taken] -= 1
+                    pools[cell] = pool[len(taken) :]
+                    if not ask[cell] or not len(pools[cell]):
+                        del pools[cell]
+        return self._segment(np.concatenate(rows), np.concatenate(cells))
+
+    def _closed(self, plan: Plan, cell: int, failed: Mask) -> Mask:
+        """Return which rows cannot be asked for a combination (any more), (N,) bool."""
+        closed = failed | self._asked.rows(cell)
+        for segment in plan.segments:
+            closed[segment.rows[self._cells.number(segment.values) == cell]] = True
+        return closed
+
+    def _pool(self, cell: int, distance: int, closed: Mask) -> npt.NDArray[np.int64]:
+        """Return the rows from which a combination is so many changed attributes away, shuffled."""
+        away = np.count_nonzero(self._own != self._cells.values[cell], axis=1)
+        rows: npt.NDArray[np.int64] = self._sources[(away == distance) & ~closed[self._sources]]
+        return rows[np.argsort(_chance(rows, self._seed, cell), kind="stable")]
+
+    def _segment(self, rows: npt.NDArray[np.int64], cells: npt.NDArray[np.int64]) -> Segment | None:
+        if not len(rows):
+            return None
+        # By rows: a shard reads each source once for all that it is asked for.
+        order = np.lexsort((cells, rows))
+        return Segment(
+            rows=rows[order].astype(np.int32),
+            columns=self._cells.attributes,
+            values=self._cells.values[cells[order]],
+        )
+
+
+def planned_states(plan: Plan) -> list[CellState]:
+    """Return how the combinations of a plan stand if every translation is kept."""
+    balance = plan.filled
+    return balance.states(balance.before + asked_of(plan), plan.space)
+
+
+def asked_of(plan: Plan) -> Numbers:
+    """Return how many translations a plan asks for per combination, (C,) int64."""
+    balance = plan.filled
+    asked = balance.domains.copy()
+    for segment in plan.segments:
+        asked += balance.cells.count(balance.cells.number(segment.values))
+    return asked
+
+
+def _asked_uses(plan: Plan) -> npt.NDArray[np.int64]:
+    """Return how many translations `--domains` asks of each row, (N,) int64."""
+    per_row = np.diff(plan.offsets)
+    return per_row - 1 if plan.with_real else per_row
+
+
+def _chance(rows: npt.NDArray[np.int64], seed: int, cell: int) -> npt.NDArray[np.uint64]:
+    """Return a number of chance per row that no version of a library changes: splitmix64, twice."""
+    with np.errstate(over="ignore"):
+        start = _mixed(np.array([seed ^ (cell + 1)], dtype=np.uint64))
+        return _mixed(start + rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+
+
+def _mixed(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+    return bits ^ (bits >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What `--domains` asks of the rows, as far as the combinations of some attributes are concerned.
+
+    Rows that are equal in these and in the touched attributes are of one kind: all of a kind are asked for the
+    same.
+
+    Args:
+        counts: (C,) int64, translations into each combination.
+        kinds: (N,) int64, each row's kind; -1 where it is not translated.
+        taken: by combination, the kinds that are asked for exactly what filling it up would ask.
+    """
+
+    counts: Numbers
+    kinds: npt.NDArray[np.int64]
+    taken: dict[int, list[int]]
+
+    @classmethod
+    def of(cls, plan: Plan, cells: Cells) -> _Asked:
+        """Work through what is asked of every kind."""
+        counts = np.zeros(len(cells), dtype=np.int64)
+        kinds = np.full(len(plan.codes), -1, dtype=np.int64)
+        taken: dict[int, list[int]] = {}
+        rows = np.flatnonzero(plan.combinations >= 0)
+        touched, sizes = plan.grid.touched, [len(attribute.values) for attribute in plan.space.attributes]
+        if not len(touched) or not len(rows):
+            return cls(counts, kinds, taken)
+        columns = sorted({*touched.tolist(), *cells.attributes})
+        keys = pack((plan.codes[rows, column] for column in columns), [sizes[column] for column in columns])
+        _, first, inverse, members = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+        kinds[rows] = inverse
+        others = np.setdiff1d(np.arange(len(sizes)), cells.attributes)
+        for kind, (row, count) in enumerate(zip(rows[first].tolist(), members.tolist(), strict=True)):
+            own = plan.codes[row]
+            touched_codes = plan.grid.targets(own[touched])
+            targets = np.repeat(own[None], len(touched_codes), axis=0)
+            targets[:, touched] = touched_codes
+            numbers = cells.of(targets)
+            counts += count * cells.count(numbers)
+            alike = (targets[:, others] == own[others]).all(axis=1) & (numbers >= 0)
+            for cell in numbers[alike].tolist():
+                taken.setdefault(cell, []).append(kind)
+        return cls(counts, kinds, taken)
+
+    def rows(self, cell: int) -> Mask:
+        """Return which rows are asked for a combination and for no other change, (N,) bool."""
+        return np.isin(self.kinds, self.taken.get(cell, []))

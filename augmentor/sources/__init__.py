@@ -1,7 +1,0 @@
-"""Data sets that people have, as their owners ship them, to a manifest."""
-
-from augmentor.sources.base import SourceError
-from augmentor.sources.choose import Choice, parse_constants, parse_values
-from augmentor.sources.convert import SOURCES, Conversion, convert_dataset
-
-__all__ = ["SOURCES", "Choice", "Conversion", "SourceError", "convert_dataset", "parse_constants", "parse_values"]

@@ -1,0 +1,136 @@
+"""Which images may be opened: regular files, inside the manifest's folder or below its URL, and not too large."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BufferedReader, BytesIO
+from pathlib import Path
+
+from augmentor.storage.urls import RemotePath, content, is_inside
+
+MAX_PIXELS = 178_956_970
+"""Images of more pixels are refused: a small file can unpack to more than the memory (Pillow's own limit)."""
+
+_KEPT_FOLDERS = 4096
+
+
+class OutsideError(OSError):
+    """A path leads out of the folders that it must stay in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What may be read. By default every regular file of a usual size.
+
+    Args:
+        max_pixels: images of more pixels (width x height) are refused before they are unpacked.
+        folders: where files must lie once ".." and links are followed, or below which URL; None for anywhere.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    folders: tuple[Path, ...] | None = None
+
+    def open(self, path: Path) -> BufferedReader | BytesIO:
+        """Open a regular file, or an object of a storage, that has content.
+
+        Nothing else is ever opened: a pipe would wait for ever, and a device may do anything. An object is fetched
+        whole.
+
+        Raises:
+            OutsideError: it lies outside `folders`.
+            IsADirectoryError: it is a folder.
+            OSError: it is not there, empty, no regular file, or cannot be opened.
+        """
+        real = self.check(path)
+        if isinstance(path, RemotePath):
+            data = content(path)
+            if not data:
+                raise OSError("the object is empty (0 bytes)")
+            return BytesIO(data)
+        status = os.stat(real)  # noqa: PTH116 - text, see `check`
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is not a regular file (a pipe, a socket or a device)")
+        if status.st_size == 0:
+            raise OSError("the file is empty (0 bytes)")
+        return open(real, "rb")  # noqa: PTH123 - the caller's to close
+
+    def check(self, path: Path) -> str:
+        """Return where a path leads, its folder's links followed; as text, which is several times faster.
+
+        A URL never lies in a folder of this disk, nor a file of this disk below a URL.
+
+        Raises:
+            OutsideError: out of `folders`.
+        """
+        if self.folders is None:
+            return os.fspath(path)
+        if isinstance(path, RemotePath):
+            real = str(path)
+            inside = any(is_inside(path, folder) for folder in self.folders)
+        else:
+            real = _followed(path)
+            local = (folder for folder in self.folders if not isinstance(folder, RemotePath))
+            inside = any(_lies_in(real, _real(_absolute(os.fspath(folder)))) for folder in local)
+        if not inside:
+            raise OutsideError(
+                f"it leads out of the manifest's folder, to {real}. Where you trust the manifest, add "
+                "--allow-outside"
+            )
+        return real
+
+    def is_outside(self, path: Path) -> bool:
+        """Return whether a path leads out of `folders`; whether there is such a file does not matter."""
+        try:
+            self.check(path)
+        except OutsideError:
+            return True
+        return False
+
+    def led(self, path: Path) -> str:
+        """Return where a path leads, every link followed."""
+        return str(path) if isinstance(path, RemotePath) else _followed(path)
+
+
+ANYWHERE = Access()
+"""Every regular file of a usual size."""
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is a file, or an object of a storage.
+
+    Raises:
+        OSError: a storage does not say; a disk always does.
+    """
+    if isinstance(path, RemotePath):
+        return path.exists()
+    return os.path.exists(path)  # noqa: PTH110 - not `Path.exists`, which raises for a name that is too long
+
+
+def _followed(path: Path) -> str:
+    """Return the file that a path means, every link followed.
+
+    Thousands of images share a folder, whose links are followed once.
+    """
+    folder, name = os.path.split(_absolute(os.fspath(path)))
+    joined = os.path.join(_real(folder), name)  # noqa: PTH118
+    special = name in ("", os.curdir, os.pardir)
+    return os.path.realpath(joined) if special or os.path.islink(joined) else joined  # noqa: PTH114
+
+
+def _absolute(path: str) -> str:
+    # Not `abspath`, which takes "link/.." for the folder that holds the link.
+    return os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
+
+
+@lru_cache(_KEPT_FOLDERS)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def _lies_in(real: str, folder: str) -> bool:
+    return real == folder or real.startswith(folder if folder.endswith(os.sep) else folder + os.sep)

@@ -1,0 +1,247 @@
+"""One run at a time on an output: a lock that the system releases when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from augmentor.errors import OutputError
+from augmentor.storage.workers import anything_hangs
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+"""What a file system answers that knows no locks, as some network ones do."""
+
+_WINDOWS_PLACE = 1 << 30
+"""Windows lets nobody read a byte that is locked: so this one, far behind the text."""
+
+_PATIENCE_SECONDS = 120.0
+"""For so long one waits for a lock that others hold for moments."""
+
+_held: set[int] = set()
+"""The open files of the locks that this process holds."""
+
+
+class TakenError(OutputError):
+    """Another process holds the lock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who writes to an output.
+
+    Args:
+        host: the machine's name.
+        pid: the process.
+        started: when it took the lock, ISO 8601 with the time zone.
+    """
+
+    host: str
+    pid: int
+    started: str
+
+    @classmethod
+    def this_process(cls) -> Holder:
+        """Return what the lock file says while this process holds it."""
+        now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+        return cls(host=socket.gethostname(), pid=os.getpid(), started=now)
+
+    @property
+    def gone(self) -> bool:
+        """The process is known to have ended; of other machines nothing is known."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+@contextmanager
+def locked(path: Path, *, output: Path, shared: bool = False) -> Iterator[None]:
+    """Keep other processes, on this machine and on others that share the disk, from the same output.
+
+    Whoever is killed leaves the file, but not the lock: the next run takes it. Child processes do not share it. A
+    thread that hangs (see `augmentor.storage.workers`) keeps it until the process ends.
+
+    Args:
+        path: the lock file; it is made, with its folders, says who holds it, and is removed in the end.
+        output: what is written to, for the message.
+        shared: others may hold it at the same time, if they share it, too; none of them is named.
+
+    Raises:
+        TakenError: another process holds it; names host, process and time.
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = _take(path, output, shared=shared)
+    _held.add(handle)
+    try:
+        yield
+    finally:
+        # Not in a forked child; and where a thread that may still write hangs, not before the process ends.
+        if handle in _held and not anything_hangs():
+            _held.remove(handle)
+            if not shared or _lock(handle, path):  # else others have it still
+                _remove(path, handle)
+            else:
+                os.close(handle)
+
+
+@contextmanager
+def patiently_locked(path: Path, *, output: Path) -> Iterator[None]:
+    """Hold a lock that others hold for moments only, while they make an output's folders.
+
+    Args:
+        path: as for `locked`.
+        output: likewise.
+
+    Raises:
+        TakenError: somebody has held it for minutes.
+        OSError: the file cannot be written.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(path, output=output))
+                break
+            except TakenError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Return who wrote a lock file; None where there is none, or it is not yet written."""
+    try:
+        state = json.loads(path.read_bytes())
+        return Holder(host=str(state["host"]), pid=int(state["pid"]), started=str(state["started"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_free(path: Path) -> bool:
+    """Return whether nobody holds a lock: its file is not there, or was left by a process that is gone."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    try:
+        return _lock(handle, path)
+    finally:
+        os.close(handle)
+
+
+def _take(path: Path, output: Path, *, shared: bool) -> int:
+    """Return the open, locked file."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _lock(handle, path, shared=shared):
+                raise TakenError(_taken(output, path, _patient_holder(path)))
+            if _is_still(path, handle):
+                if shared:
+                    os.truncate(handle, 0)
+                    return handle
+                text = json.dumps(asdict(Holder.this_process())).encode() + b"\n"
+                os.truncate(handle, 0)
+                os.write(handle, text)
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # The one before removed it in between.
+
+
+def _lock(handle: int, path: Path, *, shared: bool = False) -> bool:
+    """Lock the file, unless another process has; without locks, believe what is written in it."""
+    try:
+        if sys.platform == "win32":
+            if shared:
+                raise OutputError(f"{path}: Windows knows no lock that several hold. Expand without --shards")
+            os.lseek(handle, _WINDOWS_PLACE, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            os.lseek(handle, 0, os.SEEK_SET)
+        else:
+            # Not lockf: to read the file and close it again would give the lock away.
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            holder = read_holder(path)
+            return holder is None or holder.gone
+        if error.errno in _BUSY:
+            return False
+        raise
+    return True
+
+
+def _leave_to_parent() -> None:
+    """Let go of what a forked child has inherited: it may outlive a killed parent by seconds."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork.
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _patient_holder(path: Path) -> Holder | None:
+    """Return who holds the lock; it may just be about to write that."""
+    for _ in range(20):
+        holder = read_holder(path)
+        if holder is not None:
+            return holder
+        time.sleep(0.01)
+    return None
+
+
+def _remove(path: Path, handle: int) -> None:
+    if sys.platform == "win32":  # It cannot be removed while it is open, nor while the next one has it.
+        os.close(handle)
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:
+            return
+        return
+    try:
+        path.unlink(missing_ok=True)  # While it is held: nobody else can have taken it.
+    finally:
+        os.close(handle)
+
+
+def _taken(output: Path, path: Path, holder: Holder | None) -> str:
+    if holder is None:
+        who = "another process is writing to it"
+    else:
+        who = f"process {holder.pid} on {holder.host} has been writing to it since {holder.started}"
+    return (
+        f"{output}: {who}. Wait until it has ended, or give another --out. "
+        f"(If you are sure that there is no such process, delete {path})"
+    )

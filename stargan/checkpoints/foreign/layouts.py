@@ -1,0 +1,266 @@
+"""The layouts of foreign generators: how to know them, their architecture, and their tensors' names in ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from stargan.checkpoints.checkpoint import CheckpointError
+from stargan.networks import Norm
+
+Names = dict[str, str]
+"""A tensor's name in the file -> its name in our network."""
+
+_STATISTICS = ("running_mean", "running_var")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a layout makes of a file.
+
+    Args:
+        arguments: of our generator, all but `vector_size`.
+        halvings: of the image's sides, to the bottleneck.
+        usual_side: pixels of the images that such a generator is usually trained on.
+        names: of all tensors that the file must hold, and no others.
+        entries: of the label vector; None where the generator reads none.
+    """
+
+    arguments: dict[str, object]
+    halvings: int
+    usual_side: int
+    names: Names
+    entries: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One foreign layout.
+
+    Args:
+        title: whose it is, for people.
+        recognise: whether tensors so named are of this layout.
+        read: the architecture, from names and shapes.
+    """
+
+    title: str
+    recognise: Callable[[Mapping[str, Tensor]], bool]
+    read: Callable[[Mapping[str, Tensor]], Reading]
+
+
+def find_layout(weights: Mapping[str, Tensor]) -> Layout:
+    """Return the layout that tensors so named have.
+
+    Raises:
+        CheckpointError: none of the known ones; discriminators are called so.
+    """
+    for layout in LAYOUTS:
+        if layout.recognise(weights):
+            return layout
+    if {"main.0.weight", "conv1.weight"} <= weights.keys() or {
+        "model.0.weight",
+        "model.2.weight",
+    } <= weights.keys():
+        raise CheckpointError(
+            "is a discriminator, which translates nothing: give the generator's file, such as 200000-G.ckpt or "
+            "latest_net_G.pth"
+        )
+    first = ", ".join(list(weights)[:4])
+    raise CheckpointError(
+        f"has tensors named {first}, ..., and is none of {', '.join(layout.title for layout in LAYOUTS)}"
+    )
+
+
+def dropped(name: str, norm: object) -> bool:
+    """Return whether a tensor is left behind: counters, and running statistics of anything but batch norm."""
+    last = name.rpartition(".")[2]
+    return last == "num_batches_tracked" or (last in _STATISTICS and norm != "batch")
+
+
+# ---- StarGAN: main.0 is the first convolution, main.N.main.M lie in residual blocks ----
+
+
+def _is_stargan(weights: Mapping[str, Tensor]) -> bool:
+    return "main.0.weight" in weights and "conv1.weight" not in weights
+
+
+def _read_stargan(weights: Mapping[str, Tensor]) -> Reading:
+    outer = sorted(int(n[1]) for n in _matches(r"main\.(\d+)\.weight", weights) if weights[n[0]].ndim == 4)
+    blocks = {int(n[1]) for n in _matches(r"main\.(\d+)\.main\.0\.weight", weights)}
+    # Ahead of the blocks stand the first convolution and the strided ones.
+    halvings = sum(index < min(blocks) for index in outer) - 1 if blocks else (len(outer) - 2) // 2
+    first = _kernel("main.0.weight", weights)
+    last_name = f"main.{6 * halvings + len(blocks) + 3}.weight"
+    channels = _kernel(last_name, weights).shape[0]
+
+    names = {"main.0.weight": "encoder.0.convolution.weight", **_norm("main.1", "encoder.0.norm")}
+    for down in range(1, halvings + 1):
+        names |= _unit(f"main.{3 * down}", f"main.{3 * down + 1}", f"encoder.{down}")
+    start = 3 * halvings + 3
+    for block in range(len(blocks)):
+        inner = f"main.{start + block}.main"
+        names |= _unit(f"{inner}.0", f"{inner}.1", f"blocks.{block}.first")
+        names |= _unit(f"{inner}.3", f"{inner}.4", f"blocks.{block}.second")
+    start += len(blocks)
+    for up in range(halvings):
+        names |= _unit(f"main.{start + 3 * up}", f"main.{start + 3 * up + 1}", f"decoder.{up}")
+    names[last_name] = "painter.weight"
+    return Reading(
+        arguments={
+            "kind": "resnet",
+            "image_channels": channels,
+            "width": first.shape[0],
+            "downsamplings": halvings,
+            "blocks": len(blocks),
+        },
+        halvings=halvings,
+        usual_side=128,
+        names=names,
+        entries=first.shape[1] - channels,
+    )
+
+
+# ---- CycleGAN: model.0 mirrors the border, model.1 is the first convolution ----
+
+
+def _is_cyclegan(weights: Mapping[str, Tensor]) -> bool:
+    return "model.1.weight" in weights and any(".conv_block." in name for name in weights)
+
+
+def _read_cyclegan(weights: Mapping[str, Tensor]) -> Reading:
+    blocks = sorted({int(n[1]) for n in _matches(r"model\.(\d+)\.conv_block\..*", weights)})
+    halvings = max(0, (blocks[0] - 4) // 3)
+    norm = _norm_kind("model.1", "model.2", weights)
+    first = _kernel("model.1.weight", weights)
+    # Dropout, where it was trained with, stands between the block's two convolutions and moves the second one.
+    moved = any(weights[n[0]].ndim == 4 for n in _matches(r"model\.\d+\.conv_block\.6\.weight", weights))
+    second = 6 if moved else 5
+
+    names = _unit("model.1", "model.2", "encoder.0", norm)
+    for down in range(1, halvings + 1):
+        names |= _unit(f"model.{3 * down + 1}", f"model.{3 * down + 2}", f"encoder.{down}", norm)
+    start = 3 * halvings + 4
+    for block in range(len(blocks)):
+        inner = f"model.{start + block}.conv_block"
+        names |= _unit(f"{inner}.1", f"{inner}.2", f"blocks.{block}.first", norm)
+        names |= _unit(f"{inner}.{second}", f"{inner}.{second + 1}", f"blocks.{block}.second", norm)
+    start += len(blocks)
+    for up in range(halvings):
+        names |= _unit(f"model.{start + 3 * up}", f"model.{start + 3 * up + 1}", f"decoder.{up}", norm)
+    last = f"model.{start + 3 * halvings + 1}"
+    names |= {f"{last}.weight": "painter.weight", f"{last}.bias": "painter.bias"}
+    _refuse_other_channels(first.shape[1], _kernel(f"{last}.weight", weights).shape[0])
+    return Reading(
+        arguments={
+            "kind": "cyclegan-resnet",
+            "image_channels": first.shape[1],
+            "width": first.shape[0],
+            "downsamplings": halvings,
+            "blocks": len(blocks),
+            "norm": norm,
+        },
+        halvings=halvings,
+        usual_side=256,
+        names=names,
+        entries=None,
+    )
+
+
+# ---- pix2pix: model.model is the outermost level, and each level holds the next ----
+
+
+def _is_pix2pix(weights: Mapping[str, Tensor]) -> bool:
+    return "model.model.0.weight" in weights
+
+
+def _read_pix2pix(weights: Mapping[str, Tensor]) -> Reading:
+    halvings = sum(tensor.ndim == 4 for tensor in weights.values()) // 2
+    if halvings < 2:
+        raise CheckpointError(f"is a U-Net of {halvings} levels, which is none")
+    norm = _norm_kind("model.model.0", "model.model.1.model.2", weights)
+    first = _kernel("model.model.0.weight", weights)
+
+    names = _named("model.model.0", "stem", bias=norm == "instance")
+    names |= _named("model.model.3", "painter", bias=True)
+    inner = "model.model.1.model"
+    for level in range(1, halvings):
+        up = f"decoder.{halvings - 1 - level}"
+        if level < halvings - 1:
+            names |= _unit(f"{inner}.1", f"{inner}.2", f"encoder.{level - 1}", norm)
+            names |= _unit(f"{inner}.5", f"{inner}.6", up, norm)
+        else:
+            names |= _named(f"{inner}.1", "bottom", bias=norm == "instance")
+            names |= _unit(f"{inner}.3", f"{inner}.4", up, norm)
+        inner += ".3.model"
+    _refuse_other_channels(first.shape[1], _kernel("model.model.3.weight", weights).shape[1])
+    return Reading(
+        arguments={
+            "kind": "pix2pix-unet",
+            "image_channels": first.shape[1],
+            "width": first.shape[0],
+            "downsamplings": halvings,
+            "norm": norm,
+        },
+        halvings=halvings,
+        usual_side=1 << halvings,
+        names=names,
+        entries=None,
+    )
+
+
+LAYOUTS = (
+    Layout(title="StarGAN's generator", recognise=_is_stargan, read=_read_stargan),
+    Layout(title="CycleGAN's ResNet generator", recognise=_is_cyclegan, read=_read_cyclegan),
+    Layout(title="pix2pix's U-Net generator", recognise=_is_pix2pix, read=_read_pix2pix),
+)
+
+
+def _unit(convolution: str, norm: str, ours: str, kind: Norm | None = None) -> Names:
+    """Return the names of a convolution and its norm; StarGAN's norms, of no kind, scale and shift themselves."""
+    names = _named(convolution, f"{ours}.convolution", bias=kind == "instance")
+    if kind is None:
+        names |= _norm(norm, f"{ours}.norm")
+    if kind == "batch":
+        names |= _norm(norm, f"{ours}.norm", parts=("weight", "bias", *_STATISTICS))
+    return names
+
+
+def _named(foreign: str, ours: str, *, bias: bool) -> Names:
+    parts = ("weight", "bias") if bias else ("weight",)
+    return {f"{foreign}.{part}": f"{ours}.{part}" for part in parts}
+
+
+def _norm(foreign: str, ours: str, parts: Iterable[str] = ("weight", "bias")) -> Names:
+    return {f"{foreign}.{part}": f"{ours}.{part}" for part in parts}
+
+
+def _norm_kind(convolution: str, norm: str, weights: Mapping[str, Tensor]) -> Norm:
+    """Say which norm a file of CycleGAN's family has: only with instance norm do convolutions have a bias."""
+    if f"{convolution}.bias" in weights:
+        return "instance"
+    return "batch" if f"{norm}.weight" in weights else "none"
+
+
+def _kernel(name: str, weights: Mapping[str, Tensor]) -> Tensor:
+    if name not in weights:
+        raise CheckpointError(f"lacks the tensor {name}")
+    if weights[name].ndim != 4:
+        raise CheckpointError(
+            f"has a tensor {name} of shape {tuple(weights[name].shape)}, which is no convolution"
+        )
+    return weights[name]
+
+
+def _matches(pattern: str, weights: Mapping[str, Tensor]) -> Iterator[re.Match[str]]:
+    return (found for name in weights if (found := re.fullmatch(pattern, name)))
+
+
+def _refuse_other_channels(read: int, painted: int) -> None:
+    if read != painted:
+        raise CheckpointError(
+            f"reads images of {read} channels and paints {painted}: what it makes would be of another kind than "
+            "its sources, and could not stand beside them in one data set"
+        )

@@ -1,0 +1,102 @@
+"""Descriptions of foreign files, and plans that one direction cannot serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from augmentor.planning.domains import parse_domains
+from augmentor.errors import AugmentorError, DomainError
+from augmentor.data.models import OWN, Description, open_model, parse_model_size, refuse_other_direction
+from augmentor.planning.plan import make_plan
+from stargan.checkpoints.checkpoint import Model, save_model
+from stargan.labels import Attribute, LabelSpace
+from stargan.networks import CycleGanResnet
+from stargan.inference.translator import Translator
+
+ANIMAL = LabelSpace(attributes=(Attribute(name="animal", kind="categorical", values=("horse", "zebra")),))
+
+
+@pytest.fixture
+def zebra_maker() -> Model:
+    with torch.random.fork_rng(devices=[]):
+        generator = CycleGanResnet(vector_size=2, width=2, blocks=1).eval()
+    return Model(generator=generator, space=ANIMAL, image_size=(8, 8), step=0, settings={}, sha256="")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("128", (128, 128)), (" 256X192 ", (192, 256)), ("64 x 32", (32, 64))]
+)
+def test_model_sizes(text: str, expected: tuple[int, int]) -> None:
+    assert parse_model_size(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "big", "128x", "-4", "0", "1.5", "999999"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(AugmentorError, match=r"--model-size: .* is not a number of pixels like 128"):
+        parse_model_size(text)
+
+
+@pytest.mark.parametrize("text", ["4097", "99999", "128x5000", "5000x128"])
+def test_a_size_that_no_machine_holds(text: str) -> None:
+    with pytest.raises(AugmentorError, match=f"--model-size: {text} is more than 4096 px"):
+        parse_model_size(text)
+
+
+def test_a_description_as_flags() -> None:
+    assert OWN.flags() == []
+    described = Description(attributes="male", crop=178)
+    assert described.flags() == ["--attributes", "male", "--model-crop", "178"]
+
+
+def test_our_own_checkpoints_are_not_described(zebra_maker: Model, tmp_path: Path) -> None:
+    save_model(tmp_path / "model", model=zebra_maker)
+    assert open_model(tmp_path / "model").only_target == 1
+    with pytest.raises(AugmentorError, match=r"knows its attributes \(animal\).* Leave out --model-crop"):
+        open_model(tmp_path / "model", Description(crop=20))
+    with pytest.raises(AugmentorError, match="neither a run folder with a checkpoint"):
+        open_model(tmp_path / "nothing", Description(attributes="animal"))
+    for name in ("config.json", "generator_ema.safetensors"):
+        with pytest.raises(AugmentorError, match=rf"{name} is a file of the checkpoint .*model: give that folder"):
+            open_model(tmp_path / "model" / name, Description(attributes="animal"))
+
+
+@pytest.mark.parametrize(
+    ("codes", "domains", "identity", "asked"),
+    [
+        ([0, 0, 0], "animal=*", False, 0),  # horses become zebras, and horses they are
+        ([0, 1, 1], "animal=zebra", True, 0),
+        ([0, 1, 1], "each", False, 2),
+        ([0, 1, 1], "animal=horse", False, 2),
+        ([0, 0, 0], "animal=*", True, 3),
+        ([0, -1, 0], "animal=~", False, 1),
+    ],
+)
+def test_plans_in_one_direction(
+    codes: list[int], domains: str, identity: bool, asked: int, zebra_maker: Model
+) -> None:
+    plan = make_plan(
+        np.array(codes, dtype=np.int16)[:, None],
+        space=ANIMAL,
+        request=parse_domains([domains], ANIMAL),
+        eligible=np.ones(3, dtype=np.bool_),
+        with_real=True,
+        include_identity=identity,
+    )
+    if not asked:
+        refuse_other_direction(plan, zebra_maker, [domains])
+        return
+    with pytest.raises(DomainError, match=f"animal=horse is asked of {asked} images.*Use --domains animal=zebra"):
+        refuse_other_direction(plan, zebra_maker, [domains])
+
+
+def test_the_translator_refuses_it_as_well(zebra_maker: Model) -> None:
+    translator = Translator(zebra_maker, device=torch.device("cpu"))
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    assert translator.translate(images, torch.tensor([[1], [1]])).shape == images.shape
+    for other in (0, -1):
+        with pytest.raises(ValueError, match="translates into animal=zebra only"):
+            translator.translate(images, torch.tensor([[1], [other]]))

@@ -1,0 +1,84 @@
+"""What batches are drawn: how much from where, how often what is rare, and always the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import torch
+
+from augmentor.evaluation.arms import mixed
+from augmentor.evaluation.draws import Pool, batches, even_weights, jitter
+from augmentor.judge import LabelledImages
+
+
+def images(count: int, code: int, *, channels: int = 3) -> LabelledImages:
+    """Images whose number is their grey level and their second label."""
+    pixels = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, channels, 8, 8).clone()
+    return LabelledImages(images=pixels, codes=torch.tensor([(code, number) for number in range(count)]))
+
+
+def drawn(*pools: Pool, steps: int, size: int, augment: bool = False) -> list[tuple[int, int]]:
+    made = batches(pools, steps=steps, batch_size=size, seed=0, flip=True, trivial_augment=augment)
+    codes = [batch.codes for batch in made]
+    assert all(len(each) == size for each in codes)
+    return [(int(code), int(number)) for each in codes for code, number in each]
+
+
+def test_every_image_comes_up_once_before_any_comes_again() -> None:
+    found = drawn(Pool(data=images(10, 0), share=1.0), steps=6, size=5)
+    for start in range(0, 30, 10):
+        assert sorted(number for _, number in found[start : start + 10]) == list(range(10))
+    assert found[:10] != found[10:20]
+
+
+def test_pools_are_mixed_in_their_shares() -> None:
+    real, synthetic = mixed(images(30, 0), images(60, 1))
+    counts = Counter(code for code, _ in drawn(real, synthetic, steps=30, size=10))
+    assert counts == {0: 100, 1: 200}
+    half = mixed(images(30, 0), images(60, 1), ratio=0.5)
+    assert Counter(code for code, _ in drawn(*half, steps=7, size=3)) == {0: 14, 1: 7}
+
+
+def test_oversampling_shows_all_combinations_alike() -> None:
+    codes = np.array([(0, 0)] * 90 + [(0, 1)] * 9 + [(1, -1)])
+    weights = even_weights(codes)
+    assert np.allclose([weights[:90].sum(), weights[90:99].sum(), weights[99]], 1 / 3)
+    pool = Pool(data=images(100, 0), share=1.0, weights=weights)
+    rare = Counter(number for _, number in drawn(pool, steps=60, size=10))[99]
+    assert 150 < rare < 250
+
+
+def test_batches_are_the_same_again_and_leave_the_global_generator_alone() -> None:
+    pool = Pool(data=images(20, 0), share=1.0)
+    state = torch.get_rng_state()
+
+    def made(seed: int) -> torch.Tensor:
+        found = batches([pool], steps=3, batch_size=8, seed=seed, flip=True, trivial_augment=True)
+        return torch.cat([batch.images for batch in found])
+
+    first, other = made(0), made(1)
+    torch.rand(1)
+    assert torch.equal(first, made(0))
+    assert not torch.equal(first, other)
+    torch.set_rng_state(state)
+
+
+def test_grey_images_are_augmented_too() -> None:
+    pool = Pool(data=images(20, 0, channels=1), share=1.0)
+    (batch,) = batches([pool], steps=1, batch_size=64, seed=0, flip=False, trivial_augment=True)
+    assert batch.images.shape == (64, 1, 8, 8)
+    assert batch.images.dtype == torch.uint8
+
+
+def test_jitter_shifts_by_a_sixteenth_and_repeats_the_edges() -> None:
+    picture = torch.arange(32 * 32).view(1, 1, 32, 32).expand(200, -1, -1, -1)
+    random = np.random.default_rng(0)
+    moved = jitter(picture, random, flip=False)
+    shifts = {(int(m[0, 16, 16]) // 32 - 16, int(m[0, 16, 16]) % 32 - 16) for m in moved}
+    assert shifts == {(y, x) for y in range(-2, 3) for x in range(-2, 3)}
+    for m in moved[:20]:
+        y, x = int(m[0, 16, 16]) // 32 - 16, int(m[0, 16, 16]) % 32 - 16
+        assert int(m[0, 0, 0]) == max(0, y) * 32 + max(0, x)
+    turned = jitter(picture, random, flip=True)
+    assert 60 < sum(int(m[0, 16, 8]) > int(m[0, 16, 24]) for m in turned) < 140

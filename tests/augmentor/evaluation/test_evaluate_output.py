@@ -1,0 +1,271 @@
+"""Whole evaluations of small planted outputs: what is found, what is refused, and what is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from augmentor.errors import AugmentorError, ManifestError, OutputError
+from augmentor.evaluation import EvaluateSettings, Evaluation, Told, evaluate
+
+if TYPE_CHECKING:
+    from tests.augmentor.evaluate.conftest import Planted, Row, Translation
+
+CPU = torch.device("cpu")
+SCORES = ("0.1000", "0.5000", "0.8000", "0.1000", "1.0000")
+REJECTED = (
+    "key,split,group,source_id,source_path,hue,mark,changed,"
+    "agreement,realism,preserved,agreement:hue,agreement:mark,reason"
+)
+
+
+def settings(**changes: object) -> EvaluateSettings:
+    return EvaluateSettings(**{"seeds": 2, "steps": 40, "batch_size": 16, "ratios": (), **changes})  # type: ignore[arg-type]
+
+
+def flipped(made: Planted) -> list[Translation]:
+    """Every training row with its mark put on or taken off."""
+    return [made.translate(row, (row.codes[0], 1 - row.codes[1])) for row in made.of("train")]
+
+
+def small(made: Planted) -> Planted:
+    for split, count in (("train", 4), ("val", 2), ("test", 4)):
+        for hue in range(3):
+            for mark in range(2):
+                made.add(count, split, (hue, mark))
+    return made
+
+
+def test_it_sees_that_true_images_of_what_was_missing_help(lopsided: Planted) -> None:
+    out = lopsided.output("out", flipped(lopsided))
+    found = evaluate(lopsided.manifest(), out, settings=settings(), device=CPU)
+    assert found.verdict.word == "helps"
+    assert found.verdict.arm == "ungated"
+    arms = {arm.name: arm for arm in found.arms}
+    assert list(arms) == ["real", "oversampled", "trivialaugment", "ungated", "synthetic"]
+    assert set(found.skipped) == {"gated"}
+    assert arms["ungated"].balanced.value > 0.9
+    assert arms["real"].balanced.value < 0.6
+    worst = arms["real"].worst_group
+    assert worst is not None
+    assert worst.accuracy.value < 0.6
+    assert found.attributes == ["mark"]
+    assert found.counts == {
+        "train": 72, "val": 36, "test": 72, "test_units": 36, "kept": 72, "rejected": 0, "unreadable": 0,
+    }  # fmt: skip
+    groups = {group.name: group for group in found.groups}
+    assert {name: (g.test_images, g.train_real, g.train_synthetic) for name, g in groups.items()} == {
+        "mark=0": (36, 48, 24),
+        "mark=1": (36, 24, 48),
+    }
+    gains = {(each.measure, each.against): each.difference for each in found.verdict.differences}
+    assert gains["worst_group", "real"].low > 0.2
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_shuffled_labels_report_no_gain(planted: Planted, seed: int) -> None:
+    planted.random = np.random.default_rng(seed)
+    labels = [(hue, mark) for hue in range(3) for mark in range(2)]
+    for split, count in (("train", 60), ("val", 12), ("test", 72)):
+        for _ in range(count):
+            shown, labelled = planted.random.integers(len(labels), size=2)
+            planted.add(1, split, labels[labelled], shown=labels[shown])
+    translations = [planted.translate(row, (row.codes[0], 1 - row.codes[1])) for row in planted.of("train")]
+    out = planted.output("out", translations)
+    found = evaluate(planted.manifest(), out, settings=settings(steps=12), device=CPU)
+    assert found.verdict.word != "helps"
+    assert all(0.3 < arm.balanced.value < 0.7 for arm in found.arms)
+
+
+@pytest.mark.parametrize("name", ["out", "out.h5"])
+def test_a_killed_evaluation_goes_on_and_ends_the_same(planted: Planted, name: str) -> None:
+    small(planted)
+    translations = flipped(planted)
+    out, other = planted.output(name, translations), planted.output(f"other{Path(name).suffix}", translations)
+    manifest, quick = planted.manifest(), settings(steps=3, ratios=(0.5,))
+
+    heard: list[tuple[int, int, int]] = []
+
+    def kill(done: int, total: int, before: int) -> None:
+        heard.append((done, total, before))
+        if done == 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(manifest, out, settings=quick, device=CPU, told=Told(steps=kill))
+    results = out / "evaluation.json" if name == "out" else out.with_suffix(".evaluation.json")
+    assert not results.exists()
+    heard.clear()
+    evaluate(manifest, out, settings=quick, device=CPU, told=Told(steps=lambda *at: heard.append(at)))
+    assert heard[0] == (16, 36, 15)
+    evaluate(manifest, other, settings=quick, device=CPU)
+    others = other / "evaluation.json" if name == "out" else other.with_suffix(".evaluation.json")
+    assert results.read_bytes() == others.read_bytes()
+    heard.clear()
+    again = evaluate(manifest, out, settings=quick, device=CPU, told=Told(steps=lambda *at: heard.append(at)))
+    assert heard == []
+    state = json.loads(results.read_bytes())
+    assert {**again.to_json(), "sha256": state["sha256"]} == state
+    assert [arm["ratio"] for arm in state["sweep"]] == [0.5]
+
+
+def test_a_folder_and_an_hdf5_file_are_evaluated_alike(planted: Planted) -> None:
+    small(planted)
+    translations = flipped(planted)
+    found = [
+        evaluate(planted.manifest(), planted.output(name, translations), settings=settings(steps=3), device=CPU)
+        for name in ("out", "out.h5")
+    ]
+    assert found[0].to_json() == found[1].to_json()
+
+
+def moved(rows: list[Row], **changes: object) -> list[Row]:
+    """The rows with the first training row changed."""
+    first = next(row for row in rows if row.split == "train")
+    return [row._replace(**changes) if row is first else row for row in rows]  # type: ignore[arg-type]
+
+
+def with_row(rows: list[Row], **changes: object) -> list[Row]:
+    """The rows and one more for test, like the first training row."""
+    first = next(row for row in rows if row.split == "train")
+    more = {"split": "test", "id": "more", "group": "more", **changes}
+    return [*rows, first._replace(**more)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("plant", "named"),
+    [
+        (lambda rows: moved(rows, split="test", group="new"), "id 'r000' (train)"),
+        (lambda rows: moved(rows, split="test", group="new", id="new"), "path '000.png' (train)"),
+        (with_row, "000.png (row"),
+        (lambda rows: with_row(rows, path="./000.png"), "000.png (row"),
+        (lambda rows: with_row(rows, path="copy.png"), "more (row 62) as r000 (row 2)"),
+        (lambda rows: with_row(rows, path="copy.png", group="train0"), "group 'train0' stands in train"),
+        (
+            lambda rows: with_row([r for r in rows if r.group != "train0"], path="copy.png", group="train0"),
+            "group",
+        ),
+        (lambda rows: moved(rows, id="renamed"), "'r000' (000.png)"),
+        (lambda rows: moved(rows, path="copy.png"), "'r000' (000.png)"),
+        (lambda rows: [r for r in rows if r.id != "r000"], "'r000' (000.png)"),
+    ],
+)
+def test_test_rows_that_could_have_been_used_are_refused(
+    planted: Planted, plant: Callable[[list[Row]], list[Row]], named: str
+) -> None:
+    small(planted)
+    out = planted.output("out", flipped(planted))
+    (planted.folder / "copy.png").write_bytes((planted.folder / "000.png").read_bytes())
+    trained: list[int] = []
+    with pytest.raises((OutputError, ManifestError)) as refused:
+        evaluate(
+            planted.manifest(plant(planted.rows)),
+            out,
+            settings=settings(steps=2),
+            device=CPU,
+            told=Told(steps=lambda done, _total, _before: trained.append(done)),
+        )
+    assert named in str(refused.value)
+    assert not trained
+    assert not (out / "evaluation.json").exists()
+
+
+def test_a_translation_of_a_test_row_is_refused(planted: Planted) -> None:
+    small(planted)
+    test = planted.of("test")[0]
+    out = planted.output("out", [*flipped(planted), planted.translate(test, (test.codes[0], 1 - test.codes[1]))])
+    with pytest.raises(OutputError, match=r"id 'r036' \(the source of a translation\)"):
+        evaluate(planted.manifest(), out, settings=settings(steps=2), device=CPU)
+
+
+def test_a_rejected_translation_of_a_test_row_is_refused(planted: Planted) -> None:
+    small(planted)
+    test = planted.of("test")[0]
+    out = planted.output("out", flipped(planted))
+    cells = ["k", "train", "", test.id, test.path, "red", "1", "mark", *SCORES, "agreement 0.1 < 0.4"]
+    (out / "rejected.csv").write_text(f"{REJECTED}\n{','.join(cells)}\n")
+    with pytest.raises(OutputError, match="id 'r036'"):
+        evaluate(planted.manifest(), out, settings=settings(steps=2), device=CPU)
+
+
+def test_what_cannot_be_evaluated_is_named(planted: Planted, tmp_path: Path) -> None:
+    small(planted)
+    out = planted.output("out", flipped(planted))
+    with pytest.raises(AugmentorError, match="does not exist"):
+        evaluate(planted.manifest(), tmp_path / "nowhere", settings=settings(steps=2), device=CPU)
+    with pytest.raises(OutputError, match="no row has split test"):
+        evaluate(planted.manifest(planted.of("train")), out, settings=settings(steps=2), device=CPU)
+    with pytest.raises(OutputError, match="no translations of train rows"):
+        evaluate(planted.manifest(), planted.output("bare", []), settings=settings(steps=2), device=CPU)
+    table = planted.manifest()
+    lines = [line.rstrip("01") if ",test," in line else line for line in table.read_text().splitlines()]
+    table.write_text("\n".join(lines) + "\n")
+    with pytest.raises(OutputError, match="no test row says what mark is"):
+        evaluate(table, out, settings=settings(steps=2), device=CPU)
+    with pytest.raises(AugmentorError, match="--ratios"):
+        settings(ratios=(0.0,))
+
+
+def test_val_rows_are_not_needed(planted: Planted) -> None:
+    small(planted)
+    planted.rows = [row for row in planted.rows if row.split != "val"]
+    out = planted.output("out", flipped(planted))
+    found = evaluate(planted.manifest(), out, settings=settings(steps=2), device=CPU)
+    assert found.counts["val"] == 0
+    assert [arm.validation for arm in found.arms] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("gate", "arm"),
+    [
+        (None, "ungated"),
+        ({"mode": "off", "given": []}, "ungated"),
+        ({"mode": "off", "given": ["realism"]}, "gated"),
+        ({"mode": "auto", "given": []}, "gated"),
+    ],
+)
+def test_the_outputs_arm_is_called_gated_where_there_was_a_gate(planted: Planted, gate: object, arm: str) -> None:
+    small(planted)
+    out = planted.output("out", flipped(planted), gate=gate)
+    found = evaluate(planted.manifest(), out, settings=settings(steps=1, seeds=1), device=CPU)
+    assert found.verdict.arm == arm
+    assert list(found.skipped) == ["ungated" if arm == "gated" else "gated"]
+
+
+def test_unreadable_images_are_left_out_and_counted(planted: Planted) -> None:
+    small(planted)
+    out = planted.output("out", flipped(planted))
+    for row in (planted.of("test")[0], planted.of("train")[0]):
+        (planted.folder / row.path).write_bytes(b"no image")
+    found = evaluate(planted.manifest(), out, settings=settings(steps=2), device=CPU)
+    assert (found.counts["test"], found.counts["train"], found.counts["unreadable"]) == (23, 23, 2)
+    assert any("2 real images cannot be read" in note for note in found.notes)
+
+
+def test_without_the_model_the_ungated_arm_is_left_out_with_a_reason(planted: Planted) -> None:
+    small(planted)
+    out = planted.output("out", flipped(planted), gate={"thresholds": {"agreement": 0.4}})
+    row = planted.of("train")[0]
+    lineage = [row.split, row.group, row.id, row.path]
+    cells = ["k", *lineage, "blue", "1", "hue;mark", *SCORES, "agreement 0.1 < 0.4"]
+    (out / "rejected.csv").write_text(f"{REJECTED}\n{','.join(cells)}\n")
+
+    def found(**model: object) -> Evaluation:
+        path = out / "dataset.json"
+        state = json.loads(path.read_text())
+        path.write_text(json.dumps({**state, "model": {**state["model"], **model}}))
+        return evaluate(planted.manifest(), out, settings=settings(steps=2), device=CPU)
+
+    assert "--model" in found().skipped["ungated"]
+    gone = found(path=str(planted.folder / "gone"))
+    assert "is not at" in gone.skipped["ungated"]
+    assert [arm.name for arm in gone.arms] == ["real", "oversampled", "trivialaugment", "gated", "synthetic"]
+    assert gone.verdict.arm == "gated"
+    with pytest.raises(AugmentorError, match="gone"):
+        evaluate(planted.manifest(), out, settings=settings(steps=2), device=CPU, model=planted.folder / "gone")

@@ -1,0 +1,139 @@
+"""The answer: which differences make it, and what is said to do next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from augmentor.evaluation.distances import Distances, Pair
+from augmentor.evaluation.metrics import Measured, TestSet
+from augmentor.evaluation.result import ArmResult, Verdict
+from augmentor.evaluation.verdict import conclude
+from stargan.labels import Attribute, LabelSpace
+
+SPACE = LabelSpace(attributes=(Attribute(name="mark"),))
+N = 400
+CODES = np.array([(i % 2,) for i in range(N)])
+
+
+def distances(**changes: float) -> Distances:
+    pair = Pair(synthetic=1.0, real=1.0)
+    return Distances(
+        features="evaluator", frechet=None, kernel=None, within_domain=pair, within_source=pair, nearest=pair,
+        **{"copies": 0.01, "unchanged": 0.0, **changes},
+    )  # fmt: skip
+
+
+def said(zeros: float, ones: float) -> list[NDArray[np.int64]]:
+    """What two classifiers say that recognise these shares of the images without and with a mark."""
+    right = np.zeros(N, dtype=bool)
+    right[0::2][: round(zeros * N / 2)] = True
+    right[1::2][: round(ones * N / 2)] = True
+    order = np.argsort(np.random.default_rng(0).permutation(N // 2))
+    right[0::2], right[1::2] = right[0::2][order], right[1::2][order]
+    each = np.where(right[:, None], CODES, 1 - CODES)
+    return [each, each]
+
+
+def verdict(
+    shares: Mapping[str, tuple[float, float]],
+    *,
+    units: int = N,
+    validation: Mapping[str, float] | None = None,
+    copies: float = 0.01,
+) -> Verdict:
+    test = TestSet(CODES, np.arange(N) % units, counting=[0], space=SPACE, seeds=2)
+    everything = {"real": (0.7, 0.7), "synthetic": (0.7, 0.7), **shares}
+    measured = {name: test.measure(said(*each)) for name, each in everything.items()}
+    swept = {"gated 2": test.measure(said(0.7, 0.7))} if validation else {}
+
+    def result(name: str, each: Measured) -> ArmResult:
+        return ArmResult(
+            name=name, title=name, ratio={"gated": 1.0, "gated 2": 2.0}.get(name, 0.0), images=1,
+            balanced=each.interval("balanced"), worst_group=None,
+            attributes={"mark": each.interval("attribute 0")}, validation=(validation or {}).get(name), seeds=[],
+        )  # fmt: skip
+
+    return conclude(
+        "gated",
+        measured,
+        results=[result(name, each) for name, each in measured.items()],
+        sweep=[result(name, each) for name, each in swept.items()],
+        distances=distances(copies=copies),
+        units=test.unit_count,
+        seeds=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("shares", "word"),
+    [
+        ({"gated": (0.9, 0.9), "oversampled": (0.7, 0.7), "trivialaugment": (0.6, 0.6)}, "helps"),
+        ({"gated": (0.9, 0.9), "oversampled": (0.6, 0.6), "trivialaugment": (0.9, 0.9)}, "no difference seen"),
+        ({"gated": (0.7, 0.7), "oversampled": (0.7, 0.7), "trivialaugment": (0.71, 0.7)}, "no difference seen"),
+        ({"gated": (0.7, 0.7), "oversampled": (0.9, 0.9), "trivialaugment": (0.5, 0.5)}, "hurts"),
+        # The worst group is better by 20 points, all in all it is worse.
+        ({"gated": (0.6, 0.62), "oversampled": (1.0, 0.4), "trivialaugment": (1.0, 0.4)}, "mixed"),
+    ],
+)
+def test_the_word_follows_from_both_measures_and_both_baselines(
+    shares: Mapping[str, tuple[float, float]], word: str
+) -> None:
+    assert verdict(shares).word == word
+
+
+def test_the_sentence_names_the_better_baseline_and_the_interval() -> None:
+    found = verdict({"gated": (0.9, 0.9), "oversampled": (0.5, 0.9), "trivialaugment": (0.7, 0.6)})
+    assert found.against == {"worst_group": "trivialaugment", "balanced": "oversampled"}
+    assert found.sentence.startswith("The synthetic images help: worst-group accuracy +30.0 [")
+    assert "balanced accuracy +20.0 [" in found.sentence
+    assert {(each.measure, each.against) for each in found.differences} == {
+        (measure, other)
+        for measure in ("worst_group", "balanced")
+        for other in ("real", "synthetic", "oversampled", "trivialaugment")
+    }
+
+
+def test_too_few_units_give_no_verdict() -> None:
+    shares = {"gated": (1.0, 1.0), "oversampled": (0.5, 0.5), "trivialaugment": (0.5, 0.5)}
+    found = verdict(shares, units=4)
+    assert found.word == "no difference seen"
+    assert "4 independent units" in found.following[0]
+
+
+def test_it_says_what_to_do_next() -> None:
+    same = {"oversampled": (0.7, 0.7), "trivialaugment": (0.7, 0.7)}
+    better = verdict({"gated": (0.9, 0.9), **same}, validation={"gated": 0.8, "gated 2": 0.9})
+    assert better.following[0].startswith("Train on the output as it is")
+    assert "2 synthetic images for each real one" in better.following[1]
+    weak = verdict({"gated": (0.7, 0.7), "synthetic": (0.5, 0.5), **same}, copies=0.3)
+    assert any("recognises mark in 50.0 % of real test images, against 70.0 %" in each for each in weak.following)
+    assert any(each.startswith("30.0 % of the translations lie as close") for each in weak.following)
+    alone = verdict(
+        {"gated": (0.8, 0.8), "real": (0.6, 0.6), "oversampled": (0.95, 0.95), "trivialaugment": (0.7, 0.7)}
+    )
+    assert alone.word == "hurts"
+    assert any("Against real images alone it does help" in each for each in alone.following)
+
+
+def test_without_groups_the_balanced_accuracy_decides() -> None:
+    codes = CODES[:12]
+    test = TestSet(codes, np.arange(12), counting=[0], space=SPACE, seeds=1)
+    measured = {
+        name: test.measure([codes]) for name in ("real", "gated", "oversampled", "trivialaugment", "synthetic")
+    }
+    assert math.isnan(measured["gated"].worst)
+    results = [
+        ArmResult(
+            name=name, title=name, ratio=0.0, images=1, balanced=each.interval("balanced"), worst_group=None,
+            attributes={"mark": each.interval("attribute 0")}, validation=None, seeds=[],
+        )
+        for name, each in measured.items()
+    ]  # fmt: skip
+    found = conclude("gated", measured, results=results, sweep=[], distances=distances(), units=12, seeds=1)
+    assert set(found.against) == {"balanced"}
+    assert "worst-group" not in found.sentence

@@ -1,0 +1,110 @@
+"""Shards in memory, and how tests of the pipeline make them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from augmentor.planning.domains import parse_domains
+from augmentor.images.full_resolution import OutputSize
+from augmentor.images import Pixels
+from augmentor.judge.judgement import Judges
+from augmentor.outputs.label_table import LabelRow
+from augmentor.expansion.making import Shard
+from augmentor.data.manifest import Manifest, key_stems
+from augmentor.expansion.pipeline import News, RealMode, Sources, run_shards
+from augmentor.planning.plan import Item, make_plan
+from augmentor.outputs.writers import Failure
+from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.origins import Origin
+from stargan.checkpoints.checkpoint import Model
+from stargan.inference.translator import Translator
+
+CPU = torch.device("cpu")
+
+
+class Memory:
+    """A shard that is kept in memory."""
+
+    def __init__(self) -> None:
+        self.images: dict[int, tuple[LabelRow, Pixels]] = {}
+        self.links: dict[int, tuple[LabelRow, Path]] = {}
+        self.failures: list[Failure] | None = None
+        self.judged = NOTHING_JUDGED
+        self.origins: dict[str, Origin] = {}
+        self.open = False
+
+    def __enter__(self) -> Self:
+        self.open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.open = False
+
+    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+        assert self.open
+        assert position not in self.images
+        self.images[position] = row, pixels.copy()
+
+    def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
+        for image in images:
+            self.add(*image)
+
+    def link(self, position: int, row: LabelRow, source: Path) -> None:
+        assert self.open
+        self.links[position] = row, source
+
+    def commit(
+        self,
+        failures: Sequence[Failure],
+        origins: Mapping[str, Origin] | None = None,
+        judged: Judged = NOTHING_JUDGED,
+    ) -> None:
+        self.committing()
+        assert self.failures is None
+        self.failures, self.origins, self.judged = list(failures), dict(origins or {}), judged
+
+    def committing(self) -> None:
+        """Do nothing ahead of a commit; for tests in which a commit takes long."""
+
+
+def make_items(manifest: Manifest) -> list[Item]:
+    """Return real images and all three-by-two targets of the training rows."""
+    plan = make_plan(
+        manifest.codes,
+        space=manifest.space,
+        request=parse_domains(["all"], manifest.space),
+        eligible=manifest.split_mask(["train"]),
+        with_real=True,
+    )
+    return list(plan.items())
+
+
+def make(
+    manifest: Manifest,
+    model: Model,
+    shard: Memory,
+    *,
+    items: Iterator[Item] | list[Item],
+    batch_size: int = 4,
+    real: RealMode = "processed",
+    size: OutputSize = "model",
+    judges: Judges | None = None,
+) -> tuple[int, list[int]]:
+    """Run the shard; return its failures' number and how many items were done, as it was told."""
+    news: list[News] = []
+    run_shards(
+        [Shard(0, items, shard)],
+        sources=Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real=real, size=size),
+        translator=Translator(model, device=CPU, batch_size=batch_size),
+        workers=2,
+        judges=judges,
+        on_news=news.append,
+    )
+    return news[-1].failed, [each.done for each in news]

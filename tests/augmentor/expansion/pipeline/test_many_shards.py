@@ -1,0 +1,176 @@
+"""Several shards: overlapped, in order, and ended together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from augmentor.expansion import pipeline
+from augmentor.storage.access import Access
+from augmentor.images import Pixels, decode
+from augmentor.outputs.label_table import LabelRow
+from augmentor.expansion.making import Shard
+from augmentor.data.manifest import Manifest, key_stems
+from augmentor.expansion.pipeline import News, Sources, run_shards
+from augmentor.expansion.stages import SHARDS_BEHIND, Stage
+from augmentor.outputs.writers import Failure
+from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.origins import Origin
+from stargan.checkpoints.checkpoint import Model
+from stargan.inference.translator import Job, Translator
+from tests.augmentor.pipeline.shards import CPU, Memory, make, make_items
+
+
+def run_many(
+    manifest: Manifest,
+    model: Model,
+    shards: Sequence[Memory],
+    *,
+    translator: Translator | None = None,
+    on_news: Callable[[News], None] = lambda _news: None,
+    on_committed: Callable[[int], None] = lambda _number: None,
+) -> None:
+    """Make the same items in each of several shards."""
+    run_shards(
+        [Shard(number, make_items(manifest), shard) for number, shard in enumerate(shards)],
+        sources=Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real="processed"),
+        translator=translator or Translator(model, device=CPU, batch_size=4),
+        workers=2,
+        on_news=on_news,
+        on_committed=on_committed,
+    )
+
+
+def test_a_shard_does_not_wait_for_the_commit_of_the_one_before(manifest: Manifest, model: Model) -> None:
+    begun = threading.Event()
+
+    class First(Memory):
+        def committing(self) -> None:
+            assert begun.wait(20), "the second shard's images wait for the first one's commit"
+
+    class Second(Memory):
+        def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+            begun.set()
+            super().add(position, row, pixels)
+
+    committed: list[int] = []
+    shards = [First(), Second()]
+    run_many(manifest, model, shards, on_committed=committed.append)
+    assert committed == [0, 1]
+    assert all(shard.failures is not None and not shard.open for shard in shards)
+
+
+def test_commits_are_at_most_a_few_shards_behind(manifest: Manifest, model: Model) -> None:
+    committed, behind = 0, []
+
+    class Slow(Memory):
+        def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+            behind.append(shards.index(self) - committed)
+            super().add(position, row, pixels)
+
+        def committing(self) -> None:
+            nonlocal committed
+            time.sleep(0.05)
+            committed += 1
+
+    shards = [Slow() for _ in range(10)]
+    run_many(manifest, model, shards)
+    assert committed == 10
+    assert 1 <= max(behind) <= SHARDS_BEHIND + 1
+
+
+def test_what_ran_before_does_not_change_a_shard(manifest: Manifest, model: Model) -> None:
+    alone, first, after = Memory(), Memory(), Memory()
+    make(manifest, model, alone, items=make_items(manifest), batch_size=4)
+    run_many(manifest, model, [first, after])
+    for shard in (first, after):
+        assert shard.images.keys() == alone.images.keys()
+        for place, (row, pixels) in alone.images.items():
+            assert shard.images[place][0] == row
+            assert np.array_equal(shard.images[place][1], pixels)
+
+
+def test_a_commit_that_fails_ends_everything(manifest: Manifest, model: Model) -> None:
+    class Broken(Memory):
+        def commit(
+            self,
+            failures: Sequence[Failure],
+            origins: Mapping[str, Origin] | None = None,
+            judged: Judged = NOTHING_JUDGED,
+        ) -> None:
+            raise OSError(
+                5, f"Input/output error after {len(failures)} failures of {len(origins or {})}, {judged}"
+            )
+
+    shards = [Memory(), Broken(), *(Memory() for _ in range(20))]
+    with pytest.raises(OSError, match="Input/output error after 2 failures"):
+        run_many(manifest, model, shards)
+    assert shards[0].failures is not None
+    assert not any(shard.open for shard in shards)
+    assert not shards[-1].images
+    assert not any(thread.name.startswith(("images", "commits")) for thread in threading.enumerate())
+
+
+def test_an_interrupt_leaves_no_thread_and_no_open_shard(manifest: Manifest, model: Model) -> None:
+    def interrupt(news: News) -> None:
+        if news.done:
+            raise KeyboardInterrupt
+
+    shards = [Memory() for _ in range(5)]
+    with pytest.raises(KeyboardInterrupt):
+        run_many(manifest, model, shards, on_news=interrupt)
+    assert not any(shard.open for shard in shards)
+    assert shards[-1].failures is None
+    assert not any(thread.name.startswith(("images", "commits")) for thread in threading.enumerate())
+
+
+def test_shards_that_are_there_are_passed_over_in_order(manifest: Manifest, model: Model) -> None:
+    there: list[int] = []
+    made = Memory()
+    items = make_items(manifest)
+    run_shards(
+        [Shard(0, (), None), Shard(1, items, made), Shard(2, (), None)],
+        sources=Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real="processed"),
+        translator=Translator(model, device=CPU, batch_size=4),
+        workers=2,
+        on_committed=there.append,
+    )
+    assert there == [0, 1, 2]
+    assert made.failures is not None
+
+
+@pytest.mark.parametrize("slow", ["decoding", "translating", "encoding", "writing"])
+def test_the_slowest_stage_is_found(
+    slow: Stage, manifest: Manifest, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sluggish(Memory):
+        def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
+            time.sleep(0.05 if slow == "encoding" else 0)
+            super().add(position, row, pixels)
+
+        def committing(self) -> None:
+            time.sleep(1 if slow == "writing" else 0)
+
+    class Dull(Translator):
+        def stream(self, jobs: Iterable[Job]) -> Iterator[Tensor]:
+            for block in super().stream(jobs):
+                time.sleep(0.1 if slow == "translating" else 0)
+                yield block
+
+    def reading(
+        path: Path, *, channels: int, size: tuple[int, int] | None = None, crop: int | None = None, access: Access
+    ) -> Pixels:
+        time.sleep(0.25 if slow == "decoding" else 0)
+        return decode(path, channels=channels, size=size, crop=crop, access=access)
+
+    monkeypatch.setattr(pipeline, "decode", reading)
+    news: list[News] = []
+    translator = Dull(model, device=CPU, batch_size=4)
+    run_many(manifest, model, [Sluggish()], translator=translator, on_news=news.append)
+    assert news[-1].loads.slowest == slow

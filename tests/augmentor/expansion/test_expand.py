@@ -1,0 +1,529 @@
+"""Planning and running an expansion: what is refused, what the fingerprint knows, how progress is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from augmentor.outputs.readers.dataset import open_dataset
+from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
+from augmentor.expansion.estimate import estimate
+from augmentor.expansion.run import run_expansion
+from augmentor.expansion.job import Expansion, plan_expansion
+from augmentor.data.models import model_crop, open_model
+from augmentor.expansion.preview import write_preview
+from augmentor.judge import Thresholds, save_judge
+from augmentor.report import report_path
+from augmentor.expansion.running import Progress, compile_pays
+from augmentor.expansion.settings import ExpandSettings
+from augmentor.expansion.shares import Share
+from augmentor.outputs.verify import verify_output
+from augmentor.outputs.writers import OutputFormat
+from augmentor.outputs.writers.assembly import Ending
+from augmentor.outputs.writers.hdf5 import HDF5Assembly
+from augmentor.outputs.writers.metadata import FolderTables
+from stargan.checkpoints.checkpoint import Json, Model, save_model
+from stargan.labels import LabelSpace
+from stargan.networks import Generator, Output
+from tests.conftest import MakeJudge
+
+CPU = torch.device("cpu")
+MakeManifest = Callable[..., Path]
+SETTINGS = ExpandSettings(domains=("hair=*",), shard_size=8)
+
+
+def save(
+    folder: Path,
+    space: LabelSpace,
+    *,
+    seed: int = 0,
+    settings: dict[str, Json] | None = None,
+    output: Output = "masked",
+) -> Path:
+    """Write an untrained model."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = Generator(vector_size=space.vector_size, width=4, downsamplings=1, blocks=1, output=output)
+    save_model(
+        folder,
+        model=Model(
+            generator=generator, space=space, image_size=(16, 16), step=0, settings=settings or {}, sha256=""
+        ),
+    )
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path, space: LabelSpace) -> Path:
+    return save(tmp_path / "model", space)
+
+
+@pytest.fixture
+def manifest(small_manifest: MakeManifest) -> Path:
+    """Ten training rows, two of val."""
+    return small_manifest()
+
+
+def planned(manifest: Path, model: Path, out: Path, **changes: object) -> Expansion:
+    return plan_expansion(
+        manifest,
+        model=model,
+        settings=dataclasses.replace(SETTINGS, **changes),  # type: ignore[arg-type]
+        out=out,
+    )
+
+
+# ---- what is refused ----
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"output_format": "hdf5", "class_folders": "hair"}, "--class-folders names folders"),
+        ({"output_format": "hdf5", "real": "original"}, "--real original links the files"),
+        ({"output_format": "webdataset", "class_folders": "hair"}, "a tar file of webdataset has none"),
+        ({"output_format": "parquet", "real": "original"}, "a Parquet file holds no links"),
+        ({"output_format": "parquet", "encoded": True}, "--encoded says what an HDF5 file holds"),
+        ({"encoded": True}, "--encoded says what an HDF5 file holds"),
+        ({"splits": ("train", "tset")}, "--splits: tset is not one of train, val, test"),
+        ({"splits": ()}, "--splits: nothing is not one of"),
+        ({"shard_size": 0}, "--shard-size must be at least 1, not 0"),
+        ({"min_agreement": 1.5}, r"--min-agreement must be between 0 and 1, not 1\.5"),
+        ({"min_realism": -0.1}, r"--min-realism must be between 0 and 1, not -0\.1"),
+        ({"min_preserved": -1.1}, r"--min-preserved must be between -1 and 1, not -1\.1"),
+        ({"keep_best": 0}, "--keep-best must be at least 1, not 0"),
+    ],
+)
+def test_settings_that_cannot_work_together(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(AugmentorError, match=message):
+        dataclasses.replace(SETTINGS, **wrong)  # type: ignore[arg-type]
+
+
+def test_one_file_holds_so_many_images_and_no_more(
+    manifest: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = len(planned(manifest, model, tmp_path / "out.h5", output_format="hdf5").plan)
+    monkeypatch.setattr("augmentor.expansion.writer.MOST_IN_ONE_FILE", items - 1)
+    with pytest.raises(AugmentorError, match=f"--format hdf5 --out {tmp_path / 'out'}$"):
+        planned(manifest, model, tmp_path / "out.h5", output_format="hdf5")
+    assert not planned(manifest, model, tmp_path / "out", output_format="hdf5").place.one_file
+    monkeypatch.setattr("augmentor.expansion.writer.MOST_IN_ONE_FILE", items)
+    assert planned(manifest, model, tmp_path / "out.h5", output_format="hdf5").place.one_file
+
+
+def test_plans_that_cannot_work(manifest: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ManifestError, match=r"no row has split test, so there is nothing to translate"):
+        planned(manifest, model, out, splits=("test",))
+    with pytest.raises(DomainError, match="Did you mean 'hair'"):
+        planned(manifest, model, out, domains=("hiar=*",))
+    with pytest.raises(AugmentorError, match=r"--model .*neither a run folder"):
+        planned(manifest, tmp_path, out)
+    text = manifest.read_text().replace("path,id,", "path,group,")
+    manifest.write_text(text.replace("11.png,face11", "11.png,face0"))
+    with pytest.raises(ManifestError, match=r"group 'face0' stands in train .* and val"):
+        planned(manifest, model, out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("output_format", ["folder", "hdf5"])
+def test_an_output_that_cannot_be_written(
+    output_format: OutputFormat, manifest: Path, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    expansion = planned(manifest, model, tmp_path / "file" / "out.h5", output_format=output_format)
+    with pytest.raises(OutputError, match=r"out\.h5: cannot be written \(.*\)\. What was committed is safe"):
+        run_expansion(expansion, device=CPU, batch_size=4)
+
+
+# ---- the fingerprint ----
+
+
+def test_the_fingerprint_knows_what_changes_the_output(
+    manifest: Path, model: Path, space: LabelSpace, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    found = {planned(manifest, model, out).fingerprint}
+    assert {planned(manifest, model, tmp_path / "elsewhere").fingerprint} == found
+    changes: list[dict[str, object]] = [
+        {"domains": ("hair=~",)},
+        {"splits": ("train", "val")},
+        {"real": "none"},
+        {"output_format": "hdf5"},
+        {"image_format": "jpg"},
+        {"class_folders": "hair"},
+        {"shard_size": 9},
+        {"include_identity": True},
+        {"size": "original"},
+        {"size": (32, 24)},
+        {"size": (24, 32)},
+        {"output_format": "hdf5", "encoded": True},
+        {"precision": "float32"},
+        {"precision": "bfloat16"},
+        {"gate": "off"},
+    ]
+    for change in changes:
+        found.add(planned(manifest, model, out, **change).fingerprint)
+    found.add(planned(manifest, save(tmp_path / "other", space, seed=1), out).fingerprint)
+    cropped = save(tmp_path / "cropped", space, settings={"images": {"crop": 8}})
+    found.add(planned(manifest, cropped, out).fingerprint)
+    text = manifest.read_text()
+    edits = (
+        ("face3", "face33"),
+        ("3.png", "4.png"),
+        ("3.png,face3,train", "3.png,face3,val"),
+        ("blond,0", "blond,1"),
+    )
+    for before, after in edits:
+        manifest.write_text(text.replace(before, after, 1))
+        found.add(planned(manifest, model, out).fingerprint)
+    assert len(found) == 1 + len(changes) + 2 + len(edits)
+
+
+def test_the_description_says_where_it_comes_from(manifest: Path, model: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, model, tmp_path / "out")
+    described = json.loads(json.dumps(expansion.description()))
+    assert described["fingerprint"] == expansion.fingerprint
+    assert described["manifest"] == "manifest.csv"
+    assert described["model"] == {"sha256": open_model(model).sha256, "step": 0, "path": str(model)}
+    assert (described["judge"], described["gate"], described["command"]) == (None, None, None)
+    assert described["settings"]["domains"] == ["hair=*"]
+    assert (described["image_size"], described["settings"]["size"]) == ([16, 16], "model")
+    assert planned(manifest, model, tmp_path, size=(24, 32)).description()["image_size"] == [24, 32]
+    assert planned(manifest, model, tmp_path, size="original").description()["image_size"] is None
+    described["model"].pop("path")  # as the user wrote it
+    assert str(tmp_path) not in json.dumps(described)  # the same data elsewhere is the same data
+
+
+# ---- running ----
+
+
+def test_progress_is_told(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:
+    expansion = planned(small_manifest(broken=(4, 11)), model, tmp_path / "out")
+    news: list[Progress] = []
+    result = run_expansion(expansion, device=CPU, batch_size=4, on_progress=news.append)
+    assert len(expansion.plan) == 12 + 20
+    assert [p.done for p in news] == sorted(p.done for p in news)
+    assert (news[-1].done, news[-1].total, news[-1].resumed) == (32, 32, 0)
+    assert (result.counts.real, result.counts.synthetic, result.counts.failed) == (10, 18, 2)
+    assert (result.resumed, result.was_complete) == (0, False)
+    more: list[Progress] = []
+    again = run_expansion(expansion, device=CPU, batch_size=4, on_progress=more.append)
+    assert (again.counts, again.resumed, again.was_complete) == (result.counts, 32, True)
+    assert more == []
+
+
+def test_a_missing_shard_is_made_again(manifest: Path, model: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, model, tmp_path / "out")
+    run_expansion(expansion, device=CPU, batch_size=4)
+    before = {path: path.read_bytes() for path in expansion.out.rglob("*") if path.is_file()}
+    (expansion.out / "dataset.json").unlink()
+    (expansion.out / ".augmentor" / "shards" / "00001.json").unlink()
+    news: list[Progress] = []
+    result = run_expansion(expansion, device=CPU, batch_size=4, on_progress=news.append)
+    assert result.resumed == news[-1].resumed == 24
+    assert {path: path.read_bytes() for path in expansion.out.rglob("*") if path.is_file()} == before
+
+
+def test_locks_of_killed_shares_go(manifest: Path, model: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, model, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    lock = expansion.writer().lock
+    Share(number=2, of=3).lock(lock).touch()
+    run_expansion(expansion, device=CPU, batch_size=4)
+    assert list(lock.parent.glob(f"{lock.name}*")) == []
+
+
+def test_a_label_table_that_was_deleted_comes_back(manifest: Path, model: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, model, tmp_path / "out")
+    run_expansion(expansion, device=CPU, batch_size=4)
+    before = (expansion.out / "labels.csv").read_bytes()
+    (expansion.out / "labels.csv").unlink()
+    assert not run_expansion(expansion, device=CPU, batch_size=4).was_complete
+    assert (expansion.out / "labels.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(("output_format", "assembly"), [("folder", FolderTables), ("hdf5", HDF5Assembly)])
+def test_a_finished_output_has_its_preview_and_its_page(
+    output_format: OutputFormat,
+    assembly: type[FolderTables] | type[HDF5Assembly],
+    manifest: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kill around the very end must not leave an output that is complete and lacks it."""
+    expansion = planned(manifest, model, tmp_path / "out.h5", output_format=output_format)
+    there: list[bool] = []
+    finish = assembly.finish
+
+    def watched(self: FolderTables | HDF5Assembly, ending: Ending) -> object:
+        def watched_ending(description: Mapping[str, object], images: Path) -> None:
+            ending(description, images)
+            finished = expansion.out / "dataset.json" if output_format == "folder" else expansion.out
+            there.extend([report_path(expansion.out).exists(), finished.exists()])
+
+        there.append(expansion.place.beside("preview.png").exists())
+        return finish(self, watched_ending)
+
+    monkeypatch.setattr(assembly, "finish", watched)
+    run_expansion(expansion, device=CPU, batch_size=4)
+    assert there == [True, True, False]
+
+
+def test_sources_are_cut_like_training_images(manifest: Path, space: LabelSpace, tmp_path: Path) -> None:
+    framed = np.zeros((40, 40, 3), dtype=np.uint8)
+    framed[10:30, 10:30] = (10, 200, 30)
+    Image.fromarray(framed).save(manifest.parent / "0.png")
+    model = save(tmp_path / "cropped", space, settings={"images": {"crop": 20}})
+    expansion = planned(manifest, model, tmp_path / "out")
+    run_expansion(expansion, device=CPU, batch_size=4)
+    image, _ = open_dataset(expansion.out, synthetic=False)[0]
+    assert (image == torch.tensor([10, 200, 30], dtype=torch.uint8)[:, None, None]).all()
+    assert model_crop(open_model(model)) == 20
+
+
+@pytest.mark.parametrize("images", [{"crop": 0}, {}, None, {"crop": None}])
+def test_models_without_a_crop(images: dict[str, Json] | None, space: LabelSpace, tmp_path: Path) -> None:
+    model = save(tmp_path / "plain", space, settings={} if images is None else {"images": images})
+    assert model_crop(open_model(model)) is None
+
+
+def test_the_model_remembers_the_image_column(manifest: Path, space: LabelSpace, tmp_path: Path) -> None:
+    manifest.write_text(manifest.read_text().replace("path,", "photo,"))
+    with pytest.raises(ManifestError, match="--image-column"):
+        planned(manifest, save(tmp_path / "plain", space), tmp_path / "out")
+    taught = save(tmp_path / "taught", space, settings={"recipe": {"manifest": {"image_column": "photo"}}})
+    assert len(planned(manifest, taught, tmp_path / "out").manifest) == 12
+
+
+def test_the_slowest_stage_is_told(manifest: Path, model: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, model, tmp_path / "out")
+    news: list[Progress] = []
+    result = run_expansion(expansion, device=CPU, batch_size=4, on_progress=news.append)
+    loads = news[-1].loads
+    assert loads is not None
+    assert result.slowest == loads.slowest
+    assert loads.slowest in ("decoding", "translating", "encoding", "writing")
+    assert all(queue.filled <= queue.room for queue in loads.queues.values())
+    assert result.made == len(expansion.plan)
+    assert result.images_per_second == pytest.approx(result.made / result.seconds)
+
+
+# ---- judging ----
+
+
+@pytest.fixture
+def judged(model: Path, space: LabelSpace, untrained_judge: MakeJudge) -> Path:
+    """The model with a judge that is of two minds about its translations."""
+    save_judge(model, untrained_judge(space, auto=Thresholds(agreement=0.1)))
+    return model
+
+
+def labels_of(out: Path) -> pd.DataFrame:
+    return open_dataset(out).labels.set_index("key")
+
+
+@pytest.mark.parametrize("output_format", ["folder", "hdf5"])
+def test_what_the_judge_doubts_is_thrown_out(
+    output_format: OutputFormat, manifest: Path, judged: Path, tmp_path: Path
+) -> None:
+    everything = planned(manifest, judged, tmp_path / "all.h5", output_format=output_format, gate="off")
+    run_expansion(everything, device=CPU, batch_size=4)
+    gated = planned(manifest, judged, tmp_path / "out.h5", output_format=output_format)
+    result = run_expansion(gated, device=CPU, batch_size=4)
+    before, after = labels_of(everything.out), labels_of(gated.out)
+    rejected = pd.read_csv(gated.place.beside("rejected.csv")).set_index("key")
+    scores = pd.read_csv(gated.place.beside("scores.csv"))
+    assert (result.counts.real, result.counts.synthetic) == (12, len(after) - 12)
+    assert result.counts.rejected == len(rejected)
+    assert 0 < len(rejected) < 20
+    assert set(before.index) == {*after.index, *rejected.index}
+    assert before["agreement"].isna().all()
+    kept = after[after["is_synthetic"]]
+    assert (kept["agreement"] >= 0.1).all()
+    assert (rejected["agreement"] <= 0.1).all()
+    assert after[~after["is_synthetic"]]["agreement"].isna().all()
+    assert scores["key"].tolist() == kept.index.tolist()
+    assert scores["agreement"].tolist() == kept["agreement"].tolist()
+    product = scores["agreement:hair"] * scores["agreement:glasses"]
+    assert np.abs(product - scores["agreement"]).max() < 2e-4
+    assert verify_output(gated.out).ok
+
+
+def test_the_description_says_who_judged(manifest: Path, judged: Path, tmp_path: Path) -> None:
+    described = json.loads(json.dumps(planned(manifest, judged, tmp_path / "out").description()))
+    assert described["gate"] == {
+        "mode": "auto",
+        "thresholds": {"agreement": 0.1, "realism": None, "preserved": None},
+        "given": [],
+        "offers": None,
+        "lowered": [],
+    }
+    assert described["judge"]["trusted"] == ["hair", "glasses"]
+    assert described["judge"]["attributes"][0]["accuracy"] == 0.9
+    assert described["judge"]["sha256"] == described["made_of"]["judge"]["sha256"]
+
+
+@pytest.mark.parametrize("output_format", ["folder", "hdf5"])
+def test_the_best_of_each_source_are_kept(
+    output_format: OutputFormat, manifest: Path, judged: Path, tmp_path: Path
+) -> None:
+    expansion = planned(
+        manifest,
+        judged,
+        tmp_path / "out.h5",
+        output_format=output_format,
+        domains=("all",),
+        gate="off",
+        keep_best=2,
+    )
+    result = run_expansion(expansion, device=CPU, batch_size=4)
+    labels = labels_of(expansion.out)
+    rejected = pd.read_csv(expansion.place.beside("rejected.csv"))
+    kept = labels[labels["is_synthetic"]]
+    assert kept.groupby("source_id").size().tolist() == [2] * 10
+    assert (result.counts.synthetic, result.counts.rejected) == (20, 30)
+    assert set(rejected["reason"]) == {"not among the best 2 of its source"}
+    worst = kept.groupby("source_id")["agreement"].min()
+    best = rejected.groupby("source_id")["agreement"].max()
+    assert (worst >= best).all()
+    again = run_expansion(expansion, device=CPU, batch_size=4)
+    assert (again.was_complete, again.counts) == (True, result.counts)
+
+
+def test_the_fingerprint_knows_the_judge_and_what_it_is_asked(
+    manifest: Path, judged: Path, space: LabelSpace, untrained_judge: MakeJudge, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    changes: list[dict[str, object]] = [
+        {},
+        {"min_agreement": 0.2},
+        {"min_preserved": 0.2},
+        {"keep_best": 1},
+        {"keep_best": 1, "best_per": "domain"},
+        {"keep_best": 2},
+    ]
+    found = {planned(manifest, judged, out, **change).fingerprint for change in changes}
+    assert len(found) == len(changes)
+    run_expansion(planned(manifest, judged, out), device=CPU, batch_size=4)
+    with pytest.raises(OutputError, match=r"min_agreement was null, now 0\.2"):
+        run_expansion(planned(manifest, judged, out, min_agreement=0.2), device=CPU, batch_size=4)
+    save_judge(judged, untrained_judge(space, seed=1))
+    with pytest.raises(OutputError, match=r"What differs: the judge \(sha256 "):
+        run_expansion(planned(manifest, judged, out), device=CPU, batch_size=4)
+    (judged / "judge.json").unlink()
+    with pytest.raises(OutputError, match=r"the judge \(sha256 .*, now there is none\)"):
+        run_expansion(planned(manifest, judged, out), device=CPU, batch_size=4)
+
+
+def test_an_estimate_counts_on_the_judge(manifest: Path, judged: Path, tmp_path: Path) -> None:
+    seconds = {}
+    for gate in ("auto", "off"):
+        found = estimate(planned(manifest, judged, tmp_path / "out", gate=gate), device=CPU, batch_size=4)
+        seconds[gate] = found.seconds or 0.0
+    assert seconds["auto"] > seconds["off"] > 0
+
+
+# ---- what is compiled ----
+
+
+@pytest.mark.parametrize(
+    ("flops", "device", "pays"),
+    [
+        (1e12, "cpu", False),
+        (1e14, "cpu", True),
+        (1e14, "cuda", False),
+        (1e17, "cuda:1", True),
+        (0.0, "cpu", False),
+        (1e30, "meta", False),
+    ],
+)
+def test_compiling_is_for_much_work(flops: float, device: str, pays: bool) -> None:
+    assert compile_pays(flops, torch.device(device)) is pays
+
+
+# ---- estimates ----
+
+
+def test_an_estimate(manifest: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    file = estimate(planned(manifest, model, out, output_format="hdf5"), device=CPU, batch_size=4)
+    assert file.size == 32 * 16 * 16 * 3
+    assert file.seconds is not None
+    assert 0 < file.seconds < 60
+    folder = planned(manifest, model, out)
+    guessed = estimate(folder, device=CPU, batch_size=4).size
+    assert not out.exists()
+    run_expansion(folder, device=CPU, batch_size=4)
+    written = sum(path.stat().st_size for path in out.glob("*/*/*.png"))
+    assert guessed is not None
+    assert 0.5 < guessed / written < 2
+
+
+def test_an_estimate_follows_the_size(manifest: Path, model: Path, tmp_path: Path) -> None:
+    plain = planned(manifest, model, tmp_path / "a.h5", output_format="hdf5", size=(40, 30))
+    assert estimate(plain, device=CPU, batch_size=4).size == 32 * 40 * 30 * 3
+    for form in ("folder", "hdf5"):
+        own = planned(manifest, model, tmp_path / "b.h5", output_format=form, size="original")
+        size = estimate(own, device=CPU, batch_size=4).size
+        assert size is not None
+        # Noise of 20 x 18 px does not shrink as PNG.
+        assert 20 * 18 * 3 < size / 32 < 1.2 * 20 * 18 * 3
+
+
+def test_a_model_that_paints_whole_images_is_refused_other_sizes(
+    manifest: Path, space: LabelSpace, tmp_path: Path
+) -> None:
+    painter = save(tmp_path / "painter", space, output="direct")
+    planned(manifest, painter, tmp_path / "out")
+    for size in ("original", (32, 24)):
+        with pytest.raises(
+            AugmentorError, match=r'--size: .* beyond 16x16\. Train .*generator\.output = "masked"'
+        ):
+            planned(manifest, painter, tmp_path / "out", size=size)
+    assert len(
+        planned(manifest, save(tmp_path / "adder", space, output="residual"), tmp_path, size="original").plan
+    )
+
+
+def test_an_estimate_without_images(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:
+    expansion = planned(small_manifest(broken=tuple(range(12))), model, tmp_path / "out")
+    found = estimate(expansion, device=CPU, batch_size=4)
+    assert (found.size, found.seconds) == (None, None)
+
+
+# ---- previews ----
+
+
+def test_a_preview_needs_an_image(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "preview.png"
+
+    def draw(manifest: Path) -> Path:
+        return write_preview(
+            manifest,
+            model=model,
+            domains=("each",),
+            splits=("train",),
+            rows=2,
+            out=out,
+            image_column=None,
+            device=CPU,
+        )
+
+    broken = small_manifest(broken=tuple(range(12)))
+    with pytest.raises(ManifestError, match="no image of train can be read; augmentor check says why"):
+        draw(broken)
+    assert not out.exists()
+    Image.new("RGB", (20, 20), "red").save(broken.parent / "3.png")
+    assert draw(broken) == out
+    with Image.open(out) as picture:
+        assert 96 < picture.height < 2 * 96  # one row: the others cannot be read

@@ -1,0 +1,151 @@
+"""The crew around the translator, and what its loads say."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from augmentor.storage import workers
+from augmentor.errors import StalledError
+from augmentor.expansion.stages import SHARDS_BEHIND, Clock, Crew, Loads, Queue, default_workers
+from augmentor.storage.workers import anything_hangs
+from tests.hanging import wait_for_the_end
+
+
+def test_all_time_is_some_stages() -> None:
+    clock = Clock()
+    started = time.perf_counter()
+    with clock.waiting("decoding"):
+        time.sleep(0.05)
+    with clock.waiting("writing"):
+        time.sleep(0.02)
+    with clock.waiting("decoding"):
+        time.sleep(0.05)
+    seconds = clock.seconds()
+    assert sum(seconds.values()) == pytest.approx(time.perf_counter() - started, abs=0.02)
+    assert seconds["decoding"] >= 0.1
+    assert 0.02 <= seconds["writing"] < seconds["decoding"]
+
+
+def test_loads_of_several_processes_add_up() -> None:
+    one = Loads(seconds={"translating": 3.0, "encoding": 4.0}, queues={"encoding": Queue(1, 10)})
+    other = Loads(seconds={"translating": 2.0}, queues={"encoding": Queue(2, 10), "writing": Queue(1, 2)})
+    assert (one.slowest, other.slowest) == ("encoding", "translating")
+    both = Loads.together([one, other])
+    assert both.slowest == "translating"
+    assert (both.seconds["translating"], both.seconds["encoding"]) == (5.0, 4.0)
+    assert both.queues == {"encoding": Queue(3, 20), "writing": Queue(1, 2)}
+
+
+def test_encoders_are_waited_for_when_too_many_images_are_on_their_way() -> None:
+    free = threading.Event()
+    clock = Clock()
+
+    def wait() -> None:
+        free.wait()
+
+    with Crew(workers=1, room=20, clock=clock) as crew:
+        for _ in range(2):
+            crew.encode(8, wait)
+        assert crew.queues()["encoding"] == Queue(16, 20)
+        assert clock.seconds().get("encoding", 0.0) < 0.05
+        threading.Timer(0.1, free.set).start()
+        crew.encode(8, time.sleep, 0)
+        assert clock.seconds()["encoding"] > 0.05
+
+
+def test_an_encoder_s_error_is_raised_at_the_next_check() -> None:
+    waited = threading.Event()
+
+    def fail() -> None:
+        waited.wait()
+        raise OSError(28, "No space left on device")
+
+    with Crew(workers=1, room=100, clock=Clock()) as crew:
+        future = crew.encode(1, fail)
+        waited.set()
+        assert isinstance(future.exception(), OSError)
+        with pytest.raises(OSError, match="No space left"):
+            crew.check()
+
+
+def test_a_commit_waits_for_its_images_and_counts_failures() -> None:
+    order: list[str] = []
+    with Crew(workers=1, room=100, clock=Clock()) as crew:
+
+        def encode() -> None:
+            time.sleep(0.05)
+            order.append("images")
+
+        def commit() -> int:
+            order.append("record")
+            return 3
+
+        for _ in range(SHARDS_BEHIND + 1):
+            crew.commit([crew.encode(1, encode)], commit)
+        assert crew.queues()["writing"].filled <= SHARDS_BEHIND
+        assert crew.committed(behind=0) == 3 * (SHARDS_BEHIND + 1)
+    assert order[:2] == ["images", "record"]
+    assert order.count("record") == SHARDS_BEHIND + 1
+
+
+def test_an_error_forgets_what_has_not_begun() -> None:
+    made: list[int] = []
+
+    def slow() -> None:
+        time.sleep(0.02)
+        made.append(1)
+
+    def interrupted() -> None:
+        with Crew(workers=1, room=1000, clock=Clock()) as crew:
+            tasks = [crew.encode(1, slow) for _ in range(100)]
+            crew.commit(tasks, lambda: made.append(1000) or 0)  # type: ignore[func-returns-value]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert 1000 not in made
+    assert len(made) <= 3
+    assert not any(thread.name.startswith(("images", "commits")) for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("where", ["decoding", "encoding", "writing"])
+def test_whatever_hangs_ends_the_run(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "STALLED_SECONDS", 0.2)
+    monkeypatch.setattr(workers, "GRACE_SECONDS", 0.2)
+    free = threading.Event()
+    said = {
+        "decoding": "reading a.png",
+        "encoding": "encoding and writing images",
+        "writing": "committing a shard",
+    }
+
+    def work(stage: str) -> int:
+        return int(where == stage and free.wait())
+
+    def encode() -> None:
+        work("encoding")
+
+    def run() -> None:
+        with Crew(workers=2, room=100, clock=Clock()) as crew:
+            crew.decoded(crew.decode("reading a.png", work, "decoding"))
+            crew.commit([crew.encode(1, encode)], lambda: work("writing"))
+            crew.committed(behind=0)
+
+    started = time.monotonic()
+    with pytest.raises(StalledError, match=rf"nothing has moved for 0\.2 seconds while {said[where]}\. "):
+        run()
+    assert time.monotonic() - started < 5
+    assert anything_hangs()
+    free.set()
+    wait_for_the_end()
+    assert not any(thread.name.startswith(("images", "commits")) for thread in threading.enumerate())
+
+
+def test_workers_come_from_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(12)), raising=False)
+    assert default_workers() == 12
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {5}, raising=False)
+    assert default_workers() == 2

@@ -1,0 +1,131 @@
+"""Outputs that are put together while their shards are made: the same bytes, and nothing left of a broken run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augmentor.errors import OutputError
+from augmentor.outputs.label_table import LabelRow, real_key
+from augmentor.outputs.writers import Failure, FolderWriter, HDF5Writer, Writer
+from stargan.labels import LabelSpace
+
+SHARDS = 4
+MakeWriter = Callable[[Path], Writer]
+
+
+@pytest.fixture(params=["folder", "hdf5", "encoded"])
+def make_writer(request: pytest.FixtureRequest, space: LabelSpace) -> MakeWriter:
+    def make(folder: Path) -> Writer:
+        if request.param == "folder":
+            return FolderWriter(folder / "out", space=space, description={"fingerprint": "abc"})
+        encoding = "png" if request.param == "encoded" else None
+        return HDF5Writer(
+            folder / "out.h5",
+            space=space,
+            description={"fingerprint": "abc"},
+            encoding=encoding,  # type: ignore[arg-type]
+        )
+
+    return make
+
+
+def write_shard(writer: Writer, index: int, *, side: int = 4) -> None:
+    """Three images, of which the middle one failed; none at all in shard 2."""
+    random = np.random.default_rng(index)
+    with writer.shard(index) as shard:
+        if index != 2:
+            for place in (0, 2):
+                row = LabelRow(
+                    file_name="",
+                    key=real_key(f"{index}{place}"),
+                    split=("train", "val")[place // 2],
+                    group="",
+                    is_synthetic=False,
+                    source_id=f"{index}{place}",
+                    source_path=f"{index}{place}.png",
+                    codes=(index % 3, -1),
+                )
+                shard.add(place, row, random.integers(256, size=(side, side, 3), dtype=np.uint8))
+        shard.commit([Failure(id=f"{index}1", path="x", reason="gone")])
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2], [1, 0], []])
+def test_bytes_do_not_depend_on_when_shards_come(
+    order: Sequence[int], make_writer: MakeWriter, tmp_path: Path
+) -> None:
+    at_once, one_by_one = make_writer(tmp_path / "a"), make_writer(tmp_path / "b")
+    at_once.open()
+    for index in range(SHARDS):
+        write_shard(at_once, index)
+    at_once.finish(SHARDS)
+    one_by_one.open()
+    with one_by_one.assembly(SHARDS) as assembly:
+        for index in order:
+            write_shard(one_by_one, index)
+            assembly.take(index)
+        for index in set(range(SHARDS)) - set(order):
+            write_shard(one_by_one, index)
+        counts = assembly.finish()
+    assert (counts.real, counts.synthetic, counts.failed) == (6, 0, SHARDS)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_an_assembly_that_breaks_off_leaves_shards_alone(make_writer: MakeWriter, tmp_path: Path) -> None:
+    writer = make_writer(tmp_path)
+    writer.open()
+    write_shard(writer, 0)
+    before = content(tmp_path)
+
+    def broken() -> None:
+        with writer.assembly(SHARDS) as assembly:
+            assembly.take(0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken()
+    assert content(tmp_path) == before
+    assert writer.record(0) is not None
+    assert not writer.complete()
+
+
+def test_a_shard_that_is_missing_is_named(make_writer: MakeWriter, tmp_path: Path) -> None:
+    writer = make_writer(tmp_path)
+    writer.open()
+    write_shard(writer, 0)
+    with writer.assembly(SHARDS) as assembly, pytest.raises(OutputError, match="shard 1 of 4 is missing"):
+        assembly.finish()
+    assert not writer.complete()
+
+
+def test_pixels_of_two_sizes_do_not_fit_into_one_file(space: LabelSpace, tmp_path: Path) -> None:
+    writer = HDF5Writer(tmp_path / "out.h5", space=space, description={"fingerprint": "abc"})
+    writer.open()
+    write_shard(writer, 0)
+    write_shard(writer, 1, side=5)
+    with pytest.raises(OutputError, match=r"shard 1 has images of \(5, 5, 3\), not \(4, 4, 3\)"):
+        writer.finish(2)
+    assert not writer.out.exists()
+
+
+def test_what_is_missing_is_listed_and_nothing_once_all_is_there(make_writer: MakeWriter, tmp_path: Path) -> None:
+    writer = make_writer(tmp_path / "a")
+    assert writer.missing(SHARDS) == [0, 1, 2, 3]
+    writer.open()
+    for index in (3, 0, 2):
+        write_shard(writer, index)
+    assert writer.missing(SHARDS) == [1]
+    with pytest.raises(OutputError, match="shard 1 of 4 is missing"):
+        writer.finish(SHARDS)
+    write_shard(writer, 1)
+    writer.finish(SHARDS)
+    assert writer.missing(SHARDS) == []

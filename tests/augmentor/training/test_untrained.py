@@ -1,0 +1,58 @@
+"""What a recipe begins a training run with: no number is lost, and the seed alone decides the weights."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import torch
+
+from augmentor.training.recipe import LossSettings, TrainingSettings, read_recipe
+from augmentor.training.untrained import train_config, untrained_networks
+from stargan.config import TrainConfig
+from stargan.labels import Attribute, LabelSpace
+
+SPACE = LabelSpace(
+    attributes=(
+        Attribute(name="hair", kind="categorical", values=("black", "blond", "red")),
+        Attribute(name="smile", kind="binary", values=("0", "1")),
+    )
+)
+SMALL = ("images.size=[16, 24]", "images.channels=1", "generator.width=4", "generator.blocks=1")
+"""Of networks that are made in no time."""
+
+
+def test_the_loop_is_told_what_the_recipe_says() -> None:
+    recipe = read_recipe(None, ["training.steps=7", "training.betas=[0.0, 0.9]", "loss.cycle_weight=3.5"])
+    config = train_config(recipe)
+    assert (config.steps, config.minutes, config.betas, config.cycle_weight) == (7, None, (0.0, 0.9), 3.5)
+    given = {**recipe.training.model_dump(), **recipe.loss.model_dump()}
+    assert all(getattr(config, field.name) == given[field.name] for field in fields(TrainConfig))
+
+
+def test_only_what_the_loop_has_no_part_in_stays_behind() -> None:
+    """A new setting must either be a field of the loop's numbers, or be named here."""
+    behind = {*TrainingSettings.model_fields, *LossSettings.model_fields} - {f.name for f in fields(TrainConfig)}
+    loading = {"batch_size", "targets", "balanced_sources", "joint", "workers", "cache"}
+    assert behind == loading | {"keep_checkpoints", "tensorboard"}
+
+
+def test_networks_fit_to_the_images_and_the_labels() -> None:
+    recipe = read_recipe(None, [*SMALL, "discriminator.width=4"])
+    generator, discriminator = untrained_networks(recipe, SPACE, seed=3)
+    images, vectors = torch.zeros(2, 1, 16, 24), torch.zeros(2, SPACE.vector_size)
+    assert generator(images, vectors).shape == images.shape
+    assert discriminator.arguments["vector_size"] == SPACE.domain_size
+    assert discriminator.arguments["image_size"] == (16, 24)
+
+
+def test_the_seed_alone_decides_the_weights() -> None:
+    recipe = read_recipe(None, [*SMALL, "discriminator.width=4"])
+    before = torch.random.get_rng_state()
+    first = [network.state_dict() for network in untrained_networks(recipe, SPACE, seed=3)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(5)
+    again = [network.state_dict() for network in untrained_networks(recipe, SPACE, seed=3)]
+    other = [network.state_dict() for network in untrained_networks(recipe, SPACE, seed=4)]
+    for mine, same, different in zip(first, again, other, strict=True):
+        assert all(torch.equal(mine[name], same[name]) for name in mine)
+        assert any(not torch.equal(mine[name], different[name]) for name in mine)
