@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from augmentor.outputs.readers.dataset import ExpandedDataset, open_dataset
+    from augmentor.outputs.readers import ExpandedDataset, open_dataset
 
 __version__ = "0.1.0"
 

@@ -21,13 +21,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from augmentor.planning.domains import parse_domains
+from augmentor.data import model_crop, open_model, read_model_manifest
 from augmentor.data.manifest import Manifest
-from augmentor.data.models import model_crop, open_model, read_model_manifest
 from augmentor.judge import Judge, LabelledImages, asked_for, read_images, requested, share_right, train_judge
+from augmentor.planning import parse_domains
+from stargan.inference.translator import Translator
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.pixels import to_signed
-from stargan.inference.translator import Translator
 
 BATCH = 256
 

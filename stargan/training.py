@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from stargan import losses
 from stargan.config import TrainConfig, computes_in_bfloat16, learning_rate_factor
 from stargan.diffaugment import diff_augment
+from stargan.distributed import ALONE, Peers
 from stargan.labels import LabelSpace, permuted_targets
 from stargan.networks import Discriminator, TranslatingGenerator
-from stargan.distributed import ALONE, Peers
 from stargan.pixels import to_signed
 from stargan.upload import upload, upload_labels
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stargan.labels import UNKNOWN, LabelSpace
 from stargan.distributed import ALONE, Peers
+from stargan.labels import UNKNOWN, LabelSpace
 
 
 class Labels(NamedTuple):

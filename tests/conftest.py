@@ -11,7 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from augmentor.judge import Judge, JudgedAttribute, JudgeReport, KeptJudge, Thresholds, Yardstick, resnet
+from augmentor.judge.classifier import Judge, resnet
+from augmentor.judge.report import JudgedAttribute, JudgeReport
+from augmentor.judge.stored import KeptJudge
+from augmentor.judge.thresholds import Thresholds
+from augmentor.judge.yardstick import Yardstick
 from stargan.config import TrainConfig
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Conditioning, Output, build_discriminator, build_generator

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from augmentor.storage.access import Access
-from augmentor.planning.domains import parse_domains
+from augmentor.data.manifest import SPLITS, Manifest, key_stems, read_manifest, refuse_split_leaks
 from augmentor.errors import AugmentorError, ImageError
 from augmentor.images import decode, upright_size
 from augmentor.outputs.label_table import Keys, real_key
-from augmentor.data.manifest import SPLITS, Manifest, key_stems, read_manifest, refuse_split_leaks
+from augmentor.planning.domains import parse_domains
 from augmentor.planning.plan import make_plan
+from augmentor.storage.access import Access
 from augmentor.training.recipe import read_recipe, write_recipe
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 

@@ -20,12 +20,44 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES: list[str] = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
+ROOMS = (
+    "errors",
+    "storage",
+    "images",
+    "data.manifest",
+    "data.importers",
+    "data",
+    "planning",
+    "judge",
+    "outputs.readers",
+    "outputs.verify",
+    "outputs.writers",
+    "outputs",
+    "training",
+    "expansion.executors",
+    "expansion",
+    "evaluation",
+    "report",
+    "bench",
+    "demo.portraits",
+    "demo",
+    "cli",
+)
+"""Every room, in the order in which data flows: a room imports rooms above it, never below.
+
+A name with a dot is a room inside a room, with an interface of its own. Inner rooms of
+one room may import each other.
+"""
+
+APART = {("training", "expansion"), ("expansion", "training")}
+"""Rooms that do not import each other, wherever they are in the order."""
+
 OWNERS = {
     "typer": ("augmentor/cli/",),
     "click": ("augmentor/cli/",),
     "rich": ("augmentor/cli/",),
-    "PIL": ("augmentor/images/",),
-    "h5py": ("augmentor/outputs/writers/hdf5", "augmentor/outputs/readers/dataset.py", "augmentor/outputs/readers/images.py", "augmentor/outputs/verify/"),
+    "PIL": ("augmentor/images/", "augmentor/demo/portraits/"),
+    "h5py": ("augmentor/outputs/",),
     "webdataset": ("augmentor/outputs/writers/webdataset.py",),
     "pyarrow": ("augmentor/outputs/writers/parquet.py",),
     "ray": ("augmentor/expansion/executors/ray.py",),
@@ -39,15 +71,6 @@ OWNERS = {
 }
 """Who may import an outside library: a folder (ending in a slash) or a file."""
 
-LOWER = {
-    "access", "bounds", "cache", "csvfile", "domains", "durable", "errors", "filesystems", "images",
-    "labeltable", "loading", "lock", "manifest", "order", "plan", "recipe", "retrying", "shortage", "storage",
-    "targets", "threads", "untrained", "workers", "writers",
-}  # fmt: skip
-UPPER = {
-    "bench", "check", "cli", "datasets", "demo", "engines", "evaluate", "expand", "lineage", "making", "pipeline",
-    "preview", "reference", "report", "sources", "stages", "train", "verify",
-}  # fmt: skip
 HEAVY = ("torch", "torchvision", "numpy", "pandas", "h5py", "PIL", "safetensors")
 
 
@@ -103,18 +126,27 @@ def _listed(broken: list[Import]) -> str:
     return "\n".join(str(found) for found in broken)
 
 
-def _room(file: str) -> str | None:
-    """The file's name directly under `augmentor`, a module or a folder; None for `__init__` and other packages."""
-    parts = file.removesuffix(".py").split("/")
-    return parts[1] if parts[0] == "augmentor" and parts[1] != "__init__" else None
+def _innermost(dotted: str) -> str | None:
+    """The room that `augmentor.NAME...` is in, an inner one before the outer; None where it is in none."""
+    inside = dotted.removeprefix("augmentor.")
+    found = [room for room in ROOMS if inside == room or inside.startswith(f"{room}.")]
+    return max(found, key=len) if found and dotted.startswith("augmentor.") else None
 
 
-ROOMS = {room for file in SOURCES if (room := _room(file))}
+def _module(file: str) -> str:
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def _reached_room(found: Import) -> str | None:
-    parts = found.target.split(".")
-    return parts[1] if parts[0] == "augmentor" and len(parts) > 1 and parts[1] in ROOMS else None
+def _outer(room: str) -> str:
+    return room.split(".", maxsplit=1)[0]
+
+
+def _between_rooms() -> Iterator[tuple[Import, str, str]]:
+    """Every import from one outer room into another: the import, and the innermost rooms of both sides."""
+    for found in IMPORTS:
+        here, there = _innermost(_module(found.file)), _innermost(found.target)
+        if here and there and _outer(here) != _outer(there):
+            yield found, here, there
 
 
 def test_the_scanner_sees_every_form_of_import() -> None:
@@ -131,9 +163,9 @@ def later():
 if TYPE_CHECKING:
     from j.k import l
 """
-    found = {each.target for each in _imports(source, "augmentor/outputs/writers/new.py")}
+    found = {each.target for each in _imports(source, "augmentor/writers/new.py")}
     assert found == {
-        "a.b", "d.e", "augmentor.outputs.writers.near", "augmentor.up.name", "importlib", "f", "g.h", "i", "j.k.l",
+        "a.b", "d.e", "augmentor.writers.near", "augmentor.up.name", "importlib", "f", "g.h", "i", "j.k.l",
     }  # fmt: skip
     assert Import("f", 1, "ray.data").reaches("ray")
     assert not Import("f", 1, "rays").reaches("ray")
@@ -173,17 +205,79 @@ def test_each_outside_library_has_one_owner(library: str, owners: tuple[str, ...
     assert not broken, f"only {' and '.join(owners)} may import {library}:\n{_listed(broken)}"
 
 
-def test_lower_rooms_never_import_upper_ones() -> None:
-    broken = [found for found in IMPORTS if _room(found.file) in LOWER and _reached_room(found) in UPPER]
+def test_every_file_is_in_a_room() -> None:
+    outside = [
+        file
+        for file in SOURCES
+        if file.startswith("augmentor/")
+        and _innermost(_module(file)) is None
+        and file not in ("augmentor/__init__.py", "augmentor/__main__.py")
+    ]
+    assert not outside, f"move these into one of the rooms of this file's list: {outside}"
+
+
+def test_every_room_is_there() -> None:
+    here = {_module(file) for file in SOURCES}
+    assert [room for room in ROOMS if f"augmentor.{room}" not in here] == []
+    packages = {
+        _module(file) for file in SOURCES if file.startswith("augmentor/") and file.endswith("__init__.py")
+    }
+    assert packages == {"augmentor", *(f"augmentor.{room}" for room in ROOMS if room != "errors")}
+
+
+def test_the_top_of_the_package_stays_small() -> None:
+    tops = {file.split("/")[1] for file in SOURCES if file.startswith("augmentor/")}
+    assert len(tops) <= 16, sorted(tops)
+
+
+def test_rooms_import_rooms_above_them_only() -> None:
+    broken = [
+        found
+        for found, here, there in _between_rooms()
+        if ROOMS.index(_outer(there)) > ROOMS.index(_outer(here)) or (_outer(here), _outer(there)) in APART
+    ]
     assert not broken, _listed(broken)
 
 
+def _exported(room: str) -> set[str]:
+    """What a room's interface exports; a module has everything in it."""
+    source = SOURCES.get(f"augmentor/{room.replace('.', '/')}/__init__.py", "")
+    lists = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return {room} if not source else {name for each in lists for name in ast.literal_eval(each.value)}
+
+
+def test_nobody_reaches_past_the_interface_of_a_room() -> None:
+    broken = [
+        found
+        for found, _, there in _between_rooms()
+        if found.target.count(".") > f"augmentor.{there}".count(".") + 1
+    ]
+    modules = [
+        found
+        for found, _, there in _between_rooms()
+        if f"{found.target.replace('.', '/')}.py" in SOURCES
+        and found.target.split(".")[-1] not in _exported(there)
+    ]
+    assert not broken + modules, _listed(broken + modules)
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != "errors"])
+def test_a_room_states_its_subject_and_its_interface(room: str) -> None:
+    tree = ast.parse(SOURCES[f"augmentor/{room.replace('.', '/')}/__init__.py"])
+    assert (ast.get_docstring(tree) or "").split("\n")[0].endswith("."), "one sentence, on the first line"
+    others = [
+        node
+        for node in tree.body
+        if not isinstance(node, ast.Expr | ast.Import | ast.ImportFrom)
+        and not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
+    ]
+    assert not others, "an interface holds imports and __all__ alone"
+
+
 def test_no_two_rooms_import_each_other() -> None:
-    arrows: dict[str, set[str]] = {room: set() for room in ROOMS}
-    for found in IMPORTS:
-        room, reached = _room(found.file), _reached_room(found)
-        if room and reached and room != reached:
-            arrows[room].add(reached)
+    arrows: dict[str, set[str]] = {_outer(room): set() for room in ROOMS}
+    for _, here, there in _between_rooms():
+        arrows[_outer(here)].add(_outer(there))
     try:
         TopologicalSorter(arrows).prepare()
     except CycleError as error:

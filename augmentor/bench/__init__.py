@@ -1,4 +1,4 @@
-"""`augmentor bench`: how fast every stage is, beside a plain loop and beside the chip."""
+"""Benchmarks of every stage, beside a plain loop and beside the device."""
 
 from augmentor.bench.figures import Figure, Series
 from augmentor.bench.run import BENCH_STAGES, BenchSettings, BenchStage, Report, run_bench

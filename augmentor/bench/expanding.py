@@ -13,9 +13,9 @@ from augmentor.bench.conditions import Conditions
 from augmentor.bench.figures import FEWEST_ROUNDS, Figure, Sample, Side, seconds_of, take_turns
 from augmentor.bench.material import Subject
 from augmentor.bench.stages import run_stream
-from augmentor.expansion.run import run_expansion
+from augmentor.expansion import Progress, run_expansion
 from augmentor.images import ImageFormat
-from augmentor.expansion.running import Progress
+from augmentor.report import write_report
 from stargan.inference.translator import Translator
 
 
@@ -112,6 +112,7 @@ def _expand(
     watch = _Watch()
     run_expansion(
         expansion,
+        write_pages=write_report,
         device=conditions.device,
         batch_size=None,
         workers=conditions.workers,

@@ -14,24 +14,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from augmentor.planning.domains import parse_domains
-from augmentor.errors import AugmentorError
-from augmentor.expansion.job import Expansion
-from augmentor.images import ImageFormat, Pixels, decode, encode
+from augmentor.data import model_crop, open_model, read_model_manifest
 from augmentor.data.manifest import SPLITS, Manifest, read_manifest, refuse_all_outside
-from augmentor.data.models import model_crop, open_model, read_model_manifest
-from augmentor.expansion.pipeline import RealMode
-from augmentor.planning.plan import make_plan
-from augmentor.training.recipe import Recipe
-from augmentor.expansion.settings import ExpandSettings
-from augmentor.training.untrained import train_config, untrained_networks
-from augmentor.outputs.places import default_format
+from augmentor.errors import AugmentorError
+from augmentor.expansion import ExpandSettings, Expansion, RealMode
+from augmentor.images import ImageFormat, Pixels, decode, encode
+from augmentor.outputs import default_format
+from augmentor.planning import make_plan, parse_domains
+from augmentor.training import Recipe, train_config, untrained_networks
 from stargan.checkpoints.checkpoint import Model, save_checkpoint
 from stargan.config import Precision
+from stargan.inference.translator import Job
 from stargan.labels import Attribute, LabelSpace, permuted_targets
 from stargan.networks import TranslatingGenerator
 from stargan.training import Batch, new_state
-from stargan.inference.translator import Job
 
 _PICTURES = 64
 """Different pictures that are drawn; more files than these hold the same ones again."""

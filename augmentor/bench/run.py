@@ -16,14 +16,14 @@ from augmentor.bench.expanding import HDF5, PNG, measure_expand
 from augmentor.bench.figures import Figure, Series
 from augmentor.bench.machine import describe_machine, measure_matrices
 from augmentor.bench.material import Subject, given_subject, synthetic_subject
+from augmentor.bench.peak import peak_memory
 from augmentor.bench.stages import measure_decode, measure_encode, measure_translate, measure_write
 from augmentor.bench.suites import GPU_LIMIT, SUITE_SECONDS, Judged, Suite, run_suite
 from augmentor.bench.training import measure_training
 from augmentor.errors import AugmentorError
-from augmentor.bench.peak import peak_memory
-from augmentor.training.recipe import read_recipe
-from augmentor.expansion.stages import default_workers
-from stargan.checkpoints.checkpoint import Json
+from augmentor.expansion import default_workers
+from augmentor.training import read_recipe
+from stargan.checkpoints.description import Json
 from stargan.config import Compile, Precision, computes_in_bfloat16
 
 BenchStage = Literal["decode", "translate", "encode", "write", "expand", "train"]

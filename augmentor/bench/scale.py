@@ -13,9 +13,10 @@ from statistics import median
 from augmentor.bench.conditions import Conditions
 from augmentor.bench.figures import Figure, Series
 from augmentor.bench.material import Subject
-from augmentor.errors import StalledError
-from augmentor.expansion.run import run_expansion
 from augmentor.bench.peak import WATCHED_COMMAND
+from augmentor.errors import StalledError
+from augmentor.expansion import run_expansion
+from augmentor.report import write_report
 
 _LONGEST_SECONDS = 4 * 3600.0
 """Seconds that a measured command may take; the longest one of the suites takes minutes."""
@@ -77,6 +78,7 @@ def _seconds(subject: Subject, conditions: Conditions, outputs: int) -> float:
     folder = conditions.folder()
     result = run_expansion(
         subject.expansion(folder / "out", rows=_rows(subject, outputs), precision=conditions.precision),
+        write_pages=write_report,
         device=conditions.device,
         batch_size=None,
         workers=conditions.workers,

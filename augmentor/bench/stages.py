@@ -22,10 +22,10 @@ from augmentor.bench.figures import (
 )
 from augmentor.bench.machine import profiled
 from augmentor.bench.material import Subject, pairs_of
-from augmentor.images import ImageFormat, Pixels, encode
-from augmentor.outputs.lineage import Lineage
 from augmentor.bench.reference import plain_translate
-from augmentor.storage.workers import Workers
+from augmentor.images import ImageFormat, Pixels, encode
+from augmentor.outputs import Lineage
+from augmentor.storage import Workers
 from stargan.inference.translator import Job, Translator, generator_flops
 
 Given = TypeVar("Given")

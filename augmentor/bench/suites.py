@@ -13,7 +13,7 @@ from augmentor.bench.material import Subject, synthetic_subject
 from augmentor.bench.scale import measure_doublings, measure_memory
 from augmentor.bench.stages import measure_translate
 from augmentor.bench.training import measure_training
-from augmentor.training.recipe import Recipe, read_recipe
+from augmentor.training import Recipe, read_recipe
 
 Suite = Literal["cpu", "gpu", "scale"]
 

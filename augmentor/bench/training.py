@@ -14,7 +14,7 @@ from augmentor.bench.figures import Figure, Hot, Sample, Series, largest_relativ
 from augmentor.bench.machine import profiled
 from augmentor.bench.material import SEED, Subject
 from augmentor.bench.reference import plain_state, plain_training_step
-from augmentor.training.untrained import train_config, untrained_networks
+from augmentor.training import train_config, untrained_networks
 from stargan.config import TrainConfig, computes_in_bfloat16
 from stargan.training import Batch, Event, LogEvent, TrainState, new_state, train
 

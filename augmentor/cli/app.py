@@ -23,7 +23,7 @@ from augmentor.cli.report import report
 from augmentor.cli.session import FAILED, end_at_once, messages, results, set_debug
 from augmentor.cli.train import train
 from augmentor.cli.verify import verify
-from augmentor.storage.workers import anything_hangs
+from augmentor.storage import anything_hangs
 
 app = typer.Typer(
     name="augmentor",

@@ -24,10 +24,10 @@ from augmentor.cli.options import (
 )
 from augmentor.cli.session import FAILED, command, escape, print_json, remark, results, visible
 from augmentor.cli.tables import balance_table, balance_verdict, listed
-from augmentor.wording import counted
+from augmentor.errors import counted
 
 if TYPE_CHECKING:
-    from augmentor.planning.check import CheckReport
+    from augmentor.planning import CheckReport
 
 
 @command
@@ -48,10 +48,10 @@ def check(
     With --balance also how many training images each combination of attributes
     has, and what expand --balance would make of that.
     """
-    from augmentor.planning.check import check_manifest, foresee_balance
-    from augmentor.images import verify
     from augmentor.data.manifest import read_manifest
-    from augmentor.training.recipe import read_recipe
+    from augmentor.images import verify
+    from augmentor.planning import check_manifest, foresee_balance
+    from augmentor.training import read_recipe
 
     settings = read_recipe(recipe)
     table = read_manifest(

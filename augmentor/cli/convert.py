@@ -18,8 +18,7 @@ from augmentor.cli.session import (
     remark,
     results,
 )
-from augmentor.errors import AugmentorError
-from augmentor.wording import counted
+from augmentor.errors import AugmentorError, counted
 
 if TYPE_CHECKING:
     from augmentor.data.importers import Conversion
@@ -43,7 +42,7 @@ def convert_checkpoint(
     of CycleGAN or pix2pix; nothing in it is run. Say what its label vector
     means, in its order: [bold]--attributes "hair=black|blond|brown,male,young"[/].
     """
-    from augmentor.data.models import Description, open_model
+    from augmentor.data import Description, open_model
     from stargan.checkpoints.checkpoint import save_model
 
     if out.exists():

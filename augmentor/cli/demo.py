@@ -16,7 +16,7 @@ from augmentor.cli.options import DeviceOption, JsonOption
 from augmentor.cli.session import command, messages, print_json, program, results
 
 if TYPE_CHECKING:
-    from augmentor.demo.run import DemoResult
+    from augmentor.demo import DemoResult
 
 
 @command
@@ -46,8 +46,8 @@ def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> di
     Returns:
         The figures, as plain JSON values.
     """
-    from augmentor.demo.run import run_demo
     from augmentor.cli.devices import pick_device
+    from augmentor.demo import run_demo
 
     stages = 0
 

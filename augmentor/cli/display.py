@@ -17,8 +17,8 @@ from rich.text import Text
 from augmentor.cli.session import messages, remark
 
 if TYPE_CHECKING:
-    from augmentor.training.run_folder import Started, TrainEvent
-    from augmentor.expansion.stages import Loads, Stage
+    from augmentor.expansion import Loads, Stage
+    from augmentor.training import Started, TrainEvent
     from stargan.training import LogEvent
 
 _PLAIN_SECONDS = 5.0
@@ -166,11 +166,11 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
 
     def show(self, event: TrainEvent) -> None:
         """Show what happened."""
-        from augmentor.training import run_folder
+        from augmentor.training import Judging, Sampled, Saved, Started
         from stargan.training import LogEvent
 
         match event:
-            case run_folder.Started():
+            case Started():
                 for note in event.notes:
                     remark(note)
                 messages.print(_started(event))
@@ -178,11 +178,11 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
                     self._live.start()
             case LogEvent():
                 self._log(event)
-            case run_folder.Sampled(path=path):
+            case Sampled(path=path):
                 self._place("samples", str(path))
-            case run_folder.Saved(path=path):
+            case Saved(path=path):
                 self._place("checkpoint", str(path))
-            case run_folder.Judging(done=done):
+            case Judging(done=done):
                 self._judging(done)
 
     def _log(self, event: LogEvent) -> None:

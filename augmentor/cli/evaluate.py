@@ -12,7 +12,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.storage.access import MAX_PIXELS
 from augmentor.cli.display import Bar
 from augmentor.cli.options import (
     ColumnOption,
@@ -25,11 +24,10 @@ from augmentor.cli.options import (
 )
 from augmentor.cli.session import command, print_json, remark, results
 from augmentor.errors import AugmentorError
+from augmentor.storage import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from augmentor.evaluation.distances import Distances
-    from augmentor.evaluation.metrics import Interval
-    from augmentor.evaluation.result import ArmResult, Evaluation
+    from augmentor.evaluation import ArmResult, Distances, Evaluation, Interval
 
 _COLOURS = {"helps": "bold green", "hurts": "bold red", "mixed": "bold yellow"}
 _HEADS = {
@@ -71,6 +69,7 @@ def evaluate(
     from augmentor.cli.devices import pick_device
     from augmentor.evaluation import EvaluateSettings, Told
     from augmentor.evaluation import evaluate as evaluate_output
+    from augmentor.report import write_report
 
     settings = EvaluateSettings(
         seeds=seeds, steps=steps, ratios=_numbers(ratios, flag="--ratios"), flip=flip, inception=inception
@@ -87,6 +86,7 @@ def evaluate(
             max_pixels=max_pixels,
             told=Told(note=remark, steps=lambda done, total, before: bar.update(done, total, skipped=before)),
         )
+    write_report(out)
     results.print(evaluation_tables(evaluation))
     if json:
         print_json(evaluation.to_json())

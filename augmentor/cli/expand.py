@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from augmentor.storage.access import MAX_PIXELS
 from augmentor.cli import display, tables
 from augmentor.cli.options import (
     AddressOption,
@@ -51,18 +50,14 @@ from augmentor.cli.session import (
     results,
     this_command,
 )
-from augmentor.errors import AugmentorError
-from augmentor.storage.urls import place
-from augmentor.wording import counted
+from augmentor.errors import AugmentorError, counted
+from augmentor.storage import MAX_PIXELS, place
 
 if TYPE_CHECKING:
     import torch
 
-    from augmentor.expansion.executors.ray import RayEngine
-    from augmentor.expansion.run import ExpandResult
-    from augmentor.expansion.job import Expansion
-    from augmentor.expansion.running import Progress
-    from augmentor.expansion.shares import Share
+    from augmentor.expansion import ExpandResult, Expansion, Progress, Share
+    from augmentor.expansion.executors import RayEngine
 
 _WRITTEN, _GATE, _SPEED, _MACHINES = "What is written", "The gate", "Speed", "Several machines"
 """Headings of the help."""
@@ -174,14 +169,11 @@ def expand(
     and --out at the same paths.
     """
     from augmentor.cli.devices import parse_devices, pick_device
-    from augmentor.expansion.estimate import estimate
-    from augmentor.expansion.run import run_expansion
-    from augmentor.expansion.job import plan_expansion
-    from augmentor.images.full_resolution import parse_size
-    from augmentor.data.models import Description
-    from augmentor.expansion.settings import ExpandSettings
-    from augmentor.expansion.shares import parse_share
-    from augmentor.outputs.places import default_format
+    from augmentor.data import Description
+    from augmentor.expansion import ExpandSettings, estimate, parse_share, plan_expansion, run_expansion
+    from augmentor.images import parse_size
+    from augmentor.outputs import default_format
+    from augmentor.report import write_report
 
     settings = ExpandSettings(
         domains=tuple(domains or ()),
@@ -247,6 +239,7 @@ def expand(
             show = partial(show, workers="--ray-workers", before="waiting for Ray's workers to begin")
         result = run_expansion(
             planned,
+            write_pages=write_report,
             device=chosen,
             batch_size=batch_size,
             workers=workers,
@@ -288,7 +281,7 @@ def _engine(
             "--devices names devices of this machine, and Ray deals out those of its nodes. Leave it out: "
             "--ray-workers says how many, and --device cpu or cuda of which kind"
         )
-    from augmentor.expansion.executors.ray import RayEngine
+    from augmentor.expansion.executors import RayEngine
 
     return RayEngine(address=address, workers=ray_workers, device=device, threads=threads)
 
@@ -357,14 +350,15 @@ def _expand_share(
     json: bool,
 ) -> None:
     """Make one share of the shards, and say what is left for others."""
-    from augmentor.report import report_path
-    from augmentor.expansion.sharing import run_share
+    from augmentor.expansion import run_share
+    from augmentor.report import report_path, write_report
 
     out = planned.out
     with display.Bar(f"share {share}", unit="images") as bar:
         result = run_share(
             planned,
             share,
+            write_pages=write_report,
             device=devices,
             batch_size=batch_size,
             workers=workers,

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from augmentor.storage.access import MAX_PIXELS
 from augmentor.cli.display import Bar
 from augmentor.cli.judge import judge_json, judge_table
 from augmentor.cli.options import (
@@ -23,6 +22,7 @@ from augmentor.cli.options import (
 )
 from augmentor.cli.session import command, escape, print_json, program, results
 from augmentor.cli.tables import obedience_table
+from augmentor.storage import MAX_PIXELS
 
 
 @command
@@ -39,10 +39,9 @@ def info(
     json: JsonOption = False,
 ) -> None:
     """Say what a model and its judge know, and whether the model obeys."""
+    from augmentor.data import Description, open_model
     from augmentor.data.manifest import describe_sets
-    from augmentor.data.models import Description, open_model
-    from augmentor.judge.obedience import read_obedience
-    from augmentor.judge import open_judge
+    from augmentor.judge import open_judge, read_obedience
 
     described = Description(attributes=attributes, size=model_size, crop=model_crop)
     model, judge = open_model(run, described), open_judge(run)

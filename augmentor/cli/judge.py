@@ -11,7 +11,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.storage.access import MAX_PIXELS
 from augmentor.cli.display import Bar
 from augmentor.cli.options import (
     ColumnOption,
@@ -25,6 +24,7 @@ from augmentor.cli.options import (
     names,
 )
 from augmentor.cli.session import command, escape, print_json, results, visible
+from augmentor.storage import MAX_PIXELS
 
 if TYPE_CHECKING:
     from augmentor.judge import KeptJudge
@@ -57,8 +57,8 @@ def judge(
     with other images, or one for a model that has none.
     """
     from augmentor.cli.devices import pick_device
+    from augmentor.data import Description
     from augmentor.judge import JudgeRequest, judge_manifest
-    from augmentor.data.models import Description
 
     own = model is None
     request = JudgeRequest(

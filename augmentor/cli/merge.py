@@ -9,7 +9,7 @@ import typer
 
 from augmentor.cli.options import JsonOption
 from augmentor.cli.session import command, escape, print_json, results
-from augmentor.storage.urls import place
+from augmentor.storage import place
 
 
 @command
@@ -24,10 +24,10 @@ def merge(
     The share that ends last does that by itself; this is for when it was
     killed. A second call changes nothing.
     """
-    from augmentor.expansion.merge import merge as put_together
-    from augmentor.report import report_path
+    from augmentor.expansion import merge as put_together
+    from augmentor.report import report_path, write_report
 
-    counts = put_together(out)
+    counts = put_together(out, write_pages=write_report)
     results.print(
         f"{counts.synthetic:,} synthetic and {counts.real:,} real images in {escape(str(out))}", soft_wrap=True
     )

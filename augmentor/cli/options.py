@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from augmentor.storage.urls import place
+from augmentor.storage import place
 
 
 class Format(StrEnum):

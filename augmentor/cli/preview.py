@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from augmentor.storage.access import MAX_PIXELS
 from augmentor.cli.options import (
     ColumnOption,
     DeviceOption,
@@ -22,6 +21,7 @@ from augmentor.cli.options import (
     names,
 )
 from augmentor.cli.session import command, results
+from augmentor.storage import MAX_PIXELS
 
 
 @command
@@ -45,9 +45,9 @@ def preview(
 ) -> None:
     """Draw a grid of inputs against targets, as one PNG."""
     from augmentor.cli.devices import pick_device
-    from augmentor.images.full_resolution import parse_size
-    from augmentor.data.models import Description
-    from augmentor.expansion.preview import write_preview
+    from augmentor.data import Description
+    from augmentor.expansion import write_preview
+    from augmentor.images import parse_size
 
     path = write_preview(
         manifest,

@@ -19,9 +19,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape as escape_markup
 
-from augmentor.errors import AugmentorError, ManifestError, OutputError, RecipeError
-from augmentor.storage.urls import refuse_unusable
-from augmentor.wording import counted
+from augmentor.errors import AugmentorError, ManifestError, OutputError, RecipeError, counted
+from augmentor.storage import refuse_unusable
 
 P = ParamSpec("P")
 

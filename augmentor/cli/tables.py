@@ -11,13 +11,12 @@ from rich.text import Text
 
 from augmentor.cli.display import data_size, duration
 from augmentor.cli.session import escape, visible
-from augmentor.wording import counted
+from augmentor.errors import counted
 
 if TYPE_CHECKING:
-    from augmentor.planning.combinations import CellState
-    from augmentor.expansion.estimate import Estimate
-    from augmentor.judge.obedience import Level, Obedience
-    from augmentor.planning.plan import Plan
+    from augmentor.expansion import Estimate
+    from augmentor.judge import Level, Obedience
+    from augmentor.planning import CellState, Plan
 
 _MOST_PROBLEMS = 20
 """Problems of one kind that are printed; the rest is counted."""
@@ -93,7 +92,7 @@ def balance_verdict(states: Sequence[CellState]) -> Text:
 
 def plan_tables(plan: Plan, estimate: Estimate) -> Group:
     """Return what `expand --dry-run` prints: images, labels before and after, bytes and time."""
-    from augmentor.planning.rounds import planned_states
+    from augmentor.planning import planned_states
 
     size = "unknown" if estimate.size is None else f"about {data_size(estimate.size)}"
     time_needed = "unknown" if estimate.seconds is None else f"about {duration(estimate.seconds)}"
@@ -113,7 +112,7 @@ def plan_tables(plan: Plan, estimate: Estimate) -> Group:
 
 def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
     """Return what `expand --dry-run --json` prints."""
-    from augmentor.planning.rounds import planned_states
+    from augmentor.planning import planned_states
 
     states = planned_states(plan) if plan.balance is not None else []
     return {

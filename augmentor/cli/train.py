@@ -63,11 +63,8 @@ def train(
     classifier of the real images says which attributes the generator obeys.
     """
     from augmentor.cli.devices import parse_devices, pick_device
-    from augmentor.training.launched import launched, leads
     from augmentor.data.manifest import read_manifests
-    from augmentor.training.recipe import read_recipe
-    from augmentor.training.launch import launch, own_device, together
-    from augmentor.training.run import train_run
+    from augmentor.training import launch, launched, leads, own_device, read_recipe, together, train_run
 
     if device != "auto" and devices is not None:
         raise AugmentorError("--device and --devices exclude each other: give one of them")

@@ -13,7 +13,7 @@ from augmentor.cli.display import Bar, data_size
 from augmentor.cli.options import JsonOption
 from augmentor.cli.session import FAILED, command, print_json, results
 from augmentor.cli.tables import listed
-from augmentor.wording import counted
+from augmentor.errors import counted
 
 if TYPE_CHECKING:
     from augmentor.outputs.verify import Findings, Repaired

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from augmentor.training.bounds import LONGEST_SIDE
-from augmentor.errors import AugmentorError, DomainError
 from augmentor.data.manifest import Manifest, read_manifest
-from augmentor.planning.plan import Plan
-from stargan.checkpoints.checkpoint import CheckpointError, Model, load_model
+from augmentor.errors import AugmentorError
+from augmentor.images import LONGEST_SIDE
+from stargan.checkpoints.checkpoint import Model, load_model
+from stargan.checkpoints.description import CheckpointError
 from stargan.checkpoints.foreign import parse_attributes, read_foreign
 
 
@@ -125,28 +124,3 @@ def parse_model_size(text: str) -> tuple[int, int]:
                 f"--model-size: {text} is more than {LONGEST_SIDE} px, which no network is made for"
             )
     return int(sides[2] or sides[1]), int(sides[1])
-
-
-def refuse_other_direction(plan: Plan, model: Model, domains: Sequence[str]) -> None:
-    """Refuse a plan that asks a one-direction model for anything but what it makes.
-
-    Args:
-        plan: what is asked for.
-        model: what translates.
-        domains: the `--domains` SPECs, for the message.
-
-    Raises:
-        DomainError: naming the direction and how many images ask for another.
-    """
-    if model.only_target is None:
-        return
-    only = model.space.attributes[0]
-    made = f"{only.name}={only.values[model.only_target]}"
-    counts = plan.label_counts()[only.name]
-    for value, (before, after) in counts.items():
-        if value != only.values[model.only_target] and after > before:
-            raise DomainError(
-                f"--domains {' '.join(domains)}: {only.name}={value} is asked of {after - before:,} images, but "
-                f"the model's file holds one direction, into {made}. Use --domains {made}, which leaves alone "
-                "what is so already; for the way back, use the file of the other generator"
-            )

@@ -9,14 +9,17 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from augmentor.outputs.readers.dataset import ExpandedDataset, open_dataset
-from augmentor.planning.domains import parse_domains
-from augmentor.expansion.run import ExpandResult, run_expansion
-from augmentor.expansion.job import plan_expansion
-from augmentor.demo.portraits import DEFAULT_COUNTS, write_portraits
+from augmentor.data import open_model
 from augmentor.data.manifest import read_manifest
-from augmentor.data.models import open_model
-from augmentor.expansion.preview import write_preview
+from augmentor.demo.portraits import DEFAULT_COUNTS, write_portraits
+from augmentor.expansion import (
+    ExpandResult,
+    ExpandSettings,
+    Progress,
+    plan_expansion,
+    run_expansion,
+    write_preview,
+)
 from augmentor.judge import (
     Judge,
     LabelledImages,
@@ -26,16 +29,15 @@ from augmentor.judge import (
     read_images,
     train_judge,
 )
-from augmentor.training.recipe import JudgeSettings, Recipe
-from augmentor.training.run_folder import TrainEvent
-from augmentor.expansion.running import Progress
-from augmentor.expansion.settings import ExpandSettings
-from augmentor.training.run import train_run
-from augmentor.outputs.places import default_format
-from stargan.labels import LabelSpace
+from augmentor.outputs import default_format
+from augmentor.outputs.readers import ExpandedDataset, open_dataset
+from augmentor.planning import parse_domains
+from augmentor.report import write_report
+from augmentor.training import JudgeSettings, Recipe, TrainEvent, train_run
 from stargan.inference.translator import Translator
+from stargan.labels import LabelSpace
 
-MODEL = Path(__file__).parent / "models" / "portraits"
+MODEL = Path(__file__).parent / "model"
 """The model that ships with the package, trained on `write_portraits(seed=0)`."""
 
 RARE = {"hair": "red", "smile": "1"}
@@ -199,7 +201,9 @@ def _expand(
 ) -> ExpandResult:
     settings = ExpandSettings(domains=(request,), output_format=default_format(out))
     planned = plan_expansion(manifest, model=model, settings=settings, out=out)
-    return run_expansion(planned, device=device, batch_size=_BATCH, on_progress=on_progress)
+    return run_expansion(
+        planned, device=device, batch_size=_BATCH, write_pages=write_report, on_progress=on_progress
+    )
 
 
 def _classify(

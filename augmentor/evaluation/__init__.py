@@ -1,6 +1,8 @@
-"""Does it help? Classifiers of real images, with and without an output's translations, on the real test split."""
+"""Evaluation: classifiers trained with and without the translations, compared on the real test split."""
 
-from augmentor.evaluation.result import Evaluation
+from augmentor.evaluation.distances import Distances
+from augmentor.evaluation.metrics import Interval
+from augmentor.evaluation.result import ArmResult, Evaluation
 from augmentor.evaluation.run import EvaluateSettings, Told, evaluate
 
-__all__ = ["EvaluateSettings", "Evaluation", "Told", "evaluate"]
+__all__ = ["ArmResult", "Distances", "EvaluateSettings", "Evaluation", "Interval", "Told", "evaluate"]

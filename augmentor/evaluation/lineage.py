@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.errors import OutputError
 from augmentor.data.manifest import Manifest, refuse_split_leaks
-from augmentor.storage.urls import located
+from augmentor.errors import OutputError
+from augmentor.storage import located
 from stargan.labels import LabelSpace
 
 _SHOWN = 3

@@ -12,16 +12,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from augmentor.storage.access import MAX_PIXELS
-from augmentor.outputs.readers.dataset import ExpandedDataset, open_dataset
+from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import ImageError, OutputError
 from augmentor.evaluation.lineage import Lineage, read_rejected, refuse_copies, refuse_leaks, trace
 from augmentor.evaluation.output import Output, as_written, side_file
 from augmentor.images import Pixels, decode
-from augmentor.outputs.label_table import UNCHANGED
-from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.judge import LabelledImages
-from augmentor.storage.threads import side_by_side
+from augmentor.outputs import UNCHANGED
+from augmentor.outputs.readers import ExpandedDataset, open_dataset
+from augmentor.storage import MAX_PIXELS, side_by_side
 from stargan.labels import UNKNOWN, LabelSpace
 
 _MOST_SCORED = 20_000

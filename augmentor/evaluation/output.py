@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from augmentor.outputs.readers.dataset import open_dataset
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels, decode_bytes, encode
-from augmentor.outputs.places import encoding_of, place_of
+from augmentor.outputs import encoding_of, place_of
+from augmentor.outputs.readers import open_dataset
 from stargan.config import Precision
 from stargan.labels import LabelSpace
 

@@ -11,16 +11,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from augmentor.data import open_model
 from augmentor.errors import AugmentorError, ImageError
 from augmentor.evaluation.material import Material, stack
 from augmentor.evaluation.output import as_written
-from augmentor.images.full_resolution import Original
-from augmentor.images import Pixels, decode
-from augmentor.data.models import open_model
+from augmentor.images import Original, Pixels, decode
 from augmentor.judge import LabelledImages
 from stargan.checkpoints.checkpoint import Model
-from stargan.labels import UNKNOWN, LabelSpace
 from stargan.inference.translator import Translator
+from stargan.labels import UNKNOWN, LabelSpace
 
 _BATCH = 256
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from augmentor.evaluation.distances import Distances
 from augmentor.evaluation.metrics import Interval
-from augmentor.outputs.records import Json
+from augmentor.storage import Json
 
 SCHEMA_VERSION = 1
 

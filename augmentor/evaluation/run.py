@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmentor.storage.access import MAX_PIXELS
 from augmentor.errors import AugmentorError
 from augmentor.evaluation.arms import TITLES, Arm, joined, main_arm, make_arms, make_sweep
 from augmentor.evaluation.classifier import Evaluator, describe, predict, train_evaluator
@@ -24,12 +23,9 @@ from augmentor.evaluation.remake import Unmade, drawn_blindly, model_of, remake
 from augmentor.evaluation.result import Evaluation
 from augmentor.evaluation.runs import KeptRuns, Said, digest
 from augmentor.evaluation.tell import tell
-from augmentor.storage.lock import locked
 from augmentor.judge import LabelledImages
-from augmentor.report import write_report
-from augmentor.outputs.pages import ANSWERS
-from augmentor.outputs.places import place_of
-from augmentor.outputs.records import Json, write_json
+from augmentor.outputs import ANSWERS, place_of
+from augmentor.storage import MAX_PIXELS, Json, locked, write_json
 from stargan.checkpoints.description import seal
 
 STEPS = 800
@@ -114,7 +110,7 @@ def evaluate(
 ) -> Evaluation:
     """Say whether an output's translations make a classifier of real images better; write that down.
 
-    It writes evaluation.json, and the report anew.
+    It writes evaluation.json; to write the report anew is the caller's part.
 
     What is finished is kept beside the output: the same call goes on after a kill, and ends with the same bytes.
 
@@ -149,7 +145,6 @@ def evaluate(
         evaluation = _evaluate(material, settings, device=device, model=model, extract=extract, told=told)
         state = evaluation.to_json()
         write_json(side_file(out, "evaluation.json"), {**state, "sha256": seal(state)})
-        write_report(out)
     return evaluation
 
 

@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from augmentor.storage.atomic import replace_bytes
 from augmentor.evaluation.arms import Arm
 from augmentor.evaluation.distances import TORCHMETRICS, Distances
 from augmentor.judge import LabelledImages
-from augmentor.outputs.records import Json
+from augmentor.storage import Json, replace_bytes
 
 _VERSION = 1
 """Raised when the same settings would train another classifier."""

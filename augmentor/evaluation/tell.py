@@ -16,7 +16,7 @@ from augmentor.evaluation.metrics import Group, Measured, TestSet
 from augmentor.evaluation.result import ArmResult, Evaluation, GroupResult, SeedResult, WorstGroup
 from augmentor.evaluation.runs import Said
 from augmentor.evaluation.verdict import conclude
-from augmentor.outputs.records import Json
+from augmentor.storage import Json
 from stargan.labels import LabelSpace
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from augmentor.data import shown_originals, some_sources
 from augmentor.expansion.job import Expansion
-from augmentor.images import encode
 from augmentor.expansion.running import few_translator
-from augmentor.expansion.shown import shown_originals, some_sources
 from augmentor.expansion.stages import default_workers
+from augmentor.images import encode
 
 _TRIED_ROWS = 8
 """Sources that a dry run translates to estimate bytes and time."""

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from augmentor.planning.combinations import CellState
-from augmentor.expansion.executors.local import Work
 from augmentor.errors import OutputError
-from augmentor.planning.rounds import Filling
+from augmentor.expansion.executors.local import Work
 from augmentor.expansion.tally import DropSurplus, Tally
+from augmentor.planning import CellState, Filling
 
 
 class Filled(NamedTuple):
@@ -49,7 +48,9 @@ def fill(work: Work, run: Callable[[Work], None]) -> Filled:
             if record is None:
                 raise OutputError(f"shard {index} of {work.shards} is missing. Run the same expand again.")
             tally.take(plan, record)
-        segment = filling.next_round(plan, tally)
+        segment = filling.next_round(
+            plan, there=tally.there, kept=tally.kept, failed=tally.failed, uses=tally.uses
+        )
         if segment is None:
             return Filled(replace(work, first_shard=0), tally.surplus, tally.states())
         first, plan = work.shards, plan.extended(segment)

@@ -13,12 +13,7 @@ from typing import cast
 import numpy as np
 
 from augmentor import __version__
-from augmentor.planning.balance import BalanceRequest
-from augmentor.planning.combinations import CellState
-from augmentor.planning.domains import DomainRequest, parse_domains
-from augmentor.errors import ManifestError
-from augmentor.images.full_resolution import refuse_painters
-from augmentor.judge.gating import Judging, find_judging
+from augmentor.data import OWN, Description, model_crop, open_model, read_model_manifest
 from augmentor.data.manifest import (
     Manifest,
     frame_notes,
@@ -26,23 +21,26 @@ from augmentor.data.manifest import (
     refuse_all_outside,
     refuse_split_leaks,
 )
-from augmentor.data.models import (
-    OWN,
-    Description,
-    model_crop,
-    open_model,
-    read_model_manifest,
+from augmentor.errors import ManifestError
+from augmentor.expansion.pipeline import Sources
+from augmentor.expansion.settings import ExpandSettings
+from augmentor.expansion.writer import make_writer, refuse_remote_file, refuse_too_many
+from augmentor.images import refuse_painters
+from augmentor.judge import Judging, find_judging
+from augmentor.outputs import Place, planned_place
+from augmentor.outputs.writers import Writer, on_disk
+from augmentor.planning import (
+    BalanceRequest,
+    CellState,
+    DomainRequest,
+    Plan,
+    balanced,
+    make_plan,
+    parse_domains,
+    planned_states,
     refuse_other_direction,
 )
-from augmentor.expansion.writer import make_writer, refuse_remote_file, refuse_too_many
-from augmentor.expansion.pipeline import Sources
-from augmentor.planning.plan import Plan, make_plan
-from augmentor.planning.rounds import balanced, planned_states
-from augmentor.expansion.settings import ExpandSettings
-from augmentor.outputs.writers import Writer
-from augmentor.outputs.places import Place, planned_place
-from augmentor.outputs.records import Json
-from augmentor.outputs.writers.remote import on_disk
+from augmentor.storage import Json
 from stargan.checkpoints.checkpoint import Model
 
 

@@ -11,16 +11,12 @@ from typing import NamedTuple
 from torch import Tensor
 
 from augmentor.errors import ImageError
-from augmentor.images.full_resolution import Original
-from augmentor.images import Pixels
-from augmentor.judge.judgement import Judgement, Shown
-from augmentor.outputs.label_table import LabelRow, rounded
-from augmentor.outputs.lineage import Lineage
-from augmentor.planning.plan import Item
 from augmentor.expansion.stages import Crew
-from augmentor.outputs.judged import Judged, Rejected, RowScores
-from augmentor.outputs.origins import Origin
-from augmentor.outputs.writers.protocol import ShardWriter
+from augmentor.images import Original, Pixels
+from augmentor.judge import Judgement, Shown
+from augmentor.outputs import Judged, LabelRow, Lineage, Origin, Rejected, RowScores, rounded
+from augmentor.outputs.writers import ShardWriter
+from augmentor.planning import Item
 
 
 class Shard(NamedTuple):

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from augmentor.errors import AugmentorError, OutputError
-from augmentor.storage.lock import locked
-from augmentor.expansion.writer import make_writer
-from augmentor.report import write_report
 from augmentor.expansion.running import explained
 from augmentor.expansion.selection import drop_unselected
 from augmentor.expansion.settings import ExpandSettings
 from augmentor.expansion.shares import remove_left_locks
-from augmentor.outputs.writers import Writer
-from augmentor.outputs.writers.hdf5 import counts_of_file
-from augmentor.outputs.places import place_of
-from augmentor.outputs.records import Counts, RecordFolder
-from augmentor.outputs.writers.remote import RemoteWriter
+from augmentor.expansion.writer import make_writer
+from augmentor.outputs import Counts, RecordFolder, place_of
+from augmentor.outputs.writers import RemoteWriter, WritePages, Writer, counts_of_file
+from augmentor.storage import locked
 
 
-def merge(out: Path) -> Counts:
+def merge(out: Path, *, write_pages: WritePages) -> Counts:
     """Put an output together from the shards of all shares; a second call changes nothing.
 
     Args:
         out: the folder, its URL, or the file that the shares were made for.
+        write_pages: writes the report and the card, before the output counts as finished.
 
     Returns:
         What it holds.
@@ -35,10 +33,10 @@ def merge(out: Path) -> Counts:
         AugmentorError: it was begun by another version of augmentor.
     """
     with explained(out):
-        return _merged(out)
+        return _merged(out, write_pages)
 
 
-def _merged(out: Path) -> Counts:
+def _merged(out: Path, write_pages: WritePages) -> Counts:
     if out.is_file():
         return counts_of_file(out)
     begun = RecordFolder(place_of(out).work).begun()
@@ -52,10 +50,12 @@ def _merged(out: Path) -> Counts:
     with locked(writer.lock, output=out):
         if writer.complete():
             return writer.counts()
-        return put_together(out, writer, settings, shards=begun.shards)
+        return put_together(out, writer, settings, shards=begun.shards, write_pages=write_pages)
 
 
-def put_together(out: Path, writer: Writer, settings: ExpandSettings, *, shards: int) -> Counts:
+def put_together(
+    out: Path, writer: Writer, settings: ExpandSettings, *, shards: int, write_pages: WritePages
+) -> Counts:
     """Choose, write the tables and the pages, and give the output its name.
 
     Args:
@@ -63,6 +63,7 @@ def put_together(out: Path, writer: Writer, settings: ExpandSettings, *, shards:
         writer: of the output, whose lock is held.
         settings: what was asked for.
         shards: how many there must be.
+        write_pages: writes the report and the card.
 
     Raises:
         OutputError: some are missing.
@@ -78,9 +79,5 @@ def put_together(out: Path, writer: Writer, settings: ExpandSettings, *, shards:
 
     remove_left_locks(writer.lock)
     disk = writer.here.out if isinstance(writer, RemoteWriter) else out
-
-    def write_pages(description: Mapping[str, object], images: Path) -> None:
-        write_report(disk, description=description, images=images)
-
     with writer.assembly(shards) as assembly:
-        return assembly.finish(write_pages)
+        return assembly.finish(partial(write_pages, disk))

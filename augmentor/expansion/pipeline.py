@@ -23,18 +23,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augmentor.storage.access import is_there
-from augmentor.errors import ImageError, SourceError
-from augmentor.images.full_resolution import Original, OutputSize
-from augmentor.images import Pixels, decode
-from augmentor.judge.judgement import Judges
-from augmentor.outputs.lineage import Lineage
-from augmentor.expansion.making import Making, Shard, ShardSource, Wanted
 from augmentor.data.manifest import Manifest
+from augmentor.errors import ImageError, SourceError
+from augmentor.expansion.making import Making, Shard, ShardSource, Wanted
 from augmentor.expansion.stages import Clock, Crew, Loads, Queue
-from augmentor.storage.workers import anything_hangs
-from augmentor.outputs.origins import Origin
-from augmentor.outputs.writers.protocol import ShardWriter
+from augmentor.images import Original, OutputSize, Pixels, decode
+from augmentor.judge import Judges
+from augmentor.outputs import Lineage, Origin
+from augmentor.outputs.writers import ShardWriter
+from augmentor.storage import anything_hangs, is_there
 from stargan.inference.composite import Box, blend
 from stargan.inference.translator import Job, Translator
 

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import torch
 
-from augmentor.storage.access import MAX_PIXELS
-from augmentor.planning.domains import parse_domains
-from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
-from augmentor.images.full_resolution import OutputSize, refuse_painters
+from augmentor.data import OWN, Description, open_model, read_model_manifest, shown_originals, some_sources
 from augmentor.data.manifest import refuse_all_outside
-from augmentor.data.models import OWN, Description, open_model, read_model_manifest
-from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
-from augmentor.expansion.shown import shown_originals, some_sources
+from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
+from augmentor.images import PREVIEW_CELL, OutputSize, preview_grid, refuse_painters, write_grid
+from augmentor.planning import parse_domains, preview_columns
+from augmentor.storage import MAX_PIXELS
 from stargan.inference.translator import Translator
 
 

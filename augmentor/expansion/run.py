@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +12,10 @@ from pathlib import Path
 
 import torch
 
-from augmentor.planning.combinations import CellState
 from augmentor.expansion.executors.local import LocalEngine, State, Work, tell_nobody
 from augmentor.expansion.executors.protocol import Engine
-from augmentor.expansion.job import Expansion
 from augmentor.expansion.filling import fill
-from augmentor.storage.lock import locked
-from augmentor.report import write_report
+from augmentor.expansion.job import Expansion
 from augmentor.expansion.running import (
     Progress,
     count_shards,
@@ -31,8 +28,10 @@ from augmentor.expansion.running import (
 from augmentor.expansion.selection import drop_unselected
 from augmentor.expansion.shares import remove_left_locks
 from augmentor.expansion.stages import Stage
-from augmentor.outputs.writers import Writer
-from augmentor.outputs.records import Counts
+from augmentor.outputs import Counts
+from augmentor.outputs.writers import WritePages, Writer
+from augmentor.planning import CellState
+from augmentor.storage import locked
 from stargan.config import Compile
 
 
@@ -76,6 +75,7 @@ def run_expansion(
     overwrite: bool = False,
     verify_sources: bool = False,
     engine: Engine | None = None,
+    write_pages: WritePages,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> ExpandResult:
     """Make what is missing of an expansion and finish its output.
@@ -92,6 +92,7 @@ def run_expansion(
         verify_sources: whether it is by their content, not by size and time, that sources are found to be the same
             as when an earlier run read them.
         engine: who makes the shards in the place of the device, on which the preview alone is then drawn.
+        write_pages: writes the report and the card, before the output counts as finished.
         on_progress: told how far it is, several times a second.
 
     Raises:
@@ -138,7 +139,9 @@ def run_expansion(
             compile=compile,
             verify_sources=verify_sources,
         )
-        counts, last, balance = _make(expansion, work, maker, devices[0], on_progress)
+        counts, last, balance = _make(
+            expansion, work, maker, device=devices[0], write_pages=write_pages, on_progress=on_progress
+        )
     return ExpandResult(
         out=expansion.out,
         counts=counts,
@@ -155,7 +158,9 @@ def _make(
     expansion: Expansion,
     work: Work,
     maker: Engine,
+    *,
     device: torch.device,
+    write_pages: WritePages,
     on_progress: Callable[[Progress], None],
 ) -> tuple[Counts, State, Sequence[CellState]]:
     """Make the missing shards, choose, and make the preview and the tables.
@@ -186,7 +191,7 @@ def _make(
             return assembly.finish(ending)
 
     # Likewise: the page and the card are there when the output is.
-    ending = partial(_write_pages, expansion.disk)
+    ending = partial(write_pages, expansion.disk)
     # What is chosen is known when all is there: then nothing can be put together before.
     if work.plan.balance is not None:
         filled = fill(work, run)
@@ -212,7 +217,3 @@ def _described_balance(expansion: Expansion) -> tuple[CellState, ...]:
     except FileNotFoundError:  # Beside an HDF5 file it may be gone; the images are there.
         return ()
     return tuple(CellState.from_json(state) for state in states)
-
-
-def _write_pages(out: Path, description: Mapping[str, object], images: Path) -> None:
-    write_report(out, description=description, images=images)

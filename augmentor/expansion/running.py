@@ -13,18 +13,17 @@ from typing import Self
 import numpy as np
 import torch
 
-from augmentor.storage.access import is_there
+from augmentor.data import shown_originals, some_sources
+from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError, short_of_memory
 from augmentor.expansion.executors.local import State, Work
 from augmentor.expansion.executors.protocol import Engine
-from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError
 from augmentor.expansion.job import Expansion
-from augmentor.report import PREVIEW_CELL, preview_columns, preview_grid, write_grid
-from augmentor.shortage import short_of_memory
-from augmentor.expansion.shown import shown_originals, some_sources
 from augmentor.expansion.stages import Loads, default_workers
-from augmentor.outputs.writers import Writer
-from augmentor.outputs.places import planned_place
-from augmentor.outputs.writers.remote import publish
+from augmentor.images import PREVIEW_CELL, preview_grid, write_grid
+from augmentor.outputs import planned_place
+from augmentor.outputs.writers import Writer, publish
+from augmentor.planning import preview_columns
+from augmentor.storage import is_there
 from stargan.config import Compile
 from stargan.inference.translator import Translator, generator_flops
 

@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmentor.errors import OutputError
-from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.judged import NOT_BEST, RowScores
-from augmentor.outputs.writers.protocol import Writer
-from augmentor.outputs.records import ShardRecord
+from augmentor.outputs import NOT_BEST, LabelRow, RowScores, ShardRecord
+from augmentor.outputs.writers import Writer
 
 BestPer = Literal["source", "domain"]
 

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from augmentor.storage.access import MAX_PIXELS
-from augmentor.errors import AugmentorError
-from augmentor.images.full_resolution import OutputSize
-from augmentor.judge.gating import Demands, GateMode
-from augmentor.images import ImageFormat
 from augmentor.data.manifest import SPLITS
+from augmentor.errors import AugmentorError
 from augmentor.expansion.pipeline import RealMode
-from augmentor.judge import Thresholds
 from augmentor.expansion.selection import BestPer, KeepBest, Rule
+from augmentor.images import ImageFormat, OutputSize
+from augmentor.judge import Demands, GateMode, Thresholds
+from augmentor.outputs import stored_encoding
 from augmentor.outputs.writers import OutputFormat
-from augmentor.outputs.places import stored_encoding
+from augmentor.storage import MAX_PIXELS
 from stargan.config import Precision
 
 _NAMES: dict[OutputFormat, str] = {

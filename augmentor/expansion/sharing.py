@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 
-from augmentor.expansion.executors.local import LocalEngine, State
 from augmentor.errors import AugmentorError, OutputError
+from augmentor.expansion.executors.local import LocalEngine, State
 from augmentor.expansion.job import Expansion
-from augmentor.storage.lock import TakenError, is_free, locked, patiently_locked
 from augmentor.expansion.merge import put_together
 from augmentor.expansion.running import (
     Progress,
@@ -25,8 +24,9 @@ from augmentor.expansion.running import (
     write_preview,
 )
 from augmentor.expansion.shares import Share
-from augmentor.outputs.writers import Writer
-from augmentor.outputs.records import Counts
+from augmentor.outputs import Counts
+from augmentor.outputs.writers import WritePages, Writer
+from augmentor.storage import TakenError, is_free, locked, patiently_locked
 from stargan.config import Compile
 
 
@@ -62,6 +62,7 @@ def run_share(
     workers: int | None = None,
     compile: Compile = "auto",  # noqa: A002 - the word that torch has for it
     verify_sources: bool = False,
+    write_pages: WritePages,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> ShareResult:
     """Make what is missing of one share of an expansion's shards; whoever ends last finishes the output.
@@ -76,6 +77,7 @@ def run_share(
         workers: threads that decode and encode.
         compile: whether torch.compile fuses the generator.
         verify_sources: whether sources are compared by their content.
+        write_pages: writes the report and the card, where this share ends last.
         on_progress: told how far the share is.
 
     Raises:
@@ -123,7 +125,7 @@ def run_share(
                 engine.run(work, on_state=report)
                 if share.number == 1:
                     write_preview(expansion, few_translator(expansion, devices[0], batch_size))
-        counts, missing = _finished_by_the_last(expansion, writer, shards)
+        counts, missing = _finished_by_the_last(expansion, writer, shards, write_pages)
     return ShareResult(
         share=share,
         made=last.done - last.resumed,
@@ -135,7 +137,9 @@ def run_share(
     )
 
 
-def _finished_by_the_last(expansion: Expansion, writer: Writer, shards: int) -> tuple[Counts | None, int]:
+def _finished_by_the_last(
+    expansion: Expansion, writer: Writer, shards: int, write_pages: WritePages
+) -> tuple[Counts | None, int]:
     """Put the output together if all shards are there and nobody else does it.
 
     Returns:
@@ -150,7 +154,10 @@ def _finished_by_the_last(expansion: Expansion, writer: Writer, shards: int) -> 
         with locked(writer.lock, output=expansion.out):
             if writer.complete():
                 return writer.counts(), 0
-            return put_together(expansion.out, writer, expansion.settings, shards=shards), 0
+            finished = put_together(
+                expansion.out, writer, expansion.settings, shards=shards, write_pages=write_pages
+            )
+            return finished, 0
     except TakenError:  # Another one is about to end, and does it; or does it now.
         return None, 0
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, NamedTuple, ParamSpec, Self, TypeVar, get_args
 
-from augmentor.storage.threads import usable_cores
-from augmentor.storage.workers import What, Workers, end_together
+from augmentor.storage import What, Workers, end_together, usable_cores
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,14 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from augmentor.planning.combinations import LEFT_ALONE, Cells, CellState, Numbers
 from augmentor.errors import OutputError
-from augmentor.outputs.label_table import LabelRow
-from augmentor.planning.plan import Plan
 from augmentor.expansion.selection import Candidates
-from augmentor.planning.targets import Mask
-from augmentor.outputs.judged import SURPLUS
-from augmentor.outputs.records import ShardRecord
+from augmentor.outputs import SURPLUS, LabelRow, ShardRecord
+from augmentor.planning import LEFT_ALONE, Cells, CellState, Mask, Numbers, Plan
 
 
 @dataclass(frozen=True, eq=False)

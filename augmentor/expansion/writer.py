@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from augmentor.errors import AugmentorError
-from augmentor.planning.plan import Plan
 from augmentor.expansion.settings import ExpandSettings
-from augmentor.storage.urls import RemotePath
-from augmentor.outputs.writers import FolderWriter, HDF5Writer, PackWriter, Writer
-from augmentor.outputs.writers.packs import packing_of
-from augmentor.outputs.places import Place, planned_place
-from augmentor.outputs.records import Json
-from augmentor.outputs.writers.remote import RemoteWriter, on_disk
+from augmentor.outputs import Place, planned_place
+from augmentor.outputs.writers import (
+    FolderWriter,
+    HDF5Writer,
+    PackWriter,
+    RemoteWriter,
+    Writer,
+    on_disk,
+    packing_of,
+)
+from augmentor.planning import Plan
+from augmentor.storage import Json, RemotePath
 from stargan.labels import LabelSpace
 
 MOST_IN_ONE_FILE = 10_000_000

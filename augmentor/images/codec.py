@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 
-from augmentor.storage.access import ANYWHERE, MAX_PIXELS, Access
-from augmentor.storage.atomic import write_unsynced
 from augmentor.errors import ImageError
+from augmentor.storage import ANYWHERE, MAX_PIXELS, Access, write_unsynced
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """An image at a file boundary: uint8 (H, W, C), C = 1 or 3."""

@@ -11,11 +11,12 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from augmentor.storage.access import ANYWHERE, Access
 from augmentor.errors import AugmentorError, ImageError
-from augmentor.images import MAX_PIXELS, Pixels, crop_box, decode, fit, upright_size
-from stargan.inference.composite import Box, blend, knows_changes
+from augmentor.images.codec import Pixels, crop_box, decode, upright_size
+from augmentor.images.sizes import fit
+from augmentor.storage import ANYWHERE, MAX_PIXELS, Access
 from stargan.checkpoints.checkpoint import Model
+from stargan.inference.composite import Box, blend, knows_changes
 
 OutputSize: TypeAlias = Literal["model", "original"] | tuple[int, int]
 """The size of what is written: the model's, every source's own, or one (height, width) in pixels."""

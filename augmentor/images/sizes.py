@@ -7,6 +7,12 @@ from PIL import Image
 
 from augmentor.images.codec import REDUCING_GAP, Pixels, crop_box, to_image
 
+DEFAULT_SIDE = 128
+"""Pixels of the sides of the images that a model is trained on, unless a recipe says otherwise."""
+
+LONGEST_SIDE = 4096
+"""Pixels. A map of 64 channels at 4096 x 4096 px fills 4 GB, and a network keeps dozens of maps of an image."""
+
 
 def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """Cut out the largest centred rectangle of the wanted proportions and resize it, as `decode` does.

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from augmentor.judge.calibration import fit_temperatures
 from augmentor.judge.classifier import Judge, LabelledImages, Seen
-from augmentor.judge.stored import KeptJudge
 from augmentor.judge.likeness import patch_scores, quantiles_of, shares_below, similarities
 from augmentor.judge.report import JudgeReport, judged_attributes
+from augmentor.judge.stored import KeptJudge
 from augmentor.judge.thresholds import Thresholds, preserved_pairs
 from augmentor.judge.yardstick import FEWEST, Yardstick
 from stargan.networks import Discriminator

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
-from augmentor.storage.access import MAX_PIXELS
+from augmentor.data import OWN, Description, open_model, parse_model_size, read_model_manifest
+from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import AugmentorError
+from augmentor.images import DEFAULT_SIDE
 from augmentor.judge.limits import Clock, Limits
 from augmentor.judge.reading import Looks
 from augmentor.judge.runs import ASKED_SECONDS, checked, make_kept, model_looks
-from augmentor.data.manifest import Manifest, read_manifest
-from augmentor.data.models import OWN, Description, open_model, parse_model_size, read_model_manifest
-from augmentor.judge import KeptJudge, save_judge
-from augmentor.training.recipe import Recipe
+from augmentor.judge.stored import KeptJudge, save_judge
+from augmentor.storage import MAX_PIXELS
 from stargan.checkpoints.checkpoint import Model, find_checkpoint
 
 _MOST_STEPS = 10_000
@@ -143,7 +143,7 @@ def _looks(request: JudgeRequest, model: Model | None) -> Looks:
     if model is not None:
         looks = model_looks(model)
         return Looks(size=looks.size, channels=looks.channels, crop=looks.crop, flip=looks.flip and request.flip)
-    size = Recipe().images.height_width if request.size is None else _parsed_size(request.size)
+    size = (DEFAULT_SIDE, DEFAULT_SIDE) if request.size is None else _parsed_size(request.size)
     return Looks(size=size, crop=request.crop, flip=request.flip)
 
 

@@ -10,12 +10,15 @@ from typing import Literal
 
 import torch
 
+from augmentor.data import is_foreign
 from augmentor.errors import AugmentorError
+from augmentor.judge.gate import Gate
 from augmentor.judge.judgement import SCORES, DeviceJudge
-from augmentor.data.models import is_foreign
-from augmentor.judge import Gate, KeptJudge, Thresholds, load_judge
-from augmentor.outputs.records import Json
-from stargan.checkpoints.checkpoint import CheckpointError, Model, find_checkpoint, load_discriminator
+from augmentor.judge.stored import KeptJudge, load_judge
+from augmentor.judge.thresholds import Thresholds
+from augmentor.storage import Json
+from stargan.checkpoints.checkpoint import Model, find_checkpoint, load_discriminator
+from stargan.checkpoints.description import CheckpointError
 from stargan.networks import Discriminator
 
 GateMode = Literal["auto", "off"]

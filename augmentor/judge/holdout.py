@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmentor.data.manifest import Manifest
-from augmentor.judge import rarity_weights
+from augmentor.judge.measures import rarity_weights
 from stargan.labels import UNKNOWN
 
 

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from augmentor.images import Pixels, encode, fit
-from augmentor.judge import Gate, KeptJudge, Scorer, Scores
+from augmentor.judge.gate import Gate
+from augmentor.judge.scores import Scorer, Scores
+from augmentor.judge.stored import KeptJudge
 from stargan.networks import Discriminator
 
 SCORES = ("agreement", "realism", "preserved")

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from augmentor.planning.domains import parse_domains
+from augmentor.data.manifest import Manifest
 from augmentor.errors import ManifestError
+from augmentor.judge.appraisal import appraise, with_realism
+from augmentor.judge.classifier import Judge, LabelledImages, train_judge
 from augmentor.judge.holdout import judging_rows
 from augmentor.judge.limits import Clock, Limits
 from augmentor.judge.reading import FEWEST_IMAGES, Looks, Read, Reader
-from augmentor.data.manifest import Manifest
-from augmentor.judge import Judge, KeptJudge, LabelledImages, appraise, requested, train_judge, with_realism
+from augmentor.judge.stored import KeptJudge
+from augmentor.judge.translations import requested
+from augmentor.planning import parse_domains
 from stargan.checkpoints.checkpoint import Model
+from stargan.inference.translator import Translator
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator
-from stargan.inference.translator import Translator
 
 MOST_VALIDATION = 512
 _MOST_TRAINING = 4096

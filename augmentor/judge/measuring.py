@@ -7,13 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from augmentor.planning.domains import parse_domains
+from augmentor.data.manifest import Manifest
 from augmentor.judge.limits import Clock, Limits
 from augmentor.judge.making import BATCH, Made, make_judge
-from augmentor.judge.reading import Looks
-from augmentor.data.manifest import Manifest
+from augmentor.judge.measures import rounded
 from augmentor.judge.obedience import Obedience, advice, score
-from augmentor.judge import Translations, requested, rounded, translate_and_judge
+from augmentor.judge.reading import Looks
+from augmentor.judge.translations import Translations, requested, translate_and_judge
+from augmentor.planning import parse_domains
 from stargan.checkpoints.checkpoint import Model
 from stargan.inference.translator import Translator
 

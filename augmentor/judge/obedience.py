@@ -10,10 +10,12 @@ from typing import Any, Literal, Self
 
 from torch import Tensor
 
-from augmentor.storage.atomic import replacing_text
 from augmentor.errors import OutputError
-from augmentor.judge import Translations, asked_for, balanced_accuracy, doubt, recalls, rounded
-from stargan.checkpoints.checkpoint import Json, Model
+from augmentor.judge.measures import balanced_accuracy, doubt, recalls, rounded
+from augmentor.judge.translations import Translations, asked_for
+from augmentor.storage import replacing_text
+from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints.description import Json
 from stargan.labels import UNKNOWN, LabelSpace
 
 FILE = "obedience.json"

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from augmentor.data.manifest import Manifest
 from augmentor.errors import ImageError
 from augmentor.images import decode
+from augmentor.judge.classifier import LabelledImages
 from augmentor.judge.limits import Clock
-from augmentor.data.manifest import Manifest
-from augmentor.judge import LabelledImages
 
 FEWEST_IMAGES = 32
 """Are read even if there is no time for it."""

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import torch
 
-from augmentor.storage.access import MAX_PIXELS
+from augmentor.data import OWN, Description, model_crop, open_model, read_model_manifest
+from augmentor.data.manifest import Manifest, refuse_all_outside, refuse_split_leaks
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.judge.limits import Clock, JudgingStopped, Limits
 from augmentor.judge.making import Made, make_judge, read_shown
 from augmentor.judge.measuring import JUDGE_MADE, measure_obedience, obedience_of
-from augmentor.judge.reading import Looks
-from augmentor.data.manifest import Manifest, refuse_all_outside, refuse_split_leaks
-from augmentor.data.models import OWN, Description, model_crop, open_model, read_model_manifest
 from augmentor.judge.obedience import Obedience, read_obedience, write_obedience
-from augmentor.judge import KeptJudge, load_judge, open_judge, save_judge
-from stargan.checkpoints.checkpoint import CheckpointError, Model, find_checkpoint, load_discriminator, load_model
+from augmentor.judge.reading import Looks
+from augmentor.judge.stored import KeptJudge, load_judge, open_judge, save_judge
+from augmentor.storage import MAX_PIXELS
+from stargan.checkpoints.checkpoint import Model, find_checkpoint, load_discriminator, load_model
+from stargan.checkpoints.description import CheckpointError
 
 ASKED_SECONDS = 60.0
 """The time that judging may take where it was asked for by itself."""

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augmentor.judge.stored import KeptJudge
 from augmentor.judge.likeness import joined, patch_scores, shares_below, similarities, target_probabilities
+from augmentor.judge.stored import KeptJudge
 from stargan.labels import UNKNOWN
 from stargan.networks import Discriminator
 

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from augmentor.storage.atomic import replace_bytes, replacing_text
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.judge.classifier import Judge, resnet
 from augmentor.judge.report import JudgeReport
 from augmentor.judge.thresholds import Thresholds
 from augmentor.judge.yardstick import Offers, Yardstick
+from augmentor.storage import replace_bytes, replacing_text
 from stargan.checkpoints.checkpoint import Model, find_checkpoint
 from stargan.checkpoints.description import CheckpointError, seal
-from stargan.labels import LabelSpace
 from stargan.checkpoints.weights import pack, unpack, weights_of
+from stargan.labels import LabelSpace
 
 WEIGHTS, DESCRIPTION = "judge.safetensors", "judge.json"
 """Their names in a checkpoint's folder, or in one of their own."""

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augmentor.planning.domains import DomainRequest
-from augmentor.images import decode
 from augmentor.data.manifest import Manifest
-from augmentor.planning.plan import make_plan
+from augmentor.images import decode
 from augmentor.judge.classifier import Judge, LabelledImages
 from augmentor.judge.measures import share_right
-from stargan.labels import UNKNOWN, LabelSpace
+from augmentor.planning import DomainRequest, make_plan
 from stargan.inference.translator import Translator
+from stargan.labels import UNKNOWN, LabelSpace
 
 _BATCH = 256
 """Translations that are made and judged at once."""

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from augmentor.outputs.csvfile import CsvWriter
-from augmentor.storage.atomic import replacing_text
 from augmentor.outputs.label_table import COLUMNS_BEFORE, LabelRow, RowState, cells, rounded, score_cell
+from augmentor.storage import CsvWriter, replacing_text
 from stargan.labels import LabelSpace
 
 NOT_BEST, SURPLUS = "not among the best", "surplus"

@@ -16,9 +16,8 @@ from typing import NamedTuple, TypeAlias
 
 import pandas as pd
 
-from augmentor.outputs.csvfile import CsvWriter
-from augmentor.storage.atomic import replacing_text
 from augmentor.errors import AugmentorError, OutputError
+from augmentor.storage import CsvWriter, replacing_text
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 COLUMNS_BEFORE = ("file_name", "key", "split", "group", "is_synthetic", "source_id", "source_path")

@@ -7,12 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from augmentor.data import Failure
+from augmentor.data.manifest import Manifest
 from augmentor.errors import ImageError
 from augmentor.outputs.label_table import Keys, LabelRow, changed_names, real_key
-from augmentor.data.manifest import Manifest
-from augmentor.planning.plan import Item
-from augmentor.storage.urls import located
-from augmentor.outputs.records import Failure
+from augmentor.planning import Item
+from augmentor.storage import located
 
 _ROWS_TOGETHER = 256
 """Rows that are read from the manifest at once: one cell of a table takes as long as a hundred in a row."""

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from augmentor.storage.access import ANYWHERE
 from augmentor.errors import OutputError
-from augmentor.storage.urls import RemotePath, content, located
-from augmentor.storage.workers import Workers
+from augmentor.storage import ANYWHERE, RemotePath, Workers, content, located
 
 _LOOKED_AT_ONCE = 16
 """Files that are looked at side by side: a network disk answers slowly, but many at once."""

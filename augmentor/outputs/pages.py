@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from augmentor.storage.atomic import TEMPORARY
+from augmentor.storage import TEMPORARY
 
 PAGES = ("report.html", "README.md", "croissant.json", "evaluation.json")
 """Their names inside a folder; beside FILE.h5 they are FILE.NAME."""

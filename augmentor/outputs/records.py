@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypeAlias, TypedDict
 
-from augmentor.outputs.csvfile import CsvWriter
-from augmentor.storage.atomic import TEMPORARY, replacing_text, sync_folder, write_synced
+from augmentor.data import Failure
 from augmentor.errors import OutputError
-from augmentor.outputs.label_table import LabelRow, RowState
 from augmentor.outputs.fingerprints import Identity, read_identity, refuse_other_run
 from augmentor.outputs.judged import (
     Rejected,
@@ -23,7 +21,9 @@ from augmentor.outputs.judged import (
     scores_from_json,
     scores_to_json,
 )
+from augmentor.outputs.label_table import LabelRow, RowState
 from augmentor.outputs.origins import Origin
+from augmentor.storage import TEMPORARY, Json, sync_folder, write_json, write_synced
 from stargan.checkpoints.description import seal
 from stargan.labels import LabelSpace
 
@@ -36,24 +36,6 @@ _SEAL = b', "sha256": "'
 
 Shape: TypeAlias = "tuple[int | None, ...]"
 """(H, W, C) of images; None for a side in which they differ."""
-
-Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
-"""Plain values that the standard library's json writes."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
-    """A row that could not be used.
-
-    Args:
-        id: the manifest row's id.
-        path: its image, as the manifest writes it.
-        reason: what was wrong, in plain English.
-    """
-
-    id: str
-    path: str
-    reason: str
 
 
 class CountsState(TypedDict):
@@ -462,26 +444,3 @@ def describe(
         "counts": counts.to_json(),
     }
     return {**described, "sha256": seal(described)}
-
-
-def write_failures(path: Path, failures: Iterable[Failure]) -> int:
-    """Write `failures.csv`: the first failure of every id, in order; the header alone if there is none.
-
-    Returns:
-        How many rows were written.
-    """
-    seen: set[str] = set()
-    with replacing_text(path) as file:
-        writer = CsvWriter(file)
-        writer.writerow(["id", "path", "reason"])
-        for failure in failures:
-            if failure.id not in seen:
-                seen.add(failure.id)
-                writer.writerow([failure.id, failure.path, failure.reason])
-    return len(seen)
-
-
-def write_json(path: Path, state: Mapping[str, object]) -> None:
-    """Write JSON as people read it: sorted keys, two spaces, a line end; a file of this name is replaced."""
-    with replacing_text(path) as file:
-        file.write(json.dumps(state, sort_keys=True, indent=2, ensure_ascii=False) + "\n")

@@ -11,9 +11,9 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import pandas as pd
 
+from augmentor.errors import DomainError
 from augmentor.planning.combinations import LEFT_ALONE, Cells, Numbers
 from augmentor.planning.domains import listing, suggestion, value_code
-from augmentor.errors import DomainError
 from stargan.labels import LabelSpace
 
 Word = Literal["auto", "minority", "not minority", "not majority", "all"]

@@ -11,17 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from augmentor.storage.access import Access
+from augmentor.data.manifest import SPLITS, Manifest, split_leaks
+from augmentor.errors import ImageError, row_list
 from augmentor.planning.balance import BalanceRequest
 from augmentor.planning.combinations import CellState
 from augmentor.planning.domains import DomainRequest
-from augmentor.errors import ImageError
-from augmentor.data.manifest import SPLITS, Manifest, split_leaks
 from augmentor.planning.plan import make_plan
 from augmentor.planning.rounds import balanced, planned_states
-from augmentor.storage.urls import located
-from augmentor.storage.threads import side_by_side
-from augmentor.wording import row_list
+from augmentor.storage import Access, located, side_by_side
 from stargan.labels import UNKNOWN, Kind
 
 

@@ -6,6 +6,7 @@ A SPEC is `attr=value|value,attr=*,attr=~`, or one of the words `each` and `all`
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,12 @@ from stargan.labels import Attribute, LabelSpace
 
 MAX_TARGETS = 65_536
 """Targets that a request may ask of one row: more is a slip (`all` over 40 attributes), not a wish."""
+
+MOST_COLUMNS = 24
+"""Columns of a preview."""
+
+Assignment = dict[int, int]
+"""Attribute position -> code: what one column of a preview asks for; all else stays the row's own."""
 
 _BINARY_SPELLINGS = {"0": 0, "no": 0, "false": 0, "1": 1, "yes": 1, "true": 1}
 _LISTED_NAMES = 20
@@ -207,3 +214,27 @@ def listing(names: Sequence[str]) -> str:
     if len(names) <= _LISTED_NAMES:
         return ", ".join(names)
     return f"{', '.join(names[:_LISTED_NAMES])} and {len(names) - _LISTED_NAMES} more"
+
+
+def preview_columns(request: DomainRequest, space: LabelSpace, *, only: int | None = None) -> list[Assignment]:
+    """Return what the columns of a preview ask for: every value combination that the request names.
+
+    Args:
+        request: what is asked for; `~` counts as every value.
+        space: the label space that it was parsed against.
+        only: the one code that the model translates its one attribute into, see `Model.only_target`.
+
+    Returns:
+        At most `MOST_COLUMNS` assignments, each once, in the request's order.
+    """
+    columns: list[Assignment] = []
+    for spec in request.specs:
+        positions = [choice.attribute for choice in spec]
+        candidates = [choice.candidates(len(space.attributes[choice.attribute].values)) for choice in spec]
+        for codes in itertools.product(*candidates):
+            assignment = dict(zip(positions, codes, strict=True))
+            if assignment not in columns and (only is None or assignment == {0: only}):
+                columns.append(assignment)
+            if len(columns) == MOST_COLUMNS:
+                return columns
+    return columns

@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from augmentor.errors import DomainError
 from augmentor.planning.combinations import Balance
 from augmentor.planning.domains import DomainRequest
 from augmentor.planning.items import Item, Segment
 from augmentor.planning.targets import Codes, Mask, TargetGrid, pack
+from stargan.checkpoints.checkpoint import Model
 from stargan.labels import UNKNOWN, LabelSpace
 
 __all__ = ["Item", "LabelCounts", "Plan", "make_plan"]
@@ -361,3 +363,28 @@ def _combinations(
         numbers[rows[run]] = found
         first[found[::-1]] = rows[run][::-1]  # Of several the last one stays, which is the first row.
     return numbers, first
+
+
+def refuse_other_direction(plan: Plan, model: Model, domains: Sequence[str]) -> None:
+    """Refuse a plan that asks a one-direction model for anything but what it makes.
+
+    Args:
+        plan: what is asked for.
+        model: what translates.
+        domains: the `--domains` SPECs, for the message.
+
+    Raises:
+        DomainError: naming the direction and how many images ask for another.
+    """
+    if model.only_target is None:
+        return
+    only = model.space.attributes[0]
+    made = f"{only.name}={only.values[model.only_target]}"
+    counts = plan.label_counts()[only.name]
+    for value, (before, after) in counts.items():
+        if value != only.values[model.only_target] and after > before:
+            raise DomainError(
+                f"--domains {' '.join(domains)}: {only.name}={value} is asked of {after - before:,} images, but "
+                f"the model's file holds one direction, into {made}. Use --domains {made}, which leaves alone "
+                "what is so already; for the way back, use the file of the other generator"
+            )

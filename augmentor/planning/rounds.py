@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from augmentor.errors import DomainError
 from augmentor.planning.balance import BalanceRequest
 from augmentor.planning.combinations import LEFT_ALONE, Balance, Cells, CellState, Numbers
-from augmentor.errors import DomainError
 from augmentor.planning.items import Segment
 from augmentor.planning.plan import Plan
-from augmentor.expansion.tally import Tally
 from augmentor.planning.targets import Codes, Mask, pack
 
 _TURNS = 16
@@ -87,19 +86,24 @@ class Filling:
         self._asked = _Asked.of(plan, self._cells)
         self._seed = int(plan.fingerprint()[:16], 16)
 
-    def next_round(self, plan: Plan, tally: Tally) -> Segment | None:
+    def next_round(
+        self, plan: Plan, *, there: Numbers, kept: Numbers, failed: Mask, uses: npt.NDArray[np.int64]
+    ) -> Segment | None:
         """Return the next round; None where every count is reached or no source is left that could help.
 
         It asks for what is missing, divided by the share of this combination's translations that was kept so far.
 
         Args:
             plan: with the rounds so far.
-            tally: what became of them.
+            there: (C,) int64, images of each combination, real ones and translations that were kept.
+            kept: (C,) int64, translations of each combination that were kept.
+            failed: (N,) bool, rows that cannot be used.
+            uses: (N,) int64, translations of each row that were kept.
         """
-        missing = self._balance.missing(tally.there)
+        missing = self._balance.missing(there)
         # As if two more had been asked for and one kept: of few, none may be kept, and that says little.
-        ask = -(-missing * (asked_of(plan) + 2) // (tally.kept + 1))
-        return self.pick(plan, ask, failed=tally.failed, uses=tally.uses)
+        ask = -(-missing * (asked_of(plan) + 2) // (kept + 1))
+        return self.pick(plan, ask, failed=failed, uses=uses)
 
     def pick(self, plan: Plan, ask: Numbers, *, failed: Mask, uses: npt.NDArray[np.int64]) -> Segment | None:
         """Return the nearest sources that were not asked yet, those that change fewest attributes first.

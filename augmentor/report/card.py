@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from augmentor.storage.atomic import replacing_text
+from augmentor.outputs import format_of
 from augmentor.report.counts import CountTable, attribute_counts
 from augmentor.report.evaluation import EvaluationView
 from augmentor.report.judge import JudgeView, judge_of
@@ -19,8 +19,7 @@ from augmentor.report.scores import thresholds_of
 from augmentor.report.summary import title_of
 from augmentor.report.survey import Survey
 from augmentor.report.values import items, mapping, number, text
-from augmentor.outputs.places import format_of
-from augmentor.outputs.records import Json
+from augmentor.storage import Json, replacing_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

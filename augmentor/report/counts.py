@@ -9,7 +9,7 @@ import numpy as np
 
 from augmentor.report.survey import Survey
 from augmentor.report.values import items, mapping, number
-from augmentor.outputs.records import Json
+from augmentor.storage import Json
 from stargan.labels import UNKNOWN, LabelSpace
 
 _MOST_VALUES = 24

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from augmentor.outputs.label_table import columns
+from augmentor.outputs import columns
 from augmentor.report.card import describe_in_a_sentence
 from augmentor.report.output import Output
 from augmentor.report.summary import title_of
 from augmentor.report.values import mapping, text
-from augmentor.outputs.records import Json, write_json
+from augmentor.storage import Json, write_json
 
 _KEYS = (
     "citeAs", "column", "equivalentProperty", "extract", "field", "fileProperty", "fileObject", "fileSet",

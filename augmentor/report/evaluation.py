@@ -8,7 +8,7 @@ from typing import Literal
 
 from augmentor.report.charts import HEIGHT, WIDTH
 from augmentor.report.values import items, mapping, number, text
-from augmentor.outputs.records import Json
+from augmentor.storage import Json
 
 _MOST_GROUPS = 24
 

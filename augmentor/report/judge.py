@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from augmentor.report.values import items, mapping, number, text
-from augmentor.outputs.records import Json
+from augmentor.storage import Json
 
 _MOST_VALUES = 16
 

@@ -14,15 +14,28 @@ from typing import TypeVar, cast
 
 import pandas as pd
 
-from augmentor.outputs.readers.dataset import hdf5_chunks, hdf5_description, hdf5_shards
 from augmentor.errors import ImageError, OutputError
 from augmentor.images import Pixels
-from augmentor.outputs.readers.images import FolderImages, HDF5Images, PackImages
-from augmentor.outputs.label_table import columns
-from augmentor.outputs.judged import Rejected, rejected_columns, scores_columns, unpack_judged
-from augmentor.outputs.writers.packs import PACK_SUFFIXES
-from augmentor.outputs.places import Place, format_of
-from augmentor.outputs.records import Json, ShardRecord
+from augmentor.outputs import (
+    Place,
+    Rejected,
+    ShardRecord,
+    columns,
+    format_of,
+    rejected_columns,
+    scores_columns,
+    unpack_judged,
+)
+from augmentor.outputs.readers import (
+    FolderImages,
+    HDF5Images,
+    PackImages,
+    hdf5_chunks,
+    hdf5_description,
+    hdf5_shards,
+)
+from augmentor.outputs.writers import PACK_SUFFIXES
+from augmentor.storage import Json
 from stargan.labels import AttributeState, LabelSpace
 
 Item = TypeVar("Item")

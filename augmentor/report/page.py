@@ -11,8 +11,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from augmentor.storage.atomic import replacing_text
 from augmentor.errors import OutputError
+from augmentor.outputs import place_of
 from augmentor.report.card import write_card
 from augmentor.report.counts import attribute_counts, balance_counts, combination_counts
 from augmentor.report.croissant import write_croissant
@@ -26,7 +26,7 @@ from augmentor.report.scores import attribute_histograms, score_histograms, thre
 from augmentor.report.summary import lineage_of, summarise, title_of
 from augmentor.report.survey import Survey, survey
 from augmentor.report.values import read_json, text
-from augmentor.outputs.places import place_of
+from augmentor.storage import replacing_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -53,9 +53,7 @@ def report_path(out: Path) -> Path:
     return place_of(out).beside("report.html")
 
 
-def write_report(
-    out: Path, *, description: Mapping[str, object] | None = None, images: Path | None = None
-) -> Path:
+def write_report(out: Path, description: Mapping[str, object] | None = None, images: Path | None = None) -> Path:
     """Write report.html, its folder of pictures, and the data set card; equal inputs give equal bytes.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from augmentor.images import Pixels, encode, fit
-from augmentor.outputs.pages import is_picture, picture_name
+from augmentor.outputs import is_picture, picture_name
 
 LONGEST = 96
 """Pixels of a thumbnail's longest side."""

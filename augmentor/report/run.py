@@ -9,7 +9,7 @@ from pathlib import Path
 
 from augmentor.report.charts import Line, line_of
 from augmentor.report.values import items, mapping, number, read_json, text
-from augmentor.outputs.records import Json
+from augmentor.storage import Json
 
 _MOST_CURVES = 12
 _MOST_RECIPE = 20_000

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from augmentor.report.charts import Histogram, histogram_of
 from augmentor.report.survey import SCORES, Survey, histogram
 from augmentor.report.values import mapping, number
-from augmentor.outputs.records import Json
+from augmentor.storage import Json
 from stargan.labels import LabelSpace
 
 _MOST_ATTRIBUTES = 24

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from augmentor.errors import counted
 from augmentor.report.evaluation import EvaluationView, Tone
 from augmentor.report.judge import JudgeView
 from augmentor.report.output import Output, read_chunks
 from augmentor.report.survey import Survey
 from augmentor.report.values import items, mapping, number, text
-from augmentor.wording import counted
-from augmentor.outputs.records import Json
+from augmentor.storage import Json
 
 _MOST_FAILURES = 20
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augmentor.errors import OutputError
-from augmentor.outputs.label_table import UNCHANGED
+from augmentor.outputs import UNCHANGED
 from augmentor.report.output import Output
 from stargan.labels import UNKNOWN, LabelSpace
 

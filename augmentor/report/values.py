@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from augmentor.outputs.records import Json
+from augmentor.storage import Json
 
 
 def mapping(value: Json) -> Mapping[str, Json]:

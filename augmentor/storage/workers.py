@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from augmentor.errors import StalledError
 
@@ -195,6 +195,18 @@ def end_together(several: Sequence[Workers], error: BaseException | None) -> Non
             for future in hanging:
                 leave_behind(lambda future=future: not future.done())  # type: ignore[misc]
             workers._pool.shutdown(wait=not hanging, cancel_futures=True)
+
+
+class Patience(NamedTuple):
+    """Seconds without any task being done after which a run stops, and seconds in which what is killed has to end."""
+
+    stalled: float
+    grace: float
+
+
+def patience() -> Patience:
+    """Return how long this process waits."""
+    return Patience(STALLED_SECONDS, GRACE_SECONDS)
 
 
 def stalled(hanging: Sequence[str], seconds: float) -> StalledError:

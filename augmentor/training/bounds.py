@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from augmentor.images import LONGEST_SIDE
 from stargan.networks import build_discriminator, build_generator
-
-LONGEST_SIDE = 4096
-"""Pixels. A map of 64 channels at 4096 x 4096 px fills 4 GB, and a network keeps dozens of maps of an image."""
 
 MOST = 1_000_000_000
 """Of any whole number that has no bound of its own. A billion steps take years on any machine."""

@@ -6,10 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from augmentor.errors import MemoryShortError, OutputError, SharedMemoryError, StalledError, TrainingError
+from augmentor.errors import (
+    MemoryShortError,
+    OutputError,
+    SharedMemoryError,
+    StalledError,
+    TrainingError,
+    no_shared_memory,
+    short_of_memory,
+)
 from augmentor.training.loading import WITHOUT_PROCESSES
-from augmentor.shortage import no_shared_memory, short_of_memory
-from stargan.checkpoints.checkpoint import CheckpointError, find_checkpoint
+from stargan.checkpoints.checkpoint import find_checkpoint
+from stargan.checkpoints.description import CheckpointError
 from stargan.distributed import PeerLostError
 
 _LOADER = "DataLoader worker"

@@ -16,10 +16,9 @@ import torch
 from torch import distributed as dist
 
 from augmentor.errors import AugmentorError, TrainingError, first_line
-from augmentor.training.launched import launched, on_this_machine, place
-from augmentor.storage.threads import usable_cores
+from augmentor.storage import STALLED_SECONDS, usable_cores
 from augmentor.training.faults import last_checkpoint
-from augmentor.storage.workers import STALLED_SECONDS
+from augmentor.training.launched import launched, on_this_machine, place
 from stargan.distributed import ALONE, Peers
 
 _MONITOR_SECONDS = 0.2

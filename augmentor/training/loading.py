@@ -20,19 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from augmentor.storage import workers as patience
-from augmentor.storage.access import ANYWHERE, Access
-from augmentor.training.cache import ImageCache
-from augmentor.errors import ImageError
+from augmentor.errors import ImageError, no_shared_memory
 from augmentor.images import Pixels, decode
+from augmentor.storage import ANYWHERE, TURNS, Access, Workers, leave_behind, patience, stalled, usable_cores
+from augmentor.training.cache import ImageCache
 from augmentor.training.launched import launched, on_this_machine
 from augmentor.training.order import Draw, StepSampler
 from augmentor.training.recipe import ImageSettings, Joint
-from augmentor.shortage import no_shared_memory
-from augmentor.storage.threads import usable_cores
-from augmentor.storage.workers import TURNS, Workers, leave_behind, stalled
-from stargan.labels import LabelSpace, merge_targets
 from stargan.distributed import ALONE, Peers
+from stargan.labels import LabelSpace, merge_targets
 from stargan.training import Batch
 
 _MOST_TRIES = 100
@@ -255,7 +251,7 @@ _Made = tuple[Batch, dict[int, str]]
 def _by_processes(
     images: TrainingImages, sampler: StepSampler, *, workers: int, pin_memory: bool
 ) -> Iterator[_Made]:
-    limit = patience.STALLED_SECONDS
+    limit = patience().stalled
     before = set(active_children())
     loader = DataLoader(
         images,
@@ -291,7 +287,7 @@ def _by_processes(
     del batches  # It asks its processes to end, and does not wait for it.
     for process in ours:
         process.kill()
-        process.join(patience.GRACE_SECONDS)
+        process.join(patience().grace)
         leave_behind(process.is_alive)
     raise stalled([f"{len(ours)} processes read training images below {images.folder}"], limit)
 

@@ -19,10 +19,10 @@ from pydantic import (
     model_validator,
 )
 
-from augmentor.training import bounds
-from augmentor.storage.access import MAX_PIXELS
-from augmentor.storage.atomic import replacing_text
 from augmentor.errors import RecipeError
+from augmentor.images import DEFAULT_SIDE
+from augmentor.storage import MAX_PIXELS, replacing_text
+from augmentor.training import bounds
 from stargan.config import Compile, Objective, Precision, Schedule
 from stargan.diffaugment import Policy
 from stargan.networks import (
@@ -71,7 +71,7 @@ class ImageSettings(_Section):
         max_pixels: files of more pixels (width x height) are refused before they are unpacked.
     """
 
-    size: int | tuple[int, int] = 128
+    size: int | tuple[int, int] = DEFAULT_SIDE
     channels: Literal[1, 3] = 3
     crop: _Count = Field(default=0, ge=0)
     flip: bool = True

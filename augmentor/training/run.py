@@ -11,24 +11,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmentor.training.cache import ImageCache, make_cache
-from augmentor.errors import ManifestError, OutputError, TrainingError
-from augmentor.judge import Limits, judge_run
-from augmentor.training.loading import TrainingImages, training_batches
-from augmentor.storage.lock import locked, read_holder
+from augmentor.data import Failure, Samples, read_spread
 from augmentor.data.manifest import Manifest, describe_sets, frame_notes, refuse_all_outside, refuse_split_leaks
-from augmentor.judge.obedience import Obedience
-from augmentor.judge import rarity_weights
-from augmentor.training.recipe import Recipe, Targets, read_recipe, write_recipe
-from augmentor.report import Shown, read_spread
-from augmentor.training.run_folder import Follower, Judging, Recorder, Started, TrainEvent, checkpoint_folder
+from augmentor.errors import ManifestError, OutputError, TrainingError
+from augmentor.judge import Limits, Obedience, judge_run, rarity_weights
+from augmentor.storage import locked, read_holder
+from augmentor.training.cache import ImageCache, make_cache
 from augmentor.training.faults import explained, last_checkpoint
+from augmentor.training.loading import TrainingImages, training_batches
+from augmentor.training.recipe import Recipe, Targets, read_recipe, write_recipe
+from augmentor.training.run_folder import Follower, Judging, Recorder, Started, TrainEvent, checkpoint_folder
 from augmentor.training.untrained import train_config, untrained_networks
-from augmentor.outputs.records import Failure
-from stargan.checkpoints.checkpoint import CheckpointError, find_checkpoint, load_model, load_state, remove_drafts
+from stargan.checkpoints.checkpoint import find_checkpoint, load_model, load_state, remove_drafts
+from stargan.checkpoints.description import CheckpointError
 from stargan.config import TrainConfig
-from stargan.labels import LabelSpace
 from stargan.distributed import ALONE, Peers
+from stargan.labels import LabelSpace
 from stargan.training import DivergenceError, TrainState, new_state, train
 
 _LOCK = ".lock"
@@ -164,7 +162,7 @@ def _fit(
     config: TrainConfig,
     state: TrainState,
     cache: ImageCache | None,
-    shown: Shown,
+    shown: Samples,
     device: torch.device,
     on_event: Callable[[TrainEvent], None],
     should_stop: Callable[[], bool],
@@ -388,7 +386,7 @@ def _divergence(run: Path, error: DivergenceError) -> str:
     )
 
 
-def _sample_images(manifest: Manifest, recipe: Recipe) -> Shown:
+def _sample_images(manifest: Manifest, recipe: Recipe) -> Samples:
     """Return the sources of the sample grids: validation rows if there are any."""
     splits = ["val"] if manifest.split_mask(["val"]).any() else ["train"]
     settings = recipe.images

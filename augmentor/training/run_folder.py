@@ -12,17 +12,18 @@ from typing import IO, TYPE_CHECKING, cast
 
 import torch
 
-from augmentor.planning.domains import parse_domains
-from augmentor.errors import MissingExtraError
+from augmentor.data import Failure, Samples, write_failures
 from augmentor.data.manifest import Manifest
+from augmentor.errors import MissingExtraError
+from augmentor.images import preview_grid, write_grid
+from augmentor.planning import parse_domains, preview_columns
 from augmentor.training.recipe import Recipe
-from augmentor.report import Shown, preview_columns, preview_grid, write_grid
-from augmentor.outputs.records import Failure, write_failures
-from stargan.checkpoints.checkpoint import Json, Model, remove_checkpoint, save_checkpoint
+from stargan.checkpoints.checkpoint import Model, remove_checkpoint, save_checkpoint
+from stargan.checkpoints.description import Json
 from stargan.config import TrainConfig
 from stargan.distributed import ALONE, Peers
-from stargan.training import CheckpointEvent, Event, LogEvent, SampleEvent, TrainState
 from stargan.inference.translator import Translator
+from stargan.training import CheckpointEvent, Event, LogEvent, SampleEvent, TrainState
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -107,7 +108,7 @@ class Recorder:
         config: TrainConfig,
         *,
         rows: Manifest,
-        shown: Shown,
+        shown: Samples,
         device: torch.device,
         step: int,
         on_event: Callable[[TrainEvent], None],

@@ -19,12 +19,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from stargan.checkpoints.description import (
+    FORMAT,
+    CheckpointError,
+    Description,
+    Json,
+    instead_of,
+    read_description,
+    seal,
+)
+from stargan.checkpoints.weights import pack, unpack, weights_of
 from stargan.config import TrainConfig
-from stargan.checkpoints.description import FORMAT, CheckpointError, Description, Json, instead_of, read_description, seal
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
 from stargan.training import TrainState, new_state
-from stargan.checkpoints.weights import pack, unpack, weights_of
 
 __all__ = [
     "FORMAT",

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from stargan.inference.prepare import Halves
-from stargan.networks import Features
 from stargan.inference.transfer import Download, Transfer
+from stargan.networks import Features
 
 _BLOCKS_BEHIND = 2
 """Blocks that are queued on a device, ahead of the one that is waited for: so long the host may take over the

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from stargan.checkpoints.checkpoint import Model
 from stargan.config import Precision, translates_in_bfloat16
-from stargan.inference.prepare import Halves
 from stargan.inference.batching import Stream
+from stargan.inference.prepare import Halves
 
 _GPU_FLOPS = 2.6e12
 """What one batch should cost a GPU: some milliseconds, beside which starting its kernels is little."""

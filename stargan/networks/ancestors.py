@@ -1,7 +1,7 @@
 """The generators of CycleGAN and pix2pix, for files that people have: one direction each, blind to any label.
 
-Both are written after the published layouts, so that their weights fit; see `stargan.checkpoints.foreign`. Nothing here is
-meant to be trained: a generator that does not read its target cannot learn several.
+Both are written after the published layouts, so that their weights fit; see `stargan.checkpoints.foreign`. Nothing
+here is meant to be trained: a generator that does not read its target cannot learn several.
 """
 
 from __future__ import annotations

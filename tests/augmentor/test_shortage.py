@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from augmentor.errors import MemoryShortError
-from augmentor.shortage import no_shared_memory, short_of_memory
+from augmentor.errors import MemoryShortError, no_shared_memory, short_of_memory
 from augmentor.training.faults import explained
 
 

@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from augmentor.bench.peak import WATCHED_COMMAND
-from augmentor.judge import Thresholds, save_judge
+from augmentor.judge.stored import save_judge
+from augmentor.judge.thresholds import Thresholds
 from stargan.checkpoints.checkpoint import load_model
 from tests.conftest import MakeJudge
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
 
+from augmentor.bench.peak import peak_memory
+
 _SCRIPT = """
-import json, sys, time
+import json, resource, sys, time
+from pathlib import Path
 import numpy as np
 from augmentor.planning.domains import parse_domains
-from augmentor.bench.peak import peak_memory
 from augmentor.planning.plan import make_plan
 from augmentor.expansion.shares import Share
 from stargan.labels import Attribute, LabelSpace
+
+PEAK
 
 started = time.process_time()
 space = LabelSpace(attributes=(
@@ -39,7 +44,7 @@ json.dump({
     "targets": [item.target for item in items], "seconds": time.process_time() - started,
     "peak": peak_memory(),
 }, sys.stdout)
-"""
+""".replace("PEAK", inspect.getsource(peak_memory))
 
 
 def test_a_shard_of_a_plan_of_a_thousand_million_outputs() -> None:

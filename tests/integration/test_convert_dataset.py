@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from augmentor.images import encode
-from augmentor.data.manifest import read_manifest
 from augmentor.data.importers import SOURCES
+from augmentor.data.manifest import read_manifest
+from augmentor.images import encode
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor

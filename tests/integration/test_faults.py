@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from augmentor.data.manifest import read_manifest
+from augmentor.errors import ManifestError, MemoryShortError, OutputError, SourceError
 from augmentor.expansion import pipeline
 from augmentor.expansion.executors import local
-from augmentor.errors import ManifestError, MemoryShortError, OutputError, SourceError
-from augmentor.expansion.run import run_expansion
 from augmentor.expansion.job import Expansion, plan_expansion
-from augmentor.storage.lock import locked
-from augmentor.data.manifest import read_manifest
-from augmentor.training.recipe import read_recipe
+from augmentor.expansion.run import run_expansion
 from augmentor.expansion.running import Progress
 from augmentor.expansion.settings import ExpandSettings
+from augmentor.report import write_report
+from augmentor.storage.lock import locked
+from augmentor.training.recipe import read_recipe
 from augmentor.training.run import train_run
 from stargan.checkpoints.checkpoint import load_model
 from tests.integration.conftest import TINY, write_manifest
@@ -81,6 +82,7 @@ class Case:
         """Run the expansion here; return how many items an earlier run had made."""
         return run_expansion(
             self.planned(settings),
+            write_pages=write_report,
             device=CPU,
             workers=2,
             overwrite=overwrite,

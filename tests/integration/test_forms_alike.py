@@ -16,8 +16,8 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from augmentor.outputs.readers.dataset import open_dataset
-from augmentor.report import write_report
 from augmentor.outputs.verify import verify_output
+from augmentor.report import write_report
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Small

@@ -16,9 +16,10 @@ import torch
 from PIL import Image, ImageOps
 from torch.nn import functional
 
-from augmentor import open_dataset
 from augmentor.images import decode
-from stargan.checkpoints.checkpoint import Json, Model, load_model, save_model
+from augmentor.outputs.readers.dataset import open_dataset
+from stargan.checkpoints.checkpoint import Model, load_model, save_model
+from stargan.checkpoints.description import Json
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator, Output
 

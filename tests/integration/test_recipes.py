@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from augmentor.data.importers import SOURCES, parse_values
 from augmentor.data.manifest import read_manifest, read_manifests
 from augmentor.training.recipe import Recipe, read_recipe
-from augmentor.data.importers import SOURCES, parse_values
 from augmentor.training.run import train_run
 from stargan.checkpoints.checkpoint import load_model
 

@@ -13,9 +13,9 @@ from torch import distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from stargan.config import TrainConfig
+from stargan.distributed import ALONE, Peers
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import build_discriminator, build_generator
-from stargan.distributed import ALONE, Peers
 from stargan.training import Batch, Event, LogEvent, TrainState, new_state, train
 
 STEPS = 20

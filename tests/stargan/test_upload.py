@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stargan.labels import LabelSpace
 from stargan.distributed import Peers
+from stargan.labels import LabelSpace
 from stargan.upload import upload, upload_labels
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Data sets that people have, as their owners ship them, to a manifest."""
+"""Importers of data sets in the layouts of their owners (CelebA, RaFD, MNIST, USPS, ADE20K, folders)."""
 
 from augmentor.data.importers.base import SourceError
 from augmentor.data.importers.choose import Choice, parse_constants, parse_values

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from augmentor.data.manifest.kinds import MAX_VALUES
 from augmentor.data.importers.base import ROW_COLUMNS, Listing, SourceError
-from augmentor.wording import listing, nearest
+from augmentor.data.manifest.kinds import MAX_VALUES
+from augmentor.errors import listing, nearest
 
 Shares = tuple[float, float, float]
 """Parts of train, val and test."""

@@ -10,10 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.storage.access import Access
-from augmentor.errors import OutputError
-from augmentor.images import encode
-from augmentor.data.manifest import Manifest, split_leaks
 from augmentor.data.importers.ade20k import read_ade20k
 from augmentor.data.importers.base import Source, SourceError
 from augmentor.data.importers.celeba import read_celeba
@@ -24,7 +20,10 @@ from augmentor.data.importers.mnist import read_mnist
 from augmentor.data.importers.rafd import read_rafd
 from augmentor.data.importers.table import appended, separator, understood, with_prefix, write
 from augmentor.data.importers.usps import read_usps
-from augmentor.wording import counted, nearest
+from augmentor.data.manifest import Manifest, split_leaks
+from augmentor.errors import OutputError, counted, nearest
+from augmentor.images import encode
+from augmentor.storage import Access
 
 SOURCES: dict[str, Source] = {
     "celeba": Source(

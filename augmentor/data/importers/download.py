@@ -11,9 +11,9 @@ from pathlib import Path
 
 from torchvision.datasets import MNIST, USPS, CelebA
 
-from augmentor.errors import StalledError
 from augmentor.data.importers.base import SourceError
-from augmentor.storage.workers import Workers
+from augmentor.errors import StalledError
+from augmentor.storage import Workers
 
 SILENT_SECONDS = 300.0
 """Seconds without a byte that is written after which a download is given up; the checksum of the largest archive,

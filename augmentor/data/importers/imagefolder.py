@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from augmentor.data.manifest.rows import SPLIT_WORDS
 from augmentor.data.importers.base import Listing, SourceError, image_files, refuse_no_folder
-from augmentor.wording import counted, listing
+from augmentor.data.manifest.rows import SPLIT_WORDS
+from augmentor.errors import counted, listing
 
 
 def read_imagefolder(src: Path) -> Listing:

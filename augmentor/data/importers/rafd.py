@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from augmentor.data.importers.base import Listing, SourceError, image_files, refuse_no_folder
-from augmentor.wording import counted, listing, nearest
+from augmentor.errors import counted, listing, nearest
 
 _PATTERN = (
     r"(?i)^rafd(?P<angle>\d{3})_(?P<model>\d+)_(?P<people>[a-z]+)_(?P<gender>[a-z]+)"

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from augmentor.storage.atomic import replacing_text
-from augmentor.errors import ManifestError
+from augmentor.data.importers.base import SourceError
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.data.manifest.files import DELIMITERS, read_table
 from augmentor.data.manifest.rows import ids_from_paths
 from augmentor.data.manifest.table import Table
-from augmentor.data.importers.base import SourceError
-from augmentor.wording import listing
+from augmentor.errors import ManifestError, listing
+from augmentor.storage import replacing_text
 
 
 def with_prefix(frame: pd.DataFrame, folder: Path, manifest: Path) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The user's table in: one row per image, a path and a column per attribute."""
+"""The user's table: one row per image, a path and a column per attribute."""
 
 from augmentor.data.manifest.images import frame_notes, refuse_all_outside
 from augmentor.data.manifest.joint import read_manifests

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from augmentor.errors import ManifestError
 from augmentor.data.manifest.table import IMAGE_COLUMNS, Table
-from augmentor.wording import listing, nearest
+from augmentor.errors import ManifestError, listing, nearest
 from stargan.labels import LabelSpace
 
 FIXED_COLUMNS = ("id", "split", "group", "dataset")

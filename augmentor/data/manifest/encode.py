@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from augmentor.errors import ManifestError
 from augmentor.data.manifest.choice import Source, check_text
 from augmentor.data.manifest.kinds import (
     BINARY_FAMILIES,
@@ -20,7 +19,7 @@ from augmentor.data.manifest.kinds import (
     whole_numbers,
 )
 from augmentor.data.manifest.table import Column, Table
-from augmentor.wording import counted, listing, nearest, row_list, short
+from augmentor.errors import ManifestError, counted, listing, nearest, row_list, short
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 Codes = NDArray[np.int16]

@@ -14,10 +14,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from augmentor.errors import ManifestError, MissingExtraError
 from augmentor.data.manifest.table import Table, assemble, check_header
-from augmentor.storage.urls import RemotePath, has_secrets
-from augmentor.wording import listing, nearest
+from augmentor.errors import ManifestError, MissingExtraError, listing, nearest
+from augmentor.storage import RemotePath, has_secrets
 
 DELIMITERS = {".csv": ",", ".txt": ",", "": ",", ".tsv": "\t", ".tab": "\t"}
 PARQUET_SUFFIXES = (".parquet", ".pq")

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from augmentor.errors import ManifestError
 from augmentor.data.manifest.read import Manifest
 from augmentor.data.manifest.rows import SPLITS
-from augmentor.wording import counted
+from augmentor.errors import ManifestError, counted
 
 _LOOKED_AT = 16
 """Rows whose paths are followed, spread over the manifest: following a million would take a minute."""

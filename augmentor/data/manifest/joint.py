@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.errors import ManifestError
 from augmentor.data.manifest.choice import FIXED_COLUMNS
 from augmentor.data.manifest.files import read_table
 from augmentor.data.manifest.kinds import natural_order
 from augmentor.data.manifest.read import Manifest, infer_manifest, read_manifest
 from augmentor.data.manifest.sets import describe_sets, distinct, ordered, overlap
 from augmentor.data.manifest.table import Table
-from augmentor.storage.urls import located
-from augmentor.wording import listing, nearest
+from augmentor.errors import ManifestError, listing, nearest
+from augmentor.storage import located
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 OneHot = Mapping[str, Sequence[str]]

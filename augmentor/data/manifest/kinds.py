@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from augmentor.errors import ManifestError
 from augmentor.data.manifest.choice import check_text
 from augmentor.data.manifest.table import Column, Table
-from augmentor.wording import listing, short
+from augmentor.errors import ManifestError, listing, short
 from stargan.labels import Attribute
 
 BINARY_FAMILIES: Mapping[str, Mapping[str, int]] = {

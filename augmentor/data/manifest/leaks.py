@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from augmentor.errors import ManifestError
 from augmentor.data.manifest.read import Manifest
 from augmentor.data.manifest.rows import SPLITS
-from augmentor.wording import counted, row_list
+from augmentor.errors import ManifestError, counted, row_list
 
 _SHOWN = 5
 

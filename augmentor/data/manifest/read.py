@@ -11,16 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.storage.access import MAX_PIXELS, Access
-from augmentor.errors import ManifestError
 from augmentor.data.manifest.choice import FIXED_COLUMNS, Source, choose_sources, sources_for_space
 from augmentor.data.manifest.encode import encode_space, infer_space
 from augmentor.data.manifest.files import read_table
 from augmentor.data.manifest.rows import SPLITS, build_rows, without_duplicates
 from augmentor.data.manifest.sets import with_label_sets
 from augmentor.data.manifest.table import Table
-from augmentor.storage.urls import located
-from augmentor.wording import nearest
+from augmentor.errors import ManifestError, nearest
+from augmentor.storage import MAX_PIXELS, Access, located
 from stargan.labels import UNKNOWN, LabelSpace
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.errors import ManifestError
 from augmentor.data.manifest.table import Column, Table
-from augmentor.wording import counted, nearest, row_list, short
+from augmentor.errors import ManifestError, counted, nearest, row_list, short
 
 SPLITS = ("train", "val", "test")
 """The splits, in the order in which they are shown."""

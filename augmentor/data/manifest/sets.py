@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.wording import listing
+from augmentor.errors import listing
 from stargan.labels import UNKNOWN, LabelSpace
 
 Codes = NDArray[np.int16]

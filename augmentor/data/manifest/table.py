@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.errors import ManifestError
-from augmentor.wording import counted, listing, nearest
+from augmentor.errors import ManifestError, counted, listing, nearest
 
 IMAGE_COLUMNS = ("path", "file_name", "image")
 """The columns that may hold the image, the first one present wins."""

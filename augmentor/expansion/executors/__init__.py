@@ -1,1 +1,5 @@
-"""Who makes which shard: this process, one process per device, or a cluster."""
+"""Executors of shards: in this process, in one process per device, or on a Ray cluster."""
+
+from augmentor.expansion.executors.ray import RayEngine
+
+__all__ = ["RayEngine"]

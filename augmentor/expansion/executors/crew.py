@@ -19,8 +19,7 @@ from augmentor.expansion.executors.local import State, Work
 from augmentor.expansion.executors.posts import Posts
 from augmentor.expansion.executors.processes import SILENT_SECONDS, ProcessError
 from augmentor.expansion.executors.remote import Answer, News, RemoteWorker
-from augmentor.storage.lock import read_holder
-from augmentor.storage.workers import TURNS, stalled
+from augmentor.storage import TURNS, read_holder, stalled
 
 _GRACE_SECONDS = 5.0
 _NEWS_SECONDS = 0.25

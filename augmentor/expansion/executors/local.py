@@ -11,15 +11,14 @@ from typing import Self
 import torch
 
 from augmentor.expansion.executors.processes import Send, run_processes
-from augmentor.judge.gating import Judging
-from augmentor.judge.judgement import Judges
 from augmentor.expansion.making import Shard
 from augmentor.expansion.pipeline import News, Sources, run_shards
-from augmentor.planning.plan import Plan
 from augmentor.expansion.shares import Share
 from augmentor.expansion.stages import Loads
+from augmentor.judge import Judges, Judging
+from augmentor.outputs import refuse_changed
 from augmentor.outputs.writers import Writer
-from augmentor.outputs.origins import refuse_changed
+from augmentor.planning import Plan
 from stargan.checkpoints.checkpoint import Model
 from stargan.config import Precision
 from stargan.inference.translator import Translator, compiling_works
@@ -150,7 +149,7 @@ def tell_nobody(_index: int) -> None:
 
 
 class LocalEngine:
-    """This machine: one device in this process, or one process per device. See `augmentor.expansion.executors.protocol`.
+    """This machine: one device in this process, or one process per device.
 
     Args:
         devices: where.

@@ -17,9 +17,8 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any, NoReturn, TypeVar
 
-from augmentor.errors import AugmentorError
-from augmentor.shortage import no_shared_memory
-from augmentor.storage.workers import STALLED_SECONDS, TURNS, Workers, leave_behind, stalled
+from augmentor.errors import AugmentorError, no_shared_memory
+from augmentor.storage import STALLED_SECONDS, TURNS, Workers, leave_behind, stalled
 
 A = TypeVar("A")
 M = TypeVar("M")

@@ -18,12 +18,12 @@ from typing import Any, Self
 
 import torch
 
+from augmentor.errors import AugmentorError, MissingExtraError, first_line
 from augmentor.expansion.executors.crew import PATIENCE_SECONDS, Crew
 from augmentor.expansion.executors.local import State, Work, tell_nobody
 from augmentor.expansion.executors.posts import Node, posts
 from augmentor.expansion.executors.processes import ProcessError, interrupts_held_back
-from augmentor.errors import AugmentorError, MissingExtraError, first_line
-from augmentor.storage.threads import usable_cores
+from augmentor.storage import usable_cores
 from stargan.inference.translator import compiling_works
 
 _STORE_BYTES = 200_000_000

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from augmentor import __version__
+from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion.executors.local import State, Work, run_here
 from augmentor.expansion.executors.processes import portable
-from augmentor.errors import AugmentorError, OutputError
-from augmentor.judge.judgement import Judges
-from augmentor.storage.lock import Holder, read_holder
+from augmentor.judge import Judges
+from augmentor.storage import Holder, read_holder
 from stargan.inference.translator import Translator
 
 _SEEN_SECONDS = 5.0

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from augmentor.errors import OutputError
-from augmentor.outputs.readers.images import FolderImages, HDF5Images, ImageSource, PackImages
 from augmentor.outputs.label_table import attribute_named, columns, read_label_table
+from augmentor.outputs.places import format_of, place_of
+from augmentor.outputs.readers.images import FolderImages, HDF5Images, ImageSource, PackImages
 from augmentor.outputs.writers.hdf5_layout import SCORE_COLUMNS, TEXT_COLUMNS
 from augmentor.outputs.writers.packs import PACK_SUFFIXES
-from augmentor.outputs.places import format_of, place_of
 from stargan.labels import UNKNOWN, AttributeState, LabelSpace
 
 Transform = Callable[[Tensor], Tensor]

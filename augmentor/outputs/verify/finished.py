@@ -13,17 +13,18 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from augmentor.data import Failure, write_failures
 from augmentor.errors import OutputError, first_line
+from augmentor.outputs.judged import RejectedTable, ScoresTable, unpack_judged
 from augmentor.outputs.label_table import UNCHANGED, LabelRow
-from augmentor.storage.threads import side_by_side
+from augmentor.outputs.records import Counts, Shape
 from augmentor.outputs.verify.folder import UNPARSED, described_settings, parse_description
 from augmentor.outputs.verify.looking import TOGETHER, Expected, Seen, look_at_bytes
 from augmentor.outputs.verify.report import Findings, Problem, Told
 from augmentor.outputs.verify.rows import RowRules
 from augmentor.outputs.verify.tables import compare_file
 from augmentor.outputs.writers.hdf5_layout import SCORE_COLUMNS, TEXT_COLUMNS, shard_digest
-from augmentor.outputs.judged import RejectedTable, ScoresTable, unpack_judged
-from augmentor.outputs.records import Counts, Failure, Shape, write_failures, write_json
+from augmentor.storage import side_by_side, write_json
 from stargan.labels import LabelSpace
 
 Columns = dict[str, np.ndarray | list[str]]

@@ -10,19 +10,19 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from augmentor.errors import OutputError
 from augmentor.data.manifest import SPLITS
-from augmentor.storage.threads import side_by_side
+from augmentor.errors import OutputError
+from augmentor.outputs.fingerprints import Identity
+from augmentor.outputs.places import WORK_FOLDER, format_of, parts_folder
+from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
 from augmentor.outputs.verify.looking import TOGETHER, Expected, Seen, look_at_bytes, look_at_file
 from augmentor.outputs.verify.packs import Looked, Task, expected_of, look_into_packs
 from augmentor.outputs.verify.report import Findings, Mend, Problem, Told
 from augmentor.outputs.verify.rows import RowRules
 from augmentor.outputs.verify.tables import compare_tables
-from augmentor.outputs.fingerprints import Identity
 from augmentor.outputs.writers.packs import PACK_SUFFIXES, pack_name
 from augmentor.outputs.writers.parts import Parts
-from augmentor.outputs.places import WORK_FOLDER, format_of, parts_folder
-from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
+from augmentor.storage import side_by_side
 from stargan.checkpoints.description import seal
 from stargan.labels import LabelSpace
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from augmentor.errors import ImageError
 from augmentor.outputs.label_table import LabelRow
+from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.verify.looking import Expected, Seen, look_at_bytes
 from augmentor.outputs.verify.report import Problem
 from augmentor.outputs.writers.packs import open_pack, pack_name
-from augmentor.outputs.records import ShardRecord
 
 _UNSEEN = Seen("", 0, "")
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import h5py
 
-from augmentor.storage.atomic import sync_file, sync_folder
 from augmentor.errors import OutputError
-from augmentor.storage.lock import locked
+from augmentor.outputs.fingerprints import read_identity
+from augmentor.outputs.judged import unpack_judged
+from augmentor.outputs.places import WORK_FOLDER, parts_folder, place_of
+from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.verify.finished import (
     Described,
     Seal,
@@ -25,12 +27,9 @@ from augmentor.outputs.verify.finished import (
 from augmentor.outputs.verify.folder import described_space, read_description
 from augmentor.outputs.verify.report import Findings, Problem
 from augmentor.outputs.verify.tables import DERIVED
-from augmentor.outputs.fingerprints import read_identity
 from augmentor.outputs.writers.hdf5_layout import shard_digest
-from augmentor.outputs.judged import unpack_judged
 from augmentor.outputs.writers.parts import Parts
-from augmentor.outputs.places import WORK_FOLDER, parts_folder, place_of
-from augmentor.outputs.records import RecordFolder, ShardRecord
+from augmentor.storage import locked, sync_file, sync_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
-from augmentor.errors import OutputError
 from augmentor.data.manifest import SPLITS
+from augmentor.errors import OutputError
+from augmentor.outputs.places import encoding_of, format_of
+from augmentor.outputs.records import RecordFolder
 from augmentor.outputs.verify.report import Problem
 from augmentor.outputs.writers.metadata import FolderTables
 from augmentor.outputs.writers.packs import PackTables, packing_of
-from augmentor.outputs.places import encoding_of, format_of
-from augmentor.outputs.records import Json, RecordFolder
+from augmentor.storage import Json
 from stargan.labels import LabelSpace
 
 _MOST_CELLS = 20

@@ -1,13 +1,18 @@
-"""Outputs of expand: folders of files, of packs, and HDF5 files behind one small protocol."""
+"""Writers of outputs: folders of files, folders of packs, and HDF5 files."""
 
-from augmentor.outputs.writers.folder import FolderWriter
-from augmentor.outputs.writers.hdf5 import HDF5Writer
-from augmentor.outputs.writers.packs import PackWriter
+from augmentor.data import Failure
 from augmentor.outputs.places import OutputFormat
+from augmentor.outputs.records import SCHEMA_VERSION, Counts, ShardRecord
+from augmentor.outputs.writers.assembly import WritePages
+from augmentor.outputs.writers.folder import FolderWriter
+from augmentor.outputs.writers.hdf5 import HDF5Writer, counts_of_file
+from augmentor.outputs.writers.packs import PACK_SUFFIXES, PackWriter, packing_of
 from augmentor.outputs.writers.protocol import ShardWriter, Writer
-from augmentor.outputs.records import SCHEMA_VERSION, Counts, Failure, Json, ShardRecord
+from augmentor.outputs.writers.remote import RemoteWriter, on_disk, publish
+from augmentor.storage import Json
 
 __all__ = [
+    "PACK_SUFFIXES",
     "SCHEMA_VERSION",
     "Counts",
     "Failure",
@@ -16,7 +21,13 @@ __all__ = [
     "Json",
     "OutputFormat",
     "PackWriter",
+    "RemoteWriter",
     "ShardRecord",
     "ShardWriter",
+    "WritePages",
     "Writer",
+    "counts_of_file",
+    "on_disk",
+    "packing_of",
+    "publish",
 ]

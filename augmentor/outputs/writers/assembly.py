@@ -9,12 +9,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
-from augmentor.storage.workers import anything_hangs
-from augmentor.outputs.records import Counts, Failure, RecordFolder, Shape, ShardRecord, common_shape
+from augmentor.data import Failure
+from augmentor.outputs.records import Counts, RecordFolder, Shape, ShardRecord, common_shape
+from augmentor.storage import anything_hangs
 
-Ending: TypeAlias = "Callable[[Mapping[str, object], Path], None]"
+Ending: TypeAlias = "Callable[[Mapping[str, object], Path], object]"
 """Does what is left to do when everything is written but `dataset.json`, or the file's name: it is told what that
 will say, and where the images are until then, the folder or the unfinished file."""
+
+WritePages: TypeAlias = "Callable[[Path, Mapping[str, object], Path], object]"
+"""Writes the pages beside an output that is about to be finished: its place, and the arguments of an `Ending`."""
 
 
 def nothing_left(_description: Mapping[str, object], _images: Path) -> None:

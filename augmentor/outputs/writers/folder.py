@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from augmentor.storage.atomic import TEMPORARY, sync_folder
-from augmentor.errors import OutputError
-from augmentor.images.codec import ImageFormat
-from augmentor.outputs.label_table import LabelRow, attribute_named
 from augmentor.data.manifest import SPLITS
+from augmentor.errors import OutputError
+from augmentor.images import ImageFormat
 from augmentor.outputs.fingerprints import Identity, is_same_run, read_identity, refuse_other_run
-from augmentor.outputs.writers.metadata import FolderTables
+from augmentor.outputs.label_table import LabelRow, attribute_named
 from augmentor.outputs.pages import ANSWERS, remove_answers, remove_pages
 from augmentor.outputs.places import COVER, WORK_FOLDER, lock_of_folder
+from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
+from augmentor.outputs.writers.metadata import FolderTables
 from augmentor.outputs.writers.protocol import all_of_them
-from augmentor.outputs.records import Counts, Json, RecordFolder, ShardRecord
 from augmentor.outputs.writers.staged import RECORD, FolderShard, StagedShard
+from augmentor.storage import TEMPORARY, Json, sync_folder
 from stargan.labels import UNKNOWN, LabelSpace
 
 COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", COVER)

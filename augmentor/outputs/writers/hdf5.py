@@ -13,11 +13,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from augmentor.storage.atomic import TEMPORARY, sync_file, sync_folder
+from augmentor.data import write_failures
 from augmentor.errors import OutputError
-from augmentor.images.codec import ImageFormat
-from augmentor.outputs.writers.assembly import Assembly, Ending, discard
+from augmentor.images import ImageFormat
 from augmentor.outputs.fingerprints import Identity, is_same_run, refuse_other_run
+from augmentor.outputs.judged import RejectedTable, ScoresTable, pack_judged
+from augmentor.outputs.pages import ANSWERS, remove_answers, remove_pages
+from augmentor.outputs.places import lock_of_file, parts_folder
+from augmentor.outputs.records import Counts, Shape, ShardRecord, describe
+from augmentor.outputs.writers.assembly import Assembly, Ending, discard
 from augmentor.outputs.writers.hdf5_layout import (
     COLUMN_CHUNK,
     OVERHEAD,
@@ -29,12 +33,9 @@ from augmentor.outputs.writers.hdf5_layout import (
     table_columns,
     told_as_system_errors,
 )
-from augmentor.outputs.judged import RejectedTable, ScoresTable, pack_judged
-from augmentor.outputs.pages import ANSWERS, remove_answers, remove_pages
 from augmentor.outputs.writers.parts import Parts, PartShard
-from augmentor.outputs.places import lock_of_file, parts_folder
 from augmentor.outputs.writers.protocol import all_of_them
-from augmentor.outputs.records import Counts, Json, Shape, ShardRecord, describe, write_failures, write_json
+from augmentor.storage import TEMPORARY, Json, sync_file, sync_folder, write_json
 from stargan.labels import LabelSpace
 
 _COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json", ".preview.png")

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from augmentor.images.codec import ImageFormat
+from augmentor.data import Failure
+from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
-from augmentor.outputs.records import SCHEMA_VERSION, Failure, Shape
+from augmentor.outputs.records import SCHEMA_VERSION, Shape
 from stargan.labels import LabelSpace
 
 TEXT_COLUMNS = ("file_name", "key", "split", "group", "source_id", "source_path", "changed")

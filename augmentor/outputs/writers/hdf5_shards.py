@@ -11,9 +11,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from augmentor.storage.atomic import TEMPORARY, sync_file, sync_folder
-from augmentor.images.codec import ImageFormat
+from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import LabelRow
+from augmentor.outputs.places import COVER
+from augmentor.outputs.records import Shape
 from augmentor.outputs.writers.hdf5_layout import (
     COLUMN_CHUNK,
     OVERHEAD,
@@ -26,8 +27,7 @@ from augmentor.outputs.writers.hdf5_layout import (
     told_as_system_errors,
 )
 from augmentor.outputs.writers.packing import Pack, Packed, told_as_damage
-from augmentor.outputs.places import COVER
-from augmentor.outputs.records import Shape
+from augmentor.storage import TEMPORARY, sync_file, sync_folder
 from stargan.labels import LabelSpace
 
 _TOGETHER = 1 << 25

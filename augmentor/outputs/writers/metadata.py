@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from augmentor.outputs.csvfile import CsvWriter
-from augmentor.outputs.label_table import LabelRow, cells, columns, label_table
-from augmentor.outputs.writers.assembly import Assembly, Ending, discard
+from augmentor.data import write_failures
 from augmentor.outputs.judged import RejectedTable, ScoresTable
-from augmentor.outputs.records import Json, RecordFolder, ShardRecord, describe, write_failures, write_json
+from augmentor.outputs.label_table import LabelRow, cells, columns, label_table
+from augmentor.outputs.records import RecordFolder, ShardRecord, describe
+from augmentor.outputs.writers.assembly import Assembly, Ending, discard
+from augmentor.storage import CsvWriter, Json, write_json
 from stargan.labels import LabelSpace
 
 _SAMPLED_ROWS = 10_000

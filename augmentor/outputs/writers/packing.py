@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from augmentor.errors import AugmentorError, ImageError, MissingExtraError, first_line
-from augmentor.images.codec import ImageFormat
+from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.places import OutputFormat
 from augmentor.outputs.records import Shape

@@ -8,23 +8,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from augmentor.storage.atomic import TEMPORARY, sync_file, sync_folder
-from augmentor.errors import OutputError
-from augmentor.images.codec import ImageFormat
-from augmentor.outputs.label_table import LabelRow
+from augmentor.data import Failure
 from augmentor.data.manifest import SPLITS
-from augmentor.storage.urls import RemotePath
+from augmentor.errors import OutputError
+from augmentor.images import ImageFormat
+from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.label_table import LabelRow
+from augmentor.outputs.origins import Origin
+from augmentor.outputs.places import COVER, OutputFormat
+from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.writers.folder import FolderWriter
 from augmentor.outputs.writers.hdf5_shards import HDF5Pack, HDF5Packing
-from augmentor.outputs.judged import NOTHING_JUDGED, Judged
 from augmentor.outputs.writers.metadata import FolderTables
-from augmentor.outputs.origins import Origin
 from augmentor.outputs.writers.packing import Pack, Packed, Packing, told_as_damage
 from augmentor.outputs.writers.parquet import ParquetPack, ParquetPacking
-from augmentor.outputs.places import COVER, OutputFormat
-from augmentor.outputs.records import Failure, Json, RecordFolder, ShardRecord
 from augmentor.outputs.writers.staged import StagedShard
 from augmentor.outputs.writers.webdataset import TarPack, TarPacking
+from augmentor.storage import TEMPORARY, Json, RemotePath, sync_file, sync_folder
 from stargan.labels import LabelSpace
 
 PACK_SUFFIXES: dict[OutputFormat, str] = {"hdf5": ".h5", "webdataset": ".tar", "parquet": ".parquet"}

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from augmentor.errors import MissingExtraError
-from augmentor.images.codec import ImageFormat
+from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow, rounded
-from augmentor.outputs.writers.packing import Pack, Packed, refuse_unpackable, told_as_damage
 from augmentor.outputs.records import Shape
+from augmentor.outputs.writers.packing import Pack, Packed, refuse_unpackable, told_as_damage
 from stargan.labels import LabelSpace
 
 if TYPE_CHECKING:

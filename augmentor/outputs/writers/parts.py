@@ -18,13 +18,14 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from augmentor.storage.atomic import sync_file, sync_folder
+from augmentor.data import Failure
 from augmentor.errors import OutputError
-from augmentor.images.codec import ImageFormat, Pixels, encode, extension
-from augmentor.outputs.label_table import LabelRow
+from augmentor.images import ImageFormat, Pixels, encode, extension
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.origins import Origin
-from augmentor.outputs.records import Failure, RecordFolder, Shape, ShardRecord, common_shape
+from augmentor.outputs.records import RecordFolder, Shape, ShardRecord, common_shape
+from augmentor.storage import sync_file, sync_folder
 
 _BLOCK_BYTES = 1 << 25
 """Bytes of images that are read at once."""

@@ -12,12 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from augmentor.images.codec import Pixels
-from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.writers.assembly import Assembling
+from augmentor.data import Failure
+from augmentor.images import Pixels
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.origins import Origin
-from augmentor.outputs.records import Counts, Failure, ShardRecord
+from augmentor.outputs.records import Counts, ShardRecord
+from augmentor.outputs.writers.assembly import Assembling
 
 
 def all_of_them(_index: int) -> bool:

@@ -21,20 +21,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
-from augmentor.storage.atomic import TEMPORARY, replace_bytes
-from augmentor.errors import OutputError
-from augmentor.images.codec import Pixels
-from augmentor.outputs.label_table import LabelRow
-from augmentor.storage.lock import patiently_locked
+from augmentor.data import Failure
 from augmentor.data.manifest import SPLITS
-from augmentor.storage.urls import RemotePath, Status, each, remove, upload, write_bytes
-from augmentor.outputs.writers.assembly import Assembling, Ending, nothing_left
-from augmentor.outputs.writers.folder import COMPANIONS
+from augmentor.errors import OutputError
+from augmentor.images import Pixels
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.origins import Origin
 from augmentor.outputs.pages import PAGES, PICTURES, is_picture
+from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
+from augmentor.outputs.writers.assembly import Assembling, Ending, nothing_left
+from augmentor.outputs.writers.folder import COMPANIONS
 from augmentor.outputs.writers.protocol import ShardWriter, Writer, all_of_them
-from augmentor.outputs.records import Counts, Failure, Json, RecordFolder, ShardRecord
+from augmentor.storage import (
+    TEMPORARY,
+    Json,
+    RemotePath,
+    Status,
+    each,
+    patiently_locked,
+    remove,
+    replace_bytes,
+    upload,
+    write_bytes,
+)
 from stargan.labels import LabelSpace
 
 _LAST = "dataset.json"

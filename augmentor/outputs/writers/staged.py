@@ -12,14 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from augmentor.storage.atomic import sync_files, sync_folder, write_unsynced
+from augmentor.data import Failure
 from augmentor.errors import ImageError, OutputError
-from augmentor.images.codec import ImageFormat, Pixels, encode_file, extension, usual_suffix
-from augmentor.outputs.label_table import LabelRow
-from augmentor.storage.urls import RemotePath, content
+from augmentor.images import ImageFormat, Pixels, encode_file, extension, usual_suffix
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.origins import Origin
-from augmentor.outputs.records import Failure, Shape, ShardRecord, common_shape
+from augmentor.outputs.records import Shape, ShardRecord, common_shape
+from augmentor.storage import RemotePath, content, sync_files, sync_folder, write_unsynced
 
 if TYPE_CHECKING:
     from augmentor.outputs.writers.folder import FolderWriter

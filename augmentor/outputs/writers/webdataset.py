@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from augmentor.images.codec import ImageFormat
+from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import LabelRow, cells, columns, rounded
-from augmentor.outputs.writers.packing import Pack, Packed, refuse_unpackable, told_as_damage
 from augmentor.outputs.records import Shape
+from augmentor.outputs.writers.packing import Pack, Packed, refuse_unpackable, told_as_damage
 from stargan.labels import UNKNOWN, LabelSpace
 
 CODES = "labels"

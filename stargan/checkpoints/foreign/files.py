@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stargan.checkpoints.checkpoint import CheckpointError
+from stargan.checkpoints.description import CheckpointError
 
 Weights = dict[str, Tensor]
 

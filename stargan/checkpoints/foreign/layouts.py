@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from stargan.checkpoints.checkpoint import CheckpointError
+from stargan.checkpoints.description import CheckpointError
 from stargan.networks import Norm
 
 Names = dict[str, str]

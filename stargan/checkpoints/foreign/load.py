@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stargan.checkpoints.checkpoint import CheckpointError, Json, Model
+from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints.description import CheckpointError, Json
 from stargan.checkpoints.foreign.attributes import EXAMPLE, count_entries
 from stargan.checkpoints.foreign.files import Weights, read_weights
 from stargan.checkpoints.foreign.layouts import Reading, dropped, find_layout

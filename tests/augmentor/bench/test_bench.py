@@ -14,12 +14,12 @@ from augmentor.bench import BenchSettings, Figure, Judged, Report, Series, Targe
 from augmentor.bench.figures import Hot, Sample, compare_pictures, largest_relative, take_turns
 from augmentor.bench.machine import measure_matrices, profiled
 from augmentor.bench.material import Subject, draw_picture, pairs_of, synthetic_subject
+from augmentor.bench.peak import peak_memory
 from augmentor.cli.bench import bench_table
 from augmentor.errors import AugmentorError
 from augmentor.images import encode
-from augmentor.bench.peak import peak_memory
 from augmentor.training.recipe import read_recipe
-from stargan.checkpoints.checkpoint import Json
+from stargan.checkpoints.description import Json
 
 TINY = (
     *("images.size=16", "generator.width=4", "generator.blocks=1", "generator.downsamplings=1"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from augmentor.planning.check import AttributeSummary, CheckReport, Problem
 from augmentor.cli.check import check_tables
+from augmentor.planning.check import AttributeSummary, CheckReport, Problem
 from tests.augmentor.cli.screen import printed
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from augmentor.cli import tables
+from augmentor.expansion.estimate import Estimate
 from augmentor.planning.balance import BalanceRequest
 from augmentor.planning.combinations import CellState
-from augmentor.cli import tables
 from augmentor.planning.domains import parse_domains
-from augmentor.expansion.estimate import Estimate
 from augmentor.planning.plan import Plan, make_plan
 from augmentor.planning.rounds import balanced, planned_states
 from stargan.labels import Attribute, LabelSpace

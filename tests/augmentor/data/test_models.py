@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from augmentor.planning.domains import parse_domains
+from augmentor.data.models import OWN, Description, open_model, parse_model_size
 from augmentor.errors import AugmentorError, DomainError
-from augmentor.data.models import OWN, Description, open_model, parse_model_size, refuse_other_direction
-from augmentor.planning.plan import make_plan
+from augmentor.planning.domains import parse_domains
+from augmentor.planning.plan import make_plan, refuse_other_direction
 from stargan.checkpoints.checkpoint import Model, save_model
+from stargan.inference.translator import Translator
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import CycleGanResnet
-from stargan.inference.translator import Translator
 
 ANIMAL = LabelSpace(attributes=(Attribute(name="animal", kind="categorical", values=("horse", "zebra")),))
 

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from augmentor.demo.run import MODEL, DemoResult, run_demo, shipped_recipe
-from augmentor.planning.domains import parse_domains
-from augmentor.demo.portraits import write_portraits
 from augmentor.data.manifest import read_manifest
-from augmentor.judge import judge_translations, read_images, share_right, train_judge
+from augmentor.demo.portraits import write_portraits
+from augmentor.demo.run import MODEL, DemoResult, run_demo, shipped_recipe
+from augmentor.expansion.running import Progress
+from augmentor.judge.classifier import train_judge
+from augmentor.judge.measures import share_right
+from augmentor.judge.translations import judge_translations, read_images
+from augmentor.planning.domains import parse_domains
 from augmentor.training.recipe import read_recipe
 from augmentor.training.run_folder import TrainEvent
-from augmentor.expansion.running import Progress
 from stargan.checkpoints.checkpoint import load_model
 from stargan.inference.translator import Translator
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from augmentor.data.manifest import read_manifest
 from augmentor.evaluation.distances import Distances, measure_distances
 from augmentor.evaluation.lineage import Lineage
 from augmentor.evaluation.material import Material
 from augmentor.evaluation.output import Output
-from augmentor.data.manifest import read_manifest
-from augmentor.judge import LabelledImages
+from augmentor.judge.classifier import LabelledImages
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(attributes=(Attribute(name="mark"),))

@@ -9,7 +9,7 @@ import torch
 
 from augmentor.evaluation.arms import mixed
 from augmentor.evaluation.draws import Pool, batches, even_weights, jitter
-from augmentor.judge import LabelledImages
+from augmentor.judge.classifier import LabelledImages
 
 
 def images(count: int, code: int, *, channels: int = 3) -> LabelledImages:

@@ -15,7 +15,7 @@ from augmentor.errors import AugmentorError, ManifestError, OutputError
 from augmentor.evaluation import EvaluateSettings, Evaluation, Told, evaluate
 
 if TYPE_CHECKING:
-    from tests.augmentor.evaluate.conftest import Planted, Row, Translation
+    from tests.augmentor.evaluation.conftest import Planted, Row, Translation
 
 CPU = torch.device("cpu")
 SCORES = ("0.1000", "0.5000", "0.8000", "0.1000", "1.0000")

@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 import torch
 
-from augmentor.planning.combinations import CellState
-from augmentor.outputs.readers.dataset import open_dataset
 from augmentor.errors import AugmentorError, DomainError, OutputError
-from augmentor.expansion.run import ExpandResult, run_expansion
 from augmentor.expansion.job import Expansion, plan_expansion
-from augmentor.judge import save_judge
+from augmentor.expansion.run import ExpandResult, run_expansion
 from augmentor.expansion.running import Progress
 from augmentor.expansion.settings import ExpandSettings
+from augmentor.judge.stored import save_judge
+from augmentor.outputs.readers.dataset import open_dataset
 from augmentor.outputs.verify import repair_output, verify_output
+from augmentor.planning.combinations import CellState
+from augmentor.report import write_report
 from stargan.checkpoints.checkpoint import Model, save_model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
@@ -77,7 +78,9 @@ def half(planned: Callable[..., Expansion], tmp_path: Path) -> float:
 
 
 def run(expansion: Expansion, on_progress: Callable[[Progress], None] = lambda _progress: None) -> ExpandResult:
-    return run_expansion(expansion, device=CPU, batch_size=4, workers=2, on_progress=on_progress)
+    return run_expansion(
+        expansion, write_pages=write_report, device=CPU, batch_size=4, workers=2, on_progress=on_progress
+    )
 
 
 def table(out: Path, name: str = "labels.csv") -> list[Row]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from augmentor.errors import AugmentorError
-from augmentor.storage.lock import TakenError, is_free, locked
 from augmentor.expansion.shares import Share, parse_share
+from augmentor.storage.lock import TakenError, is_free, locked
 
 
 def test_shares_are_disjoint_and_complete() -> None:

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from augmentor.storage import workers
 from augmentor.errors import StalledError
 from augmentor.expansion.stages import SHARDS_BEHIND, Clock, Crew, Loads, Queue, default_workers
+from augmentor.storage import workers
 from augmentor.storage.workers import anything_hangs
 from tests.hanging import wait_for_the_end
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from augmentor.storage.access import Access
 from augmentor.errors import ImageError
 from augmentor.images import (
     IMAGE_FORMATS,
@@ -30,6 +29,7 @@ from augmentor.images import (
     verify,
 )
 from augmentor.images.codec import crop_box, encode_file
+from augmentor.storage.access import Access
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 READERS: tuple[Callable[..., object], ...] = (

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from augmentor.images import full_resolution as fullsize
-from augmentor.storage.access import Access
 from augmentor.errors import AugmentorError, ImageError
-from augmentor.images.full_resolution import Original, OutputSize, parse_size, seen_box
 from augmentor.images import Pixels, decode
-from stargan.inference.composite import Box
+from augmentor.images import full_resolution as fullsize
+from augmentor.images.full_resolution import Original, OutputSize, parse_size, seen_box
+from augmentor.storage.access import Access
 from stargan.checkpoints.checkpoint import Model
+from stargan.inference.composite import Box
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
 

@@ -10,14 +10,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from augmentor.planning.domains import parse_domains
-from augmentor.images import decode, label_grid
 from augmentor.data.manifest import read_manifest
-from augmentor.report import MOST_COLUMNS, Shown, preview_columns, preview_grid, read_spread
+from augmentor.data.samples import Samples, read_spread
+from augmentor.images import decode, label_grid
+from augmentor.images.preview_grid import preview_grid
+from augmentor.planning.domains import MOST_COLUMNS, parse_domains, preview_columns
 from stargan.checkpoints.checkpoint import Model
+from stargan.inference.translator import Translator
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator
-from stargan.inference.translator import Translator
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_columns_end_somewhere() -> None:
 # ---- the sources ----
 
 
-def spread(path: Path, *, splits: tuple[str, ...] = ("train", "val"), most: int = 4) -> Shown:
+def spread(path: Path, *, splits: tuple[str, ...] = ("train", "val"), most: int = 4) -> Samples:
     return read_spread(read_manifest(path), splits=splits, size=(8, 16), channels=3, crop=None, most=most)
 
 

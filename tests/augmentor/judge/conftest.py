@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from augmentor.judge import Judge, JudgedAttribute, JudgeNetwork, JudgeReport, KeptJudge, Thresholds, Yardstick
+from augmentor.judge.classifier import Judge, JudgeNetwork
+from augmentor.judge.report import JudgedAttribute, JudgeReport
+from augmentor.judge.stored import KeptJudge
+from augmentor.judge.thresholds import Thresholds
+from augmentor.judge.yardstick import Yardstick
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator, Features
 

@@ -7,16 +7,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from augmentor.judge import (
-    Judge,
-    JudgeNetwork,
-    JudgeReport,
-    KeptJudge,
-    LabelledImages,
-    Thresholds,
-    appraise,
-    with_realism,
-)
+from augmentor.judge.appraisal import appraise, with_realism
+from augmentor.judge.classifier import Judge, JudgeNetwork, LabelledImages
+from augmentor.judge.report import JudgeReport
+from augmentor.judge.stored import KeptJudge
+from augmentor.judge.thresholds import Thresholds
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Discriminator
 

@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from augmentor.judge import calibration_error, fit_temperatures
-from augmentor.judge.calibration import value_logits
+from augmentor.judge.calibration import calibration_error, fit_temperatures, value_logits
 from stargan.labels import UNKNOWN, LabelSpace
 
 

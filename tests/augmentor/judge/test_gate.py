@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from augmentor.judge import Gate, Scores, Thresholds
-from augmentor.judge.thresholds import preserved_pairs
+from augmentor.judge.gate import Gate
+from augmentor.judge.scores import Scores
+from augmentor.judge.thresholds import Thresholds, preserved_pairs
 from stargan.labels import LabelSpace
 
 BOTH = torch.tensor([True, True])

@@ -12,9 +12,13 @@ import pytest
 import torch
 
 from augmentor.errors import AugmentorError
+from augmentor.judge.gate import Gate
 from augmentor.judge.gating import Demands, Judging, find_judging
 from augmentor.judge.judgement import Shown
-from augmentor.judge import Gate, KeptJudge, Scores, Thresholds, Yardstick, save_judge
+from augmentor.judge.scores import Scores
+from augmentor.judge.stored import KeptJudge, save_judge
+from augmentor.judge.thresholds import Thresholds
+from augmentor.judge.yardstick import Yardstick
 from stargan.checkpoints.checkpoint import Model, load_model, save_checkpoint, save_model
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from augmentor.judge.holdout import judging_rows
 from augmentor.data.manifest import Manifest, read_manifest
+from augmentor.judge.holdout import judging_rows
 
 
 def table(tmp_path: Path, lines: list[str]) -> Manifest:

@@ -13,20 +13,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from augmentor.errors import ManifestError
-from augmentor.judge import (
-    JudgeRequest,
-    JudgingStopped,
-    Limits,
-    judge_manifest,
-    judge_run,
-    measure_obedience,
-    model_looks,
-)
 from augmentor.data.manifest import Manifest, read_manifest
-from augmentor.judge.obedience import Obedience
-from augmentor.judge import load_judge, read_images
+from augmentor.errors import ManifestError
+from augmentor.judge.asked import JudgeRequest, judge_manifest
 from augmentor.judge.likeness import patch_scores
+from augmentor.judge.limits import JudgingStopped, Limits
+from augmentor.judge.measuring import measure_obedience
+from augmentor.judge.obedience import Obedience
+from augmentor.judge.runs import judge_run, model_looks
+from augmentor.judge.stored import load_judge
+from augmentor.judge.translations import read_images
 from stargan.checkpoints.checkpoint import Model, load_discriminator, load_model, save_checkpoint, save_model
 from stargan.config import TrainConfig
 from stargan.labels import UNKNOWN, Attribute, LabelSpace

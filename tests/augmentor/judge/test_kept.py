@@ -10,20 +10,16 @@ import pytest
 import torch
 
 from augmentor.errors import AugmentorError
-from augmentor.judge import (
-    KeptJudge,
-    LabelledImages,
-    Scorer,
-    Thresholds,
-    appraise,
-    load_judge,
-    save_judge,
-    train_judge,
-)
-from stargan.checkpoints.checkpoint import CheckpointError, Model
+from augmentor.judge.appraisal import appraise
+from augmentor.judge.classifier import LabelledImages, train_judge
+from augmentor.judge.scores import Scorer
+from augmentor.judge.stored import KeptJudge, load_judge, save_judge
+from augmentor.judge.thresholds import Thresholds
+from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints.description import CheckpointError
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator
-from tests.augmentor.quality.conftest import Brightness
+from tests.augmentor.judge.conftest import Brightness
 
 SPACE = LabelSpace(
     attributes=(

@@ -18,8 +18,9 @@ from augmentor.judge.obedience import (
     score,
     write_obedience,
 )
-from augmentor.judge import Translations
-from stargan.checkpoints.checkpoint import Json, Model
+from augmentor.judge.translations import Translations
+from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints.description import Json
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Conditioning, Generator
 

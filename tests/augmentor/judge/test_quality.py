@@ -11,29 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from augmentor.planning.domains import parse_domains
-from augmentor.images import decode
 from augmentor.data.manifest import read_manifest
-from augmentor.judge import (
-    Judge,
-    JudgeNetwork,
-    LabelledImages,
-    asked_for,
-    balanced_accuracy,
-    judge_translations,
-    rarity_weights,
-    read_images,
-    recalls,
-    requested,
-    share_right,
-    train_judge,
-    translate_and_judge,
-)
+from augmentor.images import decode
+from augmentor.judge.classifier import Judge, JudgeNetwork, LabelledImages, train_judge
+from augmentor.judge.measures import balanced_accuracy, rarity_weights, recalls, share_right
+from augmentor.judge.translations import asked_for, judge_translations, read_images, requested, translate_and_judge
+from augmentor.planning.domains import parse_domains
 from stargan.checkpoints.checkpoint import Model
+from stargan.inference.translator import Translator
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Generator
 from stargan.pixels import to_signed
-from stargan.inference.translator import Translator
 
 CPU = torch.device("cpu")
 

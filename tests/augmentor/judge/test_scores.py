@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from augmentor.judge import Scorer
 from augmentor.judge.likeness import quantiles_of, shares_below, similarities
+from augmentor.judge.scores import Scorer
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Discriminator
-from tests.augmentor.quality.conftest import MakeKept
+from tests.augmentor.judge.conftest import MakeKept
 
 WHITE, BLACK = 255, 0
 

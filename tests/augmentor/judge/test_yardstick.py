@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from augmentor.judge import Yardstick
+from augmentor.judge.yardstick import Yardstick
 from stargan.labels import UNKNOWN, LabelSpace
 
 BOTH = torch.tensor([True, True])

@@ -14,13 +14,9 @@ import h5py
 import numpy as np
 import pytest
 
-from augmentor.outputs.readers.dataset import open_dataset
 from augmentor.errors import OutputError
-from augmentor.images import Pixels
-from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.expansion.selection import BestPer, KeepBest, candidates_of, drop_unselected, select
-from augmentor.outputs.verify import repair_output, verify_output
-from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer
+from augmentor.images import Pixels
 from augmentor.outputs.judged import (
     Judged,
     Rejected,
@@ -30,8 +26,13 @@ from augmentor.outputs.judged import (
     scores_columns,
     unpack_judged,
 )
+from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.pages import ANSWERS
-from augmentor.outputs.records import Json, RecordFolder, ShardRecord
+from augmentor.outputs.readers.dataset import open_dataset
+from augmentor.outputs.records import RecordFolder, ShardRecord
+from augmentor.outputs.verify import repair_output, verify_output
+from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer
+from augmentor.storage.text_files import Json
 from stargan.labels import LabelSpace
 
 SHARDS = 3

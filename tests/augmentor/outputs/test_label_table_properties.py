@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmentor.outputs.label_table import Keys, LabelRow, cells, columns, label_table, read_label_table, real_key
 from augmentor.data.manifest import SPLITS, key_stems
+from augmentor.outputs.label_table import Keys, LabelRow, cells, columns, label_table, read_label_table, real_key
 from augmentor.outputs.writers import FolderWriter
 from stargan.labels import Attribute, LabelSpace
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from augmentor.images import ImageFormat
-from augmentor.outputs.writers import OutputFormat
 from augmentor.outputs.places import (
     Place,
     default_format,
@@ -17,6 +16,7 @@ from augmentor.outputs.places import (
     place_of,
     planned_place,
 )
+from augmentor.outputs.writers import OutputFormat
 
 
 def test_what_belongs_to_an_output_lies_inside_the_folder_or_beside_the_file() -> None:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from imblearn.utils import check_sampling_strategy
 
+from augmentor.errors import DomainError
 from augmentor.planning.balance import BalanceRequest
 from augmentor.planning.combinations import LEFT_ALONE, CellState
-from augmentor.errors import DomainError
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from augmentor.planning.domains import MAX_TARGETS, Choice, DomainRequest, parse_domains
 from augmentor.errors import DomainError
+from augmentor.planning.domains import MAX_TARGETS, Choice, DomainRequest, parse_domains
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(

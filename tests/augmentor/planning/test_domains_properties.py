@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmentor.planning.domains import MAX_TARGETS, DomainRequest, Spec, parse_domains
 from augmentor.errors import DomainError
+from augmentor.planning.domains import MAX_TARGETS, DomainRequest, Spec, parse_domains
 from augmentor.planning.plan import make_plan
 from stargan.labels import Attribute, LabelSpace
 

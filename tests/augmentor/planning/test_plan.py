@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmentor.planning.domains import DomainRequest, parse_domains
-from augmentor.planning.plan import Item, Plan, make_plan
+from augmentor.planning.items import Item
+from augmentor.planning.plan import Plan, make_plan
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmentor.planning.domains import parse_domains
 from augmentor.data.manifest import SPLITS, Manifest, read_manifest
-from augmentor.planning.plan import Item, Plan, make_plan
+from augmentor.planning.domains import parse_domains
+from augmentor.planning.items import Item
+from augmentor.planning.plan import Plan, make_plan
 
 VALUES = {
     "hair": ("black", "blond", "brün"),

@@ -13,17 +13,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from augmentor.data.failures import Failure
+from augmentor.errors import DomainError, OutputError
+from augmentor.expansion.selection import Candidates, select
+from augmentor.expansion.tally import DropSurplus, Tally
+from augmentor.outputs.label_table import LabelRow
+from augmentor.outputs.records import ShardRecord
 from augmentor.planning.balance import BalanceRequest
 from augmentor.planning.combinations import LEFT_ALONE
 from augmentor.planning.domains import DomainRequest, parse_domains
-from augmentor.errors import DomainError, OutputError
 from augmentor.planning.items import Item
-from augmentor.outputs.label_table import LabelRow
 from augmentor.planning.plan import Plan, make_plan
 from augmentor.planning.rounds import Filling, asked_of, balanced, planned_states
-from augmentor.expansion.selection import Candidates, select
-from augmentor.expansion.tally import DropSurplus, Tally
-from augmentor.outputs.records import Failure, ShardRecord
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 SPACE = LabelSpace(
@@ -111,7 +112,9 @@ class Case:
             for index in range(first, plan.shards(self.size)):
                 tally.take(plan, self.record(plan, index))
             yield plan, tally
-            segment = filling.next_round(plan, tally)
+            segment = filling.next_round(
+                plan, there=tally.there, kept=tally.kept, failed=tally.failed, uses=tally.uses
+            )
             if segment is None:
                 return
             first, plan = plan.shards(self.size), plan.extended(segment)
@@ -247,7 +250,9 @@ def test_any_interruption_finds_the_same_rounds(case: Case, data: st.DataObject)
         numbers = data.draw(st.permutations(range(first, again.shards(case.size))))
         for index in numbers:
             new.take(again, case.record(plan, index))
-        segment = Filling(again).next_round(again, new)
+        segment = Filling(again).next_round(
+            again, there=new.there, kept=new.kept, failed=new.failed, uses=new.uses
+        )
         assert segment is not None
         first, again = again.shards(case.size), again.extended(segment)
     assert list(again.items()) == list(plan.items())
@@ -358,7 +363,9 @@ def test_the_next_round_allows_for_what_was_thrown_out() -> None:
             ShardRecord(index=index, shape=None, rows=rows, positions=positions, failures=[], files={}),
         )
     assert tally.kept.tolist() == [0, 5]
-    segment = Filling(plan).next_round(plan, tally)
+    segment = Filling(plan).next_round(
+        plan, there=tally.there, kept=tally.kept, failed=tally.failed, uses=tally.uses
+    )
     assert segment is not None
     assert len(segment) == 40  # 15 missing; 5 of 20 were kept, so 15 * 22 / 6 = 55, but there are only 40 left.
 

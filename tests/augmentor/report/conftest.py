@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from augmentor.images import encode
-from augmentor.outputs.label_table import LabelRow, key, real_key
-from augmentor.report import write_report
-from augmentor.outputs.writers import FolderWriter, HDF5Writer
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged, Rejected, RowScores
-from augmentor.outputs.records import Json
+from augmentor.outputs.label_table import LabelRow, key, real_key
+from augmentor.outputs.writers import FolderWriter, HDF5Writer
+from augmentor.report import write_report
+from augmentor.storage.text_files import Json
 from stargan.labels import Attribute, LabelSpace
 
 SIDE = 8

@@ -20,7 +20,7 @@ from augmentor.report.evaluation import view_evaluation
 from augmentor.report.output import Output
 from augmentor.report.scores import attribute_histograms, score_histograms, thresholds_of
 from augmentor.report.survey import BINS, Survey, histogram, reason_kinds, survey
-from augmentor.outputs.records import Json
+from augmentor.storage.text_files import Json
 
 if TYPE_CHECKING:
     from tests.augmentor.report.conftest import Made, MakeOutput

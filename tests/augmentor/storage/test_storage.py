@@ -10,15 +10,24 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from augmentor.data.manifest import read_manifest, read_manifests
+from augmentor.errors import AugmentorError, ImageError, ManifestError, MissingExtraError
+from augmentor.images import decode
+from augmentor.outputs.origins import Origin
 from augmentor.storage import filesystems
 from augmentor.storage import urls as storage
 from augmentor.storage.access import ANYWHERE, Access, OutsideError, is_there
-from augmentor.errors import AugmentorError, ImageError, ManifestError, MissingExtraError
-from augmentor.images import decode
-from augmentor.data.manifest import read_manifest, read_manifests
 from augmentor.storage.retrying import Patience
-from augmentor.storage.urls import RemotePath, content, located, place, refuse_unusable, remove, upload, write_bytes
-from augmentor.outputs.origins import Origin
+from augmentor.storage.urls import (
+    RemotePath,
+    content,
+    located,
+    place,
+    refuse_unusable,
+    remove,
+    upload,
+    write_bytes,
+)
 
 
 def url(text: str) -> RemotePath:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from augmentor.storage import workers
 from augmentor.errors import StalledError
+from augmentor.storage import workers
 from augmentor.storage.workers import Workers, anything_hangs, stalled
 from tests.hanging import wait_for_the_end
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from augmentor.training.cache import ImageCache, available_memory, make_cache
 from augmentor.errors import ImageError, RecipeError
+from augmentor.training.cache import ImageCache, available_memory, make_cache
 from augmentor.training.loading import TrainingImages, training_batches
 from augmentor.training.order import Draw
 from augmentor.training.recipe import Cache, ImageSettings

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from augmentor.errors import AugmentorError
-from augmentor.training.launched import launched, leads, on_this_machine, place
-from augmentor.training.loading import default_workers
 from augmentor.storage.threads import usable_cores
 from augmentor.training.launch import own_device, together
+from augmentor.training.launched import launched, leads, on_this_machine, place
+from augmentor.training.loading import default_workers
 from stargan.distributed import ALONE
 
 CPU = torch.device("cpu")

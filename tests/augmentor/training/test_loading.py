@@ -20,12 +20,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from augmentor.training import loading
-from augmentor.storage import workers
-from augmentor.storage.access import Access
-from augmentor.training.cache import ImageCache
 from augmentor.errors import ImageError, StalledError
 from augmentor.images import Pixels, decode
+from augmentor.storage import workers
+from augmentor.storage.access import Access
+from augmentor.training import loading
+from augmentor.training.cache import ImageCache
 from augmentor.training.loading import TrainingImages, default_workers, training_batches
 from augmentor.training.order import Draw, StepSampler
 from augmentor.training.recipe import ImageSettings

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from augmentor.judge.measures import rarity_weights
 from augmentor.training.order import Draw, StepSampler
-from augmentor.judge import rarity_weights
 from augmentor.training.recipe import Joint
 from stargan.labels import Attribute, LabelSpace
 from tests.augmentor.loaded import draws

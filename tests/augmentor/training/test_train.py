@@ -15,16 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
-from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.data.manifest import Manifest, read_manifest
+from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.judge.obedience import read_obedience
 from augmentor.training.recipe import Recipe, read_recipe
-from augmentor.training.run_folder import Judging, Sampled, Saved, Started, TrainEvent
 from augmentor.training.run import (
     TrainResult,
     describe_attribute,
     train_run,
 )
+from augmentor.training.run_folder import Judging, Sampled, Saved, Started, TrainEvent
 from stargan.checkpoints.checkpoint import load_model, load_state
 from stargan.config import TrainConfig
 from stargan.training import LogEvent

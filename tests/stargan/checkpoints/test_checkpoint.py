@@ -13,8 +13,6 @@ import pytest
 import torch
 
 from stargan.checkpoints.checkpoint import (
-    CheckpointError,
-    Json,
     Model,
     find_checkpoint,
     load_model,
@@ -22,6 +20,7 @@ from stargan.checkpoints.checkpoint import (
     save_checkpoint,
     save_model,
 )
+from stargan.checkpoints.description import CheckpointError, Json
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
 from stargan.training import Batch, TrainState, train

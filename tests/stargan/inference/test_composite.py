@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from stargan.checkpoints.checkpoint import Model
 from stargan.inference import composite as module
 from stargan.inference.composite import Box, blend, knows_changes
-from stargan.checkpoints.checkpoint import Model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator, Output
 

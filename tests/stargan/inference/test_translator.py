@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stargan.inference.composite import Box, blend
 from stargan.checkpoints.checkpoint import Model
 from stargan.config import Precision
+from stargan.inference.batching import Stream
+from stargan.inference.composite import Box, blend
 from stargan.inference.prepare import CompilationError, Halves
+from stargan.inference.translator import Job, Translator, compiling_works, generator_flops
 from stargan.labels import LabelSpace
 from stargan.networks import Features, Generator, Output, TranslatingGenerator, build_generator
 from stargan.pixels import to_signed, to_uint8
-from stargan.inference.batching import Stream
-from stargan.inference.translator import Job, Translator, compiling_works, generator_flops
 
 CPU = torch.device("cpu")
 SIZE = (16, 24)

@@ -11,7 +11,7 @@ from augmentor.data.importers.ade20k import read_ade20k
 from augmentor.data.importers.base import SourceError
 
 if TYPE_CHECKING:
-    from tests.augmentor.sources.conftest import MakeImage
+    from tests.augmentor.data.importers.conftest import MakeImage
 
 LINES = (
     "ADE_train_00000001 airport_terminal",

@@ -11,7 +11,7 @@ from augmentor.data.importers.base import SourceError
 from augmentor.data.importers.celeba import read_celeba
 
 if TYPE_CHECKING:
-    from tests.augmentor.sources.conftest import MakeCelebA
+    from tests.augmentor.data.importers.conftest import MakeCelebA
 
 PEOPLE = (("Black_Hair", "Male", "Young"), ("Blond_Hair", "Gray_Hair"), ("Bald", "Male"), ("Gray_Hair", "Smiling"))
 SPLITS = (0, 0, 1, 2)

@@ -12,17 +12,16 @@ import pandas as pd
 import pytest
 from torchvision.datasets import MNIST
 
-from augmentor.storage import workers
+from augmentor.data.importers import SOURCES, Choice, SourceError, convert_dataset, download
+from augmentor.data.manifest import read_manifest
 from augmentor.errors import AugmentorError, ManifestError, OutputError
 from augmentor.images import decode
-from augmentor.data.manifest import read_manifest
-from augmentor.data.importers import download
-from augmentor.data.importers import SOURCES, Choice, SourceError, convert_dataset
+from augmentor.storage import workers
 from augmentor.storage.workers import anything_hangs
 from tests.hanging import wait_for_the_end
 
 if TYPE_CHECKING:
-    from tests.augmentor.sources.conftest import MakeIdx, MakeImage, MakeUsps
+    from tests.augmentor.data.importers.conftest import MakeIdx, MakeImage, MakeUsps
 
 
 def table(path: Path) -> pd.DataFrame:

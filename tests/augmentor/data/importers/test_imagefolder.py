@@ -14,7 +14,7 @@ from augmentor.data.importers.base import SourceError
 from augmentor.data.importers.imagefolder import read_imagefolder
 
 if TYPE_CHECKING:
-    from tests.augmentor.sources.conftest import MakeImage
+    from tests.augmentor.data.importers.conftest import MakeImage
 
 
 def test_agrees_with_torchvision(make_image: MakeImage, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from augmentor.data.importers.mnist import read_idx, read_mnist
 from augmentor.data.importers.usps import read_usps
 
 if TYPE_CHECKING:
-    from tests.augmentor.sources.conftest import MakeIdx, MakeUsps
+    from tests.augmentor.data.importers.conftest import MakeIdx, MakeUsps
 
 
 def write_mnist(folder: Path, make_idx: MakeIdx) -> Path:

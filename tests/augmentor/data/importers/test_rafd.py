@@ -11,7 +11,7 @@ from augmentor.data.importers.base import SourceError
 from augmentor.data.importers.rafd import read_rafd
 
 if TYPE_CHECKING:
-    from tests.augmentor.sources.conftest import MakeImage
+    from tests.augmentor.data.importers.conftest import MakeImage
 
 
 def test_a_name_says_everything(make_image: MakeImage, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.augmentor.manifest.tables import Write
+from tests.augmentor.data.manifest.tables import Write
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from augmentor.errors import ManifestError
 from augmentor.data.manifest import Manifest, read_manifest
+from augmentor.errors import ManifestError
 
 Write = Callable[..., Path]
 

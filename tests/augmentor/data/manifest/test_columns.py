@@ -8,7 +8,7 @@ import pytest
 
 from augmentor.data.manifest import read_manifest
 from stargan.labels import Attribute
-from tests.augmentor.manifest.tables import Write, column_table, refused, values
+from tests.augmentor.data.manifest.tables import Write, column_table, refused, values
 
 # ---- kinds ----
 

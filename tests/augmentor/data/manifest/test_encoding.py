@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from augmentor.data.manifest import read_manifest
 from stargan.labels import Attribute, LabelSpace
-from tests.augmentor.manifest.tables import Write, column_table, refused
+from tests.augmentor.data.manifest.tables import Write, column_table, refused
 
 HAIR = Attribute(name="hair", kind="categorical", values=("black", "blond", "brown"))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from augmentor.errors import ManifestError
 from augmentor.data.manifest import read_manifest, read_manifests, refuse_split_leaks, split_leaks
+from augmentor.errors import ManifestError
 
 Write = Callable[[str, str], Path]
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmentor.planning.domains import parse_domains
-from augmentor.errors import AugmentorError
 from augmentor.data.manifest import SPLITS, Manifest, key_stems, read_manifest, refuse_split_leaks
+from augmentor.errors import AugmentorError
+from augmentor.planning.domains import parse_domains
 from augmentor.planning.plan import make_plan
 from stargan.labels import UNKNOWN, LabelSpace
 

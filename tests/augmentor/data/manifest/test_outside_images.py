@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from augmentor.storage.access import MAX_PIXELS
-from augmentor.errors import ManifestError
 from augmentor.data.manifest import Manifest, frame_notes, read_manifest, read_manifests, refuse_all_outside
+from augmentor.errors import ManifestError
+from augmentor.storage.access import MAX_PIXELS
 
 
 def manifest(folder: Path, *paths: str, splits: str = "", name: str = "manifest.csv") -> Manifest:

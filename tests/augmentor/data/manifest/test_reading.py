@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from augmentor.errors import ManifestError, MissingExtraError
 from augmentor.data.manifest import key_stems, read_manifest, split_leaks
-from tests.augmentor.manifest.tables import Write, assert_usable, refused, values
+from augmentor.errors import ManifestError, MissingExtraError
+from tests.augmentor.data.manifest.tables import Write, assert_usable, refused, values
 
 # ---- the table ----
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmentor.errors import ManifestError
 from augmentor.data.manifest import key_stems, read_manifest, refuse_split_leaks, split_leaks
-from tests.augmentor.manifest.tables import Write, assert_usable, refused
+from augmentor.errors import ManifestError
+from tests.augmentor.data.manifest.tables import Write, assert_usable, refused
 
 # ---- rows ----
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from augmentor.expansion.executors.posts import Node, Posts, posts
 from augmentor.errors import AugmentorError
+from augmentor.expansion.executors.posts import Node, Posts, posts
 
 
 @pytest.mark.parametrize(

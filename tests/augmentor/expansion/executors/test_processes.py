@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from augmentor.errors import OutputError, StalledError
 from augmentor.expansion.executors import processes
 from augmentor.expansion.executors.processes import ProcessError, run_processes
-from augmentor.errors import OutputError, StalledError
 from augmentor.storage.workers import anything_hangs
 
 ROOT = Path(__file__).parents[3]

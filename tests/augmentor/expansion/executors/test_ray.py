@@ -13,11 +13,11 @@ from functools import partial
 import pytest
 
 from augmentor import __version__
+from augmentor.errors import AugmentorError, ManifestError, MissingExtraError, OutputError
 from augmentor.expansion.executors import remote
 from augmentor.expansion.executors.local import Work
 from augmentor.expansion.executors.ray import RayEngine
 from augmentor.expansion.executors.remote import RemoteWorker
-from augmentor.errors import AugmentorError, ManifestError, MissingExtraError, OutputError
 from augmentor.storage.lock import Holder, locked, read_holder
 
 

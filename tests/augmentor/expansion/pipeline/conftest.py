@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from augmentor.images import full_resolution as fullsize
-from augmentor.storage.access import Access
+from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode
-from augmentor.data.manifest import Manifest, read_manifest
+from augmentor.images import full_resolution as fullsize
+from augmentor.storage.access import Access
 from stargan.checkpoints.checkpoint import Model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator

@@ -9,18 +9,19 @@ from typing import Self
 
 import torch
 
-from augmentor.planning.domains import parse_domains
-from augmentor.images.full_resolution import OutputSize
-from augmentor.images import Pixels
-from augmentor.judge.judgement import Judges
-from augmentor.outputs.label_table import LabelRow
-from augmentor.expansion.making import Shard
 from augmentor.data.manifest import Manifest, key_stems
+from augmentor.expansion.making import Shard
 from augmentor.expansion.pipeline import News, RealMode, Sources, run_shards
-from augmentor.planning.plan import Item, make_plan
-from augmentor.outputs.writers import Failure
+from augmentor.images import Pixels
+from augmentor.images.full_resolution import OutputSize
+from augmentor.judge.judgement import Judges
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.origins import Origin
+from augmentor.outputs.writers import Failure
+from augmentor.planning.domains import parse_domains
+from augmentor.planning.items import Item
+from augmentor.planning.plan import make_plan
 from stargan.checkpoints.checkpoint import Model
 from stargan.inference.translator import Translator
 

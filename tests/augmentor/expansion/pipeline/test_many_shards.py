@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from augmentor.expansion import pipeline
-from augmentor.storage.access import Access
-from augmentor.images import Pixels, decode
-from augmentor.outputs.label_table import LabelRow
-from augmentor.expansion.making import Shard
 from augmentor.data.manifest import Manifest, key_stems
+from augmentor.expansion import pipeline
+from augmentor.expansion.making import Shard
 from augmentor.expansion.pipeline import News, Sources, run_shards
 from augmentor.expansion.stages import SHARDS_BEHIND, Stage
-from augmentor.outputs.writers import Failure
+from augmentor.images import Pixels, decode
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.origins import Origin
+from augmentor.outputs.writers import Failure
+from augmentor.storage.access import Access
 from stargan.checkpoints.checkpoint import Model
 from stargan.inference.translator import Job, Translator
-from tests.augmentor.pipeline.shards import CPU, Memory, make, make_items
+from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_items
 
 
 def run_many(

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from augmentor.data.manifest import Manifest
 from augmentor.images import Pixels, decode
 from augmentor.outputs.label_table import LabelRow
-from augmentor.data.manifest import Manifest
-from augmentor.planning.plan import Item
+from augmentor.planning.items import Item
 from stargan.checkpoints.checkpoint import Model
+from stargan.inference.translator import Translator
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
-from stargan.inference.translator import Translator
-from tests.augmentor.pipeline.shards import CPU, Memory, make, make_items
+from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_items
 
 
 class Full(Memory):

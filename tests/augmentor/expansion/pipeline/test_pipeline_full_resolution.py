@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augmentor.images import full_resolution as fullsize
-from augmentor.storage.access import Access
-from augmentor.images import Pixels, decode
 from augmentor.data.manifest import Manifest
-from augmentor.planning.plan import Item
+from augmentor.images import Pixels, decode
+from augmentor.images import full_resolution as fullsize
+from augmentor.planning.items import Item
+from augmentor.storage.access import Access
 from stargan.checkpoints.checkpoint import Model
-from tests.augmentor.pipeline.shards import Memory, make, make_items
+from tests.augmentor.expansion.pipeline.shards import Memory, make, make_items
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from augmentor.images.full_resolution import OutputSize
-from augmentor.images import decode, decode_bytes
-from augmentor.judge.judgement import Judgement
-from augmentor.expansion.making import Shard
 from augmentor.data.manifest import Manifest, key_stems
+from augmentor.expansion.making import Shard
 from augmentor.expansion.pipeline import News, Sources, run_shards
-from augmentor.judge import Scores
+from augmentor.images import decode, decode_bytes
+from augmentor.images.full_resolution import OutputSize
+from augmentor.judge.judgement import Judgement
+from augmentor.judge.scores import Scores
 from augmentor.outputs.judged import RowScores
 from stargan.checkpoints.checkpoint import Model
 from stargan.inference.translator import Translator
-from tests.augmentor.pipeline.shards import CPU, Memory, make, make_items
+from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_items
 
 
 class Greyish:

@@ -13,11 +13,11 @@ import pytest
 
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
-from augmentor.storage.lock import locked
+from augmentor.outputs.places import lock_of_folder
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.outputs.writers import ShardRecord
-from augmentor.outputs.places import lock_of_folder
-from tests.augmentor.verify.outputs import (
+from augmentor.storage.lock import locked
+from tests.augmentor.outputs.verify.outputs import (
     SHARDS,
     Damage,
     content,

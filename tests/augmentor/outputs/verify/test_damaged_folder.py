@@ -9,7 +9,7 @@ import pytest
 
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter
-from tests.augmentor.verify.outputs import (
+from tests.augmentor.outputs.verify.outputs import (
     DESCRIPTION,
     SPACE,
     Damage,

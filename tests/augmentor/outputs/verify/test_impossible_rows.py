@@ -17,7 +17,7 @@ from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.verify import Findings, repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter, Json, ShardRecord, Writer
 from stargan.checkpoints.description import seal
-from tests.augmentor.verify.outputs import (
+from tests.augmentor.outputs.verify.outputs import (
     DESCRIPTION,
     SPACE,
     content,

@@ -11,7 +11,7 @@ import pytest
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
 from augmentor.outputs.verify import repair_output, verify_output
-from tests.augmentor.verify.outputs import FAILED, SHARDS, content, folder_writer, hdf5_writer, make, said
+from tests.augmentor.outputs.verify.outputs import FAILED, SHARDS, content, folder_writer, hdf5_writer, make, said
 
 
 @pytest.mark.parametrize("finish", [True, False])

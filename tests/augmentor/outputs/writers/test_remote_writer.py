@@ -11,12 +11,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from augmentor.errors import AugmentorError, OutputError
-from augmentor.outputs.label_table import LabelRow, key, real_key
-from augmentor.expansion.writer import make_writer
 from augmentor.expansion.settings import ExpandSettings
-from augmentor.storage.urls import RemotePath, place, remove, write_bytes
+from augmentor.expansion.writer import make_writer
+from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.writers import Failure, FolderWriter
 from augmentor.outputs.writers.remote import RemoteWriter, on_disk, scratch
+from augmentor.storage.urls import RemotePath, place, remove, write_bytes
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(attributes=(Attribute(name="hair", kind="categorical", values=("black", "red")),))

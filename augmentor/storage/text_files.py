@@ -1,10 +1,23 @@
-"""CSV as every reader understands it, whatever stands in the cells."""
+"""JSON and CSV files: plain values, and rows as every reader understands them."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
-from typing import TextIO
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO, TypeAlias
+
+from augmentor.storage.atomic import replacing_text
+
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
+"""Plain values that the standard library's json writes."""
+
+
+def write_json(path: Path, state: Mapping[str, object]) -> None:
+    """Write JSON as people read it: sorted keys, two spaces, a line end; a file of this name is replaced."""
+    with replacing_text(path) as file:
+        file.write(json.dumps(state, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
 
 
 class CsvWriter:

@@ -1,0 +1,41 @@
+"""Rows that could not be used, and the table `failures.csv` that lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from augmentor.storage import CsvWriter, replacing_text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A row that could not be used.
+
+    Args:
+        id: the manifest row's id.
+        path: its image, as the manifest writes it.
+        reason: what was wrong, in plain English.
+    """
+
+    id: str
+    path: str
+    reason: str
+
+
+def write_failures(path: Path, failures: Iterable[Failure]) -> int:
+    """Write `failures.csv`: the first failure of every id, in order; the header alone if there is none.
+
+    Returns:
+        How many rows were written.
+    """
+    seen: set[str] = set()
+    with replacing_text(path) as file:
+        writer = CsvWriter(file)
+        writer.writerow(["id", "path", "reason"])
+        for failure in failures:
+            if failure.id not in seen:
+                seen.add(failure.id)
+                writer.writerow([failure.id, failure.path, failure.reason])
+    return len(seen)

@@ -1,0 +1,116 @@
+"""A few of a manifest's images, for previews, estimates and the choice of a batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augmentor.data.manifest import Manifest
+from augmentor.data.models import model_crop
+from augmentor.errors import ImageError
+from augmentor.images import Original, OutputSize, decode
+from stargan.checkpoints.checkpoint import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """The sources of a grid.
+
+    Args:
+        images: uint8 (H, W, C), one per row.
+        rows: their rows of the manifest.
+        codes: (N, A) their domains, -1 unknown.
+        names: their ids.
+    """
+
+    images: list[NDArray[np.uint8]]
+    rows: list[int]
+    codes: NDArray[np.int16]
+    names: list[str]
+
+
+def read_spread(
+    manifest: Manifest,
+    *,
+    splits: Sequence[str],
+    size: tuple[int, int],
+    channels: int,
+    crop: int | None,
+    most: int,
+) -> Samples:
+    """Read a few sources for people to look at: spread over the manifest, the same on every call.
+
+    An image that cannot be read is passed over: who works on all rows reports it, a grid just takes another.
+
+    Args:
+        manifest: the user's table.
+        splits: whose rows may be shown.
+        size: (height, width) in pixels.
+        channels: 1 or 3.
+        crop: side of the centred square that is cut out first, or None.
+        most: rows wanted; fewer where fewer can be read.
+    """
+    rows = np.flatnonzero(manifest.split_mask(splits))
+    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), 4 * most)).astype(int)]
+    images, kept = [], []
+    for row in np.random.default_rng(0).permutation(spread):
+        try:
+            path = manifest.image_path(int(row))
+            images.append(decode(path, size=size, channels=channels, crop=crop, access=manifest.access))
+        except ImageError:
+            continue
+        kept.append(int(row))
+        if len(kept) == most:
+            break
+    names = [str(manifest.rows["id"].iat[row]) for row in kept]
+    return Samples(images=images, rows=kept, codes=manifest.codes[kept], names=names)
+
+
+def some_sources(manifest: Manifest, model: Model, *, splits: Sequence[str], most: int) -> Samples:
+    """Read a few of a manifest's images as the model wants them; see `read_spread`."""
+    return read_spread(
+        manifest,
+        splits=splits,
+        size=model.image_size,
+        channels=model.image_channels,
+        crop=model_crop(model),
+        most=most,
+    )
+
+
+def shown_originals(
+    manifest: Manifest,
+    model: Model,
+    shown: Samples,
+    *,
+    size: OutputSize,
+    uses: int,
+    longest: int | None = None,
+) -> list[Original] | None:
+    """Return the originals of what `some_sources` read, at the size that is written; None for the model's.
+
+    Args:
+        manifest: the table that they were read from.
+        model: what translates.
+        shown: what was read.
+        size: what is written.
+        uses: how many times each will be used.
+        longest: pixels of the longest side to which each is shrunk, or None.
+    """
+    if size == "model":
+        return None
+    return [
+        Original(
+            manifest.image_path(row),
+            size=size,
+            model=model,
+            crop=model_crop(model),
+            uses=uses,
+            longest=longest,
+            access=manifest.access,
+        )
+        for row in shown.rows
+    ]
