@@ -198,7 +198,7 @@ def end_together(several: Sequence[Workers], error: BaseException | None) -> Non
 
 
 class Patience(NamedTuple):
-    """Seconds without any task being done after which a run stops, and seconds in which what is killed has to end."""
+    """Seconds without a finished task after which a run stops, and seconds a killed process has to end."""
 
     stalled: float
     grace: float

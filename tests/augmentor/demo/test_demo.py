@@ -22,7 +22,7 @@ from stargan.checkpoints.checkpoint import load_model
 from stargan.inference.translator import Translator
 
 CPU = torch.device("cpu")
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 
 
 def few(out: Path, *, train_minutes: float | None = None) -> tuple[DemoResult, list[str], list[TrainEvent]]:

@@ -20,7 +20,7 @@ import pytest
 from augmentor.errors import OutputError
 from augmentor.storage.lock import Holder, locked, read_holder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 HOLD = """
 import sys, time

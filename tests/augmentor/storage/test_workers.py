@@ -18,7 +18,7 @@ from augmentor.storage import workers
 from augmentor.storage.workers import Workers, anything_hangs, stalled
 from tests.hanging import wait_for_the_end
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from augmentor.errors import RecipeError
 from augmentor.training.recipe import Recipe, read_recipe, write_recipe
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RECIPE = """\
 # augmentor train faces.csv --recipe small.toml
 [images]

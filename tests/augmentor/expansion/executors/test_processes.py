@@ -19,7 +19,7 @@ from augmentor.expansion.executors import processes
 from augmentor.expansion.executors.processes import ProcessError, run_processes
 from augmentor.storage.workers import anything_hangs
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 Send = Callable[[object], None]
 
 
