@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from stargan.distributed import ALONE, Peers
+from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.upload import upload
 
 Policy = Literal["color", "translation", "cutout"]
@@ -33,7 +33,7 @@ CUTOUT_SHARE = 1 / 2
 
 
 def diff_augment(
-    images: Tensor, *, policy: Sequence[Policy], generator: torch.Generator, peers: Peers = ALONE
+    images: Tensor, *, policy: Sequence[Policy], generator: torch.Generator, ranks: Ranks = SINGLE_RANK
 ) -> Tensor:
     """Distort every image of a batch by its own random draw; differentiable in the images.
 
@@ -50,7 +50,7 @@ def diff_augment(
         images: (N, C, H, W) float in [-1, 1], any number of channels; the saturation of one channel is left alone.
         policy: what to do, in this order; empty returns the images untouched.
         generator: where the draws come from; its device need not be the images'.
-        peers: the processes that train together, whose generators are alike: each takes its share of the draws.
+        ranks: the ranks that train together, whose generators are alike: each takes its share of the draws.
 
     Returns:
         (N, C, H, W) of the same type on the same device.
@@ -65,8 +65,8 @@ def diff_augment(
     n, _, h, w = images.shape
     for name in policy:
         # Shares in [0, 1), always float32, so that the images' type does not change the draw.
-        draws = torch.rand(3, n * peers.size, generator=generator, device=generator.device)
-        first, second, third = upload(peers.share(draws, dim=1), images.device)
+        draws = torch.rand(3, n * ranks.world_size, generator=generator, device=generator.device)
+        first, second, third = upload(ranks.local_share(draws, dim=1), images.device)
         if name == "color":
             images = recolour(images, brightness=first - 0.5, saturation=2 * second, contrast=third + 0.5)
         elif name == "translation":

@@ -1,4 +1,4 @@
-"""Peers: the processes that train one model together; each has its share of every batch, all the same weights."""
+"""Collective operations among the ranks of one training; each has the same weights and its share of a batch."""
 
 from __future__ import annotations
 
@@ -11,110 +11,110 @@ from torch import Tensor
 from torch import distributed as dist
 
 
-class PeerLostError(RuntimeError):
-    """Another process has ended, or does not answer."""
+class RankLostError(RuntimeError):
+    """Another rank has ended, or does not answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Peers:
-    """What a process needs of the others. By itself it is alone, and everything below returns what it was given.
+class Ranks:
+    """The ranks that train one model together; with one rank every method returns its input.
 
-    The loop takes it as DistributedDataParallel would be taken, but averages the gradients itself: DDP hooks the
-    backward pass, and a gradient penalty goes through D twice in one.
+    The training loop averages the gradients itself. DistributedDataParallel would hook the backward pass, in which
+    a gradient penalty passes through D twice.
 
-    What is exchanged raises PeerLostError where another process is gone.
+    Collective operations raise RankLostError where another rank is gone.
 
     Args:
-        rank: this process's number, counted from 0; 0 leads: it keeps the time, and writes.
-        size: how many they are.
-        host: the group for what lies on the CPU; None where there is one process.
-        device: the group for what lies where the networks lie; None where there is one process.
+        rank: this process's rank. Rank 0 keeps the time and writes files.
+        world_size: number of ranks.
+        cpu_group: the process group for tensors on the CPU; None with one rank.
+        device_group: the process group for tensors on the networks' device; None with one rank.
     """
 
     rank: int = 0
-    size: int = 1
-    host: dist.ProcessGroup | None = None
-    device: dist.ProcessGroup | None = None
+    world_size: int = 1
+    cpu_group: dist.ProcessGroup | None = None
+    device_group: dist.ProcessGroup | None = None
 
     @property
-    def leads(self) -> bool:
-        """Whether this process keeps the time and writes."""
+    def is_rank_0(self) -> bool:
+        """Whether this process keeps the time and writes files."""
         return self.rank == 0
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes, in the order of their ranks.
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Return the rows of all ranks, in their order.
 
         Args:
-            rows: (N, ...) on the CPU, of one shape in all of them.
+            rows: (N, ...) on the CPU, of the same shape on all ranks.
 
         Returns:
-            (size * N, ...).
+            (world_size * N, ...).
         """
-        if self.host is None:
+        if self.cpu_group is None:
             return rows
-        parts = [torch.empty_like(rows) for _ in range(self.size)]
-        with _answering():
-            dist.all_gather(parts, rows.contiguous(), group=self.host)
+        parts = [torch.empty_like(rows) for _ in range(self.world_size)]
+        with _rank_lost():
+            dist.all_gather(parts, rows.contiguous(), group=self.cpu_group)
         return torch.cat(parts)
 
-    def share(self, whole: Tensor, *, dim: int = 0) -> Tensor:
-        """Return this process's part of what all processes have or have drawn alike.
+    def local_share(self, whole: Tensor, *, dim: int = 0) -> Tensor:
+        """Return this rank's part of a tensor that is equal on all ranks; nothing is exchanged.
 
         Args:
-            whole: size * N entries along `dim`.
+            whole: world_size * N entries along `dim`.
             dim: the dimension that counts images.
         """
-        return whole if self.size == 1 else whole.chunk(self.size, dim=dim)[self.rank]
+        return whole if self.world_size == 1 else whole.chunk(self.world_size, dim=dim)[self.rank]
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its mean over all processes, in one exchange.
+        """Replace each tensor by its mean over all ranks, in one all-reduce.
 
         Args:
-            tensors: on the networks' device, of the same shapes in all processes.
+            tensors: on the networks' device, of the same shapes on all ranks.
         """
-        if self.device is None or not tensors:
+        if self.device_group is None or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
-        with _answering():
-            dist.all_reduce(flat, group=self.device)
-        flat /= self.size
+        with _rank_lost():
+            dist.all_reduce(flat, group=self.device_group)
+        flat /= self.world_size
         means = torch.split(flat, [tensor.numel() for tensor in tensors])
         shaped = [mean.view_as(tensor) for mean, tensor in zip(means, tensors, strict=True)]
         torch._foreach_copy_(list(tensors), shaped)
 
-    def agree(self, *, elapsed: float, stopping: bool) -> tuple[float, bool]:
-        """Return the leader's clock, and whether any process wants to stop: the same in all of them.
+    def synchronize(self, *, elapsed: float, stopping: bool) -> tuple[float, bool]:
+        """Return rank 0's clock, and whether any rank is to stop: equal on all ranks.
 
         Args:
             elapsed: seconds trained, by this process's clock.
-            stopping: whether it was asked to stop.
+            stopping: whether this process was requested to stop.
         """
-        if self.host is None:
+        if self.cpu_group is None:
             return elapsed, stopping
-        said = self.gather(torch.tensor([[elapsed, float(stopping)]], dtype=torch.float64))
-        return float(said[0, 0]), bool(said[:, 1].any())
+        rows = self.all_gather(torch.tensor([[elapsed, float(stopping)]], dtype=torch.float64))
+        return float(rows[0, 0]), bool(rows[:, 1].any())
 
-    def hear(self, word: object) -> list[object]:
-        """Return what every process says, in the order of their ranks.
+    def all_gather_object(self, value: object) -> list[object]:
+        """Return the value of every rank, in their order.
 
         Args:
-            word: what this one says; small, and of plain types.
+            value: this rank's; small, and of plain types.
         """
-        if self.host is None:
-            return [word]
-        words: list[object] = [None] * self.size
-        with _answering():
-            dist.all_gather_object(words, word, group=self.host)
-        return words
+        if self.cpu_group is None:
+            return [value]
+        values: list[object] = [None] * self.world_size
+        with _rank_lost():
+            dist.all_gather_object(values, value, group=self.cpu_group)
+        return values
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def _rank_lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of gloo, of NCCL, and of the store behind them
-        raise PeerLostError(str(error)) from error
+        raise RankLostError(str(error)) from error
 
 
-ALONE = Peers()
-"""The one process of a training that has no others."""
+SINGLE_RANK = Ranks()
+"""The only rank of a training in one process."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stargan import losses
 from stargan.config import TrainConfig, computes_in_bfloat16, learning_rate_factor
 from stargan.diffaugment import diff_augment
-from stargan.distributed import ALONE, Peers
+from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import LabelSpace, permuted_targets
 from stargan.networks import Discriminator, TranslatingGenerator
 from stargan.pixels import to_signed
@@ -123,17 +123,16 @@ def train(
     on_event: Callable[[Event], None],
     should_stop: Callable[[], bool] = lambda: False,
     epoch_steps: float = float("inf"),
-    peers: Peers = ALONE,
+    ranks: Ranks = SINGLE_RANK,
 ) -> bool:
     """Train G and D on `batches` from `state.step` on, until the run is over or `should_stop` says so.
 
     All randomness of a step comes from the seed and the step's number, so a run that was stopped and resumed
     with the batches that follow ends with the same weights as one that was not.
 
-    With peers each process calls this with its own share of every batch, all of one size, and the same networks;
+    With several ranks each calls this with its own share of every batch, all of one size, and the same networks;
     losses and weights are then those of one process with all shares in one batch. (Batch norm is the exception:
-    its statistics are those of a share, and the leader's are kept.) All of them get the same events at the same
-    steps.
+    its statistics are those of a share, and rank 0's are kept.) All ranks get the same events at the same steps.
 
     Args:
         state: changed in place; its networks lie on `device`.
@@ -144,7 +143,7 @@ def train(
         on_event: called with logs, and when it is time to sample or to save; a CheckpointEvent is the last.
         should_stop: asked after every step; True ends the run early, with a checkpoint.
         epoch_steps: steps that one pass over the training rows takes; the exponential schedule needs it.
-        peers: the processes that train together.
+        ranks: the ranks that train together.
 
     Returns:
         Whether the run reached its end (False: it was stopped and can be resumed).
@@ -163,10 +162,10 @@ def train(
     remembers = next(discriminator.buffers(), None) is not None
     fast = _Fast(state, config, device)
     source: Iterator[Batch] = iter(batches)
-    meter = _Meter(config, peers)
+    meter = _Meter(config, ranks)
     clock = _Clock(state, config)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(config.precision, device))
-    distort = partial(diff_augment, policy=config.augment, peers=peers)
+    distort = partial(diff_augment, policy=config.augment, ranks=ranks)
 
     while clock.progress() < 1:
         # ---- one batch, its targets, the learning rate ----
@@ -175,12 +174,12 @@ def train(
             raise ValueError(f"the batches ended at step {state.step}, before the run did")
         step = state.step + 1
         random = step_random(config, step)
-        codes = peers.gather(batch.codes)
+        codes = ranks.all_gather(batch.codes)
         if batch.targets is None:
             targets = permuted_targets(codes, space, generator=random)
         else:
-            targets = peers.gather(batch.targets)
-        labels = upload_labels(codes, targets, space, device=device, peers=peers)
+            targets = ranks.all_gather(batch.targets)
+        labels = upload_labels(codes, targets, space, device=device, ranks=ranks)
         real = to_signed(upload(batch.images, device))
         if device.type == "cuda":
             real = real.contiguous(memory_format=torch.channels_last)
@@ -212,7 +211,7 @@ def train(
                 )
                 (real_scores, fake_scores), real_logits = scores.chunk(2), logits[: len(real)]
             if config.objective == "wgan-gp":
-                mix = upload(peers.share(torch.rand(len(codes), generator=random)), device)
+                mix = upload(ranks.local_share(torch.rand(len(codes), generator=random)), device)
                 penalty = losses.gradient_penalty(
                     partial(_scores, discriminator, labels.asks), seen_real, seen_fake, mix
                 )
@@ -230,7 +229,7 @@ def train(
             d_penalty = config.r1_weight * config.r1_every * losses.r1_penalty(real_scores, seen_real)
             d_loss = d_loss + d_penalty
             meter.add({"d/penalty": d_penalty})
-        _update(state.discriminator_optimizer, d_loss, peers)
+        _update(state.discriminator_optimizer, d_loss, ranks)
         real = real.detach().requires_grad_(False)
 
         # ---- G: fool D, reach the target, come back, leave the rest alone ----
@@ -278,13 +277,13 @@ def train(
                 g_sparsity = torch.stack([losses.sparsity_loss(mask) for mask in masks]).mean()
                 g_loss = g_loss + config.sparsity_weight * g_sparsity
                 meter.add({"g/sparsity": g_sparsity})
-            _update(state.generator_optimizer, g_loss, peers)
+            _update(state.generator_optimizer, g_loss, ranks)
             discriminator.requires_grad_(True)
             _average(state, config.ema_decay, g_steps=step // config.critic_steps)
 
         # ---- tell, show, save ----
         state.step = step
-        state.elapsed, asked_to_stop = peers.agree(elapsed=clock.seconds(), stopping=should_stop())
+        state.elapsed, asked_to_stop = ranks.synchronize(elapsed=clock.seconds(), stopping=should_stop())
         finished = clock.progress() >= 1
         stopping = finished or asked_to_stop
         save = clock.due("checkpoint", config.checkpoint_minutes * 60) or stopping
@@ -356,8 +355,8 @@ class _Clock:
 class _Meter:
     """Averages losses on the device and reads them once a log, so that no step waits for a copy."""
 
-    def __init__(self, config: TrainConfig, peers: Peers) -> None:
-        self._limit, self._peers = config.diverged_above, peers
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self._limit, self._ranks = config.diverged_above, ranks
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._images = 0
         self._since = time.monotonic()
@@ -377,7 +376,7 @@ class _Meter:
             DivergenceError: one of them is not finite or too large.
         """
         names = sorted(self._sums)
-        self._peers.average([self._sums[name][0] for name in names])
+        self._ranks.average([self._sums[name][0] for name in names])
         means = {name: float(self._sums[name][0]) / self._sums[name][1] for name in names}
         for name, value in means.items():
             if not abs(value) <= self._limit:
@@ -405,11 +404,11 @@ def _scores(discriminator: Discriminator, wanted: Tensor, images: Tensor) -> Ten
     return scores
 
 
-def _update(optimizer: torch.optim.Adam, loss: Tensor, peers: Peers) -> None:
+def _update(optimizer: torch.optim.Adam, loss: Tensor, ranks: Ranks) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     weights: list[Tensor] = [weight for group in optimizer.param_groups for weight in group["params"]]
-    peers.average([weight.grad for weight in weights if weight.grad is not None])
+    ranks.average([weight.grad for weight in weights if weight.grad is not None])
     optimizer.step()
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stargan.distributed import ALONE, Peers
+from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import UNKNOWN, LabelSpace
 
 
@@ -45,7 +45,7 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def upload_labels(
-    codes: Tensor, targets: Tensor, space: LabelSpace, *, device: torch.device, peers: Peers = ALONE
+    codes: Tensor, targets: Tensor, space: LabelSpace, *, device: torch.device, ranks: Ranks = SINGLE_RANK
 ) -> Labels:
     """Encode a batch's domains on the CPU, where looking at them costs no wait, and copy all at once.
 
@@ -54,10 +54,12 @@ def upload_labels(
         targets: (size * N, A) int64 on the CPU, of all processes, -1 unknown.
         space: what they mean.
         device: where they are wanted.
-        peers: the processes that train together; what is returned is this one's share.
+        ranks: the ranks that train together; what is returned is this one's share.
     """
-    counts = [None if peers.size == 1 else upload(_known(whole, peers), device) for whole in (codes, targets)]
-    both = torch.cat([peers.share(codes), peers.share(targets)])
+    counts = [
+        None if ranks.world_size == 1 else upload(_known(whole, ranks), device) for whole in (codes, targets)
+    ]
+    both = torch.cat([ranks.local_share(codes), ranks.local_share(targets)])
     # As floats codes stay exact: no attribute has 2**24 values.
     parts = (space.encode(both), space.encode_signed(both), both.float())
     packed = upload(torch.cat(parts, dim=1), device)
@@ -77,6 +79,6 @@ def upload_labels(
     )
 
 
-def _known(codes: Tensor, peers: Peers) -> Tensor:
+def _known(codes: Tensor, ranks: Ranks) -> Tensor:
     """Return (A,) float32: how many of all processes' labels are known in a share on average."""
-    return (codes != UNKNOWN).sum(dim=0).float() / peers.size
+    return (codes != UNKNOWN).sum(dim=0).float() / ranks.world_size

@@ -90,7 +90,7 @@ def train(
             image_column=settings.manifest.image_column,
         ).allowing(outside=allow_outside)
         place = own_device(chosen)
-        with together(place) as peers, stop_flag() as should_stop, display.TrainingDisplay() as live:
+        with together(place) as ranks, stop_flag() as should_stop, display.TrainingDisplay() as live:
             result = train_run(
                 table,
                 run=out,
@@ -99,9 +99,9 @@ def train(
                 device=place,
                 on_event=live.show,
                 should_stop=should_stop,
-                peers=peers,
+                ranks=ranks,
             )
-    if not peers.leads:
+    if not ranks.is_rank_0:
         return
     if not result.finished:
         exit_interrupted(resume=this_command("--resume"))

@@ -18,7 +18,7 @@ from augmentor.errors import (
 from augmentor.training.loading import WITHOUT_PROCESSES
 from stargan.checkpoints.checkpoint import find_checkpoint
 from stargan.checkpoints.description import CheckpointError
-from stargan.distributed import PeerLostError
+from stargan.distributed import RankLostError
 
 _LOADER = "DataLoader worker"
 """What torch says, in a plain RuntimeError, wherever the trainer is when a loading process dies."""
@@ -47,7 +47,7 @@ def explained(run: Path) -> Iterator[None]:
         ) from error
     except SharedMemoryError as error:
         raise _without_shared_memory(run, error) from error
-    except PeerLostError as error:
+    except RankLostError as error:
         raise TrainingError(
             f"{run}: another process of this training has ended or does not answer. {last_checkpoint(run)} Go on "
             "with --resume"

@@ -19,14 +19,14 @@ from augmentor.errors import AugmentorError, TrainingError, first_line
 from augmentor.storage import STALLED_SECONDS, usable_cores
 from augmentor.training.faults import last_checkpoint
 from augmentor.training.launched import launched, on_this_machine, place
-from stargan.distributed import ALONE, Peers
+from stargan.distributed import SINGLE_RANK, Ranks
 
 _MONITOR_SECONDS = 0.2
 """How often the launcher looks whether a process has ended."""
 
 
 @contextmanager
-def together(device: torch.device) -> Iterator[Peers]:
+def together(device: torch.device) -> Iterator[Ranks]:
     """Find the other processes of this training, if there are any, and leave them in the end.
 
     Args:
@@ -37,7 +37,7 @@ def together(device: torch.device) -> Iterator[Peers]:
     """
     size = launched()
     if size == 1:
-        yield ALONE
+        yield SINGLE_RANK
         return
     limit = timedelta(seconds=STALLED_SECONDS)
     try:
@@ -52,7 +52,7 @@ def together(device: torch.device) -> Iterator[Peers]:
             "torchrun, or with --devices"
         ) from error
     try:
-        yield Peers(rank=dist.get_rank(), size=size, host=world, device=work)
+        yield Ranks(rank=dist.get_rank(), world_size=size, cpu_group=world, device_group=work)
     except BaseException:
         # Left to the interpreter's end, gloo's threads may abort the process, and so take the place of the error.
         # NCCL would wait for processes that may be gone by now; the launcher ends what is left.

@@ -27,7 +27,7 @@ from augmentor.training.cache import ImageCache
 from augmentor.training.launched import launched, on_this_machine
 from augmentor.training.order import Draw, StepSampler
 from augmentor.training.recipe import ImageSettings, Joint
-from stargan.distributed import ALONE, Peers
+from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import LabelSpace, merge_targets
 from stargan.training import Batch
 
@@ -190,7 +190,7 @@ def training_batches(
     workers: int,
     pin_memory: bool,
     failures: dict[int, str],
-    peers: Peers = ALONE,
+    ranks: Ranks = SINGLE_RANK,
     joint: Joint = "mixed",
     source_weights: NDArray[np.float64] | None = None,
     target_weights: NDArray[np.float64] | None = None,
@@ -204,18 +204,18 @@ def training_batches(
         workers: loading processes, or threads; 0 loads when a batch is asked for, -1 picks from the cores.
         pin_memory: whether batches go to a GPU.
         failures: filled with row -> reason for each image that cannot be read.
-        peers: the processes that train together: the batches are this one's share.
+        ranks: the ranks that train together: the batches are this one's share.
         joint: how the images' label sets share the batches; see `StepSampler`.
         source_weights: (N,) how often each row is to be shown; None goes through them in epochs.
         target_weights: (N,) how often each row's domain is to be asked for; None leaves `Batch.targets` out.
     """
     sampler = StepSampler(
         rows=len(images),
-        batch_size=batch_size * peers.size,
+        batch_size=batch_size * ranks.world_size,
         seed=images.seed,
         first_step=first_step,
-        rank=peers.rank,
-        processes=peers.size,
+        rank=ranks.rank,
+        processes=ranks.world_size,
         label_sets=images.label_sets,
         joint=joint,
         source_weights=source_weights,

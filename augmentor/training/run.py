@@ -25,7 +25,7 @@ from augmentor.training.untrained import train_config, untrained_networks
 from stargan.checkpoints.checkpoint import find_checkpoint, load_model, load_state, remove_drafts
 from stargan.checkpoints.description import CheckpointError
 from stargan.config import TrainConfig
-from stargan.distributed import ALONE, Peers
+from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import LabelSpace
 from stargan.training import DivergenceError, TrainState, new_state, train
 
@@ -87,7 +87,7 @@ def train_run(
     device: torch.device,
     on_event: Callable[[TrainEvent], None],
     should_stop: Callable[[], bool] = lambda: False,
-    peers: Peers = ALONE,
+    ranks: Ranks = SINGLE_RANK,
 ) -> TrainResult:
     """Fit one StarGAN to the manifest's training rows and write a run folder; one training at a time does.
 
@@ -100,7 +100,7 @@ def train_run(
         on_event: told what happens.
         should_stop: asked after every step; True saves a checkpoint and ends. Once the training is over it ends
             the measurement of obedience, and leaves the verdict out.
-        peers: the processes that train together, each with batches of its own; the leader writes, and judges.
+        ranks: the ranks that train together, each with batches of its own; the leader writes, and judges.
 
     Returns:
         How it ended. A process that does not lead knows nothing of failures, losses and obedience.
@@ -117,7 +117,7 @@ def train_run(
     if run.exists() and not run.is_dir():
         raise OutputError(f"{run} is a file; --out names the run's folder")
     # Who trains there is better said where somebody does; the leader of several writes while the others look.
-    if peers.size == 1 and read_holder(run / _LOCK) is None:
+    if ranks.world_size == 1 and read_holder(run / _LOCK) is None:
         _refuse_second_start(run, resume=resume)
     manifest = manifest.allowing(max_pixels=recipe.images.max_pixels)
     rows = _training_rows(manifest)
@@ -130,11 +130,11 @@ def train_run(
     with explained(run), ExitStack() as held:
         state = None
         try:
-            if peers.leads:
+            if ranks.is_rank_0:
                 held.enter_context(locked(run / _LOCK, output=run))
                 state = _open_run(run, manifest, recipe, resume=resume, config=config, device=device)
         finally:
-            step = peers.hear(state and state.step)[0]
+            step = ranks.all_gather_object(state and state.step)[0]
         if state is None:
             state = _follow(run, step, manifest, recipe, config=config, device=device)
         return _fit(
@@ -149,7 +149,7 @@ def train_run(
             device=device,
             on_event=on_event,
             should_stop=should_stop,
-            peers=peers,
+            ranks=ranks,
         )
 
 
@@ -166,7 +166,7 @@ def _fit(
     device: torch.device,
     on_event: Callable[[TrainEvent], None],
     should_stop: Callable[[], bool],
-    peers: Peers,
+    ranks: Ranks,
 ) -> TrainResult:
     """Train from `state` on and judge the result; the run folder is the leader's."""
     images = TrainingImages(
@@ -188,13 +188,13 @@ def _fit(
             device=device,
             step=state.step,
             on_event=on_event,
-            peers=peers,
+            ranks=ranks,
         )
-        if peers.leads
-        else Follower(peers)
+        if ranks.is_rank_0
+        else Follower(ranks)
     )
     with recorder:
-        on_event(_started(rows, state, device, peers))
+        on_event(_started(rows, state, device, ranks))
         batches = training_batches(
             images,
             batch_size=recipe.training.batch_size,
@@ -202,7 +202,7 @@ def _fit(
             workers=recipe.training.workers,
             pin_memory=device.type == "cuda",
             failures=recorder.broken,
-            peers=peers,
+            ranks=ranks,
             joint=recipe.training.joint,
             source_weights=rarity if recipe.training.balanced_sources else None,
             target_weights=_target_weights(recipe.training.targets, rarity),
@@ -216,13 +216,13 @@ def _fit(
                 device=device,
                 on_event=recorder.record,
                 should_stop=should_stop,
-                epoch_steps=len(images) / (recipe.training.batch_size * peers.size),
-                peers=peers,
+                epoch_steps=len(images) / (recipe.training.batch_size * ranks.world_size),
+                ranks=ranks,
             )
         except DivergenceError as error:
             raise TrainingError(_divergence(run, error)) from error
     obedience = None
-    if finished and peers.leads and recipe.judge.steps:
+    if finished and ranks.is_rank_0 and recipe.judge.steps:
         obedience = judge_run(
             run,
             manifest,
@@ -366,14 +366,14 @@ def _fresh_state(manifest: Manifest, recipe: Recipe, config: TrainConfig, device
     return new_state(generator=generator.to(device), discriminator=discriminator.to(device), config=config)
 
 
-def _started(rows: Manifest, state: TrainState, device: torch.device, peers: Peers) -> Started:
+def _started(rows: Manifest, state: TrainState, device: torch.device, ranks: Ranks) -> Started:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return Started(
         images=len(rows.rows),
         attributes=tuple(describe_attribute(a.name, a.values) for a in rows.space.attributes),
         generator_parameters=sum(weight.numel() for weight in state.generator.parameters()),
         discriminator_parameters=sum(weight.numel() for weight in state.discriminator.parameters()),
-        device=name if peers.size == 1 else f"{peers.size} processes, {name}",
+        device=name if ranks.world_size == 1 else f"{ranks.world_size} processes, {name}",
         step=state.step,
         notes=rows.notes,
     )

@@ -21,7 +21,7 @@ from augmentor.training.recipe import Recipe
 from stargan.checkpoints.checkpoint import Model, remove_checkpoint, save_checkpoint
 from stargan.checkpoints.description import Json
 from stargan.config import TrainConfig
-from stargan.distributed import ALONE, Peers
+from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.inference.translator import Translator
 from stargan.training import CheckpointEvent, Event, LogEvent, SampleEvent, TrainState
 
@@ -79,11 +79,11 @@ TrainEvent = Started | LogEvent | Sampled | Saved | Judging
 class Follower:
     """Stands in for the recorder where another process leads: hands it the rows that this one could not read."""
 
-    def __init__(self, peers: Peers) -> None:
+    def __init__(self, ranks: Ranks) -> None:
         self.broken: dict[int, str] = {}
         self.failures: tuple[Failure, ...] = ()
         self.losses: dict[str, float] = {}
-        self._peers = peers
+        self._ranks = ranks
 
     def __enter__(self) -> Follower:
         return self
@@ -94,7 +94,7 @@ class Follower:
     def record(self, event: Event) -> None:
         """Answer where the leader asks."""
         if isinstance(event, CheckpointEvent):
-            self._peers.hear(self.broken)
+            self._ranks.all_gather_object(self.broken)
 
 
 class Recorder:
@@ -112,10 +112,10 @@ class Recorder:
         device: torch.device,
         step: int,
         on_event: Callable[[TrainEvent], None],
-        peers: Peers = ALONE,
+        ranks: Ranks = SINGLE_RANK,
     ) -> None:
         self.broken: dict[int, str] = {}
-        self._peers = peers
+        self._ranks = ranks
         self.losses: dict[str, float] = {}
         self._run, self._manifest, self._recipe, self._config = run, manifest, recipe, config
         self._device, self._on_event = device, on_event
@@ -142,7 +142,7 @@ class Recorder:
             case SampleEvent(state=state):
                 self._on_event(Sampled(path=self._write_sample(state)))
             case CheckpointEvent(state=state):
-                for broken in self._peers.hear(self.broken):
+                for broken in self._ranks.all_gather_object(self.broken):
                     self.broken.update(cast(dict[int, str], broken))
                 self._on_event(Saved(path=self._write_checkpoint(state)))
 

@@ -13,7 +13,7 @@ from torch import distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from stargan.config import TrainConfig
-from stargan.distributed import ALONE, Peers
+from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import build_discriminator, build_generator
 from stargan.training import Batch, Event, LogEvent, TrainState, new_state, train
@@ -83,7 +83,7 @@ def state(case: Case) -> TrainState:
     )
 
 
-def batches(case: Case, peers: Peers) -> Iterator[Batch]:
+def batches(case: Case, ranks: Ranks) -> Iterator[Batch]:
     """Yield a process's share of batches of two, in which few labels are known, and not as many in each."""
     random = torch.Generator().manual_seed(7)
     while True:
@@ -96,20 +96,20 @@ def batches(case: Case, peers: Peers) -> Iterator[Batch]:
             hair, x = hair.where(first, -1), x.where(~first, -1)
         codes = torch.stack([hair, x], dim=1)
         targets = codes.flip(0) if case.targets else None
-        yield Batch(*(None if part is None else peers.share(part) for part in (images, codes, targets)))  # type: ignore[arg-type]
+        yield Batch(*(None if part is None else ranks.local_share(part) for part in (images, codes, targets)))  # type: ignore[arg-type]
 
 
-def trained(case: Case, peers: Peers) -> Trained:
+def trained(case: Case, ranks: Ranks) -> Trained:
     torch.set_num_threads(1)
     events, now = list[Event](), state(case)
     train(
         state=now,
         config=case.config,
         space=case.space,
-        batches=batches(case, peers),
+        batches=batches(case, ranks),
         device=torch.device("cpu"),
         on_event=events.append,
-        peers=peers,
+        ranks=ranks,
     )
     networks = (now.generator, now.average, now.discriminator)
     return Trained(
@@ -122,14 +122,14 @@ def trained(case: Case, peers: Peers) -> Trained:
 def one_of_two(rank: int, folder: str) -> None:
     """Train every case as one of two processes, and write what came of it."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    peers = Peers(rank=rank, size=2, host=dist.group.WORLD, device=dist.group.WORLD)
-    torch.save({name: tuple(trained(case, peers)) for name, case in CASES.items()}, f"{folder}/{rank}.pt")
+    ranks = Ranks(rank=rank, world_size=2, cpu_group=dist.group.WORLD, device_group=dist.group.WORLD)
+    torch.save({name: tuple(trained(case, ranks)) for name, case in CASES.items()}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Trained]]:
-    folder = tmp_path_factory.mktemp("peers")
+    folder = tmp_path_factory.mktemp("ranks")
     spawn(one_of_two, args=(str(folder),), nprocs=2)  # type: ignore[no-untyped-call]
     return [
         {name: Trained(*parts) for name, parts in torch.load(folder / f"{rank}.pt", weights_only=True).items()}
@@ -140,7 +140,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Trained]]:
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_are_one_with_twice_the_batch(both: list[dict[str, Trained]], name: str) -> None:
     first, second = both[0][name], both[1][name]
-    one = trained(CASES[name], ALONE)
+    one = trained(CASES[name], SINGLE_RANK)
     assert len(one.losses) == len(first.losses) == STEPS
     assert first.losses == second.losses
     assert first.elapsed == second.elapsed
@@ -155,14 +155,14 @@ def test_two_processes_are_one_with_twice_the_batch(both: list[dict[str, Trained
 
 def test_alone_nothing_is_exchanged() -> None:
     rows = torch.arange(6).view(3, 2)
-    assert ALONE.leads
-    assert ALONE.gather(rows) is rows
-    assert ALONE.share(rows) is rows
-    assert ALONE.agree(elapsed=1.5, stopping=True) == (1.5, True)
+    assert SINGLE_RANK.is_rank_0
+    assert SINGLE_RANK.all_gather(rows) is rows
+    assert SINGLE_RANK.local_share(rows) is rows
+    assert SINGLE_RANK.synchronize(elapsed=1.5, stopping=True) == (1.5, True)
 
 
 def test_a_share_is_a_process_s_own() -> None:
-    peers = Peers(rank=1, size=3)
-    assert not peers.leads
-    assert peers.share(torch.arange(6)).tolist() == [2, 3]
-    assert peers.share(torch.arange(12).view(2, 6), dim=1).tolist() == [[2, 3], [8, 9]]
+    ranks = Ranks(rank=1, world_size=3)
+    assert not ranks.is_rank_0
+    assert ranks.local_share(torch.arange(6)).tolist() == [2, 3]
+    assert ranks.local_share(torch.arange(12).view(2, 6), dim=1).tolist() == [[2, 3], [8, 9]]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stargan.distributed import Peers
+from stargan.distributed import Ranks
 from stargan.labels import LabelSpace
 from stargan.upload import upload, upload_labels
 
@@ -39,7 +39,7 @@ def test_one_of_several_has_its_share_and_counts_all(space: LabelSpace) -> None:
         torch.tensor([[0, -1], [2, 1], [-1, -1], [1, -1]]),
         torch.tensor([[1, 1], [0, -1], [1, 0], [2, 1]]),
     )
-    labels = upload_labels(codes, targets, space, device=CPU, peers=Peers(rank=1, size=2))
+    labels = upload_labels(codes, targets, space, device=CPU, ranks=Ranks(rank=1, world_size=2))
     assert labels.codes.tolist() == [[-1, -1], [1, -1]]
     assert labels.targets.tolist() == [[1, 0], [2, 1]]
     assert torch.equal(labels.asks, space.encode_signed(targets[2:]))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from augmentor.training.launch import together
-from stargan.distributed import ALONE
+from stargan.distributed import SINGLE_RANK
 
 SCRIPT = """
 import torch
@@ -19,8 +19,8 @@ from torch import distributed as dist
 from augmentor.training.launch import together
 
 try:
-    with together(torch.device("cpu")) as peers:
-        print(peers.rank, peers.size, dist.is_initialized())
+    with together(torch.device("cpu")) as ranks:
+        print(ranks.rank, ranks.world_size, dist.is_initialized())
         {ending}
 except ValueError:
     pass
@@ -50,5 +50,5 @@ def test_nothing_is_left_of_the_group(ending: str) -> None:
 
 
 def test_one_process_is_alone() -> None:
-    with together(torch.device("cpu")) as peers:
-        assert peers is ALONE
+    with together(torch.device("cpu")) as ranks:
+        assert ranks is SINGLE_RANK

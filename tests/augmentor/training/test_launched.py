@@ -10,7 +10,7 @@ from augmentor.storage.threads import usable_cores
 from augmentor.training.launch import own_device, together
 from augmentor.training.launched import launched, leads, on_this_machine, place
 from augmentor.training.loading import default_workers
-from stargan.distributed import ALONE
+from stargan.distributed import SINGLE_RANK
 
 CPU = torch.device("cpu")
 TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -29,8 +29,8 @@ def tell(monkeypatch: pytest.MonkeyPatch, *values: int) -> None:
 
 def test_alone() -> None:
     assert (launched(), on_this_machine(), place(), leads()) == (1, 1, 0, True)
-    with together(CPU) as peers:
-        assert peers is ALONE
+    with together(CPU) as ranks:
+        assert ranks is SINGLE_RANK
 
 
 def test_the_sixth_of_eight_on_two_machines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,8 +44,8 @@ def test_the_sixth_of_eight_on_two_machines(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_world_of_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     tell(monkeypatch, 0, 1, 0, 1)
     assert (launched(), leads()) == (1, True)
-    with together(CPU) as peers:
-        assert peers is ALONE
+    with together(CPU) as ranks:
+        assert ranks is SINGLE_RANK
 
 
 def test_each_process_has_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
