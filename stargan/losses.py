@@ -135,7 +135,7 @@ def domain_loss(
         logits: (N, L) float, D's domain head.
         codes: (N, A) int64, -1 unknown.
         space: says which logits belong to which attribute.
-        known: (A,) how many labels of each attribute to average over, where the batch is one process's share of
+        known: (A,) how many labels of each attribute to average over, where the batch is one rank's share of
             a larger one: as many as there are in a share on average. None counts those of `codes`.
         normalise: divide the sum by the number of attributes that somebody in the batch knows, so that the
             loss's weight does not grow with the number of attributes.

@@ -21,8 +21,8 @@ class Labels(NamedTuple):
         asks: (N, D) float32, what it is asked about their translations.
         codes: (N, A) int64, the images' domains, -1 unknown.
         targets: (N, A) int64, the targets, -1 unknown.
-        known_codes: (A,) float32, how many of the codes are known in a process's share on average; None where
-            there is one process.
+        known_codes: (A,) float32, how many of the codes are known in a rank's share on average; None with one
+            rank.
         known_targets: (A,) float32, the same of the targets.
     """
 
@@ -50,8 +50,8 @@ def upload_labels(
     """Encode a batch's domains on the CPU, where looking at them costs no wait, and copy all at once.
 
     Args:
-        codes: (size * N, A) int64 on the CPU, of all processes, -1 unknown.
-        targets: (size * N, A) int64 on the CPU, of all processes, -1 unknown.
+        codes: (world_size * N, A) int64 on the CPU, of all ranks, -1 unknown.
+        targets: (world_size * N, A) int64 on the CPU, of all ranks, -1 unknown.
         space: what they mean.
         device: where they are wanted.
         ranks: the ranks that train together; what is returned is this one's share.
@@ -80,5 +80,5 @@ def upload_labels(
 
 
 def _known(codes: Tensor, ranks: Ranks) -> Tensor:
-    """Return (A,) float32: how many of all processes' labels are known in a share on average."""
+    """Return (A,) float32: how many of all ranks' labels are known in a share on average."""
     return (codes != UNKNOWN).sum(dim=0).float() / ranks.world_size

@@ -100,7 +100,7 @@ def train_run(
         on_event: told what happens.
         should_stop: asked after every step; True saves a checkpoint and ends. Once the training is over it ends
             the measurement of obedience, and leaves the verdict out.
-        ranks: the ranks that train together, each with batches of its own; the leader writes, and judges.
+        ranks: the ranks that train together, each with batches of its own; rank 0 writes, and judges.
 
     Returns:
         How it ended. A process that does not lead knows nothing of failures, losses and obedience.

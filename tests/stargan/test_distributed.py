@@ -153,7 +153,7 @@ def test_two_processes_are_one_with_twice_the_batch(both: list[dict[str, Trained
     assert any((a - b).abs().max() > 1e-3 for a, b in zip(start, one.weights, strict=False))  # they did learn
 
 
-def test_alone_nothing_is_exchanged() -> None:
+def test_one_rank_exchanges_nothing() -> None:
     rows = torch.arange(6).view(3, 2)
     assert SINGLE_RANK.is_rank_0
     assert SINGLE_RANK.all_gather(rows) is rows
@@ -161,7 +161,7 @@ def test_alone_nothing_is_exchanged() -> None:
     assert SINGLE_RANK.synchronize(elapsed=1.5, stopping=True) == (1.5, True)
 
 
-def test_a_share_is_a_process_s_own() -> None:
+def test_a_share_is_that_of_the_rank() -> None:
     ranks = Ranks(rank=1, world_size=3)
     assert not ranks.is_rank_0
     assert ranks.local_share(torch.arange(6)).tolist() == [2, 3]
