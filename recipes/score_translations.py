@@ -25,7 +25,7 @@ from augmentor.data import model_crop, open_model, read_model_manifest
 from augmentor.data.manifest import Manifest
 from augmentor.judge import Judge, LabelledImages, asked_for, read_images, requested, share_right, train_judge
 from augmentor.planning import parse_domains
-from stargan.inference.translator import Translator
+from stargan.inference import Translator
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.pixels import to_signed
 

@@ -5,3 +5,84 @@ Imports torch, safetensors and the standard library, nothing else.
 Source: Choi et al., "StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image
 Translation", arXiv 1711.09020.
 """
+
+from stargan import losses
+from stargan.checkpoints import (
+    CheckpointError,
+    Model,
+    find_checkpoint,
+    load_discriminator,
+    load_model,
+    load_state,
+    save_checkpoint,
+    save_model,
+)
+from stargan.checkpoints.foreign import Foreign, parse_attributes, read_foreign
+from stargan.config import Compile, Objective, Precision, Schedule, TrainConfig
+from stargan.diffaugment import Policy, diff_augment
+from stargan.distributed import SINGLE_RANK, RankLostError, Ranks
+from stargan.inference import Box, CompilationError, Job, Translator, blend
+from stargan.labels import UNKNOWN, Attribute, AttributeState, LabelSpace, permuted_targets
+from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
+from stargan.pixels import to_signed, to_uint8
+from stargan.training import (
+    Batch,
+    CheckpointEvent,
+    DivergenceError,
+    Event,
+    LogEvent,
+    SampleEvent,
+    TrainState,
+    new_state,
+    train,
+)
+
+__all__ = [
+    "SINGLE_RANK",
+    "UNKNOWN",
+    "Attribute",
+    "AttributeState",
+    "Batch",
+    "Box",
+    "CheckpointError",
+    "CheckpointEvent",
+    "CompilationError",
+    "Compile",
+    "Discriminator",
+    "DivergenceError",
+    "Event",
+    "Foreign",
+    "Job",
+    "LabelSpace",
+    "LogEvent",
+    "Model",
+    "Objective",
+    "Policy",
+    "Precision",
+    "RankLostError",
+    "Ranks",
+    "SampleEvent",
+    "Schedule",
+    "TrainConfig",
+    "TrainState",
+    "TranslatingGenerator",
+    "Translator",
+    "blend",
+    "build_discriminator",
+    "build_generator",
+    "diff_augment",
+    "find_checkpoint",
+    "load_discriminator",
+    "load_model",
+    "load_state",
+    "losses",
+    "new_state",
+    "parse_attributes",
+    "permuted_targets",
+    "read_foreign",
+    "save_checkpoint",
+    "save_model",
+    "to_signed",
+    "to_uint8",
+    "train",
+]

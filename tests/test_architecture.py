@@ -122,6 +122,10 @@ SOURCES = _sources(*PACKAGES, "recipes")
 IMPORTS = [found for file, source in SOURCES.items() for found in _imports(source, file)]
 
 
+LIBRARY = sorted({".".join(file.split("/")[:-1]) for file in SOURCES if file.startswith("stargan/")} - {"stargan"})
+"""The packages inside the model library."""
+
+
 def _listed(broken: list[Import]) -> str:
     return "\n".join(str(found) for found in broken)
 
@@ -261,9 +265,23 @@ def test_nobody_reaches_past_the_interface_of_a_room() -> None:
     assert not broken + modules, _listed(broken + modules)
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if room != "errors"])
-def test_a_room_states_its_subject_and_its_interface(room: str) -> None:
-    tree = ast.parse(SOURCES[f"augmentor/{room.replace('.', '/')}/__init__.py"])
+def test_nobody_reaches_past_the_interface_of_a_package_of_stargan() -> None:
+    broken = []
+    for found in IMPORTS:
+        whole = f"{found.target.replace('.', '/')}.py" in SOURCES  # a module, not a name in it
+        module = found.target if whole else found.target.rpartition(".")[0]
+        package = module.rpartition(".")[0]
+        inside = f"{_module(found.file)}.".startswith(f"{package}.")
+        if package in LIBRARY and module not in LIBRARY and not inside:
+            broken.append(found)
+    assert not broken, _listed(broken)
+
+
+@pytest.mark.parametrize(
+    "package", [*(f"augmentor.{room}" for room in ROOMS if room != "errors"), "stargan", *LIBRARY]
+)
+def test_a_room_states_its_subject_and_its_interface(package: str) -> None:
+    tree = ast.parse(SOURCES[f"{package.replace('.', '/')}/__init__.py"])
     assert (ast.get_docstring(tree) or "").split("\n")[0].endswith("."), "one sentence, on the first line"
     others = [
         node

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from augmentor.bench.figures import FEWEST_ROUNDS
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from stargan.config import Compile, Precision, translates_in_bfloat16
-from stargan.inference.translator import Translator, compiling_works
+from stargan.inference import Translator, compiling_works
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from augmentor.bench.stages import run_stream
 from augmentor.expansion import Progress, run_expansion
 from augmentor.images import ImageFormat
 from augmentor.report import write_report
-from stargan.inference.translator import Translator
+from stargan.inference import Translator
 
 
 class Form(NamedTuple):

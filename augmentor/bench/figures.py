@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stargan.checkpoints.description import Json
+from stargan.checkpoints import Json
 
 FEWEST_ROUNDS = 3
 """Fewer have no median worth its name."""

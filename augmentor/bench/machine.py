@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from augmentor import __version__
 from augmentor.bench.figures import Figure, Hot, Sample, Series, seconds_of, synchronise, take_turns
 from augmentor.storage import usable_cores
-from stargan.checkpoints.description import Json
+from stargan.checkpoints import Json
 
 _HOTTEST = 10
 """Lines of a profile that are kept."""

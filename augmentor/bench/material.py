@@ -22,9 +22,9 @@ from augmentor.images import ImageFormat, Pixels, decode, encode
 from augmentor.outputs import default_format
 from augmentor.planning import make_plan, parse_domains
 from augmentor.training import Recipe, train_config, untrained_networks
-from stargan.checkpoints.checkpoint import Model, save_checkpoint
+from stargan.checkpoints import Model, save_checkpoint
 from stargan.config import Precision
-from stargan.inference.translator import Job
+from stargan.inference import Job
 from stargan.labels import Attribute, LabelSpace, permuted_targets
 from stargan.networks import TranslatingGenerator
 from stargan.training import Batch, new_state

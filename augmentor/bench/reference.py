@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from stargan import losses
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from stargan.config import TrainConfig
 from stargan.diffaugment import diff_augment
 from stargan.labels import LabelSpace
-from stargan.networks import Discriminator, TranslatingGenerator
-from stargan.networks.discriminators import StridedConvolution
+from stargan.networks import Discriminator, StridedConvolution, TranslatingGenerator
 from stargan.pixels import to_signed, to_uint8
 from stargan.training import Batch, TrainState, step_random
 from stargan.upload import Labels

@@ -23,7 +23,7 @@ from augmentor.bench.training import measure_training
 from augmentor.errors import AugmentorError
 from augmentor.expansion import default_workers
 from augmentor.training import read_recipe
-from stargan.checkpoints.description import Json
+from stargan.checkpoints import Json
 from stargan.config import Compile, Precision, computes_in_bfloat16
 
 BenchStage = Literal["decode", "translate", "encode", "write", "expand", "train"]

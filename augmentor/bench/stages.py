@@ -26,7 +26,7 @@ from augmentor.bench.reference import plain_translate
 from augmentor.images import ImageFormat, Pixels, encode
 from augmentor.outputs import Lineage
 from augmentor.storage import Workers
-from stargan.inference.translator import Job, Translator, generator_flops
+from stargan.inference import Job, Translator, generator_flops
 
 Given = TypeVar("Given")
 

@@ -43,7 +43,7 @@ def convert_checkpoint(
     means, in its order: [bold]--attributes "hair=black|blond|brown,male,young"[/].
     """
     from augmentor.data import Description, open_model
-    from stargan.checkpoints.checkpoint import save_model
+    from stargan.checkpoints import save_model
 
     if out.exists():
         raise AugmentorError(f"{out} exists already. Give another --out, or remove it")

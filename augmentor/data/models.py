@@ -9,8 +9,7 @@ from pathlib import Path
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import AugmentorError
 from augmentor.images import LONGEST_SIDE
-from stargan.checkpoints.checkpoint import Model, load_model
-from stargan.checkpoints.description import CheckpointError
+from stargan.checkpoints import CheckpointError, Model, load_model
 from stargan.checkpoints.foreign import parse_attributes, read_foreign
 
 

@@ -12,7 +12,7 @@ from augmentor.data.manifest import Manifest
 from augmentor.data.models import model_crop
 from augmentor.errors import ImageError
 from augmentor.images import Original, OutputSize, decode
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 
 
 @dataclass(frozen=True, kw_only=True)

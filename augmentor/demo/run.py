@@ -34,7 +34,7 @@ from augmentor.outputs.readers import ExpandedDataset, open_dataset
 from augmentor.planning import parse_domains
 from augmentor.report import write_report
 from augmentor.training import JudgeSettings, Recipe, TrainEvent, train_run
-from stargan.inference.translator import Translator
+from stargan.inference import Translator
 from stargan.labels import LabelSpace
 
 MODEL = Path(__file__).parent / "model"

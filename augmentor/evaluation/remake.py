@@ -17,8 +17,8 @@ from augmentor.evaluation.material import Material, stack
 from augmentor.evaluation.output import as_written
 from augmentor.images import Original, Pixels, decode
 from augmentor.judge import LabelledImages
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.translator import Translator
+from stargan.checkpoints import Model
+from stargan.inference import Translator
 from stargan.labels import UNKNOWN, LabelSpace
 
 _BATCH = 256

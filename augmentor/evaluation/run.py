@@ -26,7 +26,7 @@ from augmentor.evaluation.tell import tell
 from augmentor.judge import LabelledImages
 from augmentor.outputs import ANSWERS, place_of
 from augmentor.storage import MAX_PIXELS, Json, locked, write_json
-from stargan.checkpoints.description import seal
+from stargan.checkpoints import seal
 
 STEPS = 800
 """Where the accuracy of real images alone begins to level off on val (emoji, 32 px; see BENCHMARKS.md)."""

@@ -41,7 +41,7 @@ from augmentor.planning import (
     refuse_other_direction,
 )
 from augmentor.storage import Json
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 
 
 @dataclass(frozen=True, kw_only=True)

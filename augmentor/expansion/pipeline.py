@@ -32,8 +32,7 @@ from augmentor.judge import Judges
 from augmentor.outputs import Lineage, Origin
 from augmentor.outputs.writers import ShardWriter
 from augmentor.storage import anything_hangs, is_there
-from stargan.inference.composite import Box, blend
-from stargan.inference.translator import Job, Translator
+from stargan.inference import Box, Job, Translator, blend
 
 RealMode = Literal["processed", "original", "none"]
 

@@ -12,7 +12,7 @@ from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputE
 from augmentor.images import PREVIEW_CELL, OutputSize, preview_grid, refuse_painters, write_grid
 from augmentor.planning import parse_domains, preview_columns
 from augmentor.storage import MAX_PIXELS
-from stargan.inference.translator import Translator
+from stargan.inference import Translator
 
 
 def write_preview(

@@ -25,7 +25,7 @@ from augmentor.outputs.writers import Writer, publish
 from augmentor.planning import preview_columns
 from augmentor.storage import is_there
 from stargan.config import Compile
-from stargan.inference.translator import Translator, generator_flops
+from stargan.inference import Translator, generator_flops
 
 _PREVIEW_ROWS = 8
 _LOOKED_FOR_ROWS = 32

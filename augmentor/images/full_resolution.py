@@ -15,8 +15,8 @@ from augmentor.errors import AugmentorError, ImageError
 from augmentor.images.codec import Pixels, crop_box, decode, upright_size
 from augmentor.images.sizes import fit
 from augmentor.storage import ANYWHERE, MAX_PIXELS, Access
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.composite import Box, blend, knows_changes
+from stargan.checkpoints import Model
+from stargan.inference import Box, blend, knows_changes
 
 OutputSize: TypeAlias = Literal["model", "original"] | tuple[int, int]
 """The size of what is written: the model's, every source's own, or one (height, width) in pixels."""

@@ -13,7 +13,7 @@ from augmentor.images.codec import encode
 from augmentor.images.full_resolution import Original
 from augmentor.images.grid import label_grid
 from augmentor.storage import replace_bytes
-from stargan.inference.translator import Translator
+from stargan.inference import Translator
 
 PREVIEW_CELL = 256
 """Pixels of the longest side to which originals are shrunk for a preview."""

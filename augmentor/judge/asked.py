@@ -17,7 +17,7 @@ from augmentor.judge.reading import Looks
 from augmentor.judge.runs import ASKED_SECONDS, checked, make_kept, model_looks
 from augmentor.judge.stored import KeptJudge, save_judge
 from augmentor.storage import MAX_PIXELS
-from stargan.checkpoints.checkpoint import Model, find_checkpoint
+from stargan.checkpoints import Model, find_checkpoint
 
 _MOST_STEPS = 10_000
 """Where minutes are given."""

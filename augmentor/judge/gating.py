@@ -17,8 +17,7 @@ from augmentor.judge.judgement import SCORES, DeviceJudge
 from augmentor.judge.stored import KeptJudge, load_judge
 from augmentor.judge.thresholds import Thresholds
 from augmentor.storage import Json
-from stargan.checkpoints.checkpoint import Model, find_checkpoint, load_discriminator
-from stargan.checkpoints.description import CheckpointError
+from stargan.checkpoints import CheckpointError, Model, find_checkpoint, load_discriminator
 from stargan.networks import Discriminator
 
 GateMode = Literal["auto", "off"]

@@ -19,8 +19,8 @@ from augmentor.judge.reading import FEWEST_IMAGES, Looks, Read, Reader
 from augmentor.judge.stored import KeptJudge
 from augmentor.judge.translations import requested
 from augmentor.planning import parse_domains
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.translator import Translator
+from stargan.checkpoints import Model
+from stargan.inference import Translator
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator
 

@@ -15,8 +15,8 @@ from augmentor.judge.obedience import Obedience, advice, score
 from augmentor.judge.reading import Looks
 from augmentor.judge.translations import Translations, requested, translate_and_judge
 from augmentor.planning import parse_domains
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.translator import Translator
+from stargan.checkpoints import Model
+from stargan.inference import Translator
 
 _MOST_TRANSLATIONS = 4096
 

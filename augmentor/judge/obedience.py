@@ -14,8 +14,7 @@ from augmentor.errors import OutputError
 from augmentor.judge.measures import balanced_accuracy, doubt, recalls, rounded
 from augmentor.judge.translations import Translations, asked_for
 from augmentor.storage import replacing_text
-from stargan.checkpoints.checkpoint import Model
-from stargan.checkpoints.description import Json
+from stargan.checkpoints import Json, Model
 from stargan.labels import UNKNOWN, LabelSpace
 
 FILE = "obedience.json"

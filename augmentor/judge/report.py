@@ -10,7 +10,7 @@ from torch import Tensor
 
 from augmentor.judge.calibration import calibration_error
 from augmentor.judge.measures import balanced_accuracy, doubt, recalls, rounded
-from stargan.checkpoints.description import Json
+from stargan.checkpoints import Json
 from stargan.labels import UNKNOWN, LabelSpace
 
 

@@ -18,8 +18,7 @@ from augmentor.judge.obedience import Obedience, read_obedience, write_obedience
 from augmentor.judge.reading import Looks
 from augmentor.judge.stored import KeptJudge, load_judge, open_judge, save_judge
 from augmentor.storage import MAX_PIXELS
-from stargan.checkpoints.checkpoint import Model, find_checkpoint, load_discriminator, load_model
-from stargan.checkpoints.description import CheckpointError
+from stargan.checkpoints import CheckpointError, Model, find_checkpoint, load_discriminator, load_model
 
 ASKED_SECONDS = 60.0
 """The time that judging may take where it was asked for by itself."""

@@ -17,9 +17,7 @@ from augmentor.judge.report import JudgeReport
 from augmentor.judge.thresholds import Thresholds
 from augmentor.judge.yardstick import Offers, Yardstick
 from augmentor.storage import replace_bytes, replacing_text
-from stargan.checkpoints.checkpoint import Model, find_checkpoint
-from stargan.checkpoints.description import CheckpointError, seal
-from stargan.checkpoints.weights import pack, unpack, weights_of
+from stargan.checkpoints import CheckpointError, Model, find_checkpoint, pack, seal, unpack, weights_of
 from stargan.labels import LabelSpace
 
 WEIGHTS, DESCRIPTION = "judge.safetensors", "judge.json"

@@ -14,7 +14,7 @@ from augmentor.images import decode
 from augmentor.judge.classifier import Judge, LabelledImages
 from augmentor.judge.measures import share_right
 from augmentor.planning import DomainRequest, make_plan
-from stargan.inference.translator import Translator
+from stargan.inference import Translator
 from stargan.labels import UNKNOWN, LabelSpace
 
 _BATCH = 256

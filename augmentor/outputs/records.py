@@ -24,7 +24,7 @@ from augmentor.outputs.judged import (
 from augmentor.outputs.label_table import LabelRow, RowState
 from augmentor.outputs.origins import Origin
 from augmentor.storage import TEMPORARY, Json, sync_folder, write_json, write_synced
-from stargan.checkpoints.description import seal
+from stargan.checkpoints import seal
 from stargan.labels import LabelSpace
 
 SCHEMA_VERSION = 1

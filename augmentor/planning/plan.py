@@ -22,7 +22,7 @@ from augmentor.planning.combinations import Balance
 from augmentor.planning.domains import DomainRequest
 from augmentor.planning.items import Item, Segment
 from augmentor.planning.targets import Codes, Mask, TargetGrid, pack
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from stargan.labels import UNKNOWN, LabelSpace
 
 __all__ = ["Item", "LabelCounts", "Plan", "make_plan"]

@@ -16,8 +16,7 @@ from augmentor.errors import (
     short_of_memory,
 )
 from augmentor.training.loading import WITHOUT_PROCESSES
-from stargan.checkpoints.checkpoint import find_checkpoint
-from stargan.checkpoints.description import CheckpointError
+from stargan.checkpoints import CheckpointError, find_checkpoint
 from stargan.distributed import RankLostError
 
 _LOADER = "DataLoader worker"

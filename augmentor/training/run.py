@@ -22,8 +22,7 @@ from augmentor.training.loading import TrainingImages, training_batches
 from augmentor.training.recipe import Recipe, Targets, read_recipe, write_recipe
 from augmentor.training.run_folder import Follower, Judging, Recorder, Started, TrainEvent, checkpoint_folder
 from augmentor.training.untrained import train_config, untrained_networks
-from stargan.checkpoints.checkpoint import find_checkpoint, load_model, load_state, remove_drafts
-from stargan.checkpoints.description import CheckpointError
+from stargan.checkpoints import CheckpointError, find_checkpoint, load_model, load_state, remove_drafts
 from stargan.config import TrainConfig
 from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import LabelSpace

@@ -18,11 +18,10 @@ from augmentor.errors import MissingExtraError
 from augmentor.images import preview_grid, write_grid
 from augmentor.planning import parse_domains, preview_columns
 from augmentor.training.recipe import Recipe
-from stargan.checkpoints.checkpoint import Model, remove_checkpoint, save_checkpoint
-from stargan.checkpoints.description import Json
+from stargan.checkpoints import Json, Model, remove_checkpoint, save_checkpoint
 from stargan.config import TrainConfig
 from stargan.distributed import SINGLE_RANK, Ranks
-from stargan.inference.translator import Translator
+from stargan.inference import Translator
 from stargan.training import CheckpointEvent, Event, LogEvent, SampleEvent, TrainState
 
 if TYPE_CHECKING:

@@ -34,21 +34,6 @@ from stargan.labels import LabelSpace
 from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
 from stargan.training import TrainState, new_state
 
-__all__ = [
-    "FORMAT",
-    "CheckpointError",
-    "Json",
-    "Model",
-    "find_checkpoint",
-    "load_discriminator",
-    "load_model",
-    "load_state",
-    "remove_checkpoint",
-    "remove_drafts",
-    "save_checkpoint",
-    "save_model",
-]
-
 _DRAFT, _DOOMED = ".part", ".old"
 """How the names of checkpoints end that are being written, or deleted; they start with a dot."""
 

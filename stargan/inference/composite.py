@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from stargan.pixels import to_signed, to_uint8
 
 _BAND = 1 << 15

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from stargan.networks import Features, InstanceNorm, TranslatingGenerator, build_generator
-from stargan.networks.layers import ConvUnit, convolve
+from stargan.networks import ConvUnit, Features, InstanceNorm, TranslatingGenerator, build_generator, convolve
 from stargan.pixels import to_signed, to_uint8
 
 P = ParamSpec("P")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from stargan.config import Precision, translates_in_bfloat16
 from stargan.inference.batching import Stream
 from stargan.inference.prepare import Halves

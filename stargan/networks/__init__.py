@@ -11,10 +11,21 @@ from stargan.networks.discriminators import (
     DiscriminatorArguments,
     DiscriminatorKind,
     PatchDiscriminator,
+    StridedConvolution,
 )
 from stargan.networks.encoder_decoder import EncoderDecoder
 from stargan.networks.generators import Generator
-from stargan.networks.layers import BatchNorm, Features, InstanceNorm, NoNorm, Norm, Padding, Upsampling
+from stargan.networks.layers import (
+    BatchNorm,
+    ConvUnit,
+    Features,
+    InstanceNorm,
+    NoNorm,
+    Norm,
+    Padding,
+    Upsampling,
+    convolve,
+)
 from stargan.networks.translating import (
     Conditioning,
     GeneratorArguments,
@@ -26,6 +37,7 @@ from stargan.networks.translating import (
 __all__ = [
     "BatchNorm",
     "Conditioning",
+    "ConvUnit",
     "CycleGanResnet",
     "DcganDiscriminator",
     "Discriminator",
@@ -43,11 +55,13 @@ __all__ = [
     "Padding",
     "PatchDiscriminator",
     "Pix2PixUnet",
+    "StridedConvolution",
     "TranslatingGenerator",
     "Upsampling",
     "build_discriminator",
     "build_generator",
     "check_networks",
     "check_sizes",
+    "convolve",
     "means_nothing",
 ]

@@ -21,7 +21,7 @@ from PIL import Image
 from augmentor.bench.peak import WATCHED_COMMAND
 from augmentor.judge.stored import save_judge
 from augmentor.judge.thresholds import Thresholds
-from stargan.checkpoints.checkpoint import load_model
+from stargan.checkpoints import load_model
 from tests.conftest import MakeJudge
 
 ROOT = Path(__file__).parents[2]

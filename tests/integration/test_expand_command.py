@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from augmentor.outputs.readers.dataset import open_dataset
-from stargan.checkpoints.checkpoint import load_model, save_model
+from stargan.checkpoints import load_model, save_model
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small

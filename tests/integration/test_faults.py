@@ -28,7 +28,7 @@ from augmentor.report import write_report
 from augmentor.storage.lock import locked
 from augmentor.training.recipe import read_recipe
 from augmentor.training.run import train_run
-from stargan.checkpoints.checkpoint import load_model
+from stargan.checkpoints import load_model
 from tests.integration.conftest import TINY, write_manifest
 from tests.integration.killing import children, committed, content, wait_until
 

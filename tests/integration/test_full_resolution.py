@@ -18,8 +18,7 @@ from torch.nn import functional
 
 from augmentor.images import decode
 from augmentor.outputs.readers.dataset import open_dataset
-from stargan.checkpoints.checkpoint import Model, load_model, save_model
-from stargan.checkpoints.description import Json
+from stargan.checkpoints import Json, Model, load_model, save_model
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator, Output
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stargan.checkpoints.checkpoint import find_checkpoint, load_model
-from stargan.checkpoints.description import CheckpointError
+from stargan.checkpoints import CheckpointError, find_checkpoint, load_model
 from tests.integration.killing import kill_when
 
 if TYPE_CHECKING:

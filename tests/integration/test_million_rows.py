@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stargan.checkpoints.checkpoint import Model, save_model
+from stargan.checkpoints import Model, save_model
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator
 

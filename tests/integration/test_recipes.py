@@ -16,7 +16,7 @@ from augmentor.data.importers import SOURCES, parse_values
 from augmentor.data.manifest import read_manifest, read_manifests
 from augmentor.training.recipe import Recipe, read_recipe
 from augmentor.training.run import train_run
-from stargan.checkpoints.checkpoint import load_model
+from stargan.checkpoints import load_model
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stargan.checkpoints.checkpoint import load_model
+from stargan.checkpoints import load_model
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stargan.checkpoints.checkpoint import load_model
+from stargan.checkpoints import load_model
 from tests.integration.conftest import ROOT
 
 if TYPE_CHECKING:

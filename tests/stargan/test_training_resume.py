@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stargan.checkpoints.checkpoint import load_state, save_checkpoint
+from stargan.checkpoints import load_state, save_checkpoint
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
 from stargan.training import Batch, CheckpointEvent, Event, TrainState, train

@@ -19,9 +19,9 @@ from augmentor.judge import Judges, Judging
 from augmentor.outputs import refuse_changed
 from augmentor.outputs.writers import Writer
 from augmentor.planning import Plan
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from stargan.config import Precision
-from stargan.inference.translator import Translator, compiling_works
+from stargan.inference import Translator, compiling_works
 
 _FEW_SHARDS = 4
 """Shards per device from which a later round is worth a process on each."""

@@ -24,7 +24,7 @@ from augmentor.expansion.executors.local import State, Work, tell_nobody
 from augmentor.expansion.executors.posts import Node, posts
 from augmentor.expansion.executors.processes import ProcessError, interrupts_held_back
 from augmentor.storage import usable_cores
-from stargan.inference.translator import compiling_works
+from stargan.inference import compiling_works
 
 _STORE_BYTES = 200_000_000
 """Of the memory that our own Ray shares: it holds the model and the manifest once, and spills what is more."""

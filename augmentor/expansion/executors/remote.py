@@ -19,7 +19,7 @@ from augmentor.expansion.executors.local import State, Work, run_here
 from augmentor.expansion.executors.processes import portable
 from augmentor.judge import Judges
 from augmentor.storage import Holder, read_holder
-from stargan.inference.translator import Translator
+from stargan.inference import Translator
 
 _SEEN_SECONDS = 5.0
 """A network disk may show for so long what was there before."""

@@ -23,7 +23,7 @@ from augmentor.outputs.verify.tables import compare_tables
 from augmentor.outputs.writers.packs import PACK_SUFFIXES, pack_name
 from augmentor.outputs.writers.parts import Parts
 from augmentor.storage import side_by_side
-from stargan.checkpoints.description import seal
+from stargan.checkpoints import seal
 from stargan.labels import LabelSpace
 
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})

@@ -19,7 +19,7 @@ from augmentor.cli.bench import bench_table
 from augmentor.errors import AugmentorError
 from augmentor.images import encode
 from augmentor.training.recipe import read_recipe
-from stargan.checkpoints.description import Json
+from stargan.checkpoints import Json
 
 TINY = (
     *("images.size=16", "generator.width=4", "generator.blocks=1", "generator.downsamplings=1"),

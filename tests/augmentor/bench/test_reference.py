@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from augmentor.bench.reference import plain_state, plain_training_step, plain_translate
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace, permuted_targets
 from stargan.training import Batch, Event, LogEvent, TrainState, train

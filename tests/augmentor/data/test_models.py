@@ -12,8 +12,8 @@ from augmentor.data.models import OWN, Description, open_model, parse_model_size
 from augmentor.errors import AugmentorError, DomainError
 from augmentor.planning.domains import parse_domains
 from augmentor.planning.plan import make_plan, refuse_other_direction
-from stargan.checkpoints.checkpoint import Model, save_model
-from stargan.inference.translator import Translator
+from stargan.checkpoints import Model, save_model
+from stargan.inference import Translator
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import CycleGanResnet
 

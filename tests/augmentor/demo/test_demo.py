@@ -18,8 +18,8 @@ from augmentor.judge.translations import judge_translations, read_images
 from augmentor.planning.domains import parse_domains
 from augmentor.training.recipe import read_recipe
 from augmentor.training.run_folder import TrainEvent
-from stargan.checkpoints.checkpoint import load_model
-from stargan.inference.translator import Translator
+from stargan.checkpoints import load_model
+from stargan.inference import Translator
 
 CPU = torch.device("cpu")
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"

@@ -31,8 +31,7 @@ from augmentor.outputs.writers.assembly import Ending
 from augmentor.outputs.writers.hdf5 import HDF5Assembly
 from augmentor.outputs.writers.metadata import FolderTables
 from augmentor.report import report_path, write_report
-from stargan.checkpoints.checkpoint import Model, save_model
-from stargan.checkpoints.description import Json
+from stargan.checkpoints import Json, Model, save_model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator, Output
 from tests.conftest import MakeJudge

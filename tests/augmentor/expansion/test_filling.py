@@ -25,7 +25,7 @@ from augmentor.outputs.readers.dataset import open_dataset
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.planning.combinations import CellState
 from augmentor.report import write_report
-from stargan.checkpoints.checkpoint import Model, save_model
+from stargan.checkpoints import Model, save_model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
 from tests.conftest import MakeJudge, MakeManifest

@@ -15,8 +15,8 @@ from augmentor.images import Pixels, decode
 from augmentor.images import full_resolution as fullsize
 from augmentor.images.full_resolution import Original, OutputSize, parse_size, seen_box
 from augmentor.storage.access import Access
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.composite import Box
+from stargan.checkpoints import Model
+from stargan.inference import Box
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
 

@@ -15,8 +15,8 @@ from augmentor.data.samples import Samples, read_spread
 from augmentor.images import decode, label_grid
 from augmentor.images.preview_grid import preview_grid
 from augmentor.planning.domains import MOST_COLUMNS, parse_domains, preview_columns
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.translator import Translator
+from stargan.checkpoints import Model
+from stargan.inference import Translator
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator
 

@@ -19,7 +19,7 @@ from augmentor.judge.scores import Scores
 from augmentor.judge.stored import KeptJudge, save_judge
 from augmentor.judge.thresholds import Thresholds
 from augmentor.judge.yardstick import Yardstick
-from stargan.checkpoints.checkpoint import Model, load_model, save_checkpoint, save_model
+from stargan.checkpoints import Model, load_model, save_checkpoint, save_model
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
 from tests.conftest import MakeJudge, MakeState

@@ -23,7 +23,7 @@ from augmentor.judge.obedience import Obedience
 from augmentor.judge.runs import judge_run, model_looks
 from augmentor.judge.stored import load_judge
 from augmentor.judge.translations import read_images
-from stargan.checkpoints.checkpoint import Model, load_discriminator, load_model, save_checkpoint, save_model
+from stargan.checkpoints import Model, load_discriminator, load_model, save_checkpoint, save_model
 from stargan.config import TrainConfig
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 from stargan.networks import CycleGanResnet, Features, Generator

@@ -15,8 +15,7 @@ from augmentor.judge.classifier import LabelledImages, train_judge
 from augmentor.judge.scores import Scorer
 from augmentor.judge.stored import KeptJudge, load_judge, save_judge
 from augmentor.judge.thresholds import Thresholds
-from stargan.checkpoints.checkpoint import Model
-from stargan.checkpoints.description import CheckpointError
+from stargan.checkpoints import CheckpointError, Model
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator
 from tests.augmentor.judge.conftest import Brightness

@@ -19,8 +19,7 @@ from augmentor.judge.obedience import (
     write_obedience,
 )
 from augmentor.judge.translations import Translations
-from stargan.checkpoints.checkpoint import Model
-from stargan.checkpoints.description import Json
+from stargan.checkpoints import Json, Model
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Conditioning, Generator
 

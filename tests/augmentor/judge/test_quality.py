@@ -17,8 +17,8 @@ from augmentor.judge.classifier import Judge, JudgeNetwork, LabelledImages, trai
 from augmentor.judge.measures import balanced_accuracy, rarity_weights, recalls, share_right
 from augmentor.judge.translations import asked_for, judge_translations, read_images, requested, translate_and_judge
 from augmentor.planning.domains import parse_domains
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.translator import Translator
+from stargan.checkpoints import Model
+from stargan.inference import Translator
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Generator
 from stargan.pixels import to_signed

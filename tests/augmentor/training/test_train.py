@@ -25,7 +25,7 @@ from augmentor.training.run import (
     train_run,
 )
 from augmentor.training.run_folder import Judging, Sampled, Saved, Started, TrainEvent
-from stargan.checkpoints.checkpoint import load_model, load_state
+from stargan.checkpoints import load_model, load_state
 from stargan.config import TrainConfig
 from stargan.training import LogEvent
 

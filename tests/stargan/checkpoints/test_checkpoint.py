@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from stargan.checkpoints.checkpoint import (
+from stargan.checkpoints import (
+    CheckpointError,
+    Json,
     Model,
     find_checkpoint,
     load_model,
@@ -20,7 +22,6 @@ from stargan.checkpoints.checkpoint import (
     save_checkpoint,
     save_model,
 )
-from stargan.checkpoints.description import CheckpointError, Json
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
 from stargan.training import Batch, TrainState, train

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from stargan.inference import composite as module
 from stargan.inference.composite import Box, blend, knows_changes
 from stargan.labels import LabelSpace

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from stargan.config import Precision
 from stargan.inference.batching import Stream
 from stargan.inference.composite import Box, blend

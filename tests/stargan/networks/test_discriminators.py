@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks import DcganDiscriminator, Discriminator, Norm, PatchDiscriminator
-from stargan.networks.discriminators import StridedConvolution
+from stargan.networks import DcganDiscriminator, Discriminator, Norm, PatchDiscriminator, StridedConvolution
 
 Network = TypeVar("Network", bound=nn.Module)
 Noise = Callable[..., Tensor]

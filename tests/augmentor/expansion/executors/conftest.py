@@ -10,7 +10,7 @@ import torch
 from augmentor.expansion.executors.local import Work
 from augmentor.expansion.job import plan_expansion
 from augmentor.expansion.settings import ExpandSettings
-from stargan.checkpoints.checkpoint import Model, save_model
+from stargan.checkpoints import Model, save_model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
 from tests.conftest import MakeManifest

@@ -15,7 +15,7 @@ from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode
 from augmentor.images import full_resolution as fullsize
 from augmentor.storage.access import Access
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
 

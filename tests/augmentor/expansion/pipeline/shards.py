@@ -22,8 +22,8 @@ from augmentor.outputs.writers import Failure
 from augmentor.planning.domains import parse_domains
 from augmentor.planning.items import Item
 from augmentor.planning.plan import make_plan
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.translator import Translator
+from stargan.checkpoints import Model
+from stargan.inference import Translator
 
 CPU = torch.device("cpu")
 

@@ -22,8 +22,8 @@ from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.origins import Origin
 from augmentor.outputs.writers import Failure
 from augmentor.storage.access import Access
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.translator import Job, Translator
+from stargan.checkpoints import Model
+from stargan.inference import Job, Translator
 from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_items
 
 

@@ -13,8 +13,8 @@ from augmentor.data.manifest import Manifest
 from augmentor.images import Pixels, decode
 from augmentor.outputs.label_table import LabelRow
 from augmentor.planning.items import Item
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.translator import Translator
+from stargan.checkpoints import Model
+from stargan.inference import Translator
 from stargan.labels import LabelSpace
 from stargan.networks import Generator
 from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_items

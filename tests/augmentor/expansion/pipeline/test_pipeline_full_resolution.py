@@ -13,7 +13,7 @@ from augmentor.images import Pixels, decode
 from augmentor.images import full_resolution as fullsize
 from augmentor.planning.items import Item
 from augmentor.storage.access import Access
-from stargan.checkpoints.checkpoint import Model
+from stargan.checkpoints import Model
 from tests.augmentor.expansion.pipeline.shards import Memory, make, make_items
 
 

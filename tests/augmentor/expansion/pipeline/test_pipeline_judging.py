@@ -18,8 +18,8 @@ from augmentor.images.full_resolution import OutputSize
 from augmentor.judge.judgement import Judgement
 from augmentor.judge.scores import Scores
 from augmentor.outputs.judged import RowScores
-from stargan.checkpoints.checkpoint import Model
-from stargan.inference.translator import Translator
+from stargan.checkpoints import Model
+from stargan.inference import Translator
 from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_items
 
 

@@ -16,7 +16,7 @@ from augmentor.images import encode
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.verify import Findings, repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter, Json, ShardRecord, Writer
-from stargan.checkpoints.description import seal
+from stargan.checkpoints import seal
 from tests.augmentor.outputs.verify.outputs import (
     DESCRIPTION,
     SPACE,

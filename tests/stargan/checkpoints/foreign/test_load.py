@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stargan.checkpoints.description import CheckpointError
+from stargan.checkpoints import CheckpointError
 from stargan.checkpoints.foreign import Foreign, parse_attributes, read_foreign
 
 Weights = dict[str, Tensor]
