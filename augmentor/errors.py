@@ -56,7 +56,7 @@ class OutputError(AugmentorError):
     """The output folder or file cannot be used for this run."""
 
 
-class SourceError(AugmentorError):
+class SourcesLostError(AugmentorError):
     """The source images went away while they were being read."""
 
     exit_code = 1
@@ -88,7 +88,7 @@ class MissingExtraError(AugmentorError):
     """An optional library is needed that is not installed; the message names the extra."""
 
 
-def nearest(word: str, options: Iterable[str]) -> str:
+def did_you_mean(word: str, options: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the option closest to `word`, ignoring case, or "" where none is close."""
     folded = {option.casefold(): option for option in options}
     matches = get_close_matches(word.casefold(), list(folded), n=1, cutoff=0.6)

@@ -42,12 +42,12 @@ def convert_checkpoint(
     of CycleGAN or pix2pix; nothing in it is run. Say what its label vector
     means, in its order: [bold]--attributes "hair=black|blond|brown,male,young"[/].
     """
-    from augmentor.data import Description, open_model
+    from augmentor.data import ForeignDescription, open_model
     from stargan.checkpoints import save_model
 
     if out.exists():
         raise AugmentorError(f"{out} exists already. Give another --out, or remove it")
-    model = open_model(run, Description(attributes=attributes, size=model_size, crop=model_crop))
+    model = open_model(run, ForeignDescription(attributes=attributes, size=model_size, crop=model_crop))
     save_model(out, model=model, half=half)
     size = sum(file.stat().st_size for file in out.iterdir())
     results.print(f"{out} ({display.data_size(size)})", soft_wrap=True, markup=False)
@@ -89,21 +89,21 @@ def convert_dataset(
     For one model of two data sets, give each [bold]--as domain=...[/], and the second
     [bold]--append[/].
     """
-    from augmentor.data import importers as sources
+    from augmentor.data import importers
 
-    choice = sources.Choice(
+    selection = importers.Selection(
         attributes=tuple(word.strip() for word in (attributes or "").split(",") if word.strip()),
-        values=sources.parse_values(values or ()),
+        values=importers.parse_values(values or ()),
         label=label,
-        constants=sources.parse_constants(constants or ()),
+        constants=importers.parse_constants(constants or ()),
         split=split,
     )
     with display.Bar("writing", unit="images") as bar:
-        done = sources.convert_dataset(
+        done = importers.convert_dataset(
             name,
             src,
             out=out,
-            choice=choice,
+            selection=selection,
             images=images,
             append=append,
             download=download,

@@ -169,9 +169,9 @@ def expand(
     and --out at the same paths.
     """
     from augmentor.cli.devices import parse_devices, pick_device
-    from augmentor.data import Description
+    from augmentor.data import ForeignDescription
     from augmentor.expansion import ExpandSettings, estimate, parse_share, plan_expansion, run_expansion
-    from augmentor.images import parse_size
+    from augmentor.images import parse_output_size
     from augmentor.outputs import default_format
     from augmentor.report import write_report
 
@@ -188,7 +188,7 @@ def expand(
         class_folders=class_folders,
         shard_size=shard_size,
         include_identity=include_identity,
-        size=parse_size(size),
+        size=parse_output_size(size),
         encoded=encoded,
         precision=precision.value,
         max_pixels=max_pixels,
@@ -206,7 +206,7 @@ def expand(
     if devices is not None and device != "auto":
         raise AugmentorError("--device and --devices exclude each other: give one of them")
     maker = _engine(engine, address, ray_workers, device=device, devices=devices, share=share, threads=workers)
-    described = Description(attributes=attributes, size=model_size, crop=model_crop)
+    described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop)
     planned = plan_expansion(
         manifest,
         model=model,

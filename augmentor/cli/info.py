@@ -39,11 +39,11 @@ def info(
     json: JsonOption = False,
 ) -> None:
     """Say what a model and its judge know, and whether the model obeys."""
-    from augmentor.data import Description, open_model
+    from augmentor.data import ForeignDescription, open_model
     from augmentor.data.manifest import describe_sets
     from augmentor.judge import open_judge, read_obedience
 
-    described = Description(attributes=attributes, size=model_size, crop=model_crop)
+    described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop)
     model, judge = open_model(run, described), open_judge(run)
     if manifest is None:
         obedience = read_obedience(run, model)

@@ -57,7 +57,7 @@ def judge(
     with other images, or one for a model that has none.
     """
     from augmentor.cli.devices import pick_device
-    from augmentor.data import Description
+    from augmentor.data import ForeignDescription
     from augmentor.judge import JudgeRequest, judge_manifest
 
     own = model is None
@@ -65,7 +65,7 @@ def judge(
         manifest=manifest,
         out=out,
         model=model,
-        description=Description(attributes=None if own else attributes, size=model_size, crop=model_crop),
+        description=ForeignDescription(attributes=None if own else attributes, size=model_size, crop=model_crop),
         attributes=names(attributes) if own else (),
         image_column=image_column,
         size=size,

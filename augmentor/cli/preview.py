@@ -45,9 +45,9 @@ def preview(
 ) -> None:
     """Draw a grid of inputs against targets, as one PNG."""
     from augmentor.cli.devices import pick_device
-    from augmentor.data import Description
+    from augmentor.data import ForeignDescription
     from augmentor.expansion import write_preview
-    from augmentor.images import parse_size
+    from augmentor.images import parse_output_size
 
     path = write_preview(
         manifest,
@@ -58,8 +58,8 @@ def preview(
         out=out,
         image_column=image_column,
         device=pick_device(device),
-        size=parse_size(size),
-        description=Description(attributes=attributes, size=model_size, crop=model_crop),
+        size=parse_output_size(size),
+        description=ForeignDescription(attributes=attributes, size=model_size, crop=model_crop),
         max_pixels=max_pixels,
         allow_outside=allow_outside,
     )

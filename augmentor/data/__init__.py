@@ -5,28 +5,26 @@ Manifests, data sets in their owners' layouts, models, and the rows of them that
 
 from augmentor.data.failures import Failure, write_failures
 from augmentor.data.models import (
-    OWN,
-    Description,
+    NO_DESCRIPTION,
+    ForeignDescription,
     is_foreign,
     model_crop,
     open_model,
-    parse_model_size,
     read_model_manifest,
 )
-from augmentor.data.samples import Samples, read_spread, shown_originals, some_sources
+from augmentor.data.samples import Samples, read_model_samples, read_samples, sample_originals
 
 __all__ = [
-    "OWN",
-    "Description",
+    "NO_DESCRIPTION",
     "Failure",
+    "ForeignDescription",
     "Samples",
     "is_foreign",
     "model_crop",
     "open_model",
-    "parse_model_size",
     "read_model_manifest",
-    "read_spread",
-    "shown_originals",
-    "some_sources",
+    "read_model_samples",
+    "read_samples",
+    "sample_originals",
     "write_failures",
 ]

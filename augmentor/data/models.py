@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import AugmentorError
-from augmentor.images import LONGEST_SIDE
+from augmentor.images import parse_size
 from stargan.checkpoints import CheckpointError, Model, load_model
 from stargan.checkpoints.foreign import parse_attributes, read_foreign
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class ForeignDescription:
     """What a foreign file does not say of itself.
 
     Args:
@@ -33,11 +32,11 @@ class Description:
         return [word for flag, value in named if value is not None for word in (flag, str(value))]
 
 
-OWN = Description()
+NO_DESCRIPTION = ForeignDescription()
 """Nothing described: a checkpoint of our own."""
 
 
-def open_model(path: Path, description: Description = OWN) -> Model:
+def open_model(path: Path, description: ForeignDescription = NO_DESCRIPTION) -> Model:
     """Load what translates.
 
     Args:
@@ -83,7 +82,7 @@ def is_foreign(path: Path) -> bool:
     return path.is_file() and not (path.parent / "config.json").is_file()
 
 
-def _open_foreign(path: Path, description: Description) -> Model:
+def _open_foreign(path: Path, description: ForeignDescription) -> Model:
     try:
         found = read_foreign(path)
     except CheckpointError as error:
@@ -98,28 +97,9 @@ def _open_foreign(path: Path, description: Description) -> Model:
         found.check_space(space)
     except ValueError as error:
         raise AugmentorError(f"--attributes: {error}") from error
-    size = None if description.size is None else parse_model_size(description.size)
+    size = None if description.size is None else parse_size(description.size, "--model-size")
     try:
         found.check_size(size or found.usual_size)
     except ValueError as error:
         raise AugmentorError(f"--model-size: {error}") from error
     return found.to_model(space, image_size=size, crop=description.crop)
-
-
-def parse_model_size(text: str) -> tuple[int, int]:
-    """Return what `--model-size` means, (height, width): one number, or WIDTHxHEIGHT, in pixels.
-
-    Raises:
-        AugmentorError: it is neither.
-    """
-    sides = re.fullmatch(r"([0-9]{1,5})(?:\s*x\s*([0-9]{1,5}))?", text.strip().lower())
-    if sides is None or int(sides[1]) < 1:
-        raise AugmentorError(
-            f"--model-size: {text!r} is not a number of pixels like 128, or WIDTHxHEIGHT like 256x192"
-        )
-    for side in filter(None, sides.groups()):
-        if int(side) > LONGEST_SIDE:
-            raise AugmentorError(
-                f"--model-size: {text} is more than {LONGEST_SIDE} px, which no network is made for"
-            )
-    return int(sides[2] or sides[1]), int(sides[1])

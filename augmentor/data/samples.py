@@ -32,7 +32,7 @@ class Samples:
     names: list[str]
 
 
-def read_spread(
+def read_samples(
     manifest: Manifest,
     *,
     splits: Sequence[str],
@@ -69,9 +69,9 @@ def read_spread(
     return Samples(images=images, rows=kept, codes=manifest.codes[kept], names=names)
 
 
-def some_sources(manifest: Manifest, model: Model, *, splits: Sequence[str], most: int) -> Samples:
-    """Read a few of a manifest's images as the model wants them; see `read_spread`."""
-    return read_spread(
+def read_model_samples(manifest: Manifest, model: Model, *, splits: Sequence[str], most: int) -> Samples:
+    """Read a few of a manifest's images as the model wants them; see `read_samples`."""
+    return read_samples(
         manifest,
         splits=splits,
         size=model.image_size,
@@ -81,7 +81,7 @@ def some_sources(manifest: Manifest, model: Model, *, splits: Sequence[str], mos
     )
 
 
-def shown_originals(
+def sample_originals(
     manifest: Manifest,
     model: Model,
     shown: Samples,
@@ -90,7 +90,7 @@ def shown_originals(
     uses: int,
     longest: int | None = None,
 ) -> list[Original] | None:
-    """Return the originals of what `some_sources` read, at the size that is written; None for the model's.
+    """Return the originals of what `read_model_samples` read, at the size that is written; None for the model's.
 
     Args:
         manifest: the table that they were read from.

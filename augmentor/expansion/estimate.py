@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from augmentor.data import shown_originals, some_sources
+from augmentor.data import read_model_samples, sample_originals
 from augmentor.expansion.job import Expansion
 from augmentor.expansion.running import few_translator
 from augmentor.expansion.stages import default_workers
@@ -47,7 +47,9 @@ def estimate(
         batch_size: pairs that would pass the generator at once; None picks from the device.
         workers: threads that would decode and encode; None picks from the cores.
     """
-    shown = some_sources(expansion.manifest, expansion.model, splits=expansion.settings.splits, most=_TRIED_ROWS)
+    shown = read_model_samples(
+        expansion.manifest, expansion.model, splits=expansion.settings.splits, most=_TRIED_ROWS
+    )
     if not shown.images:
         return Estimate(size=None, seconds=None)
     devices = (device,) if isinstance(device, torch.device) else tuple(device)
@@ -57,7 +59,7 @@ def estimate(
     own = torch.from_numpy(shown.codes.astype(np.int64))[repeated]
     only = expansion.model.only_target
     targets = expansion.model.space.asked(own, own) if only is None else torch.full_like(own, only)
-    originals = shown_originals(expansion.manifest, expansion.model, shown, size=expansion.settings.size, uses=1)
+    originals = sample_originals(expansion.manifest, expansion.model, shown, size=expansion.settings.size, uses=1)
     translate = translator.translate if originals is None else translator.changes
     translate(sources, targets)
     started = time.monotonic()

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from augmentor import __version__
-from augmentor.data import OWN, Description, model_crop, open_model, read_model_manifest
+from augmentor.data import NO_DESCRIPTION, ForeignDescription, model_crop, open_model, read_model_manifest
 from augmentor.data.manifest import (
     Manifest,
     frame_notes,
@@ -185,7 +185,7 @@ def plan_expansion(
     settings: ExpandSettings,
     out: Path,
     image_column: str | None = None,
-    description: Description = OWN,
+    description: ForeignDescription = NO_DESCRIPTION,
     judge: Path | None = None,
     command: str | None = None,
 ) -> Expansion:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from augmentor.data.manifest import Manifest
-from augmentor.errors import ImageError, SourceError
+from augmentor.errors import ImageError, SourcesLostError
 from augmentor.expansion.making import Making, Shard, ShardSource, Wanted
 from augmentor.expansion.stages import Clock, Crew, Loads, Queue
 from augmentor.images import Original, OutputSize, Pixels, decode
@@ -256,11 +256,11 @@ class _Pipeline:
         A broken image is a failed row; a disk that went away would make one of every row.
 
         Raises:
-            SourceError: it is so.
+            SourcesLostError: it is so.
         """
         before = self._last_read
         if before is not None and _is_gone(path) and _is_gone(before):
-            raise SourceError(
+            raise SourcesLostError(
                 f"{self._sources.manifest.root}: the source images are disappearing: {path} is not there, and "
                 f"{before}, which was read a moment ago, is gone, too. What was committed is safe: bring them "
                 "back and run the same command again"

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import torch
 
-from augmentor.data import OWN, Description, open_model, read_model_manifest, shown_originals, some_sources
+from augmentor.data import (
+    NO_DESCRIPTION,
+    ForeignDescription,
+    open_model,
+    read_model_manifest,
+    read_model_samples,
+    sample_originals,
+)
 from augmentor.data.manifest import refuse_all_outside
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.images import PREVIEW_CELL, OutputSize, preview_grid, refuse_painters, write_grid
@@ -26,7 +33,7 @@ def write_preview(
     image_column: str | None,
     device: torch.device,
     size: OutputSize = "model",
-    description: Description = OWN,
+    description: ForeignDescription = NO_DESCRIPTION,
     max_pixels: int = MAX_PIXELS,
     allow_outside: bool = False,
 ) -> Path:
@@ -63,11 +70,11 @@ def write_preview(
             f"--domains {' '.join(domains)}: the model's file holds one direction, "
             f"into {only.name}={only.values[-1]}"
         )
-    shown = some_sources(table, loaded, splits=splits, most=rows)
+    shown = read_model_samples(table, loaded, splits=splits, most=rows)
     if not shown.images:
         raise ManifestError(f"{manifest}: no image of {', '.join(splits)} can be read; augmentor check says why")
     translator = Translator(loaded, device=device)
-    originals = shown_originals(table, loaded, shown, size=size, uses=len(columns) + 1, longest=PREVIEW_CELL)
+    originals = sample_originals(table, loaded, shown, size=size, uses=len(columns) + 1, longest=PREVIEW_CELL)
     grid = preview_grid(
         translator, shown.images, shown.codes, columns, row_labels=shown.names, originals=originals
     )

@@ -98,7 +98,7 @@ def run_expansion(
     Raises:
         OutputError: the output is another expansion's, another process writes to it, it cannot be written, or
             sources have changed since it was begun.
-        SourceError: the sources went away meanwhile.
+        SourcesLostError: the sources went away meanwhile.
         ManifestError: none of the sources is there.
         ProcessError: one of several processes died.
         StalledError: nothing moves any more; see `augmentor.storage.workers`.

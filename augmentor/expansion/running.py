@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from augmentor.data import shown_originals, some_sources
+from augmentor.data import read_model_samples, sample_originals
 from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError, short_of_memory
 from augmentor.expansion.executors.local import State, Work
 from augmentor.expansion.executors.protocol import Engine
@@ -122,7 +122,7 @@ def few_translator(expansion: Expansion, device: torch.device, batch_size: int |
 def write_preview(expansion: Expansion, translator: Translator) -> None:
     """Draw some sources in the domains that are asked for; without a source that can be read, nothing."""
     manifest, model, settings = expansion.manifest, expansion.model, expansion.settings
-    shown = some_sources(manifest, model, splits=settings.splits, most=_PREVIEW_ROWS)
+    shown = read_model_samples(manifest, model, splits=settings.splits, most=_PREVIEW_ROWS)
     if shown.images:
         columns = preview_columns(expansion.shown_request, model.space, only=model.only_target)
         grid = preview_grid(
@@ -131,7 +131,7 @@ def write_preview(expansion: Expansion, translator: Translator) -> None:
             shown.codes,
             columns,
             row_labels=shown.names,
-            originals=shown_originals(
+            originals=sample_originals(
                 manifest, model, shown, size=settings.size, uses=len(columns) + 1, longest=PREVIEW_CELL
             ),
         )

@@ -17,10 +17,18 @@ from augmentor.images.codec import (
     usual_suffix,
     verify,
 )
-from augmentor.images.full_resolution import Original, OutputSize, parse_size, refuse_painters
+from augmentor.images.full_resolution import Original, refuse_painters
 from augmentor.images.grid import label_grid
 from augmentor.images.preview_grid import PREVIEW_CELL, preview_grid, write_grid
-from augmentor.images.sizes import DEFAULT_SIDE, LONGEST_SIDE, fit, resize
+from augmentor.images.sizes import (
+    DEFAULT_SIDE,
+    LONGEST_SIDE,
+    OutputSize,
+    fit,
+    parse_output_size,
+    parse_size,
+    resize,
+)
 from augmentor.images.stored import stored_shape
 
 __all__ = [
@@ -40,6 +48,7 @@ __all__ = [
     "extension",
     "fit",
     "label_grid",
+    "parse_output_size",
     "parse_size",
     "preview_grid",
     "refuse_painters",

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import threading
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from augmentor.errors import AugmentorError, ImageError
 from augmentor.images.codec import Pixels, crop_box, decode, upright_size
-from augmentor.images.sizes import fit
-from augmentor.storage import ANYWHERE, MAX_PIXELS, Access
+from augmentor.images.sizes import OutputSize, fit
+from augmentor.storage import ANYWHERE, Access
 from stargan.checkpoints import Model
 from stargan.inference import Box, blend, knows_changes
-
-OutputSize: TypeAlias = Literal["model", "original"] | tuple[int, int]
-"""The size of what is written: the model's, every source's own, or one (height, width) in pixels."""
-
-
-def parse_size(text: str) -> OutputSize:
-    """Return what `--size` means: model, original, or WIDTHxHEIGHT in pixels.
-
-    Raises:
-        AugmentorError: it is none of these.
-    """
-    word = text.strip().lower()
-    match word:
-        case "model" | "original":
-            return word
-    sides = re.fullmatch(r"([0-9]+)\s*x\s*([0-9]+)", word)
-    if sides is None:
-        nearest = difflib.get_close_matches(word, ["model", "original"], n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        hint = f" Did you mean {word}x{word}?" if word.isdecimal() else hint
-        raise AugmentorError(f"--size: {text!r} is not model, original or WIDTHxHEIGHT like 256x192.{hint}")
-    width, height = int(sides[1]), int(sides[2])
-    if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise AugmentorError(f"--size: {text} must have between 1 and {MAX_PIXELS:,} pixels")
-    return height, width
 
 
 def refuse_painters(model: Model, size: OutputSize) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from augmentor.data import OWN, Description, open_model, parse_model_size, read_model_manifest
+from augmentor.data import NO_DESCRIPTION, ForeignDescription, open_model, read_model_manifest
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import AugmentorError
-from augmentor.images import DEFAULT_SIDE
+from augmentor.images import DEFAULT_SIDE, parse_size
 from augmentor.judge.limits import Clock, Limits
 from augmentor.judge.reading import Looks
 from augmentor.judge.runs import ASKED_SECONDS, checked, make_kept, model_looks
@@ -47,7 +47,7 @@ class JudgeRequest:
     manifest: Path
     out: Path | None = None
     model: Path | None = None
-    description: Description = OWN
+    description: ForeignDescription = NO_DESCRIPTION
     attributes: Sequence[str] = ()
     image_column: str | None = None
     size: str | None = None
@@ -143,12 +143,5 @@ def _looks(request: JudgeRequest, model: Model | None) -> Looks:
     if model is not None:
         looks = model_looks(model)
         return Looks(size=looks.size, channels=looks.channels, crop=looks.crop, flip=looks.flip and request.flip)
-    size = (DEFAULT_SIDE, DEFAULT_SIDE) if request.size is None else _parsed_size(request.size)
+    size = (DEFAULT_SIDE, DEFAULT_SIDE) if request.size is None else parse_size(request.size, "--size")
     return Looks(size=size, crop=request.crop, flip=request.flip)
-
-
-def _parsed_size(text: str) -> tuple[int, int]:
-    try:
-        return parse_model_size(text)
-    except AugmentorError as error:
-        raise AugmentorError(str(error).replace("--model-size", "--size")) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from augmentor.data import OWN, Description, model_crop, open_model, read_model_manifest
+from augmentor.data import NO_DESCRIPTION, ForeignDescription, model_crop, open_model, read_model_manifest
 from augmentor.data.manifest import Manifest, refuse_all_outside, refuse_split_leaks
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.judge.limits import Clock, JudgingStopped, Limits
@@ -84,7 +84,7 @@ def judge_model(
     *,
     image_column: str | None,
     device: torch.device,
-    description: Description = OWN,
+    description: ForeignDescription = NO_DESCRIPTION,
     max_pixels: int = MAX_PIXELS,
     allow_outside: bool = False,
     on_progress: Callable[[float], None] = lambda _share: None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import re
@@ -16,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 import pandas as pd
 
-from augmentor.errors import AugmentorError, OutputError
+from augmentor.errors import AugmentorError, OutputError, did_you_mean
 from augmentor.storage import CsvWriter, replacing_text
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
@@ -289,8 +288,7 @@ def attribute_named(space: LabelSpace, name: str) -> Attribute:
     """
     if name in space.names:
         return space[name]
-    nearest = difflib.get_close_matches(name, space.names, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    hint = did_you_mean(name, space.names)
     raise AugmentorError(f"There is no attribute {name!r}; there are {', '.join(space.names)}.{hint}")
 
 

@@ -11,9 +11,9 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import pandas as pd
 
-from augmentor.errors import DomainError
+from augmentor.errors import DomainError, did_you_mean, listing
 from augmentor.planning.combinations import LEFT_ALONE, Cells, Numbers
-from augmentor.planning.domains import listing, suggestion, value_code
+from augmentor.planning.domains import value_code
 from stargan.labels import LabelSpace
 
 Word = Literal["auto", "minority", "not minority", "not majority", "all"]
@@ -80,8 +80,8 @@ class BalanceRequest:
         cells = _cells(columns, space, f"--counts {counts}")
         if names and set(names) != set(columns):
             raise DomainError(
-                f"--counts {counts}: has columns for {listing(columns)}, and --balance names {listing(names)}. "
-                "Leave --balance out, or name the same"
+                f"--counts {counts}: has columns for {listing(columns, 20)}, and --balance names "
+                f"{listing(names, 20)}. Leave --balance out, or name the same"
             )
         wanted = _table_counts(table, cells, space, counts)
         return cls(cells=cells, counts=wanted, max_per_source=max_per_source)
@@ -144,7 +144,7 @@ def _goal(to: str | float) -> Goal:
         return float(number)
     raise DomainError(
         f"--balance-to {str(to)!r}: write {', '.join(WORDS)}, a number of images like 500, or a share of the most "
-        f"frequent combination's, above 0 and up to 1.0, like 0.5.{suggestion(text, WORDS)}"
+        f"frequent combination's, above 0 and up to 1.0, like 0.5.{did_you_mean(text, WORDS)}"
     )
 
 
@@ -154,8 +154,8 @@ def _cells(names: Sequence[str], space: LabelSpace, where: str) -> Cells:
     for name in names:
         if name not in space.names:
             raise DomainError(
-                f"{where}: no attribute is called {name!r}.{suggestion(name, space.names)} "
-                f"The attributes: {listing(space.names)}"
+                f"{where}: no attribute is called {name!r}.{did_you_mean(name, space.names)} "
+                f"The attributes: {listing(space.names, 20)}"
             )
         if names.count(name) > 1:
             raise DomainError(f"{where}: {name} is named twice")
@@ -163,7 +163,7 @@ def _cells(names: Sequence[str], space: LabelSpace, where: str) -> Cells:
     if len({space.set_of_attribute[position] for position in positions}) > 1:
         raise DomainError(
             f"{where}: these are labels of different data sets, and the model was trained to change those of one "
-            f"at a time. The label sets: {' | '.join(listing(each) for each in space.label_sets)}"
+            f"at a time. The label sets: {' | '.join(listing(each, 20) for each in space.label_sets)}"
         )
     cells = Cells(attributes=positions, sizes=tuple(len(space.attributes[p].values) for p in positions))
     if len(cells) > MAX_COMBINATIONS:
@@ -187,7 +187,7 @@ def _read_counts(path: Path) -> pd.DataFrame:
     if _COUNT not in table.columns or len(table.columns) < 2:
         raise DomainError(
             f"--counts {path}: needs a column per attribute and the column {_COUNT}; it has "
-            f"{listing([str(name) for name in table.columns])}"
+            f"{listing(table.columns.tolist(), 20)}"
         )
     return table
 

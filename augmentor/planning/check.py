@@ -42,7 +42,7 @@ class AttributeSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class ImageProblem:
     """One row whose image cannot be used.
 
     Args:
@@ -81,8 +81,8 @@ class CheckReport:
     splits: dict[str, int]
     datasets: dict[str, int]
     attributes: list[AttributeSummary]
-    missing: list[Problem]
-    unreadable: list[Problem]
+    missing: list[ImageProblem]
+    unreadable: list[ImageProblem]
     several_frames: list[str]
     duplicates: list[tuple[str, ...]]
     leaks: list[str]
@@ -132,8 +132,8 @@ def check_manifest(
         The report. Problems with images are part of it and raise nothing.
     """
     total = len(manifest)
-    missing: list[Problem] = []
-    unreadable: list[Problem] = []
+    missing: list[ImageProblem] = []
+    unreadable: list[ImageProblem] = []
     several_frames: list[int] = []
     rows_of: dict[bytes, list[int]] = {}
     paths = (located(manifest.root, path) for path in manifest.rows["path"])
@@ -141,7 +141,7 @@ def check_manifest(
     for i, found in enumerate(side_by_side(look, paths, workers, what="reading {}".format)):
         if found.wrong:
             row = manifest.rows.iloc[i]
-            problem = Problem(id=row["id"], path=row["path"], row=int(row["line"]), reason=found.reason)
+            problem = ImageProblem(id=row["id"], path=row["path"], row=int(row["line"]), reason=found.reason)
             (missing if found.wrong == "missing" else unreadable).append(problem)
         else:
             rows_of.setdefault(found.digest, []).append(i)

@@ -5,13 +5,12 @@ A SPEC is `attr=value|value,attr=*,attr=~`, or one of the words `each` and `all`
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from augmentor.errors import DomainError
+from augmentor.errors import DomainError, did_you_mean, listing
 from stargan.labels import Attribute, LabelSpace
 
 MAX_TARGETS = 65_536
@@ -24,11 +23,10 @@ Assignment = dict[int, int]
 """Attribute position -> code: what one column of a preview asks for; all else stays the row's own."""
 
 _BINARY_SPELLINGS = {"0": 0, "no": 0, "false": 0, "1": 1, "yes": 1, "true": 1}
-_LISTED_NAMES = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
+class AttributeChoice:
     """The values that one attribute takes within a SPEC.
 
     Args:
@@ -46,7 +44,7 @@ class Choice:
         return tuple(range(size)) if self.others else self.values
 
 
-Spec = tuple[Choice, ...]
+Spec = tuple[AttributeChoice, ...]
 """The product of its choices, in the label space's order; attributes without one keep the row's value."""
 
 
@@ -105,17 +103,17 @@ def _parse_spec(text: str, space: LabelSpace) -> list[Spec]:
     if not word:
         raise DomainError(f"--domains {text!r} is empty: write attr=value, attr=*, attr=~, each or all")
     if word == "each":
-        return [(Choice(attribute=index, values=(), others=True),) for index in range(len(space))]
+        return [(AttributeChoice(attribute=index, values=(), others=True),) for index in range(len(space))]
     if word == "all":
         return [
             tuple(
-                Choice(attribute=index, values=tuple(range(len(attribute.values))))
+                AttributeChoice(attribute=index, values=tuple(range(len(attribute.values))))
                 for index, attribute in enumerate(space.attributes)
                 if space.set_of_attribute[index] == label_set
             )
             for label_set in range(max(1, len(space.label_sets)))
         ]
-    choices: dict[int, Choice] = {}
+    choices: dict[int, AttributeChoice] = {}
     for part in word.split(","):
         choice = _parse_choice(part.strip(), text, space)
         if choice.attribute in choices:
@@ -137,11 +135,11 @@ def _refuse_two_label_sets(choices: Iterable[int], text: str, space: LabelSpace)
         raise DomainError(
             f"--domains {text!r}: {one} and {other} are labels of different data sets, and the model was trained "
             "to change those of one at a time. Give each its own --domains, or expand the output again for the "
-            f"other. The label sets: {' | '.join(listing(names) for names in space.label_sets)}"
+            f"other. The label sets: {' | '.join(listing(names, 20) for names in space.label_sets)}"
         )
 
 
-def _parse_choice(part: str, text: str, space: LabelSpace) -> Choice:
+def _parse_choice(part: str, text: str, space: LabelSpace) -> AttributeChoice:
     """Read one `attr=value|value` of the SPEC `text`."""
     where = f"--domains {text!r}"
     name, equals, listed = (token.strip() for token in part.partition("="))
@@ -154,8 +152,8 @@ def _parse_choice(part: str, text: str, space: LabelSpace) -> Choice:
     if name not in space.names:
         known = space.names if equals else (*space.names, "each", "all")
         raise DomainError(
-            f"{where}: no attribute is called {name!r}.{suggestion(name, known)} "
-            f"The attributes: {listing(space.names)}"
+            f"{where}: no attribute is called {name!r}.{did_you_mean(name, known)} "
+            f"The attributes: {listing(space.names, 20)}"
         )
     index = space.index(name)
     attribute = space.attributes[index]
@@ -170,7 +168,7 @@ def _parse_choice(part: str, text: str, space: LabelSpace) -> Choice:
             codes.add(value_code(word, attribute, where))
     # Once every value is asked for, `~` adds nothing: one way to say it, so that equal requests are equal.
     others = others and len(codes) < len(attribute.values)
-    return Choice(attribute=index, values=tuple(sorted(codes)), others=others)
+    return AttributeChoice(attribute=index, values=tuple(sorted(codes)), others=others)
 
 
 def value_code(token: str, attribute: Attribute, where: str, *, marks: str = ", * or ~") -> int:
@@ -187,33 +185,19 @@ def value_code(token: str, attribute: Attribute, where: str, *, marks: str = ", 
     """
     name, values = attribute.name, attribute.values
     if not token:
-        raise DomainError(f"{where}: a value of {name} is empty. {name} takes {listing(values)}{marks}")
+        raise DomainError(f"{where}: a value of {name} is empty. {name} takes {listing(values, 20)}{marks}")
     if attribute.kind == "binary" and token.lower() in _BINARY_SPELLINGS:
         return _BINARY_SPELLINGS[token.lower()]
     if token in values:
         return attribute.code(token)
     if attribute.kind == "binary":
         raise DomainError(
-            f"{where}: {name} has no value {token!r}.{suggestion(token, _BINARY_SPELLINGS)} "
+            f"{where}: {name} has no value {token!r}.{did_you_mean(token, _BINARY_SPELLINGS)} "
             f"{name} is binary: write 1, yes or true, 0, no or false{marks}"
         )
     raise DomainError(
-        f"{where}: {name} has no value {token!r}.{suggestion(token, values)} Its values: {listing(values)}"
+        f"{where}: {name} has no value {token!r}.{did_you_mean(token, values)} Its values: {listing(values, 20)}"
     )
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the nearest known word, or nothing where none is near."""
-    by_lower = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
-
-
-def listing(names: Sequence[str]) -> str:
-    """Return names as one readable line."""
-    if len(names) <= _LISTED_NAMES:
-        return ", ".join(names)
-    return f"{', '.join(names[:_LISTED_NAMES])} and {len(names) - _LISTED_NAMES} more"
 
 
 def preview_columns(request: DomainRequest, space: LabelSpace, *, only: int | None = None) -> list[Assignment]:

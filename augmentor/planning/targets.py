@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from augmentor.planning.domains import Choice, DomainRequest, Spec
+from augmentor.planning.domains import AttributeChoice, DomainRequest, Spec
 from stargan.labels import UNKNOWN, LabelSpace
 
 Codes = npt.NDArray[np.int16]
@@ -234,7 +234,9 @@ def _repeating_specs(specs: Sequence[Spec], include_identity: bool) -> list[bool
     return repeating
 
 
-def _may_share(first: dict[int, Choice], second: dict[int, Choice], include_identity: bool) -> bool:
+def _may_share(
+    first: dict[int, AttributeChoice], second: dict[int, AttributeChoice], include_identity: bool
+) -> bool:
     """Return whether two SPECs can give one row the same target; False only where that is certain."""
     common = first.keys() & second.keys()
     # Without a common attribute, each keeps what the other changes: they meet in the row's own domain alone.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from augmentor.errors import RecipeError
+from augmentor.errors import RecipeError, did_you_mean
 from augmentor.images import DEFAULT_SIDE
 from augmentor.storage import MAX_PIXELS, replacing_text
 from augmentor.training import bounds
@@ -423,9 +422,8 @@ def _explain(where: str, error: ValidationError) -> str:
         key = ".".join(part for part in location if part != "int" and not part.startswith("tuple["))
         if problem["type"] == "extra_forbidden":
             known = list(_keys_beside(location))
-            near = difflib.get_close_matches(location[-1], known, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(known)}."
-            lines.append(f"{where}: unknown key '{key}'. {hint}")
+            hint = did_you_mean(location[-1], known) or f" Known: {', '.join(known)}."
+            lines.append(f"{where}: unknown key '{key}'.{hint}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{where}: {key}: {message}" if key else f"{where}: {message}")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmentor.data import Failure, Samples, read_spread
+from augmentor.data import Failure, Samples, read_samples
 from augmentor.data.manifest import Manifest, describe_sets, frame_notes, refuse_all_outside, refuse_split_leaks
 from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.judge import Limits, Obedience, judge_run, rarity_weights
@@ -389,7 +389,7 @@ def _sample_images(manifest: Manifest, recipe: Recipe) -> Samples:
     """Return the sources of the sample grids: validation rows if there are any."""
     splits = ["val"] if manifest.split_mask(["val"]).any() else ["train"]
     settings = recipe.images
-    shown = read_spread(
+    shown = read_samples(
         manifest,
         splits=splits,
         size=settings.height_width,

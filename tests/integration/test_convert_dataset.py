@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from augmentor.data.importers import SOURCES
+from augmentor.data.importers import IMPORTERS
 from augmentor.data.manifest import read_manifest
 from augmentor.images import encode
 
@@ -126,9 +126,9 @@ def test_every_data_set(name: str, augmentor: Augmentor, tmp_path: Path) -> None
 
 
 def test_the_list_above_and_the_help_are_whole(augmentor: Augmentor) -> None:
-    assert set(CASES) == set(SOURCES)
+    assert set(CASES) == set(IMPORTERS)
     told = " ".join(augmentor.run("convert", "dataset", "--help").out.split())
-    assert ", ".join(list(SOURCES)[:-1]) + f" or {list(SOURCES)[-1]}." in told
+    assert ", ".join(list(IMPORTERS)[:-1]) + f" or {list(IMPORTERS)[-1]}." in told
 
 
 def test_two_data_sets_as_one(augmentor: Augmentor, tmp_path: Path) -> None:

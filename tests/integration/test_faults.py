@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from augmentor.data.manifest import read_manifest
-from augmentor.errors import ManifestError, MemoryShortError, OutputError, SourceError
+from augmentor.errors import ManifestError, MemoryShortError, OutputError, SourcesLostError
 from augmentor.expansion import pipeline
 from augmentor.expansion.executors import local
 from augmentor.expansion.job import Expansion, plan_expansion
@@ -218,7 +218,7 @@ def test_a_source_folder_that_disappears(case: Case) -> None:
             images.rename(away)
 
     with pytest.raises(
-        SourceError, match=r"the source images are disappearing: .*images.*run the same command again"
+        SourcesLostError, match=r"the source images are disappearing: .*images.*run the same command again"
     ):
         case.run(on_progress=unmount)
     there = committed(case.out)

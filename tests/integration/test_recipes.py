@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from augmentor.data.importers import SOURCES, parse_values
+from augmentor.data.importers import IMPORTERS, parse_values
 from augmentor.data.manifest import read_manifest, read_manifests
 from augmentor.training.recipe import Recipe, read_recipe
 from augmentor.training.run import train_run
@@ -200,7 +200,7 @@ def test_recipes_say_what_they_are_for_and_how_they_are_run(name: str) -> None:
     made = []
     for words in conversions:
         assert words[:3] == ["augmentor", "convert", "dataset"]
-        assert words[3] in SOURCES
+        assert words[3] in IMPORTERS
         made.append(words[words.index("--out") + 1])
         if "--values" in words:
             assert parse_values([words[words.index("--values") + 1]])

@@ -1,7 +1,15 @@
 """Importers of data sets in the layouts of their owners (CelebA, RaFD, MNIST, USPS, ADE20K, folders)."""
 
-from augmentor.data.importers.base import SourceError
-from augmentor.data.importers.choose import Choice, parse_constants, parse_values
-from augmentor.data.importers.convert import SOURCES, Conversion, convert_dataset
+from augmentor.data.importers.base import DatasetError
+from augmentor.data.importers.choose import Selection, parse_constants, parse_values
+from augmentor.data.importers.convert import IMPORTERS, Conversion, convert_dataset
 
-__all__ = ["SOURCES", "Choice", "Conversion", "SourceError", "convert_dataset", "parse_constants", "parse_values"]
+__all__ = [
+    "IMPORTERS",
+    "Conversion",
+    "DatasetError",
+    "Selection",
+    "convert_dataset",
+    "parse_constants",
+    "parse_values",
+]

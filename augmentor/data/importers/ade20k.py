@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from augmentor.data.importers.base import (
+    DatasetError,
     Listing,
-    SourceError,
     find,
     image_files,
     read_pairs,
@@ -34,7 +34,7 @@ def read_ade20k(src: Path) -> Listing:
             `sceneCategories.txt`), or of a full one (`images/training/a/abbey/ADE_train_00000970.jpg`).
 
     Raises:
-        SourceError: naming file and line.
+        DatasetError: naming file and line.
     """
     refuse_no_folder(src)
     listed = find(src, ["sceneCategories.txt"], folders=_FOLDERS)
@@ -53,10 +53,10 @@ def _scene_parsing(path: Path) -> tuple[pd.DataFrame, Path, list[str]]:
     for name, (scene, number) in read_pairs(path).items():
         part = {"train": "training", "val": "validation"}.get(name.split("_")[1] if name.count("_") > 1 else "")
         if part is None:
-            raise SourceError(f"{path}, line {number}: {name!r} is no name such as ADE_train_00000001")
+            raise DatasetError(f"{path}, line {number}: {name!r} is no name such as ADE_train_00000001")
         rows.append((f"{part}/{name}.jpg", name, _SPLITS[part], scene))
     if not rows:
-        raise SourceError(f"{path}: is empty. Download it again")
+        raise DatasetError(f"{path}: is empty. Download it again")
     root = path.parent / "images"
     refuse_no_folder(root)
     frame = pd.DataFrame(rows, columns=pd.Index(["path", "id", "split", "scene"]), dtype=str)
@@ -67,7 +67,7 @@ def _scene_parsing(path: Path) -> tuple[pd.DataFrame, Path, list[str]]:
 def _full(src: Path) -> tuple[pd.DataFrame, Path]:
     root = next((src / folder for folder in _FULL if (src / folder / "training").is_dir()), None)
     if root is None:
-        raise SourceError(f"{src}: neither sceneCategories.txt nor images/training in it. Name ADE20K's folder")
+        raise DatasetError(f"{src}: neither sceneCategories.txt nor images/training in it. Name ADE20K's folder")
     rows = []
     for path in image_files(root, suffixes=(".jpg",)):
         part, *folders, _ = PurePosixPath(path).parts
@@ -76,5 +76,5 @@ def _full(src: Path) -> tuple[pd.DataFrame, Path]:
             scene = "_".join(folders[1:] or folders).replace("__", "_")
             rows.append((path, PurePosixPath(path).stem, _SPLITS[part], scene))
     if not rows:
-        raise SourceError(f"{root}: no training/LETTER/SCENE/*.jpg in it, and no sceneCategories.txt beside it")
+        raise DatasetError(f"{root}: no training/LETTER/SCENE/*.jpg in it, and no sceneCategories.txt beside it")
     return pd.DataFrame(rows, columns=pd.Index(["path", "id", "split", "scene"]), dtype=str), root

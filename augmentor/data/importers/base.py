@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.errors import AugmentorError, counted, nearest
+from augmentor.errors import AugmentorError, counted, did_you_mean
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """What torchvision's ImageFolder takes for an image."""
@@ -20,7 +20,7 @@ ROW_COLUMNS = ("path", "id", "split", "group", "dataset")
 """The columns of a listing that are no attributes, in the order in which a manifest has them."""
 
 
-class SourceError(AugmentorError):
+class DatasetError(AugmentorError):
     """A data set's files are not there, not in its owner's format, or what was asked for is not in them."""
 
 
@@ -54,7 +54,7 @@ class Listing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Importer:
     """How one data set is read.
 
     Args:
@@ -74,14 +74,14 @@ def refuse_no_folder(src: Path) -> None:
     """Refuse what is not a folder.
 
     Raises:
-        SourceError: with the nearest name beside it.
+        DatasetError: with the nearest name beside it.
     """
     if src.is_dir():
         return
     if src.exists():
-        raise SourceError(f"{src}: this is a file. Unpack it, and name the folder that holds its content")
+        raise DatasetError(f"{src}: this is a file. Unpack it, and name the folder that holds its content")
     around = [entry.name for entry in src.parent.iterdir()] if src.parent.is_dir() else []
-    raise SourceError(f"{src}: no such folder.{nearest(src.name, around)}")
+    raise DatasetError(f"{src}: no such folder.{did_you_mean(src.name, around)}")
 
 
 def find(src: Path, names: Sequence[str], *, folders: Sequence[str]) -> Path | None:
@@ -102,7 +102,7 @@ def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int,
         skip: lines at the beginning that are none of these.
 
     Raises:
-        SourceError: a line has more or fewer words, or the file is not text.
+        DatasetError: a line has more or fewer words, or the file is not text.
     """
     with path.open(encoding="utf-8") as file:
         try:
@@ -111,24 +111,24 @@ def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int,
                 if number <= skip or not words:
                     continue
                 if len(words) != count:
-                    raise SourceError(
+                    raise DatasetError(
                         f"{path}, line {number}: {counted(len(words), 'word')}, not {count}: {_cut(line)}"
                     )
                 yield number, words
         except UnicodeDecodeError:
-            raise SourceError(f"{path}: this is not text. Is it still packed?") from None
+            raise DatasetError(f"{path}: this is not text. Is it still packed?") from None
 
 
 def read_pairs(path: Path) -> dict[str, tuple[str, int]]:
     """Return what a file of "KEY VALUE" lines says: key -> (value, the line's number).
 
     Raises:
-        SourceError: a line of another form, or a key that stands there twice.
+        DatasetError: a line of another form, or a key that stands there twice.
     """
     pairs: dict[str, tuple[str, int]] = {}
     for number, (key, value) in read_fields(path, count=2):
         if key in pairs:
-            raise SourceError(f"{path}, line {number}: '{key}' stands in line {pairs[key][1]} already")
+            raise DatasetError(f"{path}, line {number}: '{key}' stands in line {pairs[key][1]} already")
         pairs[key] = value, number
     return pairs
 
@@ -137,7 +137,7 @@ def image_files(root: Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list
     """Return every image below a folder, sorted, as "folder/name.jpg"; links are followed, hidden names are not.
 
     Raises:
-        SourceError: a name that is not text.
+        DatasetError: a name that is not text.
     """
     found: list[str] = []
     for place, folders, files in os.walk(root, followlinks=True):
@@ -151,7 +151,7 @@ def image_files(root: Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list
     for path in found:
         # An undecodable byte in a name is a surrogate here, which no table can hold.
         if not path.isprintable() and any("\ud800" <= character <= "\udfff" for character in path):
-            raise SourceError(f"{root}: the file name {path!r} is not UTF-8. Rename it")
+            raise DatasetError(f"{root}: the file name {path!r} is not UTF-8. Rename it")
     return sorted(found)
 
 
@@ -167,7 +167,7 @@ def without_missing(frame: pd.DataFrame, *, there: Sequence[str], where: Path) -
         The rows, renumbered, and a note where some were left out.
 
     Raises:
-        SourceError: not one image is there.
+        DatasetError: not one image is there.
     """
     kept = frame["path"].isin(list(there))
     missing = frame.loc[~kept, "path"]
@@ -175,7 +175,7 @@ def without_missing(frame: pd.DataFrame, *, there: Sequence[str], where: Path) -
         return frame, []
     first = missing.iloc[0]
     if len(missing) == len(frame):
-        raise SourceError(f"{where}: holds none of the {len(frame):,} images that are listed, such as {first}")
+        raise DatasetError(f"{where}: holds none of the {len(frame):,} images that are listed, such as {first}")
     note = f"{where}: left out {len(missing):,} of {len(frame):,} images, listed but not there, such as {first}"
     return frame[kept].reset_index(drop=True), [note]
 

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augmentor.data.importers.base import (
+    DatasetError,
     Listing,
-    SourceError,
     find,
     read_fields,
     read_pairs,
@@ -39,12 +39,12 @@ def read_celeba(src: Path) -> Listing:
         src: the folder with the owners' files, or torchvision's root.
 
     Raises:
-        SourceError: naming file and line.
+        DatasetError: naming file and line.
     """
     refuse_no_folder(src)
     listed = find(src, ["list_attr_celeba.txt"], folders=_FOLDERS)
     if listed is None:
-        raise SourceError(f"{src}: no list_attr_celeba.txt in it. Name the folder that holds CelebA's text files")
+        raise DatasetError(f"{src}: no list_attr_celeba.txt in it. Name the folder that holds CelebA's text files")
     images = _images(src)
     names, columns, codes = _attributes(listed)
     frame = pd.DataFrame({"path": names, "id": [f"celeba-{Path(name).stem}" for name in names]})
@@ -73,8 +73,8 @@ def _images(src: Path) -> Path:
         return images
     packed = find(src, ["img_align_celeba.zip"], folders=_FOLDERS)
     if packed is not None:
-        raise SourceError(f"{packed}: is still packed. Unpack it where it is")
-    raise SourceError(f"{src}: no folder img_align_celeba in it. That is where CelebA's images are")
+        raise DatasetError(f"{packed}: is still packed. Unpack it where it is")
+    raise DatasetError(f"{src}: no folder img_align_celeba in it. That is where CelebA's images are")
 
 
 def _attributes(path: Path) -> tuple[list[str], list[str], NDArray[np.int8]]:
@@ -82,10 +82,10 @@ def _attributes(path: Path) -> tuple[list[str], list[str], NDArray[np.int8]]:
     with path.open(encoding="utf-8") as file:
         first, columns = file.readline().strip(), file.readline().split()
     if not first.isdecimal():
-        raise SourceError(f"{path}, line 1: {first[:60]!r} is not the number of images")
+        raise DatasetError(f"{path}, line 1: {first[:60]!r} is not the number of images")
     absent = [name for name in (*HAIR, "Male", "Young") if name not in columns]
     if absent:
-        raise SourceError(f"{path}, line 2: no {absent[0]} among the attributes' names. Is it CelebA's own file?")
+        raise DatasetError(f"{path}, line 2: no {absent[0]} among the attributes' names. Is it CelebA's own file?")
     names: list[str] = []
     values = array("b")
     for number, (name, *words) in read_fields(path, count=1 + len(columns), skip=2):
@@ -93,15 +93,15 @@ def _attributes(path: Path) -> tuple[list[str], list[str], NDArray[np.int8]]:
             values.extend([_CODES[word] for word in words])
         except KeyError:
             place = next(place for place, word in enumerate(words) if word not in _CODES)
-            raise SourceError(
+            raise DatasetError(
                 f"{path}, line {number}, {columns[place]}: {words[place]!r} is neither 1 nor -1"
             ) from None
         names.append(name)
     if len(names) != int(first):
-        raise SourceError(f"{path}: line 1 says {first} images, but there are {len(names)}. Is it cut short?")
+        raise DatasetError(f"{path}: line 1 says {first} images, but there are {len(names)}. Is it cut short?")
     repeated = pd.Series(names)[pd.Series(names).duplicated()]
     if len(repeated):
-        raise SourceError(f"{path}, line {int(repeated.index[0]) + 3}: a second line for {repeated.iloc[0]}")
+        raise DatasetError(f"{path}, line {int(repeated.index[0]) + 3}: a second line for {repeated.iloc[0]}")
     return names, columns, np.frombuffer(values, dtype=np.int8).reshape(len(names), len(columns))
 
 
@@ -117,8 +117,8 @@ def _splits(path: Path, names: list[str]) -> list[str]:
     pairs = read_pairs(path)
     for value, number in pairs.values():
         if value not in _SPLITS:
-            raise SourceError(f"{path}, line {number}: {value!r} is not 0 (train), 1 (val) or 2 (test)")
+            raise DatasetError(f"{path}, line {number}: {value!r} is not 0 (train), 1 (val) or 2 (test)")
     for name in names:
         if name not in pairs:
-            raise SourceError(f"{path}: no line for {name}")
+            raise DatasetError(f"{path}: no line for {name}")
     return [_SPLITS[pairs[name][0]] for name in names]

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from augmentor.data.importers.base import ROW_COLUMNS, Listing, SourceError
+from augmentor.data.importers.base import ROW_COLUMNS, DatasetError, Listing
 from augmentor.data.manifest.kinds import MAX_VALUES
-from augmentor.errors import listing, nearest
+from augmentor.errors import did_you_mean, listing
 
 Shares = tuple[float, float, float]
 """Parts of train, val and test."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Selection:
     """What a person asks for.
 
     Args:
@@ -35,36 +35,40 @@ class Choice:
     split: str = "auto"
 
 
-def choose(found: Listing, choice: Choice, *, dataset: str) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
+def choose(
+    found: Listing, selection: Selection, *, dataset: str
+) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
     """Return the rows and columns that were asked for.
 
     Args:
         found: the data set.
-        choice: what of it.
+        selection: what of it.
         dataset: what stands in the column `dataset`.
 
     Returns:
         The rows, with the index that they have in `found`; the names of their attributes; and notes.
 
     Raises:
-        SourceError: an attribute, value or split that is not there, or that cannot be.
+        DatasetError: an attribute, value or split that is not there, or that cannot be.
     """
-    frame, default = _renamed(found, choice.label)
+    frame, default = _renamed(found, selection.label)
     suggested = {
         default[0] if name == found.default[0] else name: found.suggested[name] for name in found.suggested
     }
     available = tuple(name for name in frame.columns if name not in ROW_COLUMNS)
-    attributes = _attributes(choice.attributes, available, default)
-    frame, notes = _rows(frame, choice.values, {name: suggested[name] for name in suggested if name in attributes})
+    attributes = _attributes(selection.attributes, available, default)
+    frame, notes = _rows(
+        frame, selection.values, {name: suggested[name] for name in suggested if name in attributes}
+    )
     for name in attributes:
         _refuse_many(frame, name)
-    frame, split_notes = _with_splits(frame, choice.split, found.shares)
+    frame, split_notes = _with_splits(frame, selection.split, found.shares)
     frame["dataset"] = dataset
-    for name, value in choice.constants.items():
+    for name, value in selection.constants.items():
         if name in (*attributes, *ROW_COLUMNS) and name != "dataset":
-            raise SourceError(f"--as {name}={value}: there is a column '{name}' already. Choose another name")
+            raise DatasetError(f"--as {name}={value}: there is a column '{name}' already. Choose another name")
         frame[name] = value
-    attributes = (*attributes, *(name for name in choice.constants if name != "dataset"))
+    attributes = (*attributes, *(name for name in selection.constants if name != "dataset"))
     columns = [*(name for name in ROW_COLUMNS if name in frame.columns), *attributes]
     return frame[columns], attributes, [*notes, *split_notes]
 
@@ -73,7 +77,7 @@ def parse_values(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Read "scene=street,bedroom" into the values of each attribute.
 
     Raises:
-        SourceError: a text of another form.
+        DatasetError: a text of another form.
     """
     values: dict[str, tuple[str, ...]] = {}
     for text in texts:
@@ -86,20 +90,20 @@ def parse_constants(texts: Iterable[str]) -> dict[str, str]:
     """Read "domain=mnist" into the value of each column.
 
     Raises:
-        SourceError: a text of another form, or one name with two values.
+        DatasetError: a text of another form, or one name with two values.
     """
     constants: dict[str, str] = {}
     for text in texts:
         name, value = _assignment(text, "--as", "domain=mnist")
         if constants.setdefault(name, value) != value:
-            raise SourceError(f"--as {text}: {name} is '{constants[name]}' already. Give it once")
+            raise DatasetError(f"--as {text}: {name} is '{constants[name]}' already. Give it once")
     return constants
 
 
 def _assignment(text: str, flag: str, example: str) -> tuple[str, str]:
     name, _, value = (part.strip() for part in text.partition("="))
     if not name or not value:
-        raise SourceError(f"{flag} {text}: is not of the form {example}")
+        raise DatasetError(f"{flag} {text}: is not of the form {example}")
     return name, value
 
 
@@ -107,9 +111,9 @@ def _renamed(found: Listing, label: str | None) -> tuple[pd.DataFrame, tuple[str
     if label is None:
         return found.frame, found.default
     if len(found.default) != 1:
-        raise SourceError(f"--name {label}: there are several attributes, {listing(found.default)}. Leave it out")
+        raise DatasetError(f"--name {label}: there are several attributes, {listing(found.default)}. Leave it out")
     if label in ROW_COLUMNS or (label in found.frame.columns and label != found.default[0]):
-        raise SourceError(f"--name {label}: there is a column '{label}' already. Choose another name")
+        raise DatasetError(f"--name {label}: there is a column '{label}' already. Choose another name")
     return found.frame.rename(columns={found.default[0]: label}), (label,)
 
 
@@ -118,8 +122,8 @@ def _attributes(asked: Sequence[str], available: Sequence[str], default: tuple[s
         return tuple(available)
     for name in asked:
         if name not in available:
-            raise SourceError(
-                f"--attributes: no attribute '{name}'.{nearest(name, available)} "
+            raise DatasetError(
+                f"--attributes: no attribute '{name}'.{did_you_mean(name, available)} "
                 f"There are {listing(available, 40)}"
             )
     return tuple(dict.fromkeys(asked)) or default
@@ -133,12 +137,12 @@ def _rows(
     notes = []
     for name, wanted in values.items():
         if name not in available:
-            raise SourceError(f"--values {name}: no such attribute.{nearest(name, available)}")
+            raise DatasetError(f"--values {name}: no such attribute.{did_you_mean(name, available)}")
         there = sorted(set(frame[name]) - {""})
         for value in wanted:
             if value not in there:
-                raise SourceError(
-                    f"--values {name}: no image has '{value}'.{nearest(value, there)} "
+                raise DatasetError(
+                    f"--values {name}: no image has '{value}'.{did_you_mean(value, there)} "
                     f"There are {listing(there, 12)}"
                 )
     for name, wanted in suggested.items():
@@ -152,14 +156,14 @@ def _rows(
     for name, wanted in {**suggested, **values}.items():
         kept &= frame[name].isin([*wanted, ""])
     if not kept.any():
-        raise SourceError("--values: no image has all of these values together")
+        raise DatasetError("--values: no image has all of these values together")
     return frame[kept].copy(), notes
 
 
 def _refuse_many(frame: pd.DataFrame, name: str) -> None:
     there = sorted(set(frame[name]) - {""})
     if len(there) > MAX_VALUES:
-        raise SourceError(
+        raise DatasetError(
             f"{name} has {len(there):,} values, more than {MAX_VALUES}: {listing(there)}. "
             f"Keep some of them: --values {name}={there[0]},{there[1]}"
         )
@@ -202,8 +206,8 @@ def _shares(text: str) -> Shares:
     except ValueError:
         numbers = []
     if len(numbers) != 3 or not all(0 <= number < float("inf") for number in numbers) or numbers[0] == 0:
-        raise SourceError(
+        raise DatasetError(
             f"--split {text}: is not auto, none, or the parts of train, val and test such as 80/10/10"
-            f"{nearest(text, ('auto', 'none'))}"
+            f"{did_you_mean(text, ('auto', 'none'))}"
         )
     return numbers[0], numbers[1], numbers[2]

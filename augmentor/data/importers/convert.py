@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augmentor.data.importers.ade20k import read_ade20k
-from augmentor.data.importers.base import Source, SourceError
+from augmentor.data.importers.base import DatasetError, Importer
 from augmentor.data.importers.celeba import read_celeba
-from augmentor.data.importers.choose import Choice, choose
+from augmentor.data.importers.choose import Selection, choose
 from augmentor.data.importers.download import download_celeba, download_mnist, download_usps
 from augmentor.data.importers.imagefolder import read_imagefolder
 from augmentor.data.importers.mnist import read_mnist
@@ -21,36 +21,36 @@ from augmentor.data.importers.rafd import read_rafd
 from augmentor.data.importers.table import appended, separator, understood, with_prefix, write
 from augmentor.data.importers.usps import read_usps
 from augmentor.data.manifest import Manifest, split_leaks
-from augmentor.errors import OutputError, counted, nearest
+from augmentor.errors import OutputError, counted, did_you_mean
 from augmentor.images import encode
 from augmentor.storage import Access
 
-SOURCES: dict[str, Source] = {
-    "celeba": Source(
+IMPORTERS: dict[str, Importer] = {
+    "celeba": Importer(
         read=read_celeba,
         title="CelebA",
         home="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
         download=download_celeba,
     ),
-    "rafd": Source(read=read_rafd, title="RaFD", home="https://rafd.socsci.ru.nl (on request)"),
-    "mnist": Source(
+    "rafd": Importer(read=read_rafd, title="RaFD", home="https://rafd.socsci.ru.nl (on request)"),
+    "mnist": Importer(
         read=read_mnist,
         title="MNIST",
         home="http://yann.lecun.com/exdb/mnist",
         download=download_mnist,
     ),
-    "usps": Source(
+    "usps": Importer(
         read=read_usps,
         title="USPS",
         home="https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html",
         download=download_usps,
     ),
-    "ade20k": Source(
+    "ade20k": Importer(
         read=read_ade20k,
         title="ADE20K",
         home="http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)",
     ),
-    "imagefolder": Source(read=read_imagefolder, title="a folder of images", home="your own disk"),
+    "imagefolder": Importer(read=read_imagefolder, title="a folder of images", home="your own disk"),
 }
 """Every data set that can be converted, by its name on the command line."""
 
@@ -81,7 +81,7 @@ def convert_dataset(
     src: Path,
     *,
     out: Path,
-    choice: Choice | None = None,
+    selection: Selection | None = None,
     images: Path | None = None,
     append: bool = False,
     download: bool = False,
@@ -90,17 +90,17 @@ def convert_dataset(
     """Write the manifest of a data set; it appears whole or not at all, and after its images.
 
     Args:
-        name: one of `SOURCES`.
+        name: one of `IMPORTERS`.
         src: the folder with its files, as the owners ship them.
         out: the manifest, .csv or .tsv; its images are named relative to its folder.
-        choice: attributes, values, splits and further columns; None for the usual ones.
+        selection: attributes, values, splits and further columns; None for the usual ones.
         images: where images are written that have no files yet; None for a folder `name` beside the manifest.
         append: add the rows to `out` where it exists.
         download: fetch the files into `src` first.
         on_progress: called with (images written, images in all).
 
     Raises:
-        SourceError: files that are missing or damaged, with file and line; or a choice that is not there.
+        DatasetError: files that are missing or damaged, with file and line; or a selection that is not there.
         ManifestError: the rows would not make a manifest.
         OutputError: `out` or an image cannot be written.
     """
@@ -113,13 +113,13 @@ def convert_dataset(
     try:
         found = source.read(src)
     except OSError as error:
-        raise SourceError(f"{error.filename or src}: {error.strerror or error}") from error
+        raise DatasetError(f"{error.filename or src}: {error.strerror or error}") from error
     if found.pixels is None and images is not None:
-        raise SourceError(
+        raise DatasetError(
             f"--images {images}: {source.title} has image files already, none are written. Leave it out"
         )
     dataset = src.resolve().name if name == "imagefolder" else name
-    frame, attributes, notes = choose(found, choice or Choice(), dataset=dataset)
+    frame, attributes, notes = choose(found, selection or Selection(), dataset=dataset)
     folder = found.root or images or out.parent / name
     inside = frame["path"]
     frame = with_prefix(frame.copy(), folder, out)
@@ -144,15 +144,15 @@ def convert_dataset(
     )
 
 
-def _source(name: str) -> Source:
-    if name not in SOURCES:
-        raise SourceError(f"no data set '{name}': {', '.join(SOURCES)}.{nearest(name, SOURCES)}")
-    return SOURCES[name]
+def _source(name: str) -> Importer:
+    if name not in IMPORTERS:
+        raise DatasetError(f"no data set '{name}': {', '.join(IMPORTERS)}.{did_you_mean(name, IMPORTERS)}")
+    return IMPORTERS[name]
 
 
-def _download(source: Source, src: Path) -> None:
+def _download(source: Importer, src: Path) -> None:
     if source.download is None:
-        raise SourceError(
+        raise DatasetError(
             f"--download: {source.title} cannot be fetched by a program. It comes from {source.home}; name the "
             "folder that holds it, without --download"
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torchvision.datasets import MNIST, USPS, CelebA
 
-from augmentor.data.importers.base import SourceError
+from augmentor.data.importers.base import DatasetError
 from augmentor.errors import StalledError
 from augmentor.storage import Workers
 
@@ -24,7 +24,7 @@ def download_mnist(folder: Path) -> None:
     """Fetch MNIST into `folder`/MNIST/raw, unless it is there.
 
     Raises:
-        SourceError: it cannot be fetched.
+        DatasetError: it cannot be fetched.
     """
     _fetch("MNIST", folder, lambda: MNIST(folder, download=True))
 
@@ -33,7 +33,7 @@ def download_usps(folder: Path) -> None:
     """Fetch USPS into `folder`, unless it is there.
 
     Raises:
-        SourceError: it cannot be fetched.
+        DatasetError: it cannot be fetched.
     """
     _fetch("USPS", folder, lambda: [USPS(folder, train=train, download=True) for train in (True, False)])
 
@@ -42,7 +42,7 @@ def download_celeba(folder: Path) -> None:
     """Fetch CelebA into `folder`/celeba, unless it is there; the package gdown must be installed.
 
     Raises:
-        SourceError: it cannot be fetched.
+        DatasetError: it cannot be fetched.
     """
     _fetch("CelebA", folder, lambda: CelebA(folder, split="test", download=True))
 
@@ -63,8 +63,8 @@ def _fetch(title: str, folder: Path, fetch: Callable[[], object]) -> None:
         raise _failed(title, folder, " ".join(str(error).split())) from error
 
 
-def _failed(title: str, folder: Path, reason: str) -> SourceError:
-    return SourceError(
+def _failed(title: str, folder: Path, reason: str) -> DatasetError:
+    return DatasetError(
         f"{title} could not be downloaded into {folder}: {reason}. "
         "Try again, or put its files there yourself and leave out --download"
     )

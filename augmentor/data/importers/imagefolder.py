@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from augmentor.data.importers.base import Listing, SourceError, image_files, refuse_no_folder
+from augmentor.data.importers.base import DatasetError, Listing, image_files, refuse_no_folder
 from augmentor.data.manifest.rows import SPLIT_WORDS
 from augmentor.errors import counted, listing
 
@@ -17,7 +17,7 @@ def read_imagefolder(src: Path) -> Listing:
     Folders are splits where all of them have a split's name and hold class folders; else they are classes.
 
     Raises:
-        SourceError: there are no class folders with images.
+        DatasetError: there are no class folders with images.
     """
     refuse_no_folder(src)
     parts = [PurePosixPath(path).parts for path in image_files(src)]
@@ -26,7 +26,7 @@ def read_imagefolder(src: Path) -> Listing:
         depth = 2
     kept = [each for each in parts if len(each) > depth]
     if not kept:
-        raise SourceError(f"{src}: no images in folders in it. It must look like {src.name}/CLASS/IMAGE.jpg")
+        raise DatasetError(f"{src}: no images in folders in it. It must look like {src.name}/CLASS/IMAGE.jpg")
     notes = []
     if len(kept) < len(parts):
         loose = counted(len(parts) - len(kept), "image")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.data.importers.base import Listing, SourceError, find, refuse_no_folder
+from augmentor.data.importers.base import DatasetError, Listing, find, refuse_no_folder
 
 Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Images, uint8 (N, H, W), and what they show, uint8 (N,)."""
@@ -30,7 +30,7 @@ def read_mnist(src: Path) -> Listing:
         src: the folder with the four files, or torchvision's root.
 
     Raises:
-        SourceError: naming the file that is missing or damaged.
+        DatasetError: naming the file that is missing or damaged.
     """
     refuse_no_folder(src)
     found: dict[str, Digits] = {}
@@ -42,18 +42,18 @@ def read_mnist(src: Path) -> Listing:
             continue
         if files[0] is None or files[1] is None:
             absent = f"{part}-images-idx3-ubyte" if files[0] is None else f"{part}-labels-idx1-ubyte"
-            raise SourceError(f"{src}: no {absent} (or {absent}.gz), only its sibling")
+            raise DatasetError(f"{src}: no {absent} (or {absent}.gz), only its sibling")
         images, labels = read_idx(files[0], dimensions=3), read_idx(files[1], dimensions=1)
         if len(images) != len(labels):
-            raise SourceError(
+            raise DatasetError(
                 f"{files[1]}: {len(labels):,} labels, but {files[0].name} has {len(images):,} images"
             )
         if len(labels) and labels.max() > 9:
             place = int((labels > 9).argmax())
-            raise SourceError(f"{files[1]}, image {place}: the label {labels[place]} is no digit")
+            raise DatasetError(f"{files[1]}, image {place}: the label {labels[place]} is no digit")
         found[split] = images, labels
     if not found:
-        raise SourceError(f"{src}: no train-images-idx3-ubyte in it, also not packed, nor in MNIST/raw")
+        raise DatasetError(f"{src}: no train-images-idx3-ubyte in it, also not packed, nor in MNIST/raw")
     return digit_listing("mnist", found, src=src, notes=tuple(notes))
 
 
@@ -67,11 +67,11 @@ def digit_listing(name: str, found: Mapping[str, Digits], *, src: Path, notes: t
         notes: remarks.
 
     Raises:
-        SourceError: the splits' images differ in size.
+        DatasetError: the splits' images differ in size.
     """
     sizes = {split: images.shape[1:] for split, (images, _) in found.items()}
     if len(set(sizes.values())) > 1:
-        raise SourceError(f"{src}: images of different sizes, {' and '.join(map(str, sizes.values()))}")
+        raise DatasetError(f"{src}: images of different sizes, {' and '.join(map(str, sizes.values()))}")
     ids = [f"{name}-{split}-{i:05d}" for split, (images, _) in found.items() for i in range(len(images))]
     splits = [split for split, (images, _) in found.items() for _ in range(len(images))]
     digits = [str(label) for _, labels in found.values() for label in labels.tolist()]
@@ -91,19 +91,19 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
         dimensions: that it must have.
 
     Raises:
-        SourceError: it is another kind of file, or cut short.
+        DatasetError: it is another kind of file, or cut short.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise SourceError(f"{path}: does not unpack: {error}. Download it again") from None
+        raise DatasetError(f"{path}: does not unpack: {error}. Download it again") from None
     start = 4 + 4 * dimensions
     if len(data) < start or data[:4] != bytes((0, 0, _UNSIGNED_BYTES, dimensions)):
-        raise SourceError(f"{path}: is no IDX file of bytes in {dimensions} dimensions. Download it again")
+        raise DatasetError(f"{path}: is no IDX file of bytes in {dimensions} dimensions. Download it again")
     shape = struct.unpack(f">{dimensions}I", data[4:start])
     expected = int(np.prod(shape, dtype=np.int64))
     if len(data) - start != expected:
-        raise SourceError(
+        raise DatasetError(
             f"{path}: {len(data) - start:,} numbers, but its head says {expected:,}. Download it again"
         )
     return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)

@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from augmentor.data.importers.base import Listing, SourceError, image_files, refuse_no_folder
-from augmentor.errors import counted, listing, nearest
+from augmentor.data.importers.base import DatasetError, Listing, image_files, refuse_no_folder
+from augmentor.errors import counted, did_you_mean, listing
 
 _PATTERN = (
     r"(?i)^rafd(?P<angle>\d{3})_(?P<model>\d+)_(?P<people>[a-z]+)_(?P<gender>[a-z]+)"
@@ -31,14 +31,14 @@ def read_rafd(src: Path) -> Listing:
     drawn, 10 % for val and 10 % for test.
 
     Raises:
-        SourceError: naming the file whose name cannot be read.
+        DatasetError: naming the file whose name cannot be read.
     """
     refuse_no_folder(src)
     paths = pd.Series(image_files(src), dtype=str)
     stems = paths.map(lambda path: PurePosixPath(path).stem)
     ours = stems.str.lower().str.startswith("rafd")
     if not ours.any():
-        raise SourceError(
+        raise DatasetError(
             f"{src}: no image in it has a name such as Rafd090_01_Caucasian_female_angry_frontal.jpg"
         )
     others = int((~ours).sum())
@@ -68,7 +68,7 @@ def _refuse_names(src: Path, paths: pd.Series[str], parts: pd.DataFrame) -> None
     """Refuse names that are not made as RaFD's are."""
     unread = parts["model"].isna()
     if unread.any():
-        raise SourceError(
+        raise DatasetError(
             f"{src / paths[unread].iloc[0]}: the name is not made as RaFD's are, for example "
             "Rafd090_01_Caucasian_female_angry_frontal.jpg. Give it its own name back, or remove it"
         )
@@ -76,9 +76,9 @@ def _refuse_names(src: Path, paths: pd.Series[str], parts: pd.DataFrame) -> None
         wrong = ~parts[part].isin(words)
         if wrong.any():
             word = str(parts.loc[wrong, part].iloc[0])
-            raise SourceError(
+            raise DatasetError(
                 f"{src / paths[wrong].iloc[0]}: '{word}' in the name is not one of {listing(words)}."
-                f"{nearest(word, words)}"
+                f"{did_you_mean(word, words)}"
             )
 
 
@@ -87,4 +87,6 @@ def _refuse_twice(src: Path, paths: pd.Series[str], stems: pd.Series[str]) -> No
     again = stems.duplicated(keep=False)
     if again.any():
         first, second = paths[stems == stems[again].iloc[0]].iloc[:2]
-        raise SourceError(f"{src}: {first} and {second} have one name. Name the folder that holds each image once")
+        raise DatasetError(
+            f"{src}: {first} and {second} have one name. Name the folder that holds each image once"
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from augmentor.data.importers.base import SourceError
+from augmentor.data.importers.base import DatasetError
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.data.manifest.files import DELIMITERS, read_table
 from augmentor.data.manifest.rows import ids_from_paths
@@ -28,13 +28,13 @@ def with_prefix(frame: pd.DataFrame, folder: Path, manifest: Path) -> pd.DataFra
         manifest: the table that names them.
 
     Raises:
-        SourceError: a file has a name that no table can hold.
+        DatasetError: a file has a name that no table can hold.
     """
     prefix = _relative(folder, manifest.parent)
     frame["path"] = paths = prefix + frame["path"]
     odd = paths.str.contains(r"[\\\x00-\x1f\x7f]", regex=True) | (paths != paths.str.strip())
     if odd.any():
-        raise SourceError(
+        raise DatasetError(
             f"{paths[odd].iloc[0]!r}: a backslash, a space at an end or an unprintable character in a file's "
             "name. Rename it"
         )
@@ -53,7 +53,7 @@ def appended(out: Path, added: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         ManifestError: what is there cannot be read.
-        SourceError: an image is in it already.
+        DatasetError: an image is in it already.
     """
     table = read_table(out)
     before = _raw(out, table)
@@ -110,10 +110,10 @@ def separator(out: Path) -> str:
     """Return what separates the cells of a file with this name.
 
     Raises:
-        SourceError: it is neither CSV nor TSV.
+        DatasetError: it is neither CSV nor TSV.
     """
     if out.suffix.lower() not in DELIMITERS:
-        raise SourceError(f"--out {out}: a manifest is written as .csv or .tsv, not {out.suffix}")
+        raise DatasetError(f"--out {out}: a manifest is written as .csv or .tsv, not {out.suffix}")
     return DELIMITERS[out.suffix.lower()]
 
 
@@ -142,9 +142,9 @@ def _raw(out: Path, table: Table) -> pd.DataFrame:
     raw = raw[(raw != "").any(axis=1)]
     names = raw.iloc[0].tolist()
     if table.image_column not in names:
-        raise SourceError(f"{out}: its cells are not separated as the name's ending says. Rename it")
+        raise DatasetError(f"{out}: its cells are not separated as the name's ending says. Rename it")
     if "" in names:
-        raise SourceError(f"{out}: column {names.index('') + 1} has no name. Name it, or remove it")
+        raise DatasetError(f"{out}: column {names.index('') + 1} has no name. Name it, or remove it")
     rows: pd.DataFrame = raw.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
     return rows
 
@@ -157,7 +157,7 @@ def _refuse_known(out: Path, before: pd.Series[str], added: pd.Series[str]) -> N
 
     known = whole(added).isin(whole(before)).to_numpy()
     if known.any():
-        raise SourceError(
+        raise DatasetError(
             f"{out}: has {known.sum():,} of these images already: {listing(added[known].tolist(), 3)}. "
             "Was this data set appended before?"
         )

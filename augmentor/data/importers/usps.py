@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from augmentor.data.importers.base import Listing, SourceError, find, refuse_no_folder
+from augmentor.data.importers.base import DatasetError, Listing, find, refuse_no_folder
 from augmentor.data.importers.mnist import Digits, digit_listing
 
 _SIDE = 16
@@ -19,7 +19,7 @@ def read_usps(src: Path) -> Listing:
     """Read USPS as torchvision stores it. Attribute: `digit`.
 
     Raises:
-        SourceError: naming file and line.
+        DatasetError: naming file and line.
     """
     refuse_no_folder(src)
     found: dict[str, Digits] = {}
@@ -31,7 +31,7 @@ def read_usps(src: Path) -> Listing:
         else:
             found[split] = _read(path)
     if not found:
-        raise SourceError(f"{src}: neither usps.bz2 nor usps.t.bz2 in it")
+        raise DatasetError(f"{src}: neither usps.bz2 nor usps.t.bz2 in it")
     return digit_listing("usps", found, src=src, notes=tuple(notes))
 
 
@@ -45,9 +45,9 @@ def _read(path: Path) -> Digits:
                     labels.append(label)
                     images.append(values)
     except (EOFError, OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path}: does not unpack: {error}. Download it again") from None
+        raise DatasetError(f"{path}: does not unpack: {error}. Download it again") from None
     if not images:
-        raise SourceError(f"{path}: is empty. Download it again")
+        raise DatasetError(f"{path}: is empty. Download it again")
     # Cut off as torchvision does, so that both see the same pixels.
     pixels = ((np.stack(images) + 1) / 2 * 255).astype(np.uint8)
     return pixels.reshape(-1, _SIDE, _SIDE), np.array(labels, dtype=np.uint8)
@@ -61,13 +61,13 @@ def _line(line: str, where: str) -> tuple[int, NDArray[np.float32]]:
         for pair in pairs:
             index, _, value = pair.partition(":")
             if not 1 <= int(index) <= len(values):
-                raise SourceError(f"{where}: index {index} is not one of 1 to {len(values)}")
+                raise DatasetError(f"{where}: index {index} is not one of 1 to {len(values)}")
             values[int(index) - 1] = float(value)
         digit = int(label) - 1
     except ValueError:
-        raise SourceError(f"{where}: is not 'LABEL INDEX:VALUE ...': {line[:40].strip()!r}") from None
+        raise DatasetError(f"{where}: is not 'LABEL INDEX:VALUE ...': {line[:40].strip()!r}") from None
     if not 0 <= digit <= 9:
-        raise SourceError(f"{where}: the label {label} is not one of 1 to 10")
+        raise DatasetError(f"{where}: the label {label} is not one of 1 to 10")
     if not (np.abs(values) <= 1).all():
-        raise SourceError(f"{where}: a value is not in [-1, 1]")
+        raise DatasetError(f"{where}: a value is not in [-1, 1]")
     return digit, values

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augmentor.data.manifest.table import IMAGE_COLUMNS, Table
-from augmentor.errors import ManifestError, listing, nearest
+from augmentor.errors import ManifestError, did_you_mean, listing
 from stargan.labels import LabelSpace
 
 FIXED_COLUMNS = ("id", "split", "group", "dataset")
@@ -25,7 +25,7 @@ FORBIDDEN = ",|="
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class AttributeColumns:
     """Where an attribute's cells stand: one column, or several that are one-hot, or none.
 
     Args:
@@ -41,7 +41,7 @@ class Source:
 
 def choose_sources(
     table: Table, *, attributes: Sequence[str] | None, one_hot: Mapping[str, Sequence[str]]
-) -> tuple[list[Source], list[str]]:
+) -> tuple[list[AttributeColumns], list[str]]:
     """Return the attributes' columns in the file's order, and notes about the columns left out.
 
     Args:
@@ -53,13 +53,13 @@ def choose_sources(
         ManifestError: a name that is not there, cannot be used, or is used twice; or no attribute is left.
     """
     owner = _check_one_hot(table, one_hot)
-    sources: dict[str, Source] = {}
+    sources: dict[str, AttributeColumns] = {}
     for column in table.columns:
         name = owner.get(column, column)
         if name in FIXED_COLUMNS or name in sources:
             continue
         columns = tuple(one_hot[name]) if column in owner else (column,)
-        sources[name] = Source(name=name, columns=columns, one_hot=column in owner)
+        sources[name] = AttributeColumns(name=name, columns=columns, one_hot=column in owner)
     notes = []
     if attributes is not None:
         _check_requested(table.path, attributes, sources, owner)
@@ -84,7 +84,7 @@ def choose_sources(
 
 def sources_for_space(
     table: Table, space: LabelSpace, *, attributes: Sequence[str] | None, one_hot: Mapping[str, Sequence[str]]
-) -> tuple[list[Source], list[str]]:
+) -> tuple[list[AttributeColumns], list[str]]:
     """Return the columns of each attribute of a model, none where the table lacks it, and notes.
 
     Raises:
@@ -93,7 +93,9 @@ def sources_for_space(
     owner = _check_one_hot(table, one_hot)
     for name in attributes or ():
         if name not in space.names:
-            raise ManifestError(f"{table.path}: the model has no attribute '{name}'.{nearest(name, space.names)}")
+            raise ManifestError(
+                f"{table.path}: the model has no attribute '{name}'.{did_you_mean(name, space.names)}"
+            )
     sources, missing = [], []
     for attribute in space.attributes:
         name = attribute.name
@@ -109,7 +111,7 @@ def sources_for_space(
             columns, grouped = attribute.values, True
         if not columns:
             missing.append(name)
-        sources.append(Source(name=name, columns=columns, one_hot=grouped))
+        sources.append(AttributeColumns(name=name, columns=columns, one_hot=grouped))
     notes = []
     if missing:
         notes.append(f"{table.path}: unknown in every row, no column is read for it: {listing(missing)}")
@@ -167,7 +169,7 @@ def _check_one_hot(table: Table, one_hot: Mapping[str, Sequence[str]]) -> dict[s
         for column in columns:
             if column in FIXED_COLUMNS or column not in table.columns:
                 usable = [other for other in table.columns if other not in FIXED_COLUMNS]
-                raise ManifestError(f"{where}: no attribute column '{column}'.{nearest(column, usable)}")
+                raise ManifestError(f"{where}: no attribute column '{column}'.{did_you_mean(column, usable)}")
             if column in owner:
                 raise ManifestError(f"{where}: column '{column}' is already one of '{owner[column]}'")
             owner[column] = name
@@ -177,7 +179,7 @@ def _check_one_hot(table: Table, one_hot: Mapping[str, Sequence[str]]) -> dict[s
 
 
 def _check_requested(
-    path: Path, attributes: Sequence[str], sources: Mapping[str, Source], owner: Mapping[str, str]
+    path: Path, attributes: Sequence[str], sources: Mapping[str, AttributeColumns], owner: Mapping[str, str]
 ) -> None:
     for name in attributes:
         if name in sources:
@@ -187,5 +189,6 @@ def _check_requested(
         if name in FIXED_COLUMNS:
             raise ManifestError(f"{path}: '{name}' has a fixed meaning and cannot be an attribute. Leave it out")
         raise ManifestError(
-            f"{path}: no attribute column '{name}'.{nearest(name, sources)} There are {listing(list(sources), 12)}"
+            f"{path}: no attribute column '{name}'.{did_you_mean(name, sources)} "
+            f"There are {listing(list(sources), 12)}"
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from augmentor.data.manifest.choice import Source, check_text
+from augmentor.data.manifest.choice import AttributeColumns, check_text
 from augmentor.data.manifest.kinds import (
     BINARY_FAMILIES,
     binary_family,
@@ -19,7 +19,7 @@ from augmentor.data.manifest.kinds import (
     whole_numbers,
 )
 from augmentor.data.manifest.table import Column, Table
-from augmentor.errors import ManifestError, counted, listing, nearest, row_list, short
+from augmentor.errors import ManifestError, counted, did_you_mean, listing, row_list, short
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 Codes = NDArray[np.int16]
@@ -41,7 +41,7 @@ class _Read:
 
 
 def infer_space(
-    table: Table, sources: Sequence[Source], *, requested: bool
+    table: Table, sources: Sequence[AttributeColumns], *, requested: bool
 ) -> tuple[LabelSpace, Codes, list[str]]:
     """Infer each attribute's kind and values from its cells.
 
@@ -75,7 +75,7 @@ def infer_space(
     return LabelSpace(attributes=tuple(read.attributes)), np.stack(read.codes, axis=1), _all_notes(table, read)
 
 
-def encode_space(table: Table, space: LabelSpace, sources: Sequence[Source]) -> tuple[Codes, list[str]]:
+def encode_space(table: Table, space: LabelSpace, sources: Sequence[AttributeColumns]) -> tuple[Codes, list[str]]:
     """Encode the cells against the attributes of a model.
 
     Args:
@@ -144,7 +144,7 @@ def _lookup(column: Column, code_of: Mapping[str, int]) -> Codes:
     return codes[column.codes]
 
 
-def _one_hot_codes(table: Table, source: Source, read: _Read) -> Codes:
+def _one_hot_codes(table: Table, source: AttributeColumns, read: _Read) -> Codes:
     """Return which of the columns is set in each row, (N,) int16; -1 where none or several are."""
     codes = np.full(len(table), UNKNOWN, dtype=np.int16)
     set_count = np.zeros(len(table), dtype=np.int16)
@@ -206,7 +206,7 @@ def _strangers_message(table: Table, column: Column, attribute: Attribute, stran
     text = column.values[column.codes[rows[0]]]
     message = (
         f"{table.path}, row {int(table.lines[rows[0]])}, column '{column.name}': '{short(text)}' is not one of "
-        f"{expected}, which the model knows.{nearest(text, attribute.values)}"
+        f"{expected}, which the model knows.{did_you_mean(text, attribute.values)}"
     )
     for row in rows[1:3]:
         message += f" Row {int(table.lines[row])}: '{short(column.values[column.codes[row]])}'."

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from augmentor.data.manifest.table import Table, assemble, check_header
-from augmentor.errors import ManifestError, MissingExtraError, listing, nearest
+from augmentor.errors import ManifestError, MissingExtraError, did_you_mean, listing
 from augmentor.storage import RemotePath, has_secrets
 
 DELIMITERS = {".csv": ",", ".txt": ",", "": ",", ".tsv": "\t", ".tab": "\t"}
@@ -92,7 +92,7 @@ def _refuse_all_but_files(path: Path) -> None:
         raise ManifestError(f"{path}: this is a folder. Name the table in it, for example {path / 'manifest.csv'}")
     if not path.exists():
         around = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise ManifestError(f"{path}: no such file.{nearest(path.name, around)}")
+        raise ManifestError(f"{path}: no such file.{did_you_mean(path.name, around)}")
     if not path.is_file():
         # Opening a pipe may wait for ever, and the table is read more than once.
         raise ManifestError(f"{path}: not a regular file (a pipe, a socket or a device). Save the table as a file")

@@ -15,7 +15,7 @@ from augmentor.data.manifest.kinds import natural_order
 from augmentor.data.manifest.read import Manifest, infer_manifest, read_manifest
 from augmentor.data.manifest.sets import describe_sets, distinct, ordered, overlap
 from augmentor.data.manifest.table import Table
-from augmentor.errors import ManifestError, listing, nearest
+from augmentor.errors import ManifestError, did_you_mean, listing
 from augmentor.storage import located
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
@@ -97,7 +97,7 @@ def _wanted(
         if name not in everywhere:
             raise ManifestError(
                 f"{', '.join(str(table.path) for table in tables)}: no attribute column '{name}'."
-                f"{nearest(name, everywhere)} There are {listing(everywhere, 12)}"
+                f"{did_you_mean(name, everywhere)} There are {listing(everywhere, 12)}"
             )
     wanted = [[name for name in attributes if name in names] for names in usable]
     for table, found, names in zip(tables, wanted, usable, strict=True):

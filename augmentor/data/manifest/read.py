@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.data.manifest.choice import FIXED_COLUMNS, Source, choose_sources, sources_for_space
+from augmentor.data.manifest.choice import FIXED_COLUMNS, AttributeColumns, choose_sources, sources_for_space
 from augmentor.data.manifest.encode import encode_space, infer_space
 from augmentor.data.manifest.files import read_table
 from augmentor.data.manifest.rows import SPLITS, build_rows, without_duplicates
 from augmentor.data.manifest.sets import with_label_sets
 from augmentor.data.manifest.table import Table
-from augmentor.errors import ManifestError, nearest
+from augmentor.errors import ManifestError, did_you_mean
 from augmentor.storage import MAX_PIXELS, Access, located
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -125,7 +125,7 @@ class Manifest:
         for split in splits:
             if split not in SPLITS:
                 raise ManifestError(
-                    f"{self.title}: no split '{split}': train, val or test.{nearest(split, SPLITS)}"
+                    f"{self.title}: no split '{split}': train, val or test.{did_you_mean(split, SPLITS)}"
                 )
         wanted = [SPLITS.index(split) for split in splits]
         mask: NDArray[np.bool_] = np.isin(self.rows["split"].cat.codes.to_numpy(), wanted)
@@ -186,7 +186,7 @@ def infer_manifest(
     return replace(manifest, space=space, codes=codes, notes=(*manifest.notes, *notes))
 
 
-def _used(sources: Sequence[Source]) -> list[str]:
+def _used(sources: Sequence[AttributeColumns]) -> list[str]:
     return [*FIXED_COLUMNS, *(column for source in sources for column in source.columns)]
 
 

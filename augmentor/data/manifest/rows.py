@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augmentor.data.manifest.table import Column, Table
-from augmentor.errors import ManifestError, counted, nearest, row_list, short
+from augmentor.errors import ManifestError, counted, did_you_mean, row_list, short
 
 SPLITS = ("train", "val", "test")
 """The splits, in the order in which they are shown."""
@@ -104,7 +104,9 @@ def _splits(table: Table) -> pd.Categorical[str]:
     if wrong:
         text = min(wrong, key=lambda text: table.line_of(column, text))
         lines: list[int] = table.lines[column.rows_with(text)].tolist()
-        problem = f"'{short(text)}' is not train, val or test.{nearest(text, SPLIT_WORDS)}" if text else "blank."
+        problem = (
+            f"'{short(text)}' is not train, val or test.{did_you_mean(text, SPLIT_WORDS)}" if text else "blank."
+        )
         more = f" The same goes for {row_list(lines[1:])}." if len(lines) > 1 else ""
         way_out = "" if text else " Write train, val or test in every row, or remove the column"
         raise ManifestError(f"{table.path}, row {lines[0]}, column 'split': {problem}{more}{way_out}")

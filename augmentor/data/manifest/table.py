@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.errors import ManifestError, counted, listing, nearest
+from augmentor.errors import ManifestError, counted, did_you_mean, listing
 
 IMAGE_COLUMNS = ("path", "file_name", "image")
 """The columns that may hold the image, the first one present wins."""
@@ -130,8 +130,8 @@ def check_header(path: Path, header: Sequence[str], image_column: str | None) ->
             return names, name
     there = f"Its columns are {listing(filled, 12)}." if filled else "Its header is blank."
     if image_column is not None:
-        raise ManifestError(f"{path}: no column '{image_column}'. {there}{nearest(image_column, filled)}")
-    guess = next(filter(None, (nearest(name, filled) for name in IMAGE_COLUMNS)), "")
+        raise ManifestError(f"{path}: no column '{image_column}'. {there}{did_you_mean(image_column, filled)}")
+    guess = next(filter(None, (did_you_mean(name, filled) for name in IMAGE_COLUMNS)), "")
     raise ManifestError(
         f"{path}: no column 'path' (or 'file_name', 'image') that holds the images. {there}{guess} "
         "Rename the column, or name it with --image-column"

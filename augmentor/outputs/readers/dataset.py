@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from augmentor.errors import OutputError
+from augmentor.errors import OutputError, did_you_mean
 from augmentor.outputs.label_table import attribute_named, columns, read_label_table
 from augmentor.outputs.places import format_of, place_of
 from augmentor.outputs.readers.images import FolderImages, HDF5Images, ImageSource, PackImages
@@ -230,8 +229,7 @@ def _refuse_unfinished(out: Path) -> NoReturn:
 def _refuse_unknown_split(out: Path, split: str, there: Sequence[str]) -> None:
     if split in there:
         return
-    nearest = difflib.get_close_matches(split, there, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    hint = did_you_mean(split, there)
     raise OutputError(f"{out}: has no split {split!r}, only {', '.join(there) or 'none'}.{hint}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from augmentor.cli.check import check_tables
-from augmentor.planning.check import AttributeSummary, CheckReport, Problem
+from augmentor.planning.check import AttributeSummary, CheckReport, ImageProblem
 from tests.augmentor.cli.screen import printed
 
 
@@ -23,7 +23,7 @@ def report(*, missing: int = 0, leaks: int = 0) -> CheckReport:
                 unknown=10,
             )
         ],
-        missing=[Problem(id=f"i{n}", path=f"{n} [x].png", row=n + 2, reason="gone") for n in range(missing)],
+        missing=[ImageProblem(id=f"i{n}", path=f"{n} [x].png", row=n + 2, reason="gone") for n in range(missing)],
         unreadable=[],
         several_frames=[],
         duplicates=[("a", "b [c]")],

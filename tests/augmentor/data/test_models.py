@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from augmentor.data.models import OWN, Description, open_model, parse_model_size
+from augmentor.data.models import NO_DESCRIPTION, ForeignDescription, open_model
 from augmentor.errors import AugmentorError, DomainError
 from augmentor.planning.domains import parse_domains
 from augmentor.planning.plan import make_plan, refuse_other_direction
@@ -27,28 +27,9 @@ def zebra_maker() -> Model:
     return Model(generator=generator, space=ANIMAL, image_size=(8, 8), step=0, settings={}, sha256="")
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"), [("128", (128, 128)), (" 256X192 ", (192, 256)), ("64 x 32", (32, 64))]
-)
-def test_model_sizes(text: str, expected: tuple[int, int]) -> None:
-    assert parse_model_size(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "big", "128x", "-4", "0", "1.5", "999999"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(AugmentorError, match=r"--model-size: .* is not a number of pixels like 128"):
-        parse_model_size(text)
-
-
-@pytest.mark.parametrize("text", ["4097", "99999", "128x5000", "5000x128"])
-def test_a_size_that_no_machine_holds(text: str) -> None:
-    with pytest.raises(AugmentorError, match=f"--model-size: {text} is more than 4096 px"):
-        parse_model_size(text)
-
-
 def test_a_description_as_flags() -> None:
-    assert OWN.flags() == []
-    described = Description(attributes="male", crop=178)
+    assert NO_DESCRIPTION.flags() == []
+    described = ForeignDescription(attributes="male", crop=178)
     assert described.flags() == ["--attributes", "male", "--model-crop", "178"]
 
 
@@ -56,12 +37,12 @@ def test_our_own_checkpoints_are_not_described(zebra_maker: Model, tmp_path: Pat
     save_model(tmp_path / "model", model=zebra_maker)
     assert open_model(tmp_path / "model").only_target == 1
     with pytest.raises(AugmentorError, match=r"knows its attributes \(animal\).* Leave out --model-crop"):
-        open_model(tmp_path / "model", Description(crop=20))
+        open_model(tmp_path / "model", ForeignDescription(crop=20))
     with pytest.raises(AugmentorError, match="neither a run folder with a checkpoint"):
-        open_model(tmp_path / "nothing", Description(attributes="animal"))
+        open_model(tmp_path / "nothing", ForeignDescription(attributes="animal"))
     for name in ("config.json", "generator_ema.safetensors"):
         with pytest.raises(AugmentorError, match=rf"{name} is a file of the checkpoint .*model: give that folder"):
-            open_model(tmp_path / "model" / name, Description(attributes="animal"))
+            open_model(tmp_path / "model" / name, ForeignDescription(attributes="animal"))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from augmentor.errors import AugmentorError, ImageError
+from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode
 from augmentor.images import full_resolution as fullsize
-from augmentor.images.full_resolution import Original, OutputSize, parse_size, seen_box
+from augmentor.images.full_resolution import Original, seen_box
 from augmentor.storage.access import Access
 from stargan.checkpoints import Model
 from stargan.inference import Box
@@ -26,40 +26,6 @@ def model(space: LabelSpace) -> Model:
     """A model of 16 x 24 px (height, width); its generator is not asked here."""
     generator = Generator(vector_size=4, width=4, downsamplings=1, blocks=1, output="masked")
     return Model(generator=generator, space=space, image_size=(16, 24), step=0, settings={}, sha256="")
-
-
-# ---- --size ----
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("model", "model"),
-        (" Original", "original"),
-        ("256x192", (192, 256)),
-        ("640 X 480", (480, 640)),
-        ("1x1", (1, 1)),
-    ],
-)
-def test_sizes(text: str, size: OutputSize) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("orignal", r"'orignal' is not model, original or WIDTHxHEIGHT like 256x192\. Did you mean 'original'\?"),
-        ("256", r"Did you mean 256x256\?"),
-        ("", "'' is not model"),
-        ("256x", "'256x' is not model"),
-        ("-3x4", "'-3x4' is not model"),
-        ("0x4", "0x4 must have between 1 and 178,956,970 pixels"),
-        ("99999x99999", "99999x99999 must have between"),
-    ],
-)
-def test_sizes_that_are_none(text: str, message: str) -> None:
-    with pytest.raises(AugmentorError, match=f"--size: .*{message}"):
-        parse_size(text)
 
 
 # ---- what the model sees ----

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from augmentor.data.manifest import read_manifest
-from augmentor.data.samples import Samples, read_spread
+from augmentor.data.samples import Samples, read_samples
 from augmentor.images import decode, label_grid
 from augmentor.images.preview_grid import preview_grid
 from augmentor.planning.domains import MOST_COLUMNS, parse_domains, preview_columns
@@ -67,7 +67,7 @@ def test_columns_end_somewhere() -> None:
 
 
 def spread(path: Path, *, splits: tuple[str, ...] = ("train", "val"), most: int = 4) -> Samples:
-    return read_spread(read_manifest(path), splits=splits, size=(8, 16), channels=3, crop=None, most=most)
+    return read_samples(read_manifest(path), splits=splits, size=(8, 16), channels=3, crop=None, most=most)
 
 
 def test_sources_are_few_and_the_same_on_every_call(small_manifest: Callable[..., Path]) -> None:

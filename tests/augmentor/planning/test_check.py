@@ -11,7 +11,7 @@ import pytest
 
 from augmentor.data.manifest import read_manifest
 from augmentor.errors import ImageError
-from augmentor.planning.check import AttributeSummary, CheckReport, Problem, check_manifest, summarize
+from augmentor.planning.check import AttributeSummary, CheckReport, ImageProblem, check_manifest, summarize
 
 
 def decode_pgm(path: Path) -> bool:
@@ -78,13 +78,13 @@ def test_every_bad_image_is_found_and_the_rest_goes_on(tmp_path: Path, workers: 
     )
     assert not report.ok
     assert report.missing == [
-        Problem(id="m", path="gone.pgm", row=3, reason="no such file"),
-        Problem(id="f", path="folder.pgm", row=6, reason="a folder, not a file"),
-        Problem(id="n", path="good.pgm/x.pgm", row=7, reason="no such file"),
+        ImageProblem(id="m", path="gone.pgm", row=3, reason="no such file"),
+        ImageProblem(id="f", path="folder.pgm", row=6, reason="a folder, not a file"),
+        ImageProblem(id="n", path="good.pgm/x.pgm", row=7, reason="no such file"),
     ]
     assert report.unreadable == [
-        Problem(id="s", path="short.pgm", row=4, reason="truncated: 2 of 4 pixels"),
-        Problem(id="t", path="text.pgm", row=5, reason="not an image"),
+        ImageProblem(id="s", path="short.pgm", row=4, reason="truncated: 2 of 4 pixels"),
+        ImageProblem(id="t", path="text.pgm", row=5, reason="not an image"),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from augmentor.errors import DomainError
-from augmentor.planning.domains import MAX_TARGETS, Choice, DomainRequest, parse_domains
+from augmentor.planning.domains import MAX_TARGETS, AttributeChoice, DomainRequest, parse_domains
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(
@@ -17,8 +17,8 @@ SPACE = LabelSpace(
 )
 
 
-def choice(attribute: int, *values: int, others: bool = False) -> Choice:
-    return Choice(attribute=attribute, values=values, others=others)
+def choice(attribute: int, *values: int, others: bool = False) -> AttributeChoice:
+    return AttributeChoice(attribute=attribute, values=values, others=others)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def choice(attribute: int, *values: int, others: bool = False) -> Choice:
         ("all", (choice(0, 0, 1, 2), choice(1, 0, 1), choice(2, 0, 1))),
     ],
 )
-def test_forms_of_a_spec(text: str, spec: tuple[Choice, ...]) -> None:
+def test_forms_of_a_spec(text: str, spec: tuple[AttributeChoice, ...]) -> None:
     assert parse_domains([text], SPACE) == DomainRequest(specs=(spec,))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from augmentor.data.importers.ade20k import read_ade20k
-from augmentor.data.importers.base import SourceError
+from augmentor.data.importers.base import DatasetError
 
 if TYPE_CHECKING:
     from tests.augmentor.data.importers.conftest import MakeImage
@@ -88,10 +88,10 @@ def test_a_part_of_the_images(make_image: MakeImage, tmp_path: Path) -> None:
 
 
 def test_damage(make_image: MakeImage, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"neither sceneCategories\.txt nor images/training"):
+    with pytest.raises(DatasetError, match=r"neither sceneCategories\.txt nor images/training"):
         read_ade20k(tmp_path)
     (tmp_path / "images" / "training").mkdir(parents=True)
-    with pytest.raises(SourceError, match=r"no training/LETTER/SCENE/\*\.jpg in it"):
+    with pytest.raises(DatasetError, match=r"no training/LETTER/SCENE/\*\.jpg in it"):
         read_ade20k(tmp_path)
     path = write_release(tmp_path, make_image) / "sceneCategories.txt"
     for line, said in (
@@ -100,8 +100,8 @@ def test_damage(make_image: MakeImage, tmp_path: Path) -> None:
         ("ADE_train_00000001 parlor", "line 5: 'ADE_train_00000001' stands in line 1 already"),
     ):
         path.write_text("\n".join([*LINES, line]))
-        with pytest.raises(SourceError, match=rf"sceneCategories\.txt, {said}"):
+        with pytest.raises(DatasetError, match=rf"sceneCategories\.txt, {said}"):
             read_ade20k(tmp_path)
     path.write_text("")
-    with pytest.raises(SourceError, match="is empty"):
+    with pytest.raises(DatasetError, match="is empty"):
         read_ade20k(tmp_path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from augmentor.data.importers.base import SourceError
+from augmentor.data.importers.base import DatasetError
 from augmentor.data.importers.celeba import read_celeba
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_damage_is_named_with_its_line(
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(SourceError) as raised:
+    with pytest.raises(DatasetError) as raised:
         read_celeba(tmp_path)
     assert str(raised.value).startswith(str(path))
     assert said in str(raised.value)
@@ -93,17 +93,17 @@ def test_damage_is_named_with_its_line(
 
 def test_missing_and_packed_parts(make_celeba: MakeCelebA, tmp_path: Path) -> None:
     (tmp_path / "celeba").mkdir()
-    with pytest.raises(SourceError, match=r"no such folder. Did you mean 'celeba'\?"):
+    with pytest.raises(DatasetError, match=r"no such folder. Did you mean 'celeba'\?"):
         read_celeba(tmp_path / "celebb")
-    with pytest.raises(SourceError, match=r"no list_attr_celeba\.txt in it"):
+    with pytest.raises(DatasetError, match=r"no list_attr_celeba\.txt in it"):
         read_celeba(tmp_path / "celeba")
     folder = make_celeba(tmp_path / "celeba", PEOPLE, splits=SPLITS)
     (folder / "img_align_celeba").rename(folder / "img_celeba")
-    with pytest.raises(SourceError, match="no folder img_align_celeba"):
+    with pytest.raises(DatasetError, match="no folder img_align_celeba"):
         read_celeba(folder)
     (folder / "img_align_celeba.zip").touch()
-    with pytest.raises(SourceError, match=r"img_align_celeba\.zip: is still packed"):
+    with pytest.raises(DatasetError, match=r"img_align_celeba\.zip: is still packed"):
         read_celeba(folder)
     (folder / "img_align_celeba").mkdir()
-    with pytest.raises(SourceError, match=r"holds none of the 4 images that are listed, such as 000001\.jpg"):
+    with pytest.raises(DatasetError, match=r"holds none of the 4 images that are listed, such as 000001\.jpg"):
         read_celeba(folder)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from torchvision.datasets import MNIST
 
-from augmentor.data.importers import SOURCES, Choice, SourceError, convert_dataset, download
+from augmentor.data.importers import IMPORTERS, DatasetError, Selection, convert_dataset, download
 from augmentor.data.manifest import read_manifest
 from augmentor.errors import AugmentorError, ManifestError, OutputError
 from augmentor.images import decode
@@ -87,7 +87,11 @@ def test_images_are_written_for_digits(digits: Path, tmp_path: Path) -> None:
 def test_only_chosen_digits_are_written(digits: Path, tmp_path: Path) -> None:
     images = tmp_path / "elsewhere"
     done = convert_dataset(
-        "mnist", digits, out=tmp_path / "a" / "m.csv", images=images, choice=Choice(values={"digit": ("0", "1")})
+        "mnist",
+        digits,
+        out=tmp_path / "a" / "m.csv",
+        images=images,
+        selection=Selection(values={"digit": ("0", "1")}),
     )
     assert sorted(path.relative_to(images).as_posix() for path in images.rglob("*.png")) == [
         "train/0/mnist-train-00001.png",
@@ -101,9 +105,9 @@ def test_only_chosen_digits_are_written(digits: Path, tmp_path: Path) -> None:
 def test_mnist_and_usps_as_one_manifest(digits: Path, make_usps: MakeUsps, tmp_path: Path) -> None:
     make_usps(tmp_path / "usps" / "usps.bz2", np.zeros((2, 256)), [1, 8])
     out = tmp_path / "both.csv"
-    first = convert_dataset("mnist", digits, out=out, choice=Choice(constants={"domain": "mnist"}))
+    first = convert_dataset("mnist", digits, out=out, selection=Selection(constants={"domain": "mnist"}))
     done = convert_dataset(
-        "usps", tmp_path / "usps", out=out, choice=Choice(constants={"domain": "usps"}), append=True
+        "usps", tmp_path / "usps", out=out, selection=Selection(constants={"domain": "usps"}), append=True
     )
     assert (first.added, done.added, len(done.understood)) == (4, 2, 6)
     rows = table(out)
@@ -152,7 +156,7 @@ def test_appending_twice_is_refused(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "manifest.csv"
     convert_dataset("mnist", digits, out=out, append=True)
     before = out.read_bytes()
-    with pytest.raises(SourceError, match=r"has 4 of these images already: mnist/train/7/.*appended before"):
+    with pytest.raises(DatasetError, match=r"has 4 of these images already: mnist/train/7/.*appended before"):
         convert_dataset("mnist", digits, out=out, append=True)
     assert out.read_bytes() == before
     with pytest.raises(OutputError, match=r"exists already. Give another --out, add to it with --append"):
@@ -162,22 +166,22 @@ def test_appending_twice_is_refused(digits: Path, tmp_path: Path) -> None:
 def test_nothing_is_written_when_something_is_wrong(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "manifest.csv"
 
-    def refused(kind: type[AugmentorError], said: str, choice: Choice | None = None) -> None:
+    def refused(kind: type[AugmentorError], said: str, selection: Selection | None = None) -> None:
         with pytest.raises(kind, match=said):
-            convert_dataset("mnist", digits, out=out, choice=choice)
+            convert_dataset("mnist", digits, out=out, selection=selection)
         assert not out.parent.exists()
 
-    refused(SourceError, "no attribute 'didgit'", Choice(attributes=("didgit",)))
+    refused(DatasetError, "no attribute 'didgit'", Selection(attributes=("didgit",)))
     refused(
         ManifestError,
         r"manifest\.csv, row 2, column 'domain': the value 'a,b' holds ','",
-        Choice(constants={"domain": "a,b"}),
+        Selection(constants={"domain": "a,b"}),
     )
     (digits / "train-labels-idx1-ubyte").write_bytes(b"")
-    refused(SourceError, "train-labels-idx1-ubyte: is no IDX file")
-    with pytest.raises(SourceError, match=r"written as \.csv or \.tsv, not \.parquet"):
+    refused(DatasetError, "train-labels-idx1-ubyte: is no IDX file")
+    with pytest.raises(DatasetError, match=r"written as \.csv or \.tsv, not \.parquet"):
         convert_dataset("mnist", digits, out=tmp_path / "m.parquet")
-    with pytest.raises(SourceError, match=r"no data set 'mnits': .*Did you mean 'mnist'\?"):
+    with pytest.raises(DatasetError, match=r"no data set 'mnits': .*Did you mean 'mnist'\?"):
         convert_dataset("mnits", digits, out=out)
 
 
@@ -218,10 +222,10 @@ def test_leaks_in_a_data_sets_own_splits_are_told(make_image: MakeImage, tmp_pat
     make_image(tmp_path / "rafd" / "Rafd090_01_Caucasian_male_sad_frontal.jpg")
     make_image(tmp_path / "more" / "Rafd090_01_Caucasian_male_happy_frontal.jpg")
     out = tmp_path / "m.csv"
-    convert_dataset("rafd", tmp_path / "rafd", out=out, choice=Choice(split="1/0/0"))
+    convert_dataset("rafd", tmp_path / "rafd", out=out, selection=Selection(split="1/0/0"))
     text = out.read_text().replace("train", "test")
     out.write_text(text)
-    done = convert_dataset("rafd", tmp_path / "more", out=out, choice=Choice(split="1/0/0"), append=True)
+    done = convert_dataset("rafd", tmp_path / "more", out=out, selection=Selection(split="1/0/0"), append=True)
     assert "1 group in more than one split, which expand refuses: group 'rafd-01' stands in" in done.notes[-1]
 
 
@@ -229,7 +233,9 @@ def test_classes_named_by_many_numbers_need_their_name(make_image: MakeImage, tm
     for sign in range(43):
         make_image(tmp_path / "signs" / f"{sign:05d}" / "1.png")
         make_image(tmp_path / "signs" / f"{sign:05d}" / "2.png")
-    done = convert_dataset("imagefolder", tmp_path / "signs", out=tmp_path / "m.csv", choice=Choice(label="sign"))
+    done = convert_dataset(
+        "imagefolder", tmp_path / "signs", out=tmp_path / "m.csv", selection=Selection(label="sign")
+    )
     assert done.notes[0].startswith("name the columns wherever it is used, --attributes sign: ")
     assert str(tmp_path / "m.csv") in done.notes[0]
     assert len(read_manifest(tmp_path / "m.csv", attributes=["sign"]).space.attributes[0].values) == 43
@@ -240,21 +246,23 @@ def test_odd_file_names(animals: Path, make_image: MakeImage, tmp_path: Path) ->
     convert_dataset("imagefolder", animals, out=tmp_path / "m.csv")
     assert all(read_manifest(tmp_path / "m.csv").image_path(i).is_file() for i in range(4))
     make_image(animals / "cat" / "new\nline.png")
-    with pytest.raises(SourceError, match=r"new\\nline\.png': a backslash, a space"):
+    with pytest.raises(DatasetError, match=r"new\\nline\.png': a backslash, a space"):
         convert_dataset("imagefolder", animals, out=tmp_path / "m2.csv")
 
 
 def test_images_only_where_some_are_written(animals: Path, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="a folder of images has image files already, none are written"):
+    with pytest.raises(DatasetError, match="a folder of images has image files already, none are written"):
         convert_dataset("imagefolder", animals, out=tmp_path / "m.csv", images=tmp_path / "images")
 
 
 def test_download_where_nothing_can_fetch(tmp_path: Path) -> None:
-    for name, source in SOURCES.items():
+    for name, source in IMPORTERS.items():
         if source.download is None:
-            with pytest.raises(SourceError, match=f"{source.title} cannot be fetched by a program. It comes from"):
+            with pytest.raises(
+                DatasetError, match=f"{source.title} cannot be fetched by a program. It comes from"
+            ):
                 convert_dataset(name, tmp_path / "src", out=tmp_path / "m.csv", download=True)
-    assert [name for name, source in SOURCES.items() if source.download] == ["celeba", "mnist", "usps"]
+    assert [name for name, source in IMPORTERS.items() if source.download] == ["celeba", "mnist", "usps"]
 
 
 def test_download_fetches_nothing_that_is_there(
@@ -281,7 +289,7 @@ def test_a_download_that_hangs_has_an_end(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.getsockname()[1]}/"])
         monkeypatch.setattr(download, "SILENT_SECONDS", 0.3)
         monkeypatch.setattr(workers, "GRACE_SECONDS", 0.2)
-        with pytest.raises(SourceError, match=r"MNIST could not .*: no byte has come for 0\.3 seconds\. Try"):
+        with pytest.raises(DatasetError, match=r"MNIST could not .*: no byte has come for 0\.3 seconds\. Try"):
             convert_dataset("mnist", tmp_path / "src", out=tmp_path / "m.csv", download=True)
         assert anything_hangs()
         server.accept()[0].close()
@@ -306,5 +314,7 @@ def test_download_without_a_connection(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name, title in (("mnist", "MNIST"), ("usps", "USPS")):
-        with pytest.raises(SourceError, match=f"{title} could not be downloaded into .*: .*Try again, or put its"):
+        with pytest.raises(
+            DatasetError, match=f"{title} could not be downloaded into .*: .*Try again, or put its"
+        ):
             convert_dataset(name, tmp_path / "src", out=tmp_path / "m.csv", download=True)

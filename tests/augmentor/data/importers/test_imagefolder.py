@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from torchvision.datasets import ImageFolder
 
-from augmentor.data.importers.base import SourceError
+from augmentor.data.importers.base import DatasetError
 from augmentor.data.importers.imagefolder import read_imagefolder
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def test_what_is_left_out_is_said(make_image: MakeImage, tmp_path: Path) -> None
 
 def test_no_class_folders(make_image: MakeImage, tmp_path: Path) -> None:
     make_image(tmp_path / "set" / "1.png")
-    with pytest.raises(SourceError, match=r"no images in folders in it. It must look like set/CLASS/IMAGE.jpg"):
+    with pytest.raises(DatasetError, match=r"no images in folders in it. It must look like set/CLASS/IMAGE.jpg"):
         read_imagefolder(tmp_path / "set")
-    with pytest.raises(SourceError, match=r"this is a file. Unpack it"):
+    with pytest.raises(DatasetError, match=r"this is a file. Unpack it"):
         read_imagefolder(tmp_path / "set" / "1.png")
 
 
@@ -76,5 +76,5 @@ def test_no_class_folders(make_image: MakeImage, tmp_path: Path) -> None:
 def test_a_name_that_is_not_text(make_image: MakeImage, tmp_path: Path) -> None:
     make_image(tmp_path / "cat" / "1.png")
     os.rename(tmp_path / "cat" / "1.png", os.fsencode(tmp_path / "cat") + b"/\xff.png")  # noqa: PTH104 - bytes
-    with pytest.raises(SourceError, match=r"is not UTF-8. Rename it"):
+    with pytest.raises(DatasetError, match=r"is not UTF-8. Rename it"):
         read_imagefolder(tmp_path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import MNIST, USPS
 
-from augmentor.data.importers.base import SourceError
+from augmentor.data.importers.base import DatasetError
 from augmentor.data.importers.mnist import read_idx, read_mnist
 from augmentor.data.importers.usps import read_usps
 
@@ -56,11 +56,11 @@ def test_mnist_packed_and_with_a_dot(make_idx: MakeIdx, tmp_path: Path) -> None:
 
 
 def test_mnist_in_part(make_idx: MakeIdx, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no train-images-idx3-ubyte in it, also not packed"):
+    with pytest.raises(DatasetError, match="no train-images-idx3-ubyte in it, also not packed"):
         read_mnist(tmp_path)
     write_mnist(tmp_path, make_idx)
     (tmp_path / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(SourceError, match=r"no t10k-labels-idx1-ubyte \(or .*\.gz\), only its sibling"):
+    with pytest.raises(DatasetError, match=r"no t10k-labels-idx1-ubyte \(or .*\.gz\), only its sibling"):
         read_mnist(tmp_path)
     (tmp_path / "t10k-images-idx3-ubyte").unlink()
     found = read_mnist(tmp_path)
@@ -73,21 +73,21 @@ def test_mnist_damaged(make_idx: MakeIdx, tmp_path: Path) -> None:
     images, labels = tmp_path / "train-images-idx3-ubyte", tmp_path / "train-labels-idx1-ubyte"
     whole = images.read_bytes()
     images.write_bytes(whole[:-3])
-    with pytest.raises(SourceError, match="train-images-idx3-ubyte: 501 numbers, but its head says 504"):
+    with pytest.raises(DatasetError, match="train-images-idx3-ubyte: 501 numbers, but its head says 504"):
         read_mnist(tmp_path)
     images.write_bytes(whole)
     make_idx(labels, np.arange(11, dtype=np.uint8))
-    with pytest.raises(SourceError, match="11 labels, but train-images-idx3-ubyte has 12 images"):
+    with pytest.raises(DatasetError, match="11 labels, but train-images-idx3-ubyte has 12 images"):
         read_mnist(tmp_path)
     make_idx(labels, np.arange(12, dtype=np.uint8))
-    with pytest.raises(SourceError, match="image 10: the label 10 is no digit"):
+    with pytest.raises(DatasetError, match="image 10: the label 10 is no digit"):
         read_mnist(tmp_path)
-    with pytest.raises(SourceError, match="is no IDX file of bytes in 3 dimensions"):
+    with pytest.raises(DatasetError, match="is no IDX file of bytes in 3 dimensions"):
         read_idx(labels, dimensions=3)
     broken = tmp_path / "broken.gz"
     for content in (b"no gzip", gzip.compress(whole)[:-20]):
         broken.write_bytes(content)
-        with pytest.raises(SourceError, match=r"broken\.gz: does not unpack"):
+        with pytest.raises(DatasetError, match=r"broken\.gz: does not unpack"):
             read_idx(broken, dimensions=3)
 
 
@@ -132,12 +132,12 @@ def test_usps_leaves_out_zeros(tmp_path: Path) -> None:
 )
 def test_usps_damaged_lines(line: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "usps.bz2").write_bytes(bz2.compress(f"3 1:1\n{line}\n".encode()))
-    with pytest.raises(SourceError, match=rf"usps\.bz2, {said}"):
+    with pytest.raises(DatasetError, match=rf"usps\.bz2, {said}"):
         read_usps(tmp_path)
 
 
 def test_usps_damaged_files(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"neither usps\.bz2 nor usps\.t\.bz2"):
+    with pytest.raises(DatasetError, match=r"neither usps\.bz2 nor usps\.t\.bz2"):
         read_usps(tmp_path)
     for content, said in (
         (b"no bzip2", "does not unpack"),
@@ -145,5 +145,5 @@ def test_usps_damaged_files(tmp_path: Path) -> None:
         (bz2.compress(b"\n"), "is empty"),
     ):
         (tmp_path / "usps.bz2").write_bytes(content)
-        with pytest.raises(SourceError, match=rf"usps\.bz2: {said}"):
+        with pytest.raises(DatasetError, match=rf"usps\.bz2: {said}"):
             read_usps(tmp_path)

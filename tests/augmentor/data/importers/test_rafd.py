@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from augmentor.data.importers.base import SourceError
+from augmentor.data.importers.base import DatasetError
 from augmentor.data.importers.rafd import read_rafd
 
 if TYPE_CHECKING:
@@ -75,15 +75,15 @@ def test_a_name_says_everything(make_image: MakeImage, tmp_path: Path) -> None:
 def test_names_that_cannot_be_read(name: str, said: str, make_image: MakeImage, tmp_path: Path) -> None:
     make_image(tmp_path / "Rafd090_01_Caucasian_female_sad_frontal.jpg")
     make_image(tmp_path / name)
-    with pytest.raises(SourceError, match=f"{name}: .*{said}"):
+    with pytest.raises(DatasetError, match=f"{name}: .*{said}"):
         read_rafd(tmp_path)
 
 
 def test_two_versions_of_one_image_and_none(make_image: MakeImage, tmp_path: Path) -> None:
     make_image(tmp_path / "other.jpg")
-    with pytest.raises(SourceError, match="no image in it has a name such as Rafd090"):
+    with pytest.raises(DatasetError, match="no image in it has a name such as Rafd090"):
         read_rafd(tmp_path)
     for folder in ("crop", "whole"):
         make_image(tmp_path / folder / "Rafd090_01_Caucasian_female_sad_frontal.jpg")
-    with pytest.raises(SourceError, match=r"crop/Rafd.* and whole/Rafd.* have one name"):
+    with pytest.raises(DatasetError, match=r"crop/Rafd.* and whole/Rafd.* have one name"):
         read_rafd(tmp_path)

@@ -12,8 +12,7 @@ import torch
 from augmentor.data.manifest import Manifest, key_stems
 from augmentor.expansion.making import Shard
 from augmentor.expansion.pipeline import News, RealMode, Sources, run_shards
-from augmentor.images import Pixels
-from augmentor.images.full_resolution import OutputSize
+from augmentor.images import OutputSize, Pixels
 from augmentor.judge.judgement import Judges
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
 from augmentor.outputs.label_table import LabelRow

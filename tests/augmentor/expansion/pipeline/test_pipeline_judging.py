@@ -13,8 +13,7 @@ from torch import Tensor
 from augmentor.data.manifest import Manifest, key_stems
 from augmentor.expansion.making import Shard
 from augmentor.expansion.pipeline import News, Sources, run_shards
-from augmentor.images import decode, decode_bytes
-from augmentor.images.full_resolution import OutputSize
+from augmentor.images import OutputSize, decode, decode_bytes
 from augmentor.judge.judgement import Judgement
 from augmentor.judge.scores import Scores
 from augmentor.outputs.judged import RowScores
