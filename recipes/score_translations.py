@@ -120,7 +120,7 @@ def main() -> None:
         translator = Translator(open_model(path), device=torch.device("cpu"))
         made = torch.cat(
             [
-                translator.translate(test.images[some], space.asked(wanted, test.codes[some]))
+                translator.translate(test.images[some], space.to_one_label_set(wanted, test.codes[some]))
                 for some, wanted in zip(torch.split(rows, BATCH), torch.split(targets, BATCH), strict=True)
             ]
         )

@@ -17,7 +17,7 @@ from stargan.checkpoints import (
     save_checkpoint,
     save_model,
 )
-from stargan.checkpoints.foreign import Foreign, parse_attributes, read_foreign
+from stargan.checkpoints.foreign import ForeignGenerator, parse_attributes, read_foreign
 from stargan.config import Compile, Objective, Precision, Schedule, TrainConfig
 from stargan.diffaugment import Policy, diff_augment
 from stargan.distributed import SINGLE_RANK, RankLostError, Ranks
@@ -51,7 +51,7 @@ __all__ = [
     "Discriminator",
     "DivergenceError",
     "Event",
-    "Foreign",
+    "ForeignGenerator",
     "Job",
     "LabelSpace",
     "LogEvent",

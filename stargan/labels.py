@@ -164,7 +164,7 @@ class LabelSpace:
             known[:, label_set] |= codes[:, column] != UNKNOWN
         return known
 
-    def asked(self, targets: Tensor, sources: Tensor) -> Tensor:
+    def to_one_label_set(self, targets: Tensor, sources: Tensor) -> Tensor:
         """Return what a joint model is told: of each target, the one label set that is to change.
 
         That is the set in which the target asks for another value than the source has, or the first set that
@@ -209,7 +209,7 @@ class LabelSpace:
 
         Raises:
             ValueError: the number of columns is not the number of attributes, a code has no value, or a domain
-                knows attributes of two label sets (see `asked`).
+                knows attributes of two label sets (see `to_one_label_set`).
         """
         entries = self._entries(codes)
         if not self.label_sets:
@@ -219,7 +219,7 @@ class LabelSpace:
             row = int((known.sum(dim=1) > 1).long().argmax())
             raise ValueError(
                 f"domain {row}, {self.domain(codes[row].tolist())}, knows attributes of two label sets; "
-                "LabelSpace.asked() narrows it to one"
+                "LabelSpace.to_one_label_set() narrows it to one"
             )
         mask = known.float()
         sets = [i for i, a in zip(self.set_of_attribute, self.attributes, strict=True) for _ in range(a.size)]

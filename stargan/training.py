@@ -198,22 +198,22 @@ def train(
         seen_fake = distort(fake.detach(), generator=random)
         with autocast:
             if penalise or remembers:
-                fake_scores, _ = fast.discriminate(seen_fake, labels.asks)
+                fake_scores, _ = fast.discriminate(seen_fake, labels.target_signed)
                 # Only the plain network can be differentiated twice, and ahead of another pass: a fused one
                 # replaces the statistics of batch norm.
                 real_scores, real_logits = (discriminator if penalise else fast.discriminate)(
-                    seen_real, labels.shows
+                    seen_real, labels.source_signed
                 )
             else:
                 # In one pass D's weights, which are many, are read once.
                 scores, logits = fast.discriminate(
-                    torch.cat([seen_real, seen_fake]), torch.cat([labels.shows, labels.asks])
+                    torch.cat([seen_real, seen_fake]), torch.cat([labels.source_signed, labels.target_signed])
                 )
                 (real_scores, fake_scores), real_logits = scores.chunk(2), logits[: len(real)]
             if config.objective == "wgan-gp":
                 mix = upload(ranks.local_share(torch.rand(len(codes), generator=random)), device)
                 penalty = losses.gradient_penalty(
-                    partial(_scores, discriminator, labels.asks), seen_real, seen_fake, mix
+                    partial(_scores, discriminator, labels.target_signed), seen_real, seen_fake, mix
                 )
         d_domain = losses.domain_loss(
             real_logits, labels.codes, space, known=labels.known_codes, normalise=config.normalise_domain
@@ -238,7 +238,7 @@ def train(
             round_trip = (step // config.critic_steps) % config.cycle_every == 0
             seen_fake = distort(fake, generator=random)
             with autocast:
-                fake_scores, fake_logits = fast.discriminate(seen_fake, labels.asks)
+                fake_scores, fake_logits = fast.discriminate(seen_fake, labels.target_signed)
                 if round_trip:
                     back, back_mask = fast.translate(fake, labels.source_vectors)
                     if config.feature_matching_weight:

@@ -17,8 +17,8 @@ class Labels(NamedTuple):
     Args:
         source_vectors: (N, L) float32, what G reads to come back; see `LabelSpace.encode`.
         target_vectors: (N, L) float32, what G reads to translate.
-        shows: (N, D) float32, what a matching D is asked about the images; see `LabelSpace.encode_signed`.
-        asks: (N, D) float32, what it is asked about their translations.
+        source_signed: (N, D) float32, what a matching D is asked about the images; see `LabelSpace.encode_signed`.
+        target_signed: (N, D) float32, what it is asked about their translations.
         codes: (N, A) int64, the images' domains, -1 unknown.
         targets: (N, A) int64, the targets, -1 unknown.
         known_codes: (A,) float32, how many of the codes are known in a rank's share on average; None with one
@@ -28,8 +28,8 @@ class Labels(NamedTuple):
 
     source_vectors: Tensor
     target_vectors: Tensor
-    shows: Tensor
-    asks: Tensor
+    source_signed: Tensor
+    target_signed: Tensor
     codes: Tensor
     targets: Tensor
     known_codes: Tensor | None = None
@@ -65,13 +65,13 @@ def upload_labels(
     packed = upload(torch.cat(parts, dim=1), device)
     own, asked = packed.chunk(2)
     sizes = [part.shape[1] for part in parts]
-    source_vectors, shows, own_codes = torch.split(own, sizes, dim=1)
-    target_vectors, asks, asked_codes = torch.split(asked, sizes, dim=1)
+    source_vectors, source_signed, own_codes = torch.split(own, sizes, dim=1)
+    target_vectors, target_signed, asked_codes = torch.split(asked, sizes, dim=1)
     return Labels(
         source_vectors=source_vectors.contiguous(),
         target_vectors=target_vectors.contiguous(),
-        shows=shows.contiguous(),
-        asks=asks.contiguous(),
+        source_signed=source_signed.contiguous(),
+        target_signed=target_signed.contiguous(),
         codes=own_codes.long(),
         targets=asked_codes.long(),
         known_codes=counts[0],

@@ -18,7 +18,7 @@ from augmentor.judge.thresholds import Thresholds
 from augmentor.judge.yardstick import Yardstick
 from stargan.config import TrainConfig
 from stargan.labels import Attribute, LabelSpace
-from stargan.networks import Conditioning, Output, build_discriminator, build_generator
+from stargan.networks import Conditioning, OutputKind, build_discriminator, build_generator
 from stargan.training import Batch, TrainState, new_state
 
 # A shell's background jobs begin with Ctrl-C ignored, and so would what the tests start and interrupt.
@@ -52,7 +52,7 @@ def tiny_state(space: LabelSpace) -> MakeState:
     def make(
         config: TrainConfig,
         *,
-        output: Output = "direct",
+        output: OutputKind = "direct",
         conditioning: Conditioning = "concat",
         matches: bool = False,
         space: LabelSpace = space,

@@ -142,7 +142,7 @@ class Subject:
         jobs: list[Job] = []
         while pairs > 0:
             for row, targets in self._targets():
-                asked = self.model.space.asked(targets, codes[row].expand(len(targets), -1))
+                asked = self.model.space.to_one_label_set(targets, codes[row].expand(len(targets), -1))
                 jobs.append(Job(self.images[len(jobs) % len(self.images)], asked[:pairs]))
                 pairs -= len(targets)
                 if pairs <= 0:

@@ -66,8 +66,8 @@ def plain_training_step(
     labels = Labels(
         source_vectors=space.encode(batch.codes).to(device),
         target_vectors=space.encode(targets).to(device),
-        shows=space.encode_signed(batch.codes).to(device),
-        asks=space.encode_signed(targets).to(device),
+        source_signed=space.encode_signed(batch.codes).to(device),
+        target_signed=space.encode_signed(targets).to(device),
         codes=batch.codes.to(device),
         targets=targets.to(device),
     )
@@ -80,15 +80,15 @@ def plain_training_step(
         fake = state.generator(real, labels.target_vectors)
     seen_real = diff_augment(real, policy=config.augment, generator=random).detach().requires_grad_(penalise)
     seen_fake = diff_augment(fake, policy=config.augment, generator=random)
-    fake_scores, _ = state.discriminator(seen_fake, labels.asks)
-    real_scores, real_logits = state.discriminator(seen_real, labels.shows)
+    fake_scores, _ = state.discriminator(seen_fake, labels.target_signed)
+    real_scores, real_logits = state.discriminator(seen_real, labels.source_signed)
     logged["d/adversarial"] = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores)
     logged["d/domain"] = losses.domain_loss(real_logits, labels.codes, space, normalise=config.normalise_domain)
     d_loss = logged["d/adversarial"] + config.real_domain_weight * logged["d/domain"]
     if config.objective == "wgan-gp":
         mix = torch.rand(len(real), generator=random).to(device)
         penalty = losses.gradient_penalty(
-            lambda images: state.discriminator(images, labels.asks)[0], seen_real, seen_fake, mix
+            lambda images: state.discriminator(images, labels.target_signed)[0], seen_real, seen_fake, mix
         )
         logged["d/penalty"] = config.gradient_penalty_weight * penalty
     elif penalise:
@@ -121,7 +121,7 @@ def _generator_loss(
     fake, mask = state.generator.translate(real, labels.target_vectors)
     masks = [mask]
     seen_fake = diff_augment(fake, policy=config.augment, generator=random)
-    scores, logits = state.discriminator(seen_fake, labels.asks)
+    scores, logits = state.discriminator(seen_fake, labels.target_signed)
     logged["g/adversarial"] = losses.GENERATOR_LOSSES[config.objective](scores)
     logged["g/domain"] = losses.domain_loss(logits, labels.targets, space, normalise=config.normalise_domain)
     total = logged["g/adversarial"] + config.domain_weight * logged["g/domain"]

@@ -90,7 +90,7 @@ def _open_foreign(path: Path, description: ForeignDescription) -> Model:
     if description.attributes is None:
         unknown = "what it makes" if found.entries is None else f"what its {found.entries} label entries mean"
         raise AugmentorError(
-            f"--model {path}: {found.title} does not know {unknown}: say it with --attributes. {found.needs}"
+            f"--model {path}: {found.title} does not know {unknown}: say it with --attributes. {found.hint}"
         )
     try:
         space = parse_attributes(description.attributes)

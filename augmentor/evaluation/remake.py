@@ -110,7 +110,7 @@ def remake(material: Material, chosen: NDArray[np.intp], *, model: Model, device
             0, 3, 1, 2
         )
         own = torch.from_numpy(manifest.codes[some[there]].astype(np.int64))
-        asked = output.space.asked(torch.from_numpy(wanted[there]), own)
+        asked = output.space.to_one_label_set(torch.from_numpy(wanted[there]), own)
         if output.full_size:
             made = _blended(material, model, some[there], translator.changes(pixels, asked))
         else:

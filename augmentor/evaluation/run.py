@@ -26,7 +26,7 @@ from augmentor.evaluation.tell import tell
 from augmentor.judge import LabelledImages
 from augmentor.outputs import ANSWERS, place_of
 from augmentor.storage import MAX_PIXELS, Json, locked, write_json
-from stargan.checkpoints import seal
+from stargan.checkpoints import json_sha256
 
 STEPS = 800
 """Where the accuracy of real images alone begins to level off on val (emoji, 32 px; see BENCHMARKS.md)."""
@@ -144,7 +144,7 @@ def evaluate(
     with locked(_lock(out), output=out):
         evaluation = _evaluate(material, settings, device=device, model=model, extract=extract, told=told)
         state = evaluation.to_json()
-        write_json(side_file(out, "evaluation.json"), {**state, "sha256": seal(state)})
+        write_json(side_file(out, "evaluation.json"), {**state, "sha256": json_sha256(state)})
     return evaluation
 
 

@@ -58,7 +58,7 @@ def estimate(
     sources = torch.from_numpy(np.stack(shown.images)).permute(0, 3, 1, 2)[repeated]
     own = torch.from_numpy(shown.codes.astype(np.int64))[repeated]
     only = expansion.model.only_target
-    targets = expansion.model.space.asked(own, own) if only is None else torch.full_like(own, only)
+    targets = expansion.model.space.to_one_label_set(own, own) if only is None else torch.full_like(own, only)
     originals = sample_originals(expansion.manifest, expansion.model, shown, size=expansion.settings.size, uses=1)
     translate = translator.translate if originals is None else translator.changes
     translate(sources, targets)

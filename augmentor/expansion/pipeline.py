@@ -343,7 +343,7 @@ class _Pipeline:
         targets = torch.tensor([target for some in asked for target in some], dtype=torch.int64)
         rows = np.repeat([source.row for source in sources], counts).astype(np.intp)
         own = torch.from_numpy(codes[rows].astype(np.int64))
-        return torch.split(space.asked(targets.view(-1, len(space)), own), counts) if counts else ()
+        return torch.split(space.to_one_label_set(targets.view(-1, len(space)), own), counts) if counts else ()
 
     def _original(self, source: ShardSource) -> Original | None:
         """Return the source at the size that is written; None where that is the model's."""

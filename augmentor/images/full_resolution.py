@@ -13,7 +13,7 @@ from augmentor.images.codec import Pixels, crop_box, decode, upright_size
 from augmentor.images.sizes import OutputSize, fit
 from augmentor.storage import ANYWHERE, Access
 from stargan.checkpoints import Model
-from stargan.inference import Box, blend, knows_changes
+from stargan.inference import Box, blend, edits_input
 
 
 def refuse_painters(model: Model, size: OutputSize) -> None:
@@ -22,7 +22,7 @@ def refuse_painters(model: Model, size: OutputSize) -> None:
     Raises:
         AugmentorError: the model paints whole images.
     """
-    if size != "model" and not knows_changes(model):
+    if size != "model" and not edits_input(model):
         height, width = model.image_size
         raise AugmentorError(
             f"--size: this model paints every pixel anew, so that nothing of the original would stay sharp beyond "

@@ -49,7 +49,7 @@ def preview_grid(
         targets = codes.astype(np.int64)
         for attribute, code in assignment.items():
             targets[:, attribute] = code
-        asked = space.asked(torch.from_numpy(targets), torch.from_numpy(codes.astype(np.int64)))
+        asked = space.to_one_label_set(torch.from_numpy(targets), torch.from_numpy(codes.astype(np.int64)))
         if originals is None:
             translated = translator.translate(sources, asked)
             cells.append(list(translated.permute(0, 2, 3, 1).numpy()))

@@ -68,7 +68,7 @@ def appraise(
     thresholds = Thresholds(agreement=yardstick.threshold)
     realism = None
     if discriminator is not None and len(codes):
-        own = space.asked(codes, codes)
+        own = space.to_one_label_set(codes, codes)
         realism = quantiles_of(patch_scores(discriminator, validation.images, own, space))
     return KeptJudge(
         judge=judge,

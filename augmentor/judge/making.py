@@ -126,11 +126,11 @@ def _some_translations(
 ) -> LabelledImages:
     """Translate real images, each attribute in turn, and return the pictures with what D is asked of them."""
     rows, targets = requested(shown, parse_domains(["each"], model.space), model.space)
-    reached = model.reaches(targets)
+    reached = model.supports(targets)
     rows, targets = rows[reached], targets[reached]
     some = torch.linspace(0, max(0, len(rows) - 1), min(len(rows), _MOST_TRANSLATIONS)).round().long()
     order = some[torch.randperm(len(some), generator=torch.Generator().manual_seed(0))]
-    asked = model.space.asked(targets[order], shown.codes[rows[order]])
+    asked = model.space.to_one_label_set(targets[order], shown.codes[rows[order]])
     translator, pictures = Translator(model, device=device, batch_size=BATCH), list[Tensor]()
     for start in range(0, len(order), BATCH):
         if start >= _LEAST_TRANSLATIONS and clock.over():

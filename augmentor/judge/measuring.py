@@ -82,11 +82,11 @@ def obedience_of(model: Model, made: Made, *, device: torch.device, clock: Clock
         return translate_and_judge(judge, translator, shown, rows, targets, batch_size=BATCH, go_on=go_on)
 
     some = torch.arange(min(len(shown), 2 * BATCH))
-    some = some[model.reaches(shown.codes[some])]
+    some = some[model.supports(shown.codes[some])]
     same = translate(some, shown.codes[some])
     each = parse_domains(["each"], model.space)
     rows, targets = requested(shown, each, model.space, most=_MOST_TRANSLATIONS)
-    reached = model.reaches(targets)
+    reached = model.supports(targets)
     translated = translate(rows[reached], targets[reached])
     clock.tell(1.0)
     return Obedience(

@@ -80,7 +80,7 @@ class Scorer:
         )
         realism = torch.full((len(pictures),), torch.nan, dtype=torch.float64)
         if self._discriminator is not None:
-            shown = self.space.asked(targets, own)
+            shown = self.space.to_one_label_set(targets, own)
             realism = shares_below(patch_scores(self._discriminator, pictures, shown, self.space), self._real)
         asked = self._yardstick.asked(targets, own)
         return Scores(

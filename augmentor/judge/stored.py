@@ -17,7 +17,15 @@ from augmentor.judge.report import JudgeReport
 from augmentor.judge.thresholds import Thresholds
 from augmentor.judge.yardstick import Offers, Yardstick
 from augmentor.storage import replace_bytes, replacing_text
-from stargan.checkpoints import CheckpointError, Model, find_checkpoint, pack, seal, unpack, weights_of
+from stargan.checkpoints import (
+    CheckpointError,
+    Model,
+    find_checkpoint,
+    json_sha256,
+    read_safetensors,
+    safetensors_bytes,
+    weights_of,
+)
 from stargan.labels import LabelSpace
 
 WEIGHTS, DESCRIPTION = "judge.safetensors", "judge.json"
@@ -112,7 +120,7 @@ def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
     Raises:
         OutputError: it cannot be written.
     """
-    packed = pack(
+    packed = safetensors_bytes(
         {
             **weights_of(kept.judge.network),
             _MEAN: kept.mean.float(),
@@ -136,7 +144,7 @@ def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
         "preserved": list(kept.preserved),
         "files": {WEIGHTS: hashlib.sha256(packed).hexdigest()},
     }
-    sealed = seal(description)
+    sealed = json_sha256(description)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The old description does not fit the new weights.
@@ -166,10 +174,10 @@ def load_judge(folder: Path) -> KeptJudge | None:
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise CheckpointError(f"{file} is not a judge of format {_FORMAT}{remedy}")
     sealed = state.pop("sha256", None)
-    if sealed != seal(state):
+    if sealed != json_sha256(state):
         raise CheckpointError(f"{file} is damaged, or was edited: its content does not have its SHA-256{remedy}")
     try:
-        tensors = unpack(folder / WEIGHTS, sha256=state["files"][WEIGHTS], remedy=remedy)
+        tensors = read_safetensors(folder / WEIGHTS, sha256=state["files"][WEIGHTS], remedy=remedy)
         return _restored(state, tensors, sha256=sealed)
     except CheckpointError:
         raise

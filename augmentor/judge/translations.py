@@ -163,7 +163,7 @@ def translate_and_judge(
             break
         some = rows[start : start + batch_size]
         sources, own = data.images[some], data.codes[some]
-        asked = translator.model.space.asked(targets[start : start + batch_size], own)
+        asked = translator.model.space.to_one_label_set(targets[start : start + batch_size], own)
         translated = translator.translate(sources, asked)
         said.append(judge.predict(translated))
         change.append((translated.double() - sources.double()).abs().mean(dim=(1, 2, 3)))

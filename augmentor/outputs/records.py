@@ -24,7 +24,7 @@ from augmentor.outputs.judged import (
 from augmentor.outputs.label_table import LabelRow, RowState
 from augmentor.outputs.origins import Origin
 from augmentor.storage import TEMPORARY, Json, sync_folder, write_json, write_synced
-from stargan.checkpoints import seal
+from stargan.checkpoints import json_sha256
 from stargan.labels import LabelSpace
 
 SCHEMA_VERSION = 1
@@ -315,7 +315,7 @@ class RecordFolder:
             "description": dict(description),
             "shards": shards,
         }
-        write_json(self.work / "run.json", {**state, "sha256": seal(state)})
+        write_json(self.work / "run.json", {**state, "sha256": json_sha256(state)})
         sync_folder(self.work.parent)
 
     def begun(self) -> Begun:
@@ -328,7 +328,7 @@ class RecordFolder:
         try:
             state = json.loads(path.read_bytes())
             sealed = state.pop("sha256")
-            if sealed != seal(state):
+            if sealed != json_sha256(state):
                 raise ValueError("it was edited")
             return Begun(state["description"], LabelSpace.from_json(state["label_space"]), state["shards"])
         except FileNotFoundError:
@@ -443,4 +443,4 @@ def describe(
         "image_shape": None if shape is None else list(shape),
         "counts": counts.to_json(),
     }
-    return {**described, "sha256": seal(described)}
+    return {**described, "sha256": json_sha256(described)}

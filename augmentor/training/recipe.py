@@ -29,11 +29,11 @@ from stargan.networks import (
     DiscriminatorKind,
     GeneratorKind,
     Norm,
-    Output,
+    OutputKind,
     Padding,
     Upsampling,
     check_networks,
-    means_nothing,
+    defaults_of_other_kinds,
 )
 
 Targets = Literal["permuted", "drawn", "balanced"]
@@ -107,7 +107,7 @@ class GeneratorSettings(_Section):
         default=6, ge=0
     )
     conditioning: Conditioning = "norm"
-    output: Output = "masked"
+    output: OutputKind = "masked"
     upsampling: Upsampling = "nearest"
     skips: bool = True
     norm: Norm = "instance"
@@ -126,7 +126,7 @@ class GeneratorSettings(_Section):
     def _of_this_kind(cls, given: object) -> object:
         # The defaults are the resnet's: what another kind does not have must not be asked of it.
         if isinstance(given, dict):
-            elsewhere = means_nothing("generator", str(given.get("kind", "resnet")))
+            elsewhere = defaults_of_other_kinds("generator", str(given.get("kind", "resnet")))
             return {**{key: value for key, value in elsewhere.items() if key in cls.model_fields}, **given}
         return given
 

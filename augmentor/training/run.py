@@ -22,7 +22,7 @@ from augmentor.training.loading import TrainingImages, training_batches
 from augmentor.training.recipe import Recipe, Targets, read_recipe, write_recipe
 from augmentor.training.run_folder import Follower, Judging, Recorder, Started, TrainEvent, checkpoint_folder
 from augmentor.training.untrained import train_config, untrained_networks
-from stargan.checkpoints import CheckpointError, find_checkpoint, load_model, load_state, remove_drafts
+from stargan.checkpoints import CheckpointError, find_checkpoint, load_model, load_state, remove_incomplete
 from stargan.config import TrainConfig
 from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import LabelSpace
@@ -302,7 +302,7 @@ def _open_run(
         run.mkdir(parents=True, exist_ok=True)
         header = [*(f"Manifest: {path}" for path in manifest.paths), "Resume with: --resume"]
         write_recipe(settings, recipe, header=header)
-        remove_drafts(run / "checkpoints")
+        remove_incomplete(run / "checkpoints")
     except OSError as error:
         raise OutputError(f"{run} cannot be written ({error.strerror or error})") from None
     try:

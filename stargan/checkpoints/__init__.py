@@ -7,27 +7,27 @@ from stargan.checkpoints.checkpoint import (
     load_model,
     load_state,
     remove_checkpoint,
-    remove_drafts,
+    remove_incomplete,
     save_checkpoint,
     save_model,
 )
-from stargan.checkpoints.description import CheckpointError, Json, seal
-from stargan.checkpoints.weights import pack, unpack, weights_of
+from stargan.checkpoints.description import CheckpointError, Json, json_sha256
+from stargan.checkpoints.weights import read_safetensors, safetensors_bytes, weights_of
 
 __all__ = [
     "CheckpointError",
     "Json",
     "Model",
     "find_checkpoint",
+    "json_sha256",
     "load_discriminator",
     "load_model",
     "load_state",
-    "pack",
+    "read_safetensors",
     "remove_checkpoint",
-    "remove_drafts",
+    "remove_incomplete",
+    "safetensors_bytes",
     "save_checkpoint",
     "save_model",
-    "seal",
-    "unpack",
     "weights_of",
 ]

@@ -25,10 +25,10 @@ from stargan.checkpoints.description import (
     Description,
     Json,
     instead_of,
+    json_sha256,
     read_description,
-    seal,
 )
-from stargan.checkpoints.weights import pack, unpack, weights_of
+from stargan.checkpoints.weights import read_safetensors, safetensors_bytes, weights_of
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
@@ -71,7 +71,7 @@ class Model:
         """The code of its one attribute that a generator which reads no labels makes; None if it reads them."""
         return None if self.generator.reads_labels else len(self.space.attributes[0].values) - 1
 
-    def reaches(self, targets: Tensor) -> Tensor:
+    def supports(self, targets: Tensor) -> Tensor:
         """Say which targets the generator can be asked for: all, or those of its one direction.
 
         Args:
@@ -221,7 +221,7 @@ def remove_checkpoint(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def remove_drafts(checkpoints: Path) -> None:
+def remove_incomplete(checkpoints: Path) -> None:
     """Delete what a killed run left half written, or half deleted, among a run's checkpoints."""
     for suffix in (_DRAFT, _DOOMED):
         for leftover in checkpoints.glob(f".*{suffix}"):
@@ -289,12 +289,12 @@ def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], descriptio
 def _fill(draft: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, object]) -> None:
     hashes = {}
     for name, content in tensors.items():
-        file, packed = draft / f"{name}.safetensors", pack(content)
+        file, packed = draft / f"{name}.safetensors", safetensors_bytes(content)
         file.write_bytes(packed)
         hashes[file.name] = hashlib.sha256(packed).hexdigest()
         _sync(file)
     described = {**description, "files": hashes}
-    described["sha256"] = seal(described)
+    described["sha256"] = json_sha256(described)
     (draft / "config.json").write_text(json.dumps(described, indent=2) + "\n")
     _sync(draft / "config.json")
     _sync(draft)
@@ -305,7 +305,7 @@ def _read(folder: Path, name: str, description: Description) -> dict[str, Tensor
     wanted = description["files"].get(file.name)
     if wanted is None:
         raise CheckpointError(f"{folder / 'config.json'} does not list {file.name}")
-    return unpack(file, sha256=wanted, remedy=instead_of(folder))
+    return read_safetensors(file, sha256=wanted, remedy=instead_of(folder))
 
 
 @contextmanager

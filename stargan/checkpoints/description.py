@@ -68,7 +68,7 @@ def read_description(folder: Path) -> Description:
     if missing:
         raise CheckpointError(f"{file} lacks {', '.join(sorted(missing))}{instead_of(folder)}")
     wanted = description.pop("sha256", None)  # Checkpoints of the first versions have none.
-    found = seal(description)
+    found = json_sha256(description)
     if wanted not in (None, found):
         raise CheckpointError(
             f"{file} is damaged, or was edited: its content has the SHA-256 {found[:12]}..., not "
@@ -80,7 +80,7 @@ def read_description(folder: Path) -> Description:
     return cast(Description, description)
 
 
-def seal(description: Mapping[str, object]) -> str:
+def json_sha256(description: Mapping[str, object]) -> str:
     """Return the SHA-256 that a description has for its entry `sha256`, however its file is laid out."""
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 

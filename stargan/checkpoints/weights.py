@@ -18,13 +18,13 @@ def weights_of(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
-def pack(tensors: Mapping[str, Tensor]) -> bytes:
+def safetensors_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """Return the content of a safetensors file; equal tensors make equal bytes."""
     # Not safetensors' own save_file: it makes files that nobody but their owner may read.
     return save({name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
-def unpack(file: Path, *, sha256: str, remedy: str = "") -> dict[str, Tensor]:
+def read_safetensors(file: Path, *, sha256: str, remedy: str = "") -> dict[str, Tensor]:
     """Read a safetensors file that is what it was when it was written.
 
     Args:

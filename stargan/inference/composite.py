@@ -24,7 +24,7 @@ class Box(NamedTuple):
     height: int
 
 
-def knows_changes(model: Model) -> bool:
+def edits_input(model: Model) -> bool:
     """Return whether a model's generator changes its input rather than painting a new image in its place.
 
     Only then does the change keep to what is translated, so that it can be added to an original of any size;

@@ -161,7 +161,7 @@ class Translator:
                 yield job
 
     def _vectors(self, targets: Tensor) -> Tensor:
-        if not bool(self.model.reaches(targets).all()):
+        if not bool(self.model.supports(targets).all()):
             only = self.model.space.attributes[0]
             raise ValueError(f"the model translates into {only.name}={only.values[-1]} only")
         return self.model.space.encode(targets)

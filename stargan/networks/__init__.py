@@ -4,7 +4,13 @@ The defaults are the paper's: StarGAN, section 7.2 and tables 4 and 5 (arXiv 171
 """
 
 from stargan.networks.ancestors import CycleGanResnet, Pix2PixUnet
-from stargan.networks.build import build_discriminator, build_generator, check_networks, check_sizes, means_nothing
+from stargan.networks.build import (
+    build_discriminator,
+    build_generator,
+    check_networks,
+    check_sizes,
+    defaults_of_other_kinds,
+)
 from stargan.networks.discriminators import (
     DcganDiscriminator,
     Discriminator,
@@ -30,7 +36,7 @@ from stargan.networks.translating import (
     Conditioning,
     GeneratorArguments,
     GeneratorKind,
-    Output,
+    OutputKind,
     TranslatingGenerator,
 )
 
@@ -51,7 +57,7 @@ __all__ = [
     "InstanceNorm",
     "NoNorm",
     "Norm",
-    "Output",
+    "OutputKind",
     "Padding",
     "PatchDiscriminator",
     "Pix2PixUnet",
@@ -63,5 +69,5 @@ __all__ = [
     "check_networks",
     "check_sizes",
     "convolve",
-    "means_nothing",
+    "defaults_of_other_kinds",
 ]

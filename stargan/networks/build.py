@@ -62,7 +62,7 @@ def build_discriminator(arguments: Mapping[str, object]) -> Discriminator:
     return _build("discriminator", DISCRIMINATORS, arguments)
 
 
-def means_nothing(section: str, kind: str) -> dict[str, object]:
+def defaults_of_other_kinds(section: str, kind: str) -> dict[str, object]:
     """Return the keys of a recipe's section that only other kinds have, at their defaults.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stargan.networks.layers import ConvUnit, Features, Norm
-from stargan.networks.translating import Output, TranslatingGenerator
+from stargan.networks.translating import OutputKind, TranslatingGenerator
 
 
 class EncoderDecoder(TranslatingGenerator):
@@ -38,7 +38,7 @@ class EncoderDecoder(TranslatingGenerator):
         image_channels: int = 3,
         width: int = 64,
         downsamplings: int = 2,
-        output: Output = "direct",
+        output: OutputKind = "direct",
         norm: Norm = "instance",
         spectral: bool = False,
         latent: int = 256,

@@ -16,7 +16,7 @@ from stargan.networks.layers import (
     same_convolution,
     upsample,
 )
-from stargan.networks.translating import Conditioning, Output, TranslatingGenerator
+from stargan.networks.translating import Conditioning, OutputKind, TranslatingGenerator
 
 
 class Generator(TranslatingGenerator):
@@ -56,7 +56,7 @@ class Generator(TranslatingGenerator):
         downsamplings: int = 2,
         blocks: int = 6,
         conditioning: Conditioning = "concat",
-        output: Output = "direct",
+        output: OutputKind = "direct",
         upsampling: Upsampling = "transposed",
         norm: Norm = "instance",
         padding: Padding = "zero",

@@ -17,7 +17,7 @@ AncestorKind = Literal["cyclegan-resnet", "pix2pix-unet"]
 """What other implementations trained: to translate with, see `stargan.networks.ancestors`."""
 
 Conditioning = Literal["concat", "norm"]
-Output = Literal["direct", "masked", "residual"]
+OutputKind = Literal["direct", "masked", "residual"]
 
 _OPEN_MASK = 1.0
 """The masked output's starting bias: sigmoid(1) = 0.73, so that the generator starts by changing the image."""
@@ -40,7 +40,7 @@ class GeneratorArguments(TypedDict, total=False):
     downsamplings: Required[int]
     blocks: int
     conditioning: Conditioning
-    output: Required[Output]
+    output: Required[OutputKind]
     upsampling: Upsampling
     norm: Norm
     padding: Padding

@@ -20,7 +20,7 @@ from augmentor.images import decode
 from augmentor.outputs.readers.dataset import open_dataset
 from stargan.checkpoints import Json, Model, load_model, save_model
 from stargan.labels import Attribute, LabelSpace
-from stargan.networks import Generator, Output
+from stargan.networks import Generator, OutputKind
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done
@@ -65,7 +65,7 @@ def upright(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def save(folder: Path, *, output: Output = "masked", mask: float | None = None, crop: int = 0) -> Path:
+def save(folder: Path, *, output: OutputKind = "masked", mask: float | None = None, crop: int = 0) -> Path:
     """Write an untrained model that changes a lot; or, with `mask`, one whose mask is sigmoid(mask) everywhere."""
     settings: dict[str, Json] = {"images": {"crop": crop}}
     with torch.random.fork_rng(devices=[]):

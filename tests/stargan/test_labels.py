@@ -213,17 +213,17 @@ def test_label_sets_are_the_attributes_in_order(sets: tuple[tuple[str, ...], ...
     ],
 )
 def test_what_a_joint_model_is_told(target: list[int], source: list[int], asked: list[int]) -> None:
-    told = JOINT.asked(torch.tensor([target]), torch.tensor([source]))
+    told = JOINT.to_one_label_set(torch.tensor([target]), torch.tensor([source]))
     assert told.tolist() == [asked]
     assert told.dtype == torch.int64
     JOINT.encode(told)
     plain = LabelSpace(attributes=JOINT.attributes)
-    assert plain.asked(torch.tensor([target]), torch.tensor([source])).tolist() == [target]
+    assert plain.to_one_label_set(torch.tensor([target]), torch.tensor([source])).tolist() == [target]
 
 
 def test_a_change_in_two_label_sets_is_refused() -> None:
     with pytest.raises(ValueError, match=r"target 1, .*'style': 'flat'.* changes attributes of two label sets"):
-        JOINT.asked(torch.tensor([[0, 0, 0], [1, 1, 0]]), torch.tensor([[0, 0, 0], [0, 0, 0]]))
+        JOINT.to_one_label_set(torch.tensor([[0, 0, 0], [1, 1, 0]]), torch.tensor([[0, 0, 0], [0, 0, 0]]))
 
 
 def test_targets_cross_from_one_label_set_to_the_other() -> None:

@@ -69,9 +69,9 @@ def test_domains_survive_vectors_words_and_json(space: LabelSpace, data: st.Data
 @given(space=spaces(), data=st.data())
 def test_what_a_joint_model_is_asked_is_one_whole_label_set(space: LabelSpace, data: st.DataObject) -> None:
     targets = drawn_codes(data, space)
-    asked = space.asked(targets, torch.full_like(targets, UNKNOWN))
+    asked = space.to_one_label_set(targets, torch.full_like(targets, UNKNOWN))
     assert torch.equal(asked, targets)
-    assert space.encode(space.asked(targets, targets)).shape == (len(targets), space.vector_size)
+    assert space.encode(space.to_one_label_set(targets, targets)).shape == (len(targets), space.vector_size)
 
 
 @quick

@@ -18,7 +18,7 @@ from torch.nn import functional
 from stargan.config import TrainConfig
 from stargan.diffaugment import diff_augment
 from stargan.labels import LabelSpace
-from stargan.networks import Conditioning, Output
+from stargan.networks import Conditioning, OutputKind
 from stargan.training import Batch, Event, LogEvent, TrainState, train
 
 MakeState = Callable[..., TrainState]
@@ -97,7 +97,7 @@ def double(x: Tensor, kernel: Tensor) -> Tensor:
     return functional.conv_transpose2d(x, kernel, stride=2, padding=1)
 
 
-def translate(w: Weights, images: Tensor, vectors: Tensor, output: Output) -> tuple[Tensor, Tensor | None]:
+def translate(w: Weights, images: Tensor, vectors: Tensor, output: OutputKind) -> tuple[Tensor, Tensor | None]:
     x = images
     if "blocks.0.first.norm.modulation.weight" not in w:
         n, _, height, width = images.shape
@@ -213,7 +213,7 @@ class Case:
 
     config: TrainConfig
     step: int = 1
-    output: Output = "direct"
+    output: OutputKind = "direct"
     conditioning: Conditioning = "concat"
     matches: bool = False
     joint: bool = False

@@ -42,7 +42,7 @@ def test_one_of_several_has_its_share_and_counts_all(space: LabelSpace) -> None:
     labels = upload_labels(codes, targets, space, device=CPU, ranks=Ranks(rank=1, world_size=2))
     assert labels.codes.tolist() == [[-1, -1], [1, -1]]
     assert labels.targets.tolist() == [[1, 0], [2, 1]]
-    assert torch.equal(labels.asks, space.encode_signed(targets[2:]))
+    assert torch.equal(labels.target_signed, space.encode_signed(targets[2:]))
     assert labels.known_codes is not None
     assert labels.known_codes.tolist() == [1.5, 0.5]  # three and one, of two processes
     assert labels.known_targets is not None

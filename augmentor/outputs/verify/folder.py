@@ -23,7 +23,7 @@ from augmentor.outputs.verify.tables import compare_tables
 from augmentor.outputs.writers.packs import PACK_SUFFIXES, pack_name
 from augmentor.outputs.writers.parts import Parts
 from augmentor.storage import side_by_side
-from stargan.checkpoints import seal
+from stargan.checkpoints import json_sha256
 from stargan.labels import LabelSpace
 
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -109,7 +109,7 @@ def _sealed_object(text: str | bytes) -> dict[str, object]:
     state = json.loads(text)
     if not isinstance(state, dict):
         raise TypeError("it is no JSON object")
-    if state.get("sha256") != seal({key: value for key, value in state.items() if key != "sha256"}):
+    if state.get("sha256") != json_sha256({key: value for key, value in state.items() if key != "sha256"}):
         raise ValueError("it is not what its SHA-256 says")
     return state
 

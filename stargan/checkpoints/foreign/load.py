@@ -22,7 +22,7 @@ from stargan.networks import TranslatingGenerator, build_generator
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Foreign:
+class ForeignGenerator:
     """A foreign generator, whose label vector nobody has described yet.
 
     Args:
@@ -46,7 +46,7 @@ class Foreign:
     sha256: str
 
     @property
-    def needs(self) -> str:
+    def hint(self) -> str:
         """How to describe it."""
         if self.entries is None:
             return (
@@ -67,11 +67,11 @@ class Foreign:
         """
         if self.entries is None:
             if len(space) != 1:
-                raise ValueError(f"{len(space)} attributes are described ({', '.join(space.names)}). {self.needs}")
+                raise ValueError(f"{len(space)} attributes are described ({', '.join(space.names)}). {self.hint}")
         elif space.vector_size != self.entries:
             raise ValueError(
                 f"{self.file.name} has a label vector of {self.entries} entries, but the description has "
-                f"{count_entries(space)}. {self.needs}"
+                f"{count_entries(space)}. {self.hint}"
             )
 
     def check_size(self, image_size: tuple[int, int]) -> None:
@@ -128,7 +128,7 @@ class Foreign:
         )
 
 
-def read_foreign(file: Path) -> Foreign:
+def read_foreign(file: Path) -> ForeignGenerator:
     """Read a file of the original StarGAN, CycleGAN or pix2pix; no code that it may hold is run.
 
     Args:
@@ -144,7 +144,7 @@ def read_foreign(file: Path) -> Foreign:
         raise CheckpointError(f"{file} {error}") from error
 
 
-def _read(file: Path) -> Foreign:
+def _read(file: Path) -> ForeignGenerator:
     """Read a file; what is said of a mistake goes on after the file's name."""
     weights = read_weights(file)
     layout = find_layout(weights)
@@ -156,7 +156,7 @@ def _read(file: Path) -> Foreign:
     _check_shapes(kept, reading)
     with file.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Foreign(
+    return ForeignGenerator(
         file=file,
         title=layout.title,
         arguments=reading.arguments,

@@ -33,7 +33,7 @@ from augmentor.outputs.writers.metadata import FolderTables
 from augmentor.report import report_path, write_report
 from stargan.checkpoints import Json, Model, save_model
 from stargan.labels import LabelSpace
-from stargan.networks import Generator, Output
+from stargan.networks import Generator, OutputKind
 from tests.conftest import MakeJudge
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def save(
     *,
     seed: int = 0,
     settings: dict[str, Json] | None = None,
-    output: Output = "masked",
+    output: OutputKind = "masked",
 ) -> Path:
     """Write an untrained model."""
     with torch.random.fork_rng(devices=[]):

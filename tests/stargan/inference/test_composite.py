@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from stargan.checkpoints import Model
 from stargan.inference import composite as module
-from stargan.inference.composite import Box, blend, knows_changes
+from stargan.inference.composite import Box, blend, edits_input
 from stargan.labels import LabelSpace
-from stargan.networks import Generator, Output
+from stargan.networks import Generator, OutputKind
 
 
 def picture(height: int, width: int, channels: int = 3) -> Tensor:
@@ -68,10 +68,10 @@ def test_what_cannot_be_blended_is_refused() -> None:
 
 
 def test_only_what_changes_its_input_knows_changes(space: LabelSpace) -> None:
-    def knows(output: Output) -> bool:
+    def knows(output: OutputKind) -> bool:
         generator = Generator(vector_size=4, width=4, downsamplings=1, blocks=1, output=output)
         model = Model(generator=generator, space=space, image_size=(8, 8), step=0, settings={}, sha256="")
-        return knows_changes(model)
+        return edits_input(model)
 
     with torch.random.fork_rng(devices=[]):
         assert [knows(output) for output in ("direct", "masked", "residual")] == [False, True, True]

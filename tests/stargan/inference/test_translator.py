@@ -19,7 +19,7 @@ from stargan.inference.composite import Box, blend
 from stargan.inference.prepare import CompilationError, Halves
 from stargan.inference.translator import Job, Translator, compiling_works, generator_flops
 from stargan.labels import LabelSpace
-from stargan.networks import Features, Generator, Output, TranslatingGenerator, build_generator
+from stargan.networks import Features, Generator, OutputKind, TranslatingGenerator, build_generator
 from stargan.pixels import to_signed, to_uint8
 
 CPU = torch.device("cpu")
@@ -426,7 +426,7 @@ def test_another_direction_is_refused(space: LabelSpace) -> None:
 
 @pytest.mark.parametrize("output", ["masked", "residual"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_change_on_its_own_image_is_the_translation(output: Output, channels: int, space: LabelSpace) -> None:
+def test_a_change_on_its_image_is_the_translation(output: OutputKind, channels: int, space: LabelSpace) -> None:
     translator = Translator(make_model(space, image_channels=channels, output=output), device=CPU, batch_size=3)
     images, targets = batch(5, channels)
     changes = translator.changes(images, targets)
@@ -439,7 +439,7 @@ def test_a_change_on_its_own_image_is_the_translation(output: Output, channels: 
 
 
 @pytest.mark.parametrize("output", ["masked", "residual"])
-def test_a_generator_that_changes_nothing_has_no_changes(output: Output, space: LabelSpace) -> None:
+def test_a_generator_that_changes_nothing_has_no_changes(output: OutputKind, space: LabelSpace) -> None:
     model = make_model(space, output=output)
     closed = model.generator.masker if output == "masked" else model.generator.painter
     assert isinstance(closed, nn.Conv2d)

@@ -12,14 +12,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks import EncoderDecoder, Norm, Output
+from stargan.networks import EncoderDecoder, Norm, OutputKind
 
 Network = TypeVar("Network", bound=nn.Module)
 Noise = Callable[..., Tensor]
 Randomised = Callable[[Network], Network]
 
 
-def digits(*, norm: Norm = "batch", output: Output = "direct", spectral: bool = False) -> EncoderDecoder:
+def digits(*, norm: Norm = "batch", output: OutputKind = "direct", spectral: bool = False) -> EncoderDecoder:
     return EncoderDecoder(
         vector_size=2,
         image_size=(28, 28),
@@ -68,7 +68,7 @@ def test_it_agrees_with_a_plain_reimplementation(noise: Noise, randomised: Rando
     ("channels", "size", "downsamplings"), [(1, (28, 28), 2), (3, (16, 24), 3), (5, (6, 2), 1)]
 )
 def test_any_channels_and_sizes_that_the_downsamplings_divide(
-    norm: Norm, output: Output, channels: int, size: tuple[int, int], downsamplings: int, noise: Noise
+    norm: Norm, output: OutputKind, channels: int, size: tuple[int, int], downsamplings: int, noise: Noise
 ) -> None:
     for spectral in (False, True):
         generator = EncoderDecoder(

@@ -17,7 +17,7 @@ from stargan.networks import (
     Conditioning,
     Generator,
     Norm,
-    Output,
+    OutputKind,
     Padding,
     Upsampling,
 )
@@ -31,7 +31,7 @@ class Variant(NamedTuple):
     """The arguments that choose what a generator is made of."""
 
     conditioning: Conditioning = "concat"
-    output: Output = "direct"
+    output: OutputKind = "direct"
     upsampling: Upsampling = "transposed"
     norm: Norm = "instance"
     padding: Padding = "zero"
@@ -157,7 +157,7 @@ def test_a_residual_u_net_agrees_with_a_plain_reimplementation(
 @pytest.mark.parametrize("output", ["direct", "masked", "residual"])
 @pytest.mark.parametrize("conditioning", ["concat", "norm"])
 def test_every_combination_keeps_the_shape_and_the_range(
-    conditioning: Conditioning, output: Output, norm: Norm, noise: Noise
+    conditioning: Conditioning, output: OutputKind, norm: Norm, noise: Noise
 ) -> None:
     images, vectors = noise(2, 3, 12, 20), torch.eye(3)[:2]
     for upsampling, padding, spectral, skips in itertools.product(

@@ -16,7 +16,7 @@ from augmentor.images import encode
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.verify import Findings, repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter, Json, ShardRecord, Writer
-from stargan.checkpoints import seal
+from stargan.checkpoints import json_sha256
 from tests.augmentor.outputs.verify.outputs import (
     DESCRIPTION,
     SPACE,
@@ -38,7 +38,7 @@ def work_folder(out: Path) -> Path:
 
 
 def resealed(out: Path, shard: int, change: Callable[[ShardRecord], ShardRecord]) -> None:
-    """Change a record as somebody would who knows how to seal it."""
+    """Change a record as somebody would who knows how to json_sha256 it."""
     path = work_folder(out) / f"shards/{shard:05d}.json"
     change(ShardRecord.read(path)).write(path)
 
@@ -114,7 +114,7 @@ def test_the_first_outputs_did_not_say_what_their_codes_mean(tmp_path: Path) -> 
     state = {
         key: value for key, value in json.loads(path.read_bytes()).items() if key not in ("label_space", "sha256")
     }
-    path.write_text(json.dumps({**state, "sha256": seal(state)}))
+    path.write_text(json.dumps({**state, "sha256": json_sha256(state)}))
     assert verify_output(out).ok
     make(folder_writer(out))
     assert verify_output(out).ok

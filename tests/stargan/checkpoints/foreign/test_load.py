@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stargan.checkpoints import CheckpointError
-from stargan.checkpoints.foreign import Foreign, parse_attributes, read_foreign
+from stargan.checkpoints.foreign import ForeignGenerator, parse_attributes, read_foreign
 
 Weights = dict[str, Tensor]
 
@@ -67,7 +67,7 @@ def cyclegan(*, paints: int = 3) -> Weights:
     return weights | {"model.23.weight": tensor(paints, 4, 7, 7), "model.23.bias": tensor(paints)}
 
 
-def read(tmp_path: Path, content: object, name: str = "model.pth") -> Foreign:
+def read(tmp_path: Path, content: object, name: str = "model.pth") -> ForeignGenerator:
     torch.save(content, tmp_path / name)
     return read_foreign(tmp_path / name)
 
@@ -114,7 +114,7 @@ def test_the_architecture_of_a_cyclegan(tmp_path: Path) -> None:
     assert (found.entries, found.usual_size) == (None, (256, 256))
     model = found.to_model(parse_attributes("animal=horse|cow|zebra"), image_size=(16, 16))
     assert (model.only_target, model.step) == (2, 0)
-    assert model.reaches(torch.tensor([[0], [2], [-1]])).tolist() == [False, True, False]
+    assert model.supports(torch.tensor([[0], [2], [-1]])).tolist() == [False, True, False]
     lacking = model.generator.state_dict().keys() - found.weights.keys()
     assert {name.rsplit(".", 2)[1] for name in lacking} == {"norm"}
     assert found.to_model(parse_attributes("zebra"), image_size=(16, 16)).only_target == 1
