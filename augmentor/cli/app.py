@@ -1,4 +1,4 @@
-"""The commands of `augmentor`. Libraries that take long to import are imported inside them."""
+"""The Typer app and its commands. Slow imports are inside the commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from augmentor.storage import anything_hangs
 
 app = typer.Typer(
     name="augmentor",
-    help="Expand a labelled image set with one StarGAN: train on a manifest, translate it into every domain.",
+    help="Data augmentation with one StarGAN: train on labelled images, translate them into every domain.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -60,9 +60,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     set_debug(debug)

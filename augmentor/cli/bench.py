@@ -1,18 +1,18 @@
-"""`augmentor bench`: one table, what was missed, and where the time went."""
+"""Command `augmentor bench`: options and the table of figures."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.cli.options import BenchSuite, Compile, DeviceOption, JsonOption, OutsideOption, Precision, names
+from augmentor.cli.options import DeviceOption, JsonOption, OutsideOption, Precision, Switch, names
 from augmentor.cli.session import command, escape, messages, print_json, results, this_command
 from augmentor.errors import OutputError
 
@@ -26,32 +26,39 @@ _UNITS = {"images/s": "", "GFLOP/s": " GFLOP/s", "MB": " MB", "s": " s"}
 @command
 def bench(
     manifest: Annotated[
-        Path | None, typer.Argument(metavar="MANIFEST", help="Your images; drawn ones if not given.")
+        Path | None, typer.Argument(metavar="MANIFEST", help="Images to measure with. Default: drawn ones.")
     ] = None,
-    model: Annotated[Path | None, typer.Option(metavar="RUN", help="A run folder, or one checkpoint ...")] = None,
-    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="... or an untrained model of it.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of images; the recipe's if not given.")] = None,
-    targets: Annotated[int, typer.Option(help="Translations of each drawn image.")] = 8,
-    images: Annotated[int | None, typer.Option(help="Images to use, or to draw.")] = None,
+    model: Annotated[Path | None, typer.Option(metavar="RUN", help="Run folder or checkpoint folder.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Without --model: recipe of an untrained model.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the images. Default: the recipe's.")] = None,
+    targets: Annotated[int, typer.Option(help="Translations per drawn image.")] = 8,
+    images: Annotated[int | None, typer.Option(help="Number of images.")] = None,
     stages: Annotated[
-        str | None, typer.Option(help="Of decode, translate, encode, write, expand, train; all if not given.")
+        str | None,
+        typer.Option(metavar="NAME,...", help="Any of decode, translate, encode, write, expand, train."),
     ] = None,
-    suite: Annotated[BenchSuite | None, typer.Option(help="A fixed list with targets.")] = None,
+    suite: Annotated[
+        Literal["cpu", "gpu", "scale"] | None, typer.Option(help="A fixed list of figures with targets.")
+    ] = None,
     device: DeviceOption = "auto",
-    compile: Annotated[Compile, typer.Option(help="Compile the networks.")] = Compile.auto,
-    precision: Annotated[Precision, typer.Option(help="What they compute in.")] = Precision.auto,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode, encode.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Seconds of measuring a figure.")] = None,
+    compile: Annotated[Switch, typer.Option(help="torch.compile for the networks.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Precision of the convolutions.")] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads for decoding and encoding.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds per figure.")] = None,
     allow_outside: OutsideOption = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the figures there.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="JSON file to write.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure every stage beside a plain loop, and beside what the chip can do.
+    """Measure every stage against a plain loop and against the device's peak.
 
-    Warm-up is not counted, both sides take turns, their outputs are compared.
+    Warm-up is not counted, both sides alternate, and their outputs are compared.
 
-    --suite measures what is promised, on drawn images, and says what is met.
+    --suite measures fixed figures on drawn images and compares them with targets.
     """
     from augmentor.bench import BENCH_STAGES, BenchSettings, run_bench
     from augmentor.cli.devices import pick_device
@@ -65,9 +72,9 @@ def bench(
         targets=targets,
         images=images,
         stages=names(stages) if stages is not None else BENCH_STAGES,
-        suite=suite.value if suite is not None else None,
-        compile=compile.value,
-        precision=precision.value,
+        suite=suite,
+        compile=compile,
+        precision=precision,
         workers=workers,
         seconds=seconds,
         allow_outside=allow_outside,

@@ -1,4 +1,4 @@
-"""`augmentor check`: how a manifest is understood, and which images cannot be used."""
+"""Command `augmentor check`: options and the tables of attributes and problems."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from augmentor.cli.display import Bar
 from augmentor.cli.options import (
+    AttributesOption,
     BalanceOption,
     BalanceToOption,
     ColumnOption,
@@ -33,20 +34,22 @@ if TYPE_CHECKING:
 @command
 def check(
     manifest: ManifestArgument,
-    attributes: Annotated[str | None, typer.Option(help="Columns to use, comma-separated.")] = None,
+    attributes: AttributesOption = None,
     image_column: ColumnOption = None,
-    recipe: Annotated[Path | None, typer.Option(help="A recipe, for its one-hot groups.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images are unreadable.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Recipe, for its one-hot attributes.")
+    ] = None,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images count as unreadable.")] = None,
     allow_outside: OutsideOption = False,
     balance: BalanceOption = None,
     balance_to: BalanceToOption = "auto",
     counts: CountsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say how a manifest is understood, and which images cannot be used.
+    """Check a manifest: attributes, splits, unreadable images, leaks.
 
-    With --balance also how many training images each combination of attributes
-    has, and what expand --balance would make of that.
+    With --balance, also the number of training images of each combination of
+    attributes, before and after expand --balance.
     """
     from augmentor.data.manifest import read_manifest
     from augmentor.images import verify

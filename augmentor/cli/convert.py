@@ -1,4 +1,4 @@
-"""`augmentor convert`: what people have, to what augmentor reads."""
+"""Command `augmentor convert`: manifests of known data sets, and small checkpoints."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from augmentor.cli import display
-from augmentor.cli.options import LabelVectorOption, ModelCropOption, ModelSizeOption
-from augmentor.cli.session import (
-    command,
-    escape,
-    print_json,
-    program,
-    remark,
-    results,
+from augmentor.cli.options import (
+    JsonOption,
+    LabelVectorOption,
+    ModelCropOption,
+    ModelSizeOption,
+    RunArgument,
+    names,
 )
+from augmentor.cli.session import command, escape, print_json, program, remark, results
 from augmentor.errors import AugmentorError, counted
 
 if TYPE_CHECKING:
     from augmentor.data.importers import Conversion
 
-convert = typer.Typer(no_args_is_help=True, help="Turn what you have into what augmentor reads.")
+convert = typer.Typer(no_args_is_help=True, help="Convert data sets to manifests, and checkpoints to small ones.")
 
 
 @convert.command("checkpoint")
 @command
 def convert_checkpoint(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")],
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
-    half: Annotated[bool, typer.Option("--half", help="Store 16-bit weights.")] = False,
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint folder to write.")],
+    half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits.")] = False,
     attributes: LabelVectorOption = None,
     model_size: ModelSizeOption = None,
     model_crop: ModelCropOption = None,
 ) -> None:
-    """Keep only what translates: a small model to ship, without training state.
+    """Write a checkpoint with the generator alone, without training state.
 
-    A FILE may be the original StarGAN's ITER-G.ckpt, or the latest_net_G.pth
-    of CycleGAN or pix2pix; nothing in it is run. Say what its label vector
-    means, in its order: [bold]--attributes "hair=black|blond|brown,male,young"[/].
+    A foreign FILE is the original StarGAN's ITER-G.ckpt, or the latest_net_G.pth
+    of CycleGAN or pix2pix. No code in it is executed. --attributes describes its
+    label vector, in order: [bold]--attributes "hair=black|blond|brown,male,young"[/].
     """
     from augmentor.data import ForeignDescription, open_model
     from stargan.checkpoints import save_model
@@ -57,42 +57,43 @@ def convert_checkpoint(
 @command
 def convert_dataset(
     name: Annotated[str, typer.Argument(metavar="NAME", help="celeba, rafd, mnist, usps, ade20k or imagefolder.")],
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="The folder with its files.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The manifest to write, .csv or .tsv.")],
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder with the data set's files.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Manifest to write, .csv or .tsv.")],
     attributes: Annotated[
-        str | None, typer.Option(help="Names, comma-separated, or all; else the usual ones.")
+        str | None, typer.Option(metavar="NAME,...", help="Attributes to write, or all.")
     ] = None,
     values: Annotated[
         list[str] | None, typer.Option(metavar="ATTR=A,B", help="Keep only rows with these values.")
     ] = None,
-    label: Annotated[str | None, typer.Option("--name", help="Another name for its one attribute.")] = None,
+    label: Annotated[str | None, typer.Option("--name", help="Rename the data set's one attribute.")] = None,
     constants: Annotated[
-        list[str] | None, typer.Option("--as", metavar="ATTR=VALUE", help="Add a column that says this.")
+        list[str] | None, typer.Option("--as", metavar="ATTR=VALUE", help="Add a column with this value.")
     ] = None,
     split: Annotated[
-        str, typer.Option(help="auto, none, or parts of train/val/test like 80/10/10, by subject.")
+        str, typer.Option(help="auto, none, or percentages of train/val/test such as 80/10/10, by subject.")
     ] = "auto",
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where digits are written; else beside FILE.")
+        Path | None,
+        typer.Option(metavar="DIR", help="MNIST, USPS: folder of the PNG files. Default: beside FILE."),
     ] = None,
-    append: Annotated[bool, typer.Option("--append", help="Add the rows to FILE.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="Append the rows to FILE.")] = False,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch celeba, mnist or usps into SRC first.")
+        bool, typer.Option("--download", help="Download celeba, mnist or usps to SRC first.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+    json: JsonOption = False,
 ) -> None:
-    """Write the manifest of a data set, from the files as their owners ship them.
+    """Write the manifest of a data set from its original files.
 
-    The images stay where they are; the manifest names them relative to itself.
-    MNIST and USPS have no image files: theirs are written as PNG.
+    The images are not copied; the manifest holds their relative paths. MNIST and
+    USPS have no image files, so theirs are written as PNG.
 
-    For one model of two data sets, give each [bold]--as domain=...[/], and the second
-    [bold]--append[/].
+    To train one model on two data sets, use [bold]--as domain=...[/] for each and [bold]--append[/]
+    for the second.
     """
     from augmentor.data import importers
 
     selection = importers.Selection(
-        attributes=tuple(word.strip() for word in (attributes or "").split(",") if word.strip()),
+        attributes=names(attributes),
         values=importers.parse_values(values or ()),
         label=label,
         constants=importers.parse_constants(constants or ()),
@@ -111,7 +112,7 @@ def convert_dataset(
         )
     for note in done.notes:
         remark(note)
-    _tell(done)
+    _print(done)
     if json:
         print_json(_plain(done))
 
@@ -121,7 +122,7 @@ def _splits(done: Conversion) -> dict[str, int]:
     return {str(split): int(count) for split, count in counts.items() if count}
 
 
-def _tell(done: Conversion) -> None:
+def _print(done: Conversion) -> None:
     total = len(done.understood)
     splits = ", ".join(f"{split} {count:,}" for split, count in _splits(done).items())
     more = f", {done.added:,} of them new" if done.added < total else ""

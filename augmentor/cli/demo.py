@@ -1,4 +1,4 @@
-"""`augmentor demo`: everything on drawn portraits."""
+"""Command `augmentor demo`: the guided run on drawn portraits."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 @command
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("demo"),
-    train_: Annotated[bool, typer.Option("--train", help="Train from scratch first.")] = False,
-    minutes: Annotated[float, typer.Option(help="Minutes to train for.")] = 5.0,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write.")] = Path("demo"),
+    train_: Annotated[
+        bool, typer.Option("--train", help="Train a model first, in place of the shipped one.")
+    ] = False,
+    minutes: Annotated[float, typer.Option(help="Minutes of --train.")] = 5.0,
     seed: Annotated[int, typer.Option(help="Seed of the portraits.")] = 0,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Show everything on drawn portraits, in a few minutes, without any data."""
+    """Run check, expand and a classifier on drawn portraits, in a few minutes."""
     summary = show_demo(out, minutes=minutes if train_ else None, seed=seed, device=device)
     if json:
         print_json(summary)
@@ -92,8 +94,8 @@ def _summary(result: DemoResult) -> Group:
         places.add_row(what, Text(str(where), overflow="fold"))
     return Group(
         Text(made),
-        Text("\nDo translations show what was asked for?", style="bold"),
-        _obeys(result),
+        Text("\nTarget accuracy: do translations show the requested values?", style="bold"),
+        _target_accuracy(result),
         Text(
             f"{result.verdict.translations:,} translated test portraits, judged by the first classifier below.",
             "dim",
@@ -106,12 +108,12 @@ def _summary(result: DemoResult) -> Group:
     )
 
 
-def _obeys(result: DemoResult) -> Table:
+def _target_accuracy(result: DemoResult) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("", *result.verdict.right, "all at once"):
+    for heading in ("", *result.verdict.right, "all of them"):
         table.add_column(heading, justify="right" if heading else "left")
     table.add_row("all translations", *_percent(result.verdict.right), f"{result.verdict.all_right:.1%}")
-    table.add_row("where it had to change", *_percent(result.verdict.changed), "")
+    table.add_row("where the value changed", *_percent(result.verdict.changed), "")
     return table
 
 

@@ -1,4 +1,4 @@
-"""`augmentor evaluate`: the verdict, every arm, and where they differ."""
+"""Command `augmentor evaluate`: options, and the tables of arms, groups and distances."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from augmentor.cli.options import (
     JsonOption,
     ManifestArgument,
     MaxPixelsOption,
+    OutputArgument,
     OutsideOption,
     names,
 )
@@ -44,27 +45,29 @@ _MOST_GROUPS = 12
 @command
 def evaluate(
     manifest: ManifestArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, or FILE.h5, that expand wrote.")],
+    out: OutputArgument,
     model: Annotated[
-        Path | None, typer.Option("--model", metavar="RUN", help="By default where it lay for expand.")
+        Path | None, typer.Option("--model", metavar="RUN", help="Default: the path recorded by expand.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Classifiers of each kind.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Optimisation steps of each.")] = 800,
-    ratios: Annotated[str, typer.Option(help="Synthetic : real, to compare.")] = "0.5,1,2",
-    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirrored images keep labels.")] = True,
-    inception: Annotated[bool, typer.Option("--inception", help="Its features for distances.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Classifiers per training set.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Optimisation steps per classifier.")] = 800,
+    ratios: Annotated[
+        str, typer.Option(metavar="N,...", help="Numbers of synthetic images per real one to compare.")
+    ] = "0.5,1,2",
+    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Augment with mirrored images.")] = True,
+    inception: Annotated[bool, typer.Option("--inception", help="Distances by Inception features.")] = False,
     image_column: ColumnOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     allow_outside: OutsideOption = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Say whether the synthetic images help a classifier of real ones.
+    """Measure whether the synthetic images improve a classifier on real ones.
 
-    Trains classifiers with and without them, and with what needs no generator
-    (oversampling, TrivialAugment), at equal steps, and tries all on the real
-    test images. Refuses test rows that were used before. Writes
-    evaluation.json into OUT; the same command goes on after a kill.
+    Trains classifiers on real images, on real and synthetic images, and with
+    generator-free baselines (oversampling, TrivialAugment), at equal steps, and
+    tests all on real test images. Refuses test rows that were used in training.
+    Writes evaluation.json to OUT; the same command resumes an interrupted run.
     """
     from augmentor.cli.devices import pick_device
     from augmentor.evaluation import EvaluateSettings, Told

@@ -1,49 +1,39 @@
-"""`augmentor expand`, told to the person who reads it."""
+"""Command `augmentor expand`: options, progress, result."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
 from augmentor.cli import display, tables
 from augmentor.cli.options import (
-    AddressOption,
     BalanceOption,
     BalanceToOption,
-    BestPer,
     ColumnOption,
-    Compile,
     CountsOption,
     DeviceOption,
-    EngineName,
-    EngineOption,
-    Format,
-    GateMode,
-    ImageFormat,
     JsonOption,
     LabelVectorOption,
     ManifestArgument,
     MaxFailuresOption,
-    MaxPerSourceOption,
     MaxPixelsOption,
     ModelCropOption,
     ModelOption,
     ModelSizeOption,
     OutsideOption,
     Precision,
-    RayWorkersOption,
-    Real,
     SizeOption,
+    Switch,
     names,
 )
 from augmentor.cli.session import (
     command,
     escape,
+    exit_for_failures,
     interruptible,
-    judge_failures,
     print_json,
     recorded_command,
     remark,
@@ -59,7 +49,16 @@ if TYPE_CHECKING:
     from augmentor.expansion import ExpandResult, Expansion, Progress, Share
     from augmentor.expansion.executors import RayEngine
 
-_WRITTEN, _GATE, _SPEED, _MACHINES = "What is written", "The gate", "Speed", "Several machines"
+_FORMATS = "folder, hdf5, webdataset or parquet. Default: hdf5 for FILE.h5, else folder."
+
+
+class _Panel(TypedDict):
+    rich_help_panel: str
+
+
+_WRITTEN, _GATE, _SPEED, _MACHINES = (
+    _Panel(rich_help_panel=heading) for heading in ("Output", "Gate", "Speed", "Several machines")
+)
 """Headings of the help."""
 
 
@@ -67,106 +66,116 @@ _WRITTEN, _GATE, _SPEED, _MACHINES = "What is written", "The gate", "Speed", "Se
 def expand(
     manifest: ManifestArgument,
     model: ModelOption,
-    out: Annotated[Path, typer.Option(metavar="PATH", help="Folder, FILE.h5, or URL, to write.", parser=place)],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="Output folder, FILE.h5, or URL.", parser=place)],
     domains: Annotated[
-        list[str] | None, typer.Option(metavar="SPEC", help="hair=red|blond,smile=~ or each, or all.")
+        list[str] | None, typer.Option(metavar="SPEC", help="Target domains; repeatable. See above.")
     ] = None,
     balance: BalanceOption = None,
     balance_to: BalanceToOption = "auto",
     counts: CountsOption = None,
-    max_per_source: MaxPerSourceOption = None,
-    splits: Annotated[str, typer.Option(help="Whose rows are translated.")] = "train",
+    max_per_source: Annotated[
+        int | None,
+        typer.Option(min=1, help="Maximum of such translations per image.", rich_help_panel="Rare combinations"),
+    ] = None,
+    splits: Annotated[str, typer.Option(metavar="NAME,...", help="Splits to translate.")] = "train",
     real: Annotated[
-        Real, typer.Option(help="How real images are written.", rich_help_panel=_WRITTEN)
-    ] = Real.processed,
+        Literal["processed", "original", "none"],
+        typer.Option(help="Real images: re-encoded like the synthetic ones, unchanged, or none.", **_WRITTEN),
+    ] = "processed",
     format: Annotated[
-        Format | None, typer.Option(help="By default what --out looks like.", rich_help_panel=_WRITTEN)
+        Literal["folder", "hdf5", "webdataset", "parquet"] | None,
+        typer.Option(metavar="FORMAT", help=_FORMATS, **_WRITTEN),
     ] = None,
     image_format: Annotated[
-        ImageFormat, typer.Option(help="Encoder of images.", rich_help_panel=_WRITTEN)
-    ] = ImageFormat.png,
+        Literal["png", "jpg", "webp"], typer.Option(help="Encoding of the images.", **_WRITTEN)
+    ] = "png",
     size: SizeOption = "model",
     encoded: Annotated[
-        bool, typer.Option("--encoded", help="Hold encoded images in HDF5.", rich_help_panel=_WRITTEN)
+        bool, typer.Option("--encoded", help="HDF5: store encoded images, not pixels.", **_WRITTEN)
     ] = False,
     class_folders: Annotated[
-        str | None, typer.Option(metavar="ATTR", help="Folders named by its values.", rich_help_panel=_WRITTEN)
+        str | None, typer.Option(metavar="ATTR", help="Folder per value of this attribute.", **_WRITTEN)
     ] = None,
-    shard_size: Annotated[
-        int, typer.Option(min=1, help="Images committed together.", rich_help_panel=_WRITTEN)
-    ] = 1024,
-    include_identity: Annotated[bool, typer.Option("--include-identity", help="Own domains, too.")] = False,
-    gate: Annotated[
-        GateMode, typer.Option(help="auto: reject what the judge doubts.", rich_help_panel=_GATE)
-    ] = GateMode.auto,
-    no_gate: Annotated[
-        bool, typer.Option("--no-gate", help="Keep all: --gate off.", rich_help_panel=_GATE)
+    shard_size: Annotated[int, typer.Option(min=1, help="Images per shard (unit of commit).", **_WRITTEN)] = 1024,
+    include_identity: Annotated[
+        bool, typer.Option("--include-identity", help="Also translate images into their own domain.")
     ] = False,
+    gate: Annotated[
+        Literal["auto", "off"],
+        typer.Option(help="auto: reject translations below the judge's thresholds.", **_GATE),
+    ] = "auto",
+    no_gate: Annotated[bool, typer.Option("--no-gate", help="Same as --gate off.", **_GATE)] = False,
     min_agreement: Annotated[
-        float | None, typer.Option(help="Least probability of the labels.", rich_help_panel=_GATE)
+        float | None, typer.Option(help="Minimum probability of the target's labels, 0 to 1.", **_GATE)
     ] = None,
     min_realism: Annotated[
-        float | None, typer.Option(help="Least share of real images beaten.", rich_help_panel=_GATE)
+        float | None,
+        typer.Option(help="Minimum realism percentile against real validation images, 0 to 1.", **_GATE),
     ] = None,
     min_preserved: Annotated[
-        float | None, typer.Option(help="Least likeness to the source.", rich_help_panel=_GATE)
+        float | None, typer.Option(help="Minimum feature similarity to the source, -1 to 1.", **_GATE)
     ] = None,
     keep_best: Annotated[
-        int | None, typer.Option(metavar="N", help="Keep the best N only ...", rich_help_panel=_GATE)
+        int | None, typer.Option(metavar="N", help="Keep only the N best of each group.", **_GATE)
     ] = None,
     best_per: Annotated[
-        BestPer, typer.Option(help="... of each of these.", rich_help_panel=_GATE)
-    ] = BestPer.source,
+        Literal["source", "domain"], typer.Option(help="Groups of --keep-best.", **_GATE)
+    ] = "source",
     judge: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="A judge other than the model's.", rich_help_panel=_GATE)
+        Path | None, typer.Option(metavar="FOLDER", help="Judge to use in place of the model's.", **_GATE)
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images translated at once.", rich_help_panel=_SPEED)
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per forward pass.", **_SPEED)] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads that decode, encode.", rich_help_panel=_SPEED)
+        int | None, typer.Option(min=1, help="Threads for decoding and encoding.", **_SPEED)
     ] = None,
-    precision: Annotated[
-        Precision, typer.Option(help="auto: bfloat16 on CUDA.", rich_help_panel=_SPEED)
-    ] = Precision.auto,
-    compile: Annotated[
-        Compile, typer.Option(help="torch.compile; auto: if it pays.", rich_help_panel=_SPEED)
-    ] = Compile.auto,
+    precision: Annotated[Precision, typer.Option(help="auto: bfloat16 on CUDA.", **_SPEED)] = "auto",
+    compile: Annotated[Switch, typer.Option(help="torch.compile; auto: if it saves time.", **_SPEED)] = "auto",
     image_column: ColumnOption = None,
     attributes: LabelVectorOption = None,
     model_size: ModelSizeOption = None,
     model_crop: ModelCropOption = None,
     device: DeviceOption = "auto",
     devices: Annotated[
-        str | None, typer.Option(help="cuda:0,cuda:1: a process on each.", rich_help_panel=_SPEED)
+        str | None,
+        typer.Option(metavar="NAME,...", help="Several devices, one process each: cuda:0,cuda:1.", **_SPEED),
     ] = None,
     shards: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="3/16: this share alone; or slurm.", rich_help_panel=_MACHINES),
+        typer.Option(metavar="I/N", help="Make only share I of N, such as 3/16; or slurm.", **_MACHINES),
     ] = None,
-    engine: EngineOption = EngineName.local,
-    address: AddressOption = None,
-    ray_workers: RayWorkersOption = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Executor; ray needs the extra 'ray'.", **_MACHINES)
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ray cluster, or auto. Default: a local one.", **_MACHINES),
+    ] = None,
+    ray_workers: Annotated[
+        int | None, typer.Option(min=1, help="Ray workers. Default: one per GPU.", **_MACHINES)
+    ] = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     allow_outside: OutsideOption = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in the place of --out.")] = False,
-    verify_sources: Annotated[bool, typer.Option("--verify-sources", help="Compare contents, not times.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    verify_sources: Annotated[
+        bool, typer.Option("--verify-sources", help="Detect changed images by hash, not by time.")
+    ] = False,
     max_failures: MaxFailuresOption = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Translate every image into every requested domain.
 
-    Writes images and an updated label table. The same command again goes on
-    after a kill and changes nothing that is there; --overwrite starts anew.
-    What the model's judge does not recognise is thrown out (rejected.csv).
+    Writes images and a label table. Running the same command again resumes an
+    interrupted run and changes nothing in a finished output. Translations that
+    the model's judge does not recognise are rejected (rejected.csv).
 
-    A SPEC names attributes: [bold]hair=red[/], [bold]hair=*[/] (every value), [bold]smile=~[/] (every
-    value but the row's own). Several --domains are joined. --balance fills up the
-    rare combinations of attributes, instead or on top of them.
+    A SPEC lists attributes: [bold]hair=red|blond,smile=~[/]. [bold]hair=*[/] is every value,
+    [bold]smile=~[/] every value but the row's own, [bold]each[/] every change of one attribute,
+    and [bold]all[/] the full product. Several --domains are combined. --balance adds
+    translations into rare combinations, alone or together with --domains.
 
-    With --engine ray every node needs this version of augmentor, and the images
-    and --out at the same paths.
+    With --engine ray every node needs the same version of augmentor, and the
+    images and --out under the same paths.
     """
     from augmentor.cli.devices import parse_devices, pick_device
     from augmentor.data import ForeignDescription
@@ -182,23 +191,23 @@ def expand(
         counts=counts,
         max_per_source=max_per_source,
         splits=names(splits),
-        real=real.value,
-        output_format=default_format(out) if format is None else format.value,
-        image_format=image_format.value,
+        real=real,
+        output_format=default_format(out) if format is None else format,
+        image_format=image_format,
         class_folders=class_folders,
         shard_size=shard_size,
         include_identity=include_identity,
         size=parse_output_size(size),
         encoded=encoded,
-        precision=precision.value,
+        precision=precision,
         max_pixels=max_pixels,
         allow_outside=allow_outside,
-        gate="off" if no_gate else gate.value,
+        gate="off" if no_gate else gate,
         min_agreement=min_agreement,
         min_realism=min_realism,
         min_preserved=min_preserved,
         keep_best=keep_best,
-        best_per=best_per.value,
+        best_per=best_per,
     )
     share = None if shards is None else parse_share(shards)
     if share is not None and overwrite:
@@ -243,18 +252,18 @@ def expand(
             device=chosen,
             batch_size=batch_size,
             workers=workers,
-            compile=compile.value,
+            compile=compile,
             overwrite=overwrite,
             verify_sources=verify_sources,
             engine=maker,
             on_progress=show,
         )
     _tell(planned, result, json=json)
-    judge_failures(result.counts.failed, max_failures, planned.place.beside("failures.csv"))
+    exit_for_failures(result.counts.failed, max_failures, planned.place.beside("failures.csv"))
 
 
 def _engine(
-    engine: EngineName,
+    engine: Literal["local", "ray"],
     address: str | None,
     ray_workers: int | None,
     *,
@@ -269,7 +278,7 @@ def _engine(
         AugmentorError: flags that do not go together.
         MissingExtraError: Ray is asked for and not installed.
     """
-    if engine is EngineName.local:
+    if engine == "local":
         if address is None and ray_workers is None:
             return None
         flag = "--ray-workers" if address is None else "--address"
@@ -344,7 +353,7 @@ def _expand_share(
     devices: tuple[torch.device, ...],
     batch_size: int | None,
     workers: int | None,
-    compile: Compile,
+    compile: Switch,
     verify_sources: bool,
     max_failures: int,
     json: bool,
@@ -362,7 +371,7 @@ def _expand_share(
             device=devices,
             batch_size=batch_size,
             workers=workers,
-            compile=compile.value,
+            compile=compile,
             verify_sources=verify_sources,
             on_progress=partial(_show, bar),
         )
@@ -395,4 +404,4 @@ def _expand_share(
                 "seconds": round(result.seconds, 3),
             }
         )
-    judge_failures(result.failed, max_failures, planned.place.beside("failures.csv"))
+    exit_for_failures(result.failed, max_failures, planned.place.beside("failures.csv"))

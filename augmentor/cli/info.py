@@ -1,4 +1,4 @@
-"""`augmentor info`: what a model and its judge know, and whether the model obeys."""
+"""Command `augmentor info`: a model's labels, judge and target accuracy."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from augmentor.cli.options import (
     ModelCropOption,
     ModelSizeOption,
     OutsideOption,
+    RunArgument,
 )
 from augmentor.cli.session import command, escape, print_json, program, results
 from augmentor.cli.tables import obedience_table
@@ -27,8 +28,10 @@ from augmentor.storage import MAX_PIXELS
 
 @command
 def info(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")],
-    manifest: Annotated[Path | None, typer.Option(help="Measure on it whether the model obeys.")] = None,
+    run: RunArgument,
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="MANIFEST", help="Measure target accuracy on this manifest.")
+    ] = None,
     image_column: ColumnOption = None,
     attributes: LabelVectorOption = None,
     model_size: ModelSizeOption = None,
@@ -38,7 +41,7 @@ def info(
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Say what a model and its judge know, and whether the model obeys."""
+    """Show a model's labels and size, its judge, and its target accuracy."""
     from augmentor.data import ForeignDescription, open_model
     from augmentor.data.manifest import describe_sets
     from augmentor.judge import open_judge, read_obedience
@@ -101,4 +104,4 @@ def info(
         results.print(obedience_table(obedience))
     else:
         asking = shlex.join([*program(), "info", str(run), *described.flags(), "--manifest"])
-        results.print(f"Does it obey? Not measured yet:  {asking} MANIFEST", soft_wrap=True, markup=False)
+        results.print(f"Target accuracy is not measured yet:  {asking} MANIFEST", soft_wrap=True, markup=False)

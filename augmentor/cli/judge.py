@@ -1,4 +1,4 @@
-"""`augmentor judge`: the classifier that accepts or rejects translations, and what it is worth."""
+"""Command `augmentor judge`: options and the table of the judge's accuracy."""
 
 from __future__ import annotations
 
@@ -33,15 +33,29 @@ if TYPE_CHECKING:
 @command
 def judge(
     manifest: ManifestArgument,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="To write; or the model's own.")] = None,
-    model: Annotated[Path | None, typer.Option(metavar="RUN", help="The model that it is to judge.")] = None,
-    size: Annotated[str | None, typer.Option(help="Of images without --model, such as 64.")] = None,
-    crop: Annotated[int | None, typer.Option(min=1, help="Square cut out of them first.")] = None,
-    flip: Annotated[bool, typer.Option(help="Mirrored images keep their labels.")] = True,
-    steps: Annotated[int | None, typer.Option(min=1, help="Train for so many steps ...")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="... or for so long; 1 by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder to write. Default: the model's checkpoint.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Model whose translations it will judge.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Without --model: image size, such as 64.")
+    ] = None,
+    crop: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", min=1, help="Without --model: side of the square crop before resizing."),
+    ] = None,
+    flip: Annotated[bool, typer.Option(help="Augment with mirrored images.")] = True,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Training time in minutes, in place of --steps. Default: 1.")
+    ] = None,
     image_column: ColumnOption = None,
-    attributes: Annotated[str | None, typer.Option(help="Columns to use, or as for expand.")] = None,
+    attributes: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Columns to use; with --model, as for expand."),
+    ] = None,
     model_size: ModelSizeOption = None,
     model_crop: ModelCropOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -49,12 +63,12 @@ def judge(
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Train the classifier that accepts or rejects translations.
+    """Train the judge: the classifier that accepts or rejects translations.
 
-    It learns from real train rows, is tried and calibrated on val rows, and is
-    kept in the model's newest checkpoint, or in --out, which expand --judge
-    takes. augmentor train makes one in the end; this makes a better one, one
-    with other images, or one for a model that has none.
+    It is trained on the real train rows and validated and calibrated on the val
+    rows. It is stored in the model's newest checkpoint, or in --out for
+    expand --judge. augmentor train ends with a short training of a judge; this
+    command trains one for longer, on other images, or for a foreign model.
     """
     from augmentor.cli.devices import pick_device
     from augmentor.data import ForeignDescription

@@ -1,4 +1,4 @@
-"""`augmentor merge`: one output of all shares."""
+"""Command `augmentor merge`: one output from all shares."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from augmentor.storage import place
 @command
 def merge(
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Folder, FILE.h5 or URL of expand --shards.", parser=place)
+        Path, typer.Argument(metavar="OUT", help="Output folder, FILE.h5 or URL of expand --shards.", parser=place)
     ],
     json: JsonOption = False,
 ) -> None:
-    """Put together what all shares of an expansion have made.
+    """Merge the shares of expand --shards into one output.
 
-    The share that ends last does that by itself; this is for when it was
+    The last share to end does this itself. Use this command if that share was
     killed. A second call changes nothing.
     """
     from augmentor.expansion import merge as put_together

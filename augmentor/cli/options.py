@@ -1,147 +1,80 @@
-"""Options that several commands share, and words that they take."""
+"""Options and arguments shared by several commands, and the values that they accept."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from augmentor.storage import place
 
+Precision = Literal["auto", "float32", "bfloat16"]
+Switch = Literal["auto", "on", "off"]
 
-class Format(StrEnum):
-    """Forms of an output."""
-
-    folder = "folder"
-    hdf5 = "hdf5"
-    webdataset = "webdataset"
-    parquet = "parquet"
-
-
-class ImageFormat(StrEnum):
-    """Image files of a folder."""
-
-    png = "png"
-    jpg = "jpg"
-    webp = "webp"
-
-
-class Cache(StrEnum):
-    """Whether decoded images stay in memory."""
-
-    auto = "auto"
-    on = "on"
-    off = "off"
-
-
-class Precision(StrEnum):
-    """What convolutions compute in."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class Compile(StrEnum):
-    """Whether torch.compile fuses networks."""
-
-    auto = "auto"
-    on = "on"
-    off = "off"
-
-
-class Real(StrEnum):
-    """What becomes of real images."""
-
-    processed = "processed"
-    original = "original"
-    none = "none"
-
-
-class GateMode(StrEnum):
-    """Whether translations must reach the judge's thresholds."""
-
-    auto = "auto"
-    off = "off"
-
-
-class BestPer(StrEnum):
-    """Among which translations the best are kept."""
-
-    source = "source"
-    domain = "domain"
-
-
-class EngineName(StrEnum):
-    """Who makes the shards."""
-
-    local = "local"
-    ray = "ray"
-
-
-class BenchSuite(StrEnum):
-    """Fixed lists of figures."""
-
-    cpu = "cpu"
-    gpu = "gpu"
-    scale = "scale"
-
+_RARE = "Rare combinations"
 
 ManifestArgument = Annotated[
-    Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV: an image a row.", parser=place)
+    Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV table with one image per row.", parser=place)
 ]
 ManifestsArgument = Annotated[
     list[Path],
-    typer.Argument(metavar="MANIFEST...", help="CSV or TSV; several are trained on jointly.", parser=place),
+    typer.Argument(metavar="MANIFEST...", help="CSV or TSV; several for joint training.", parser=place),
+]
+OutputArgument = Annotated[
+    Path, typer.Argument(metavar="OUT", help="Output folder or FILE.h5 written by augmentor expand.")
+]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder, checkpoint folder, or foreign checkpoint FILE.")
+]
+AttributesOption = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help="Attribute columns to use. Default: all that qualify.")
 ]
 BalanceOption = Annotated[
     str | None,
-    typer.Option(metavar="ATTR,...", help="Fill up rare combinations ...", rich_help_panel="Rare combinations"),
+    typer.Option(metavar="ATTR,...", help="Fill up rare combinations of these attributes.", rich_help_panel=_RARE),
 ]
 BalanceToOption = Annotated[
     str,
-    typer.Option(metavar="WORD|N", help="... up to: minority, all, 500 ...", rich_help_panel="Rare combinations"),
+    typer.Option(
+        metavar="WORD|N",
+        help="Images per combination: minority, all, 500, ...",
+        rich_help_panel=_RARE,
+    ),
 ]
 CountsOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="... or as a table wants: ATTR,count.", rich_help_panel="Rare combinations"),
-]
-MaxPerSourceOption = Annotated[
-    int | None, typer.Option(min=1, help="Uses of an image for that.", rich_help_panel="Rare combinations")
+    typer.Option(metavar="FILE", help="Table of wanted images: ATTR,...,count.", rich_help_panel=_RARE),
 ]
 ModelOption = Annotated[
-    Path, typer.Option("--model", metavar="RUN", help="A run folder, one checkpoint, or a foreign FILE.")
+    Path,
+    typer.Option("--model", metavar="RUN", help="Run folder, checkpoint folder, or foreign checkpoint FILE."),
 ]
 LabelVectorOption = Annotated[
-    str | None, typer.Option("--attributes", metavar="WORDS", help="A foreign FILE's label vector in words.")
+    str | None,
+    typer.Option("--attributes", metavar="LABELS", help="Foreign FILE: its label vector, in order."),
 ]
 ModelSizeOption = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Its images' size: 128, or 256x192; else the usual.")
+    str | None,
+    typer.Option(metavar="SIZE", help="Foreign FILE: its image size, such as 128 or 256x192."),
 ]
 ModelCropOption = Annotated[
-    int | None, typer.Option(metavar="PIXELS", min=1, help="Square its images were cut to first.")
+    int | None,
+    typer.Option(metavar="PIXELS", min=1, help="Foreign FILE: side of its square crop before resizing."),
 ]
-EngineOption = Annotated[
-    EngineName, typer.Option(help="ray: on a cluster (needs the extra ray).", rich_help_panel="Several machines")
+DeviceOption = Annotated[str, typer.Option(help="Compute device: auto, cpu, cuda, cuda:1, ...")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+ColumnOption = Annotated[
+    str | None, typer.Option("--image-column", metavar="NAME", help="Manifest column with the image paths.")
 ]
-AddressOption = Annotated[
-    str | None,
-    typer.Option(metavar="HOST:PORT", help="Ray's; auto. By default here.", rich_help_panel="Several machines"),
+SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="Output size: model, original, or WIDTHxHEIGHT.")]
+MaxPixelsOption = Annotated[int, typer.Option(min=1, help="Larger images count as failed rows.")]
+OutsideOption = Annotated[
+    bool, typer.Option("--allow-outside", help="Also read images outside of the manifest's folder.")
 ]
-RayWorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="By default one per GPU.", rich_help_panel="Several machines")
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-ColumnOption = Annotated[str | None, typer.Option("--image-column", help="Column of the images' paths.")]
-SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="model, original, or 256x192: of the images.")]
-MaxPixelsOption = Annotated[int, typer.Option(min=1, help="Larger images are failed rows.")]
-OutsideOption = Annotated[bool, typer.Option("--allow-outside", help="Images may lie elsewhere.")]
-MaxFailuresOption = Annotated[int, typer.Option(min=0, help="Failed rows that still count as success.")]
+MaxFailuresOption = Annotated[int, typer.Option(min=0, help="Failed rows that still exit with code 0.")]
 
 
 def names(text: str | None) -> tuple[str, ...]:
-    """Return the names of a comma-separated list; none of None."""
+    """Return the names in a comma-separated list; none for None."""
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()

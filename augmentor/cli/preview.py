@@ -1,4 +1,4 @@
-"""`augmentor preview`: a grid of inputs against targets."""
+"""Command `augmentor preview`: a grid of inputs against targets."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ from augmentor.storage import MAX_PIXELS
 def preview(
     manifest: ManifestArgument,
     model: ModelOption,
-    out: Annotated[Path, typer.Option(metavar="FILE.png", help="The picture to write.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Image to write.")],
     domains: Annotated[
-        list[str] | None, typer.Option(metavar="SPEC", help="As for expand; each if not given.")
+        list[str] | None, typer.Option(metavar="SPEC", help="Target domains, as for expand. Default: each.")
     ] = None,
-    splits: Annotated[str, typer.Option(help="Whose rows are shown.")] = "train,val,test",
-    rows: Annotated[int, typer.Option(min=1, max=64, help="Images to show.")] = 8,
+    splits: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Splits to choose rows from.")
+    ] = "train,val,test",
+    rows: Annotated[int, typer.Option(min=1, max=64, help="Number of input images.")] = 8,
     size: SizeOption = "model",
     image_column: ColumnOption = None,
     attributes: LabelVectorOption = None,

@@ -1,26 +1,21 @@
-"""`augmentor report`: an output's page, written again."""
+"""Command `augmentor report`: the HTML report of an output."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from augmentor.cli.options import JsonOption
+from augmentor.cli.options import JsonOption, OutputArgument
 from augmentor.cli.session import command, print_json, results
 
 
 @command
 def report(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, or FILE.h5, that expand wrote.")],
+    out: OutputArgument,
     json: JsonOption = False,
 ) -> None:
-    """Write the page and the data set card of an output again.
+    """Rewrite the HTML report and the data set card of an output.
 
-    `expand` writes them, and `evaluate` once more. One HTML file with its
-    pictures beside it, which needs no network: what is in the output, how it
-    was judged, the best and the rejected, and whether a classifier gets better.
+    expand and evaluate write them, too. The report is one HTML file with a folder
+    of pictures and needs no network: label counts, scores, the best and the
+    rejected translations, the judge's accuracy, the evaluation.
     """
     from augmentor.report import write_report
 

@@ -282,7 +282,7 @@ def _print_error(text: str) -> None:
         messages.print(f"       {escape(line)}", soft_wrap=True)
 
 
-def judge_failures(failed: int, allowed: int, where: Path) -> None:
+def exit_for_failures(failed: int, allowed: int, where: Path) -> None:
     """Say how many rows failed, and end with exit code 1 if there are more than allowed.
 
     Raises:

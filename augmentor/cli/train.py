@@ -1,4 +1,4 @@
-"""`augmentor train`, told to the person who watches."""
+"""Command `augmentor train`: options, progress, result."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import typer
 
 from augmentor.cli import display, tables
 from augmentor.cli.options import (
-    Cache,
+    AttributesOption,
     ColumnOption,
     DeviceOption,
     JsonOption,
     ManifestsArgument,
     MaxFailuresOption,
     OutsideOption,
+    Switch,
     names,
 )
 from augmentor.cli.session import (
     escape,
+    exit_for_failures,
     exit_interrupted,
-    judge_failures,
     one_voice,
     print_json,
     program,
@@ -40,27 +41,36 @@ from augmentor.errors import AugmentorError
 @resumed_by("--resume")
 def train(
     manifests: ManifestsArgument,
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
-    recipe: Annotated[Path | None, typer.Option(help="TOML settings, in the place of the default.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Train for so long ...")] = None,
-    steps: Annotated[int | None, typer.Option(help="... or for so many steps.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
-    attributes: Annotated[str | None, typer.Option(help="Columns to use, comma-separated.")] = None,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write.")],
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML settings. Default: the built-in recipe.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Training time in minutes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps, in place of --minutes.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the newest checkpoint.")] = False,
+    attributes: AttributesOption = None,
     image_column: ColumnOption = None,
     device: DeviceOption = "auto",
-    devices: Annotated[str | None, typer.Option(help="0,1 or cuda:0,cuda:1: a process on each.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
-    cache: Annotated[Cache | None, typer.Option(help="Keep images in memory; auto: if they fit.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images are failed rows.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Several devices, one process each: cuda:0,cuda:1.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
+    cache: Annotated[
+        Switch | None, typer.Option(help="Cache decoded images in memory; auto: if they fit.")
+    ] = None,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images count as failed rows.")] = None,
     allow_outside: OutsideOption = False,
     max_failures: MaxFailuresOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Fit one StarGAN to a manifest, or to several whose labels differ.
+    """Train one StarGAN on a manifest, or on several with different labels.
 
-    Writes RUN: run.toml, log.jsonl, samples/ and checkpoints/. Ctrl-C saves a checkpoint first. In the end a
-    classifier of the real images says which attributes the generator obeys.
+    Writes the run folder: run.toml, log.jsonl, samples/ and checkpoints/. Ctrl-C
+    saves a checkpoint before it exits. At the end a judge (a classifier of the
+    real images) is trained, and the target accuracy of every attribute measured.
     """
     from augmentor.cli.devices import parse_devices, pick_device
     from augmentor.data.manifest import read_manifests
@@ -80,9 +90,7 @@ def train(
     with one_voice(leads()):
         kept = out / "run.toml"
         base = kept if resume and recipe is None and kept.exists() else recipe
-        settings = read_recipe(
-            base, overrides, minutes=minutes, steps=steps, seed=seed, cache=cache.value if cache else None
-        )
+        settings = read_recipe(base, overrides, minutes=minutes, steps=steps, seed=seed, cache=cache)
         table = read_manifests(
             manifests,
             attributes=settings.manifest.attributes,
@@ -129,7 +137,7 @@ def train(
                 "obedience": result.obedience.to_json() if result.obedience is not None else None,
             }
         )
-    judge_failures(len(result.failures), max_failures, out / "failures.csv")
+    exit_for_failures(len(result.failures), max_failures, out / "failures.csv")
 
 
 def _toml(value: str | Sequence[str]) -> str:

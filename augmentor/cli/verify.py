@@ -1,8 +1,7 @@
-"""`augmentor verify`: an output read again, and what is damaged in it."""
+"""Command `augmentor verify`: options and the list of damaged files."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +9,7 @@ from rich.console import Group
 from rich.text import Text
 
 from augmentor.cli.display import Bar, data_size
-from augmentor.cli.options import JsonOption
+from augmentor.cli.options import JsonOption, OutputArgument
 from augmentor.cli.session import FAILED, command, print_json, results
 from augmentor.cli.tables import listed
 from augmentor.errors import counted
@@ -21,17 +20,19 @@ if TYPE_CHECKING:
 
 @command
 def verify(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, or FILE.h5, that expand wrote.")],
-    repair: Annotated[bool, typer.Option("--repair", help="Drop damage; expand then remakes it.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that read, unpack.")] = None,
+    out: OutputArgument,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Delete damaged shards, for expand to make again.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads for reading and decoding.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Read all of an output again and say what is damaged.
+    """Verify an output: read everything again and list what is damaged.
 
-    Hashes, images, labels, counts and tables; that no translation descends
-    from a val or test row, and no group stands in two splits. Exits with 1
-    if something is wrong. After --repair, the same expand remakes exactly
-    what was dropped; if nothing else is wrong, it exits with 0.
+    Checks hashes, images, labels, counts and tables; that no translation has a
+    val or test row as its source; and that no group is in two splits. Exits
+    with 1 if it finds a problem. --repair deletes damaged shards, and the same
+    expand command makes them again; it exits with 0 if no other problem is left.
     """
     from augmentor.outputs.verify import repair_output, verify_output
 
