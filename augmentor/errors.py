@@ -1,33 +1,33 @@
-"""The errors that commands print, the phrases that messages share, and messages for memory that runs out."""
+"""The error types that commands print, and shared message texts: lists, near matches, memory and disk faults."""
 
 from __future__ import annotations
 
 import errno
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-_FOLDER = Path("/dev/shm")  # noqa: S108 - looked at, not written to
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - its free space is read, nothing is written
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
 
-_TORCH = re.compile(r"shared memory|/torch_\d")
-"""In what torch says: it cannot make, enlarge or allocate /torch_PID_..., or a process had a bus error."""
+_TORCH_SHARED_MEMORY = re.compile(r"shared memory|/torch_\d")
+"""In torch's messages when it cannot create, enlarge or allocate /torch_PID_..., or a process had a bus error."""
 
-
-_ALLOCATOR = "DefaultCPUAllocator: "
-"""Who says, in a plain RuntimeError, that it can't allocate memory on the CPU."""
+_TORCH_CPU_MEMORY = "DefaultCPUAllocator: "
+"""Start of torch's message, in a plain RuntimeError, when memory on the CPU cannot be allocated."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an outside library says, to be quoted; its kind if it says nothing."""
+    """Return the first line of another library's error message; the error's type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class AugmentorError(Exception):
-    """A mistake that the person at the keyboard can mend.
+    """An error that the user can fix.
 
     The message is one short block: what is wrong, where (file, row, column), what to do.
     Commands print it without a traceback and end with `exit_code`.
@@ -49,7 +49,7 @@ class DomainError(AugmentorError):
 
 
 class ImageError(AugmentorError):
-    """One image cannot be read; it becomes a row of `failures.csv` and the rest goes on."""
+    """An image cannot be read; it becomes a row of `failures.csv` and the run continues."""
 
 
 class OutputError(AugmentorError):
@@ -57,35 +57,35 @@ class OutputError(AugmentorError):
 
 
 class SourcesLostError(AugmentorError):
-    """The source images went away while they were being read."""
+    """The source images disappeared while they were being read."""
 
     exit_code = 1
 
 
 class MemoryShortError(AugmentorError):
-    """The device's memory does not suffice."""
+    """Out of memory."""
 
     exit_code = 1
 
 
 class SharedMemoryError(MemoryShortError):
-    """The memory that processes share does not suffice."""
+    """Out of the memory that processes share."""
 
 
 class StalledError(AugmentorError):
-    """A thread or a process has hung for so long that it will not come back."""
+    """A thread or a process hangs: it has made no progress within the time limit."""
 
     exit_code = 1
 
 
 class TrainingError(AugmentorError):
-    """Training stopped because its losses are no longer finite or have diverged."""
+    """Training stopped: its losses are not finite or diverged, or one of its processes has died."""
 
     exit_code = 1
 
 
 class MissingExtraError(AugmentorError):
-    """An optional library is needed that is not installed; the message names the extra."""
+    """A missing optional library; the message names the extra to install."""
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
@@ -116,39 +116,64 @@ def row_list(lines: Sequence[int], limit: int = 3) -> str:
     return f"{'row' if len(lines) == 1 else 'rows'} {listing(lines, limit)}"
 
 
-def short_of_memory(error: RuntimeError | MemoryError) -> str:
-    """Return what an error says of memory that does not suffice, in a line; "" if it is about something else."""
+@contextmanager
+def explain_faults(path: Path, *, kept: Callable[[], str], resume: str, less_memory: str) -> Iterator[None]:
+    """Turn full disks and exhausted memory into messages that say what is kept and how to continue.
+
+    Args:
+        path: the output or run folder that the block writes.
+        kept: returns a sentence about the work that is safe.
+        resume: what continues it, "run the same command again".
+        less_memory: a sentence without a full stop: what continues it with less memory.
+
+    Raises:
+        OutputError: in the place of an OSError.
+        MemoryShortError: in the place of an error that says that memory is exhausted.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = f" at {error.filename}" if error.filename else ""
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}{where}). {kept()} Fix the cause and {resume}"
+        ) from error
+    except (RuntimeError, MemoryError) as error:
+        reason = out_of_memory(error)
+        if not reason:
+            raise
+        raise MemoryShortError(f"{path}: out of memory ({reason}). {kept()} {less_memory}") from error
+
+
+def out_of_memory(error: RuntimeError | MemoryError) -> str:
+    """Return the first line of an out-of-memory error, or "" for errors of another kind."""
     import torch  # noqa: PLC0415 - commands start without it
 
     text = str(error).strip().partition("\n")[0]
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return text or "out of memory"
-    return text.partition(_ALLOCATOR)[2]
+        return text or "no details"
+    return text.partition(_TORCH_CPU_MEMORY)[2]
 
 
-def no_shared_memory(error: OSError | RuntimeError, *, instead: str) -> SharedMemoryError | None:
-    """Return what to raise in the place of an error that says that shared memory is short; None for other errors.
+def shared_memory_error(error: OSError | RuntimeError, *, instead: str) -> SharedMemoryError | None:
+    """Return the error to raise in the place of one that says that shared memory is exhausted; None for others.
 
     Args:
-        error: from where nothing is written but shared memory, if it is the system's.
+        error: an OSError must come from a place that writes nothing but shared memory.
         instead: what needs less of it, "leave out --devices".
     """
     if isinstance(error, OSError):
         short, reason = error.errno in _NO_ROOM, error.strerror
     else:
         reason = str(error).strip().rpartition("\n")[2].strip().removeprefix("RuntimeError: ")
-        short = _TORCH.search(reason) is not None
+        short = _TORCH_SHARED_MEMORY.search(reason) is not None
     if not short:
         return None
+    try:
+        total, _, free = shutil.disk_usage(_SHARED_MEMORY)
+        room = f"{_SHARED_MEMORY} has {free / 1e6:,.1f} of {total / 1e6:,.1f} MB free"
+    except OSError:
+        room = f"{_SHARED_MEMORY} cannot be used"
     return SharedMemoryError(
-        f"there is too little shared memory for several processes: {_room()} ({reason}). Give it more (in a "
+        f"there is too little shared memory for several processes: {room} ({reason}). Give it more (in a "
         f"container: docker run --shm-size=2g), or {instead}"
     )
-
-
-def _room() -> str:
-    try:
-        total, _, free = shutil.disk_usage(_FOLDER)
-    except OSError:
-        return "it cannot be used"
-    return f"{_FOLDER} has {free / 1e6:,.1f} of {total / 1e6:,.1f} MB free"

@@ -65,7 +65,7 @@ OWNERS = {
     "s3fs": ("augmentor/storage/filesystems.py",),
     "jinja2": ("augmentor/report/",),
     "markupsafe": ("augmentor/report/",),
-    "pydantic": ("augmentor/training/recipe.py",),
+    "pydantic": ("augmentor/training/recipe.py", "augmentor/training/settings.py"),
     "tomli_w": ("augmentor/training/recipe.py",),
     "safetensors": ("stargan/",),
 }

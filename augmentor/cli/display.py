@@ -166,7 +166,7 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
 
     def show(self, event: TrainEvent) -> None:
         """Show what happened."""
-        from augmentor.training import Judging, Sampled, Saved, Started
+        from augmentor.training import MeasuringAccuracy, Sampled, Saved, Started
         from stargan.training import LogEvent
 
         match event:
@@ -182,7 +182,7 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
                 self._place("samples", str(path))
             case Saved(path=path):
                 self._place("checkpoint", str(path))
-            case Judging(done=done):
+            case MeasuringAccuracy(done=done):
                 self._judging(done)
 
     def _log(self, event: LogEvent) -> None:

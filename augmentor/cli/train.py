@@ -74,12 +74,12 @@ def train(
     """
     from augmentor.cli.devices import parse_devices, pick_device
     from augmentor.data.manifest import read_manifests
-    from augmentor.training import launch, launched, leads, own_device, read_recipe, together, train_run
+    from augmentor.training import is_rank_0, join_ranks, launch, local_device, read_recipe, train_run, world_size
 
     if device != "auto" and devices is not None:
         raise AugmentorError("--device and --devices exclude each other: give one of them")
     chosen = (pick_device(device),) if devices is None else parse_devices(devices)
-    if len(chosen) > 1 and launched() == 1:
+    if len(chosen) > 1 and world_size() == 1:
         raise typer.Exit(launch(chosen, run=out))
     if minutes is not None and steps is not None:
         raise AugmentorError("--minutes and --steps exclude each other: give one of them")
@@ -87,7 +87,7 @@ def train(
     overrides += [f"manifest.attributes={_toml(names(attributes))}"] if attributes else []
     overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
     overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
-    with one_voice(leads()):
+    with one_voice(is_rank_0()):
         kept = out / "run.toml"
         base = kept if resume and recipe is None and kept.exists() else recipe
         settings = read_recipe(base, overrides, minutes=minutes, steps=steps, seed=seed, cache=cache)
@@ -97,8 +97,8 @@ def train(
             one_hot=settings.one_hot,
             image_column=settings.manifest.image_column,
         ).allowing(outside=allow_outside)
-        place = own_device(chosen)
-        with together(place) as ranks, stop_flag() as should_stop, display.TrainingDisplay() as live:
+        place = local_device(chosen)
+        with join_ranks(place) as ranks, stop_flag() as should_stop, display.TrainingDisplay() as live:
             result = train_run(
                 table,
                 run=out,

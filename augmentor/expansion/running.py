@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from augmentor.data import read_model_samples, sample_originals
-from augmentor.errors import ManifestError, MemoryShortError, OutputError, StalledError, short_of_memory
+from augmentor.errors import ManifestError, StalledError, explain_faults
 from augmentor.expansion.executors.local import State, Work
 from augmentor.expansion.executors.protocol import Engine
 from augmentor.expansion.job import Expansion
@@ -162,24 +162,17 @@ def refuse_absent(expansion: Expansion) -> None:
 
 @contextmanager
 def explained(out: Path) -> Iterator[None]:
-    """Turn what the operating system says about the output, or the device, into what the user can do."""
+    """Turn faults of the machine into messages that say how to continue the expansion."""
     try:
-        yield
+        with explain_faults(
+            out,
+            kept=lambda: "What was committed is safe.",
+            resume="run the same command again",
+            less_memory="Run the same command again, with a smaller --batch-size or another --device",
+        ):
+            yield
     except StalledError as error:
         raise StalledError(f"{out}: {error}: what was committed is safe") from error
-    except (RuntimeError, MemoryError) as error:
-        reason = short_of_memory(error)
-        if not reason:
-            raise
-        raise MemoryShortError(
-            f"{reason}. What was committed is safe: run the same command again, with a smaller --batch-size or "
-            "another --device"
-        ) from error
-    except OSError as error:
-        raise OutputError(
-            f"{out}: cannot be written ({error.strerror or error}). What was committed is safe: mend it and "
-            "run the same command again"
-        ) from error
 
 
 def _compiles(expansion: Expansion, wanted: Compile, engine: Engine) -> bool:

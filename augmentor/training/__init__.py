@@ -3,28 +3,28 @@
 Recipes, data loading and sampling, the run folder, the run itself, and its launch on several devices.
 """
 
-from augmentor.training.launch import launch, own_device, together
-from augmentor.training.launched import launched, leads
-from augmentor.training.recipe import JudgeSettings, Recipe, read_recipe
+from augmentor.training.launch import is_rank_0, join_ranks, launch, local_device, world_size
+from augmentor.training.recipe import Recipe, read_recipe
 from augmentor.training.run import train_run
-from augmentor.training.run_folder import Judging, Sampled, Saved, Started, TrainEvent
-from augmentor.training.untrained import train_config, untrained_networks
+from augmentor.training.run_folder import MeasuringAccuracy, Sampled, Saved, Started, TrainEvent
+from augmentor.training.settings import JudgeSettings
+from augmentor.training.state import train_config, untrained_networks
 
 __all__ = [
     "JudgeSettings",
-    "Judging",
+    "MeasuringAccuracy",
     "Recipe",
     "Sampled",
     "Saved",
     "Started",
     "TrainEvent",
+    "is_rank_0",
+    "join_ranks",
     "launch",
-    "launched",
-    "leads",
-    "own_device",
+    "local_device",
     "read_recipe",
-    "together",
     "train_config",
     "train_run",
     "untrained_networks",
+    "world_size",
 ]

@@ -1,4 +1,4 @@
-"""Decoded training images, kept in memory as uint8, where they fit."""
+"""Cache of decoded training images in memory, as uint8."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 
 from augmentor.errors import RecipeError
 from augmentor.images import Pixels
-from augmentor.training.launched import on_this_machine
-from augmentor.training.recipe import Cache
+from augmentor.training.launch import local_world_size
+from augmentor.training.settings import Cache
 
 _SHARE = 4
-"""One part in so many of the memory that is free may be filled unasked."""
+"""With "auto" the images may fill the free memory divided by this."""
 
 
 class ImageCache:
-    """Rows' images, each kept from the first time that it is decoded on.
+    """Images by row, each kept from its first decoding on.
 
-    Memory is taken from the system as it is filled. Several threads may use it at once: two that miss the same
-    image both decode and keep it, with the same pixels.
+    The system provides the memory as it is filled. Several threads may use the cache at once: two that miss the
+    same image both decode and keep it, with the same pixels.
 
     Args:
-        rows: how many images there are.
-        shape: (height, width, channels) that they all have.
+        rows: number of images.
+        shape: (height, width, channels) of all of them.
 
     Raises:
-        RecipeError: the machine cannot hold so many.
+        RecipeError: the machine has too little memory.
     """
 
     def __init__(self, rows: int, shape: tuple[int, int, int]) -> None:
@@ -41,38 +41,38 @@ class ImageCache:
         self._kept = np.zeros(rows, dtype=np.bool_)
 
     def __len__(self) -> int:
-        """Count the images that are kept."""
+        """Return the number of images that are kept."""
         return int(self._kept.sum())
 
     def get(self, row: int) -> Pixels | None:
-        """Return a row's image, not to be changed; None if it is not kept yet."""
+        """Return a row's image, which must not be changed; None if it is not kept yet."""
         return self._pixels[row] if self._kept[row] else None
 
     def keep(self, row: int, pixels: Pixels) -> None:
         """Copy a row's image, of the cache's shape."""
         self._pixels[row] = pixels
-        self._kept[row] = True  # last: other threads may look
+        self._kept[row] = True  # last: other threads may read it
 
 
 def make_cache(choice: Cache, *, rows: int, shape: tuple[int, int, int]) -> ImageCache | None:
-    """Return the cache that a setting means: None for "off", and for "auto" where the images would not fit.
+    """Return the cache for a setting: None for "off", and for "auto" where the images do not fit.
 
-    What is trained on does not depend on it, only how fast. Of several processes that train here each has its own.
+    It changes the speed of training, not the results. Each rank on this machine has its own.
 
     Args:
         choice: `training.cache`.
-        rows: how many images there are.
-        shape: (height, width, channels) that they all have.
+        rows: number of images.
+        shape: (height, width, channels) of all of them.
     """
-    fits = rows * _bytes(shape) * _SHARE * on_this_machine() <= available_memory()
+    fits = rows * _bytes(shape) * _SHARE * local_world_size() <= available_memory()
     return ImageCache(rows, shape) if choice == "on" or (choice == "auto" and fits) else None
 
 
 def available_memory() -> int:
-    """Return the bytes that this process could fill without driving others out of memory.
+    """Return the bytes that this process can fill without taking memory from others.
 
-    On Linux what the kernel says, and no more than the control group (a container's limit) allows; elsewhere all
-    of the machine's memory.
+    On Linux the kernel's MemAvailable, within the limit of the control group (of a container); elsewhere all of
+    the machine's memory.
     """
     pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     found = [pages * os.sysconf("SC_PAGE_SIZE") if pages else 0]

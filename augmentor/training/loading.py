@@ -1,7 +1,7 @@
-"""Manifest rows -> training batches: decoded, cropped and mirrored ahead of the loop, equal on every run.
+"""Training batches from manifest rows: decoded, cropped and mirrored ahead of the loop, the same on every run.
 
-Images that are kept in memory (`ImageCache`) are decoded and cut by threads of this process, for there is little
-left to do once all have been seen; others by DataLoader's worker processes.
+Threads of this process prepare images with an `ImageCache`, for which little is left to do once all have been
+decoded; DataLoader's worker processes prepare the others.
 """
 
 from __future__ import annotations
@@ -20,71 +20,62 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from augmentor.errors import ImageError, no_shared_memory
+from augmentor.errors import ImageError, shared_memory_error
 from augmentor.images import Pixels, decode
 from augmentor.storage import ANYWHERE, TURNS, Access, Workers, leave_behind, patience, stalled, usable_cores
 from augmentor.training.cache import ImageCache
-from augmentor.training.launched import launched, on_this_machine
-from augmentor.training.order import Draw, StepSampler
-from augmentor.training.recipe import ImageSettings, Joint
+from augmentor.training.faults import NO_WORKERS
+from augmentor.training.launch import local_world_size, world_size
+from augmentor.training.sampler import Draw, StepSampler
+from augmentor.training.settings import ImageSettings, Joint
 from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import LabelSpace, merge_targets
 from stargan.training import Batch
 
 _MOST_TRIES = 100
-"""Broken images in a row after which something is wrong with the folder, not with the images."""
+"""Unreadable images in a row that end the training: the folder is at fault then, not single images."""
 
 _LONGEST = 16
-"""Times the network's size that an image may be enlarged to along its longer side."""
+"""Longer side of an enlarged image, in multiples of the network's size."""
 
 _TIMED_OUT = "DataLoader timed out"
-"""What torch says, in a plain RuntimeError, when no batch came in time."""
-
-WITHOUT_PROCESSES = "use --set training.workers=0 or --cache on, which need none"
-"""What trains where processes cannot share memory."""
+"""In torch's plain RuntimeError when no batch came in time."""
 
 _AHEAD = 4
-"""Batches that are made ahead of the loop, for each worker."""
+"""Batches that each worker prepares ahead of the loop."""
 
 
-class Failure(NamedTuple):
-    """A row whose image cannot be read, and why."""
-
-    row: int
-    reason: str
-
-
-class Sample(NamedTuple):
+class TrainingSample(NamedTuple):
     """One training image.
 
     Args:
         image: uint8 (C, H, W).
         codes: its domain, int64 (A,), -1 unknown.
-        target: the domain it is asked for, int64 (A,), -1 unknown; None where the loop decides.
-        failures: the broken rows met on the way to it.
+        target: the domain to translate it into, int64 (A,), -1 unknown; None leaves the target to the loop.
+        failures: row -> reason, of unreadable rows that this image stands in for.
     """
 
     image: Tensor
     codes: Tensor
     target: Tensor | None
-    failures: tuple[Failure, ...]
+    failures: dict[int, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingImages(Dataset[Sample]):
+class TrainingImages(Dataset[TrainingSample]):
     """The manifest's training rows as a Dataset that is indexed by `Draw`.
 
-    A row whose image cannot be read is replaced by the next one of its label set that can, and reported.
+    A row whose image cannot be read is replaced by the next readable one of its label set, and reported.
 
     Args:
-        paths: the images' files, N of them.
+        paths: N image files.
         codes: (N, A) domains, -1 unknown.
-        space: what the codes mean.
+        space: the label space of the codes.
         settings: size, channels, crop and augmentation.
-        seed: seeds crops and mirroring, together with the draw's place.
+        seed: seeds crops and mirroring, together with the draw's position.
         label_sets: (N,) the label set that each row knows; None without joint training.
-        cache: where images of `enlarged` size are kept once they are decoded; None decodes them each time.
-        access: where the files may lie, and how many pixels they may have.
+        cache: for images of `enlarged` size; None decodes them each time.
+        access: allowed folders of the files, and the most pixels that they may have.
     """
 
     paths: tuple[Path, ...]
@@ -104,28 +95,29 @@ class TrainingImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, draw: Draw) -> Sample:
+    def __getitem__(self, draw: Draw) -> TrainingSample:
         """Return the draw's image, augmented, with its domain and its target.
 
         Raises:
-            ImageError: so many images in a row cannot be read that going on makes no sense.
+            ImageError: 100 images in a row cannot be read.
         """
-        failures: list[Failure] = []
+        failures: dict[int, str] = {}
         for row in itertools.islice(self._substitutes(draw.row), _MOST_TRIES):
             try:
-                pixels = self._augmented(row, draw.place)
+                pixels = self._augmented(row, draw.position)
             except ImageError as error:
-                failures.append(Failure(row, str(error)))
+                failures[row] = str(error)
                 continue
             codes = self._codes(row)
             target = None if draw.target is None else self._target(codes, draw.target)
             # numpy copies in this thread alone; torch would wake its own, which belong to the trainer.
             image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-            return Sample(image, codes, target, tuple(failures))
-        raise ImageError(f"{len(failures)} images in a row cannot be read; the first: {failures[0].reason}")
+            return TrainingSample(image, codes, target, failures)
+        reasons = list(failures.values())
+        raise ImageError(f"{len(reasons)} images in a row cannot be read; the first: {reasons[0]}")
 
     def _substitutes(self, row: int) -> Iterator[int]:
-        """Yield the row and, in order, those that may stand in for it."""
+        """Yield the row, then those that may replace it, in order."""
         for other in itertools.chain(range(row, len(self)), range(row)):
             if self.label_sets is None or self.label_sets[row] == self.label_sets[other]:
                 yield other
@@ -136,9 +128,9 @@ class TrainingImages(Dataset[Sample]):
     def _target(self, own: Tensor, drawn_row: int) -> Tensor:
         return merge_targets(self._codes(drawn_row)[None], own[None], self.space)[0]
 
-    def _augmented(self, row: int, place: int) -> Pixels:
+    def _augmented(self, row: int, position: int) -> Pixels:
         settings, (height, width) = self.settings, self.settings.height_width
-        random = np.random.default_rng((self.seed, place))
+        random = np.random.default_rng((self.seed, position))
         if settings.sub_regions and random.random() < settings.sub_regions:
             pixels = self._at_full_resolution(row)
         else:
@@ -151,7 +143,7 @@ class TrainingImages(Dataset[Sample]):
         return pixels
 
     def _enlarged(self, row: int) -> Pixels:
-        """Return an image at the size that crops are cut from, kept or decoded."""
+        """Return an image at the size that crops are cut from, cached or decoded."""
         kept = None if self.cache is None else self.cache.get(row)
         if kept is not None:
             return kept
@@ -168,7 +160,7 @@ class TrainingImages(Dataset[Sample]):
         return pixels
 
     def _at_full_resolution(self, row: int) -> Pixels:
-        """Return all that `crop` leaves of an image; one that does not cover the network's size is enlarged to."""
+        """Return an image after `crop` at the file's resolution, enlarged where it is too small."""
         path, channels, crop = self.paths[row], self.settings.channels, self.settings.crop or None
         height, width = self.settings.height_width
         pixels = decode(path, channels=channels, crop=crop, access=self.access)
@@ -176,7 +168,7 @@ class TrainingImages(Dataset[Sample]):
         scale = max(height / h, width / w)
         if scale <= 1:
             return pixels
-        # Of an image of one row, enlarged, there would be no end: beyond so many times the size only the middle.
+        # An image of one row of pixels would become very long: only its middle is used.
         tall, wide = min(round(h * scale), _LONGEST * height), min(round(w * scale), _LONGEST * width)
         covering = (max(height, tall), max(width, wide))
         return decode(path, size=covering, channels=channels, crop=crop, access=self.access)
@@ -195,19 +187,19 @@ def training_batches(
     source_weights: NDArray[np.float64] | None = None,
     target_weights: NDArray[np.float64] | None = None,
 ) -> Iterator[Batch]:
-    """Yield batches without end, from step `first_step` on.
+    """Yield endless batches from step `first_step` on.
 
     Args:
-        images: the training rows; with a `cache` they are made by threads.
-        batch_size: images in a batch, of this process.
+        images: the training rows; with a `cache` threads prepare them, else processes.
+        batch_size: images in this rank's share of a batch.
         first_step: the step whose batch comes first, counted from 0.
-        workers: loading processes, or threads; 0 loads when a batch is asked for, -1 picks from the cores.
+        workers: loading processes, or threads; 0 loads in the training loop, -1 chooses by the cores.
         pin_memory: whether batches go to a GPU.
         failures: filled with row -> reason for each image that cannot be read.
-        ranks: the ranks that train together: the batches are this one's share.
+        ranks: the ranks that train together; the batches are this one's share.
         joint: how the images' label sets share the batches; see `StepSampler`.
-        source_weights: (N,) how often each row is to be shown; None goes through them in epochs.
-        target_weights: (N,) how often each row's domain is to be asked for; None leaves `Batch.targets` out.
+        source_weights: (N,) sampling weights of the rows; None goes through them in epochs.
+        target_weights: (N,) sampling weights of the rows as targets; None leaves `Batch.targets` None.
     """
     sampler = StepSampler(
         rows=len(images),
@@ -215,7 +207,7 @@ def training_batches(
         seed=images.seed,
         first_step=first_step,
         rank=ranks.rank,
-        processes=ranks.world_size,
+        world_size=ranks.world_size,
         label_sets=images.label_sets,
         joint=joint,
         source_weights=source_weights,
@@ -228,24 +220,19 @@ def training_batches(
             failures.update(broken)
             yield batch
     except ImageError as error:
-        # A worker's error arrives with its traceback in front: the person needs the last line alone.
+        # A worker's error arrives with its traceback in front: only the last line is the message.
         raise ImageError(
             str(error).strip().splitlines()[-1].removeprefix("augmentor.errors.ImageError: ")
         ) from None
 
 
 def default_workers() -> int:
-    """Return the number of loading threads or processes that this machine's cores suggest: one stays for training.
-
-    Where several processes train here, the cores are shared out.
-
-    There is one at least: once images are kept, it has next to nothing to do.
-    """
-    return max(1, min(8, usable_cores() // on_this_machine() - 1))
+    """Return the number of loading threads or processes: from 1 to 8, one less than the cores of each rank."""
+    return max(1, min(8, usable_cores() // local_world_size() - 1))
 
 
 _Made = tuple[Batch, dict[int, str]]
-"""A batch, and the broken rows that were met on the way to it, with the reasons."""
+"""A batch, and row -> reason of the rows that could not be read for it."""
 
 
 def _by_processes(
@@ -259,32 +246,32 @@ def _by_processes(
         num_workers=workers,
         collate_fn=_collate_shared,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_interrupts_to_the_trainer,
+        worker_init_fn=_ignore_interrupts,
         prefetch_factor=None if workers == 0 else _AHEAD,
         timeout=0 if workers == 0 else limit / TURNS,
-        generator=torch.Generator(),  # the loader draws a seed from it; without one, from the global state
+        generator=torch.Generator(),  # for the loader's seed, which else comes from the global state
     )
     try:
         if workers:
-            Lock()  # What cannot be had is asked for first: a loader that was made by half prints a traceback.
+            Lock()  # Fails first where shared memory is missing: a half-built loader would print a traceback.
         batches = iter(loader)
     except OSError as error:
-        raise no_shared_memory(error, instead=WITHOUT_PROCESSES) or error from error
+        raise shared_memory_error(error, instead=NO_WORKERS) or error from error
     ours, turns = set(active_children()) - before, 0
     while turns < TURNS:
         try:
             made = next(batches)
         except RuntimeError as error:
-            short = no_shared_memory(error, instead=WITHOUT_PROCESSES)
+            short = shared_memory_error(error, instead=NO_WORKERS)
             if short is not None:
                 raise short from error
             if _TIMED_OUT not in str(error):
                 raise
-            turns += 1  # It can be asked again: nothing was taken.
+            turns += 1  # The loader can be tried again: no batch was lost.
         else:
             turns = 0
             yield made
-    del batches  # It asks its processes to end, and does not wait for it.
+    del batches  # This tells its processes to end, without waiting for them.
     for process in ours:
         process.kill()
         process.join(patience().grace)
@@ -310,11 +297,11 @@ def _by_threads(
         yield from pool.map(reading, make, sampler, ahead=_AHEAD * workers + 1)
 
 
-def _collate_shared(samples: list[Sample]) -> _Made:
-    """Do as `_collate`, and in a loading process put the batch where the trainer can see it.
+def _collate_shared(samples: list[TrainingSample]) -> _Made:
+    """Collate, and in a loading process copy the batch to shared memory.
 
-    Otherwise the thread that sends batches would do so; it prints an error and sends nothing, and the trainer
-    would wait in vain.
+    DataLoader's sending thread would do the same, but on an error it only prints it and the training process
+    would wait for nothing.
     """
     batch, broken = _collate(samples)
     if get_worker_info() is not None:
@@ -324,18 +311,18 @@ def _collate_shared(samples: list[Sample]) -> _Made:
     return batch, broken
 
 
-def _collate(samples: list[Sample]) -> tuple[Batch, dict[int, str]]:
+def _collate(samples: list[TrainingSample]) -> _Made:
     targets = [sample.target for sample in samples if sample.target is not None]
     batch = Batch(
         images=torch.from_numpy(np.stack([sample.image.numpy() for sample in samples])),
         codes=torch.stack([sample.codes for sample in samples]),
         targets=torch.stack(targets) if targets else None,
     )
-    return batch, {failure.row: failure.reason for sample in samples for failure in sample.failures}
+    return batch, {row: reason for sample in samples for row, reason in sample.failures.items()}
 
 
-def _leave_interrupts_to_the_trainer(_worker: int) -> None:
-    # Ctrl-C reaches the whole process group; the trainer finishes its step and ends the workers itself. So does
+def _ignore_interrupts(_worker: int) -> None:
+    # Ctrl-C reaches the whole process group; the training process finishes its step and ends the workers. So does
     # SIGTERM where a launcher passes it on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL if launched() == 1 else signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL if world_size() == 1 else signal.SIG_IGN)

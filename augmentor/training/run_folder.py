@@ -1,4 +1,4 @@
-"""The run folder: what training writes while it goes, and what is told to who watches."""
+"""The run folder: log, samples, checkpoints and failures, and the events that report them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from augmentor.planning import parse_domains, preview_columns
 from augmentor.training.recipe import Recipe
 from stargan.checkpoints import Json, Model, remove_checkpoint, save_checkpoint
 from stargan.config import TrainConfig
-from stargan.distributed import SINGLE_RANK, Ranks
+from stargan.distributed import Ranks
 from stargan.inference import Translator
 from stargan.training import CheckpointEvent, Event, LogEvent, SampleEvent, TrainState
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """The run is about to train.
+    """The run starts to train.
 
     Args:
         images: training rows.
-        attributes: the label space in words, one line an attribute.
+        attributes: a description of each attribute.
         generator_parameters: weights of G.
         discriminator_parameters: weights of D.
-        device: in words.
+        device: its name.
         step: D steps done before.
         notes: remarks about the manifest.
     """
@@ -66,17 +66,44 @@ class Saved:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judging:
-    """The training is over, and it is measured whether the generator obeys; `done` is a share in [0, 1]."""
+class MeasuringAccuracy:
+    """The training is finished and target accuracy is measured; `done` is a share in [0, 1]."""
 
     done: float
 
 
-TrainEvent = Started | LogEvent | Sampled | Saved | Judging
+TrainEvent = Started | LogEvent | Sampled | Saved | MeasuringAccuracy
 
 
-class Follower:
-    """Stands in for the recorder where another process leads: hands it the rows that this one could not read."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """The parts of a training run that stay the same from start to end.
+
+    Args:
+        folder: the run folder.
+        manifest: the user's table.
+        rows: its training rows.
+        recipe: all settings.
+        config: those of the training loop.
+        device: where to compute.
+        ranks: the ranks that train together.
+    """
+
+    folder: Path
+    manifest: Manifest
+    rows: Manifest
+    recipe: Recipe
+    config: TrainConfig
+    device: torch.device
+    ranks: Ranks
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder of the checkpoint of a step."""
+        return self.folder / "checkpoints" / f"{step:08d}"
+
+
+class RankRecorder:
+    """The recorder of all ranks but 0: sends rank 0 the rows that this rank could not read."""
 
     def __init__(self, ranks: Ranks) -> None:
         self.broken: dict[int, str] = {}
@@ -84,45 +111,39 @@ class Follower:
         self.losses: dict[str, float] = {}
         self._ranks = ranks
 
-    def __enter__(self) -> Follower:
+    def __enter__(self) -> RankRecorder:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
     def record(self, event: Event) -> None:
-        """Answer where the leader asks."""
+        """Take part in rank 0's collection at every checkpoint."""
         if isinstance(event, CheckpointEvent):
             self._ranks.all_gather_object(self.broken)
 
 
 class Recorder:
-    """Writes a run's log, samples, checkpoints and failures as the loop's events come in."""
+    """Rank 0's recorder: writes a run's log, samples, checkpoints and failures at the loop's events.
+
+    Args:
+        run: the run.
+        samples: the sources of the sample grids.
+        step: D steps done before.
+        on_event: called with every event, after it was written.
+    """
 
     def __init__(
-        self,
-        run: Path,
-        manifest: Manifest,
-        recipe: Recipe,
-        config: TrainConfig,
-        *,
-        rows: Manifest,
-        shown: Samples,
-        device: torch.device,
-        step: int,
-        on_event: Callable[[TrainEvent], None],
-        ranks: Ranks = SINGLE_RANK,
+        self, run: TrainingRun, *, samples: Samples, step: int, on_event: Callable[[TrainEvent], None]
     ) -> None:
         self.broken: dict[int, str] = {}
-        self._ranks = ranks
         self.losses: dict[str, float] = {}
-        self._run, self._manifest, self._recipe, self._config = run, manifest, recipe, config
-        self._device, self._on_event = device, on_event
-        self._rows, self._shown = rows, shown
-        self._before = _read_failures(run / "failures.csv")
-        self._columns = preview_columns(parse_domains(["each"], manifest.space), manifest.space)
-        self._board = _tensorboard(run) if recipe.training.tensorboard else None
-        self._log = _open_log(run / "log.jsonl", step)
+        self._run, self._samples, self._on_event = run, samples, on_event
+        self._before = _read_failures(run.folder / "failures.csv")
+        space = run.manifest.space
+        self._columns = preview_columns(parse_domains(["each"], space), space)
+        self._board = _tensorboard(run.folder) if run.recipe.training.tensorboard else None
+        self._log = _open_log(run.folder / "log.jsonl", step)
 
     def __enter__(self) -> Recorder:
         return self
@@ -133,7 +154,7 @@ class Recorder:
             self._board.close()
 
     def record(self, event: Event) -> None:
-        """Write what the event is about, then pass the news on."""
+        """Write the files of an event, then report it."""
         match event:
             case LogEvent():
                 self._write_log(event)
@@ -141,14 +162,14 @@ class Recorder:
             case SampleEvent(state=state):
                 self._on_event(Sampled(path=self._write_sample(state)))
             case CheckpointEvent(state=state):
-                for broken in self._ranks.all_gather_object(self.broken):
+                for broken in self._run.ranks.all_gather_object(self.broken):
                     self.broken.update(cast(dict[int, str], broken))
                 self._on_event(Saved(path=self._write_checkpoint(state)))
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """The rows whose image could not be read, in this run and before it was resumed."""
-        table = self._rows.rows
+        table = self._run.rows.rows
         now = [
             Failure(id=str(table["id"].iat[row]), path=str(table["path"].iat[row]), reason=reason)
             for row, reason in sorted(self.broken.items())
@@ -165,55 +186,49 @@ class Recorder:
             self._board.add_scalar("speed/images_per_second", event.images_per_second, event.step)
 
     def _write_sample(self, state: TrainState) -> Path:
-        path = self._run / "samples" / f"{state.step:08d}.png"
+        run, samples = self._run, self._samples
+        path = run.folder / "samples" / f"{state.step:08d}.png"
         path.parent.mkdir(exist_ok=True)
-        shown, translator = self._shown, Translator(self._model(state), device=self._device)
-        grid = preview_grid(translator, shown.images, shown.codes, self._columns, row_labels=shown.names)
+        model = Model(
+            generator=state.average,
+            space=run.manifest.space,
+            image_size=run.recipe.images.height_width,
+            step=state.step,
+            settings={},
+            sha256="",
+        )
+        translator = Translator(model, device=run.device)
+        grid = preview_grid(translator, samples.images, samples.codes, self._columns, row_labels=samples.names)
         write_grid(path, grid)
         if self._board is not None:
             self._board.add_image("samples", grid, state.step, dataformats="HWC")
         return path
 
     def _write_checkpoint(self, state: TrainState) -> Path:
-        write_failures(self._run / "failures.csv", self.failures)
-        folder = checkpoint_folder(self._run, state.step)
+        run = self._run
+        write_failures(run.folder / "failures.csv", self.failures)
+        folder = run.checkpoint(state.step)
         if not folder.exists():
+            recipe: dict[str, Json] = run.recipe.model_dump(mode="json", exclude_none=True)
+            manifest = ", ".join(path.name for path in run.manifest.paths)
             save_checkpoint(
                 folder,
                 state=state,
-                config=self._config,
-                space=self._manifest.space,
-                image_size=self._recipe.images.height_width,
-                settings=self._settings(),
+                config=run.config,
+                space=run.manifest.space,
+                image_size=run.recipe.images.height_width,
+                settings={"manifest": manifest, "images": recipe["images"], "recipe": recipe},
             )
-            self._prune(folder.parent)
+            keep = run.recipe.training.keep_checkpoints
+            whole = sorted(path for path in folder.parent.iterdir() if path.name.isdigit())
+            for old in whole[:-keep] if keep else []:
+                remove_checkpoint(old)
         return folder
 
-    def _prune(self, checkpoints: Path) -> None:
-        keep = self._recipe.training.keep_checkpoints
-        whole = sorted(path for path in checkpoints.iterdir() if path.name.isdigit())
-        for old in whole[:-keep] if keep else []:
-            remove_checkpoint(old)
 
-    def _settings(self) -> dict[str, Json]:
-        recipe = self._recipe.model_dump(mode="json", exclude_none=True)
-        manifest = ", ".join(path.name for path in self._manifest.paths)
-        return {"manifest": manifest, "images": recipe["images"], "recipe": recipe}
-
-    def _model(self, state: TrainState) -> Model:
-        return Model(
-            generator=state.average,
-            space=self._manifest.space,
-            image_size=self._recipe.images.height_width,
-            step=state.step,
-            settings={},
-            sha256="",
-        )
-
-
-def checkpoint_folder(run: Path, step: int) -> Path:
-    """Return where a run keeps the checkpoint of a step."""
-    return run / "checkpoints" / f"{step:08d}"
+def describe_attribute(name: str, values: tuple[str, ...]) -> str:
+    """Return an attribute in one line, for example "hair: black | blond | red"."""
+    return f"{name}: {' | '.join(values)}"
 
 
 def _read_failures(path: Path) -> list[Failure]:
@@ -224,7 +239,7 @@ def _read_failures(path: Path) -> list[Failure]:
 
 
 def _open_log(path: Path, step: int) -> IO[str]:
-    """Open log.jsonl to append, without what a killed run logged after its last checkpoint."""
+    """Open log.jsonl to append, without the lines that a killed run wrote after its last checkpoint."""
     if path.exists():
         kept = [line for line in path.read_text().splitlines() if _logged_step(line) <= step]
         draft = path.with_suffix(".part")
@@ -237,7 +252,7 @@ def _logged_step(line: str) -> float:
     try:
         return cast(int, json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
-        return float("inf")  # a line that a kill cut short goes, too
+        return float("inf")  # incomplete lines of a killed run are dropped, too
 
 
 def _tensorboard(run: Path) -> SummaryWriter:

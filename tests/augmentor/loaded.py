@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from augmentor.training.order import Draw, StepSampler
+from augmentor.training.sampler import Draw, StepSampler
 
 
 def draws(sampler: StepSampler, batches: int) -> list[list[Draw]]:

@@ -156,7 +156,7 @@ def test_a_full_disk(limit: int, case: Case, augmentor: Augmentor, tmp_path: Pat
     done = augmentor.run(limit, *case.words(), script=script)
     assert done.code == 2, done.err
     (error,) = [line for line in done.err.splitlines() if line.startswith("error  ")]
-    assert f"{case.out}: cannot be written (File too large). What was committed is safe: mend it" in error
+    assert f"{case.out}: cannot be written (File too large). What was committed is safe. Fix the cause" in error
     assert "Traceback" not in done.err
     assert not case.out.is_file()
     assert not (case.out / "dataset.json").exists()
@@ -179,8 +179,8 @@ def test_a_full_disk_under_a_checkpoint(
     done = augmentor.run(6_000, *words, "--steps", 4, "--resume", script=script)
     assert done.code == 2, done.err
     whole = run / "checkpoints" / "00000002"
-    assert f"{run} cannot be written (File too large" in done.err
-    assert f"The last good checkpoint is {whole}. Mend it and go on with --resume" in done.err
+    assert f"{run}: cannot be written (File too large" in done.err
+    assert f"The last good checkpoint is {whole}. Fix the cause and continue with --resume" in done.err
     assert [path.name for path in (run / "checkpoints").iterdir()] == [whole.name]
     again = augmentor.run(*words, "--steps", 4, "--resume")
     assert again.code == 0, again.err
@@ -466,9 +466,9 @@ def test_a_loading_process_that_dies(augmentor: Augmentor, small: Small, tiny: l
     done = running.end()
     assert time.monotonic() - killed < 30
     assert done.code == 1, done.err
-    assert "a process that loads images has died" in done.err
+    assert "a loading process has died" in done.err
     assert "The last good checkpoint is" in done.err
-    assert "Go on with --resume" in done.err
+    assert "Continue with --resume" in done.err
     assert "Traceback" not in done.err
     reached = load_model(run).step
     again = augmentor.run(*words, "--steps", reached + 1, "--resume")

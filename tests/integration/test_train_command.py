@@ -177,7 +177,7 @@ def test_a_run_is_not_trained_over_or_resumed_with_other_settings(
     words = ("train", small.manifest, "--out", model, *tiny, "--steps", 6)
     again = augmentor.run(*words)
     assert again.code == 2
-    assert "holds a run already. Add --resume to go on with it" in again.err
+    assert "holds a run already. Add --resume to continue it" in again.err
     other = augmentor.run(*words, "--resume", "--set", "training.batch_size=8")
     assert other.code == 2
     assert "training.batch_size was 4, now 8" in other.err

@@ -91,7 +91,7 @@ def test_one_that_is_killed_ends_all_with_a_message(
         assert launcher.returncode != 0
         assert processes_of(run) == []
         text = (tmp_path / "said").read_text()
-    assert "Go on with" in text
+    assert "Continue with --resume" in text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM ends a process there at once")

@@ -17,7 +17,7 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any, NoReturn, TypeVar
 
-from augmentor.errors import AugmentorError, no_shared_memory
+from augmentor.errors import AugmentorError, shared_memory_error
 from augmentor.storage import STALLED_SECONDS, TURNS, Workers, leave_behind, stalled
 
 A = TypeVar("A")
@@ -79,7 +79,7 @@ def run_processes(
     try:
         dealt: Synchronized[int] = context.Value("q", 0)
     except OSError as error:
-        raise no_shared_memory(error, instead="use one --device, which needs none") or error from error
+        raise shared_memory_error(error, instead="use one --device, which needs none") or error from error
     children: list[_Child] = []
     with Workers(len(names), name="give") as givers, _ending(children):
         with interrupts_held_back():

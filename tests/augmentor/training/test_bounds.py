@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from augmentor.training.bounds import at_most, check_side, refuse_giants
-from augmentor.training.recipe import read_recipe
+from augmentor.training.recipe import check_sizes, read_recipe
+from augmentor.training.settings import at_most, check_side
 from stargan.networks import build_discriminator, build_generator
 
 
@@ -38,24 +38,24 @@ def test_weights_are_counted_as_they_would_be(overrides: list[str], monkeypatch:
     """One weight less than a network has is refused, naming their number; as many are not. Nothing is drawn."""
     recipe = read_recipe(None, overrides)
     sections = {"generator": recipe.generator.model_dump(), "discriminator": recipe.discriminator.model_dump()}
-    size, channels = recipe.images.height_width, recipe.images.channels
-    data = {"vector_size": 1, "image_channels": channels, "image_size": size}
+    data = {
+        "vector_size": 1,
+        "image_channels": recipe.images.channels,
+        "image_size": recipe.images.height_width,
+    }
     state = torch.get_rng_state()
     counts = {}
     with torch.random.fork_rng(devices=[]):
         for name, build in (("generator", build_generator), ("discriminator", build_discriminator)):
             counts[name] = sum(weight.numel() for weight in build({**data, **sections[name]}).parameters())
 
-    def check() -> None:
-        refuse_giants(image_size=size, image_channels=channels, batch_size=1, **sections)
-
-    monkeypatch.setattr("augmentor.training.bounds._MOST_WEIGHTS", max(counts.values()))
-    check()
+    monkeypatch.setattr("augmentor.training.recipe._MOST_WEIGHTS", max(counts.values()))
+    check_sizes(recipe)
     for name, count in counts.items():
-        monkeypatch.setattr("augmentor.training.bounds._MOST_WEIGHTS", count - 1)
+        monkeypatch.setattr("augmentor.training.recipe._MOST_WEIGHTS", count - 1)
         first = name == "generator" or counts["generator"] < count  # Of the two, the generator is looked at first.
         with pytest.raises(
             ValueError, match=f"the {name} would have {count:,} weights" if first else "the generator"
         ):
-            check()
+            check_sizes(recipe)
     assert torch.equal(torch.get_rng_state(), state)

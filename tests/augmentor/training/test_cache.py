@@ -15,8 +15,8 @@ from PIL import Image
 from augmentor.errors import ImageError, RecipeError
 from augmentor.training.cache import ImageCache, available_memory, make_cache
 from augmentor.training.loading import TrainingImages, training_batches
-from augmentor.training.order import Draw
-from augmentor.training.recipe import Cache, ImageSettings
+from augmentor.training.sampler import Draw
+from augmentor.training.settings import Cache, ImageSettings
 from stargan.labels import Attribute, LabelSpace
 from stargan.training import Batch
 

@@ -27,8 +27,8 @@ from augmentor.storage.access import Access
 from augmentor.training import loading
 from augmentor.training.cache import ImageCache
 from augmentor.training.loading import TrainingImages, default_workers, training_batches
-from augmentor.training.order import Draw, StepSampler
-from augmentor.training.recipe import ImageSettings
+from augmentor.training.sampler import Draw, StepSampler
+from augmentor.training.settings import ImageSettings
 from stargan.labels import Attribute, LabelSpace
 from stargan.training import Batch
 from tests.augmentor.loaded import draws
@@ -78,7 +78,7 @@ def wanted(images: TrainingImages, *, row: int, target: int) -> list[int]:
 
 def test_a_sample_is_the_rows_image_and_codes(tmp_path: Path) -> None:
     images = make_images(tmp_path)
-    sample = images[Draw(row=3, place=17)]
+    sample = images[Draw(row=3, position=17)]
     assert sample.image.shape == (3, 8, 8)
     assert sample.image.dtype == torch.uint8
     assert sample.image.is_contiguous()
@@ -87,7 +87,7 @@ def test_a_sample_is_the_rows_image_and_codes(tmp_path: Path) -> None:
     assert sample.codes.dtype == torch.int64
     assert sample.codes.tolist() == [0, 0]
     assert sample.target is None
-    assert sample.failures == ()
+    assert sample.failures == {}
     assert len(images) == 5
 
 
@@ -122,24 +122,24 @@ def test_size_channels_and_crop(tmp_path: Path) -> None:
 
 def test_a_broken_image_is_replaced_and_reported(tmp_path: Path) -> None:
     images = make_images(tmp_path, broken=(3, 4))
-    sample = images[Draw(row=3, place=0)]
+    sample = images[Draw(row=3, position=0)]
     assert set(sample.image[0].flatten().tolist()) == {0}  # rows 3 and 4 are broken, the next one is row 0
     assert sample.codes.tolist() == images.codes[0].tolist()
-    assert [failure.row for failure in sample.failures] == [3, 4]
-    assert "3.png" in sample.failures[0].reason
-    assert images[Draw(row=1, place=0)].failures == ()
+    assert list(sample.failures) == [3, 4]
+    assert "3.png" in next(iter(sample.failures.values()))
+    assert images[Draw(row=1, position=0)].failures == {}
 
 
 def test_a_folder_of_broken_images_is_no_training_set(tmp_path: Path) -> None:
     images = make_images(tmp_path, broken=(0, 1, 2, 3, 4))
     with pytest.raises(ImageError, match=r"5 images in a row cannot be read; the first: .*2\.png"):
-        images[Draw(row=2, place=0)]
+        images[Draw(row=2, position=0)]
 
 
 def test_a_target_is_the_drawn_rows_domain_but_never_less_than_the_images_own(tmp_path: Path) -> None:
     images = make_images(tmp_path)
     assert images.codes.tolist() == [[0, -1], [1, 0], [2, -1], [0, 0], [1, -1]]
-    target = images[Draw(row=1, place=0, target=2)].target
+    target = images[Draw(row=1, position=0, target=2)].target
     assert target is not None
     assert target.dtype == torch.int64
     assert target.tolist() == [2, 0]  # row 2 does not know the second attribute, row 1 does
@@ -161,11 +161,11 @@ def test_a_broken_image_is_replaced_within_its_label_set(tmp_path: Path) -> None
     images = dataclasses.replace(
         make_images(tmp_path, broken=(1, 3)), label_sets=np.array([0, 1, 0, 1, 1]), settings=PLAIN
     )
-    assert images[Draw(row=1, place=0)].codes.tolist() == images.codes[4].tolist()
-    assert [failure.row for failure in images[Draw(row=3, place=0)].failures] == [3]
+    assert images[Draw(row=1, position=0)].codes.tolist() == images.codes[4].tolist()
+    assert list(images[Draw(row=3, position=0)].failures) == [3]
     nothing_left = dataclasses.replace(images, label_sets=np.array([0, 1, 0, 1, 0]))
     with pytest.raises(ImageError, match=r"2 images in a row cannot be read; the first: .*3\.png"):
-        nothing_left[Draw(row=3, place=0)]
+        nothing_left[Draw(row=3, position=0)]
 
 
 # ---- sub-regions ----
@@ -249,10 +249,10 @@ def test_an_image_elsewhere_is_replaced_and_reported(tmp_path: Path) -> None:
     images = dataclasses.replace(
         images, paths=(outside, *images.paths[1:]), access=Access(folders=(tmp_path / "inside",))
     )
-    sample = images[Draw(row=0, place=0)]
+    sample = images[Draw(row=0, position=0)]
     assert set(sample.image[0].flatten().tolist()) == {10}  # the next row's
-    assert [failure.row for failure in sample.failures] == [0]
-    assert "--allow-outside" in sample.failures[0].reason
+    assert list(sample.failures) == [0]
+    assert "--allow-outside" in next(iter(sample.failures.values()))
 
 
 def test_without_sub_regions_nothing_changes(tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ from pathlib import Path
 from test_loading import make_images
 from augmentor.errors import SharedMemoryError
 from augmentor.training.loading import training_batches
-from augmentor.training.recipe import ImageSettings
+from augmentor.training.settings import ImageSettings
 
 images = make_images(Path(sys.argv[1]), ImageSettings(size=64))
 for limit, workers in ((0, 1), (100_000, 1), (300_000, 1), (0, 0)):

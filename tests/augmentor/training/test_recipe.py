@@ -218,7 +218,7 @@ def test_what_cannot_work_is_named(override: str, message: str) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_what_is_large_together_is_named_together() -> None:
+def test_what_is_large_together_is_named_join_ranks() -> None:
     with pytest.raises(
         RecipeError, match=r"generator\.width = 64: the first feature maps of a batch alone take 17,592"
     ):

@@ -21,10 +21,16 @@ from augmentor.judge.obedience import read_obedience
 from augmentor.training.recipe import Recipe, read_recipe
 from augmentor.training.run import (
     TrainResult,
-    describe_attribute,
     train_run,
 )
-from augmentor.training.run_folder import Judging, Sampled, Saved, Started, TrainEvent
+from augmentor.training.run_folder import (
+    MeasuringAccuracy,
+    Sampled,
+    Saved,
+    Started,
+    TrainEvent,
+    describe_attribute,
+)
 from stargan.checkpoints import load_model, load_state
 from stargan.config import TrainConfig
 from stargan.training import LogEvent
@@ -212,7 +218,7 @@ def test_a_finished_run_is_judged(trainer: Trainer, tmp_path: Path) -> None:
     stopped = trainer.run(run, "judge.steps=1", stop_at=3)
     assert stopped.obedience is None
     assert not (run / "obedience.json").exists()
-    assert not any(isinstance(event, Judging) for event in trainer.events)
+    assert not any(isinstance(event, MeasuringAccuracy) for event in trainer.events)
 
     # The judge's settings may change: it comes after the training.
     done = trainer.run(run, "judge.steps=2", resume=True)
@@ -221,7 +227,7 @@ def test_a_finished_run_is_judged(trainer: Trainer, tmp_path: Path) -> None:
     assert done.obedience.images == 2
     assert [attribute.name for attribute in done.obedience.attributes] == ["hair", "glasses"]
     assert read_obedience(run, load_model(run)) == done.obedience
-    shares = [event.done for event in trainer.events if isinstance(event, Judging)]
+    shares = [event.done for event in trainer.events if isinstance(event, MeasuringAccuracy)]
     assert shares[0] == 0
     assert shares[-1] == 1
 
@@ -234,7 +240,7 @@ def test_a_finished_run_is_judged(trainer: Trainer, tmp_path: Path) -> None:
 
 def test_a_verdict_that_is_not_waited_for_costs_nothing_else(trainer: Trainer, tmp_path: Path) -> None:
     def judging() -> bool:
-        return any(isinstance(event, Judging) for event in trainer.events)
+        return any(isinstance(event, MeasuringAccuracy) for event in trainer.events)
 
     done = train_run(
         trainer.read(),
@@ -317,7 +323,7 @@ def test_resume_of_nothing_starts(trainer: Trainer, tmp_path: Path) -> None:
 def test_an_existing_run_is_not_trained_over(trainer: Trainer, tmp_path: Path) -> None:
     run = tmp_path / "run"
     before = state_bytes(trainer.run(run, "training.steps=2"))
-    with pytest.raises(OutputError, match=r"run holds a run already\. Add --resume to go on"):
+    with pytest.raises(OutputError, match=r"run holds a run already\. Add --resume to continue it"):
         trainer.run(run)
     assert state_bytes(trainer.run(run, "training.steps=2", resume=True)) == before
 

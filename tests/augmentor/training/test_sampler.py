@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from augmentor.judge.measures import rarity_weights
-from augmentor.training.order import Draw, StepSampler
-from augmentor.training.recipe import Joint
+from augmentor.training.sampler import Draw, StepSampler
+from augmentor.training.settings import Joint
 from stargan.labels import Attribute, LabelSpace
 from tests.augmentor.loaded import draws
 
@@ -31,7 +31,7 @@ def test_epochs_are_permutations(rows: int, batch_size: int) -> None:
     batches = draws(StepSampler(rows=rows, batch_size=batch_size, seed=1), 3 * rows)
     assert all(len(batch) == batch_size for batch in batches)
     flat = [draw for batch in batches for draw in batch]
-    assert [draw.place for draw in flat] == list(range(len(flat)))
+    assert [draw.position for draw in flat] == list(range(len(flat)))
     epochs = [tuple(draw.row for draw in flat[start : start + rows]) for start in range(0, 3 * rows, rows)]
     assert all(sorted(epoch) == list(range(rows)) for epoch in epochs)
     if rows == 7:
@@ -52,7 +52,7 @@ def test_the_shares_of_several_processes_are_the_batches_of_one(settings: dict[s
         settings = {**settings, "label_sets": np.arange(20) % 2, "target_weights": np.ones(20)}
     whole = draws(StepSampler(rows=20, batch_size=12, seed=1, first_step=3, **settings), 9)
     shares = [
-        draws(StepSampler(rows=20, batch_size=12, seed=1, first_step=3, rank=rank, processes=3, **settings), 9)
+        draws(StepSampler(rows=20, batch_size=12, seed=1, first_step=3, rank=rank, world_size=3, **settings), 9)
         for rank in range(3)
     ]
     assert [[len(batch) for batch in share] for share in shares] == [[4] * 9] * 3
@@ -115,7 +115,7 @@ def test_balanced_sources_show_rare_labels_as_often(one_binary: LabelSpace) -> N
     assert rare == pytest.approx(0.5, abs=0.02)
     assert most == pytest.approx(0.2, abs=0.02)
     flat = [draw for batch in batches for draw in batch]
-    assert [draw.place for draw in flat] == list(range(10_000))
+    assert [draw.position for draw in flat] == list(range(10_000))
     assert {draw.row for draw in flat} == set(range(100))
 
 
@@ -157,7 +157,7 @@ def test_each_label_set_has_epochs_of_its_own(joint: Joint, batch_size: int) -> 
     assert all(epoch == list(range(50)) for epoch in large)
     assert len(small) >= 17
     assert all(epoch == list(range(50, 56)) for epoch in small)
-    assert [draw.place for draw in flat] == list(range(len(flat)))
+    assert [draw.position for draw in flat] == list(range(len(flat)))
 
 
 @pytest.mark.parametrize(("batch_size", "sets"), [(8, 2), (7, 2), (7, 3), (2, 2), (5, 4)])

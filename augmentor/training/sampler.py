@@ -1,4 +1,4 @@
-"""Which row stands where in which batch: the order of training, equal on every run, from any step on."""
+"""Batch sampler: the order of training rows, the same on every run and from any step on."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from augmentor.training.recipe import Joint
+from augmentor.training.settings import Joint
 
 _ROUNDS, _SOURCES, _TARGETS = range(3)
-"""What a stream of random numbers is for."""
+"""Spawn keys of the random streams."""
 
 
 class Draw(NamedTuple):
     """One image of one batch.
 
     Args:
-        row: the row to show.
-        place: the place in the run, which seeds the image's crop and mirroring.
-        target: the row whose domain the image is asked for; None leaves the target to the loop.
+        row: the image's row.
+        position: its position in the run, which seeds the crop and the mirroring.
+        target: the row whose domain is the image's target; None leaves the target to the loop.
     """
 
     row: int
-    place: int
+    position: int
     target: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepSampler(Sampler[list[Draw]]):
-    """Batches of draws without end, each epoch in another order; any step can be the first.
+    """Endless batches of draws, each epoch in another order; any step can be the first.
 
     With several label sets each has epochs of its own. "mixed" batches take one row of each set in turn;
     "alternating" ones take all their rows from one set, and in every round of as many batches as there are sets
@@ -42,11 +42,11 @@ class StepSampler(Sampler[list[Draw]]):
 
     Args:
         rows: number of images, N.
-        batch_size: draws in a batch, of all processes together.
+        batch_size: draws in a batch, of all ranks together.
         seed: seeds the orders and the draws.
         first_step: the step whose batch comes first, counted from 0.
-        rank: of several processes that train together, whose share of each batch is drawn.
-        processes: how many they are; `batch_size` must divide by it.
+        rank: the rank whose share of each batch is yielded.
+        world_size: number of ranks; `batch_size` must be divisible by it.
         label_sets: (N,) the label set of each row; None means that there is one.
         joint: how the label sets share the batches.
         source_weights: (N,) rows are drawn with replacement and these weights (within their label set) instead of
@@ -62,7 +62,7 @@ class StepSampler(Sampler[list[Draw]]):
     seed: int
     first_step: int = 0
     rank: int = 0
-    processes: int = 1
+    world_size: int = 1
     label_sets: NDArray[np.integer] | None = None
     joint: Joint = "mixed"
     source_weights: NDArray[np.float64] | None = None
@@ -79,19 +79,19 @@ class StepSampler(Sampler[list[Draw]]):
             else:
                 chances = self._random(_SOURCES, step).random(self.batch_size)
                 rows = [sources[turn.label_set].row(x) for turn, x in zip(turns, chances, strict=True)]
-            wanted: list[int | None] = [None] * self.batch_size
+            target_rows: list[int | None] = [None] * self.batch_size
             if targets is not None:
                 random = self._random(_TARGETS, step)
-                asked = random.integers(len(members), size=self.batch_size).tolist()
+                label_sets = random.integers(len(members), size=self.batch_size).tolist()
                 if self.joint == "alternating":
-                    asked = [turn.label_set for turn in turns]
+                    label_sets = [turn.label_set for turn in turns]
                 chances = random.random(self.batch_size)
-                wanted = [targets[label_set].row(x) for label_set, x in zip(asked, chances, strict=True)]
+                target_rows = [targets[label_set].row(x) for label_set, x in zip(label_sets, chances, strict=True)]
             first = step * self.batch_size
             draws = [
-                Draw(row, first + i, target) for i, (row, target) in enumerate(zip(rows, wanted, strict=True))
+                Draw(row, first + i, target) for i, (row, target) in enumerate(zip(rows, target_rows, strict=True))
             ]
-            share = self.batch_size // self.processes
+            share = self.batch_size // self.world_size
             yield draws[self.rank * share : (self.rank + 1) * share]
 
     def _members(self) -> list[NDArray[np.int64]]:
@@ -106,13 +106,13 @@ class StepSampler(Sampler[list[Draw]]):
             done, turn = divmod(step, sets)
             label_set = self._round(done, sets)[turn]
             return [_Turn(label_set, done * self.batch_size + i) for i in range(self.batch_size)]
-        rounds = [divmod(place, sets) for place in range(first, first + self.batch_size)]
+        rounds = [divmod(position, sets) for position in range(first, first + self.batch_size)]
         if self.batch_size >= sets:
             return [_Turn(turn, done) for done, turn in rounds]
         return [_Turn(self._round(done, sets)[turn], done) for done, turn in rounds]
 
     def _round(self, number: int, sets: int) -> list[int]:
-        """Return the order in which the label sets have their turns in a round."""
+        """Return the order of the label sets in a round."""
         order: list[int] = self._random(_ROUNDS, number).permutation(sets).tolist()
         return order
 
@@ -121,7 +121,7 @@ class StepSampler(Sampler[list[Draw]]):
 
 
 class _Turn(NamedTuple):
-    """Whose turn it is: a label set, and how many of its rows were shown before."""
+    """A label set, and the number of its rows that were drawn before."""
 
     label_set: int
     position: int
@@ -129,7 +129,7 @@ class _Turn(NamedTuple):
 
 @dataclass
 class _Epochs:
-    """A label set's rows, all of them once an epoch, each epoch in another order."""
+    """A label set's rows, each once an epoch, each epoch in another order."""
 
     rows: NDArray[np.int64]
     seeds: tuple[int, int]
@@ -154,7 +154,7 @@ class _Urn:
     edges: NDArray[np.float64]
 
     def row(self, chance: float) -> int:
-        """Return the row that a number in [0, 1) falls on."""
+        """Return the row at a quantile in [0, 1)."""
         return int(self.rows[np.searchsorted(self.edges, chance, side="right")])
 
 

@@ -6,8 +6,9 @@ from dataclasses import fields
 
 import torch
 
-from augmentor.training.recipe import LossSettings, TrainingSettings, read_recipe
-from augmentor.training.untrained import train_config, untrained_networks
+from augmentor.training.recipe import read_recipe
+from augmentor.training.settings import LossSettings, TrainingSettings
+from augmentor.training.state import train_config, untrained_networks
 from stargan.config import TrainConfig
 from stargan.labels import Attribute, LabelSpace
 

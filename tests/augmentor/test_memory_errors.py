@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from augmentor.errors import MemoryShortError, no_shared_memory, short_of_memory
+from augmentor.errors import MemoryShortError, out_of_memory, shared_memory_error
 from augmentor.training.faults import explained
 
 
@@ -31,15 +31,15 @@ def test_training_that_needs_more_memory_than_there_is(
 ) -> None:
     with pytest.raises(MemoryShortError, match="a smaller training") as raised, explained(tmp_path / "run"):
         allocate()
-    assert f"the device has too little free memory ({said}" in str(raised.value)
+    assert f"out of memory ({said}" in str(raised.value)
 
 
 def test_other_errors_are_others(tmp_path: Path) -> None:
     other = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    assert short_of_memory(other) == ""
-    assert no_shared_memory(other, instead="use less") is None
-    assert no_shared_memory(RuntimeError(), instead="use less") is None
-    assert no_shared_memory(OSError(errno.EMFILE, "Too many open files"), instead="use less") is None
+    assert out_of_memory(other) == ""
+    assert shared_memory_error(other, instead="use less") is None
+    assert shared_memory_error(RuntimeError(), instead="use less") is None
+    assert shared_memory_error(OSError(errno.EMFILE, "Too many open files"), instead="use less") is None
     with pytest.raises(RuntimeError, match="mat1 and mat2"), explained(tmp_path / "run"):
         raise other
 
@@ -58,7 +58,7 @@ def test_other_errors_are_others(tmp_path: Path) -> None:
     ],
 )
 def test_shared_memory_that_is_short(error: OSError | RuntimeError) -> None:
-    found = no_shared_memory(error, instead="use less")
+    found = shared_memory_error(error, instead="use less")
     assert found is not None
     assert str(found).endswith("or use less")
     assert "\n" not in str(found)

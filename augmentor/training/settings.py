@@ -1,0 +1,269 @@
+"""The sections of a recipe: pydantic models with defaults and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from augmentor.images import DEFAULT_SIDE, LONGEST_SIDE
+from augmentor.storage import MAX_PIXELS
+from stargan.config import Compile, Objective, Precision, Schedule
+from stargan.diffaugment import Policy
+from stargan.networks import (
+    Conditioning,
+    DiscriminatorKind,
+    GeneratorKind,
+    Norm,
+    OutputKind,
+    Padding,
+    Upsampling,
+    defaults_of_other_kinds,
+)
+
+Targets = Literal["permuted", "drawn", "balanced"]
+Joint = Literal["mixed", "alternating"]
+Cache = Literal["auto", "on", "off"]
+
+
+def at_most(most: int, why: str) -> Callable[[int], int]:
+    """Return a validator that refuses whole numbers above a bound.
+
+    Args:
+        most: the bound.
+        why: the reason, for the message.
+    """
+
+    def validated(value: int) -> int:
+        if value > most:
+            raise ValueError(f"{_short(value)} is more than {most:,}: {why}")
+        return value
+
+    return validated
+
+
+def check_side(pixels: int) -> None:
+    """Refuse a side of an image that no network can be built for.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if pixels < 4:
+        raise ValueError("sides must be at least 4 px")
+    if pixels > LONGEST_SIDE:
+        raise ValueError(
+            f"sides must be at most {LONGEST_SIDE} px, not {_short(pixels)}: a network keeps dozens of maps as "
+            "large as the image. Train at 64 to 512 px; expand --size original edits files of any size with that"
+        )
+
+
+def _short(value: int) -> str:
+    """Return a number that may have thousands of digits."""
+    return f"{value:,}" if value < 10**15 else "a number of more than 15 digits"
+
+
+_Share = Annotated[float, Field(ge=0, lt=1)]
+_Weight = Annotated[float, Field(ge=0)]
+# A billion steps take years on any machine.
+_Count = Annotated[int, AfterValidator(at_most(1_000_000_000, "no run comes so far"))]
+# The paper's networks start with 64 channels.
+_Width = Annotated[int, AfterValidator(at_most(4096, "these channels are doubled at every halving of the image"))]
+_Blocks = Annotated[int, AfterValidator(at_most(1000, "the paper has 6"))]
+_Dilation = Annotated[int, AfterValidator(at_most(64, "images are padded by as many pixels on each side"))]
+_Latent = Annotated[int, AfterValidator(at_most(1 << 20, "an image of 512 px has not even as many pixels"))]
+_Batch = Annotated[int, AfterValidator(at_most(65_536, "images of a batch pass the networks all at once"))]
+_Workers = Annotated[int, AfterValidator(at_most(1024, "each is a thread, or a process"))]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class ImageSettings(Section):
+    """Preparation of images: size, crop and augmentation.
+
+    Attributes:
+        size: side in pixels, or [height, width].
+        channels: 3 for colour, 1 for grey.
+        crop: side in pixels of a centred square cut out first; 0 takes the largest rectangle that fits.
+        flip: whether training may mirror images left to right.
+        random_crop: training images are enlarged by this factor, then cut at random; 1 turns it off.
+        sub_regions: share of the training images, in [0, 1), that are random cuts of the network's size out of the
+            file's own resolution (mixed sub-region training) instead of whole images.
+        max_pixels: files of more pixels (width x height) are refused before they are unpacked.
+    """
+
+    size: int | tuple[int, int] = DEFAULT_SIDE
+    channels: Literal[1, 3] = 3
+    crop: _Count = Field(default=0, ge=0)
+    flip: bool = True
+    random_crop: float = Field(default=1.08, ge=1.0, le=2.0)
+    sub_regions: _Share = 0.0
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
+
+    @field_validator("size")
+    @classmethod
+    def _positive(cls, size: int | tuple[int, int]) -> int | tuple[int, int]:
+        for pixels in size if isinstance(size, tuple) else (size,):
+            check_side(pixels)
+        return size
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+
+    @property
+    def enlarged(self) -> tuple[int, int]:
+        """(height, width) in pixels of training images ahead of the random crop."""
+        height, width = self.height_width
+        return round(height * self.random_crop), round(width * self.random_crop)
+
+
+class GeneratorSettings(Section):
+    """The generator's architecture; see `stargan.networks`: `Generator` ("resnet") and `EncoderDecoder`."""
+
+    kind: GeneratorKind = "resnet"
+    width: _Width = Field(default=64, ge=1)
+    downsamplings: _Count = Field(default=2, ge=0)
+    blocks: _Blocks = Field(default=6, ge=0)
+    conditioning: Conditioning = "norm"
+    output: OutputKind = "masked"
+    upsampling: Upsampling = "nearest"
+    skips: bool = True
+    norm: Norm = "instance"
+    padding: Padding = "zero"
+    dilation: _Dilation = Field(default=1, ge=1)
+    spectral: bool = False
+    latent: _Latent = Field(default=256, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_kind(cls, given: object) -> object:
+        # The defaults are the resnet's: settings that another kind lacks are set to the values that it accepts.
+        if isinstance(given, dict):
+            elsewhere = defaults_of_other_kinds("generator", str(given.get("kind", "resnet")))
+            return {**{key: value for key, value in elsewhere.items() if key in cls.model_fields}, **given}
+        return given
+
+
+class DiscriminatorSettings(Section):
+    """The discriminator's architecture; see `stargan.networks`: `PatchDiscriminator` and `DcganDiscriminator`.
+
+    Where a recipe does not give the depth, it is what the images' size allows; see `fitting_depth`.
+    """
+
+    kind: DiscriminatorKind = "patch"
+    width: _Width = Field(default=64, ge=1)
+    depth: _Count = Field(default=6, ge=1)
+    matches: bool = True
+    norm: Norm = "none"
+    spectral: bool = False
+
+
+class TrainingSettings(Section):
+    """Length, batches, optimisation and logging; see `stargan.config.TrainConfig`.
+
+    Attributes:
+        steps: D steps in all; 200,000, the paper's, if neither steps nor minutes are given.
+        minutes: minutes of training in all; excludes `steps`.
+        batch_size: images a step; 1 needs targets that are drawn or balanced.
+        targets: what an image is translated into: "permuted" the domain of another image of the batch (as in the
+            paper), "drawn" that of a random training row, "balanced" the same with rare labels drawn as often as
+            frequent ones.
+        balanced_sources: draw rows with replacement, rare labels as often as frequent ones, instead of in epochs.
+        joint: batches of joint training: "mixed" from all label sets, equally many of each, or "alternating", each
+            of one set (as in the paper).
+        keep_checkpoints: number of newest checkpoints to keep; 0 keeps all.
+        workers: threads that load images, or processes where images are not cached; -1 chooses by the cores.
+        cache: keep images in memory once they are decoded: "on", "off", or "auto", where they fill at most a
+            quarter of what is free. The results are the same.
+        tensorboard: also write TensorBoard events to RUN/tensorboard (extra `tensorboard`).
+    """
+
+    steps: _Count | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    batch_size: _Batch = Field(default=16, ge=1)
+    targets: Targets = "permuted"
+    balanced_sources: bool = False
+    joint: Joint = "mixed"
+    workers: _Workers = Field(default=-1, ge=-1)
+    cache: Cache = "auto"
+    keep_checkpoints: _Count = Field(default=3, ge=0)
+    objective: Objective = "logistic"
+    critic_steps: _Count = Field(default=1, ge=1)
+    learning_rate: float = Field(default=4e-4, gt=0)
+    betas: tuple[_Share, _Share] = (0.5, 0.999)
+    schedule: Schedule = "linear"
+    decay_from: float = Field(default=0.5, ge=0, le=1)
+    epoch_decay: float = Field(default=0.995, gt=0, le=1)
+    ema_decay: _Share = 0.999
+    augment: tuple[Policy, ...] = ()
+    precision: Precision = "auto"
+    compile: Compile = "auto"
+    diverged_above: float = Field(default=1e4, gt=0)
+    log_seconds: float = Field(default=5.0, ge=0)
+    sample_minutes: float = Field(default=2.0, ge=0)
+    checkpoint_minutes: float = Field(default=10.0, ge=0)
+    tensorboard: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_length(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("steps") is None and given.get("minutes") is None:
+            return {**given, "steps": 200_000}
+        return given
+
+
+class LossSettings(Section):
+    """The weights of the losses; see `stargan.config.TrainConfig`."""
+
+    domain_weight: float = Field(default=1.0, ge=0)
+    real_domain_weight: float = Field(default=3.0, ge=0)
+    normalise_domain: bool = True
+    cycle_weight: float = Field(default=10.0, ge=0)
+    cycle_every: _Count = Field(default=4, ge=1)
+    identity_weight: float = Field(default=0.0, ge=0)
+    multiscale_weights: tuple[_Weight, ...] = ()
+    feature_matching_weight: float = Field(default=0.0, ge=0)
+    sparsity_weight: float = Field(default=0.3, ge=0)
+    gradient_penalty_weight: float = Field(default=10.0, ge=0)
+    r1_weight: float = Field(default=0.03, ge=0)
+    r1_every: _Count = Field(default=8, ge=1)
+
+
+class JudgeSettings(Section):
+    """The classifier that measures target accuracy after training; see `augmentor.judge`.
+
+    Attributes:
+        steps: its optimisation steps; -1 takes as many as a tenth of the training's time allows, at most 2,000;
+            0 skips the measurement.
+    """
+
+    steps: _Count = Field(default=-1, ge=-1)
+
+
+class AttributeSettings(Section):
+    """One attribute that is not a single column of the manifest.
+
+    Attributes:
+        one_hot: the 0/1 columns that together are this categorical attribute; their names are its values.
+    """
+
+    one_hot: tuple[str, ...] = Field(min_length=2)
+
+
+class ManifestSettings(Section):
+    """How to read the manifest.
+
+    Attributes:
+        attributes: the columns to use; all that are not reserved by default.
+        image_column: the column that holds the image's path.
+    """
+
+    attributes: tuple[str, ...] | None = None
+    image_column: str | None = None

@@ -1,0 +1,154 @@
+"""Networks and settings of a recipe before the first step, or of a run's newest checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from augmentor.data.manifest import describe_sets
+from augmentor.errors import OutputError
+from augmentor.training.recipe import Recipe, read_recipe, write_recipe
+from augmentor.training.run_folder import TrainingRun, describe_attribute
+from stargan.checkpoints import CheckpointError, find_checkpoint, load_model, load_state, remove_incomplete
+from stargan.config import TrainConfig
+from stargan.labels import LabelSpace
+from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
+from stargan.training import TrainState, new_state
+
+_SETTINGS = "run.toml"
+"""In the run folder: its settings. A folder without it holds no run."""
+
+_MAY_CHANGE = frozenset(
+    {
+        "steps",
+        "minutes",
+        "workers",
+        "cache",
+        "compile",
+        "log_seconds",
+        "sample_minutes",
+        "checkpoint_minutes",
+        "keep_checkpoints",
+        "tensorboard",
+    }
+)
+"""Settings of the section `training` that may change when a run is resumed."""
+
+
+def train_config(recipe: Recipe) -> TrainConfig:
+    """Return the part of a recipe that the training loop takes; loading and saving have other settings."""
+    given = {**recipe.training.model_dump(), **recipe.loss.model_dump()}
+    return TrainConfig(**{field.name: given[field.name] for field in fields(TrainConfig)})
+
+
+def untrained_networks(
+    recipe: Recipe, space: LabelSpace, *, seed: int
+) -> tuple[TranslatingGenerator, Discriminator]:
+    """Return a recipe's networks before their first step, on the CPU; the global random state stays as it is.
+
+    Args:
+        recipe: its sections `images`, `generator` and `discriminator` are read.
+        space: the label space of sources and targets.
+        seed: of the weights.
+    """
+    data = {"image_channels": recipe.images.channels, "image_size": recipe.images.height_width}
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        generator = build_generator({"vector_size": space.vector_size, **data, **recipe.generator.model_dump()})
+        discriminator = build_discriminator(
+            {"vector_size": space.domain_size, **data, **recipe.discriminator.model_dump()}
+        )
+    return generator, discriminator
+
+
+def refuse_second_start(folder: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds a run already, unless it is to be resumed.
+
+    Raises:
+        OutputError: it does.
+    """
+    if not resume and (folder / _SETTINGS).exists():
+        raise OutputError(f"{folder} holds a run already. Add --resume to continue it, or give another --out")
+
+
+def open_run(run: TrainingRun, *, resume: bool) -> TrainState:
+    """Write the run's settings and return the state to train from: a new one, or that of the newest checkpoint.
+
+    Raises:
+        OutputError: the folder holds another run, one that is not to be resumed, or a damaged checkpoint; or it
+            cannot be written.
+    """
+    settings = run.folder / _SETTINGS
+    refuse_second_start(run.folder, resume=resume)
+    if settings.exists():
+        _refuse_other_settings(settings, run.recipe)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        header = [*(f"Manifest: {path}" for path in run.manifest.paths), "Resume with: --resume"]
+        write_recipe(settings, run.recipe, header=header)
+        remove_incomplete(run.folder / "checkpoints")
+    except OSError as error:
+        raise OutputError(f"{run.folder}: cannot be written ({error.strerror or error})") from None
+    try:
+        checkpoint = find_checkpoint(run.folder)
+    except CheckpointError:
+        return _fresh_state(run)
+    try:
+        learnt = load_model(checkpoint).space
+        state = load_state(checkpoint, config=run.config, device=run.device)
+    except CheckpointError as error:
+        raise OutputError(f"{error}. Delete {checkpoint} to resume from the checkpoint before it") from None
+    if learnt != run.manifest.space:
+        raise OutputError(
+            f"{run.manifest.title}: the attributes are not those that {run.folder} was started with. They were "
+            f"{_describe_space(learnt)}; now they are {_describe_space(run.manifest.space)}"
+        )
+    return state
+
+
+def follow_rank_0(run: TrainingRun, step: object) -> TrainState:
+    """Return the state to train from at the step that rank 0 found in the run folder; None: it could not open it.
+
+    Raises:
+        OutputError: rank 0 could not open the run.
+    """
+    match step:
+        case 0:
+            return _fresh_state(run)
+        case int():
+            return load_state(run.checkpoint(step), config=run.config, device=run.device)
+        case _:
+            raise OutputError(f"{run.folder}: rank 0 could not open the run")
+
+
+def _fresh_state(run: TrainingRun) -> TrainState:
+    generator, discriminator = untrained_networks(run.recipe, run.manifest.space, seed=run.config.seed)
+    return new_state(
+        generator=generator.to(run.device), discriminator=discriminator.to(run.device), config=run.config
+    )
+
+
+def _refuse_other_settings(settings: Path, recipe: Recipe) -> None:
+    before, now = read_recipe(settings).model_dump(mode="json"), recipe.model_dump(mode="json")
+    for name in _MAY_CHANGE:
+        before["training"].pop(name)
+        now["training"].pop(name)
+    del before["judge"], now["judge"]  # the judge is trained after the run
+    changed = [
+        f"{section}.{key} was {before[section].get(key)!r}, now {value!r}"
+        for section, values in now.items()
+        for key, value in values.items()
+        if before[section].get(key) != value
+    ]
+    if changed:
+        raise OutputError(
+            f"{settings}: the run was started with other settings: {'; '.join(changed)}. "
+            "Resume it with its own settings (leave out --recipe and --set), or give another --out"
+        )
+
+
+def _describe_space(space: LabelSpace) -> str:
+    text = ", ".join(describe_attribute(attribute.name, attribute.values) for attribute in space.attributes)
+    return f"{text} ({describe_sets(space)})" if space.label_sets else text
