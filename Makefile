@@ -6,7 +6,8 @@ VENV := .venv
 LOWEST := .venv-lowest
 UV := $(VENV)/bin/uv
 # One thread per worker: as many workers as cores, and torch would start as many threads in each again.
-PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Bytecode is kept whatever the environment says: else each of the suite's processes compiles torch anew.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 # In the order of the files: files of few but long tests would else come last, and one core would wait for the other.
 PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision.models import resnet18
 from torchvision.transforms import v2
 
-from augmentor.outputs.readers import ExpandedDataset, open_dataset
+from augmentor import ExpandedDataset, open_dataset
 
 
 def build(dataset: ExpandedDataset) -> nn.Module:

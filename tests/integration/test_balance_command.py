@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from augmentor.outputs.readers.dataset import open_dataset
+from augmentor import open_dataset
 from tests.integration.killing import committed, content, kill_when
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmentor.outputs.readers.dataset import open_dataset
+from augmentor import open_dataset
 from stargan.checkpoints import load_model, save_model
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from augmentor.outputs.readers.dataset import open_dataset
+from augmentor import open_dataset
 from augmentor.outputs.verify import verify_output
 from augmentor.report import write_report
 

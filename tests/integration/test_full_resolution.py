@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageOps
 from torch.nn import functional
 
+from augmentor import open_dataset
 from augmentor.images import decode
-from augmentor.outputs.readers.dataset import open_dataset
 from stargan.checkpoints import Json, Model, load_model, save_model
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator, OutputKind

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 HANGING = """
 import sys, threading
-from augmentor import durable, loading, pipeline, workers
+from augmentor.expansion import pipeline
 from augmentor.outputs.writers import parts, staged
+from augmentor.storage import workers
+from augmentor.training import loading
 
 where, seconds = sys.argv.pop(1), float(sys.argv.pop(1))
 workers.STALLED_SECONDS = seconds

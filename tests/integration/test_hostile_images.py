@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from augmentor.outputs.readers.dataset import open_dataset
+from augmentor import open_dataset
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from augmentor import open_dataset
 from augmentor.judge.stored import load_judge
-from augmentor.outputs.readers.dataset import open_dataset
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from augmentor import open_dataset
 from augmentor.data.models import model_crop, open_model
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.expansion.estimate import estimate
@@ -24,7 +25,6 @@ from augmentor.expansion.settings import ExpandSettings
 from augmentor.expansion.shares import Share
 from augmentor.judge.stored import save_judge
 from augmentor.judge.thresholds import Thresholds
-from augmentor.outputs.readers.dataset import open_dataset
 from augmentor.outputs.verify import verify_output
 from augmentor.outputs.writers import OutputFormat
 from augmentor.outputs.writers.assembly import Ending

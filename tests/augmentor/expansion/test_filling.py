@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 
+from augmentor import open_dataset
 from augmentor.errors import AugmentorError, DomainError, OutputError
 from augmentor.expansion.job import Expansion, plan_expansion
 from augmentor.expansion.run import ExpandResult, run_expansion
 from augmentor.expansion.running import Progress
 from augmentor.expansion.settings import ExpandSettings
 from augmentor.judge.stored import save_judge
-from augmentor.outputs.readers.dataset import open_dataset
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.planning.combinations import CellState
 from augmentor.report import write_report

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+from augmentor import open_dataset
 from augmentor.errors import OutputError
 from augmentor.expansion.selection import BestPer, KeepBest, candidates_of, drop_unselected, select
 from augmentor.images import Pixels
@@ -28,7 +29,6 @@ from augmentor.outputs.judged import (
 )
 from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.pages import ANSWERS
-from augmentor.outputs.readers.dataset import open_dataset
 from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer

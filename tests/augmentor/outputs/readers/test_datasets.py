@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, WeightedRandomSampler
 
+from augmentor import ExpandedDataset, open_dataset
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.images import Pixels, resize
 from augmentor.outputs.label_table import LabelRow, key, real_key
-from augmentor.outputs.readers.dataset import ExpandedDataset, open_dataset
 from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer
 from stargan.labels import Attribute, LabelSpace
 

@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from augmentor import open_dataset
 from augmentor.errors import AugmentorError, ImageError, MissingExtraError, OutputError
 from augmentor.images import ImageFormat, Pixels
 from augmentor.outputs.label_table import LabelRow, key, real_key
-from augmentor.outputs.readers.dataset import open_dataset
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter, Json, OutputFormat, PackWriter, ShardRecord
 from augmentor.outputs.writers.packs import PackShard, open_pack, packing_of
