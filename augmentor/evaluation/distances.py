@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -73,18 +72,6 @@ class Distances:
     nearest: Pair
     copies: float
     unchanged: float
-
-    @classmethod
-    def from_json(cls, text: str) -> Distances:
-        """Return what `json.dumps(asdict(distances))` wrote.
-
-        Raises:
-            ValueError: it is something else.
-            TypeError: likewise.
-        """
-        state = json.loads(text)
-        pairs = ("within_domain", "within_source", "nearest")
-        return cls(**{**state, **{name: Pair(**state[name]) for name in pairs}})
 
 
 def measure_distances(

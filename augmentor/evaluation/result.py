@@ -1,19 +1,19 @@
-"""What an evaluation found, as evaluation.json holds it."""
+"""Results of an evaluation, and the schema of evaluation.json."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from augmentor.evaluation.distances import Distances
 from augmentor.evaluation.metrics import Interval
-from augmentor.storage import Json
+from augmentor.storage import Json, read_declared
 
 SCHEMA_VERSION = 1
 
-Word = Literal["helps", "no difference seen", "hurts", "mixed"]
+Outcome = Literal["helps", "no difference seen", "hurts", "mixed"]
 """The verdict; "mixed" where one measure is clearly better and the other clearly worse."""
 
 Measure = Literal["worst_group", "balanced"]
@@ -96,7 +96,7 @@ class GroupResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class ArmDifference:
     """By how much the output's arm is above another, on the same images and seeds.
 
     Args:
@@ -109,11 +109,11 @@ class Difference:
     measure: Measure
     against: str
     difference: Interval
-    word: Word
+    word: Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class EvaluationVerdict:
     """The answer.
 
     Args:
@@ -125,12 +125,12 @@ class Verdict:
         differences: to every other arm.
     """
 
-    word: Word
+    word: Outcome
     arm: str
     against: Mapping[Measure, str]
     sentence: str
     following: Sequence[str]
-    differences: Sequence[Difference]
+    differences: Sequence[ArmDifference]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,9 +161,14 @@ class Evaluation:
     skipped: Mapping[str, str]
     sweep: Sequence[ArmResult]
     groups: Sequence[GroupResult]
-    verdict: Verdict
+    verdict: EvaluationVerdict
     distances: Distances
     notes: Sequence[str]
+
+    @classmethod
+    def from_json(cls, state: object) -> Self:
+        """Return what `to_json` described; what is missing or damaged is empty, 0 or NaN."""
+        return read_declared(cls, state, lenient=True)
 
     def to_json(self) -> dict[str, Json]:
         """Return plain JSON values: shares with 6 decimals, None for what could not be measured."""

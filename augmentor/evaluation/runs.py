@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from augmentor.evaluation.arms import Arm
 from augmentor.evaluation.distances import TORCHMETRICS, Distances
 from augmentor.judge import LabelledImages
-from augmentor.storage import Json, replace_bytes
+from augmentor.storage import Json, read_declared, replace_bytes
 
 _VERSION = 1
 """Raised when the same settings would train another classifier."""
@@ -66,7 +66,7 @@ class KeptRuns:
     def read_distances(self, sets: Mapping[str, LabelledImages | None], features: str) -> Distances | None:
         """Return the distances between sets of images, if they were measured with these features before."""
         try:
-            return Distances.from_json(self._distances_path(sets, features).read_text(encoding="utf-8"))
+            return read_declared(Distances, json.loads(self._distances_path(sets, features).read_bytes()))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from augmentor.evaluation.arms import BASELINES, TITLES
 from augmentor.evaluation.distances import Distances
 from augmentor.evaluation.metrics import Interval, Measured, difference, surely_below
-from augmentor.evaluation.result import ArmResult, Difference, Measure, Verdict, Word
+from augmentor.evaluation.result import ArmResult, ArmDifference, Measure, EvaluationVerdict, Outcome
 
 LEAST_UNITS = 5
 """Test units (subjects, or single images) below which no interval can be believed."""
@@ -30,7 +30,7 @@ def conclude(
     distances: Distances,
     units: int,
     seeds: int,
-) -> Verdict:
+) -> EvaluationVerdict:
     """Compare the output's arm with what needs no generator, and say what that means.
 
     It helps by a measure only if it is above both baselines with an interval that excludes 0, so that the choice
@@ -48,13 +48,13 @@ def conclude(
     """
     enough = units >= LEAST_UNITS
     ours = measured[main]
-    differences, against, words = list[Difference](), dict[Measure, str](), dict[Measure, Word]()
+    differences, against, words = list[ArmDifference](), dict[Measure, str](), dict[Measure, Outcome]()
     for measure, name in _MEASURES.items():
         found = {other: difference(name, ours, arm) for other, arm in measured.items() if other != main}
         if math.isnan(found[BASELINES[0]].value):
             continue
         differences += [
-            Difference(measure=measure, against=other, difference=each, word=_word(each) if enough else SAME)
+            ArmDifference(measure=measure, against=other, difference=each, word=_word(each) if enough else SAME)
             for other, each in found.items()
         ]
         against[measure] = min(BASELINES, key=lambda other, found=found: found[other].value)  # type: ignore[misc]
@@ -70,7 +70,7 @@ def conclude(
         f"{_NAMES[measure]} {_points(told[measure, other])} against {TITLES[other]!r}"
         for measure, other in against.items()
     ]
-    return Verdict(
+    return EvaluationVerdict(
         word=word,
         arm=main,
         against=against,
@@ -92,9 +92,9 @@ def conclude(
     )
 
 
-SAME: Word = "no difference seen"
+SAME: Outcome = "no difference seen"
 
-_OPENINGS: Mapping[Word, str] = {
+_OPENINGS: Mapping[Outcome, str] = {
     "helps": "The synthetic images help",
     "no difference seen": "No difference seen",
     "hurts": "The synthetic images hurt",
@@ -102,11 +102,11 @@ _OPENINGS: Mapping[Word, str] = {
 }
 
 
-def _word(each: Interval) -> Word:
+def _word(each: Interval) -> Outcome:
     return "helps" if each.low > 0 else "hurts" if each.high < 0 else SAME
 
 
-def _joined(words: Iterable[Word]) -> Word:
+def _joined(words: Iterable[Outcome]) -> Outcome:
     found = set(words) - {SAME}
     if len(found) > 1:
         return "mixed"
@@ -118,7 +118,7 @@ def _points(each: Interval) -> str:
 
 
 def _following(
-    word: Word,
+    word: Outcome,
     main: str,
     told: Mapping[tuple[Measure, str], Interval],
     *,

@@ -15,6 +15,7 @@ from augmentor.storage.atomic import (
     write_unsynced,
 )
 from augmentor.storage.lock import Holder, TakenError, is_free, locked, patiently_locked, read_holder
+from augmentor.storage.schema import read_declared
 from augmentor.storage.text_files import CsvWriter, Json, write_json
 from augmentor.storage.threads import side_by_side, usable_cores
 from augmentor.storage.urls import (
@@ -70,6 +71,7 @@ __all__ = [
     "patience",
     "patiently_locked",
     "place",
+    "read_declared",
     "read_holder",
     "refuse_unusable",
     "remove",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augmentor.evaluation.distances import Distances, Pair
 from augmentor.evaluation.metrics import Measured, TestSet
-from augmentor.evaluation.result import ArmResult, Verdict
+from augmentor.evaluation.result import ArmResult, EvaluationVerdict
 from augmentor.evaluation.verdict import conclude
 from stargan.labels import Attribute, LabelSpace
 
@@ -45,7 +45,7 @@ def verdict(
     units: int = N,
     validation: Mapping[str, float] | None = None,
     copies: float = 0.01,
-) -> Verdict:
+) -> EvaluationVerdict:
     test = TestSet(CODES, np.arange(N) % units, counting=[0], space=SPACE, seeds=2)
     everything = {"real": (0.7, 0.7), "synthetic": (0.7, 0.7), **shares}
     measured = {name: test.measure(said(*each)) for name, each in everything.items()}
