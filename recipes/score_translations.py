@@ -23,7 +23,15 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from augmentor.data import model_crop, open_model, read_model_manifest
 from augmentor.data.manifest import Manifest
-from augmentor.judge import Judge, LabelledImages, asked_for, read_images, requested, share_right, train_judge
+from augmentor.judge import (
+    Judge,
+    LabelledImages,
+    changed_targets,
+    read_images,
+    requested_targets,
+    share_right,
+    train_judge,
+)
 from augmentor.planning import parse_domains
 from stargan.inference import Translator
 from stargan.labels import UNKNOWN, LabelSpace
@@ -113,8 +121,8 @@ def main() -> None:
     real = share_right(judge.predict(test.images), test.codes, space)
     features = Features(judge).eval()
     floor = frechet(features, test.images, train.images)
-    rows, targets = requested(test, parse_domains(options.domains, space), space)
-    asked = asked_for(targets, test.codes[rows])
+    rows, targets = requested_targets(test, parse_domains(options.domains, space), space)
+    asked = changed_targets(targets, test.codes[rows])
 
     for path in options.model:
         translator = Translator(open_model(path), device=torch.device("cpu"))

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from augmentor.judge.classifier import Judge, resnet
-from augmentor.judge.report import JudgedAttribute, JudgeReport
+from augmentor.judge.report import AttributeAccuracy, JudgeReport
 from augmentor.judge.stored import KeptJudge
 from augmentor.judge.thresholds import Thresholds
-from augmentor.judge.yardstick import Yardstick
+from augmentor.judge.yardstick import AgreementReference
 from stargan.config import TrainConfig
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Conditioning, OutputKind, build_discriminator, build_generator
@@ -140,7 +140,7 @@ def untrained_judge() -> MakeJudge:
             torch.manual_seed(seed)
             network = resnet(3, side=16, outputs=space.domain_size)
         attributes = tuple(
-            JudgedAttribute(
+            AttributeAccuracy(
                 name=attribute.name,
                 accuracy=0.9,
                 chance=1 / len(attribute.values),
@@ -170,7 +170,7 @@ def untrained_judge() -> MakeJudge:
             realism=realism,
             preserved=(0.0, 0.5),
             auto=auto,
-            yardstick=Yardstick(
+            yardstick=AgreementReference(
                 probabilities=torch.empty(0, space.domain_size),
                 codes=torch.empty(0, len(space), dtype=torch.int64),
                 space=space,

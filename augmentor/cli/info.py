@@ -22,7 +22,7 @@ from augmentor.cli.options import (
     RunArgument,
 )
 from augmentor.cli.session import command, escape, print_json, program, results
-from augmentor.cli.tables import obedience_table
+from augmentor.cli.tables import target_accuracy_table
 from augmentor.storage import MAX_PIXELS
 
 
@@ -44,12 +44,12 @@ def info(
     """Show a model's labels and size, its judge, and its target accuracy."""
     from augmentor.data import ForeignDescription, open_model
     from augmentor.data.manifest import describe_sets
-    from augmentor.judge import open_judge, read_obedience
+    from augmentor.judge import open_judge, read_target_accuracy
 
     described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop)
     model, judge = open_model(run, described), open_judge(run)
     if manifest is None:
-        obedience = read_obedience(run, model)
+        obedience = read_target_accuracy(run, model)
     else:
         from augmentor.cli.devices import pick_device
         from augmentor.judge import judge_model
@@ -101,7 +101,7 @@ def info(
         making = shlex.join(["judge", "MANIFEST", "--model", str(run), *described.flags()])
         results.print(f"No judge yet:  {shlex.join(program())} {making}", soft_wrap=True, markup=False)
     if obedience is not None:
-        results.print(obedience_table(obedience))
+        results.print(target_accuracy_table(obedience))
     else:
         asking = shlex.join([*program(), "info", str(run), *described.flags(), "--manifest"])
         results.print(f"Target accuracy is not measured yet:  {asking} MANIFEST", soft_wrap=True, markup=False)

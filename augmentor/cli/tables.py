@@ -15,7 +15,7 @@ from augmentor.errors import counted
 
 if TYPE_CHECKING:
     from augmentor.expansion import Estimate
-    from augmentor.judge import Level, Obedience
+    from augmentor.judge import Level, TargetAccuracy
     from augmentor.planning import CellState, Plan
 
 _MOST_PROBLEMS = 20
@@ -129,7 +129,7 @@ def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
     }
 
 
-def obedience_table(obedience: Obedience) -> Group:
+def target_accuracy_table(obedience: TargetAccuracy) -> Group:
     """Return whether the generator obeys: a row per attribute, then the verdict in words."""
     table = Table(title="Does it obey?", title_justify="left", box=None, pad_edge=False)
     table.add_column("attribute", overflow="fold")

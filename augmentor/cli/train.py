@@ -120,7 +120,7 @@ def train(
         f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {escape(str(result.run))}"
     )
     if result.obedience is not None:
-        results.print(tables.obedience_table(result.obedience))
+        results.print(tables.target_accuracy_table(result.obedience))
     following = [*program(), "preview", str(manifests[0]), "--model", str(out), "--out", "preview.png"]
     following += ["--allow-outside"] if allow_outside else []
     results.print(f"Next:  {shlex.join(following)}", soft_wrap=True, markup=False)

@@ -23,7 +23,7 @@ from augmentor.expansion import (
 from augmentor.judge import (
     Judge,
     LabelledImages,
-    Verdict,
+    TranslationAccuracy,
     balanced_accuracy,
     judge_translations,
     read_images,
@@ -87,7 +87,7 @@ class DemoResult:
     rare_before: int
     rare_after: int
     expanded: ExpandResult
-    verdict: Verdict
+    verdict: TranslationAccuracy
     without: Classified
     with_synthetic: Classified
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.vgg import make_layers
 
 from augmentor.evaluation.draws import Batch
 from stargan.labels import LabelSpace
@@ -38,6 +37,9 @@ class Evaluator(nn.Module):
     """
 
     def __init__(self, *, side: int, outputs: int) -> None:
+        # Here, because it takes seconds, for which a command that evaluates nothing need not wait.
+        from torchvision.models.vgg import make_layers  # noqa: PLC0415
+
         super().__init__()
         pools = max(1, round(torch.log2(torch.tensor(side / _LEFT)).item()))
         widths = [max(_LEAST_WIDTH, FEATURES >> (pools - 1 - i)) for i in range(pools)]

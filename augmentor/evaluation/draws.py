@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms import v2
 
 from augmentor.judge import LabelledImages
 
@@ -55,6 +54,8 @@ def batches(
         flip: whether mirrored images keep their labels.
         trivial_augment: whether each image also goes through TrivialAugment (arXiv 2103.10158).
     """
+    from torchvision.transforms import v2  # noqa: PLC0415 - takes seconds
+
     random = np.random.default_rng(seed)
     streams = [_stream(pool, random) for pool in pools]
     drawn = np.zeros(len(pools))
@@ -117,7 +118,7 @@ def _rounded(wanted: NDArray[np.float64], total: int) -> NDArray[np.float64]:
     return np.diff(ends, prepend=0.0)
 
 
-def _augmented(images: Tensor, augment: v2.Transform, *, seed: int) -> Tensor:
+def _augmented(images: Tensor, augment: Callable[[Tensor], Tensor], *, seed: int) -> Tensor:
     """Augment each image by itself; torchvision draws from torch's own generator, which is put back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

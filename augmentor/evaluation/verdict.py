@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from augmentor.evaluation.arms import BASELINES, TITLES
 from augmentor.evaluation.distances import Distances
 from augmentor.evaluation.metrics import Interval, Measured, difference, surely_below
-from augmentor.evaluation.result import ArmResult, ArmDifference, Measure, EvaluationVerdict, Outcome
+from augmentor.evaluation.result import ArmDifference, ArmResult, EvaluationVerdict, Measure, Outcome
 
 LEAST_UNITS = 5
 """Test units (subjects, or single images) below which no interval can be believed."""

@@ -26,7 +26,7 @@ from augmentor.expansion.pipeline import Sources
 from augmentor.expansion.settings import ExpandSettings
 from augmentor.expansion.writer import make_writer, refuse_remote_file, refuse_too_many
 from augmentor.images import refuse_painters
-from augmentor.judge import Judging, find_judging
+from augmentor.judge import TranslationJudge, find_translation_judge
 from augmentor.outputs import Place, planned_place
 from augmentor.outputs.writers import Writer, on_disk
 from augmentor.planning import (
@@ -66,7 +66,7 @@ class Expansion:
     out: Path
     plan: Plan
     model_path: Path
-    judging: Judging | None = None
+    judging: TranslationJudge | None = None
     notes: tuple[str, ...] = ()
     command: str | None = None
 
@@ -237,7 +237,7 @@ def plan_expansion(
         )
         plan = balanced(plan, request, only=loaded.only_target)
     refuse_too_many(plan, planned_place(out, settings.output_format))
-    judging, notes = find_judging(
+    judging, notes = find_translation_judge(
         loaded,
         model,
         demands=settings.demands,

@@ -13,7 +13,7 @@ from torch import Tensor
 from augmentor.errors import ImageError
 from augmentor.expansion.stages import Crew
 from augmentor.images import Original, Pixels
-from augmentor.judge import Judgement, Shown
+from augmentor.judge import Judgement, RejectedThumbnails
 from augmentor.outputs import Judged, LabelRow, Lineage, Origin, Rejected, RowScores, rounded
 from augmentor.outputs.writers import ShardWriter
 from augmentor.planning import Item
@@ -105,7 +105,7 @@ class Making:
     _waiting: deque[Wanted] = field(default_factory=deque)
     _scores: dict[int, RowScores] = field(default_factory=dict)
     _rejected: list[tuple[int, Rejected]] = field(default_factory=list)
-    _shown: Shown = field(default_factory=Shown)
+    _shown: RejectedThumbnails = field(default_factory=RejectedThumbnails)
 
     def read(self, path: str, origin: Origin) -> None:
         """Note a file that was read, by the path that the manifest writes."""

@@ -28,7 +28,7 @@ from augmentor.errors import ImageError, SourcesLostError
 from augmentor.expansion.making import Making, Shard, ShardSource, Wanted
 from augmentor.expansion.stages import Clock, Crew, Loads, Queue
 from augmentor.images import Original, OutputSize, Pixels, decode
-from augmentor.judge import Judges
+from augmentor.judge import DeviceJudge
 from augmentor.outputs import Lineage, Origin
 from augmentor.outputs.writers import ShardWriter
 from augmentor.storage import anything_hangs, is_there
@@ -90,7 +90,7 @@ def run_shards(
     sources: Sources,
     translator: Translator,
     workers: int,
-    judges: Judges | None = None,
+    judges: DeviceJudge | None = None,
     on_news: Callable[[News], None] = lambda _news: None,
     on_committed: Callable[[int], None] = lambda _index: None,
 ) -> None:
@@ -142,7 +142,7 @@ class _Pipeline:
         self,
         sources: Sources,
         translator: Translator,
-        judges: Judges | None,
+        judges: DeviceJudge | None,
         *,
         workers: int,
         on_news: Callable[[News], None],
@@ -288,7 +288,7 @@ class _Pipeline:
         making.encode(self.crew, images, made)
 
     def _judge(
-        self, judges: Judges, making: Making, images: list[Wanted], made: Tensor
+        self, judges: DeviceJudge, making: Making, images: list[Wanted], made: Tensor
     ) -> tuple[list[Wanted], Tensor]:
         """Return what is kept of some images, and their translations."""
         translated = [image for image in images if image.label_row.is_synthetic]

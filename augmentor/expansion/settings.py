@@ -12,7 +12,7 @@ from augmentor.errors import AugmentorError
 from augmentor.expansion.pipeline import RealMode
 from augmentor.expansion.selection import BestPer, KeepBest, Rule
 from augmentor.images import ImageFormat, OutputSize
-from augmentor.judge import Demands, GateMode, Thresholds
+from augmentor.judge import GateMode, GateSettings, Thresholds
 from augmentor.outputs import stored_encoding
 from augmentor.outputs.writers import OutputFormat
 from augmentor.storage import MAX_PIXELS
@@ -154,10 +154,10 @@ class ExpandSettings:
         )
 
     @property
-    def demands(self) -> Demands:
+    def demands(self) -> GateSettings:
         """What is asked of every translation."""
         least = Thresholds(agreement=self.min_agreement, realism=self.min_realism, preserved=self.min_preserved)
-        return Demands(gate=self.gate, thresholds=least, ranks=self.keep_best is not None)
+        return GateSettings(gate=self.gate, thresholds=least, ranks=self.keep_best is not None)
 
     @property
     def rules(self) -> tuple[Rule, ...]:

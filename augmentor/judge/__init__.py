@@ -6,35 +6,47 @@ model.
 
 from augmentor.judge.asked import JudgeRequest, judge_manifest
 from augmentor.judge.classifier import Judge, LabelledImages, train_judge
-from augmentor.judge.gating import Demands, GateMode, Judging, find_judging
-from augmentor.judge.judgement import Judgement, Judges, Shown
+from augmentor.judge.gating import GateMode, GateSettings, TranslationJudge, find_translation_judge
+from augmentor.judge.judgement import DeviceJudge, Judgement, RejectedThumbnails
 from augmentor.judge.limits import Limits
 from augmentor.judge.measures import balanced_accuracy, rarity_weights, share_right
-from augmentor.judge.obedience import Level, Obedience, read_obedience
+from augmentor.judge.obedience import AttributeTargetAccuracy, Level, TargetAccuracy, read_target_accuracy
+from augmentor.judge.report import AttributeAccuracy, JudgeReport
 from augmentor.judge.runs import judge_model, judge_run
 from augmentor.judge.stored import KeptJudge, open_judge
 from augmentor.judge.thresholds import Thresholds
-from augmentor.judge.translations import Verdict, asked_for, judge_translations, read_images, requested
+from augmentor.judge.translations import (
+    TranslationAccuracy,
+    changed_targets,
+    judge_translations,
+    read_images,
+    requested_targets,
+)
+from augmentor.judge.yardstick import Offers
 
 __all__ = [
-    "Demands",
+    "AttributeAccuracy",
+    "AttributeTargetAccuracy",
+    "DeviceJudge",
     "GateMode",
+    "GateSettings",
     "Judge",
+    "JudgeReport",
     "JudgeRequest",
     "Judgement",
-    "Judges",
-    "Judging",
     "KeptJudge",
     "LabelledImages",
     "Level",
     "Limits",
-    "Obedience",
-    "Shown",
+    "Offers",
+    "RejectedThumbnails",
+    "TargetAccuracy",
     "Thresholds",
-    "Verdict",
-    "asked_for",
+    "TranslationAccuracy",
+    "TranslationJudge",
     "balanced_accuracy",
-    "find_judging",
+    "changed_targets",
+    "find_translation_judge",
     "judge_manifest",
     "judge_model",
     "judge_run",
@@ -42,8 +54,8 @@ __all__ = [
     "open_judge",
     "rarity_weights",
     "read_images",
-    "read_obedience",
-    "requested",
+    "read_target_accuracy",
+    "requested_targets",
     "share_right",
     "train_judge",
 ]

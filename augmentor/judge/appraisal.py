@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from augmentor.judge.calibration import fit_temperatures
-from augmentor.judge.classifier import Judge, LabelledImages, Seen
+from augmentor.judge.classifier import Judge, JudgeOutputs, LabelledImages
 from augmentor.judge.likeness import patch_scores, quantiles_of, shares_below, similarities
 from augmentor.judge.report import JudgeReport, judged_attributes
 from augmentor.judge.stored import KeptJudge
 from augmentor.judge.thresholds import Thresholds, preserved_pairs
-from augmentor.judge.yardstick import FEWEST, Yardstick
+from augmentor.judge.yardstick import FEWEST, AgreementReference
 from stargan.networks import Discriminator
 
 _LEAST_REALISM = 0.05
@@ -63,7 +63,9 @@ def appraise(
     trusted = torch.tensor([attribute.trusted for attribute in attributes], dtype=torch.bool)
     mean = seen.features.mean(dim=0) if len(seen.features) else torch.zeros(seen.features.shape[1])
     preserved = _pairs(judge, seen, codes, groups, mean)
-    yardstick = Yardstick(probabilities=judge.calibrated(seen.logits), codes=codes, space=space, trusted=trusted)
+    yardstick = AgreementReference(
+        probabilities=judge.calibrated(seen.logits), codes=codes, space=space, trusted=trusted
+    )
     # None for preserved: measured, it says how shy a translation is, not how good (BENCHMARKS.md, the gate).
     thresholds = Thresholds(agreement=yardstick.threshold)
     realism = None
@@ -111,7 +113,7 @@ def with_realism(kept: KeptJudge, translations: LabelledImages, discriminator: D
     return replace(kept, notes=(*kept.notes, note))
 
 
-def _pairs(judge: Judge, seen: Seen, codes: Tensor, groups: Sequence[str], mean: Tensor) -> Tensor:
+def _pairs(judge: Judge, seen: JudgeOutputs, codes: Tensor, groups: Sequence[str], mean: Tensor) -> Tensor:
     first, second, changed = preserved_pairs(codes, groups, judge.space)
     head = judge.network.head.weight.detach().cpu()
     return similarities(
@@ -119,7 +121,7 @@ def _pairs(judge: Judge, seen: Seen, codes: Tensor, groups: Sequence[str], mean:
     )
 
 
-def _notes(yardstick: Yardstick) -> tuple[str, ...]:
+def _notes(yardstick: AgreementReference) -> tuple[str, ...]:
     least, offers = yardstick.threshold, yardstick.offers
     if least is None:
         return ("The judge can be trusted with no attribute, so nothing is gated on agreement.",)

@@ -12,8 +12,8 @@ from augmentor.data import NO_DESCRIPTION, ForeignDescription, open_model, read_
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import AugmentorError
 from augmentor.images import DEFAULT_SIDE, parse_size
-from augmentor.judge.limits import Clock, Limits
-from augmentor.judge.reading import Looks
+from augmentor.judge.limits import Limits, TimeBudget
+from augmentor.judge.reading import InputSettings
 from augmentor.judge.runs import ASKED_SECONDS, checked, make_kept, model_looks
 from augmentor.judge.stored import KeptJudge, save_judge
 from augmentor.storage import MAX_PIXELS
@@ -123,7 +123,7 @@ def judge_manifest(
         table,
         looks=_looks(request, model),
         limits=limits,
-        clock=Clock(seconds=limits.seconds, on_progress=on_progress, should_stop=should_stop),
+        clock=TimeBudget(seconds=limits.seconds, on_progress=on_progress, should_stop=should_stop),
         device=device,
         share=1.0,
     )
@@ -139,9 +139,11 @@ def _table(request: JudgeRequest, model: Model | None) -> Manifest:
     )
 
 
-def _looks(request: JudgeRequest, model: Model | None) -> Looks:
+def _looks(request: JudgeRequest, model: Model | None) -> InputSettings:
     if model is not None:
         looks = model_looks(model)
-        return Looks(size=looks.size, channels=looks.channels, crop=looks.crop, flip=looks.flip and request.flip)
+        return InputSettings(
+            size=looks.size, channels=looks.channels, crop=looks.crop, flip=looks.flip and request.flip
+        )
     size = (DEFAULT_SIDE, DEFAULT_SIDE) if request.size is None else parse_size(request.size, "--size")
-    return Looks(size=size, crop=request.crop, flip=request.flip)
+    return InputSettings(size=size, crop=request.crop, flip=request.flip)

@@ -60,7 +60,7 @@ class JudgeNetwork(nn.Module):
         return logits
 
 
-class Seen(NamedTuple):
+class JudgeOutputs(NamedTuple):
     """What a judge makes of N images, on the CPU.
 
     Args:
@@ -93,17 +93,17 @@ class Judge:
             object.__setattr__(self, "temperatures", torch.ones(len(self.space)))
 
     @torch.inference_mode()
-    def see(self, images: Tensor) -> Seen:
+    def see(self, images: Tensor) -> JudgeOutputs:
         """Return the logits and features of uint8 images (N, C, H, W)."""
         network = self.network.eval()
         weight = network.head.weight
         parts = []
         for batch in torch.split(images, _EVAL_BATCH) if len(images) else ():
             features = network.body(to_signed(batch.to(weight.device)))
-            parts.append(Seen(network.head(features).float().cpu(), features.float().cpu()))
+            parts.append(JudgeOutputs(network.head(features).float().cpu(), features.float().cpu()))
         if not parts:
-            return Seen(torch.empty(0, self.space.domain_size), torch.empty(0, weight.shape[1]))
-        return Seen(*(torch.cat(column) for column in zip(*parts, strict=True)))
+            return JudgeOutputs(torch.empty(0, self.space.domain_size), torch.empty(0, weight.shape[1]))
+        return JudgeOutputs(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits, (N, D) float32 on the CPU, of uint8 images (N, C, H, W)."""

@@ -24,7 +24,7 @@ GateMode = Literal["auto", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demands:
+class GateSettings:
     """What is asked of every translation.
 
     Args:
@@ -56,7 +56,7 @@ class Demands:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judging:
+class TranslationJudge:
     """All that a process must know to judge translations; can be pickled.
 
     Args:
@@ -121,16 +121,16 @@ class Judging:
         ]
 
 
-def find_judging(
+def find_translation_judge(
     model: Model,
     path: Path,
     *,
-    demands: Demands,
+    demands: GateSettings,
     judge: Path | None,
     crop: int | None,
     manifest: Path,
     described: Sequence[str] = (),
-) -> tuple[Judging | None, tuple[str, ...]]:
+) -> tuple[TranslationJudge | None, tuple[str, ...]]:
     """Find the judge of an expansion.
 
     Args:
@@ -177,7 +177,7 @@ def find_judging(
                 f"with. Leave it out, or make such a judge: {remedy}"
             )
         discriminator, thresholds = None, replace(thresholds, realism=None)
-    judging = Judging(
+    judging = TranslationJudge(
         kept=kept,
         discriminator=discriminator,
         gate=Gate(

@@ -10,7 +10,7 @@ from augmentor.judge.measures import rarity_weights
 from stargan.labels import UNKNOWN
 
 
-def judging_rows(manifest: Manifest) -> tuple[NDArray[np.intp], NDArray[np.intp], str]:
+def judge_split(manifest: Manifest) -> tuple[NDArray[np.intp], NDArray[np.intp], str]:
     """Return the rows that the classifier learns from, those that it is tried on, and where these come from.
 
     They are the labelled rows of train and val. Without a val split a fifth of train, whole groups, is held out.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from contextlib import nullcontext
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -41,20 +41,6 @@ class Judgement(NamedTuple):
     shortfalls: NDArray[np.float64]
 
 
-class Judges(Protocol):
-    """What the pipeline asks about a block of translations."""
-
-    def judge(self, pictures: Tensor, sources: Tensor, targets: Tensor, own: Tensor) -> Judgement:
-        """Judge translations; equal calls give equal answers.
-
-        Args:
-            pictures: (n, C, H, W) uint8 on the CPU, the translations at the model's size.
-            sources: the same, what each was made of.
-            targets: (n, A) int64, the labels that each is written with, -1 unknown.
-            own: (n, A) int64, the sources' labels, -1 unknown.
-        """
-
-
 class DeviceJudge:
     """Judges translations on one device.
 
@@ -80,14 +66,21 @@ class DeviceJudge:
             self._stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
     def judge(self, pictures: Tensor, sources: Tensor, targets: Tensor, own: Tensor) -> Judgement:
-        """Judge translations, see `Judges`."""
+        """Judge translations; equal calls give equal answers.
+
+        Args:
+            pictures: (n, C, H, W) uint8 on the CPU, the translations at the model's size.
+            sources: the same, what each was made of.
+            targets: (n, A) int64, the labels that each is written with, -1 unknown.
+            own: (n, A) int64, the sources' labels, -1 unknown.
+        """
         # Without a stream nothing of CUDA is touched: on a machine that has it, that would set it up.
         with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
             scores = self._scorer.score(pictures, sources, targets, own)
         return Judgement(scores, self._gate.verdicts(scores), self._gate.shortfalls(scores))
 
 
-class Shown:
+class RejectedThumbnails:
     """The pictures that are kept of a shard's rejected translations: the worst, and the nearest to being kept."""
 
     def __init__(self) -> None:

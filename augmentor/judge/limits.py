@@ -41,7 +41,7 @@ class Limits:
         return cls(seconds=max(_LEAST_SECONDS, _SHARE_OF_TRAINING * training_seconds))
 
 
-class Clock:
+class TimeBudget:
     """Knows how much time is left, says how far it is, and hears whether to give up."""
 
     def __init__(

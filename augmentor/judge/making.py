@@ -13,11 +13,11 @@ from augmentor.data.manifest import Manifest
 from augmentor.errors import ManifestError
 from augmentor.judge.appraisal import appraise, with_realism
 from augmentor.judge.classifier import Judge, LabelledImages, train_judge
-from augmentor.judge.holdout import judging_rows
-from augmentor.judge.limits import Clock, Limits
-from augmentor.judge.reading import FEWEST_IMAGES, Looks, Read, Reader
+from augmentor.judge.holdout import judge_split
+from augmentor.judge.limits import Limits, TimeBudget
+from augmentor.judge.reading import FEWEST_IMAGES, ImageReader, InputSettings, RealImages
 from augmentor.judge.stored import KeptJudge
-from augmentor.judge.translations import requested
+from augmentor.judge.translations import requested_targets
 from augmentor.planning import parse_domains
 from stargan.checkpoints import Model
 from stargan.inference import Translator
@@ -40,7 +40,7 @@ _TRAINING_READ, _VALIDATION_READ, _TRAINED = 0.2, 0.33, 0.92
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class BuiltJudge:
     """A judge, newly made.
 
     Args:
@@ -57,14 +57,14 @@ class Made:
 def make_judge(
     manifest: Manifest,
     *,
-    looks: Looks,
+    looks: InputSettings,
     limits: Limits,
-    clock: Clock,
+    clock: TimeBudget,
     device: torch.device,
     share: float = 1.0,
     model: Model | None = None,
     discriminator: Discriminator | None = None,
-) -> Made:
+) -> BuiltJudge:
     """Train a classifier on real training rows, try it on real validation rows, and read thresholds from these.
 
     Without a val split a fifth of the training rows (whole groups, always the same) is kept from the classifier
@@ -84,8 +84,8 @@ def make_judge(
         JudgingStopped: the clock was told to stop.
         ManifestError: no training row has a label, or none of their images can be read.
     """
-    training, validation, sources = judging_rows(manifest)
-    reader = Reader(manifest=manifest, looks=looks, clock=clock)
+    training, validation, sources = judge_split(manifest)
+    reader = ImageReader(manifest=manifest, looks=looks, clock=clock)
     clock.part(0, _TRAINING_READ * share)
     bytes_each = math.prod(looks.size) * looks.channels
     learnt = reader.read(training, most=min(_MOST_TRAINING, max(FEWEST_IMAGES, _MOST_BYTES // bytes_each))).data
@@ -112,20 +112,20 @@ def make_judge(
     clock.part(_TRAINED * share, share)
     if model is not None and discriminator is not None:
         kept = with_realism(kept, _some_translations(model, shown.data, device=device, clock=clock), discriminator)
-    return Made(kept=kept, shown=shown.data, unreadable=reader.unreadable)
+    return BuiltJudge(kept=kept, shown=shown.data, unreadable=reader.unreadable)
 
 
-def read_shown(manifest: Manifest, *, looks: Looks, clock: Clock) -> tuple[Read, int]:
+def read_shown(manifest: Manifest, *, looks: InputSettings, clock: TimeBudget) -> tuple[RealImages, int]:
     """Return the real validation images that a judge is tried on, and how many could not be read."""
-    reader = Reader(manifest=manifest, looks=looks, clock=clock)
-    return reader.read(judging_rows(manifest)[1], most=MOST_VALIDATION), reader.unreadable
+    reader = ImageReader(manifest=manifest, looks=looks, clock=clock)
+    return reader.read(judge_split(manifest)[1], most=MOST_VALIDATION), reader.unreadable
 
 
 def _some_translations(
-    model: Model, shown: LabelledImages, *, device: torch.device, clock: Clock
+    model: Model, shown: LabelledImages, *, device: torch.device, clock: TimeBudget
 ) -> LabelledImages:
     """Translate real images, each attribute in turn, and return the pictures with what D is asked of them."""
-    rows, targets = requested(shown, parse_domains(["each"], model.space), model.space)
+    rows, targets = requested_targets(shown, parse_domains(["each"], model.space), model.space)
     reached = model.supports(targets)
     rows, targets = rows[reached], targets[reached]
     some = torch.linspace(0, max(0, len(rows) - 1), min(len(rows), _MOST_TRANSLATIONS)).round().long()
@@ -143,7 +143,7 @@ def _some_translations(
 
 
 def _train(
-    data: LabelledImages, space: LabelSpace, *, limits: Limits, flip: bool, device: torch.device, clock: Clock
+    data: LabelledImages, space: LabelSpace, *, limits: Limits, flip: bool, device: torch.device, clock: TimeBudget
 ) -> tuple[Judge, int]:
     """Train the classifier; without set steps, for as many as two steps' speed says that there is time for."""
     steps = limits.steps

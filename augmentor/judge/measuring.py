@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from augmentor.data.manifest import Manifest
-from augmentor.judge.limits import Clock, Limits
-from augmentor.judge.making import BATCH, Made, make_judge
+from augmentor.judge.limits import Limits, TimeBudget
+from augmentor.judge.making import BATCH, BuiltJudge, make_judge
 from augmentor.judge.measures import rounded
-from augmentor.judge.obedience import Obedience, advice, score
-from augmentor.judge.reading import Looks
-from augmentor.judge.translations import Translations, requested, translate_and_judge
+from augmentor.judge.obedience import TargetAccuracy, advice, score
+from augmentor.judge.reading import InputSettings
+from augmentor.judge.translations import JudgedTranslations, requested_targets, translate_and_judge
 from augmentor.planning import parse_domains
 from stargan.checkpoints import Model
 from stargan.inference import Translator
@@ -24,7 +24,7 @@ JUDGE_MADE = 0.7
 """Share of the time after which the judge is there; translations have the rest."""
 
 
-def measure_obedience(
+def measure_target_accuracy(
     model: Model,
     manifest: Manifest,
     *,
@@ -34,7 +34,7 @@ def measure_obedience(
     device: torch.device,
     on_progress: Callable[[float], None] = lambda _share: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Obedience:
+) -> TargetAccuracy:
     """Train a judge, see `make_judge`, translate validation rows, and count what it sees; keep nothing of it.
 
     Args:
@@ -51,13 +51,15 @@ def measure_obedience(
         JudgingStopped: `should_stop` said so.
         ManifestError: no training row has a label, or none of their images can be read.
     """
-    clock = Clock(seconds=limits.seconds, on_progress=on_progress, should_stop=should_stop)
-    looks = Looks(size=model.image_size, channels=model.image_channels, crop=crop, flip=flip)
+    clock = TimeBudget(seconds=limits.seconds, on_progress=on_progress, should_stop=should_stop)
+    looks = InputSettings(size=model.image_size, channels=model.image_channels, crop=crop, flip=flip)
     made = make_judge(manifest, looks=looks, limits=limits, clock=clock, device=device, share=JUDGE_MADE)
-    return obedience_of(model, made, device=device, clock=clock)
+    return target_accuracy_of(model, made, device=device, clock=clock)
 
 
-def obedience_of(model: Model, made: Made, *, device: torch.device, clock: Clock) -> Obedience:
+def target_accuracy_of(
+    model: Model, made: BuiltJudge, *, device: torch.device, clock: TimeBudget
+) -> TargetAccuracy:
     """Translate the images that a judge was tried on, and count what it sees; the clock's last part is spent.
 
     Args:
@@ -74,7 +76,7 @@ def obedience_of(model: Model, made: Made, *, device: torch.device, clock: Clock
     judge.network.to(device)
     translator = Translator(model, device=device, batch_size=BATCH)
 
-    def translate(rows: Tensor, targets: Tensor) -> Translations:
+    def translate(rows: Tensor, targets: Tensor) -> JudgedTranslations:
         def go_on(done: int) -> bool:
             clock.tell(done / len(rows))
             return not clock.over()
@@ -85,11 +87,11 @@ def obedience_of(model: Model, made: Made, *, device: torch.device, clock: Clock
     some = some[model.supports(shown.codes[some])]
     same = translate(some, shown.codes[some])
     each = parse_domains(["each"], model.space)
-    rows, targets = requested(shown, each, model.space, most=_MOST_TRANSLATIONS)
+    rows, targets = requested_targets(shown, each, model.space, most=_MOST_TRANSLATIONS)
     reached = model.supports(targets)
     translated = translate(rows[reached], targets[reached])
     clock.tell(1.0)
-    return Obedience(
+    return TargetAccuracy(
         step=model.step,
         model_sha256=model.sha256,
         sources=report.validation,

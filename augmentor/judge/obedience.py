@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from torch import Tensor
 
 from augmentor.errors import OutputError
 from augmentor.judge.measures import balanced_accuracy, doubt, recalls, rounded
-from augmentor.judge.translations import Translations, asked_for
-from augmentor.storage import replacing_text
-from stargan.checkpoints import Json, Model
+from augmentor.judge.translations import JudgedTranslations, changed_targets
+from augmentor.storage import Json, read_declared, replacing_text
+from stargan.checkpoints import Model
 from stargan.labels import UNKNOWN, LabelSpace
 
 FILE = "obedience.json"
@@ -27,7 +27,7 @@ _OBEYS, _IGNORES = 0.6, 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributeObedience:
+class AttributeTargetAccuracy:
     """How well the generator changes one attribute. Shares lie in [0, 1]; None: there is nothing to count.
 
     Args:
@@ -90,7 +90,7 @@ class AttributeObedience:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Obedience:
+class TargetAccuracy:
     """What was measured of one checkpoint.
 
     Args:
@@ -119,7 +119,7 @@ class Obedience:
     unreadable: int
     seconds: float
     identity_change: float | None
-    attributes: tuple[AttributeObedience, ...]
+    attributes: tuple[AttributeTargetAccuracy, ...]
     advice: tuple[str, ...]
 
     @property
@@ -151,25 +151,17 @@ class Obedience:
         }
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Return what `to_json` described.
-
-        Raises:
-            KeyError: something is missing.
-            TypeError: it is something else.
-        """
-        plain = {field.name: state[field.name] for field in fields(cls)}
-        attributes = tuple(
-            AttributeObedience(**{field.name: item[field.name] for field in fields(AttributeObedience)})
-            for item in state["attributes"]
-        )
-        return cls(**{**plain, "attributes": attributes, "advice": tuple(state["advice"])})
+    def from_json(cls, state: object, *, lenient: bool = False) -> Self:
+        """Return what `to_json` described; see `read_declared`."""
+        return read_declared(cls, state, lenient=lenient)
 
 
 _LEVELS: tuple[Level, ...] = ("obeys", "in part", "ignores", "not judged")
 
 
-def score(seen: Tensor, own: Tensor, made: Translations, space: LabelSpace) -> tuple[AttributeObedience, ...]:
+def score(
+    seen: Tensor, own: Tensor, made: JudgedTranslations, space: LabelSpace
+) -> tuple[AttributeTargetAccuracy, ...]:
     """Count per attribute how often a classifier sees what was asked for.
 
     Args:
@@ -178,7 +170,7 @@ def score(seen: Tensor, own: Tensor, made: Translations, space: LabelSpace) -> t
         made: translations of them.
         space: names the attributes.
     """
-    asked = asked_for(made.targets, own[made.rows])
+    asked = changed_targets(made.targets, own[made.rows])
     obeys, untouched = balanced_accuracy(made.said, asked, space), balanced_accuracy(seen[made.rows], asked, space)
     real, values = balanced_accuracy(seen, own, space), recalls(made.said, asked, space)
     results = []
@@ -186,7 +178,7 @@ def score(seen: Tensor, own: Tensor, made: Translations, space: LabelSpace) -> t
         known = own[own[:, column] != UNKNOWN, column]
         changed = asked[:, column] != UNKNOWN
         results.append(
-            AttributeObedience(
+            AttributeTargetAccuracy(
                 name=name,
                 obeys=rounded(obeys[name]),
                 untouched=rounded(untouched[name]),
@@ -201,7 +193,7 @@ def score(seen: Tensor, own: Tensor, made: Translations, space: LabelSpace) -> t
     return tuple(results)
 
 
-def write_obedience(run: Path, obedience: Obedience) -> None:
+def write_target_accuracy(run: Path, obedience: TargetAccuracy) -> None:
     """Write a run folder's obedience.json; it takes its name only when it is whole.
 
     Raises:
@@ -214,7 +206,7 @@ def write_obedience(run: Path, obedience: Obedience) -> None:
         raise OutputError(f"{run / FILE} cannot be written ({error.strerror or error})") from None
 
 
-def read_obedience(path: Path, model: Model) -> Obedience | None:
+def read_target_accuracy(path: Path, model: Model) -> TargetAccuracy | None:
     """Return what was measured of a model.
 
     Args:
@@ -232,7 +224,7 @@ def read_obedience(path: Path, model: Model) -> Obedience | None:
         if not file.is_file():
             continue
         try:
-            found = Obedience.from_json(json.loads(file.read_text(encoding="utf-8")))
+            found = TargetAccuracy.from_json(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(f"{file} cannot be read ({error!r}). Delete it") from None
         if (found.step, found.model_sha256) == (model.step, model.sha256):

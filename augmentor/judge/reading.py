@@ -14,14 +14,14 @@ from augmentor.data.manifest import Manifest
 from augmentor.errors import ImageError
 from augmentor.images import decode
 from augmentor.judge.classifier import LabelledImages
-from augmentor.judge.limits import Clock
+from augmentor.judge.limits import TimeBudget
 
 FEWEST_IMAGES = 32
 """Are read even if there is no time for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class InputSettings:
     """What images a judge looks at.
 
     Args:
@@ -37,21 +37,21 @@ class Looks:
     flip: bool = True
 
 
-class Read(NamedTuple):
+class RealImages(NamedTuple):
     """Images and their subjects, "" where a row has none."""
 
     data: LabelledImages
     groups: tuple[str, ...]
 
 
-class Reader:
+class ImageReader:
     """Reads rows as a judge wants them, into memory; counts those that cannot be read."""
 
-    def __init__(self, *, manifest: Manifest, looks: Looks, clock: Clock) -> None:
+    def __init__(self, *, manifest: Manifest, looks: InputSettings, clock: TimeBudget) -> None:
         self.unreadable = 0
         self._manifest, self._looks, self._clock = manifest, looks, clock
 
-    def read(self, rows: Sequence[int] | NDArray[np.intp], *, most: int) -> Read:
+    def read(self, rows: Sequence[int] | NDArray[np.intp], *, most: int) -> RealImages:
         """Read the first `most` of `rows`, or as many as there is time for."""
         size, channels = self._looks.size, self._looks.channels
         images, kept = list[NDArray[np.uint8]](), list[int]()
@@ -78,4 +78,4 @@ class Reader:
             images=torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(),
             codes=torch.from_numpy(self._manifest.codes[kept].astype(np.int64)),
         )
-        return Read(data=data, groups=tuple(self._manifest.rows["group"].astype(str).iloc[kept]))
+        return RealImages(data=data, groups=tuple(self._manifest.rows["group"].astype(str).iloc[kept]))

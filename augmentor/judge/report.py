@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import asdict, dataclass
+from typing import Self
 
 from torch import Tensor
 
 from augmentor.judge.calibration import calibration_error
 from augmentor.judge.measures import balanced_accuracy, doubt, recalls, rounded
-from stargan.checkpoints import Json
+from augmentor.storage import Json, read_declared
 from stargan.labels import UNKNOWN, LabelSpace
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedAttribute:
+class AttributeAccuracy:
     """How well a judge knows one attribute on real validation images. Shares lie in [0, 1]; None: nothing known.
 
     Args:
@@ -62,7 +61,7 @@ class JudgeReport:
     steps: int
     images: int
     validation: str
-    attributes: tuple[JudgedAttribute, ...]
+    attributes: tuple[AttributeAccuracy, ...]
 
     @property
     def trusted(self) -> tuple[str, ...]:
@@ -84,29 +83,14 @@ class JudgeReport:
         return {**asdict(self), "attributes": attributes}
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Return what `to_json` described.
-
-        Raises:
-            KeyError: something is missing.
-            TypeError: it is something else.
-        """
-        plain = {field.name: state[field.name] for field in fields(cls)}
-        attributes = tuple(
-            JudgedAttribute(
-                **{
-                    **{field.name: item[field.name] for field in fields(JudgedAttribute)},
-                    "confusion": tuple(tuple(row) for row in item["confusion"]),
-                }
-            )
-            for item in state["attributes"]
-        )
-        return cls(**{**plain, "attributes": attributes})
+    def from_json(cls, state: object, *, lenient: bool = False) -> Self:
+        """Return what `to_json` described; see `read_declared`."""
+        return read_declared(cls, state, lenient=lenient)
 
 
 def judged_attributes(
     logits: Tensor, said: Tensor, codes: Tensor, *, temperatures: Tensor, space: LabelSpace
-) -> tuple[JudgedAttribute, ...]:
+) -> tuple[AttributeAccuracy, ...]:
     """Compare what a judge says of real validation images with their labels.
 
     Args:
@@ -125,7 +109,7 @@ def judged_attributes(
         there = known.unique().tolist()
         chance = round(1 / max(1, len(there)), 6)
         judged.append(
-            JudgedAttribute(
+            AttributeAccuracy(
                 name=name,
                 accuracy=rounded(accuracy[name]),
                 chance=chance,

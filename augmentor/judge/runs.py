@@ -11,11 +11,11 @@ import torch
 from augmentor.data import NO_DESCRIPTION, ForeignDescription, model_crop, open_model, read_model_manifest
 from augmentor.data.manifest import Manifest, refuse_all_outside, refuse_split_leaks
 from augmentor.errors import AugmentorError, OutputError
-from augmentor.judge.limits import Clock, JudgingStopped, Limits
-from augmentor.judge.making import Made, make_judge, read_shown
-from augmentor.judge.measuring import JUDGE_MADE, measure_obedience, obedience_of
-from augmentor.judge.obedience import Obedience, read_obedience, write_obedience
-from augmentor.judge.reading import Looks
+from augmentor.judge.limits import JudgingStopped, Limits, TimeBudget
+from augmentor.judge.making import BuiltJudge, make_judge, read_shown
+from augmentor.judge.measuring import JUDGE_MADE, measure_target_accuracy, target_accuracy_of
+from augmentor.judge.obedience import TargetAccuracy, read_target_accuracy, write_target_accuracy
+from augmentor.judge.reading import InputSettings
 from augmentor.judge.stored import KeptJudge, load_judge, open_judge, save_judge
 from augmentor.storage import MAX_PIXELS
 from stargan.checkpoints import CheckpointError, Model, find_checkpoint, load_discriminator, load_model
@@ -34,7 +34,7 @@ def judge_run(
     device: torch.device,
     on_progress: Callable[[float], None] = lambda _share: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Obedience | None:
+) -> TargetAccuracy | None:
     """Make the judge of a run's newest checkpoint, keep it there, and let it say whether the model obeys.
 
     What is there already is only read: a judge is never trained again, nor obedience measured again.
@@ -58,23 +58,23 @@ def judge_run(
     checkpoint = find_checkpoint(run)
     model, there = load_model(checkpoint), _usable_judge(checkpoint)
     try:
-        known = read_obedience(run, model)
+        known = read_target_accuracy(run, model)
     except OutputError:
         known = None  # damaged: what is measured now takes its place
     if known is not None and there is not None:
         return known
-    clock = Clock(seconds=limits.seconds, on_progress=on_progress, should_stop=should_stop)
-    looks = Looks(size=model.image_size, channels=model.image_channels, crop=crop, flip=flip)
+    clock = TimeBudget(seconds=limits.seconds, on_progress=on_progress, should_stop=should_stop)
+    looks = InputSettings(size=model.image_size, channels=model.image_channels, crop=crop, flip=flip)
     try:
         if there is None:
             made = make_kept(checkpoint, model, manifest, looks=looks, limits=limits, clock=clock, device=device)
             made = replace(made, kept=save_judge(checkpoint, made.kept))
         else:
             made = _made_before(there, manifest, looks=looks, clock=clock)
-        obedience = obedience_of(model, made, device=device, clock=clock)
+        obedience = target_accuracy_of(model, made, device=device, clock=clock)
     except JudgingStopped:
         return None
-    write_obedience(run, obedience)
+    write_target_accuracy(run, obedience)
     return obedience
 
 
@@ -88,7 +88,7 @@ def judge_model(
     max_pixels: int = MAX_PIXELS,
     allow_outside: bool = False,
     on_progress: Callable[[float], None] = lambda _share: None,
-) -> Obedience:
+) -> TargetAccuracy:
     """Measure with a model's own judge, or a new one, whether it obeys; a run folder's obedience.json is written.
 
     Args:
@@ -109,7 +109,7 @@ def judge_model(
     table = checked(table, max_pixels=max_pixels, allow_outside=allow_outside)
     looks, kept, limits = model_looks(model), open_judge(path), _trained_limits(model)
     if kept is None:
-        obedience = measure_obedience(
+        obedience = measure_target_accuracy(
             model,
             table,
             limits=limits,
@@ -120,19 +120,19 @@ def judge_model(
         )
     else:
         kept = kept.for_model(model, crop=looks.crop, where=f"--model {path}")
-        clock = Clock(seconds=limits.seconds, on_progress=on_progress, should_stop=lambda: False)
+        clock = TimeBudget(seconds=limits.seconds, on_progress=on_progress, should_stop=lambda: False)
         made = _made_before(kept, table, looks=looks, clock=clock)
-        obedience = obedience_of(model, made, device=device, clock=clock)
+        obedience = target_accuracy_of(model, made, device=device, clock=clock)
     if (path / "checkpoints").is_dir():
-        write_obedience(path, obedience)
+        write_target_accuracy(path, obedience)
     return obedience
 
 
-def model_looks(model: Model) -> Looks:
+def model_looks(model: Model) -> InputSettings:
     """Return what images a model's judge looks at: the model's."""
     images = model.settings.get("images")
     flip = bool(images.get("flip", True)) if isinstance(images, dict) else True
-    return Looks(size=model.image_size, channels=model.image_channels, crop=model_crop(model), flip=flip)
+    return InputSettings(size=model.image_size, channels=model.image_channels, crop=model_crop(model), flip=flip)
 
 
 def make_kept(
@@ -140,12 +140,12 @@ def make_kept(
     model: Model | None,
     manifest: Manifest,
     *,
-    looks: Looks,
+    looks: InputSettings,
     limits: Limits,
-    clock: Clock,
+    clock: TimeBudget,
     device: torch.device,
     share: float = JUDGE_MADE,
-) -> Made:
+) -> BuiltJudge:
     """Make a judge, with what it must know of a model's discriminator; see `make_judge`.
 
     Args:
@@ -177,10 +177,10 @@ def make_kept(
     )
 
 
-def _made_before(kept: KeptJudge, manifest: Manifest, *, looks: Looks, clock: Clock) -> Made:
+def _made_before(kept: KeptJudge, manifest: Manifest, *, looks: InputSettings, clock: TimeBudget) -> BuiltJudge:
     clock.part(0, JUDGE_MADE)
     shown, unreadable = read_shown(manifest, looks=looks, clock=clock)
-    return Made(kept=kept, shown=shown.data, unreadable=unreadable)
+    return BuiltJudge(kept=kept, shown=shown.data, unreadable=unreadable)
 
 
 def _usable_judge(checkpoint: Path) -> KeptJudge | None:

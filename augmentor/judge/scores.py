@@ -22,12 +22,12 @@ class Scores(NamedTuple):
 
     Args:
         agreement: (n,) float64, the judge's probability of all that the target asks for, of the attributes that
-            it can be trusted with there, see `Yardstick.asked`: the product of theirs.
+            it can be trusted with there, see `AgreementReference`: the product of theirs.
         per_attribute: (n, A) float64, its probability of the target's value of each attribute; NaN where the
             target knows none.
         realism: (n,) float64, the share of real validation images that D finds no more real; NaN without D.
         preserved: (n,) float64, -1 to 1, how much of the source is left, apart from what had to change.
-        expected: (n,) float64, the agreement that real images of such a domain reach; see `Yardstick.asked`.
+        expected: (n,) float64, the agreement that real images of such a domain reach; see `AgreementReference`.
     """
 
     agreement: NDArray[np.float64]

@@ -15,7 +15,7 @@ from augmentor.errors import AugmentorError, OutputError
 from augmentor.judge.classifier import Judge, resnet
 from augmentor.judge.report import JudgeReport
 from augmentor.judge.thresholds import Thresholds
-from augmentor.judge.yardstick import Offers, Yardstick
+from augmentor.judge.yardstick import AgreementReference, Offers
 from augmentor.storage import replace_bytes, replacing_text
 from stargan.checkpoints import (
     CheckpointError,
@@ -66,7 +66,7 @@ class KeptJudge:
     realism: tuple[float, ...] | None
     preserved: tuple[float, ...]
     auto: Thresholds
-    yardstick: Yardstick
+    yardstick: AgreementReference
     notes: tuple[str, ...] = ()
     model_sha256: str | None = None
     sha256: str = field(default="")
@@ -224,7 +224,9 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
         realism=None if state["realism"] is None else tuple(state["realism"]),
         preserved=tuple(state["preserved"]),
         auto=Thresholds(**{each.name: state["auto"][each.name] for each in fields(Thresholds)}),
-        yardstick=Yardstick(probabilities=probabilities, codes=codes.long(), space=space, trusted=trusted),
+        yardstick=AgreementReference(
+            probabilities=probabilities, codes=codes.long(), space=space, trusted=trusted
+        ),
         notes=tuple(state["notes"]),
         model_sha256=state["model_sha256"],
         sha256=sha256,

@@ -47,7 +47,7 @@ def read_images(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class TranslationAccuracy:
     """How many translations a judge finds to show what they were asked to show.
 
     Args:
@@ -64,7 +64,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translations:
+class JudgedTranslations:
     """What became of translations.
 
     Args:
@@ -85,7 +85,7 @@ class Translations:
 
 def judge_translations(
     judge: Judge, translator: Translator, data: LabelledImages, request: DomainRequest
-) -> Verdict:
+) -> TranslationAccuracy:
     """Translate images as a request asks, and let a judge say what the translations show.
 
     Args:
@@ -94,18 +94,18 @@ def judge_translations(
         data: the sources.
         request: the targets of each.
     """
-    rows, targets = requested(data, request, translator.model.space)
+    rows, targets = requested_targets(data, request, translator.model.space)
     said = translate_and_judge(judge, translator, data, rows, targets).said
     space = translator.model.space
-    return Verdict(
+    return TranslationAccuracy(
         translations=len(rows),
         right=share_right(said, targets, space),
-        changed=share_right(said, asked_for(targets, data.codes[rows]), space),
+        changed=share_right(said, changed_targets(targets, data.codes[rows]), space),
         all_right=float(((said == targets) | (targets == UNKNOWN)).all(dim=1).double().mean()),
     )
 
 
-def requested(
+def requested_targets(
     data: LabelledImages, request: DomainRequest, space: LabelSpace, *, most: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return what a request asks for.
@@ -131,7 +131,7 @@ def requested(
     return rows, torch.tensor([item.target for item in items], dtype=torch.int64).view(-1, len(space))
 
 
-def asked_for(targets: Tensor, own: Tensor) -> Tensor:
+def changed_targets(targets: Tensor, own: Tensor) -> Tensor:
     """Return the targets, (M, A), with -1 in place of every value that the source has already."""
     return targets.masked_fill(targets == own, UNKNOWN)
 
@@ -145,7 +145,7 @@ def translate_and_judge(
     *,
     batch_size: int = _BATCH,
     go_on: Callable[[int], bool] = lambda _done: True,
-) -> Translations:
+) -> JudgedTranslations:
     """Translate images, let a judge say what the translations show, and measure how much they differ.
 
     Args:
@@ -168,7 +168,7 @@ def translate_and_judge(
         said.append(judge.predict(translated))
         change.append((translated.double() - sources.double()).abs().mean(dim=(1, 2, 3)))
     done = sum(map(len, change))
-    return Translations(
+    return JudgedTranslations(
         rows=rows[:done],
         targets=targets[:done],
         said=torch.cat(said) if said else torch.empty(0, targets.shape[1], dtype=torch.int64),

@@ -63,7 +63,7 @@ class Offers:
     false_rejected: float
 
 
-class Asked(NamedTuple):
+class Requirement(NamedTuple):
     """What is asked of n translations.
 
     Args:
@@ -76,7 +76,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yardstick:
+class AgreementReference:
     """Real validation images as the judge sees them, and the agreement that follows from them.
 
     The threshold rejects 98 % of false offers, and whatever is less convincing than seven of ten real images under
@@ -119,7 +119,7 @@ class Yardstick:
         object.__setattr__(self, "threshold", threshold)
         object.__setattr__(self, "offers", offers)
 
-    def asked(self, targets: Tensor, own: Tensor) -> Asked:
+    def asked(self, targets: Tensor, own: Tensor) -> Requirement:
         """Return what is asked of translations: as much agreement as of all, or less where the judge knows less.
 
         Where it knows the real images with a new value less well than others, or those with a new value and
@@ -133,13 +133,13 @@ class Yardstick:
         n = len(targets)
         everywhere = math.nan if self.threshold is None else self.threshold
         if self.offers is None:
-            return Asked(torch.full((n,), everywhere, dtype=torch.float64), self.trusted.expand(n, -1))
+            return Requirement(torch.full((n,), everywhere, dtype=torch.float64), self.trusted.expand(n, -1))
         kinds, places = torch.unique(torch.cat([targets, own], dim=1), dim=0, return_inverse=True)
         least = torch.empty(len(kinds), dtype=torch.float64)
         counted = torch.empty(len(kinds), len(self.trusted), dtype=torch.bool)
         for row, kind in enumerate(kinds):
             least[row], counted[row] = self._asked_of(*kind.chunk(2))
-        return Asked(least[places], counted[places])
+        return Requirement(least[places], counted[places])
 
     def lowered(self) -> list[tuple[Values, float]]:
         """Return the pairs of values of which less is asked than of others, the least first."""

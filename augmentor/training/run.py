@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from augmentor.data import Failure, Samples, read_samples
 from augmentor.data.manifest import Manifest, frame_notes, refuse_all_outside, refuse_split_leaks
 from augmentor.errors import ManifestError, OutputError, TrainingError
-from augmentor.judge import Limits, Obedience, judge_run, rarity_weights
+from augmentor.judge import Limits, TargetAccuracy, judge_run, rarity_weights
 from augmentor.storage import locked, read_holder
 from augmentor.training.cache import ImageCache, make_cache
 from augmentor.training.faults import explained, last_checkpoint
@@ -62,7 +62,7 @@ class TrainResult:
     elapsed: float
     failures: tuple[Failure, ...]
     losses: dict[str, float]
-    obedience: Obedience | None = None
+    obedience: TargetAccuracy | None = None
 
 
 def train_run(

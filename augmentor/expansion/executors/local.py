@@ -15,7 +15,7 @@ from augmentor.expansion.making import Shard
 from augmentor.expansion.pipeline import News, Sources, run_shards
 from augmentor.expansion.shares import Share
 from augmentor.expansion.stages import Loads
-from augmentor.judge import Judges, Judging
+from augmentor.judge import DeviceJudge, TranslationJudge
 from augmentor.outputs import refuse_changed
 from augmentor.outputs.writers import Writer
 from augmentor.planning import Plan
@@ -62,7 +62,7 @@ class Work:
     compile: bool
     workers: int
     verify_sources: bool = False
-    judging: Judging | None = None
+    judging: TranslationJudge | None = None
     first_shard: int = 0
     share: Share | None = None
     check: Callable[[], None] = _nothing_to_check
@@ -97,7 +97,7 @@ class Work:
             compile=self.compile,
         )
 
-    def judges(self, device: torch.device) -> Judges | None:
+    def judges(self, device: torch.device) -> DeviceJudge | None:
         """Return what judges on a device; None if nothing is judged."""
         return None if self.judging is None else self.judging.on(device)
 
@@ -157,7 +157,7 @@ class LocalEngine:
 
     def __init__(self, devices: Sequence[torch.device]) -> None:
         self._devices = tuple(devices)
-        self._here: tuple[Translator, Judges | None] | None = None
+        self._here: tuple[Translator, DeviceJudge | None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -209,7 +209,7 @@ def run_here(
     work: Work,
     translator: Translator,
     *,
-    judges: Judges | None,
+    judges: DeviceJudge | None,
     on_state: Callable[[State], None],
     on_committed: Callable[[int], None],
     numbers: Iterator[int] | None = None,

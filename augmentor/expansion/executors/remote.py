@@ -17,7 +17,7 @@ from augmentor import __version__
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion.executors.local import State, Work, run_here
 from augmentor.expansion.executors.processes import portable
-from augmentor.judge import Judges
+from augmentor.judge import DeviceJudge
 from augmentor.storage import Holder, read_holder
 from stargan.inference import Translator
 
@@ -67,7 +67,7 @@ class RemoteWorker:
         self._device = torch.device(device)
         self._threads = threads
         self._work: Work | None = None
-        self._tools: tuple[Translator, Judges | None] | None = None
+        self._tools: tuple[Translator, DeviceJudge | None] | None = None
         self._news = News()
         self._telling = threading.Lock()
         # One and the same, whoever calls: networks are compiled for a thread, and used again in it.

@@ -182,17 +182,17 @@ def test_an_interrupt_names_another_way_on(number: signal.Signals, capsys: pytes
 def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
     """A shell starts its background jobs so."""
     before = signal.signal(number, signal.SIG_IGN)
-    asked_for: list[bool] = []
+    changed_targets: list[bool] = []
 
     def work() -> None:
         os.kill(os.getpid(), number)
         with session.stop_flag() as asked:
             os.kill(os.getpid(), number)
-            asked_for.append(asked())
+            changed_targets.append(asked())
 
     try:
         assert ended(work) == 0
-        assert asked_for == [False]
+        assert changed_targets == [False]
         assert signal.getsignal(number) == signal.SIG_IGN
     finally:
         signal.signal(number, before)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from augmentor.judge.classifier import Judge, JudgeNetwork
-from augmentor.judge.report import JudgedAttribute, JudgeReport
+from augmentor.judge.report import AttributeAccuracy, JudgeReport
 from augmentor.judge.stored import KeptJudge
 from augmentor.judge.thresholds import Thresholds
-from augmentor.judge.yardstick import Yardstick
+from augmentor.judge.yardstick import AgreementReference
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator, Features
 
@@ -54,7 +54,7 @@ def make_kept(space: LabelSpace) -> MakeKept:
         head = nn.Linear(3, 4, bias=False)
         head.weight.data = torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 0, 2], [0, 0, 3]])
         attributes = tuple(
-            JudgedAttribute(
+            AttributeAccuracy(
                 name=name,
                 accuracy=0.9,
                 chance=0.5,
@@ -78,7 +78,7 @@ def make_kept(space: LabelSpace) -> MakeKept:
             realism=realism,
             preserved=(),
             auto=Thresholds(),
-            yardstick=Yardstick(
+            yardstick=AgreementReference(
                 probabilities=torch.empty(0, 4),
                 codes=torch.empty(0, 2, dtype=torch.int64),
                 space=space,

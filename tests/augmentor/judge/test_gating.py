@@ -13,20 +13,20 @@ import torch
 
 from augmentor.errors import AugmentorError
 from augmentor.judge.gate import Gate
-from augmentor.judge.gating import Demands, Judging, find_judging
-from augmentor.judge.judgement import Shown
+from augmentor.judge.gating import GateSettings, TranslationJudge, find_translation_judge
+from augmentor.judge.judgement import RejectedThumbnails
 from augmentor.judge.scores import Scores
 from augmentor.judge.stored import KeptJudge, save_judge
 from augmentor.judge.thresholds import Thresholds
-from augmentor.judge.yardstick import Yardstick
+from augmentor.judge.yardstick import AgreementReference
 from stargan.checkpoints import Model, load_model, save_checkpoint, save_model
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
 from tests.conftest import MakeJudge, MakeState
 
 CPU = torch.device("cpu")
-AUTO = Demands(gate="auto", thresholds=Thresholds())
-OFF = Demands(gate="off", thresholds=Thresholds())
+AUTO = GateSettings(gate="auto", thresholds=Thresholds())
+OFF = GateSettings(gate="off", thresholds=Thresholds())
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def checkpoint(space: LabelSpace, tiny_state: MakeState, tmp_path: Path) -> Path
 
 
 def find(
-    path: Path, *, demands: Demands = AUTO, judge: Path | None = None, model: Model | None = None
-) -> tuple[Judging | None, tuple[str, ...]]:
-    return find_judging(
+    path: Path, *, demands: GateSettings = AUTO, judge: Path | None = None, model: Model | None = None
+) -> tuple[TranslationJudge | None, tuple[str, ...]]:
+    return find_translation_judge(
         model or load_model(path), path, demands=demands, judge=judge, crop=None, manifest=Path("faces.csv")
     )
 
@@ -92,9 +92,9 @@ def test_a_model_without_a_judge(checkpoint: Path) -> None:
         f"--model {checkpoint}",
     )
     for demands, flag in (
-        (Demands(gate="off", thresholds=Thresholds(agreement=0.5)), "--min-agreement"),
-        (Demands(gate="auto", thresholds=Thresholds(preserved=0.5)), "--min-preserved"),
-        (Demands(gate="off", thresholds=Thresholds(), ranks=True), "--keep-best"),
+        (GateSettings(gate="off", thresholds=Thresholds(agreement=0.5)), "--min-agreement"),
+        (GateSettings(gate="auto", thresholds=Thresholds(preserved=0.5)), "--min-preserved"),
+        (GateSettings(gate="off", thresholds=Thresholds(), ranks=True), "--keep-best"),
     ):
         with pytest.raises(AugmentorError, match=rf"{flag} needs a judge, and .* has none. Make one: augmentor"):
             find(checkpoint, demands=demands)
@@ -107,7 +107,7 @@ def test_a_foreign_file_has_no_judge_of_its_own(
     file.touch()
     model = load_model(checkpoint)
     words = ["--attributes", "hair=black|blond|brown,glasses"]
-    judging, notes = find_judging(
+    judging, notes = find_translation_judge(
         model, file, demands=AUTO, judge=None, crop=None, manifest=Path("faces.csv"), described=words
     )
     assert judging is None
@@ -136,12 +136,16 @@ def test_given_thresholds_take_the_place_of_the_judge_s(
     for demands, thresholds, given in (
         (AUTO, Thresholds(agreement=0.4, preserved=0.7), ()),
         (
-            Demands(gate="auto", thresholds=Thresholds(agreement=0.9)),
+            GateSettings(gate="auto", thresholds=Thresholds(agreement=0.9)),
             Thresholds(agreement=0.9, preserved=0.7),
             ("agreement",),
         ),
-        (Demands(gate="off", thresholds=Thresholds(preserved=0.1)), Thresholds(preserved=0.1), ("preserved",)),
-        (Demands(gate="off", thresholds=Thresholds(), ranks=True), Thresholds(), ()),
+        (
+            GateSettings(gate="off", thresholds=Thresholds(preserved=0.1)),
+            Thresholds(preserved=0.1),
+            ("preserved",),
+        ),
+        (GateSettings(gate="off", thresholds=Thresholds(), ranks=True), Thresholds(), ()),
     ):
         judging, _ = find(checkpoint, demands=demands)
         assert judging is not None
@@ -156,7 +160,7 @@ def test_given_thresholds_take_the_place_of_the_judge_s(
             "preserved": thresholds.preserved,
         }
     with pytest.raises(AugmentorError, match="--min-realism asks the model's discriminator, and --model"):
-        find(checkpoint, demands=Demands(gate="auto", thresholds=Thresholds(realism=0.1)))
+        find(checkpoint, demands=GateSettings(gate="auto", thresholds=Thresholds(realism=0.1)))
 
 
 def test_what_is_asked_less_of_is_stated(checkpoint: Path, space: LabelSpace, untrained_judge: MakeJudge) -> None:
@@ -166,11 +170,11 @@ def test_what_is_asked_less_of_is_stated(checkpoint: Path, space: LabelSpace, un
     probabilities[:, 3] = torch.where(codes[:, 1] == 1, 0.95, 0.05)
     probabilities[60:, 3] = 0.5
     trusted = torch.tensor([True, True])
-    yardstick = Yardstick(probabilities=probabilities, codes=codes, space=space, trusted=trusted)
+    yardstick = AgreementReference(probabilities=probabilities, codes=codes, space=space, trusted=trusted)
     keep(checkpoint, replace(untrained_judge(space, auto=Thresholds(agreement=0.9)), yardstick=yardstick))
     stated = {}
     for least in (None, 0.8):
-        judging, _ = find(checkpoint, demands=Demands(gate="auto", thresholds=Thresholds(agreement=least)))
+        judging, _ = find(checkpoint, demands=GateSettings(gate="auto", thresholds=Thresholds(agreement=least)))
         assert judging is not None
         gate = judging.to_json()["gate"]
         assert isinstance(gate, dict)
@@ -186,7 +190,7 @@ def test_attributes_that_the_judge_does_not_know_are_named(
     assert find(checkpoint)[1] == ("glasses is not gated on: it is right about half",)
     keep(checkpoint, untrained_judge(space, doubted=space.names))
     assert len(find(checkpoint)[1]) == 2
-    given = Demands(gate="auto", thresholds=Thresholds(agreement=0.5))
+    given = GateSettings(gate="auto", thresholds=Thresholds(agreement=0.5))
     assert "with no attribute, so --min-agreement rejects nothing" in find(checkpoint, demands=given)[1][2]
 
 
@@ -196,8 +200,8 @@ def test_what_the_judge_says_of_its_thresholds_is_told_where_they_hold(
     keep(checkpoint, replace(untrained_judge(space), notes=("An agreement of 0.15 rejects 98 %.",)))
     assert find(checkpoint)[1] == ("An agreement of 0.15 rejects 98 %.",)
     for demands in (
-        Demands(gate="auto", thresholds=Thresholds(agreement=0.5)),
-        Demands(gate="off", thresholds=Thresholds(), ranks=True),
+        GateSettings(gate="auto", thresholds=Thresholds(agreement=0.5)),
+        GateSettings(gate="off", thresholds=Thresholds(), ranks=True),
     ):
         assert find(checkpoint, demands=demands)[1] == ()
 
@@ -206,10 +210,10 @@ def test_what_the_judge_says_of_its_thresholds_is_told_where_they_hold(
 
 
 def test_a_judge_can_be_sent_to_a_process(space: LabelSpace, untrained_judge: MakeJudge) -> None:
-    judging = Judging(
+    judging = TranslationJudge(
         kept=untrained_judge(space), discriminator=None, gate=Gate(thresholds=Thresholds(agreement=0.15))
     )
-    sent: Judging = pickle.loads(pickle.dumps(judging))
+    sent: TranslationJudge = pickle.loads(pickle.dumps(judging))
     random = torch.Generator().manual_seed(0)
     pictures, sources = torch.randint(256, (2, 9, 3, 16, 16), dtype=torch.uint8, generator=random)
     targets = torch.tensor([[number % 3, number % 2] for number in range(9)])
@@ -239,13 +243,13 @@ def test_how_far_a_translation_misses_what_it_misses_most() -> None:
 
 
 def test_few_pictures_are_held_of_many() -> None:
-    shown, block = Shown(), torch.zeros(50, 3, 200, 100, dtype=torch.uint8)
+    shown, block = RejectedThumbnails(), torch.zeros(50, 3, 200, 100, dtype=torch.uint8)
     for position in range(50):
         shown.add(position, (position * 7 % 50) / 50, block[position])
     nearest = [position for position in range(50) if position * 7 % 50 < 3]
     worst = [position for position in range(50) if position * 7 % 50 > 46]
     assert set(shown.thumbnails()) == {*nearest, *worst}
-    one = Shown()
+    one = RejectedThumbnails()
     one.add(4, 0.5, block[0])
     one.add(2, 0.5, block[0])
     assert list(one.thumbnails()) == [2, 4]

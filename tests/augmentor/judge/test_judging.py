@@ -18,8 +18,8 @@ from augmentor.errors import ManifestError
 from augmentor.judge.asked import JudgeRequest, judge_manifest
 from augmentor.judge.likeness import patch_scores
 from augmentor.judge.limits import JudgingStopped, Limits
-from augmentor.judge.measuring import measure_obedience
-from augmentor.judge.obedience import Obedience
+from augmentor.judge.measuring import measure_target_accuracy
+from augmentor.judge.obedience import TargetAccuracy
 from augmentor.judge.runs import judge_run, model_looks
 from augmentor.judge.stored import load_judge
 from augmentor.judge.translations import read_images
@@ -78,7 +78,7 @@ def bright(tmp_path: Path) -> Manifest:
 
 def test_an_obedient_attribute_and_an_ignored_one(space: LabelSpace, bright: Manifest) -> None:
     shares: list[float] = []
-    found = measure_obedience(
+    found = measure_target_accuracy(
         model(space, obedient=True),
         bright,
         limits=Limits(steps=10),
@@ -108,7 +108,7 @@ def test_a_model_of_one_direction_is_measured_in_it(bright: Manifest) -> None:
         generator = CycleGanResnet(vector_size=1, width=2, blocks=1).eval()
     one_way = Model(generator=generator, space=glasses, image_size=(8, 8), step=0, settings={}, sha256="")
     manifest = read_manifest(bright.path, space=glasses)
-    found = measure_obedience(one_way, manifest, limits=Limits(steps=1), device=CPU)
+    found = measure_target_accuracy(one_way, manifest, limits=Limits(steps=1), device=CPU)
     validation = manifest.codes[manifest.split_mask(["val"])]
     assert (found.images, found.translations) == (20, int((validation == 0).sum()))
     assert list(found.attributes[0].values) == ["1"]
@@ -118,7 +118,7 @@ def test_a_model_of_one_direction_is_measured_in_it(bright: Manifest) -> None:
 
 def test_a_lazy_generator_changes_nothing(space: LabelSpace, bright: Manifest) -> None:
     before = torch.get_rng_state()
-    found = measure_obedience(model(space), bright, limits=Limits(seconds=0.0), device=CPU)
+    found = measure_target_accuracy(model(space), bright, limits=Limits(seconds=0.0), device=CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert found.identity_change == 0
     assert [attribute.change for attribute in found.attributes] == [0, 0]
@@ -138,7 +138,7 @@ def test_the_time_bounds_the_work() -> None:
 def test_an_image_that_cannot_be_read_is_counted(space: LabelSpace, bright: Manifest) -> None:
     for row in (0, 1):
         bright.image_path(row).write_text("no picture")
-    found = measure_obedience(model(space), bright, limits=Limits(steps=1), device=CPU)
+    found = measure_target_accuracy(model(space), bright, limits=Limits(steps=1), device=CPU)
     assert (found.images, found.judge_images, found.unreadable) == (19, 39, 2)
 
 
@@ -146,7 +146,7 @@ def test_nothing_to_learn_from(space: LabelSpace, tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("path,split,hair\n0.png,val,black\n1.png,test,blond\n")
     manifest = read_manifest(tmp_path / "manifest.csv", space=space)
     with pytest.raises(ManifestError, match="nothing for the classifier to learn from"):
-        measure_obedience(model(space), manifest, limits=Limits(steps=1), device=CPU)
+        measure_target_accuracy(model(space), manifest, limits=Limits(steps=1), device=CPU)
 
 
 def test_a_run_is_measured_once_and_can_be_left_alone(space: LabelSpace, bright: Manifest, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_run_is_measured_once_and_can_be_left_alone(space: LabelSpace, bright:
         asked += 1
         return asked > 5
 
-    def judged(should_stop: Callable[[], bool] = lambda: False) -> Obedience | None:
+    def judged(should_stop: Callable[[], bool] = lambda: False) -> TargetAccuracy | None:
         return judge_run(
             run, bright, limits=Limits(steps=1), crop=None, flip=True, device=CPU, should_stop=should_stop
         )
@@ -189,7 +189,7 @@ def test_a_run_is_measured_once_and_can_be_left_alone(space: LabelSpace, bright:
     assert mended is not None
     assert mended.sha256 == kept.sha256
     with pytest.raises(JudgingStopped):
-        measure_obedience(model(space), bright, limits=Limits(steps=1), device=CPU, should_stop=lambda: True)
+        measure_target_accuracy(model(space), bright, limits=Limits(steps=1), device=CPU, should_stop=lambda: True)
 
 
 def test_a_judge_belongs_to_its_model_and_its_discriminator(
@@ -234,7 +234,7 @@ def test_unknown_attributes_are_asked_for_in_translations_only(space: LabelSpace
     codes = bright.codes.copy()
     codes[::2, 1] = UNKNOWN
     half = replace(bright, codes=codes)
-    found = measure_obedience(model(space, obedient=True), half, limits=Limits(steps=1), device=CPU)
+    found = measure_target_accuracy(model(space, obedient=True), half, limits=Limits(steps=1), device=CPU)
     _, glasses = found.attributes
     known = int((codes[bright.split_mask(["val"]), 1] != UNKNOWN).sum())
     assert glasses.real_images == known
@@ -246,7 +246,7 @@ def test_joint_label_sets(space: LabelSpace, bright: Manifest) -> None:
     joint = replace(space, label_sets=(("hair",), ("glasses",)))
     codes = bright.codes.copy()
     codes[::2, 1] = codes[1::2, 0] = UNKNOWN
-    found = measure_obedience(
+    found = measure_target_accuracy(
         model(joint, obedient=True), replace(bright, space=joint, codes=codes), limits=Limits(steps=1), device=CPU
     )
     hair, glasses = found.attributes

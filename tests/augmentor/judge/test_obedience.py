@@ -11,14 +11,14 @@ import torch
 
 from augmentor.errors import OutputError
 from augmentor.judge.obedience import (
-    AttributeObedience,
-    Obedience,
+    AttributeTargetAccuracy,
+    TargetAccuracy,
     advice,
-    read_obedience,
+    read_target_accuracy,
     score,
-    write_obedience,
+    write_target_accuracy,
 )
-from augmentor.judge.translations import Translations
+from augmentor.judge.translations import JudgedTranslations
 from stargan.checkpoints import Json, Model
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Conditioning, Generator
@@ -35,7 +35,7 @@ def model(space: LabelSpace, *, conditioning: Conditioning = "norm", **settings:
 def test_scores_by_hand(space: LabelSpace) -> None:
     own = torch.tensor([[0, 0], [1, UNKNOWN], [0, 1]])
     seen = torch.tensor([[0, 0], [2, 1], [1, 1]])  # hair: black 1 of 2, blond 0 of 1; glasses: 1 of 1 and 1 of 1
-    made = Translations(
+    made = JudgedTranslations(
         rows=torch.tensor([0, 0, 1, 2, 1]),
         targets=torch.tensor([[1, 0], [2, 0], [2, UNKNOWN], [0, 0], [1, 1]]),
         # Into blond: no. Into brown: yes, yes. Without glasses: yes. With glasses, where that is unknown: no.
@@ -43,7 +43,7 @@ def test_scores_by_hand(space: LabelSpace) -> None:
         change=torch.tensor([1.0, 2.0, 6.0, 10.0, 20.0], dtype=torch.float64),
     )
     hair, glasses = score(seen, own, made, space)
-    assert hair == AttributeObedience(
+    assert hair == AttributeTargetAccuracy(
         name="hair",
         obeys=0.5,  # blond 0 of 1, brown 2 of 2
         untouched=0.25,  # row 0 is not seen as blond, nor as brown; row 1 is seen as brown
@@ -54,7 +54,7 @@ def test_scores_by_hand(space: LabelSpace) -> None:
         real_images=3,
         values={"blond": 0.0, "brown": 1.0},
     )
-    assert glasses == AttributeObedience(
+    assert glasses == AttributeTargetAccuracy(
         name="glasses",
         obeys=0.5,
         untouched=0.5,  # row 2 is seen with glasses, and should lose them; row 1 is seen with them, too
@@ -69,7 +69,7 @@ def test_scores_by_hand(space: LabelSpace) -> None:
 
 def test_without_translations_there_is_nothing_to_count(space: LabelSpace) -> None:
     nothing = torch.empty(0, 2, dtype=torch.int64)
-    made = Translations(
+    made = JudgedTranslations(
         rows=torch.empty(0, dtype=torch.int64),
         targets=nothing,
         said=nothing,
@@ -85,9 +85,9 @@ def test_without_translations_there_is_nothing_to_count(space: LabelSpace) -> No
 # ---- the verdict ----
 
 
-def attribute(name: str = "smile", **changed: object) -> AttributeObedience:
+def attribute(name: str = "smile", **changed: object) -> AttributeTargetAccuracy:
     """An attribute of two values that the classifier recognises in 90 % of real images."""
-    base = AttributeObedience(
+    base = AttributeTargetAccuracy(
         name=name,
         obeys=0.9,
         untouched=0.1,
@@ -139,8 +139,8 @@ def test_what_cannot_be_judged_says_why() -> None:
     assert "have one value of it only" in attribute(chance=1.0, real=1.0).sentence()
 
 
-def measured(*attributes: AttributeObedience) -> Obedience:
-    return Obedience(
+def measured(*attributes: AttributeTargetAccuracy) -> TargetAccuracy:
+    return TargetAccuracy(
         step=10,
         model_sha256="abc",
         sources="val",
@@ -192,14 +192,14 @@ def test_advice_is_about_the_model(space: LabelSpace) -> None:
 def test_the_file_holds_all_of_it_and_belongs_to_one_model(space: LabelSpace, tmp_path: Path) -> None:
     known = model(space)
     obedience = replace(measured(attribute(), attribute("tone", obeys=None, real=None)), model_sha256=known.sha256)
-    assert read_obedience(tmp_path, known) is None
-    write_obedience(tmp_path, obedience)
-    assert read_obedience(tmp_path, known) == obedience
+    assert read_target_accuracy(tmp_path, known) is None
+    write_target_accuracy(tmp_path, obedience)
+    assert read_target_accuracy(tmp_path, known) == obedience
     checkpoint = tmp_path / "checkpoints" / "00000010"
     checkpoint.mkdir(parents=True)
-    assert read_obedience(checkpoint, known) == obedience
-    assert read_obedience(tmp_path, replace(known, sha256="another")) is None
-    assert read_obedience(tmp_path, replace(known, step=11)) is None
+    assert read_target_accuracy(checkpoint, known) == obedience
+    assert read_target_accuracy(tmp_path, replace(known, sha256="another")) is None
+    assert read_target_accuracy(tmp_path, replace(known, step=11)) is None
     state = json.loads((tmp_path / "obedience.json").read_text())
     assert [item["level"] for item in state["attributes"]] == ["obeys", "not judged"]
     assert state["verdict"] == list(obedience.verdict)
@@ -211,6 +211,6 @@ def test_a_damaged_file_is_named(space: LabelSpace, tmp_path: Path) -> None:
     for content in ('{"step": 3', '{"step": 3}', "[]"):
         (tmp_path / "obedience.json").write_text(content)
         with pytest.raises(OutputError, match=r"obedience\.json cannot be read .*Delete it"):
-            read_obedience(tmp_path, model(space))
+            read_target_accuracy(tmp_path, model(space))
     with pytest.raises(OutputError, match=r"obedience\.json cannot be written"):
-        write_obedience(tmp_path / "nowhere", measured())
+        write_target_accuracy(tmp_path / "nowhere", measured())

@@ -15,7 +15,13 @@ from augmentor.data.manifest import read_manifest
 from augmentor.images import decode
 from augmentor.judge.classifier import Judge, JudgeNetwork, LabelledImages, train_judge
 from augmentor.judge.measures import balanced_accuracy, rarity_weights, recalls, share_right
-from augmentor.judge.translations import asked_for, judge_translations, read_images, requested, translate_and_judge
+from augmentor.judge.translations import (
+    changed_targets,
+    judge_translations,
+    read_images,
+    requested_targets,
+    translate_and_judge,
+)
 from augmentor.planning.domains import parse_domains
 from stargan.checkpoints import Model
 from stargan.inference import Translator
@@ -225,11 +231,20 @@ def test_translations_are_judged_and_measured_batch_by_batch(space: LabelSpace) 
     judge = mean_judge(space)
     white, black = torch.full((3, 4, 4), 255, dtype=torch.uint8), torch.zeros(3, 4, 4, dtype=torch.uint8)
     data = LabelledImages(images=torch.stack([white, black]), codes=torch.tensor([[1, 0], [2, 1]]))
-    rows, targets = requested(data, parse_domains(["each"], space), space)
+    rows, targets = requested_targets(data, parse_domains(["each"], space), space)
     assert rows.tolist() == [0, 0, 0, 1, 1, 1]
     assert targets.tolist() == [[0, 0], [2, 0], [1, 1], [0, 1], [1, 1], [2, 0]]
-    assert requested(data, parse_domains(["each"], space), space, most=4)[1].tolist() == targets[:4].tolist()
-    assert asked_for(targets, data.codes[rows]).tolist() == [[0, -1], [2, -1], [-1, 1], [0, -1], [1, -1], [-1, 0]]
+    assert (
+        requested_targets(data, parse_domains(["each"], space), space, most=4)[1].tolist() == targets[:4].tolist()
+    )
+    assert changed_targets(targets, data.codes[rows]).tolist() == [
+        [0, -1],
+        [2, -1],
+        [-1, 1],
+        [0, -1],
+        [1, -1],
+        [-1, 0],
+    ]
 
     asked = list[int]()
 

@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from augmentor.judge.yardstick import Yardstick
+from augmentor.judge.yardstick import AgreementReference
 from stargan.labels import UNKNOWN, LabelSpace
 
 BOTH = torch.tensor([True, True])
 
 
-def measured(probabilities: Tensor, codes: Tensor, space: LabelSpace, *, trusted: Tensor = BOTH) -> Yardstick:
-    return Yardstick(probabilities=probabilities, codes=codes, space=space, trusted=trusted)
+def measured(
+    probabilities: Tensor, codes: Tensor, space: LabelSpace, *, trusted: Tensor = BOTH
+) -> AgreementReference:
+    return AgreementReference(probabilities=probabilities, codes=codes, space=space, trusted=trusted)
 
 
 def sure(most_wrong: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,7 +83,7 @@ def test_too_few_images_and_no_trust(space: LabelSpace) -> None:
 # ---- combinations that the judge knows less well ----
 
 
-def lopsided(space: LabelSpace, *, red_with_glasses: int = 10) -> Yardstick:
+def lopsided(space: LabelSpace, *, red_with_glasses: int = 10) -> AgreementReference:
     """A judge that is sure of all, but for the glasses of the red-haired, of which it is less sure."""
     hair = [0] * 40 + [2] * 40
     glasses = [i % 2 for i in range(40)] + [0] * (40 - red_with_glasses) + [1] * red_with_glasses

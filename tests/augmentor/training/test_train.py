@@ -17,7 +17,7 @@ from PIL import Image
 
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import ManifestError, OutputError, TrainingError
-from augmentor.judge.obedience import read_obedience
+from augmentor.judge.obedience import read_target_accuracy
 from augmentor.training.recipe import Recipe, read_recipe
 from augmentor.training.run import (
     TrainResult,
@@ -226,7 +226,7 @@ def test_a_finished_run_is_judged(trainer: Trainer, tmp_path: Path) -> None:
     assert (done.obedience.step, done.obedience.judge_steps) == (8, 2)
     assert done.obedience.images == 2
     assert [attribute.name for attribute in done.obedience.attributes] == ["hair", "glasses"]
-    assert read_obedience(run, load_model(run)) == done.obedience
+    assert read_target_accuracy(run, load_model(run)) == done.obedience
     shares = [event.done for event in trainer.events if isinstance(event, MeasuringAccuracy)]
     assert shares[0] == 0
     assert shares[-1] == 1

@@ -95,9 +95,9 @@ def test_measurements_are_refused_with_the_fix(write: Write) -> None:
     assert "column 'age': 57 different numbers, 18 to 74: looks like a measurement" in message
     assert "--attributes male,hair" in message
     assert read_manifest(path, attributes=["hair", "male"]).space.names == ("male", "hair")
-    asked_for = read_manifest(path, attributes=["age"])
-    assert len(asked_for.space["age"].values) == 57
-    assert any("57 different numbers" in note for note in asked_for.notes)
+    changed_targets = read_manifest(path, attributes=["age"])
+    assert len(changed_targets.space["age"].values) == 57
+    assert any("57 different numbers" in note for note in changed_targets.notes)
 
 
 def test_fractions_are_a_measurement_however_few(write: Write) -> None:

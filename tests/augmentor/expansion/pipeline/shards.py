@@ -13,7 +13,7 @@ from augmentor.data.manifest import Manifest, key_stems
 from augmentor.expansion.making import Shard
 from augmentor.expansion.pipeline import News, RealMode, Sources, run_shards
 from augmentor.images import OutputSize, Pixels
-from augmentor.judge.judgement import Judges
+from augmentor.judge.judgement import DeviceJudge
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.origins import Origin
@@ -95,7 +95,7 @@ def make(
     batch_size: int = 4,
     real: RealMode = "processed",
     size: OutputSize = "model",
-    judges: Judges | None = None,
+    judges: DeviceJudge | None = None,
 ) -> tuple[int, list[int]]:
     """Run the shard; return its failures' number and how many items were done, as it was told."""
     news: list[News] = []

@@ -14,7 +14,7 @@ from augmentor.data.manifest import Manifest, key_stems
 from augmentor.expansion.making import Shard
 from augmentor.expansion.pipeline import News, Sources, run_shards
 from augmentor.images import OutputSize, decode, decode_bytes
-from augmentor.judge.judgement import Judgement
+from augmentor.judge.judgement import DeviceJudge, Judgement
 from augmentor.judge.scores import Scores
 from augmentor.outputs.judged import RowScores
 from stargan.checkpoints import Model
@@ -22,7 +22,7 @@ from stargan.inference import Translator
 from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_items
 
 
-class Greyish:
+class Greyish(DeviceJudge):
     """Judges by a picture's mean grey level, which it notes with all that it was asked."""
 
     def __init__(self, least: float) -> None:
