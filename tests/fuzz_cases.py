@@ -13,7 +13,7 @@ import numpy as np
 
 from augmentor.data.manifest import SPLITS, Manifest, key_stems, read_manifest, refuse_split_leaks
 from augmentor.errors import AugmentorError, ImageError
-from augmentor.images import decode, upright_size
+from augmentor.images.decode import decode, upright_size
 from augmentor.outputs.label_table import Keys, real_key
 from augmentor.planning.domains import parse_domains
 from augmentor.planning.plan import make_plan

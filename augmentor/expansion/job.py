@@ -25,7 +25,7 @@ from augmentor.errors import ManifestError
 from augmentor.expansion.pipeline import Sources
 from augmentor.expansion.settings import ExpandSettings
 from augmentor.expansion.writer import make_writer, refuse_remote_file, refuse_too_many
-from augmentor.images import refuse_painters
+from augmentor.images import check_output_size
 from augmentor.judge import TranslationJudge, find_translation_judge
 from augmentor.outputs import Place, planned_place
 from augmentor.outputs.writers import Writer, on_disk
@@ -206,7 +206,7 @@ def plan_expansion(
     """
     refuse_remote_file(out, settings)
     loaded = open_model(model, description)
-    refuse_painters(loaded, settings.size)
+    check_output_size(loaded, settings.size)
     table = read_model_manifest(manifest, loaded, image_column=image_column)
     table = table.allowing(outside=settings.allow_outside, max_pixels=settings.max_pixels)
     refuse_split_leaks(table)

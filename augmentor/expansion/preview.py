@@ -16,7 +16,7 @@ from augmentor.data import (
 )
 from augmentor.data.manifest import refuse_all_outside
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
-from augmentor.images import PREVIEW_CELL, OutputSize, preview_grid, refuse_painters, write_grid
+from augmentor.images import PREVIEW_CELL, OutputSize, check_output_size, preview_grid, write_grid
 from augmentor.planning import parse_domains, preview_columns
 from augmentor.storage import MAX_PIXELS
 from stargan.inference import Translator
@@ -59,7 +59,7 @@ def write_preview(
     if out.suffix.lower() != ".png":
         raise AugmentorError(f"--out {out}: a preview is a PNG; give it a name that ends in .png")
     loaded = open_model(model, description)
-    refuse_painters(loaded, size)
+    check_output_size(loaded, size)
     table = read_model_manifest(manifest, loaded, image_column=image_column)
     table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
     refuse_all_outside(table, splits)

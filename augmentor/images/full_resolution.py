@@ -1,4 +1,4 @@
-"""Full resolution: which size is written, where in it lies what the model sees, and originals that come and go."""
+"""Full resolution: originals into which the model's changes are blended, and the region that the model sees."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 
 from augmentor.errors import AugmentorError, ImageError
-from augmentor.images.codec import Pixels, crop_box, decode, upright_size
-from augmentor.images.sizes import OutputSize, fit
+from augmentor.images.decode import decode, upright_size
+from augmentor.images.sizes import OutputSize, Pixels, crop_box, fit
 from augmentor.storage import ANYWHERE, Access
 from stargan.checkpoints import Model
 from stargan.inference import Box, blend, edits_input
 
 
-def refuse_painters(model: Model, size: OutputSize) -> None:
-    """Raise where another size than the model's is asked of a model that cannot change a larger original.
+def check_output_size(model: Model, size: OutputSize) -> None:
+    """Refuse another output size than the model's for a model whose changes cannot be scaled.
 
     Raises:
-        AugmentorError: the model paints whole images.
+        AugmentorError: the model outputs whole images.
     """
     if size != "model" and not edits_input(model):
         height, width = model.image_size
         raise AugmentorError(
-            f"--size: this model paints every pixel anew, so that nothing of the original would stay sharp beyond "
-            f'{width}x{height}. Train one with generator.output = "masked", which says what it changes, or use '
+            f"--size: this model generates every pixel, so that nothing of the original would stay sharp beyond "
+            f'{width}x{height}. Train one with generator.output = "masked", which outputs its changes, or use '
             "--size model"
         )
 
@@ -34,17 +34,17 @@ def refuse_painters(model: Model, size: OutputSize) -> None:
 def seen_box(
     height: int, width: int, *, shown: tuple[int, int] | None, model: tuple[int, int], crop: int | None
 ) -> Box:
-    """Return where in the picture that is written the part lies that the model sees.
+    """Return the region of the written image that the model sees.
 
     Args:
-        height: the source's, upright, in pixels.
-        width: the source's, upright, in pixels.
-        shown: (height, width) that the source is cut and resized to for writing; None keeps all of it.
+        height: of the upright source, in pixels.
+        width: of the upright source, in pixels.
+        shown: (height, width) that the source is cropped and resized to for writing; None keeps all of it.
         model: (height, width) of the model's images.
         crop: side of the centred square that is cut out of the source first, in source pixels, or None.
 
     Returns:
-        In pixels of the picture that is written; it reaches beyond it where `shown` cuts off what the model sees.
+        In pixels of the written image; it reaches beyond the image where `shown` crops part of the region.
     """
     left, top, right, bottom = crop_box(width, height, size=model, crop=crop)
     if shown is None:
@@ -55,25 +55,25 @@ def seen_box(
 
 
 def _scaled(box: Box, *, across: float, down: float) -> Box:
-    """Return where a box lies in a picture that was resized; never less than a pixel of it."""
+    """Return a box in the coordinates of a resized image, at least one pixel wide and high."""
     left, right = round(box.left * across), round((box.left + box.width) * across)
     top, bottom = round(box.top * down), round((box.top + box.height) * down)
     return Box(left, top, max(1, right - left), max(1, bottom - top))
 
 
 class Original:
-    """A source at the size that is written. Read when it is first needed, and forgotten after its last use.
+    """A source image at the output size, read at its first use and released after its last one.
 
-    So memory holds the few originals that are being worked on, however many wait. Several threads may use one.
+    Only the originals in use take memory. Safe to use from several threads.
 
     Args:
         path: the image's file.
-        size: what is written, not "model".
+        size: of the output, not "model".
         model: whose changes are blended in.
         crop: side of the centred square that is cut out first, in source pixels, or None.
         uses: how many times it will be used.
-        longest: pixels of the longest side to which it is shrunk, for people to look at; None leaves it as it is.
-        access: where the file may lie, and how many pixels it may have.
+        longest: pixels to which the longest side is shrunk, for previews; None for no limit.
+        access: the folders that the file may be in, and the most pixels it may have.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Original:
             try:
                 held = self._read() if self._held is None else self._held
             except ImageError as error:
-                # Whatever else is made of this source fails as well: its row is either whole or a failure.
+                # All other translations of this source fail as well: a row is written completely or is a failure.
                 self._error = error
                 raise
             self._uses -= 1

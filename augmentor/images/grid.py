@@ -1,16 +1,26 @@
-"""Many small images as one picture with headings: inputs against targets, for previews and training samples."""
+"""Image grids with headings: sources beside their translations, for previews and training samples."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from augmentor.images.codec import Pixels, to_image
+from augmentor.images.encode import encode
+from augmentor.images.full_resolution import Original
+from augmentor.images.sizes import Pixels, to_image
+from augmentor.storage import replace_bytes
+from stargan.inference import Translator
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+PREVIEW_CELL = 256
+"""Pixels to which the longest side of originals is shrunk in a preview."""
 
 _PAGE = "#ffffff"
 _INK = "#24292f"
@@ -26,7 +36,59 @@ _LABEL_WIDTH = 120
 _MAX_LINES = 5
 _LINE_SPACING = 1.25
 _MOST_CHARACTERS = 1000
-"""Of a label, or a heading, that are looked at."""
+"""Characters of a label or heading that are used at most."""
+
+
+def preview_grid(
+    translator: Translator,
+    images: Sequence[Pixels],
+    codes: NDArray[np.integer],
+    columns: Sequence[Mapping[int, int]],
+    *,
+    row_labels: Sequence[str] | None = None,
+    originals: Sequence[Original] | None = None,
+) -> Pixels:
+    """Translate every image into every column's target and draw the grid.
+
+    Args:
+        translator: the model.
+        images: uint8 (H, W, C), one per row of the grid.
+        codes: (N, A) the images' own labels, -1 unknown.
+        columns: the target of each column, attribute position -> code; other attributes keep the row's value.
+        row_labels: a word per row.
+        originals: the rows' sources at the output size, to be drawn in the place of `images`, with the changes
+            blended in; each is used once more than there are columns.
+
+    Returns:
+        uint8 (H, W, 3): the source first, then a column per target with its name.
+    """
+    space = translator.model.space
+    sources = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    cells = [list(images) if originals is None else [each.pixels() for each in originals]]
+    for assignment in columns:
+        targets = codes.astype(np.int64)
+        for attribute, code in assignment.items():
+            targets[:, attribute] = code
+        labels = space.to_one_label_set(torch.from_numpy(targets), torch.from_numpy(codes.astype(np.int64)))
+        if originals is None:
+            translated = translator.translate(sources, labels)
+            cells.append(list(translated.permute(0, 2, 3, 1).numpy()))
+        else:
+            changes = translator.changes(sources, labels)
+            pairs = zip(originals, changes, strict=True)
+            cells.append([each.changed(change) for each, change in pairs])
+    headings = [
+        ", ".join(f"{space.names[a]}={space.attributes[a].values[code]}" for a, code in assignment.items())
+        for assignment in columns
+    ]
+    return label_grid(
+        [list(row) for row in zip(*cells, strict=True)], columns=["source", *headings], row_labels=row_labels
+    )
+
+
+def write_grid(path: Path, grid: Pixels) -> None:
+    """Write a (H, W, 3) grid as PNG, by an atomic rename."""
+    replace_bytes(path, encode(grid, "png"))
 
 
 def label_grid(

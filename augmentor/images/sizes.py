@@ -1,4 +1,4 @@
-"""Image sizes: as users write them, and resizing of decoded pixels."""
+"""Pixel arrays and their sizes: crops, resizing, and sizes as users write them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import re
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from augmentor.errors import AugmentorError, did_you_mean
-from augmentor.images.codec import REDUCING_GAP, Pixels, crop_box, to_image
 from augmentor.storage import MAX_PIXELS
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""An image at a file boundary: uint8 (H, W, C), C = 1 or 3."""
 
 OutputSize: TypeAlias = Literal["model", "original"] | tuple[int, int]
 """The size of the written images: the model's, each source's own, or one (height, width) in pixels."""
+
+REDUCING_GAP = 3.0
+"""Pillow's `reducing_gap`: how much larger than the result an image stays for bicubic, after box averaging."""
 
 DEFAULT_SIDE = 128
 """Pixels of the sides of the images that a model is trained on, unless a recipe says otherwise."""
@@ -63,6 +69,37 @@ def parse_output_size(text: str) -> OutputSize:
     if not 1 <= width * height <= MAX_PIXELS:
         raise AugmentorError(f"--size: {text} must have between 1 and {MAX_PIXELS:,} pixels")
     return height, width
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """Return uint8 (H, W, C) pixels, C = 1 or 3, as a Pillow image of mode L or RGB.
+
+    Raises:
+        ValueError: another shape or type.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        raise ValueError(f"pixels must be uint8 (H, W, 1 or 3), not {pixels.dtype} {pixels.shape}")
+    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+
+
+def crop_box(width: int, height: int, *, size: tuple[int, int] | None, crop: int | None) -> tuple[int, ...]:
+    """Return the centred part of an image that is kept, as (left, top, right, bottom) in whole pixels.
+
+    Args:
+        width: the image's width in pixels.
+        height: the image's height in pixels.
+        size: wanted (height, width), of which only the proportions count; None keeps what `crop` leaves.
+        crop: side in pixels of a square that is cut out first, clipped to the image.
+    """
+    kept_width = min(width, crop or width)
+    kept_height = min(height, crop or height)
+    if size is not None:
+        wanted_height, wanted_width = size
+        fitting_width = max(1, round(kept_height * wanted_width / wanted_height))
+        fitting_height = max(1, round(kept_width * wanted_height / wanted_width))
+        kept_width, kept_height = min(kept_width, fitting_width), min(kept_height, fitting_height)
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return left, top, left + kept_width, top + kept_height
 
 
 def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:

@@ -20,7 +20,7 @@ import numpy as np
 
 from augmentor.data import Failure
 from augmentor.errors import OutputError
-from augmentor.images import ImageFormat, Pixels, encode, extension
+from augmentor.images import ImageFormat, Pixels, encode
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.origins import Origin
@@ -201,7 +201,7 @@ class PartShard:
 
     def _file_name(self, row: LabelRow) -> str:
         """Return the path that the same image has in a folder of files: PNG, if the images are not encoded."""
-        return f"{row.split}/{self.index:05d}/{row.key}{extension(self.parts.encoding or 'png')}"
+        return f"{row.split}/{self.index:05d}/{row.key}.{self.parts.encoding or 'png'}"
 
     def _see(self, shape: tuple[int, ...]) -> None:
         if self._shape is not None and not self.parts.encoding:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from augmentor.data import Failure
 from augmentor.errors import ImageError, OutputError
-from augmentor.images import ImageFormat, Pixels, encode_file, extension, usual_suffix
+from augmentor.images import ImageFormat, Pixels, encode_file, usual_suffix
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.origins import Origin
@@ -81,7 +81,7 @@ class StagedShard(ABC):
         else:
             data = encode_file(waiting, pixels, self.encoding)
         digest = hashlib.sha256(data).hexdigest()
-        self._note(position, row, extension(self.encoding or "png"), digest, shape=pixels.shape, unsynced=waiting)
+        self._note(position, row, f".{self.encoding or 'png'}", digest, shape=pixels.shape, unsynced=waiting)
 
     def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
         """Write images to their waiting places; threads may call this at once."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from augmentor.images import Pixels, label_grid
-from augmentor.images.grid import elide, wrap_heading
+from augmentor.images import Pixels
+from augmentor.images.grid import elide, label_grid, wrap_heading
 
 FONT = ImageFont.load_default(13)
 

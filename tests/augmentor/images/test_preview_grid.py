@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from augmentor.data.manifest import read_manifest
 from augmentor.data.samples import Samples, read_samples
-from augmentor.images import decode, label_grid
-from augmentor.images.preview_grid import preview_grid
+from augmentor.images import decode, preview_grid
+from augmentor.images.grid import label_grid
 from augmentor.planning.domains import MOST_COLUMNS, parse_domains, preview_columns
 from stargan.checkpoints import Model
 from stargan.inference import Translator

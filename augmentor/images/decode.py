@@ -1,27 +1,23 @@
-"""Image files to uint8 pixels and back: upright, 8 bit, cropped, resized; every failure is one `ImageError`."""
+"""Decoding of image files to uint8 pixels: upright, 8 bit, sRGB, cropped and resized."""
 
 from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
 from math import ceil, floor
 from pathlib import Path
-from typing import IO, Literal, TypeAlias, get_args
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 
 from augmentor.errors import ImageError
-from augmentor.storage import ANYWHERE, MAX_PIXELS, Access, write_unsynced
-
-Pixels: TypeAlias = NDArray[np.uint8]
-"""An image at a file boundary: uint8 (H, W, C), C = 1 or 3."""
-
-ImageFormat: TypeAlias = Literal["png", "jpg", "webp"]
-IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+from augmentor.images.sizes import REDUCING_GAP, Pixels, crop_box
+from augmentor.storage import ANYWHERE, MAX_PIXELS, Access
 
 # Registered now, so that threads do not race to do it. Only raster formats that Pillow itself decodes: EPS, for
 # example, would start Ghostscript on a file from anywhere.
@@ -33,8 +29,6 @@ _READABLE: list[str] = [
 ]
 _SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in _READABLE)
 _SUFFIX_OF = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
-REDUCING_GAP = 3.0
-"""How far box averaging may shrink an image before bicubic has the last word, as Pillow means it."""
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -58,8 +52,8 @@ def decode(
 ) -> Pixels:
     """Read one image as 8-bit pixels, upright, in sRGB, at the wanted size.
 
-    The first frame counts. Transparency is laid over white. An image that has the wanted size already keeps
-    its pixels.
+    The first frame is used. Transparent pixels are blended with white. An image that has the wanted size already
+    keeps its pixels.
 
     Args:
         path: a regular file.
@@ -67,8 +61,8 @@ def decode(
         size: (height, width) in pixels; None keeps the image's own size and crops nothing but `crop`.
         crop: side in pixels of a centred square, clipped to the image, that is cut out first. Then the
             largest centred rectangle of the wanted proportions is resized, bicubic and antialiased.
-        access: where the file may lie, and how many pixels it may have; more are refused before they are
-            unpacked.
+        access: the folders that the file may be in, and the most pixels it may have; larger images are refused
+            before they are decoded.
 
     Returns:
         uint8 (H, W, C).
@@ -78,81 +72,68 @@ def decode(
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
-    try:
-        with access.open(path) as file:
-            return _read(file, channels=channels, size=size, crop=crop, max_pixels=access.max_pixels)
-    # Damaged files make Pillow's readers raise almost anything (struct.error, IndexError, zlib.error, ...).
-    except Exception as error:
-        raise ImageError(f"{path}: {_reason(error)}") from error
+    with _as_image_error(path), access.open(path) as file:
+        return _read(file, channels=channels, size=size, crop=crop, max_pixels=access.max_pixels)
 
 
 def decode_bytes(data: bytes, *, channels: int, size: tuple[int, int] | None = None) -> Pixels:
     """Read an encoded image from memory.
 
     Args:
-        data: what `encode` returned, or the content of any image file.
-        channels: 1 (grey) or 3 (RGB).
-        size: (height, width) in pixels, as for `decode`; None keeps the image's own size.
-
-    Returns:
-        uint8 (H, W, C).
+        data: the content of an image file.
+        channels: as for `decode`.
+        size: as for `decode`.
 
     Raises:
         ImageError: the bytes are not a readable image.
     """
-    try:
+    with _as_image_error("image in memory"):
         return _read(BytesIO(data), channels=channels, size=size, crop=None, max_pixels=MAX_PIXELS)
-    except Exception as error:
-        raise ImageError(f"image in memory: {_reason(error)}") from error
 
 
 def upright_size(path: Path, *, access: Access = ANYWHERE) -> tuple[int, int]:
-    """Return the (height, width) that an image has once it stands upright, without unpacking its pixels.
-
-    Args:
-        path: a regular file.
-        access: as for `decode`.
+    """Return the (height, width) of an image after its EXIF orientation is applied, without decoding its pixels.
 
     Raises:
-        ImageError: the file may not, or cannot, be read as an image; the message is "PATH: reason".
+        ImageError: as for `decode`.
     """
-    try:
-        with access.open(path) as file, _opened(file, access.max_pixels) as image:
-            width, height = image.size
-            return (width, height) if _orientation(image) in _TURNED else (height, width)
-    except Exception as error:
-        raise ImageError(f"{path}: {_reason(error)}") from error
+    with _as_image_error(path), access.open(path) as file, _opened(file, access.max_pixels) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in _TURNED else (height, width)
 
 
 def verify(path: Path, *, access: Access = ANYWHERE) -> bool:
-    """Decode an image completely and forget it.
-
-    Args:
-        path: a regular file.
-        access: as for `decode`.
+    """Check that an image can be decoded completely.
 
     Returns:
-        Whether the file holds further frames or pages, which `decode` does not show. The small pictures that
-        cameras put behind a JPEG are none.
+        Whether the file holds further frames or pages, which `decode` leaves out. The thumbnails that cameras
+        append to a JPEG do not count.
 
     Raises:
         ImageError: `decode` would fail on this file.
     """
-    try:
-        with access.open(path) as file:
-            _read(file, channels=3, size=None, crop=None, max_pixels=access.max_pixels)
-            file.seek(0)
-            with _opened(file, access.max_pixels) as image:
-                return image.format != "MPO" and bool(getattr(image, "is_animated", False))
-    except Exception as error:
-        raise ImageError(f"{path}: {_reason(error)}") from error
+    with _as_image_error(path), access.open(path) as file:
+        _read(file, channels=3, size=None, crop=None, max_pixels=access.max_pixels)
+        file.seek(0)
+        with _opened(file, access.max_pixels) as image:
+            return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+
+
+def stored_shape(data: bytes) -> tuple[int, int, int]:
+    """Return the (H, W, C) of an encoded image: upright, with the channels that the file itself has.
+
+    Raises:
+        ImageError: it cannot be decoded completely.
+    """
+    height, width, _ = decode_bytes(data, channels=3).shape
+    with Image.open(BytesIO(data)) as image:
+        return height, width, len(image.getbands())
 
 
 def usual_suffix(path: Path) -> str:
-    """Return the suffix that a copy of an image file should have, in lower case and with its dot.
+    """Return the suffix for a copy of an image file, in lower case and with its dot.
 
-    It is the file's own where that is an image's. Any other says nothing good: a viewer would not know the file,
-    or take it for something else (".html").
+    The file's own where an image can have it; else that of its format, so that viewers recognize the copy.
 
     Raises:
         ImageError: the file cannot be read as an image; the message is "PATH: reason".
@@ -160,97 +141,8 @@ def usual_suffix(path: Path) -> str:
     own = path.suffix.lower()
     if own in _SUFFIXES:
         return own
-    try:
-        with ANYWHERE.open(path) as file, _opened(file, MAX_PIXELS) as image:
-            return _SUFFIX_OF.get(image.format or "", f".{(image.format or 'image').lower()}")
-    except Exception as error:
-        raise ImageError(f"{path}: {_reason(error)}") from error
-
-
-def encode(pixels: Pixels, image_format: ImageFormat) -> bytes:
-    """Return the bytes of an image file; equal pixels give equal bytes.
-
-    Args:
-        pixels: uint8 (H, W, C), C = 1 or 3.
-        image_format: "png" (lossless), "jpg" (quality 95, full colour resolution) or "webp" (lossy, quality
-            95; it has no grey mode, so grey pixels are stored as RGB).
-    """
-    buffer = BytesIO()
-    _save(pixels, buffer, image_format)
-    return buffer.getvalue()
-
-
-def encode_file(path: str, pixels: Pixels, image_format: ImageFormat) -> bytes:
-    """Write an image file, without waiting for the disk.
-
-    Args:
-        path: the file; text, because a million `Path`s take longer than their files.
-        pixels: uint8 (H, W, C), C = 1 or 3.
-        image_format: as for `encode`.
-
-    Returns:
-        The file's content, what `encode` would return.
-    """
-    if image_format != "jpg":
-        data = encode(pixels, image_format)
-        write_unsynced(path, data)
-        return data
-    # Into a real file Pillow's JPEG encoder writes by itself; into memory it would hold up all other threads.
-    with Path(path).open("w+b", buffering=0) as file:
-        _save(pixels, file, image_format)
-        file.seek(0)
-        return file.read()
-
-
-def _save(pixels: Pixels, buffer: IO[bytes], image_format: ImageFormat) -> None:
-    image = to_image(pixels)
-    match image_format:
-        case "png":
-            # 128 px photographs: level 1 takes 1.1 ms and 25.4 kB, 3 takes 1.5 ms and 24.7 kB, 6 (Pillow's own)
-            # 3.3 ms and 23.9 kB. At 32 px they are alike. A GPU makes an image in a tenth of a millisecond.
-            image.save(buffer, format="PNG", compress_level=1)
-        case "jpg":
-            image.save(buffer, format="JPEG", quality=95, subsampling=0)
-        case "webp":
-            image.convert("RGB").save(buffer, format="WEBP", quality=95, method=4)
-        case _:
-            raise ValueError(f"image_format is {image_format!r}, not one of {', '.join(IMAGE_FORMATS)}")
-
-
-def extension(image_format: ImageFormat) -> str:
-    """Return the file name suffix of a format, with its dot."""
-    return f".{image_format}"
-
-
-def to_image(pixels: Pixels) -> Image.Image:
-    """Return uint8 (H, W, C) pixels, C = 1 or 3, as a Pillow image of mode L or RGB.
-
-    Raises:
-        ValueError: another shape or type.
-    """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
-        raise ValueError(f"pixels must be uint8 (H, W, 1 or 3), not {pixels.dtype} {pixels.shape}")
-    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
-
-
-def crop_box(width: int, height: int, *, size: tuple[int, int] | None, crop: int | None) -> tuple[int, ...]:
-    """Return the centred part of an image that is kept, as (left, top, right, bottom) in whole pixels.
-
-    Args:
-        width: the image's width in pixels.
-        height: the image's height in pixels.
-        size: wanted (height, width), of which only the proportions count; None keeps what `crop` leaves.
-        crop: side in pixels of a square that is cut out first, clipped to the image.
-    """
-    kept_width = min(width, crop or width)
-    kept_height = min(height, crop or height)
-    if size is not None:
-        wanted_height, wanted_width = size
-        fitting_width = max(1, round(kept_height * wanted_width / wanted_height))
-        fitting_height = max(1, round(kept_width * wanted_height / wanted_width))
-        kept_width, kept_height = min(kept_width, fitting_width), min(kept_height, fitting_height)
-    left, top = (width - kept_width) // 2, (height - kept_height) // 2
-    return left, top, left + kept_width, top + kept_height
+    with _as_image_error(path), ANYWHERE.open(path) as file, _opened(file, MAX_PIXELS) as image:
+        return _SUFFIX_OF.get(image.format or "", f".{(image.format or 'image').lower()}")
 
 
 def _read(
@@ -288,7 +180,7 @@ def _read(
 
 
 def _opened(file: IO[bytes], max_pixels: int) -> Image.Image:
-    """Read an image's header; raises whatever Pillow raises, and where it announces too many pixels."""
+    """Read an image's header; raises whatever Pillow raises, and _TooLargeError for too many pixels."""
     # Pillow's own limit is the whole process's, and twice this number: left alone unless more is asked for.
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels
@@ -303,7 +195,7 @@ def _opened(file: IO[bytes], max_pixels: int) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the camera's orientation, 1 to 8; damaged EXIF data says nothing, the pixels may be fine."""
+    """Return the EXIF orientation, 1 to 8; 1 where the EXIF data is damaged, since the pixels may be fine."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
@@ -314,10 +206,10 @@ def _orientation(image: Image.Image) -> int:
 def _draft(
     image: Image.Image, *, upright_size: tuple[int, int], box: tuple[int, ...], size: tuple[int, int]
 ) -> None:
-    """Let a JPEG that is far larger than needed unpack at 1/2, 1/4 or 1/8, several times faster."""
+    """Decode a JPEG that is far larger than needed at 1/2, 1/4 or 1/8 of its size: several times faster."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return
-    # The kept box must stay `REDUCING_GAP` times as large as the result, so that bicubic has the last word.
+    # The kept box must stay `REDUCING_GAP` times as large as the result, so that bicubic does the last step.
     enlarged = REDUCING_GAP * max(size[1] / (box[2] - box[0]), size[0] / (box[3] - box[1]))
     wanted = (round(upright_size[0] * enlarged), round(upright_size[1] * enlarged))
     if upright_size != image.size:
@@ -382,8 +274,20 @@ class _TooLargeError(ValueError):
     """More pixels than allowed."""
 
 
+@contextmanager
+def _as_image_error(name: Path | str) -> Iterator[None]:
+    """Raise every error as an `ImageError`, "NAME: reason".
+
+    Damaged files make Pillow's readers raise almost anything (struct.error, IndexError, zlib.error, ...).
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ImageError(f"{name}: {_reason(error)}") from error
+
+
 def _reason(error: Exception) -> str:
-    """Say in plain English what went wrong."""
+    """Return what went wrong, in plain English."""
     detail = str(error)
     match error:
         case FileNotFoundError():

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,20 +18,20 @@ from PIL import ExifTags, Image, ImageCms
 
 from augmentor.errors import ImageError
 from augmentor.images import (
-    IMAGE_FORMATS,
     ImageFormat,
     Pixels,
     decode,
     decode_bytes,
     encode,
-    extension,
-    upright_size,
+    encode_file,
     usual_suffix,
     verify,
 )
-from augmentor.images.codec import crop_box, encode_file
+from augmentor.images.decode import upright_size
+from augmentor.images.sizes import crop_box
 from augmentor.storage.access import Access
 
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 READERS: tuple[Callable[..., object], ...] = (
     verify,
@@ -377,7 +378,7 @@ def test_encode_is_deterministic_and_read_back(image_format: ImageFormat, channe
     assert back.shape == pixels.shape
     worst = {"png": 0, "jpg": 40, "webp": 80}[image_format]  # the third channel jumps from 255 to 0
     assert np.abs(back.astype(int) - pixels).max() <= worst
-    path = tmp_path / f"a{extension(image_format)}"
+    path = tmp_path / f"a.{image_format}"
     path.write_bytes(data)
     np.testing.assert_array_equal(decode(path, channels=channels), back)
     small = decode_bytes(data, channels=channels, size=(12, 12))

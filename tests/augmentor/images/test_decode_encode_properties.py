@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmentor.images import decode, decode_bytes, encode, upright_size
+from augmentor.images import decode, decode_bytes, encode
+from augmentor.images.decode import upright_size
 
 if TYPE_CHECKING:
     from tests.fuzz_images import whole_images

@@ -1,0 +1,62 @@
+"""Encoding of uint8 pixels as PNG, JPEG or WebP files."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Literal, TypeAlias, get_args
+
+from augmentor.images.sizes import Pixels, to_image
+from augmentor.storage import write_unsynced
+
+ImageFormat: TypeAlias = Literal["png", "jpg", "webp"]
+
+
+def encode(pixels: Pixels, image_format: ImageFormat) -> bytes:
+    """Return the bytes of an image file; equal pixels give equal bytes.
+
+    Args:
+        pixels: uint8 (H, W, C), C = 1 or 3.
+        image_format: "png" (lossless), "jpg" (quality 95, full colour resolution) or "webp" (lossy, quality
+            95; it has no grey mode, so grey pixels are stored as RGB).
+    """
+    buffer = BytesIO()
+    _save(pixels, buffer, image_format)
+    return buffer.getvalue()
+
+
+def encode_file(path: str, pixels: Pixels, image_format: ImageFormat) -> bytes:
+    """Write an image file, without waiting for the disk.
+
+    Args:
+        path: the file; text, because a million `Path`s take longer than their files.
+        pixels: uint8 (H, W, C), C = 1 or 3.
+        image_format: as for `encode`.
+
+    Returns:
+        The file's content, what `encode` would return.
+    """
+    if image_format != "jpg":
+        data = encode(pixels, image_format)
+        write_unsynced(path, data)
+        return data
+    # Into a real file Pillow's JPEG encoder writes by itself; into memory it would hold up all other threads.
+    with Path(path).open("w+b", buffering=0) as file:
+        _save(pixels, file, image_format)
+        file.seek(0)
+        return file.read()
+
+
+def _save(pixels: Pixels, buffer: IO[bytes], image_format: ImageFormat) -> None:
+    image = to_image(pixels)
+    match image_format:
+        case "png":
+            # 128 px photographs: level 1 takes 1.1 ms and 25.4 kB, 3 takes 1.5 ms and 24.7 kB, 6 (Pillow's own)
+            # 3.3 ms and 23.9 kB. At 32 px they are alike. A GPU makes an image in a tenth of a millisecond.
+            image.save(buffer, format="PNG", compress_level=1)
+        case "jpg":
+            image.save(buffer, format="JPEG", quality=95, subsampling=0)
+        case "webp":
+            image.convert("RGB").save(buffer, format="WEBP", quality=95, method=4)
+        case _:
+            raise ValueError(f"image_format is {image_format!r}, not one of {', '.join(get_args(ImageFormat))}")
