@@ -99,7 +99,7 @@ def bench_table(report: Report) -> Group:
         f"{machine['device']}; {machine['cpu']}, {machine['cores']} cores; torch {machine['torch']}, "
         f"Python {machine['python']}"
     )
-    table = Table(box=None, pad_edge=False, title="images a second, if not said otherwise", title_justify="left")
+    table = Table(box=None, pad_edge=False, title="images per second, unless noted", title_justify="left")
     table.add_column("stage", min_width=9)
     for heading in ("plain", "ours", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -110,7 +110,7 @@ def bench_table(report: Report) -> Group:
     counted = [target for judged in report.figures for target in judged.targets]
     missed = sum(len(judged.missed) for judged in report.figures)
     verdict = [Text(f"\n{len(counted) - missed} of {len(counted)} targets met.")] if counted else []
-    legend = Text("Medians; ± is half the way from the slowest round to the fastest.", "dim")
+    legend = Text("Medians; ± is half the range from the slowest to the fastest round.", "dim")
     return Group(Text(head), Text(""), table, legend, *verdict, *profiles)
 
 
@@ -156,4 +156,4 @@ def _profile(figure: Figure) -> Group:
     table.add_column("operation", overflow="fold")
     for hot in figure.profile:
         table.add_row(f"{hot.share:.1%}", f"{hot.calls:,}", Text(hot.name))
-    return Group(Text(f"\nWhere the device's time goes: {figure.stage}, {figure.setting}", "bold"), table)
+    return Group(Text(f"\nDevice time by operation: {figure.stage}, {figure.setting}", "bold"), table)

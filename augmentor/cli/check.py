@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.cli.display import Bar
+from augmentor.cli.display import ProgressBar
 from augmentor.cli.options import (
     AttributesOption,
     BalanceOption,
@@ -66,7 +66,7 @@ def check(
     fills = balance is not None or counts is not None
     named = names(balance)
     states = foresee_balance(table, attributes=named, to=balance_to, counts=counts) if fills else []
-    with Bar("checking", unit="images") as bar:
+    with ProgressBar("checking", unit="images") as bar:
         report = check_manifest(table, decode=partial(verify, access=table.access), progress=bar.update)
     for note in report.notes:
         remark(note)

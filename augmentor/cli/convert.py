@@ -99,7 +99,7 @@ def convert_dataset(
         constants=importers.parse_constants(constants or ()),
         split=split,
     )
-    with display.Bar("writing", unit="images") as bar:
+    with display.ProgressBar("writing", unit="images") as bar:
         done = importers.convert_dataset(
             name,
             src,

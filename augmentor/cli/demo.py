@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.cli.display import Bar, TrainingDisplay
+from augmentor.cli.display import ProgressBar, TrainingDisplay
 from augmentor.cli.options import DeviceOption, JsonOption
 from augmentor.cli.session import command, messages, print_json, program, results
 
@@ -60,7 +60,7 @@ def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> di
         bar.close()
         messages.print(f"[bold cyan]{stages}[/]  {text}")
 
-    with TrainingDisplay() as training, Bar("expanding", unit="images") as bar:
+    with TrainingDisplay() as training, ProgressBar("expanding", unit="images") as bar:
         result = run_demo(
             out,
             train_minutes=minutes,

@@ -1,4 +1,4 @@
-"""What a person sees: live progress in a terminal, one plain line every few seconds without one."""
+"""Progress on stderr: live bars in a terminal, otherwise one plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from stargan.training import LogEvent
 
 _PLAIN_SECONDS = 5.0
-"""Seconds between two lines of progress where there is no terminal."""
+"""Seconds between two lines of progress without a terminal."""
 
 _FIRST = 50
-"""Things done before a time left is told."""
+"""Items done before a remaining time is shown."""
 
 _REMEDIES: dict[Stage, str] = {
     "decoding": "more --workers, on more cores, would help",
@@ -42,18 +42,18 @@ _QUEUE_NAMES: dict[Stage, str] = {
 }
 
 _LOSS_NAMES = {
-    "d/adversarial": "real or fake",
-    "d/domain": "domain of real images",
-    "d/penalty": "gradient penalty",
-    "g/adversarial": "fools D",
-    "g/domain": "reaches the target",
-    "g/cycle": "comes back",
-    "g/sparsity": "changes little",
+    "d/adversarial": "D adversarial",
+    "d/domain": "D classification of real images",
+    "d/penalty": "D gradient penalty",
+    "g/adversarial": "G adversarial",
+    "g/domain": "G classification of the target",
+    "g/cycle": "cycle",
+    "g/sparsity": "mask sparsity",
 }
 
 
 class _NotedProgress(Progress):
-    """A progress bar with a line below it."""
+    """A rich progress bar with a note below it."""
 
     note = ""
 
@@ -63,12 +63,12 @@ class _NotedProgress(Progress):
             yield Padding(Text(self.note, style="dim"), (0, 0, 0, 2))
 
 
-class Bar(AbstractContextManager["Bar"]):
-    """A counted progress bar on stderr: `done/total`, speed and time left, and a remark below it.
+class ProgressBar(AbstractContextManager["ProgressBar"]):
+    """A counted progress bar: `done/total`, speed, time left, and a note below.
 
     Args:
-        title: what is going on.
-        unit: what is counted.
+        title: the activity.
+        unit: what is counted, in the plural.
         console: where it is drawn.
     """
 
@@ -97,26 +97,26 @@ class Bar(AbstractContextManager["Bar"]):
         self.close()
 
     def close(self) -> None:
-        """Take the bar away; a second call changes nothing."""
+        """Remove the bar; a second call changes nothing."""
         if self._bar.live.is_started:  # else rich 13 would print an empty line
             self._bar.stop()
 
     def update(self, done: int, total: int, *, skipped: int = 0, suffix: str = "", note: str = "") -> None:
-        """Show how far it is.
+        """Show the progress.
 
         Args:
-            done: things done, those of an earlier run included.
-            total: things in all.
-            skipped: things that an earlier run had done; they do not count for the speed.
-            suffix: a word more.
-            note: a remark.
+            done: items done, including those of an earlier run.
+            total: all items.
+            skipped: items done by an earlier run, not counted in the speed.
+            suffix: text after the speed.
+            note: text below the bar.
         """
         now = time.monotonic()
-        if self._started is None:  # not before: the bar may be made long before its work begins
+        if self._started is None:  # not earlier: the bar may exist long before its work starts
             self._started, self._said, self._done = now, now, done
         passed = now - self._started
         speed = (done - max(skipped, self._done)) / passed if passed > 0 else 0.0
-        # The first few of many say nothing about the rest.
+        # The speed of the first few is no estimate for the rest.
         known = speed > 0 and done - skipped > _FIRST and done < total
         left = f"{duration((total - done) / speed)} left" if known else ""
         if self._console.is_terminal:
@@ -134,7 +134,7 @@ class Bar(AbstractContextManager["Bar"]):
 
 
 class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
-    """The live view of a training run: how far, how fast, the losses, the last sample grid and checkpoint."""
+    """Live view of a training run: progress, speed, losses, last sample grid and checkpoint."""
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -160,12 +160,12 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
         self.close()
 
     def close(self) -> None:
-        """Leave the view as it is; a second call changes nothing."""
+        """Stop updating the view; a second call changes nothing."""
         if self._live.is_started:
             self._live.stop()
 
     def show(self, event: TrainEvent) -> None:
-        """Show what happened."""
+        """Show an event of the run."""
         from augmentor.training import MeasuringAccuracy, Sampled, Saved, Started
         from stargan.training import LogEvent
 
@@ -201,11 +201,11 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
 
     def _judging(self, done: float) -> None:
         if messages.is_terminal:
-            self._bar.update(self._task, description="judging", completed=done, pace="does the generator obey?")
+            self._bar.update(self._task, description="judging", completed=done, pace="target accuracy")
             self._live.update(self._bar)
         elif not self._judged or time.monotonic() - self._said >= _PLAIN_SECONDS:
             self._said = time.monotonic()
-            messages.print(f"judging whether the generator obeys: {done:.0%}")
+            messages.print(f"measuring target accuracy: {done:.0%}")
         self._judged = True
 
     def _place(self, name: str, path: str) -> None:
@@ -224,12 +224,12 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
 
 
 def loads_note(loads: Loads | None, *, workers: str = "--devices", before: str = "") -> str:
-    """Return which stage holds an expansion up, what would help, and how full the queues are.
+    """Return an expansion's slowest stage, what would help, and the lengths of its queues.
 
     Args:
-        loads: of the stages; None if nothing is known of them.
-        workers: the flag that says how many translate at once.
-        before: what to say until anything was done.
+        loads: of the stages; None if unknown.
+        workers: the flag that sets the number of translating processes.
+        before: the text until the first item is done.
     """
     if loads is None or loads.slowest is None:
         return before
@@ -243,7 +243,7 @@ def loads_note(loads: Loads | None, *, workers: str = "--devices", before: str =
 
 
 def losses_note(failed: int, rejected: int) -> str:
-    """Return what an expansion has lost so far, to be put behind its speed; nothing where that is nothing."""
+    """Return the failed and rejected items so far, as a suffix of the speed; empty for none."""
     words = [f"{count:,} {word}" for count, word in ((failed, "failed"), (rejected, "rejected")) if count]
     return "".join(f", {word}" for word in words)
 
@@ -271,5 +271,5 @@ def _started(event: Started) -> Group:
     weights = f"G {event.generator_parameters:,}, D {event.discriminator_parameters:,} weights"
     lines = [f"{event.images:,} training images on {event.device}; {weights}"]
     if event.step:
-        lines.append(f"going on from step {event.step:,}")
+        lines.append(f"resuming from step {event.step:,}")
     return Group(*(Text(line) for line in lines), *(Text(f"  {line}", style="dim") for line in event.attributes))

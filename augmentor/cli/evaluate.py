@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.cli.display import Bar
+from augmentor.cli.display import ProgressBar
 from augmentor.cli.options import (
     ColumnOption,
     DeviceOption,
@@ -77,7 +77,7 @@ def evaluate(
     settings = EvaluateSettings(
         seeds=seeds, steps=steps, ratios=_numbers(ratios, flag="--ratios"), flip=flip, inception=inception
     )
-    with Bar("evaluating", unit="steps") as bar:
+    with ProgressBar("evaluating", unit="steps") as bar:
         evaluation = evaluate_output(
             manifest,
             out,
@@ -96,12 +96,12 @@ def evaluate(
 
 
 def evaluation_tables(evaluation: Evaluation) -> Group:
-    """Return what an evaluation found, 80 columns wide."""
+    """Return the tables and the verdict of an evaluation, 80 columns wide."""
     counts, verdict = evaluation.counts, evaluation.verdict
     head = (
         f"{counts['test']:,} real test images, {counts['test_units']:,} independent units; "
         f"{evaluation.settings['seeds']} classifiers of {evaluation.settings['steps']} steps each. "
-        f"What counts: {', '.join(evaluation.attributes)}."
+        f"Attributes: {', '.join(evaluation.attributes)}."
     )
     parts: list[RenderableType] = [Text(head), Text(""), _arms(evaluation)]
     parts += [Text(f"No {name} arm: {reason}.", "dim") for name, reason in evaluation.skipped.items()]
@@ -118,7 +118,7 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
 
 def _arms(evaluation: Evaluation) -> Table:
     table = Table(
-        box=None, pad_edge=False, title="per cent right, and 95 % intervals", title_justify="left", width=79
+        box=None, pad_edge=False, title="accuracy in per cent, with 95 % intervals", title_justify="left", width=79
     )
     table.add_column("arm")
     for heading in ("images", "balanced", "worst group"):
@@ -165,23 +165,23 @@ def _by_arm(title: str, names: Sequence[str], *, counted: str | None = None) -> 
 
 
 def _distances(found: Distances) -> Table:
-    by = "the Inception network" if found.features == "inception" else "the evaluator of real images"
-    table = Table(box=None, pad_edge=False, title=f"distances, as {by} sees images", title_justify="left")
+    by = "Inception" if found.features == "inception" else "a classifier of real images"
+    table = Table(box=None, pad_edge=False, title=f"distances between features of {by}", title_justify="left")
     for heading in ("", "synthetic", "real"):
         table.add_column(heading, justify="left" if not heading else "right")
     for title, by_set in (("Frechet distance to test", found.frechet), ("kernel distance to test", found.kernel)):
         if by_set is not None:
             table.add_row(title, _number(by_set, "kept"), _number(by_set, "real"))
             if "ungated" in by_set:
-                table.add_row("  of ungated ones", _number(by_set, "ungated"), "")
+                table.add_row("  before the gate", _number(by_set, "ungated"), "")
     for title, pair in (
-        ("between two of a domain", found.within_domain),
-        ("between two of a source (real: any two)", found.within_source),
+        ("between two images of a domain", found.within_domain),
+        ("between translations of a source (real: any two)", found.within_source),
         ("to the nearest training image", found.nearest),
     ):
         table.add_row(title, f"{pair.synthetic:.3g}", f"{pair.real:.3g}")
-    table.add_row("as near to one as 1 % of test images", f"{_share(found.copies)} %", "1.0 %")
-    table.add_row("not changed at all", f"{_share(found.unchanged)} %", "")
+    table.add_row("nearer than 99 % of test images are", f"{_share(found.copies)} %", "1.0 %")
+    table.add_row("equal to the source", f"{_share(found.unchanged)} %", "")
     return table
 
 

@@ -211,7 +211,9 @@ def expand(
     )
     share = None if shards is None else parse_share(shards)
     if share is not None and overwrite:
-        raise AugmentorError("--overwrite would remove what other shares made. Delete OUT before all of them")
+        raise AugmentorError(
+            "--overwrite would delete the work of other shares. Delete --out before the first one"
+        )
     if devices is not None and device != "auto":
         raise AugmentorError("--device and --devices exclude each other: give one of them")
     maker = _engine(engine, address, ray_workers, device=device, devices=devices, share=share, threads=workers)
@@ -226,7 +228,7 @@ def expand(
         judge=judge,
         command=recorded_command(),
     )
-    here = device if maker is None else "auto"  # With Ray, what was asked for is that of its nodes.
+    here = device if maker is None else "auto"  # With Ray, --device is that of its nodes.
     chosen = (pick_device(here),) if devices is None else parse_devices(devices)
     for note in planned.notes:
         remark(note)
@@ -240,12 +242,12 @@ def expand(
     if share is not None:
         _expand_share(planned, share, chosen, batch_size, workers, compile, verify_sources, max_failures, json)
         return
-    # What --overwrite removes is removed by now, or soon: the way on is without it.
+    # --overwrite has deleted the old output by then, so the command that resumes is without it.
     resume = this_command(without=("--overwrite",))
-    with interruptible(resume=resume), display.Bar("expanding", unit="images") as bar:
+    with interruptible(resume=resume), display.ProgressBar("expanding", unit="images") as bar:
         show = partial(_show, bar)
         if maker is not None:
-            show = partial(show, workers="--ray-workers", before="waiting for Ray's workers to begin")
+            show = partial(show, workers="--ray-workers", before="waiting for Ray workers")
         result = run_expansion(
             planned,
             write_pages=write_report,
@@ -272,37 +274,37 @@ def _engine(
     share: Share | None,
     threads: int | None,
 ) -> RayEngine | None:
-    """Return who makes the shards in the place of this machine's devices.
+    """Return the executor that replaces this machine's devices; None for --engine local.
 
     Raises:
-        AugmentorError: flags that do not go together.
-        MissingExtraError: Ray is asked for and not installed.
+        AugmentorError: flags exclude each other.
+        MissingExtraError: Ray is not installed.
     """
     if engine == "local":
         if address is None and ray_workers is None:
             return None
         flag = "--ray-workers" if address is None else "--address"
-        raise AugmentorError(f"{flag} is about Ray: add --engine ray, or leave it out")
+        raise AugmentorError(f"{flag} is an option of Ray: add --engine ray, or leave it out")
     if share is not None:
-        raise AugmentorError("--shards is one share of a job array, and Ray deals out all shards: leave one out")
+        raise AugmentorError("--shards and --engine ray exclude each other: Ray distributes all shards itself")
     if devices is not None:
         raise AugmentorError(
-            "--devices names devices of this machine, and Ray deals out those of its nodes. Leave it out: "
-            "--ray-workers says how many, and --device cpu or cuda of which kind"
+            "--devices and --engine ray exclude each other: Ray assigns the devices of its nodes. Use "
+            "--ray-workers for their number and --device cpu or cuda for their kind"
         )
     from augmentor.expansion.executors import RayEngine
 
     return RayEngine(address=address, workers=ray_workers, device=device, threads=threads)
 
 
-def _show(bar: display.Bar, progress: Progress, *, workers: str = "--devices", before: str = "") -> None:
-    """Show how far an expansion, or a share of it, is.
+def _show(bar: display.ProgressBar, progress: Progress, *, workers: str = "--devices", before: str = "") -> None:
+    """Show the progress of an expansion or a share.
 
     Args:
-        bar: where.
-        progress: how far.
-        workers: the flag that says how many translate at once.
-        before: what to say until anything is made.
+        bar: where it is shown.
+        progress: the state.
+        workers: the flag that sets the number of translating processes.
+        before: the note until the first image is made.
     """
     bar.update(
         progress.done,
@@ -314,7 +316,7 @@ def _show(bar: display.Bar, progress: Progress, *, workers: str = "--devices", b
 
 
 def _tell(planned: Expansion, result: ExpandResult, *, json: bool) -> None:
-    """Print what was made, and where."""
+    """Print the counts and paths of a finished output."""
     from augmentor.report import report_path
 
     out, made = planned.out, result.counts
@@ -330,7 +332,7 @@ def _tell(planned: Expansion, result: ExpandResult, *, json: bool) -> None:
         results.print(tables.balance_verdict(result.balance), soft_wrap=True)
     if made.rejected:
         where = planned.place.beside("rejected.csv")
-        results.print(f"{made.rejected:,} translations were thrown out: {escape(str(where))}", soft_wrap=True)
+        results.print(f"{made.rejected:,} translations were rejected: {escape(str(where))}", soft_wrap=True)
     results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
     if json:
         print_json(
@@ -358,12 +360,12 @@ def _expand_share(
     max_failures: int,
     json: bool,
 ) -> None:
-    """Make one share of the shards, and say what is left for others."""
+    """Make one share of the shards, and print what other shares have left to do."""
     from augmentor.expansion import run_share
     from augmentor.report import report_path, write_report
 
     out = planned.out
-    with display.Bar(f"share {share}", unit="images") as bar:
+    with display.ProgressBar(f"share {share}", unit="images") as bar:
         result = run_share(
             planned,
             share,
@@ -388,9 +390,9 @@ def _expand_share(
         )
         results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
     elif result.missing:
-        results.print(f"{result.missing:,} shards of other shares are missing; the last to end puts all together.")
+        results.print(f"{result.missing:,} shards of other shares are missing; the last share to end merges them.")
     else:
-        results.print("All shards are there, and another share puts them together.")
+        results.print("All shards are complete; another share is merging them.")
     if json:
         print_json(
             {

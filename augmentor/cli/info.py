@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from augmentor.cli.display import Bar
+from augmentor.cli.display import ProgressBar
 from augmentor.cli.judge import judge_json, judge_table
 from augmentor.cli.options import (
     ColumnOption,
@@ -54,7 +54,7 @@ def info(
         from augmentor.cli.devices import pick_device
         from augmentor.judge import judge_model
 
-        with Bar("judging", unit="%") as bar:
+        with ProgressBar("judging", unit="%") as bar:
             obedience = judge_model(
                 run,
                 manifest,
@@ -90,7 +90,7 @@ def info(
         results.print(f"Trained jointly on {escape(describe_sets(model.space))}", soft_wrap=True)
     foreign = model.settings.get("foreign")
     if isinstance(foreign, dict):
-        results.print(f"Made by {foreign['layout']} of {escape(str(foreign['file']))}", soft_wrap=True)
+        results.print(f"Foreign checkpoint: {foreign['layout']}, {escape(str(foreign['file']))}", soft_wrap=True)
     if model.only_target is not None:
         only = model.space.attributes[0]
         results.print(f"One direction only: into {escape(f'{only.name}={only.values[-1]}')}", soft_wrap=True)

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.cli.display import Bar
+from augmentor.cli.display import ProgressBar
 from augmentor.cli.options import (
     ColumnOption,
     DeviceOption,
@@ -90,7 +90,7 @@ def judge(
         max_pixels=max_pixels,
         allow_outside=allow_outside,
     )
-    with Bar("judging", unit="%") as bar:
+    with ProgressBar("judging", unit="%") as bar:
         result = judge_manifest(
             request,
             device=pick_device(device),
@@ -103,11 +103,11 @@ def judge(
 
 
 def judge_table(kept: KeptJudge) -> Group:
-    """Return what a judge is worth: a row per attribute, its thresholds, and what is not gated on."""
+    """Return a judge's accuracy per attribute, its thresholds, and the attributes without a gate."""
     report = kept.report
     table = Table(title="The judge", title_justify="left", box=None, pad_edge=False)
     table.add_column("attribute", overflow="fold")
-    for heading in ("real", "guessing", "images", "off", "calibrated"):
+    for heading in ("real\naccuracy", "chance", "images", "calibration\nerror", "after\ncalibration"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for row in report.attributes:
@@ -116,12 +116,12 @@ def judge_table(kept: KeptJudge) -> Group:
         word = Text("trusted", "green") if row.trusted else Text("not trusted", "yellow")
         table.add_row(visible(row.name), *shares, f"{row.real_images:,}", *errors, word)
     legend = (
-        f"{report.steps:,} steps on {report.images:,} real images. real: balanced accuracy on validation images "
-        f"({report.validation}); off: how far its confidence lies from its accuracy, and calibrated: the same "
-        "with its temperature."
+        f"{report.steps:,} steps on {report.images:,} real images. real accuracy: balanced accuracy on validation "
+        f"images ({report.validation}); calibration error: mean distance of confidence from accuracy, before and "
+        "after temperature scaling."
     )
     thresholds = [f"{name} {least:.3g}" for name, least in asdict(kept.auto).items() if least is not None]
-    gate = f"Automatic gate: {', '.join(thresholds) if thresholds else 'nothing to gate on'}."
+    gate = f"Automatic gate: {', '.join(thresholds) if thresholds else 'no thresholds'}."
     lines = [gate, *kept.notes, *(f"{doubt}." for doubt in report.doubts)]
     return Group(table, Text(legend, "dim"), *(Text(visible(line)) for line in lines))
 

@@ -1,4 +1,4 @@
-"""What all commands share: consoles, errors as short blocks, interrupts, exit codes."""
+"""Console output, error blocks, interrupts and exit codes of all commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ P = ParamSpec("P")
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 results = Console(highlight=False, soft_wrap=False)
-"""stdout: what was asked for."""
+"""stdout: results."""
 
 messages = Console(stderr=True, highlight=False)
 """stderr: progress, remarks, errors."""
@@ -37,21 +37,21 @@ _interrupted = False
 
 
 def set_debug(debug: bool) -> None:
-    """Show tracebacks instead of short errors from now on."""
+    """Show tracebacks in place of error blocks."""
     global _debug  # noqa: PLW0603 - the one switch of the process
     _debug = debug
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors of a command into one short block and DESIGN's exit codes.
+    """Wrap a command: print its errors as one short block, and exit with the documented codes.
 
-    SIGTERM ends it as Ctrl-C does: with the same command as the way on.
+    SIGTERM and Ctrl-C both exit with 130 and print the command that resumes.
     """
     return _guarded(function, ())
 
 
 def resumed_by(*flags: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Do as `command` for one that goes on only with these flags."""
+    """Wrap a command, as `command` does, that resumes only with these flags."""
     return lambda function: _guarded(function, flags)
 
 
@@ -66,7 +66,7 @@ def _guarded(function: Callable[P, None], resuming: Sequence[str]) -> Callable[P
         except (typer.Exit, typer.Abort):
             raise
         except BaseException as error:
-            # Here, not within: so there is no moment in which an interrupt has no answer.
+            # Here, outside of the handlers' scope: no interrupt is left unanswered in between.
             if _comes_of_interrupt(error):
                 exit_interrupted(resume=this_command(*resuming))
             if _debug or not isinstance(error, Exception):
@@ -90,7 +90,7 @@ def _end_with(error: Exception) -> NoReturn:
 
 
 def _paths(values: Iterable[object]) -> Iterator[Path]:
-    """Yield the paths among what a command was given."""
+    """Yield the paths among a command's arguments."""
     for value in values:
         if isinstance(value, Path):
             yield value
@@ -99,21 +99,21 @@ def _paths(values: Iterable[object]) -> Iterator[Path]:
 
 
 def end_at_once(code: int) -> NoReturn:
-    """End the process without waiting for its threads, of which one hangs; the interpreter would wait for ever."""
+    """End the process without joining its threads, one of which hangs."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def exit_interrupted(*, resume: str) -> NoReturn:
-    """Say which command goes on, and end with the exit code of an interrupt."""
+    """Print the command that resumes, and exit with the code of an interrupt."""
     messages.print("[yellow]Interrupted.[/]")
     messages.print(f"Go on with:  {escape(resume)}", soft_wrap=True)
     raise typer.Exit(INTERRUPTED)
 
 
 def program() -> list[str]:
-    """Return the words that start augmentor as it was started now, so that a printed command can be copied."""
+    """Return the words that started augmentor, so that a printed command can be copied."""
     started = Path(sys.argv[0])
     if started.name == "__main__.py":
         return ["python", "-m", "augmentor"]
@@ -123,7 +123,7 @@ def program() -> list[str]:
 
 
 def this_command(*extra: str, without: Sequence[str] = ()) -> str:
-    """Return the command line that runs now, with flags added that it lacks, and without some."""
+    """Return the running command line, with missing flags added and some removed."""
     words = [*program(), *(word for word in sys.argv[1:] if word not in without)]
     return shlex.join([*words, *(flag for flag in extra if flag not in words)])
 
@@ -136,10 +136,10 @@ _PLACES = frozenset({"--out"})
 
 
 def recorded_command() -> str:
-    """Return the command line that runs now as outputs record it: what was asked for, not how it was run.
+    """Return the running command line as outputs record it, without flags of execution.
 
-    It is the same when the command is given again after a kill, on another device or with more workers, and for an
-    output of the same name elsewhere; for only then has the output the same bytes.
+    It is equal after a kill, on another device, with other workers and in another folder, so that the output's
+    bytes are equal, too.
     """
     words = ["augmentor"]
     given = iter(sys.argv[1:])
@@ -163,15 +163,15 @@ def print_json(values: Mapping[str, object]) -> None:
 
 
 def escape(text: str) -> str:
-    """Return text as rich prints it literally: neither its markup nor a terminal's codes in it act."""
+    """Return text with rich markup and control characters escaped."""
     return escape_markup(visible(text))
 
 
 def visible(text: str) -> str:
-    """Return text that cannot act on a terminal: escape sequences and the like are spelled out.
+    """Return text with control and direction characters spelled out.
 
-    Names of files and cells of tables come from anywhere; one that clears the screen, or writes from right to
-    left, could make a message say something else.
+    File names and table cells are not trusted: one that clears the screen, or changes the direction of writing,
+    could falsify a message.
     """
     return text.translate(_SPELLED_OUT)
 
@@ -180,11 +180,11 @@ _SPELLED_OUT = {
     code: chr(code).encode("unicode_escape").decode()
     for code in (*range(10), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
-"""Control characters but for the line feed, and those that change a text's direction."""
+"""Control characters except the line feed, and characters that change a text's direction."""
 
 
 def remark(text: str) -> None:
-    """Print one remark on stderr."""
+    """Print a note on stderr."""
     messages.print(f"[yellow]note[/]  {escape(text)}", soft_wrap=True)
 
 
@@ -227,7 +227,7 @@ def stop_flag() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def interruptible(*, resume: str) -> Iterator[None]:
-    """Answer an interrupt of a command with another way on than the command itself."""
+    """Exit on an interrupt with this command to resume, in place of the running one."""
     try:
         yield
     except typer.Exit:
@@ -240,7 +240,7 @@ def interruptible(*, resume: str) -> Iterator[None]:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Let SIGTERM interrupt as Ctrl-C does, and remember either."""
+    """Let SIGTERM interrupt as Ctrl-C does, and record that either did."""
     global _interrupted  # noqa: PLW0603 - signals are the whole process's
     _interrupted = False
     with _handled(_interrupt):
@@ -249,7 +249,7 @@ def _signals_interrupt() -> Iterator[None]:
 
 @contextmanager
 def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let a function handle SIGINT and SIGTERM; one that is ignored, as by a shell's background jobs, stays so."""
+    """Handle SIGINT and SIGTERM with a function, except one that is ignored (as in a shell's background jobs)."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = {number: each for number, each in handlers.items() if each != signal.SIG_IGN}
     try:
@@ -268,9 +268,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _comes_of_interrupt(error: BaseException) -> bool:
-    """Return whether an error is an interrupt, or what a library made of one.
+    """Return whether an error is an interrupt, or a library's error that an interrupt caused.
 
-    pandas says that a table does not parse when its reader is interrupted, pydantic that a schema is wrong.
+    pandas raises a parser error when its reader is interrupted, pydantic a schema error.
     """
     return isinstance(error, KeyboardInterrupt) or (_interrupted and isinstance(error, Exception))
 
@@ -283,10 +283,10 @@ def _print_error(text: str) -> None:
 
 
 def exit_for_failures(failed: int, allowed: int, where: Path) -> None:
-    """Say how many rows failed, and end with exit code 1 if there are more than allowed.
+    """Print the number of failed rows, and exit with 1 if more failed than allowed.
 
     Raises:
-        typer.Exit: there are.
+        typer.Exit: more failed.
     """
     if failed:
         messages.print(f"{counted(failed, 'row')} could not be used: {escape(str(where))}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Tables that several commands print: labels, combinations, a plan, obedience, problems."""
+"""Tables shared by commands: label counts, combinations, plans, target accuracy, problems."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ if TYPE_CHECKING:
 _MOST_PROBLEMS = 20
 """Problems of one kind that are printed; the rest is counted."""
 
-_LEVEL_STYLES: dict[Level, str] = {
-    "obeys": "green",
-    "in part": "yellow",
-    "ignores": "bold red",
-    "not judged": "dim",
+_LEVELS: dict[Level, tuple[str, str]] = {
+    "obeys": ("followed", "green"),
+    "in part": ("in part", "yellow"),
+    "ignores": ("ignored", "bold red"),
+    "not judged": ("not judged", "dim"),
 }
+"""Word and style of each level of obedience.json."""
 
 _BAR = 24
 """Characters of the longest bar."""
 
-_IF_ALL_ARE_KEPT = "after: if every translation is kept. What is thrown out is made up for with other sources."
+_IF_ALL_ARE_KEPT = "after: if every translation is kept. Rejected ones are replaced from other sources."
 
 
 def counts_table(counts: Mapping[str, Mapping[str, tuple[int, int]]]) -> Table:
-    """Return the labels before and after an expansion, with bars."""
-    table = Table(title="Labels of the rows that are translated", title_justify="left", box=None, pad_edge=False)
+    """Return the label counts before and after an expansion, with bars."""
+    table = Table(title="Label counts of the translated rows", title_justify="left", box=None, pad_edge=False)
     table.add_column("attribute")
     table.add_column("value", overflow="fold")
     table.add_column("before", justify="right")
@@ -52,7 +53,7 @@ def counts_table(counts: Mapping[str, Mapping[str, tuple[int, int]]]) -> Table:
 
 
 def balance_table(states: Sequence[CellState]) -> Table:
-    """Return the combinations before and after they are filled up, with bars; what is missing is dotted."""
+    """Return the combinations before and after --balance, with bars; missing images are dotted."""
     table = Table(title="Combinations", title_justify="left", box=None, pad_edge=False)
     names = list(states[0].domain)
     for name in names:
@@ -66,7 +67,7 @@ def balance_table(states: Sequence[CellState]) -> Table:
         real, made, wanted = (round(_BAR * n / most) for n in (state.before, state.after, state.wanted or 0))
         bar = Text("█" * real, "blue") + Text("▒" * (made - real), "green") + Text("·" * (wanted - made), "red")
         values = list(state.domain.values())
-        # A value that the row above has, too, is said there.
+        # A value equal to the one above is left blank.
         same = next((i for i, pair in enumerate(zip(values, said, strict=False)) if pair[0] != pair[1]), 0)
         shown = ["" if i < same else escape(value) for i, value in enumerate(values)]
         goal = Text("-", "dim") if state.wanted is None else f"{state.wanted:,}"
@@ -77,7 +78,7 @@ def balance_table(states: Sequence[CellState]) -> Table:
 
 
 def balance_verdict(states: Sequence[CellState]) -> Text:
-    """Return in words whether all combinations have as many images as are wanted."""
+    """Return in words whether all combinations have the wanted number of images."""
     short = [state for state in states if state.sources_used_up]
     if not short:
         return Text("Every combination has as many images as are wanted.", "green")
@@ -91,7 +92,7 @@ def balance_verdict(states: Sequence[CellState]) -> Text:
 
 
 def plan_tables(plan: Plan, estimate: Estimate) -> Group:
-    """Return what `expand --dry-run` prints: images, labels before and after, bytes and time."""
+    """Return the result of `expand --dry-run`: images, labels before and after, bytes and time."""
     from augmentor.planning import planned_states
 
     size = "unknown" if estimate.size is None else f"about {data_size(estimate.size)}"
@@ -111,7 +112,7 @@ def plan_tables(plan: Plan, estimate: Estimate) -> Group:
 
 
 def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
-    """Return what `expand --dry-run --json` prints."""
+    """Return the result of `expand --dry-run --json`."""
     from augmentor.planning import planned_states
 
     states = planned_states(plan) if plan.balance is not None else []
@@ -129,33 +130,33 @@ def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
     }
 
 
-def target_accuracy_table(obedience: TargetAccuracy) -> Group:
-    """Return whether the generator obeys: a row per attribute, then the verdict in words."""
-    table = Table(title="Does it obey?", title_justify="left", box=None, pad_edge=False)
+def target_accuracy_table(found: TargetAccuracy) -> Group:
+    """Return a model's target accuracy: a row per attribute, then the verdict in words."""
+    table = Table(title="Target accuracy", title_justify="left", box=None, pad_edge=False)
     table.add_column("attribute", overflow="fold")
-    for heading in ("obeys", "untouched", "real", "guessing", "change"):
+    for heading in ("target\naccuracy", "source", "real\naccuracy", "chance", "change"):
         table.add_column(heading, justify="right")
     table.add_column("")
-    for row in obedience.attributes:
+    for row in found.attributes:
         shares = ["-" if x is None else f"{x:.1%}" for x in (row.obeys, row.untouched, row.real, row.chance)]
         change = "-" if row.change is None else f"{row.change:.1f}"
-        table.add_row(escape(row.name), *shares, change, Text(row.level, _LEVEL_STYLES[row.level]))
-    identity = "-" if obedience.identity_change is None else f"{obedience.identity_change:.1f}"
-    table.add_row(Text("own domain", "dim"), "", "", "", "", identity, "")
+        table.add_row(escape(row.name), *shares, change, Text(*_LEVELS[row.level]))
+    identity = "-" if found.identity_change is None else f"{found.identity_change:.1f}"
+    table.add_row(Text("identity", "dim"), "", "", "", "", identity, "")
     legend = (
-        f"obeys: {obedience.translations:,} translations of {obedience.images:,} images ({obedience.sources}) in "
-        "which a classifier sees the new value; untouched: the same of their sources; real: the classifier "
-        f"({obedience.judge_steps:,} steps) on real images; change: grey levels of 255, and where an image's own "
-        "domain is asked for."
+        f"target accuracy: share of {found.translations:,} translations of {found.images:,} images "
+        f"({found.sources}) in which the judge ({found.judge_steps:,} steps) recognises the new value; "
+        "source: the same of the untranslated images; real accuracy: the judge's on real images; change: mean "
+        "difference in grey levels of 255; identity: with the source's own labels as the target."
     )
-    return Group(table, Text(legend, "dim"), *(Text(line) for line in obedience.verdict))
+    return Group(table, Text(legend, "dim"), *(Text(line) for line in found.verdict))
 
 
 def listed(kind: str, lines: Sequence[str], style: str = "red") -> list[Text]:
-    """Return a line for each of some problems, its kind in colour; of many only the first.
+    """Return a line per problem, its kind in colour; of many only the first.
 
     Args:
-        kind: the word ahead of each.
+        kind: the word before each line.
         lines: one problem each.
         style: of that word.
     """

@@ -114,7 +114,7 @@ def train(
     if not result.finished:
         exit_interrupted(resume=this_command("--resume"))
     if result.obedience is None and should_stop():
-        remark("the training is finished and saved; only the verdict, whether the generator obeys, is missing")
+        remark("training is finished and saved; only the target accuracy is not measured yet")
         exit_interrupted(resume=this_command("--resume"))
     results.print(
         f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {escape(str(result.run))}"

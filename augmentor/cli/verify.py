@@ -8,7 +8,7 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from augmentor.cli.display import Bar, data_size
+from augmentor.cli.display import ProgressBar, data_size
 from augmentor.cli.options import JsonOption, OutputArgument
 from augmentor.cli.session import FAILED, command, print_json, results
 from augmentor.cli.tables import listed
@@ -36,7 +36,7 @@ def verify(
     """
     from augmentor.outputs.verify import repair_output, verify_output
 
-    with Bar("verifying", unit="images") as bar:
+    with ProgressBar("verifying", unit="images") as bar:
         found = verify_output(out, workers=workers, told=bar.update)
     repaired = repair_output(found) if repair else None
     if json:
@@ -50,7 +50,7 @@ def verify(
 def verify_tables(found: Findings, repaired: Repaired | None) -> Group:
     """Return what `augmentor verify` found, and what its --repair did."""
     counts, shards = found.counts, counted(found.shards, "shard")
-    state = "" if found.finished else "; not finished: the same expand goes on"
+    state = "" if found.finished else "; not finished: the same expand resumes it"
     rejected = f", {counts.rejected:,} rejected" if counts.rejected else ""
     images = f"{counts.real:,} real and {counts.synthetic:,} synthetic images{rejected}"
     lines = [
@@ -59,7 +59,7 @@ def verify_tables(found: Findings, repaired: Repaired | None) -> Group:
     ]
     if found.ok:
         size = data_size(found.size)
-        said = f"Everything is as it was written: {size} of images, their labels, names and splits."
+        said = f"Everything is as written: {size} of images, their labels, names and splits."
         lines.append(Text(said, style="green"))
     elif repaired is None:
         lines.append(Text(f"{counted(len(found.problems), 'problem')}. {_way_out(found)}", style="bold red"))

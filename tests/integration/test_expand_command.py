@@ -336,7 +336,7 @@ def test_the_gate_in_words(augmentor: Augmentor, small: Small, model: Path, judg
     assert isinstance(rejected, int)
     assert 0 < rejected < 32
     said = " ".join(done.out.split())
-    assert f"{rejected} translations were thrown out: {out / 'rejected.csv'}" in said
+    assert f"{rejected} translations were rejected: {out / 'rejected.csv'}" in said
     state = json.loads((out / "dataset.json").read_text())
     assert state["model"]["path"] == str(model)
     assert state["command"] == shlex.join(map(str, ("augmentor", *words, "--out", "out")))

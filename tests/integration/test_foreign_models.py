@@ -396,7 +396,7 @@ def test_a_converted_file_needs_no_description(zebra_maker: Path, augmentor: Aug
     assert kept["foreign"]["file"] == "latest_net_G_A.pth"
 
     told = augmentor.run("info", ours)
-    assert "Made by CycleGAN's ResNet generator of latest_net_G_A.pth" in told.out
+    assert "Foreign checkpoint: CycleGAN's ResNet generator, latest_net_G_A.pth" in told.out
     assert "One direction only: into animal=zebra" in told.out
     back = augmentor.run("expand", manifest, "--model", ours, "--domains", "animal=~", "--out", tmp_path / "back")
     assert back.code == 2

@@ -73,7 +73,7 @@ def test_killed_while_a_checkpoint_is_written(augmentor: Augmentor, command: lis
     done = augmentor.run(*command, "--out", run)
     assert done.code == 0, done.err
     if reached < STEPS:
-        assert f"going on from step {reached}" in done.err
+        assert f"resuming from step {reached}" in done.err
     assert weights(run) == weights(whole)
     assert drafts(run) == []
     assert not (run / ".lock").exists()

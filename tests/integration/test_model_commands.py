@@ -47,7 +47,7 @@ def test_info(augmentor: Augmentor, model: Path) -> None:
     judge = stated["judge"]
     assert isinstance(judge, dict)
     assert judge["report"]["steps"] == 2
-    assert [line.strip() for line in lines].index("Does it obey?") > 4
+    assert [line.strip() for line in lines].index("Target accuracy") > 4
     nothing = augmentor.run("info", model.parent)
     assert nothing.code == 2
     assert "neither a run folder with a checkpoint nor a checkpoint" in nothing.err
@@ -59,7 +59,7 @@ def test_info_measures_whether_a_model_obeys(
     slim = tmp_path / "slim"
     assert augmentor.run("convert", "checkpoint", model, "--out", slim).code == 0
     unknown = augmentor.run("info", slim)
-    assert "Does it obey? Not measured yet" in unknown.out
+    assert "Target accuracy is not measured yet" in unknown.out
     assert "No judge yet:" in unknown.out
     stated = augmentor.run("info", slim, "--json").json
     assert (stated["obedience"], stated["judge"]) == (None, None)

@@ -96,10 +96,10 @@ def test_an_interrupted_run_goes_on_and_a_killed_worker_is_replaced(
 def test_what_is_refused(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:
     words = ("expand", small.manifest, "--model", model, "--out", tmp_path / "out", "--domains", "all")
     for flags, said in (
-        (("--ray-workers", "2"), "--ray-workers is about Ray: add --engine ray"),
-        (("--address", "auto"), "--address is about Ray: add --engine ray"),
-        (("--engine", "ray", "--shards", "1/2"), "Ray deals out all shards: leave one out"),
-        (("--engine", "ray", "--devices", "cpu,cpu"), "Ray deals out those of its nodes. Leave it out"),
+        (("--ray-workers", "2"), "--ray-workers is an option of Ray: add --engine ray"),
+        (("--address", "auto"), "--address is an option of Ray: add --engine ray"),
+        (("--engine", "ray", "--shards", "1/2"), "Ray distributes all shards itself"),
+        (("--engine", "ray", "--devices", "cpu,cpu"), "Ray assigns the devices of its nodes"),
         (("--engine", "ray", "--address", "127.0.0.1:1"), "--address 127.0.0.1:1: nobody answers there"),
     ):
         done = augmentor.run(*words, *flags)

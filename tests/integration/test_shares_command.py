@@ -109,7 +109,7 @@ def test_what_is_refused(augmentor: Augmentor, small: Small, model: Path, tmp_pa
     for flags, said in (
         (("--domains", "all", "--shards", "4/3"), "--shards '4/3': not a share"),
         (("--domains", "all", "--shards", "slurm"), "this is no task of a job array"),
-        (("--domains", "all", "--shards", "1/2", "--overwrite"), "would remove what other shares made"),
+        (("--domains", "all", "--shards", "1/2", "--overwrite"), "would delete the work of other shares"),
         (("--balance", "hair", "--shards", "1/2"), "--shards divides a plan that is known"),
     ):
         done = augmentor.run(*words, *flags)

@@ -58,9 +58,10 @@ def test_the_verdict_is_printed_kept_and_part_of_the_json(trained: tuple[Path, D
     assert (stated["step"], stated["judge_steps"], stated["sources"], stated["images"]) == (6, 2, "val", 4)
     assert [attribute["name"] for attribute in stated["attributes"]] == ["hair", "smile"]
     lines = done.out.splitlines()
-    title = lines.index("Does it obey?".ljust(len(lines[1])))
-    assert lines[title + 1].split() == ["attribute", "obeys", "untouched", "real", "guessing", "change"]
-    assert [line.split()[0] for line in lines[title + 2 : title + 5]] == ["hair", "smile", "own"]
+    title = lines.index("Target accuracy".ljust(len(lines[1])))
+    assert lines[title + 1].split() == ["target", "real"]
+    assert lines[title + 2].split() == ["attribute", "accuracy", "source", "accuracy", "chance", "change"]
+    assert [line.split()[0] for line in lines[title + 3 : title + 6]] == ["hair", "smile", "identity"]
     # Four images are too few for any verdict, and that is said.
     assert "hair cannot be judged: 4 validation images are too few." in lines
 
@@ -76,10 +77,10 @@ def test_an_interrupted_verdict_leaves_a_finished_run(
     running.send(signal.SIGINT)
     stopped = running.end()
     assert stopped.code == 130, stopped.err
-    assert "the training is finished and saved; only the verdict" in stopped.err
+    assert "training is finished and saved; only the target accuracy" in stopped.err
     assert not (run / "obedience.json").exists()
     told = augmentor.run("info", run)
-    assert f"Does it obey? Not measured yet:  augmentor info {run} --manifest MANIFEST" in told.out
+    assert f"Target accuracy is not measured yet:  augmentor info {run} --manifest MANIFEST" in told.out
     (again,) = [line for line in stopped.err.splitlines() if line.startswith("Go on with:  ")]
     resumed = augmentor.run(
         *again.removeprefix("Go on with:  augmentor ").split(), "--set", "judge.steps=1", "--json"
@@ -99,10 +100,10 @@ def test_without_a_terminal_progress_is_plain_lines(trained: tuple[Path, Done]) 
     assert lines[4:7] == [
         f"samples: {run / 'samples' / '00000006.png'}",
         f"checkpoint: {run / 'checkpoints' / '00000006'}",
-        "judging whether the generator obeys: 0%",
+        "measuring target accuracy: 0%",
     ]
     # A line every few seconds: on a busy machine there are more.
-    said = [line.removeprefix("judging whether the generator obeys: ") for line in lines[6:]]
+    said = [line.removeprefix("measuring target accuracy: ") for line in lines[6:]]
     shares = [int(share.removesuffix("%")) for share in said]
     assert shares == sorted(set(shares))
     assert "\x1b" not in done.err
@@ -166,7 +167,7 @@ def test_interrupted_and_resumed_is_equal_to_undisturbed(
 
     resumed = augmentor.run(*told.removeprefix("Go on with:  augmentor ").split())
     assert resumed.code == 0, resumed.err
-    assert f"going on from step {reached}" in resumed.err
+    assert f"resuming from step {reached}" in resumed.err
     assert weights(run, LONG) == weights(whole, LONG)
 
 

@@ -45,7 +45,7 @@ def test_whole_outputs(augmentor: Augmentor, copied: Path) -> None:
         assert (state["real"], state["failed"]) == (24, 0)
     told = augmentor.run("verify", copied / "out")
     assert told.code == 0
-    assert "Everything is as it was written" in told.out
+    assert "Everything is as written" in told.out
     assert content(copied) == before
 
 

@@ -61,7 +61,7 @@ def test_data_sizes(size: float, words: str) -> None:
 
 
 def test_a_bar_is_silent_for_seconds_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with display.Bar("checking", unit="images") as bar:
+    with display.ProgressBar("checking", unit="images") as bar:
         for done in range(100):
             bar.update(done, 100)
     assert capsys.readouterr() == ("", "")
@@ -70,7 +70,7 @@ def test_a_bar_is_silent_for_seconds_without_a_terminal(capsys: pytest.CaptureFi
 def test_a_bar_in_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    with display.Bar("expanding", unit="images") as bar:
+    with display.ProgressBar("expanding", unit="images") as bar:
         bar.update(0, 2000)
         now = 5.0
         bar.update(500, 2000, suffix=", 3 failed")
@@ -85,7 +85,7 @@ def test_a_bar_in_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def test_a_bar_in_a_terminal() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
-    with display.Bar("expanding", unit="images", console=console) as bar:
+    with display.ProgressBar("expanding", unit="images", console=console) as bar:
         bar.update(500, 2000)
     assert "expanding" in screen.getvalue()
     assert "500/2,000" in screen.getvalue()
@@ -145,7 +145,7 @@ def test_a_remark_under_a_bar_fits_80_columns() -> None:
         )
     )
     console = Console(file=screen, force_terminal=True, width=80, no_color=True, color_system=None)
-    with display.Bar("expanding", unit="images", console=console) as bar:
+    with display.ProgressBar("expanding", unit="images", console=console) as bar:
         bar.update(500, 2_000_000, note=note, suffix=", 3 failed")
     words = " ".join(screen.getvalue().split())
     assert "translating is the slowest" in words
@@ -157,7 +157,7 @@ def test_a_remark_in_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     note = display.loads_note(Loads(seconds=SECONDS, queues={}))
-    with display.Bar("expanding", unit="images") as bar:
+    with display.ProgressBar("expanding", unit="images") as bar:
         bar.update(0, 2000, note=note)
         now = 5.0
         bar.update(500, 2000, note=note)
@@ -200,7 +200,7 @@ def test_training_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.err.splitlines() == [
         "note  a [note]",
         "1,234 training images on cpu; G 8,430,528, D 44,762,048 weights",
-        "going on from step 40",
+        "resuming from step 40",
         "  hair: black | red",
         "50.0%  step 50, 100 images/s  d/adversarial -1.250  g/cycle 0.500",
         # A quarter took 5 s.
@@ -239,8 +239,8 @@ def test_training_in_a_terminal(terminal: io.StringIO) -> None:
         "step 75, 50 images/s, 5 s left",
         "d/adversarial",
         "-1.250",
-        "real or fake",
-        "comes back",
+        "D adversarial",
+        "cycle",
         "samples: run [1]/samples/00000075.png",
         "checkpoint: run [1]/checkpoints/00000075",
     ):
@@ -253,7 +253,7 @@ def test_a_bar_counts_time_from_its_first_news(
     """The demo makes its bar before it trains: those minutes are not the expansion's."""
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    with display.Bar("expanding", unit="images") as bar:
+    with display.ProgressBar("expanding", unit="images") as bar:
         now += 300.0
         bar.update(10, 1000)
         now += 10.0
