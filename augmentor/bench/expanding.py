@@ -13,7 +13,7 @@ from augmentor.bench.conditions import Conditions
 from augmentor.bench.figures import FEWEST_ROUNDS, Figure, Sample, Side, seconds_of, take_turns
 from augmentor.bench.material import Subject
 from augmentor.bench.stages import run_stream
-from augmentor.expansion import Progress, run_expansion
+from augmentor.expansion import Progress, RunSettings, run_expansion
 from augmentor.images import ImageFormat
 from augmentor.report import write_report
 from stargan.inference import Translator
@@ -112,11 +112,12 @@ def _expand(
     watch = _Watch()
     run_expansion(
         expansion,
+        RunSettings(
+            devices=(conditions.device,),
+            workers=conditions.workers,
+            compile="on" if conditions.compiles else "off",
+        ),
         write_pages=write_report,
-        device=conditions.device,
-        batch_size=None,
-        workers=conditions.workers,
-        compile="on" if conditions.compiles else "off",
         on_progress=watch.see,
     )
     ended = time.perf_counter()

@@ -15,7 +15,7 @@ from augmentor.bench.figures import Figure, Series
 from augmentor.bench.material import Subject
 from augmentor.bench.peak import WATCHED_COMMAND
 from augmentor.errors import StalledError
-from augmentor.expansion import run_expansion
+from augmentor.expansion import RunSettings, run_expansion
 from augmentor.report import write_report
 
 _LONGEST_SECONDS = 4 * 3600.0
@@ -78,11 +78,8 @@ def _seconds(subject: Subject, conditions: Conditions, outputs: int) -> float:
     folder = conditions.folder()
     result = run_expansion(
         subject.expansion(folder / "out", rows=_rows(subject, outputs), precision=conditions.precision),
+        RunSettings(devices=(conditions.device,), workers=conditions.workers, compile="off"),
         write_pages=write_report,
-        device=conditions.device,
-        batch_size=None,
-        workers=conditions.workers,
-        compile="off",
     )
     return result.seconds
 

@@ -44,10 +44,8 @@ from augmentor.errors import AugmentorError, counted
 from augmentor.storage import MAX_PIXELS, place
 
 if TYPE_CHECKING:
-    import torch
-
-    from augmentor.expansion import ExpandResult, Expansion, Progress, Share
-    from augmentor.expansion.executors import RayEngine
+    from augmentor.expansion import ExpandResult, Expansion, Progress, RunSettings, Share
+    from augmentor.expansion.executors import RayExecutor
 
 _FORMATS = "folder, hdf5, webdataset or parquet. Default: hdf5 for FILE.h5, else folder."
 
@@ -179,7 +177,14 @@ def expand(
     """
     from augmentor.cli.devices import parse_devices, pick_device
     from augmentor.data import ForeignDescription
-    from augmentor.expansion import ExpandSettings, estimate, parse_share, plan_expansion, run_expansion
+    from augmentor.expansion import (
+        ExpandSettings,
+        RunSettings,
+        estimate,
+        parse_share,
+        plan_expansion,
+        run_expansion,
+    )
     from augmentor.images import parse_output_size
     from augmentor.outputs import default_format
     from augmentor.report import write_report
@@ -216,7 +221,9 @@ def expand(
         )
     if devices is not None and device != "auto":
         raise AugmentorError("--device and --devices exclude each other: give one of them")
-    maker = _engine(engine, address, ray_workers, device=device, devices=devices, share=share, threads=workers)
+    executor = _executor(
+        engine, address, ray_workers, device=device, devices=devices, share=share, threads=workers
+    )
     described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop)
     planned = plan_expansion(
         manifest,
@@ -228,43 +235,40 @@ def expand(
         judge=judge,
         command=recorded_command(),
     )
-    here = device if maker is None else "auto"  # With Ray, --device is that of its nodes.
-    chosen = (pick_device(here),) if devices is None else parse_devices(devices)
+    here = device if executor is None else "auto"  # With Ray, --device is that of its nodes.
+    run = RunSettings(
+        devices=(pick_device(here),) if devices is None else parse_devices(devices),
+        batch_size=batch_size,
+        workers=workers,
+        compile=compile,
+        verify_sources=verify_sources,
+    )
     for note in planned.notes:
         remark(note)
     if dry_run:
-        expected = estimate(planned, device=chosen, batch_size=batch_size, workers=workers)
+        expected = estimate(planned, run)
         if json:
             print_json(tables.plan_json(planned.plan, expected))
         else:
             results.print(tables.plan_tables(planned.plan, expected))
         return
     if share is not None:
-        _expand_share(planned, share, chosen, batch_size, workers, compile, verify_sources, max_failures, json)
+        _expand_share(planned, share, run, max_failures=max_failures, json=json)
         return
     # --overwrite has deleted the old output by then, so the command that resumes is without it.
     resume = this_command(without=("--overwrite",))
     with interruptible(resume=resume), display.ProgressBar("expanding", unit="images") as bar:
         show = partial(_show, bar)
-        if maker is not None:
+        if executor is not None:
             show = partial(show, workers="--ray-workers", before="waiting for Ray workers")
         result = run_expansion(
-            planned,
-            write_pages=write_report,
-            device=chosen,
-            batch_size=batch_size,
-            workers=workers,
-            compile=compile,
-            overwrite=overwrite,
-            verify_sources=verify_sources,
-            engine=maker,
-            on_progress=show,
+            planned, run, write_pages=write_report, overwrite=overwrite, executor=executor, on_progress=show
         )
     _tell(planned, result, json=json)
     exit_for_failures(result.counts.failed, max_failures, planned.place.beside("failures.csv"))
 
 
-def _engine(
+def _executor(
     engine: Literal["local", "ray"],
     address: str | None,
     ray_workers: int | None,
@@ -273,7 +277,7 @@ def _engine(
     devices: str | None,
     share: Share | None,
     threads: int | None,
-) -> RayEngine | None:
+) -> RayExecutor | None:
     """Return the executor that replaces this machine's devices; None for --engine local.
 
     Raises:
@@ -292,9 +296,9 @@ def _engine(
             "--devices and --engine ray exclude each other: Ray assigns the devices of its nodes. Use "
             "--ray-workers for their number and --device cpu or cuda for their kind"
         )
-    from augmentor.expansion.executors import RayEngine
+    from augmentor.expansion.executors import RayExecutor
 
-    return RayEngine(address=address, workers=ray_workers, device=device, threads=threads)
+    return RayExecutor(address=address, workers=ray_workers, device=device, threads=threads)
 
 
 def _show(bar: display.ProgressBar, progress: Progress, *, workers: str = "--devices", before: str = "") -> None:
@@ -352,11 +356,8 @@ def _tell(planned: Expansion, result: ExpandResult, *, json: bool) -> None:
 def _expand_share(
     planned: Expansion,
     share: Share,
-    devices: tuple[torch.device, ...],
-    batch_size: int | None,
-    workers: int | None,
-    compile: Switch,
-    verify_sources: bool,
+    run: RunSettings,
+    *,
     max_failures: int,
     json: bool,
 ) -> None:
@@ -366,17 +367,7 @@ def _expand_share(
 
     out = planned.out
     with display.ProgressBar(f"share {share}", unit="images") as bar:
-        result = run_share(
-            planned,
-            share,
-            write_pages=write_report,
-            device=devices,
-            batch_size=batch_size,
-            workers=workers,
-            compile=compile,
-            verify_sources=verify_sources,
-            on_progress=partial(_show, bar),
-        )
+        result = run_share(planned, share, run, write_pages=write_report, on_progress=partial(_show, bar))
     results.print(
         f"Share {share}: {counted(result.made, 'image')} made, {result.resumed:,} there already "
         f"({display.duration(result.seconds)})",

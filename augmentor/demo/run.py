@@ -16,6 +16,7 @@ from augmentor.expansion import (
     ExpandResult,
     ExpandSettings,
     Progress,
+    RunSettings,
     plan_expansion,
     run_expansion,
     write_preview,
@@ -201,9 +202,8 @@ def _expand(
 ) -> ExpandResult:
     settings = ExpandSettings(domains=(request,), output_format=default_format(out))
     planned = plan_expansion(manifest, model=model, settings=settings, out=out)
-    return run_expansion(
-        planned, device=device, batch_size=_BATCH, write_pages=write_report, on_progress=on_progress
-    )
+    run = RunSettings(devices=(device,), batch_size=_BATCH)
+    return run_expansion(planned, run, write_pages=write_report, on_progress=on_progress)
 
 
 def _classify(

@@ -1,19 +1,17 @@
 """The expansion of a manifest.
 
-Settings, the job, the pipeline from source to committed shard, and the end of an output.
+Settings, plan, the pipeline from source to committed shard, and the end of an output.
 """
 
 from augmentor.expansion.estimate import Estimate, estimate
 from augmentor.expansion.job import Expansion, plan_expansion
-from augmentor.expansion.merge import merge
 from augmentor.expansion.pipeline import RealMode
 from augmentor.expansion.preview import write_preview
+from augmentor.expansion.progress import Loads, Progress, Stage
 from augmentor.expansion.run import ExpandResult, run_expansion
-from augmentor.expansion.running import Progress
-from augmentor.expansion.settings import ExpandSettings
-from augmentor.expansion.shares import Share, parse_share
-from augmentor.expansion.sharing import run_share
-from augmentor.expansion.stages import Loads, Stage, default_workers
+from augmentor.expansion.settings import ExpandSettings, RunSettings
+from augmentor.expansion.shares import Share, merge, parse_share, run_share
+from augmentor.expansion.stages import default_workers
 
 __all__ = [
     "Estimate",
@@ -23,6 +21,7 @@ __all__ = [
     "Loads",
     "Progress",
     "RealMode",
+    "RunSettings",
     "Share",
     "Stage",
     "default_workers",

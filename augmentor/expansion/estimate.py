@@ -1,9 +1,8 @@
-"""How many bytes and seconds an expansion will take, from a few sources that it translates."""
+"""Estimate of an expansion's bytes and seconds, from a few sources that are translated."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 
 from augmentor.data import read_model_samples, sample_originals
 from augmentor.expansion.job import Expansion
-from augmentor.expansion.running import few_translator
+from augmentor.expansion.settings import RunSettings
 from augmentor.expansion.stages import default_workers
 from augmentor.images import encode
 
@@ -21,39 +20,31 @@ _TRIED_ROWS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a dry run expects, from a few sources that it translated.
+    """Estimated size and duration of an expansion.
 
     Args:
-        size: bytes on the disk, None if no source could be read.
-        seconds: of translating and judging on the device that was asked for, decoding and encoding included.
+        size: bytes on the disk; None if no source could be read.
+        seconds: of translating, judging and encoding on the given devices; None likewise.
     """
 
     size: int | None
     seconds: float | None
 
 
-def estimate(
-    expansion: Expansion,
-    *,
-    device: torch.device | Sequence[torch.device],
-    batch_size: int | None = None,
-    workers: int | None = None,
-) -> Estimate:
-    """Translate and encode a few sources to say how many bytes and seconds the whole will take.
+def estimate(expansion: Expansion, settings: RunSettings) -> Estimate:
+    """Translate and encode a few sources to estimate the bytes and seconds of the whole expansion.
 
     Args:
-        expansion: what `plan_expansion` returned.
-        device: where the run would translate; several divide the work.
-        batch_size: pairs that would pass the generator at once; None picks from the device.
-        workers: threads that would decode and encode; None picks from the cores.
+        expansion: from `plan_expansion`.
+        settings: of the run.
     """
     shown = read_model_samples(
         expansion.manifest, expansion.model, splits=expansion.settings.splits, most=_TRIED_ROWS
     )
     if not shown.images:
         return Estimate(size=None, seconds=None)
-    devices = (device,) if isinstance(device, torch.device) else tuple(device)
-    translator = few_translator(expansion, devices[0], batch_size)
+    devices = settings.devices
+    translator = expansion.translator(devices[0], settings.batch_size)
     repeated = torch.arange(translator.batch_size) % len(shown.images)
     sources = torch.from_numpy(np.stack(shown.images)).permute(0, 3, 1, 2)[repeated]
     own = torch.from_numpy(shown.codes.astype(np.int64))[repeated]
@@ -78,7 +69,7 @@ def estimate(
         pixels = made.permute(1, 2, 0).numpy() if originals is None else originals[index].changed(made)
         encoding = expansion.settings.encoding
         sizes.append(pixels.nbytes if encoding is None else len(encode(pixels, encoding)))
-    writing = (time.monotonic() - started) / len(sizes) / (workers or default_workers())
+    writing = (time.monotonic() - started) / len(sizes) / (settings.workers or default_workers())
     plan = expansion.plan
     size = sum(sizes) * len(plan) // len(sizes)
     return Estimate(size=size, seconds=translating * plan.n_synthetic + writing * len(plan))

@@ -1,4 +1,4 @@
-"""One expansion, planned: a manifest, a model, settings, and what follows from them. Nothing is written here."""
+"""Planned expansion: manifest, model, judge, settings, plan and fingerprint. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 
 from augmentor import __version__
 from augmentor.data import NO_DESCRIPTION, ForeignDescription, model_crop, open_model, read_model_manifest
@@ -42,22 +43,23 @@ from augmentor.planning import (
 )
 from augmentor.storage import Json
 from stargan.checkpoints import Model
+from stargan.inference import Translator
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expansion:
-    """One expansion, planned: a manifest, a model, settings, and what follows from them.
+    """A planned expansion.
 
     Args:
         manifest: the user's table, in the model's label space.
-        model: what translates.
-        settings: what is asked for.
+        model: the generator.
+        settings: what is made.
         out: the folder or file to write, or the URL of a folder.
         plan: the items.
         model_path: where the model was loaded from, as the user wrote it.
-        judging: what judges translations; None keeps all.
-        notes: what the user should know, in sentences.
-        command: the command line that asked for it, for `dataset.json`; None if there was none.
+        judging: the judge and its thresholds; None accepts all translations.
+        notes: remarks for the user, in sentences.
+        command: the command line, for `dataset.json`; None if there was none.
     """
 
     manifest: Manifest
@@ -72,12 +74,12 @@ class Expansion:
 
     @property
     def place(self) -> Place:
-        """Where the output, and what belongs to it, will lie."""
+        """Paths of the output and of the files beside it."""
         return planned_place(self.out, self.settings.output_format)
 
     @cached_property
     def sources(self) -> Sources:
-        """The manifest as the pipeline needs it."""
+        """The manifest's rows, for the pipeline."""
         return Sources(
             manifest=self.manifest,
             stems=tuple(key_stems(self.manifest.rows).tolist()),
@@ -88,9 +90,9 @@ class Expansion:
 
     @cached_property
     def made_of(self) -> dict[str, Json]:
-        """What tells this expansion from any other, in parts: manifest, model, judge, settings, plan."""
+        """Parts of the fingerprint: manifest, model, judge, settings, plan."""
         rows = self.manifest.rows
-        # As a list, because pandas takes seven times as long to hand out a column's texts one by one.
+        # As a list: iterating over a pandas column takes seven times as long.
         columns = {
             name: hashlib.sha256("\0".join(rows[name].astype(str).tolist()).encode("utf-8", "surrogatepass"))
             for name in ("id", "path", "split", "group")
@@ -119,7 +121,7 @@ class Expansion:
 
     @property
     def disk(self) -> Path:
-        """Where the output is made: `out`, or a folder of this machine from which it goes to its URL."""
+        """Where the output is made: `out`, or a local folder from which it is uploaded."""
         return on_disk(self.out, self.fingerprint)
 
     @property
@@ -129,7 +131,7 @@ class Expansion:
 
     @property
     def _counts_json(self) -> list[str] | None:
-        """What the table of counts says, in words: where it lies does not matter."""
+        """The contents of the table of counts, which is part of the fingerprint in place of its path."""
         if self.settings.counts is None:
             return None
         return [
@@ -139,28 +141,38 @@ class Expansion:
         ]
 
     @property
-    def shown_request(self) -> DomainRequest:
-        """What a preview shows: what is asked for, or else every value of the attributes that are filled up."""
+    def preview_request(self) -> DomainRequest:
+        """The preview's columns: the requested domains, or else every value of the attributes filled up."""
         if self.plan.request.specs or self.plan.balance is None:
             return self.plan.request
         names = (self.manifest.space.names[position] for position in self.plan.balance.cells.attributes)
         return parse_domains([f"{name}=*" for name in names], self.manifest.space)
 
+    @property
+    def shards(self) -> int:
+        """Number of shards in the plan."""
+        return self.plan.shards(self.settings.shard_size)
+
+    def translator(self, device: torch.device, batch_size: int | None) -> Translator:
+        """Return a translator for a few images, not compiled: compiling would take longer than they do."""
+        precision = self.settings.precision
+        return Translator(self.model, device=device, batch_size=batch_size, precision=precision)
+
     def writer(self, balance: Sequence[CellState] = ()) -> Writer:
         """Return the writer of this expansion's output.
 
         Args:
-            balance: how the combinations stand that were filled up, once that is known.
+            balance: counts of the combinations filled up, once they are known.
         """
         return make_writer(
             self.out, settings=self.settings, space=self.manifest.space, description=self.description(balance)
         )
 
     def description(self, balance: Sequence[CellState] = ()) -> dict[str, Json]:
-        """Return what `dataset.json` says about where the output comes from.
+        """Return what `dataset.json` says about the origin of the output.
 
         Args:
-            balance: how the combinations stand that were filled up.
+            balance: counts of the combinations filled up.
         """
         size = self.settings.size
         judged: dict[str, Json] = {"judge": None, "gate": None}
@@ -194,12 +206,12 @@ def plan_expansion(
     Args:
         manifest: the user's table.
         model: a run folder, a checkpoint, or a foreign file.
-        settings: what is asked for.
+        settings: what is made.
         out: the folder or file to write.
         image_column: the column of the images' paths, if it has an unusual name.
         description: what a foreign file does not say of itself.
-        judge: a folder that holds a judge which takes the place of the model's.
-        command: the command line that asks for it.
+        judge: a folder with a judge to be used instead of the model's.
+        command: the command line, for `dataset.json`.
 
     Raises:
         AugmentorError: the manifest, the model, the judge, the domains or the settings cannot be used.

@@ -1,9 +1,9 @@
-"""Shard after shard: decode -> translate -> judge -> encode -> write, overlapped; broken images become failures.
+"""Pipeline of an expansion: decode -> translate -> judge -> encode -> write and commit, shard by shard.
 
-The calling thread translates and judges; a `Crew` of threads does all the rest. Sources are decoded ahead, over
-the end of a shard, and while one shard waits for its last images and for the disk, the next one is translated
-already. What a shard holds never depends on the shards around it: the translator starts anew with each, and the
-judge is asked about the translator's blocks.
+The calling thread translates and judges; the other stages run in `StageThreads`, overlapped. Sources are decoded
+ahead, past the end of a shard, and while a shard waits for its last images and for the disk, the next one is
+translated. The contents of a shard never depend on other shards: the translator starts anew with each, and the
+judge is called with the translator's blocks.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from torch import Tensor
 
 from augmentor.data.manifest import Manifest
 from augmentor.errors import ImageError, SourcesLostError
-from augmentor.expansion.making import Making, Shard, ShardSource, Wanted
-from augmentor.expansion.stages import Clock, Crew, Loads, Queue
+from augmentor.expansion.progress import Loads, Progress, Queue
+from augmentor.expansion.shard_assembly import PendingImage, Shard, ShardAssembly, ShardSource
+from augmentor.expansion.stages import StageClock, StageThreads
 from augmentor.images import Original, OutputSize, Pixels, decode
 from augmentor.judge import DeviceJudge
 from augmentor.outputs import Lineage, Origin
@@ -42,16 +43,16 @@ _DECODED_AHEAD = 64
 _IMAGES_BEHIND = 256
 """Images that may wait for their encoder before translating pauses, or two batches where those are larger."""
 
-_TOGETHER = 8
-"""Sources that one task decodes, and images that one task encodes: to pass on a task for each would cost about as
-much as to decode a small image."""
+_PER_TASK = 8
+"""Sources that one task decodes, and images that one task encodes: the overhead of a task is about the time of
+decoding one small image."""
 
-_NEWS_SECONDS = 0.1
+_REPORT_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What the pipeline must know about the manifest's rows.
+    """The manifest's rows, and how they are read and written.
 
     Args:
         manifest: the user's table, encoded in the model's label space.
@@ -68,22 +69,6 @@ class Sources:
     size: OutputSize = "model"
 
 
-class News(NamedTuple):
-    """How far a pipeline is.
-
-    Args:
-        done: items made, or failed, so far.
-        failed: rows that could not be used, in the shards that are committed.
-        loads: of its stages so far.
-        rejected: of those made, the translations that the judge threw out.
-    """
-
-    done: int
-    failed: int
-    loads: Loads
-    rejected: int = 0
-
-
 def run_shards(
     shards: Iterable[Shard],
     *,
@@ -91,52 +76,59 @@ def run_shards(
     translator: Translator,
     workers: int,
     judges: DeviceJudge | None = None,
-    on_news: Callable[[News], None] = lambda _news: None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
     on_committed: Callable[[int], None] = lambda _index: None,
 ) -> None:
     """Make every image of some shards, and commit one shard after the other.
 
-    Each source is decoded once for all its items in a shard; items whose source cannot be read become one
-    failure. A shard that is made again has the same bytes, whatever ran before it.
+    Each source is decoded once for all its items in a shard; all items of a source that cannot be read become one
+    failure. A shard that is made again has the same bytes, whichever shards were made before it.
 
     Args:
         shards: read lazily, a little ahead.
         sources: the manifest's side.
         translator: the model.
         workers: threads that decode and encode.
-        judges: asked about each block of translations, and what it rejects is not written; None keeps all.
-        on_news: told several times a second, in this thread, and at the end.
-        on_committed: told the number of each shard that is there, in their order, in a thread of its own.
+        judges: judge each block of translations; rejected ones are not written. None accepts all.
+        on_progress: called several times a second, in this thread, and at the end.
+        on_committed: called with the number of each committed shard, in order, in another thread.
     """
-    pipeline = _Pipeline(sources, translator, judges, workers=workers, on_news=on_news, on_committed=on_committed)
+    pipeline = _Pipeline(
+        sources, translator, judges, workers=workers, on_progress=on_progress, on_committed=on_committed
+    )
     try:
-        with pipeline.crew:
+        with pipeline.threads:
             pipeline.run(shards)
     except BaseException:
-        # Not before the crew has gone, which writes to them; and not at all where some of it hangs.
+        # Only once the threads that write to them have ended, and not at all where one of them hangs.
         if not anything_hangs():
-            for writer in pipeline.open.values():
+            for writer in pipeline.open_writers.values():
                 writer.__exit__(*sys.exc_info())
         raise
 
 
-class _Read(NamedTuple):
-    """A source that was read: its pixels at the model's size, and its file."""
+class _DecodedSource(NamedTuple):
+    """A decoded source.
+
+    Args:
+        pixels: at the model's size.
+        origin: its file.
+    """
 
     pixels: Pixels
     origin: Origin
 
 
-class _Step(NamedTuple):
-    """Some sources of a shard, and their pixels on their way, or why there are none."""
+class _DecodeTask(NamedTuple):
+    """Some sources of a shard that are decoded together; `decoded` has pixels, or an error, for each."""
 
     shard: Shard
     sources: Sequence[ShardSource]
-    decoded: Future[list[_Read | ImageError]]
+    decoded: Future[list[_DecodedSource | ImageError]]
 
 
 class _Pipeline:
-    """See `run_shards`, whose arguments these are."""
+    """State of `run_shards`, whose arguments these are; the methods are in the order of the stages."""
 
     def __init__(
         self,
@@ -145,79 +137,83 @@ class _Pipeline:
         judges: DeviceJudge | None,
         *,
         workers: int,
-        on_news: Callable[[News], None],
+        on_progress: Callable[[Progress], None],
         on_committed: Callable[[int], None],
     ) -> None:
         self._sources = sources
         self._lineage = Lineage(sources.manifest, sources.stems)
         self._translator = translator
         self._judges = judges
-        self._on_news = on_news
+        self._on_progress = on_progress
         self._on_committed = on_committed
-        self._clock = Clock()
-        self.crew = Crew(workers, room=max(_IMAGES_BEHIND, 2 * translator.batch_size), clock=self._clock)
-        self.open: dict[int, ShardWriter] = {}
-        self._ahead: deque[_Step] = deque()
-        self._ahead_room = max(_DECODED_AHEAD, 2 * translator.batch_size, 2 * _TOGETHER * workers)
+        self._clock = StageClock()
+        room = max(_IMAGES_BEHIND, 2 * translator.batch_size)
+        self.threads = StageThreads(workers, room=room, clock=self._clock)
+        self.open_writers: dict[int, ShardWriter] = {}
+        self._ahead: deque[_DecodeTask] = deque()
+        self._ahead_room = max(_DECODED_AHEAD, 2 * translator.batch_size, 2 * _PER_TASK * workers)
         self._done = 0
         self._rejected = 0
-        self._told = 0.0
+        self._reported = 0.0
         self._last_read: Path | None = None
 
     def run(self, shards: Iterable[Shard]) -> None:
         """Make and commit all shards."""
-        for shard, steps in groupby(self._steps(shards), key=lambda step: step.shard):
+        full_size = self._sources.size != "model"
+        stream = self._translator.stream_changes if full_size else self._translator.stream
+        for shard, tasks in groupby(self._decode_ahead(shards), key=lambda task: task.shard):
             if shard.writer is None:
-                self.crew.commit((), partial(self._pass_over, shard.number))
+                self.threads.commit((), partial(self._skip, shard.number))
             else:
-                # Larger images keep all workers busy one by one, and few of them fit into memory.
-                together = _TOGETHER if self._sources.size == "model" else 1
-                making = Making(shard.number, shard.writer, together, judged=self._judges is not None)
-                self._make(making, steps)
-                self.crew.commit(making.written, partial(self._finish, making))
-            self._tell()
-        self.crew.committed(behind=0)
-        self._on_news(self._news())
+                assembly = ShardAssembly(shard.writer, judged=self._judges is not None)
+                for block in stream(self._jobs(assembly, tasks)):
+                    self._judge_and_encode(assembly, block)
+                    self.threads.check()
+                    self._report()
+                self._judge_and_encode(assembly, None)
+                self.threads.commit(assembly.encoded, partial(self._commit, shard.number, assembly))
+            self._report()
+        self.threads.committed(behind=0)
+        self._on_progress(self._progress())
 
-    # ---- ahead of the translator ----
+    # ---- decoding ----
 
-    def _steps(self, shards: Iterable[Shard]) -> Iterator[_Step]:
-        """Yield every shard's steps, at least one, decoding a bounded number of sources ahead."""
+    def _decode_ahead(self, shards: Iterable[Shard]) -> Iterator[_DecodeTask]:
+        """Yield every shard's tasks, at least one for each, decoding a bounded number of sources ahead."""
         count = 0
         for shard in shards:
             if shard.writer is not None:
                 shard.writer.__enter__()
-                self.open[shard.number] = shard.writer
-            for some in self._some_sources(shard):
-                decoded = self.crew.decode(partial(self._reading, some), self._decode, shard.writer, some)
-                self._ahead.append(_Step(shard, some, decoded))
+                self.open_writers[shard.number] = shard.writer
+            sources = self._shard_sources(shard)
+            some = list(islice(sources, _PER_TASK))
+            while True:
+                decoded = self.threads.decode(partial(self._reading, some), self._decode, shard.writer, some)
+                self._ahead.append(_DecodeTask(shard, some, decoded))
                 count += max(1, len(some))
                 while count > self._ahead_room:
                     count -= max(1, len(self._ahead[0].sources))
                     yield self._ahead.popleft()
+                if not (some := list(islice(sources, _PER_TASK))):
+                    break
         while self._ahead:
             yield self._ahead.popleft()
 
-    def _some_sources(self, shard: Shard) -> Iterator[list[ShardSource]]:
-        """Yield a shard's sources, some at a time; none at all once if there are none."""
-        sources = self._sources_of(shard)
-        yield list(islice(sources, _TOGETHER))
-        while some := list(islice(sources, _TOGETHER)):
-            yield some
-
-    def _sources_of(self, shard: Shard) -> Iterator[ShardSource]:
-        place = 0
+    def _shard_sources(self, shard: Shard) -> Iterator[ShardSource]:
+        position = 0
         for row, group in groupby(shard.items, key=lambda item: item.row):
             items = list(group)
             linked = self._sources.real == "original" and not items[0].is_synthetic
             link = self._lineage.label_rows(row, items[:1])[0] if linked else None
-            yield ShardSource(row, place, items, link)
-            place += len(items)
+            yield ShardSource(row, position, items, link)
+            position += len(items)
 
-    def _decode(self, writer: ShardWriter | None, sources: Sequence[ShardSource]) -> list[_Read | ImageError]:
-        """Read sources at the model's size, and link those whose files are wanted as they are."""
+    def _decode(
+        self, writer: ShardWriter | None, sources: Sequence[ShardSource]
+    ) -> list[_DecodedSource | ImageError]:
+        """Decode sources at the model's size, and link those whose files are wanted unchanged."""
         model = self._translator.model
-        found: list[_Read | ImageError] = []
+        found: list[_DecodedSource | ImageError] = []
         for source in sources:
             path = self._lineage.path(source.row)
             try:
@@ -230,7 +226,7 @@ class _Pipeline:
                 )
                 origin = Origin.of(path)
                 if source.link is not None and writer is not None:
-                    writer.link(source.place, source.link, path)
+                    writer.link(source.position, source.link, path)
             except ImageError as error:
                 self._refuse_vanishing(path)
                 found.append(error)
@@ -239,11 +235,11 @@ class _Pipeline:
                 found.append(ImageError(f"{path}: {error.strerror or error}"))
             else:
                 self._last_read = path
-                found.append(_Read(pixels, origin))
+                found.append(_DecodedSource(pixels, origin))
         return found
 
     def _reading(self, sources: Sequence[ShardSource]) -> str:
-        """Say which sources a task reads."""
+        """Describe a decoding task, for the message if it hangs."""
         if not sources:
             return "reading nothing"
         others = len(sources) - 1
@@ -251,12 +247,12 @@ class _Pipeline:
         return f"reading {self._lineage.path(sources[0].row)}{more}"
 
     def _refuse_vanishing(self, path: Path) -> None:
-        """Stop where a file is missing and one that was read before is missing by now, too.
+        """Stop where a file is missing and the one that was read before it is missing by now, too.
 
-        A broken image is a failed row; a disk that went away would make one of every row.
+        A broken image is a failed row; a disk that is no longer mounted would make one of every row.
 
         Raises:
-            SourcesLostError: it is so.
+            SourcesLostError: both are missing.
         """
         before = self._last_read
         if before is not None and _is_gone(path) and _is_gone(before):
@@ -266,87 +262,42 @@ class _Pipeline:
                 "back and run the same command again"
             )
 
-    # ---- the translator ----
+    # ---- translating ----
 
-    def _make(self, making: Making, steps: Iterable[_Step]) -> None:
-        """Translate a shard and pass its images on to the encoders."""
-        changes = self._sources.size != "model"
-        stream = self._translator.stream_changes if changes else self._translator.stream
-        for block in stream(self._jobs(making, steps)):
-            self._pass_on(making, block)
-            self.crew.check()
-            self._tell()
-        self._pass_on(making, None)
-
-    def _pass_on(self, making: Making, made: Tensor | None) -> None:
-        """Give the encoders the next translations, as far as the judge keeps them, and the real images around."""
-        images = making.take(0 if made is None else len(made))
-        self._done += len(images)
-        if made is not None and self._judges is not None:
-            with self._clock.waiting("judging"):
-                images, made = self._judge(self._judges, making, images, made)
-        making.encode(self.crew, images, made)
-
-    def _judge(
-        self, judges: DeviceJudge, making: Making, images: list[Wanted], made: Tensor
-    ) -> tuple[list[Wanted], Tensor]:
-        """Return what is kept of some images, and their translations."""
-        translated = [image for image in images if image.label_row.is_synthetic]
-        sources = torch.stack([_channels_first(image) for image in translated])
-        pictures = made
-        if self._sources.size != "model":
-            _, _, height, width = sources.shape
-            whole = Box(0, 0, width, height)
-            pairs = zip(sources, made, strict=True)
-            pictures = torch.stack([blend(source, change, whole) for source, change in pairs])
-        own = self._sources.manifest.codes[[image.row for image in translated]].astype(np.int64)
-        judgement = judges.judge(
-            pictures,
-            sources,
-            torch.tensor([image.label_row.codes for image in translated]),
-            torch.from_numpy(own),
-        )
-        kept = making.judge(images, pictures, judgement)
-        rejected = len(images) - len(kept)
-        self._rejected += rejected
-        if rejected:
-            made = made[torch.tensor([not reason for reason in judgement.reasons])]
-        return kept, made
-
-    def _jobs(self, making: Making, steps: Iterable[_Step]) -> Iterator[Job]:
-        """Yield what is asked of the translator, and note for which images."""
-        for step in steps:
-            decoded = self.crew.decoded(step.decoded)
+    def _jobs(self, assembly: ShardAssembly, tasks: Iterable[_DecodeTask]) -> Iterator[Job]:
+        """Yield the translator's jobs, and add their images to the shard."""
+        for task in tasks:
             good = []
-            for source, read in zip(step.sources, decoded, strict=True):
-                if isinstance(read, ImageError):
-                    making.fail(source, read)
+            results = self.threads.decoded(task.decoded)
+            for source, decoded in zip(task.sources, results, strict=True):
+                if isinstance(decoded, ImageError):
+                    assembly.failed[source.row] = decoded
                     self._done += len(source.items)
                 else:
-                    making.read(self._lineage.written_path(source.row), read.origin)
+                    assembly.origins[self._lineage.written_path(source.row)] = decoded.origin
                     self._done += source.link is not None
-                    good.append((source, read.pixels))
+                    good.append((source, decoded.pixels))
             for (source, pixels), targets in zip(good, self._targets([s for s, _ in good]), strict=True):
                 label_rows = self._lineage.label_rows(source.row, source.items)
-                making.wait(source, label_rows, pixels=pixels, original=self._original(source))
-                # Real images that no translation stands before need not wait.
-                self._pass_on(making, None)
+                assembly.add(source, label_rows, pixels=pixels, original=self._original(source))
+                # Real images that are not behind a translation need not wait for the next block.
+                self._judge_and_encode(assembly, None)
                 if len(targets):
                     yield Job(torch.from_numpy(pixels).permute(2, 0, 1), targets)
-            self._tell()
+            self._report()
 
     def _targets(self, sources: Sequence[ShardSource]) -> Sequence[Tensor]:
-        """Return what the model is told of each source's translations, (M, A) int64."""
+        """Return the target codes of each source's translations, (M, A) int64."""
         space, codes = self._sources.manifest.space, self._sources.manifest.codes
-        asked = [[item.target for item in source.items if item.is_synthetic] for source in sources]
-        counts = [len(targets) for targets in asked]
-        targets = torch.tensor([target for some in asked for target in some], dtype=torch.int64)
+        by_source = [[item.target for item in source.items if item.is_synthetic] for source in sources]
+        counts = [len(targets) for targets in by_source]
+        targets = torch.tensor([target for some in by_source for target in some], dtype=torch.int64)
         rows = np.repeat([source.row for source in sources], counts).astype(np.intp)
         own = torch.from_numpy(codes[rows].astype(np.int64))
         return torch.split(space.to_one_label_set(targets.view(-1, len(space)), own), counts) if counts else ()
 
     def _original(self, source: ShardSource) -> Original | None:
-        """Return the source at the size that is written; None where that is the model's."""
+        """Return the source at the size to be written; None where that is the model's."""
         if self._sources.size == "model":
             return None
         return Original(
@@ -358,43 +309,95 @@ class _Pipeline:
             access=self._sources.manifest.access,
         )
 
-    # ---- behind the translator ----
+    # ---- judging ----
 
-    def _finish(self, making: Making) -> int:
+    def _judge_and_encode(self, assembly: ShardAssembly, translations: Tensor | None) -> None:
+        """Pass the next translations that the judge accepts, and the real images around them, to the encoders."""
+        images = assembly.pop(0 if translations is None else len(translations))
+        self._done += len(images)
+        if translations is not None and self._judges is not None:
+            with self._clock.waiting("judging"):
+                images, translations = self._judge(self._judges, assembly, images, translations)
+        self._encode(assembly, images, translations)
+
+    def _judge(
+        self, judges: DeviceJudge, assembly: ShardAssembly, images: list[PendingImage], translations: Tensor
+    ) -> tuple[list[PendingImage], Tensor]:
+        """Return the images without rejected ones, and the accepted translations."""
+        translated = [image for image in images if image.label_row.is_synthetic]
+        sources = torch.stack([_channels_first(image) for image in translated])
+        pictures = translations
+        if self._sources.size != "model":
+            _, _, height, width = sources.shape
+            whole = Box(0, 0, width, height)
+            pairs = zip(sources, translations, strict=True)
+            pictures = torch.stack([blend(source, change, whole) for source, change in pairs])
+        own = self._sources.manifest.codes[[image.row for image in translated]].astype(np.int64)
+        judgement = judges.judge(
+            pictures,
+            sources,
+            torch.tensor([image.label_row.codes for image in translated]),
+            torch.from_numpy(own),
+        )
+        kept = assembly.record(images, pictures, judgement)
+        rejected = len(images) - len(kept)
+        self._rejected += rejected
+        if rejected:
+            translations = translations[torch.tensor([not reason for reason in judgement.reasons])]
+        return kept, translations
+
+    # ---- encoding, writing and committing ----
+
+    def _encode(
+        self, assembly: ShardAssembly, images: Sequence[PendingImage], translations: Tensor | None
+    ) -> None:
+        # Larger images keep all workers busy one by one, and few of them fit into memory.
+        per_task = _PER_TASK if self._sources.size == "model" else 1
+        start = 0
+        for first in range(0, len(images), per_task):
+            some = images[first : first + per_task]
+            stop = start + sum(image.label_row.is_synthetic for image in some)
+            part = None if translations is None else translations[start:stop]
+            assembly.encoded.append(self.threads.encode(len(some), assembly.write, some, part))
+            start = stop
+
+    def _commit(self, number: int, assembly: ShardAssembly) -> int:
         """Commit a shard; return how many rows failed."""
-        failed = making.commit(self._lineage)
-        self.open.pop(making.number).__exit__(None, None, None)
-        self._on_committed(making.number)
+        failed = assembly.commit(self._lineage)
+        self.open_writers.pop(number).__exit__(None, None, None)
+        self._on_committed(number)
         return failed
 
-    def _pass_over(self, number: int) -> int:
+    def _skip(self, number: int) -> int:
+        """Report a shard that an earlier run committed."""
         self._on_committed(number)
         return 0
 
-    # ---- who watches ----
+    # ---- progress ----
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         now = time.monotonic()
-        if now - self._told >= _NEWS_SECONDS:
-            self._told = now
-            self._on_news(self._news())
+        if now - self._reported >= _REPORT_SECONDS:
+            self._reported = now
+            self._on_progress(self._progress())
 
-    def _news(self) -> News:
-        ready = sum(len(step.sources) for step in self._ahead if step.decoded.done())
-        queues = {"decoding": Queue(ready, self._ahead_room), **self.crew.queues()}
+    def _progress(self) -> Progress:
+        ready = sum(len(task.sources) for task in self._ahead if task.decoded.done())
+        queues = {"decoding": Queue(ready, self._ahead_room), **self.threads.queues()}
         loads = Loads(seconds=self._clock.seconds(), queues=queues)
-        return News(self._done, self.crew.committed(), loads, self._rejected)
+        failed = self.threads.committed()
+        return Progress(done=self._done, failed=failed, rejected=self._rejected, loads=loads)
 
 
 def _is_gone(path: Path) -> bool:
-    """Return whether a file is not there, or its storage does not answer."""
+    """Return whether a file is missing, or its storage does not answer."""
     try:
         return not is_there(path)
     except OSError:
         return True
 
 
-def _channels_first(image: Wanted) -> Tensor:
+def _channels_first(image: PendingImage) -> Tensor:
     if image.pixels is None:
-        raise ValueError("a translation that is judged has its source")
+        raise ValueError("a translation to be judged has its source's pixels")
     return torch.from_numpy(image.pixels).permute(2, 0, 1)

@@ -1,7 +1,8 @@
-"""`augmentor preview`: a grid of inputs against targets, without expanding anything."""
+"""Preview grids of inputs against targets: before an expansion, and beside its output."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,12 +15,18 @@ from augmentor.data import (
     read_model_samples,
     sample_originals,
 )
-from augmentor.data.manifest import refuse_all_outside
+from augmentor.data.manifest import Manifest, refuse_all_outside
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
-from augmentor.images import PREVIEW_CELL, OutputSize, check_output_size, preview_grid, write_grid
+from augmentor.expansion.job import Expansion
+from augmentor.expansion.settings import RunSettings
+from augmentor.images import PREVIEW_CELL, OutputSize, Pixels, check_output_size, preview_grid, write_grid
+from augmentor.outputs import planned_place
+from augmentor.outputs.writers import publish
 from augmentor.planning import parse_domains, preview_columns
 from augmentor.storage import MAX_PIXELS
 from stargan.inference import Translator
+
+_OUTPUT_ROWS = 8
 
 
 def write_preview(
@@ -49,8 +56,8 @@ def write_preview(
         image_column: the column of the images' paths, if it has an unusual name.
         device: where to translate.
         size: of the pictures, as for expand; larger ones are shrunk to cells of 256 pixels.
-        description: what a foreign file does not say of itself.
-        max_pixels: images of more pixels (width x height) are passed over.
+        description: what a foreign file does not say about itself.
+        max_pixels: images of more pixels (width x height) are skipped.
         allow_outside: images may lie outside the manifest's folder.
 
     Raises:
@@ -70,17 +77,48 @@ def write_preview(
             f"--domains {' '.join(domains)}: the model's file holds one direction, "
             f"into {only.name}={only.values[-1]}"
         )
-    shown = read_model_samples(table, loaded, splits=splits, most=rows)
-    if not shown.images:
+    grid = _draw_grid(Translator(loaded, device=device), table, columns, splits=splits, rows=rows, size=size)
+    if grid is None:
         raise ManifestError(f"{manifest}: no image of {', '.join(splits)} can be read; augmentor check says why")
-    translator = Translator(loaded, device=device)
-    originals = sample_originals(table, loaded, shown, size=size, uses=len(columns) + 1, longest=PREVIEW_CELL)
-    grid = preview_grid(
-        translator, shown.images, shown.codes, columns, row_labels=shown.names, originals=originals
-    )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_grid(out, grid)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from error
     return out
+
+
+def write_output_preview(expansion: Expansion, settings: RunSettings) -> None:
+    """Draw some sources in the requested domains beside an output; without a readable source, nothing."""
+    grid = _draw_grid(
+        expansion.translator(settings.devices[0], settings.batch_size),
+        expansion.manifest,
+        preview_columns(expansion.preview_request, expansion.model.space, only=expansion.model.only_target),
+        splits=expansion.settings.splits,
+        rows=_OUTPUT_ROWS,
+        size=expansion.settings.size,
+    )
+    if grid is not None:
+        path = planned_place(expansion.disk, expansion.settings.output_format).beside("preview.png")
+        write_grid(path, grid)
+        publish(path, expansion.out)
+
+
+def _draw_grid(
+    translator: Translator,
+    manifest: Manifest,
+    columns: Sequence[Mapping[int, int]],
+    *,
+    splits: Sequence[str],
+    rows: int,
+    size: OutputSize,
+) -> Pixels | None:
+    """Return a grid of some sources and their translations; None where no source can be read."""
+    model = translator.model
+    shown = read_model_samples(manifest, model, splits=splits, most=rows)
+    if not shown.images:
+        return None
+    originals = sample_originals(manifest, model, shown, size=size, uses=len(columns) + 1, longest=PREVIEW_CELL)
+    return preview_grid(
+        translator, shown.images, shown.codes, columns, row_labels=shown.names, originals=originals
+    )

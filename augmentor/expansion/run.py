@@ -1,4 +1,4 @@
-"""`augmentor expand`: plan -> shards -> commit; the same command again resumes."""
+"""Run of an expansion: the missing shards, then the end of the output; the same command again resumes."""
 
 from __future__ import annotations
 
@@ -10,44 +10,34 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from augmentor.expansion.executors.local import LocalEngine, State, Work, tell_nobody
-from augmentor.expansion.executors.protocol import Engine
-from augmentor.expansion.filling import fill
+from augmentor.expansion.executors.local import LocalExecutor
+from augmentor.expansion.executors.work import Executor, Work, plan_work, refuse_absent_sources
+from augmentor.expansion.finish import finish_output
 from augmentor.expansion.job import Expansion
-from augmentor.expansion.running import (
-    Progress,
-    count_shards,
-    explained,
-    few_translator,
-    refuse_absent,
-    work_of,
-    write_preview,
-)
-from augmentor.expansion.selection import drop_unselected
-from augmentor.expansion.shares import remove_left_locks
-from augmentor.expansion.stages import Stage
+from augmentor.expansion.preview import write_output_preview
+from augmentor.expansion.progress import Progress, Stage
+from augmentor.expansion.settings import RunSettings
+from augmentor.expansion.top_up import run_rounds
+from augmentor.expansion.writer import explain_failures
 from augmentor.outputs import Counts
-from augmentor.outputs.writers import WritePages, Writer
+from augmentor.outputs.writers import WritePages
 from augmentor.planning import CellState
 from augmentor.storage import locked
-from stargan.config import Compile
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExpandResult:
-    """How an expansion ended.
+    """Result of an expansion.
 
     Args:
         out: the finished output.
-        counts: what it holds.
-        resumed: items that earlier runs had made.
-        seconds: this run's time.
-        was_complete: nothing was left to do.
-        made: items that this run made, or could not make.
-        slowest: the stage that held the others up; None where nothing was left to do.
-        balance: how the combinations stand that were to be filled up.
+        counts: of its images.
+        resumed: items made by earlier runs.
+        seconds: duration of this run.
+        was_complete: whether the output was finished already.
+        made: items made, or failed, in this run.
+        slowest: the stage that limited the speed; None where nothing was made.
+        balance: counts of the combinations filled up.
     """
 
     out: Path
@@ -61,64 +51,53 @@ class ExpandResult:
 
     @property
     def images_per_second(self) -> float:
-        """Items made a second, from the start of this run to its end."""
+        """Items made per second of this run, from its start to its end."""
         return self.made / self.seconds if self.seconds > 0 else 0.0
 
 
 def run_expansion(
     expansion: Expansion,
+    settings: RunSettings,
     *,
-    device: torch.device | Sequence[torch.device],
-    batch_size: int | None = None,
-    workers: int | None = None,
-    compile: Compile = "auto",  # noqa: A002 - the word that torch has for it
-    overwrite: bool = False,
-    verify_sources: bool = False,
-    engine: Engine | None = None,
     write_pages: WritePages,
+    overwrite: bool = False,
+    executor: Executor | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> ExpandResult:
-    """Make what is missing of an expansion and finish its output.
+    """Make the missing shards of an expansion and finish its output.
 
     Only one process at a time writes to an output.
 
     Args:
-        expansion: what `plan_expansion` returned.
-        device: where to translate; several make one process each.
-        batch_size: pairs that pass the generator at once; None picks from the device.
-        workers: threads that decode and encode, on all devices together; None picks from the cores.
-        compile: whether torch.compile fuses the generator; "auto" does for much work.
-        overwrite: start anew, in the place of whatever expand wrote there before; other files stay.
-        verify_sources: whether it is by their content, not by size and time, that sources are found to be the same
-            as when an earlier run read them.
-        engine: who makes the shards in the place of the device, on which the preview alone is then drawn.
+        expansion: from `plan_expansion`.
+        settings: devices, batch size, threads.
         write_pages: writes the report and the card, before the output counts as finished.
-        on_progress: told how far it is, several times a second.
+        overwrite: whether to start anew, in place of an earlier expansion's output; other files are kept.
+        executor: makes the shards; None for the devices. The first device then draws the preview alone.
+        on_progress: called several times a second.
 
     Raises:
         OutputError: the output is another expansion's, another process writes to it, it cannot be written, or
-            sources have changed since it was begun.
-        SourcesLostError: the sources went away meanwhile.
-        ManifestError: none of the sources is there.
+            sources have changed since its first run.
+        SourcesLostError: the sources disappeared meanwhile.
+        ManifestError: none of the sources exists.
         ProcessError: one of several processes died.
-        StalledError: nothing moves any more; see `augmentor.storage.workers`.
+        StalledError: a thread or a process hangs; see `augmentor.storage.workers`.
     """
     started = time.monotonic()
-    devices = (device,) if isinstance(device, torch.device) else tuple(device)
     writer = expansion.writer()
-    with explained(expansion.out):
+    with explain_failures(expansion.out), ExitStack() as held:
         if not overwrite:
             writer.check()
         finished = not overwrite and writer.complete()
         if not finished:
-            refuse_absent(expansion)
-    with explained(expansion.out), ExitStack() as alone:
-        # What is finished may lie where nobody may write any more.
+            refuse_absent_sources(expansion.manifest)
+        # A finished output may be in a place that is read-only by now.
         with suppress(OSError) if finished else nullcontext():
-            alone.enter_context(locked(writer.lock, output=expansion.out))
+            held.enter_context(locked(writer.lock, output=expansion.out))
         if overwrite:
             writer.clear()
-        writer.open(shards=None if expansion.settings.fills else count_shards(expansion))
+        writer.open(shards=None if expansion.settings.fills else expansion.shards)
         if writer.complete():
             return ExpandResult(
                 out=expansion.out,
@@ -126,21 +105,13 @@ def run_expansion(
                 resumed=len(expansion.plan),
                 seconds=time.monotonic() - started,
                 was_complete=True,
-                balance=_described_balance(expansion),
+                balance=_stored_balance(expansion),
             )
-        remove_left_locks(writer.lock)
-        maker = alone.enter_context(engine or LocalEngine(devices))  # Gone when the next one may take the lock.
-        work = work_of(
-            expansion,
-            writer,
-            maker,
-            batch_size=batch_size,
-            workers=workers,
-            compile=compile,
-            verify_sources=verify_sources,
-        )
+        # Ended before the lock is released.
+        executor = held.enter_context(executor or LocalExecutor(settings.devices))
+        work = plan_work(expansion, writer, executor, settings)
         counts, last, balance = _make(
-            expansion, work, maker, device=devices[0], write_pages=write_pages, on_progress=on_progress
+            expansion, work, executor, settings, write_pages=write_pages, on_progress=on_progress
         )
     return ExpandResult(
         out=expansion.out,
@@ -157,63 +128,53 @@ def run_expansion(
 def _make(
     expansion: Expansion,
     work: Work,
-    maker: Engine,
+    executor: Executor,
+    settings: RunSettings,
     *,
-    device: torch.device,
     write_pages: WritePages,
     on_progress: Callable[[Progress], None],
-) -> tuple[Counts, State, Sequence[CellState]]:
-    """Make the missing shards, choose, and make the preview and the tables.
+) -> tuple[Counts, Progress, Sequence[CellState]]:
+    """Make the missing shards and finish the output.
 
     Returns:
-        What the output holds, how far it came, and how the combinations stand that were filled up.
+        Counts of the output's images, the last progress, and the counts of the combinations filled up.
     """
-    before = last = State()
+    before = last = Progress()
 
-    def run(work: Work, on_committed: Callable[[int], None] = tell_nobody) -> None:
+    def run(work: Work, on_committed: Callable[[int], None] = lambda _index: None) -> None:
         nonlocal before
         before = last
 
-        def report(state: State) -> None:
+        def report(progress: Progress) -> None:
             nonlocal last
-            last = before.followed_by(state)
-            on_progress(Progress.of(last, total=len(work.plan)))
+            last = before.followed_by(progress)
+            on_progress(last)
 
-        maker.run(work, on_state=report, on_committed=on_committed)
+        executor.run(work, on_progress=report, on_committed=on_committed)
 
-    def preview() -> None:
-        maker.close()  # To put together many images takes long: others may have its devices meanwhile.
-        # Ahead of the end: a kill in between must not leave a finished output without its preview.
-        write_preview(expansion, few_translator(expansion, device, work.batch_size))
+    def draw_preview() -> None:
+        executor.close()  # Assembling many images takes long, and others may use its devices meanwhile.
+        write_output_preview(expansion, settings)
 
-    def put_together(writer: Writer, shards: int) -> Counts:
-        with writer.assembly(shards) as assembly:
-            return assembly.finish(ending)
-
-    # Likewise: the page and the card are there when the output is.
-    ending = partial(write_pages, expansion.disk)
-    # What is chosen is known when all is there: then nothing can be put together before.
+    finish = partial(finish_output, expansion.out, write_pages=write_pages, draw_preview=draw_preview)
     if work.plan.balance is not None:
-        filled = fill(work, run)
-        drop_unselected(work.writer, shards=filled.work.shards, rules=(filled.surplus,))
-        preview()
-        return put_together(expansion.writer(filled.states), filled.work.shards), last, filled.states
+        filled = run_rounds(work, run)
+        writer = expansion.writer(filled.states)
+        return finish(writer, shards=filled.work.shards, rules=(filled.surplus,)), last, filled.states
     rules = expansion.settings.rules
-    if rules:
-        run(work)
-        drop_unselected(work.writer, shards=work.shards, rules=rules)
-        preview()
-        return put_together(work.writer, work.shards), last, ()
-    with work.writer.assembly(work.shards) as assembly:
-        run(work, assembly.take)
-        preview()
-        return assembly.finish(ending), last, ()
+    # The selection is known only when all shards are there; without one they are assembled as they come.
+    with nullcontext() if rules else work.writer.assembly(work.shards) as assembly:
+        if assembly is None:
+            run(work)
+        else:
+            run(work, assembly.take)
+        return finish(work.writer, shards=work.shards, rules=rules, assembly=assembly), last, ()
 
 
-def _described_balance(expansion: Expansion) -> tuple[CellState, ...]:
-    """Return what a finished output says of its combinations."""
+def _stored_balance(expansion: Expansion) -> tuple[CellState, ...]:
+    """Return the counts of combinations that a finished output has stored."""
     try:
         states = json.loads(expansion.place.beside("dataset.json").read_bytes()).get("balance", ())
-    except FileNotFoundError:  # Beside an HDF5 file it may be gone; the images are there.
+    except FileNotFoundError:  # An HDF5 file is an output without it, too.
         return ()
     return tuple(CellState.from_json(state) for state in states)

@@ -1,4 +1,4 @@
-"""What an expansion is asked to make, and which of its settings contradict each other."""
+"""Settings of an expansion: what is made, checked for contradictions, and how it is run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+import torch
 
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import AugmentorError
@@ -16,7 +18,7 @@ from augmentor.judge import GateMode, GateSettings, Thresholds
 from augmentor.outputs import stored_encoding
 from augmentor.outputs.writers import OutputFormat
 from augmentor.storage import MAX_PIXELS
-from stargan.config import Precision
+from stargan.config import Compile, Precision
 
 _NAMES: dict[OutputFormat, str] = {
     "hdf5": "an HDF5 file",
@@ -163,3 +165,22 @@ class ExpandSettings:
     def rules(self) -> tuple[Rule, ...]:
         """Which of the translations that pass the gate are dropped in the end; none keep all."""
         return () if self.keep_best is None else (KeepBest(self.keep_best, self.best_per),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How an expansion is run; none of it changes what is made.
+
+    Args:
+        devices: where to translate; several make one process each.
+        batch_size: pairs that are translated at once; None picks from the device.
+        workers: threads that decode and encode, on all devices together; None picks from the cores.
+        compile: whether torch.compile fuses the generator; "auto" does where it saves time.
+        verify_sources: whether sources read by an earlier run are compared by content, not size and time.
+    """
+
+    devices: tuple[torch.device, ...]
+    batch_size: int | None = None
+    workers: int | None = None
+    compile: Compile = "auto"
+    verify_sources: bool = False

@@ -1,11 +1,12 @@
-"""Which writer writes an output, and what no writer can write."""
+"""Writer of an output: its choice by format and place, limits, and messages for failed writes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from augmentor.errors import AugmentorError
+from augmentor.errors import AugmentorError, StalledError, explain_faults
 from augmentor.expansion.settings import ExpandSettings
 from augmentor.outputs import Place, planned_place
 from augmentor.outputs.writers import (
@@ -35,10 +36,10 @@ def make_writer(
         out: the folder or file to write, or the URL of a folder.
         settings: what was asked for.
         space: the attributes of the rows' codes.
-        description: what `dataset.json` says of where the output comes from.
+        description: what `dataset.json` says about the origin of the output.
 
     Raises:
-        AugmentorError: the form cannot be written to a URL.
+        AugmentorError: the format cannot be written to a URL.
     """
     if isinstance(out, RemotePath):
         refuse_remote_file(out, settings)
@@ -69,10 +70,10 @@ def _files_writer(
 
 
 def refuse_remote_file(out: Path, settings: ExpandSettings) -> None:
-    """Refuse to write one HDF5 file to a URL: it would have to be there whole before any of it counted.
+    """Refuse to write one HDF5 file to a URL, where it cannot be written shard by shard.
 
     Raises:
-        AugmentorError: naming what can be written there.
+        AugmentorError: naming the alternatives.
     """
     if isinstance(out, RemotePath) and planned_place(out, settings.output_format).one_file:
         raise AugmentorError(
@@ -85,7 +86,7 @@ def refuse_too_many(plan: Plan, place: Place) -> None:
     """Refuse a plan of more images than one file should hold.
 
     Raises:
-        AugmentorError: naming the limit, and the form that has none.
+        AugmentorError: naming the limit, and the format without one.
     """
     if place.one_file and len(plan) > MOST_IN_ONE_FILE:
         raise AugmentorError(
@@ -93,3 +94,18 @@ def refuse_too_many(plan: Plan, place: Place) -> None:
             f"last: {MOST_IN_ONE_FILE:,} is the limit. Write a folder of such files, with one that shows all of "
             f"them: --format hdf5 --out {place.out.with_suffix('')}"
         )
+
+
+@contextmanager
+def explain_failures(out: Path) -> Iterator[None]:
+    """Turn faults of the machine into messages that say how to continue the expansion."""
+    try:
+        with explain_faults(
+            out,
+            kept=lambda: "What was committed is safe.",
+            resume="run the same command again",
+            less_memory="Run the same command again, with a smaller --batch-size or another --device",
+        ):
+            yield
+    except StalledError as error:
+        raise StalledError(f"{out}: {error}: what was committed is safe") from error

@@ -21,9 +21,9 @@ from augmentor.errors import ManifestError, MemoryShortError, OutputError, Sourc
 from augmentor.expansion import pipeline
 from augmentor.expansion.executors import local
 from augmentor.expansion.job import Expansion, plan_expansion
+from augmentor.expansion.progress import Progress
 from augmentor.expansion.run import run_expansion
-from augmentor.expansion.running import Progress
-from augmentor.expansion.settings import ExpandSettings
+from augmentor.expansion.settings import ExpandSettings, RunSettings
 from augmentor.report import write_report
 from augmentor.storage.lock import locked
 from augmentor.training.recipe import read_recipe
@@ -82,11 +82,9 @@ class Case:
         """Run the expansion here; return how many items an earlier run had made."""
         return run_expansion(
             self.planned(settings),
+            RunSettings(devices=(CPU,), workers=2, verify_sources=verify_sources),
             write_pages=write_report,
-            device=CPU,
-            workers=2,
             overwrite=overwrite,
-            verify_sources=verify_sources,
             on_progress=on_progress,
         ).resumed
 

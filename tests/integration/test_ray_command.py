@@ -100,7 +100,7 @@ def test_what_is_refused(augmentor: Augmentor, small: Small, model: Path, tmp_pa
         (("--address", "auto"), "--address is an option of Ray: add --engine ray"),
         (("--engine", "ray", "--shards", "1/2"), "Ray distributes all shards itself"),
         (("--engine", "ray", "--devices", "cpu,cpu"), "Ray assigns the devices of its nodes"),
-        (("--engine", "ray", "--address", "127.0.0.1:1"), "--address 127.0.0.1:1: nobody answers there"),
+        (("--engine", "ray", "--address", "127.0.0.1:1"), "--address 127.0.0.1:1: nothing answers there"),
     ):
         done = augmentor.run(*words, *flags)
         assert done.code == 2

@@ -1,4 +1,4 @@
-"""Processes that live and die with the one that started them, and work off numbers that are dealt among them."""
+"""Child processes that share a counter of numbers to work on, and end with their parent."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ A = TypeVar("A")
 M = TypeVar("M")
 
 Send = Callable[[M], None]
-Work = Callable[[A, int, Iterator[int], Send[M]], None]
-"""What a process does. It gets the argument, its place among the processes, the numbers 0, 1, 2, ... of which no
-two processes get the same, and a function that tells the parent something."""
+Task = Callable[[A, int, Iterator[int], Send[M]], None]
+"""Function of a process. It gets the argument, the index of the process, the numbers 0, 1, 2, ... of which no two
+processes get the same, and a function that sends a message to the parent."""
 
 _GRACE_SECONDS = 5.0
 """How long a process may take to end before it is killed."""
 
 SILENT_SECONDS = 2 * STALLED_SECONDS
-"""Seconds without a word from a process after which it counts as hanging. A process at work tells several times a
-second how far it is; one whose threads hang says so itself, after half the time and in better words."""
+"""Seconds without a message after which a process counts as hanging. A working process reports several times a
+second; one whose threads hang reports that itself, after half the time and with a better message."""
 
 
 class ProcessError(AugmentorError):
@@ -48,7 +48,7 @@ class _Ended:
 
     Args:
         error: what went wrong; None if it did all its work.
-        trace: where, in words.
+        trace: the traceback.
     """
 
     error: BaseException | None = None
@@ -56,46 +56,46 @@ class _Ended:
 
 
 def run_processes(
-    work: Work[A, M], argument: A, *, names: Sequence[str], on_message: Callable[[int, M], None]
+    task: Task[A, M], argument: A, *, names: Sequence[str], on_message: Callable[[int, M], None]
 ) -> None:
-    """Run one new process per name and wait until all have done their work.
+    """Run one new process per name and wait until all have ended.
 
     An error in one of them, its death or its silence ends all, as does an error or an interrupt here. A process
     whose parent has died ends itself.
 
     Args:
-        work: a function that can be pickled.
-        argument: likewise.
+        task: a function that can be pickled.
+        argument: of the function, can be pickled.
         names: of the processes, for messages.
-        on_message: told the process's place in `names` and what it sent, in this thread.
+        on_message: called with the index of a process and its message, in this thread.
 
     Raises:
         ProcessError: a process died.
-        SharedMemoryError: a few bytes that they share cannot be had.
-        StalledError: a process lives and has said nothing for `SILENT_SECONDS`.
+        SharedMemoryError: no shared memory for the counter.
+        StalledError: a process is alive and has been silent for `SILENT_SECONDS`.
         BaseException: what a process raised.
     """
     context = get_context("spawn")
     try:
-        dealt: Synchronized[int] = context.Value("q", 0)
+        counter: Synchronized[int] = context.Value("q", 0)
     except OSError as error:
         raise shared_memory_error(error, instead="use one --device, which needs none") or error from error
     children: list[_Child] = []
-    with Workers(len(names), name="give") as givers, _ending(children):
+    with Workers(len(names), name="give") as senders, _ending(children):
         with interrupts_held_back():
             for place, name in enumerate(names):
                 ours, theirs = connection.Pipe()
-                process = context.Process(target=_live, args=(theirs, place, dealt), name=name)
+                process = context.Process(target=_run_child, args=(theirs, place, counter), name=name)
                 process.start()
-                theirs.close()  # Then its death is the end of the pipe.
+                theirs.close()  # So that the pipe ends when the process dies.
                 children.append(_Child(name, place, process, ours))
-        # By the plain pickle: torch's own for processes shares memory, of which a container has little.
-        data = pickle.dumps((work, argument))
-        for child in children:  # Not in this thread: a process that does not get on takes nothing.
-            givers.submit(f"{child.name} starts", child.give, data)
+        # By plain pickle: torch's own for processes uses shared memory, of which a container has little.
+        data = pickle.dumps((task, argument))
+        for child in children:  # In other threads: a process that hangs does not read.
+            senders.submit(f"{child.name} starts", child.send, data)
         busy = {child.link.fileno(): child for child in children}
         while busy:
-            for child in _heard(list(busy.values())):
+            for child in _wait(list(busy.values())):
                 message = child.receive()
                 if isinstance(message, _Ended):
                     child.done(message)
@@ -106,7 +106,7 @@ def run_processes(
 
 @contextmanager
 def _ending(children: Sequence[_Child]) -> Iterator[None]:
-    """End the processes that are there at the end of the block."""
+    """End the processes at the end of the block."""
     try:
         yield
     finally:
@@ -114,8 +114,8 @@ def _ending(children: Sequence[_Child]) -> Iterator[None]:
             child.end()
 
 
-def _heard(children: Sequence[_Child]) -> list[_Child]:
-    """Wait until some of the processes have told something, or died, and return these.
+def _wait(children: Sequence[_Child]) -> list[_Child]:
+    """Wait until some processes have sent a message, or died, and return these.
 
     Raises:
         StalledError: one has been silent for too long.
@@ -124,7 +124,7 @@ def _heard(children: Sequence[_Child]) -> list[_Child]:
     while True:
         started = time.monotonic()
         ready = connection.wait([child.link for child in children], timeout=turn)
-        # No more than the turn: whoever suspends all processes for a night has not waited for them.
+        # Limited, because time while all processes are suspended must not count.
         waited = min(time.monotonic() - started, turn)
         for child in children:
             child.silent = 0.0 if child.link in ready else child.silent + waited
@@ -145,15 +145,15 @@ class _Child:
     ends_itself: bool = False
     silent: float = 0.0
 
-    def give(self, data: bytes) -> None:
-        with suppress(OSError):  # If it has died, it will be heard of.
+    def send(self, data: bytes) -> None:
+        with suppress(OSError):  # If it has died, `receive` finds that out.
             self.link.send_bytes(data)
 
     def receive(self) -> Any:
         try:
             return self.link.recv()
         except (EOFError, OSError):
-            self._mourn()
+            self._raise_death()
 
     def done(self, ended: _Ended) -> None:
         self.ends_itself = True
@@ -162,7 +162,7 @@ class _Child:
             raise ended.error
 
     def end(self) -> None:
-        """End the process, if it does not do so itself; what it leaves half done, the next run undoes."""
+        """End the process, if it does not end itself; the next run removes unfinished files."""
         self.link.close()
         if self.ends_itself:
             self.process.join(_GRACE_SECONDS)
@@ -170,12 +170,12 @@ class _Child:
         self.process.join(_GRACE_SECONDS)
         self.process.kill()
         self.process.join(_GRACE_SECONDS)
-        if self.process.exitcode is None:  # Not even that ends who waits for a disk that does not answer.
+        if self.process.exitcode is None:  # A process that waits for an unresponsive disk cannot be killed.
             leave_behind(self.process.is_alive)
         else:
             self.process.close()
 
-    def _mourn(self) -> NoReturn:
+    def _raise_death(self) -> NoReturn:
         self.process.join(_GRACE_SECONDS)
         code = self.process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
@@ -185,36 +185,36 @@ class _Child:
         )
 
 
-def _live(link: Connection[Any, Any], place: int, dealt: Synchronized[int]) -> None:
-    """Be a process: work, and tell how it ended."""
+def _run_child(link: Connection[Any, Any], place: int, counter: Synchronized[int]) -> None:
+    """Run the task in the child process, and send how it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends the others.
     threading.Thread(target=_die_with_parent, daemon=True).start()
     lock = threading.Lock()
 
     def send(message: object) -> None:
-        with lock:  # Several threads may tell.
+        with lock:  # Several threads may send.
             link.send(message)
 
     try:
-        work, argument = pickle.loads(link.recv_bytes())
-        work(argument, place, _numbers(dealt), send)
+        task, argument = pickle.loads(link.recv_bytes())
+        task(argument, place, _numbers(counter), send)
         ended = _Ended()
     except BaseException as error:  # noqa: BLE001 - it is raised again in the parent
         ended = _Ended(portable(error), traceback.format_exc())
-    with suppress(OSError):  # A parent that has closed the pipe knows enough.
+    with suppress(OSError):  # The parent may have closed the pipe.
         send(ended)
 
 
-def _numbers(dealt: Synchronized[int]) -> Iterator[int]:
+def _numbers(counter: Synchronized[int]) -> Iterator[int]:
     while True:
-        with dealt.get_lock():
-            number = dealt.value
-            dealt.value = number + 1
+        with counter.get_lock():
+            number = counter.value
+            counter.value = number + 1
         yield number
 
 
 def portable(error: BaseException) -> BaseException:
-    """Return the error, or where it cannot be pickled one that says the same."""
+    """Return the error, or where it cannot be pickled another one with its message."""
     try:
         again: BaseException = pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 - pickling may call anything
@@ -226,12 +226,12 @@ def _die_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
-        os._exit(1)  # As kill -9 would: whatever is half done is undone by the next run.
+        os._exit(1)  # As kill -9 would: the next run removes unfinished files.
 
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is over; processes that are started in it never see one."""
+    """Delay Ctrl-C until the end of the block; processes started in it never receive one."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -1,8 +1,8 @@
-"""Shards on a Ray cluster, or on a Ray of this machine: a worker per GPU, or per few cores.
+"""Executor on a Ray cluster, or on a Ray of this machine: a worker per GPU, or per four CPUs.
 
-Ray starts the workers and carries numbers of shards, news and errors; nothing of a run is kept in it. Workers read
+Ray starts the workers and transports shard numbers, reports and errors; it stores nothing of a run. Workers read
 the images and write the output themselves: every node needs this version of augmentor, and must see the manifest's
-images and `--out` at the same paths, which each worker checks before it begins.
+images and `--out` at the same paths, which each worker checks when it starts.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from typing import Any, Self
 import torch
 
 from augmentor.errors import AugmentorError, MissingExtraError, first_line
-from augmentor.expansion.executors.crew import PATIENCE_SECONDS, Crew
-from augmentor.expansion.executors.local import State, Work, tell_nobody
-from augmentor.expansion.executors.posts import Node, posts
+from augmentor.expansion.executors.pool import START_SECONDS, Node, WorkerPool, plan_workers
 from augmentor.expansion.executors.processes import ProcessError, interrupts_held_back
+from augmentor.expansion.executors.work import Work
+from augmentor.expansion.progress import Progress
 from augmentor.storage import usable_cores
 from stargan.inference import compiling_works
 
 _STORE_BYTES = 200_000_000
-"""Of the memory that our own Ray shares: it holds the model and the manifest once, and spills what is more."""
+"""Shared memory of a Ray started here: it holds the model and the manifest once; more is spilled to the disk."""
 
 _ATTEMPTS = 2
-"""To start Ray here: it gives its processes 30 seconds, which is little on a machine that is busy."""
+"""Attempts to start Ray here: it gives its processes 30 seconds, too few on a busy machine."""
 
 _CONNECT_SECONDS = 5.0
 
 
-class RayEngine:
-    """Workers that Ray starts; see `augmentor.expansion.executors.protocol`.
+class RayExecutor:
+    """Workers started by Ray; see `augmentor.expansion.executors.work.Executor`.
 
-    Where Ray runs in this process already, it is used as it is and left running.
+    Where Ray is initialised in this process already, it is used as it is and left running.
 
     Args:
         address: of a cluster's head, "auto" for the one that this machine belongs to; None for RAY_ADDRESS of the
             environment, as Ray does, or else starts a Ray on this machine, which ends with the run.
-        workers: how many; None for one per GPU, or per four cores where there are none.
+        workers: how many; None for one per GPU, or per four CPUs where there are none.
         device: "auto", "cpu" or "cuda".
         threads: that decode and encode in each worker; None for as many as it has CPUs.
 
     Raises:
-        AugmentorError: the device is a certain one, or nobody answers at the address.
+        AugmentorError: the device has an index, or nothing answers at the address.
         MissingExtraError: Ray is not installed.
     """
 
@@ -70,8 +70,8 @@ class RayEngine:
         self._workers = workers
         self._asked_device = device
         self._threads = threads
-        self._ours = False
-        self._crew: Crew | None = None
+        self._started_here = False
+        self._pool: WorkerPool | None = None
         self._refuse_silent_address()
 
     def __enter__(self) -> Self:
@@ -79,16 +79,16 @@ class RayEngine:
         before = signal.getsignal(signal.SIGTERM)
         try:
             if not self._ray.is_initialized():
-                self._ours = True
+                self._started_here = True
                 self._connect()
             nodes = [_node(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
-            wanted = posts(nodes, device=self._asked_device, workers=self._workers)
-            self._crew = Crew(self._ray, wanted, threads=self._threads)
+            resources = plan_workers(nodes, device=self._asked_device, workers=self._workers)
+            self._pool = WorkerPool(self._ray, resources, threads=self._threads)
         except BaseException:
             self.close()
             raise
         finally:
-            if on_main_thread:  # There Ray has put its own in the place of Ctrl-C's.
+            if on_main_thread:  # There Ray has installed its own handler.
                 signal.signal(signal.SIGTERM, before)
         return self
 
@@ -99,59 +99,55 @@ class RayEngine:
 
     @property
     def device(self) -> torch.device:
-        """The kind that all workers have."""
-        return self._there.device
+        """A device of the kind that all workers have."""
+        return self._running_pool.device
 
     def compiling_works(self) -> bool:
-        """Return what a worker's machine says."""
-        crew = self._there
-        asked = self._ray.remote(num_cpus=crew.posts.cpus, num_gpus=crew.posts.gpus)(compiling_works)
+        """Return whether torch.compile finds what it needs on a worker's machine."""
+        pool = self._running_pool
+        task = self._ray.remote(num_cpus=pool.resources.cpus, num_gpus=pool.resources.gpus)(compiling_works)
         try:
-            found: bool = self._ray.get(asked.remote(crew.device), timeout=PATIENCE_SECONDS)
+            found: bool = self._ray.get(task.remote(pool.device), timeout=START_SECONDS)
         except self._ray.exceptions.GetTimeoutError:
-            raise crew.nobody_begins() from None
+            raise pool.none_started_error() from None
         except self._ray.exceptions.RayError as error:
-            raise crew.cannot(error) from error
+            raise pool.cannot_start_error(error) from error
         return found
 
     def run(
-        self,
-        work: Work,
-        *,
-        on_state: Callable[[State], None],
-        on_committed: Callable[[int], None] = tell_nobody,
+        self, work: Work, *, on_progress: Callable[[Progress], None], on_committed: Callable[[int], None]
     ) -> None:
-        """Make the shards that are missing; see `augmentor.expansion.executors.crew.Crew.run`."""
-        self._there.run(work, on_state=on_state, on_committed=on_committed)
+        """Make the shards that are missing; see `augmentor.expansion.executors.pool.WorkerPool.run`."""
+        self._running_pool.run(work, on_progress=on_progress, on_committed=on_committed)
 
     def close(self) -> None:
-        """End the workers, and Ray where it was started here; what they leave half done, the next run undoes."""
-        crew, self._crew = self._crew, None
-        if crew is not None:
-            # A cluster that is gone has ended them.
+        """Kill the workers, and Ray where it was started here; the next run removes unfinished files."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            # Where the cluster is gone, its workers are, too.
             with suppress(self._ray.exceptions.RayError, ConnectionError):
-                crew.dismiss()
-        if self._ours:
-            self._ours = False
+                pool.stop()
+        if self._started_here:
+            self._started_here = False
             self._ray.shutdown()
 
     @property
-    def _there(self) -> Crew:
-        if self._crew is None:
-            raise RuntimeError("a Ray engine runs in its with block, until it is closed")
-        return self._crew
+    def _running_pool(self) -> WorkerPool:
+        if self._pool is None:
+            raise RuntimeError("a Ray executor runs in its with block, until it is closed")
+        return self._pool
 
     def _connect(self) -> None:
-        """Start a Ray, or join a cluster.
+        """Start Ray on this machine, or join a cluster.
 
         Raises:
-            AugmentorError: there is none, or it is of another version.
+            AugmentorError: there is no cluster, or it is of another version.
         """
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
         if self._address == "local":
             cores = max(usable_cores(), self._workers or 1)
             gpus = 0 if self._asked_device == "cpu" else None
-            # Half started, it would leave processes behind.
+            # An interrupt while it starts would leave processes behind.
             with interrupts_held_back():
                 self._start(num_cpus=cores, num_gpus=gpus, **quiet)
             return
@@ -165,7 +161,7 @@ class RayEngine:
             ) from error
 
     def _start(self, **settings: object) -> None:
-        """Start a Ray on this machine.
+        """Start Ray on this machine.
 
         Raises:
             ProcessError: it does not start.
@@ -183,7 +179,7 @@ class RayEngine:
                     raise ProcessError(f"Ray does not start on this machine: {reason}") from error
 
     def _refuse_silent_address(self) -> None:
-        """Refuse at once what Ray would try for minutes."""
+        """Refuse at once an address that Ray would try for minutes."""
         host, colon, port = self._address.removeprefix("ray://").partition("/")[0].rpartition(":")
         if not colon or not port.isdecimal():
             return
@@ -191,7 +187,7 @@ class RayEngine:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
             raise AugmentorError(
-                f"--address {self._address}: nobody answers there ({first_line(error)}). Is the cluster up, and "
+                f"--address {self._address}: nothing answers there ({first_line(error)}). Is the cluster up, and "
                 "the port open? ray start --head prints the address. Leave --address out to start Ray here"
             ) from error
 
@@ -201,7 +197,7 @@ def _node(resources: Mapping[str, float]) -> Node:
 
 
 def _import_ray(*, joins: bool) -> Any:
-    """Return Ray, told to be quiet and to report nothing to its makers.
+    """Return Ray, configured to log nothing and to send no usage statistics.
 
     `Any`, because it is an extra that may not be there.
 

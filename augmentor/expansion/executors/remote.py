@@ -1,4 +1,4 @@
-"""A worker that another process, perhaps on another machine, tells which shards to make. Knows nothing of Ray."""
+"""Worker that makes the shards a driver assigns to it, perhaps on another machine; independent of Ray."""
 
 from __future__ import annotations
 
@@ -15,48 +15,50 @@ import torch
 
 from augmentor import __version__
 from augmentor.errors import AugmentorError, OutputError
-from augmentor.expansion.executors.local import State, Work, run_here
+from augmentor.expansion.executors.local import run_here
 from augmentor.expansion.executors.processes import portable
+from augmentor.expansion.executors.work import Work, refuse_absent_sources
+from augmentor.expansion.progress import Progress
 from augmentor.judge import DeviceJudge
 from augmentor.storage import Holder, read_holder
 from stargan.inference import Translator
 
-_SEEN_SECONDS = 5.0
-"""A network disk may show for so long what was there before."""
+_CACHE_SECONDS = 5.0
+"""Time for which a network disk may show outdated contents."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
-    """How far a worker is with what it was told last.
+class WorkerReport:
+    """Progress of a worker with its last assignment.
 
     Args:
-        turn: which time this was, as the driver counts.
-        state: how far it is.
-        committed: numbers of the shards that are there.
+        turn: number of the assignment, as the driver counts.
+        progress: with the shards of the assignment.
+        committed: numbers of its shards that are committed.
     """
 
     turn: int = -1
-    state: State = State()  # noqa: RUF009 - frozen
+    progress: Progress = Progress()  # noqa: RUF009 - frozen
     committed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a worker says when it has done what it was told.
+class WorkerResult:
+    """Result of a call to a worker.
 
     Args:
-        news: how far it came.
+        report: the progress at its end.
         error: what stopped it; None if nothing did.
-        trace: where, in words.
+        trace: the traceback of the error.
     """
 
-    news: News = News()
+    report: WorkerReport = WorkerReport()
     error: BaseException | None = None
     trace: str = ""
 
 
 class RemoteWorker:
-    """Makes shards, and holds the model and the judges for that. `news` may be asked by another thread.
+    """Makes shards, and holds the model and the judges. `report` may be called in another thread.
 
     Args:
         device: where it translates.
@@ -67,14 +69,14 @@ class RemoteWorker:
         self._device = torch.device(device)
         self._threads = threads
         self._work: Work | None = None
-        self._tools: tuple[Translator, DeviceJudge | None] | None = None
-        self._news = News()
-        self._telling = threading.Lock()
-        # One and the same, whoever calls: networks are compiled for a thread, and used again in it.
-        self._maker = ThreadPoolExecutor(1, thread_name_prefix="makes")
+        self._networks: tuple[Translator, DeviceJudge | None] | None = None
+        self._report = WorkerReport()
+        self._reporting = threading.Lock()
+        # One thread for all calls: compiled networks belong to the thread that compiled them.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="makes")
 
-    def begin(self, version: str, holder: Holder | None, work: bytes) -> Answer:
-        """Learn what is to be made; again when more is to be made, with the same model.
+    def start(self, version: str, holder: Holder | None, work: bytes) -> WorkerResult:
+        """Receive the work of a run; again for a later run with the same model.
 
         Args:
             version: of the driver's augmentor.
@@ -82,75 +84,83 @@ class RemoteWorker:
             work: a `Work`, pickled.
         """
 
-        def learn() -> None:
-            # First of all: the work of another version may not even be read.
+        def receive() -> None:
+            # Before all else: the work of another version may not even be unpickled.
             if version != __version__:
                 raise OutputError(
                     f"augmentor is {__version__} there, and {version} here. Install the same one on every node: "
                     f"pip install stargan-augmentor=={version}"
                 )
-            asked: Work = pickle.loads(work)
+            received: Work = pickle.loads(work)
             if self._work is None:
-                self._refuse_other_machine(asked, holder)
-            self._work = replace(asked, workers=self._threads)
+                self._refuse_other_machine(received, holder)
+            self._work = replace(received, workers=self._threads)
 
-        def learn_here() -> None:
+        def receive_here() -> None:
             try:
-                learn()
+                receive()
             except AugmentorError as error:
                 raise OutputError(f"a worker on {socket.gethostname()} cannot begin: {error}") from error
 
-        return self._answered(learn_here)
+        return self._result_of(receive_here)
 
-    def make(self, turn: int, numbers: tuple[int, ...]) -> Answer:
+    def make_shards(self, turn: int, numbers: tuple[int, ...]) -> WorkerResult:
         """Make shards and commit them.
 
         Args:
-            turn: which time this is.
+            turn: number of the assignment.
             numbers: of the shards, as `Work.index` counts.
         """
         work = self._work
         if work is None:
-            raise RuntimeError("begin comes first")
-        self._news = News(turn=turn)
+            raise RuntimeError("start comes first")
+        self._report = WorkerReport(turn=turn)
 
-        def learn(state: State) -> None:
-            with self._telling:
-                self._news = replace(self._news, state=state)
+        def note_progress(progress: Progress) -> None:
+            with self._reporting:
+                self._report = replace(self._report, progress=progress)
 
-        def note(index: int) -> None:
-            with self._telling:
-                self._news = replace(self._news, committed=(*self._news.committed, index - work.first_shard))
+        def note_committed(index: int) -> None:
+            with self._reporting:
+                committed = (*self._report.committed, index - work.first_shard)
+                self._report = replace(self._report, committed=committed)
 
         def make() -> None:
-            if self._tools is None:
-                self._tools = work.translator(self._device), work.judges(self._device)
-            translator, judges = self._tools
-            run_here(work, translator, judges=judges, on_state=learn, on_committed=note, numbers=iter(numbers))
+            if self._networks is None:
+                self._networks = work.translator(self._device), work.judges(self._device)
+            translator, judges = self._networks
+            run_here(
+                work,
+                translator,
+                judges=judges,
+                on_progress=note_progress,
+                on_committed=note_committed,
+                numbers=iter(numbers),
+            )
 
-        return self._answered(make)
+        return self._result_of(make)
 
-    def news(self, seconds: float) -> News:
-        """Say after some seconds how far it is."""
+    def report(self, seconds: float) -> WorkerReport:
+        """Return the progress, after some seconds."""
         time.sleep(seconds)
-        return self._news
+        return self._report
 
-    def _answered(self, function: Callable[[], None]) -> Answer:
-        """Return errors as values: an engine would wrap what is raised in its own."""
+    def _result_of(self, function: Callable[[], None]) -> WorkerResult:
+        """Call a function and return its error as a value: Ray would wrap a raised one."""
         try:
-            self._maker.submit(function).result()
+            self._thread.submit(function).result()
         except Exception as error:  # noqa: BLE001 - it is raised again where the run was started
-            return Answer(news=self._news, error=portable(error), trace=traceback.format_exc())
-        return Answer(news=self._news)
+            return WorkerResult(report=self._report, error=portable(error), trace=traceback.format_exc())
+        return WorkerResult(report=self._report)
 
     def _refuse_other_machine(self, work: Work, holder: Holder | None) -> None:
-        """Refuse to work where the output, the images or the device are not those of the driver.
+        """Check that the output, the images and the device are those of the driver.
 
         Raises:
-            AugmentorError: it is so.
+            AugmentorError: naming what differs.
         """
         lock = work.writer.lock
-        deadline = time.monotonic() + _SEEN_SECONDS
+        deadline = time.monotonic() + _CACHE_SECONDS
         while holder is not None and read_holder(lock) != holder:
             if time.monotonic() > deadline:
                 raise OutputError(
@@ -164,4 +174,4 @@ class RemoteWorker:
                 "Ray has given a GPU to a worker whose torch cannot use it. Install a torch built for CUDA on "
                 "every node, or use --device cpu"
             )
-        work.check()
+        refuse_absent_sources(work.sources.manifest)

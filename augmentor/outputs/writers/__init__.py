@@ -3,7 +3,7 @@
 from augmentor.data import Failure
 from augmentor.outputs.places import OutputFormat
 from augmentor.outputs.records import SCHEMA_VERSION, Counts, ShardRecord
-from augmentor.outputs.writers.assembly import WritePages
+from augmentor.outputs.writers.assembly import Assembling, WritePages
 from augmentor.outputs.writers.folder import FolderWriter
 from augmentor.outputs.writers.hdf5 import HDF5Writer, counts_of_file
 from augmentor.outputs.writers.packs import PACK_SUFFIXES, PackWriter, packing_of
@@ -14,6 +14,7 @@ from augmentor.storage import Json
 __all__ = [
     "PACK_SUFFIXES",
     "SCHEMA_VERSION",
+    "Assembling",
     "Counts",
     "Failure",
     "FolderWriter",

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from augmentor.cli import display
-from augmentor.expansion.stages import Loads, Queue, Stage
+from augmentor.expansion.progress import Loads, Queue, Stage
 from augmentor.training.run_folder import Sampled, Saved, Started, TrainEvent
 from stargan.training import LogEvent
 

@@ -11,7 +11,7 @@ import torch
 from augmentor.data.manifest import read_manifest
 from augmentor.demo.portraits import write_portraits
 from augmentor.demo.run import MODEL, DemoResult, run_demo, shipped_recipe
-from augmentor.expansion.running import Progress
+from augmentor.expansion.progress import Progress
 from augmentor.judge.classifier import train_judge
 from augmentor.judge.measures import share_right
 from augmentor.judge.translations import judge_translations, read_images

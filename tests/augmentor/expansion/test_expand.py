@@ -17,11 +17,12 @@ from augmentor import open_dataset
 from augmentor.data.models import model_crop, open_model
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.expansion.estimate import estimate
+from augmentor.expansion.executors.work import compile_pays
 from augmentor.expansion.job import Expansion, plan_expansion
 from augmentor.expansion.preview import write_preview
+from augmentor.expansion.progress import Progress
 from augmentor.expansion.run import run_expansion
-from augmentor.expansion.running import Progress, compile_pays
-from augmentor.expansion.settings import ExpandSettings
+from augmentor.expansion.settings import ExpandSettings, RunSettings
 from augmentor.expansion.shares import Share
 from augmentor.judge.stored import save_judge
 from augmentor.judge.thresholds import Thresholds
@@ -37,6 +38,7 @@ from stargan.networks import Generator, OutputKind
 from tests.conftest import MakeJudge
 
 CPU = torch.device("cpu")
+RUN = RunSettings(devices=(CPU,), batch_size=4)
 MakeManifest = Callable[..., Path]
 SETTINGS = ExpandSettings(domains=("hair=*",), shard_size=8)
 
@@ -142,7 +144,7 @@ def test_an_output_that_cannot_be_written(
     (tmp_path / "file").write_text("mine")
     expansion = planned(manifest, model, tmp_path / "file" / "out.h5", output_format=output_format)
     with pytest.raises(OutputError, match=r"out\.h5: cannot be written \(.*\)\. What was committed is safe"):
-        run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4)
+        run_expansion(expansion, RUN, write_pages=write_report)
 
 
 # ---- the fingerprint ----
@@ -210,26 +212,26 @@ def test_the_description_says_where_it_comes_from(manifest: Path, model: Path, t
 def test_progress_is_told(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:
     expansion = planned(small_manifest(broken=(4, 11)), model, tmp_path / "out")
     news: list[Progress] = []
-    result = run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4, on_progress=news.append)
+    result = run_expansion(expansion, RUN, write_pages=write_report, on_progress=news.append)
     assert len(expansion.plan) == 12 + 20
     assert [p.done for p in news] == sorted(p.done for p in news)
     assert (news[-1].done, news[-1].total, news[-1].resumed) == (32, 32, 0)
     assert (result.counts.real, result.counts.synthetic, result.counts.failed) == (10, 18, 2)
     assert (result.resumed, result.was_complete) == (0, False)
     more: list[Progress] = []
-    again = run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4, on_progress=more.append)
+    again = run_expansion(expansion, RUN, write_pages=write_report, on_progress=more.append)
     assert (again.counts, again.resumed, again.was_complete) == (result.counts, 32, True)
     assert more == []
 
 
 def test_a_missing_shard_is_made_again(manifest: Path, model: Path, tmp_path: Path) -> None:
     expansion = planned(manifest, model, tmp_path / "out")
-    run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4)
+    run_expansion(expansion, RUN, write_pages=write_report)
     before = {path: path.read_bytes() for path in expansion.out.rglob("*") if path.is_file()}
     (expansion.out / "dataset.json").unlink()
     (expansion.out / ".augmentor" / "shards" / "00001.json").unlink()
     news: list[Progress] = []
-    result = run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4, on_progress=news.append)
+    result = run_expansion(expansion, RUN, write_pages=write_report, on_progress=news.append)
     assert result.resumed == news[-1].resumed == 24
     assert {path: path.read_bytes() for path in expansion.out.rglob("*") if path.is_file()} == before
 
@@ -239,16 +241,16 @@ def test_locks_of_killed_shares_go(manifest: Path, model: Path, tmp_path: Path) 
     (tmp_path / "out").mkdir()
     lock = expansion.writer().lock
     Share(number=2, of=3).lock(lock).touch()
-    run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4)
+    run_expansion(expansion, RUN, write_pages=write_report)
     assert list(lock.parent.glob(f"{lock.name}*")) == []
 
 
 def test_a_label_table_that_was_deleted_comes_back(manifest: Path, model: Path, tmp_path: Path) -> None:
     expansion = planned(manifest, model, tmp_path / "out")
-    run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4)
+    run_expansion(expansion, RUN, write_pages=write_report)
     before = (expansion.out / "labels.csv").read_bytes()
     (expansion.out / "labels.csv").unlink()
-    assert not run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4).was_complete
+    assert not run_expansion(expansion, RUN, write_pages=write_report).was_complete
     assert (expansion.out / "labels.csv").read_bytes() == before
 
 
@@ -276,7 +278,7 @@ def test_a_finished_output_has_its_preview_and_its_page(
         return finish(self, watched_ending)
 
     monkeypatch.setattr(assembly, "finish", watched)
-    run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4)
+    run_expansion(expansion, RUN, write_pages=write_report)
     assert there == [True, True, False]
 
 
@@ -286,7 +288,7 @@ def test_sources_are_cut_like_training_images(manifest: Path, space: LabelSpace,
     Image.fromarray(framed).save(manifest.parent / "0.png")
     model = save(tmp_path / "cropped", space, settings={"images": {"crop": 20}})
     expansion = planned(manifest, model, tmp_path / "out")
-    run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4)
+    run_expansion(expansion, RUN, write_pages=write_report)
     image, _ = open_dataset(expansion.out, synthetic=False)[0]
     assert (image == torch.tensor([10, 200, 30], dtype=torch.uint8)[:, None, None]).all()
     assert model_crop(open_model(model)) == 20
@@ -309,7 +311,7 @@ def test_the_model_remembers_the_image_column(manifest: Path, space: LabelSpace,
 def test_the_slowest_stage_is_told(manifest: Path, model: Path, tmp_path: Path) -> None:
     expansion = planned(manifest, model, tmp_path / "out")
     news: list[Progress] = []
-    result = run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4, on_progress=news.append)
+    result = run_expansion(expansion, RUN, write_pages=write_report, on_progress=news.append)
     loads = news[-1].loads
     assert loads is not None
     assert result.slowest == loads.slowest
@@ -338,9 +340,9 @@ def test_what_the_judge_doubts_is_thrown_out(
     output_format: OutputFormat, manifest: Path, judged: Path, tmp_path: Path
 ) -> None:
     everything = planned(manifest, judged, tmp_path / "all.h5", output_format=output_format, gate="off")
-    run_expansion(everything, write_pages=write_report, device=CPU, batch_size=4)
+    run_expansion(everything, RUN, write_pages=write_report)
     gated = planned(manifest, judged, tmp_path / "out.h5", output_format=output_format)
-    result = run_expansion(gated, write_pages=write_report, device=CPU, batch_size=4)
+    result = run_expansion(gated, RUN, write_pages=write_report)
     before, after = labels_of(everything.out), labels_of(gated.out)
     rejected = pd.read_csv(gated.place.beside("rejected.csv")).set_index("key")
     scores = pd.read_csv(gated.place.beside("scores.csv"))
@@ -387,7 +389,7 @@ def test_the_best_of_each_source_are_kept(
         gate="off",
         keep_best=2,
     )
-    result = run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4)
+    result = run_expansion(expansion, RUN, write_pages=write_report)
     labels = labels_of(expansion.out)
     rejected = pd.read_csv(expansion.place.beside("rejected.csv"))
     kept = labels[labels["is_synthetic"]]
@@ -397,7 +399,7 @@ def test_the_best_of_each_source_are_kept(
     worst = kept.groupby("source_id")["agreement"].min()
     best = rejected.groupby("source_id")["agreement"].max()
     assert (worst >= best).all()
-    again = run_expansion(expansion, write_pages=write_report, device=CPU, batch_size=4)
+    again = run_expansion(expansion, RUN, write_pages=write_report)
     assert (again.was_complete, again.counts) == (True, result.counts)
 
 
@@ -415,23 +417,21 @@ def test_the_fingerprint_knows_the_judge_and_what_it_is_asked(
     ]
     found = {planned(manifest, judged, out, **change).fingerprint for change in changes}
     assert len(found) == len(changes)
-    run_expansion(planned(manifest, judged, out), write_pages=write_report, device=CPU, batch_size=4)
+    run_expansion(planned(manifest, judged, out), RUN, write_pages=write_report)
     with pytest.raises(OutputError, match=r"min_agreement was null, now 0\.2"):
-        run_expansion(
-            planned(manifest, judged, out, min_agreement=0.2), write_pages=write_report, device=CPU, batch_size=4
-        )
+        run_expansion(planned(manifest, judged, out, min_agreement=0.2), RUN, write_pages=write_report)
     save_judge(judged, untrained_judge(space, seed=1))
     with pytest.raises(OutputError, match=r"What differs: the judge \(sha256 "):
-        run_expansion(planned(manifest, judged, out), write_pages=write_report, device=CPU, batch_size=4)
+        run_expansion(planned(manifest, judged, out), RUN, write_pages=write_report)
     (judged / "judge.json").unlink()
     with pytest.raises(OutputError, match=r"the judge \(sha256 .*, now there is none\)"):
-        run_expansion(planned(manifest, judged, out), write_pages=write_report, device=CPU, batch_size=4)
+        run_expansion(planned(manifest, judged, out), RUN, write_pages=write_report)
 
 
 def test_an_estimate_counts_on_the_judge(manifest: Path, judged: Path, tmp_path: Path) -> None:
     seconds = {}
     for gate in ("auto", "off"):
-        found = estimate(planned(manifest, judged, tmp_path / "out", gate=gate), device=CPU, batch_size=4)
+        found = estimate(planned(manifest, judged, tmp_path / "out", gate=gate), RUN)
         seconds[gate] = found.seconds or 0.0
     assert seconds["auto"] > seconds["off"] > 0
 
@@ -459,14 +459,14 @@ def test_compiling_is_for_much_work(flops: float, device: str, pays: bool) -> No
 
 def test_an_estimate(manifest: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    file = estimate(planned(manifest, model, out, output_format="hdf5"), device=CPU, batch_size=4)
+    file = estimate(planned(manifest, model, out, output_format="hdf5"), RUN)
     assert file.size == 32 * 16 * 16 * 3
     assert file.seconds is not None
     assert 0 < file.seconds < 60
     folder = planned(manifest, model, out)
-    guessed = estimate(folder, device=CPU, batch_size=4).size
+    guessed = estimate(folder, RUN).size
     assert not out.exists()
-    run_expansion(folder, write_pages=write_report, device=CPU, batch_size=4)
+    run_expansion(folder, RUN, write_pages=write_report)
     written = sum(path.stat().st_size for path in out.glob("*/*/*.png"))
     assert guessed is not None
     assert 0.5 < guessed / written < 2
@@ -474,10 +474,10 @@ def test_an_estimate(manifest: Path, model: Path, tmp_path: Path) -> None:
 
 def test_an_estimate_follows_the_size(manifest: Path, model: Path, tmp_path: Path) -> None:
     plain = planned(manifest, model, tmp_path / "a.h5", output_format="hdf5", size=(40, 30))
-    assert estimate(plain, device=CPU, batch_size=4).size == 32 * 40 * 30 * 3
+    assert estimate(plain, RUN).size == 32 * 40 * 30 * 3
     for form in ("folder", "hdf5"):
         own = planned(manifest, model, tmp_path / "b.h5", output_format=form, size="original")
-        size = estimate(own, device=CPU, batch_size=4).size
+        size = estimate(own, RUN).size
         assert size is not None
         # Noise of 20 x 18 px does not shrink as PNG.
         assert 20 * 18 * 3 < size / 32 < 1.2 * 20 * 18 * 3
@@ -500,7 +500,7 @@ def test_a_model_that_paints_whole_images_is_refused_other_sizes(
 
 def test_an_estimate_without_images(small_manifest: MakeManifest, model: Path, tmp_path: Path) -> None:
     expansion = planned(small_manifest(broken=tuple(range(12))), model, tmp_path / "out")
-    found = estimate(expansion, device=CPU, batch_size=4)
+    found = estimate(expansion, RUN)
     assert (found.size, found.seconds) == (None, None)
 
 

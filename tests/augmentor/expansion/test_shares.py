@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from augmentor.errors import AugmentorError
+from augmentor.expansion.finish import share_locks
 from augmentor.expansion.shares import Share, parse_share
 from augmentor.storage.lock import TakenError, is_free, locked
 
@@ -46,12 +47,12 @@ def test_a_shared_lock_keeps_whoever_wants_all_of_it_out(tmp_path: Path) -> None
     assert is_free(lock)
 
 
-def test_shares_of_another_division_are_found(tmp_path: Path) -> None:
+def test_the_locks_of_shares_and_their_divisions_are_found(tmp_path: Path) -> None:
     lock = tmp_path / ".lock"
     for share in (Share(number=1, of=3), Share(number=2, of=3), Share(number=2, of=4)):
         share.lock(lock).touch()
     (tmp_path / ".lock.opening").touch()
-    assert Share(number=3, of=3).others(lock) == [Share(number=2, of=4).lock(lock)]
-    assert Share(number=1, of=2).others(lock) == [
-        Share(number=number, of=of).lock(lock) for number, of in ((1, 3), (2, 3), (2, 4))
+    (tmp_path / ".lock.2-of-4.old").touch()
+    assert share_locks(lock) == [
+        (Share(number=number, of=of).lock(lock), of) for number, of in ((1, 3), (2, 3), (2, 4))
     ]

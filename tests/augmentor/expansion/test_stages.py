@@ -1,4 +1,4 @@
-"""The crew around the translator, and what its loads say."""
+"""Threads of the stages around the translator, and their loads."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import time
 import pytest
 
 from augmentor.errors import StalledError
-from augmentor.expansion.stages import SHARDS_BEHIND, Clock, Crew, Loads, Queue, default_workers
+from augmentor.expansion.progress import Loads, Queue
+from augmentor.expansion.stages import SHARDS_BEHIND, StageClock, StageThreads, default_workers
 from augmentor.storage import workers
 from augmentor.storage.workers import anything_hangs
 from tests.hanging import wait_for_the_end
 
 
 def test_all_time_is_some_stages() -> None:
-    clock = Clock()
+    clock = StageClock()
     started = time.perf_counter()
     with clock.waiting("decoding"):
         time.sleep(0.05)
@@ -33,7 +34,7 @@ def test_loads_of_several_processes_add_up() -> None:
     one = Loads(seconds={"translating": 3.0, "encoding": 4.0}, queues={"encoding": Queue(1, 10)})
     other = Loads(seconds={"translating": 2.0}, queues={"encoding": Queue(2, 10), "writing": Queue(1, 2)})
     assert (one.slowest, other.slowest) == ("encoding", "translating")
-    both = Loads.together([one, other])
+    both = Loads.total([one, other])
     assert both.slowest == "translating"
     assert (both.seconds["translating"], both.seconds["encoding"]) == (5.0, 4.0)
     assert both.queues == {"encoding": Queue(3, 20), "writing": Queue(1, 2)}
@@ -41,12 +42,12 @@ def test_loads_of_several_processes_add_up() -> None:
 
 def test_encoders_are_waited_for_when_too_many_images_are_on_their_way() -> None:
     free = threading.Event()
-    clock = Clock()
+    clock = StageClock()
 
     def wait() -> None:
         free.wait()
 
-    with Crew(workers=1, room=20, clock=clock) as crew:
+    with StageThreads(workers=1, room=20, clock=clock) as crew:
         for _ in range(2):
             crew.encode(8, wait)
         assert crew.queues()["encoding"] == Queue(16, 20)
@@ -63,7 +64,7 @@ def test_an_encoder_s_error_is_raised_at_the_next_check() -> None:
         waited.wait()
         raise OSError(28, "No space left on device")
 
-    with Crew(workers=1, room=100, clock=Clock()) as crew:
+    with StageThreads(workers=1, room=100, clock=StageClock()) as crew:
         future = crew.encode(1, fail)
         waited.set()
         assert isinstance(future.exception(), OSError)
@@ -73,7 +74,7 @@ def test_an_encoder_s_error_is_raised_at_the_next_check() -> None:
 
 def test_a_commit_waits_for_its_images_and_counts_failures() -> None:
     order: list[str] = []
-    with Crew(workers=1, room=100, clock=Clock()) as crew:
+    with StageThreads(workers=1, room=100, clock=StageClock()) as crew:
 
         def encode() -> None:
             time.sleep(0.05)
@@ -99,7 +100,7 @@ def test_an_error_forgets_what_has_not_begun() -> None:
         made.append(1)
 
     def interrupted() -> None:
-        with Crew(workers=1, room=1000, clock=Clock()) as crew:
+        with StageThreads(workers=1, room=1000, clock=StageClock()) as crew:
             tasks = [crew.encode(1, slow) for _ in range(100)]
             crew.commit(tasks, lambda: made.append(1000) or 0)  # type: ignore[func-returns-value]
             raise KeyboardInterrupt
@@ -129,7 +130,7 @@ def test_whatever_hangs_ends_the_run(where: str, monkeypatch: pytest.MonkeyPatch
         work("encoding")
 
     def run() -> None:
-        with Crew(workers=2, room=100, clock=Clock()) as crew:
+        with StageThreads(workers=2, room=100, clock=StageClock()) as crew:
             crew.decoded(crew.decode("reading a.png", work, "decoding"))
             crew.commit([crew.encode(1, encode)], lambda: work("writing"))
             crew.committed(behind=0)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from augmentor.data.failures import Failure
 from augmentor.errors import DomainError, OutputError
 from augmentor.expansion.selection import Candidates, select
-from augmentor.expansion.tally import DropSurplus, Tally
+from augmentor.expansion.top_up import DropSurplus, RoundCounts
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.records import ShardRecord
 from augmentor.planning.balance import BalanceRequest
@@ -104,13 +104,13 @@ class Case:
             index=index, shape=None, rows=rows, positions=positions, failures=list(failed.values()), files=files
         )
 
-    def rounds(self) -> Iterator[tuple[Plan, Tally]]:
-        """Yield the plan and its tally after each round."""
+    def rounds(self) -> Iterator[tuple[Plan, RoundCounts]]:
+        """Yield the plan and its counts after each round."""
         plan, first = self.plan(), 0
         filling, tally = Filling(plan), self.tally(plan)
         for _ in range(MOST_ROUNDS):
             for index in range(first, plan.shards(self.size)):
-                tally.take(plan, self.record(plan, index))
+                tally.add(plan, self.record(plan, index))
             yield plan, tally
             segment = filling.next_round(
                 plan, there=tally.there, kept=tally.kept, failed=tally.failed, uses=tally.uses
@@ -120,10 +120,10 @@ class Case:
             first, plan = plan.shards(self.size), plan.extended(segment)
         raise AssertionError("it does not end")
 
-    def tally(self, plan: Plan) -> Tally:
-        return Tally(plan, [f"id{row}" for row in range(len(self.rows))], self.size)
+    def tally(self, plan: Plan) -> RoundCounts:
+        return RoundCounts(plan, [f"id{row}" for row in range(len(self.rows))], self.size)
 
-    def filled(self) -> tuple[Plan, Tally]:
+    def filled(self) -> tuple[Plan, RoundCounts]:
         *_, last = self.rounds()
         return last
 
@@ -249,7 +249,7 @@ def test_any_interruption_finds_the_same_rounds(case: Case, data: st.DataObject)
     for _ in plan.segments[len(again.segments) :]:
         numbers = data.draw(st.permutations(range(first, again.shards(case.size))))
         for index in numbers:
-            new.take(again, case.record(plan, index))
+            new.add(again, case.record(plan, index))
         segment = Filling(again).next_round(
             again, there=new.there, kept=new.kept, failed=new.failed, uses=new.uses
         )
@@ -358,7 +358,7 @@ def test_the_next_round_allows_for_what_was_thrown_out() -> None:
         kept = [place for place, row in enumerate(record.rows) if not row.is_synthetic] + synthetic
         rows = [record.rows[place] for place in kept]
         positions = [record.positions[place] for place in kept]
-        tally.take(
+        tally.add(
             plan,
             ShardRecord(index=index, shape=None, rows=rows, positions=positions, failures=[], files={}),
         )
@@ -427,10 +427,10 @@ def test_records_of_other_rounds_are_refused() -> None:
     case = lopsided()
     plan, other = case.plan(), lopsided(attributes="male", to="6").plan()
     with pytest.raises(OutputError, match="shard 2 holds other translations than its round asks for"):
-        case.tally(plan).take(plan, case.record(other, 2))
-    strangers = Tally(plan, ["a", "b", "c", "d", "e"], 4)
+        case.tally(plan).add(plan, case.record(other, 2))
+    strangers = RoundCounts(plan, ["a", "b", "c", "d", "e"], 4)
     with pytest.raises(OutputError, match=r"the source 'id\d', which the manifest does not have"):
-        strangers.take(plan, case.record(plan, 2))
+        strangers.add(plan, case.record(plan, 2))
 
 
 def test_a_model_of_one_direction_is_asked_for_nothing_else() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from augmentor.expansion.executors.local import Work
+from augmentor.expansion.executors.work import Work
 from augmentor.expansion.job import plan_expansion
 from augmentor.expansion.settings import ExpandSettings
 from stargan.checkpoints import Model, save_model

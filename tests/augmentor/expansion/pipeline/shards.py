@@ -10,8 +10,9 @@ from typing import Self
 import torch
 
 from augmentor.data.manifest import Manifest, key_stems
-from augmentor.expansion.making import Shard
-from augmentor.expansion.pipeline import News, RealMode, Sources, run_shards
+from augmentor.expansion.pipeline import RealMode, Sources, run_shards
+from augmentor.expansion.progress import Progress
+from augmentor.expansion.shard_assembly import Shard
 from augmentor.images import OutputSize, Pixels
 from augmentor.judge.judgement import DeviceJudge
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
@@ -98,13 +99,13 @@ def make(
     judges: DeviceJudge | None = None,
 ) -> tuple[int, list[int]]:
     """Run the shard; return its failures' number and how many items were done, as it was told."""
-    news: list[News] = []
+    news: list[Progress] = []
     run_shards(
         [Shard(0, items, shard)],
         sources=Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real=real, size=size),
         translator=Translator(model, device=CPU, batch_size=batch_size),
         workers=2,
         judges=judges,
-        on_news=news.append,
+        on_progress=news.append,
     )
     return news[-1].failed, [each.done for each in news]

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from augmentor.data.manifest import Manifest, key_stems
 from augmentor.expansion import pipeline
-from augmentor.expansion.making import Shard
-from augmentor.expansion.pipeline import News, Sources, run_shards
-from augmentor.expansion.stages import SHARDS_BEHIND, Stage
+from augmentor.expansion.pipeline import Sources, run_shards
+from augmentor.expansion.progress import Progress, Stage
+from augmentor.expansion.shard_assembly import Shard
+from augmentor.expansion.stages import SHARDS_BEHIND
 from augmentor.images import Pixels, decode
 from augmentor.outputs.judged import NOTHING_JUDGED, Judged
 from augmentor.outputs.label_table import LabelRow
@@ -33,7 +34,7 @@ def run_many(
     shards: Sequence[Memory],
     *,
     translator: Translator | None = None,
-    on_news: Callable[[News], None] = lambda _news: None,
+    on_progress: Callable[[Progress], None] = lambda _news: None,
     on_committed: Callable[[int], None] = lambda _number: None,
 ) -> None:
     """Make the same items in each of several shards."""
@@ -42,7 +43,7 @@ def run_many(
         sources=Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real="processed"),
         translator=translator or Translator(model, device=CPU, batch_size=4),
         workers=2,
-        on_news=on_news,
+        on_progress=on_progress,
         on_committed=on_committed,
     )
 
@@ -118,13 +119,13 @@ def test_a_commit_that_fails_ends_everything(manifest: Manifest, model: Model) -
 
 
 def test_an_interrupt_leaves_no_thread_and_no_open_shard(manifest: Manifest, model: Model) -> None:
-    def interrupt(news: News) -> None:
+    def interrupt(news: Progress) -> None:
         if news.done:
             raise KeyboardInterrupt
 
     shards = [Memory() for _ in range(5)]
     with pytest.raises(KeyboardInterrupt):
-        run_many(manifest, model, shards, on_news=interrupt)
+        run_many(manifest, model, shards, on_progress=interrupt)
     assert not any(shard.open for shard in shards)
     assert shards[-1].failures is None
     assert not any(thread.name.startswith(("images", "commits")) for thread in threading.enumerate())
@@ -170,7 +171,8 @@ def test_the_slowest_stage_is_found(
         return decode(path, channels=channels, size=size, crop=crop, access=access)
 
     monkeypatch.setattr(pipeline, "decode", reading)
-    news: list[News] = []
+    news: list[Progress] = []
     translator = Dull(model, device=CPU, batch_size=4)
-    run_many(manifest, model, [Sluggish()], translator=translator, on_news=news.append)
+    run_many(manifest, model, [Sluggish()], translator=translator, on_progress=news.append)
+    assert news[-1].loads is not None
     assert news[-1].loads.slowest == slow

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from augmentor.data.manifest import Manifest, key_stems
-from augmentor.expansion.making import Shard
-from augmentor.expansion.pipeline import News, Sources, run_shards
+from augmentor.expansion.pipeline import Sources, run_shards
+from augmentor.expansion.progress import Progress
+from augmentor.expansion.shard_assembly import Shard
 from augmentor.images import OutputSize, decode, decode_bytes
 from augmentor.judge.judgement import DeviceJudge, Judgement
 from augmentor.judge.scores import Scores
@@ -23,7 +24,7 @@ from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_it
 
 
 class Greyish(DeviceJudge):
-    """Judges by a picture's mean grey level, which it notes with all that it was asked."""
+    """DeviceJudge by a picture's mean grey level, which it notes with all that it was asked."""
 
     def __init__(self, least: float) -> None:
         self.least = least
@@ -119,15 +120,17 @@ def test_judging_is_a_stage_and_rejections_are_told(manifest: Manifest, model: M
             time.sleep(0.1)
             return super().judge(pictures, sources, targets, own)
 
-    news: list[News] = []
+    news: list[Progress] = []
     run_shards(
         [Shard(number, make_items(manifest), Memory()) for number in range(2)],
         sources=Sources(manifest=manifest, stems=tuple(key_stems(manifest.rows)), crop=None, real="processed"),
         translator=Translator(model, device=CPU, batch_size=4),
         workers=2,
         judges=Slow(1.0),
-        on_news=news.append,
+        on_progress=news.append,
     )
-    assert news[-1].loads.slowest == "judging"
-    assert news[-1].loads.seconds["judging"] >= 0.1 * 2 * 5
+    loads = news[-1].loads
+    assert loads is not None
+    assert loads.slowest == "judging"
+    assert loads.seconds["judging"] >= 0.1 * 2 * 5
     assert (news[-1].rejected, news[-1].done) == (2 * 4 * 5, 2 * len(make_items(manifest)))

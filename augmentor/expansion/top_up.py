@@ -1,29 +1,75 @@
-"""What became of the translations that fill rare combinations: kept, thrown out, or one too many."""
+"""Top-up rounds that fill up rare combinations, their counts, and the rule that drops the surplus."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from augmentor.errors import OutputError
+from augmentor.expansion.executors.work import Work
 from augmentor.expansion.selection import Candidates
 from augmentor.outputs import SURPLUS, LabelRow, ShardRecord
-from augmentor.planning import LEFT_ALONE, Cells, CellState, Mask, Numbers, Plan
+from augmentor.planning import LEFT_ALONE, Cells, CellState, Filling, Mask, Numbers, Plan
+
+
+class TopUp(NamedTuple):
+    """Result of all rounds.
+
+    Args:
+        work: with the plan of all rounds, each of whose shards is committed.
+        surplus: the rule that drops the surplus.
+        states: counts of every combination once the surplus is dropped.
+    """
+
+    work: Work
+    surplus: DropSurplus
+    states: list[CellState]
+
+
+def run_rounds(work: Work, run: Callable[[Work], None]) -> TopUp:
+    """Make rounds of translations until every combination has its count, or no source is left.
+
+    Args:
+        work: with the plan that `augmentor.planning.balanced` returned, which has the first round.
+        run: makes the missing shards, from `Work.first_shard` on.
+
+    Raises:
+        OutputError: a shard is missing after all, or holds other translations than its round plans.
+    """
+    plan, size = work.plan, work.shard_size
+    filling = Filling(plan)
+    counts = RoundCounts(plan, work.sources.manifest.rows["id"].astype(str).tolist(), size)
+    first = 0
+    while True:
+        work = replace(work, plan=plan, first_shard=first)
+        run(work)
+        for index in range(first, work.shards):
+            record = work.writer.record(index)
+            if record is None:
+                raise OutputError(f"shard {index} of {work.shards} is missing. Run the same expand again.")
+            counts.add(plan, record)
+        segment = filling.next_round(
+            plan, there=counts.there, kept=counts.kept, failed=counts.failed, uses=counts.uses
+        )
+        if segment is None:
+            return TopUp(replace(work, first_shard=0), counts.surplus, counts.states())
+        first, plan = work.shards, plan.extended(segment)
 
 
 @dataclass(frozen=True, eq=False)
 class DropSurplus:
-    """The rule that drops what rounds made beyond the wanted counts: of each combination the worst.
+    """The rule that drops what rounds made beyond the wanted counts: the worst of each combination.
 
     Args:
         cells: the combinations.
-        wanted: (C,) int64, images that each is to have, or `LEFT_ALONE`.
+        wanted: (C,) int64, wanted images of each, or `LEFT_ALONE`.
         real: (C,) int64, its real images.
-        first_shard: the first round's; what stands before it was asked for by `--domains`, and stays.
+        first_shard: of the first round; those before it were requested by `--domains`, and are kept.
     """
 
     cells: Cells
@@ -32,7 +78,7 @@ class DropSurplus:
     first_shard: int
 
     def __call__(self, candidates: Candidates) -> dict[int, str]:
-        """Return the worst of the rounds' translations, as many as are too many."""
+        """Return the surplus: the worst of the rounds' translations."""
         if not len(candidates):
             return {}
         domains = np.array([codes for _, codes in candidates.targets], dtype=np.int16)
@@ -50,8 +96,8 @@ class DropSurplus:
         }
 
 
-class Tally:
-    """What became of the items of a plan, counted record by record.
+class RoundCounts:
+    """Counts of kept translations, failed rows and used sources, record by record.
 
     Args:
         plan: one that `balanced` returned.
@@ -72,24 +118,24 @@ class Tally:
 
     @property
     def real(self) -> Numbers:
-        """Real images per combination, (C,) int64: of the rows that may be translated and can be read."""
+        """Real images per combination, (C,) int64: of rows that may be translated and can be read."""
         good = (self._plan.combinations >= 0) & ~self.failed
         return self._cells.count(self._cells.of(self._plan.codes[good]))
 
     @property
     def there(self) -> Numbers:
-        """Images per combination, (C,) int64: real ones, and translations that were kept."""
+        """Real images and kept translations per combination, (C,) int64."""
         return self.real + self.kept
 
-    def take(self, plan: Plan, record: ShardRecord) -> None:
+    def add(self, plan: Plan, record: ShardRecord) -> None:
         """Count one shard.
 
         Args:
             plan: with the rounds so far.
-            record: of a shard that is committed; what the selection dropped from it counts as kept.
+            record: of a committed shard; what the selection dropped from it counts as kept.
 
         Raises:
-            OutputError: it holds what the plan does not ask for there.
+            OutputError: it holds other translations than the plan has there.
         """
         self.failed[self._rows([failure.id for failure in record.failures])] = True
         found = _translations(record)
@@ -105,12 +151,12 @@ class Tally:
 
     @property
     def surplus(self) -> DropSurplus:
-        """The rule that drops what is too much in the end."""
+        """The rule that drops the surplus at the end."""
         first = self._plan.shards(self._size, segments=0)
         return DropSurplus(self._cells, self._balance.wanted, self.real, first)
 
     def states(self) -> list[CellState]:
-        """Return how every combination stands once the surplus is dropped."""
+        """Return the counts of every combination once the surplus is dropped."""
         wanted = self._balance.wanted
         excess = np.where(wanted == LEFT_ALONE, 0, np.maximum(self.there - wanted, 0))
         after = self.there - np.minimum(excess, self._in_rounds)
@@ -126,13 +172,13 @@ class Tally:
         return rows
 
     def _refuse_others(self, plan: Plan, shard: int, rows: npt.NDArray[np.intp], cells: Numbers) -> None:
-        """Refuse a record of another round than this plan's: those before it were judged differently then."""
+        """Refuse a record of another round than the plan's: earlier shards were judged differently then."""
         start, stop = plan.shard_range(shard, self._size)
         segment, first = plan.segment_at(start)
-        asked_rows = segment.rows[start - first : stop - first].astype(np.int64)
-        asked_cells = self._cells.number(segment.values[start - first : stop - first])
+        planned_rows = segment.rows[start - first : stop - first].astype(np.int64)
+        planned_cells = self._cells.number(segment.values[start - first : stop - first])
         count = len(self._cells)
-        if not (np.isin(rows * count + cells, asked_rows * count + asked_cells) & (cells >= 0)).all():
+        if not (np.isin(rows * count + cells, planned_rows * count + planned_cells) & (cells >= 0)).all():
             raise OutputError(
                 f"shard {shard} holds other translations than its round asks for: the shards before it have "
                 "changed since, perhaps by --repair on another device. Start anew with --overwrite"
@@ -140,7 +186,7 @@ class Tally:
 
 
 def _translations(record: ShardRecord) -> list[LabelRow]:
-    """Return a shard's translations that passed the gate, those that were one too many among them."""
+    """Return a shard's translations that passed the gate, including the surplus."""
     kept = [row for row in record.rows if row.is_synthetic]
     return kept + [each.row for each in record.rejected if each.passed]
 

@@ -18,9 +18,9 @@ import torch
 from augmentor import open_dataset
 from augmentor.errors import AugmentorError, DomainError, OutputError
 from augmentor.expansion.job import Expansion, plan_expansion
+from augmentor.expansion.progress import Progress
 from augmentor.expansion.run import ExpandResult, run_expansion
-from augmentor.expansion.running import Progress
-from augmentor.expansion.settings import ExpandSettings
+from augmentor.expansion.settings import ExpandSettings, RunSettings
 from augmentor.judge.stored import save_judge
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.planning.combinations import CellState
@@ -30,7 +30,7 @@ from stargan.labels import LabelSpace
 from stargan.networks import Generator
 from tests.conftest import MakeJudge, MakeManifest
 
-CPU = torch.device("cpu")
+RUN = RunSettings(devices=(torch.device("cpu"),), batch_size=4, workers=2)
 SETTINGS = ExpandSettings(balance=("hair",), balance_to="13", shard_size=4, real="processed")
 """The 22 training rows have black hair 8 times, blond 7 and brown 7 times: 17 are missing."""
 
@@ -78,9 +78,7 @@ def half(planned: Callable[..., Expansion], tmp_path: Path) -> float:
 
 
 def run(expansion: Expansion, on_progress: Callable[[Progress], None] = lambda _progress: None) -> ExpandResult:
-    return run_expansion(
-        expansion, write_pages=write_report, device=CPU, batch_size=4, workers=2, on_progress=on_progress
-    )
+    return run_expansion(expansion, RUN, write_pages=write_report, on_progress=on_progress)
 
 
 def table(out: Path, name: str = "labels.csv") -> list[Row]:

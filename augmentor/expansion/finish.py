@@ -1,0 +1,67 @@
+"""End of an output: selection, lock files, preview, tables and pages; used by expand, its shares and merge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from glob import escape
+from pathlib import Path
+
+from augmentor.expansion.selection import Rule, drop_unselected
+from augmentor.outputs import Counts
+from augmentor.outputs.writers import Assembling, RemoteWriter, WritePages, Writer
+
+
+def finish_output(
+    out: Path,
+    writer: Writer,
+    *,
+    shards: int,
+    rules: Sequence[Rule] = (),
+    write_pages: WritePages,
+    draw_preview: Callable[[], None] | None = None,
+    assembly: Assembling | None = None,
+) -> Counts:
+    """Finish an output, all of whose shards are committed.
+
+    The output counts as finished last of all; after a kill before that, the same command completes the rest.
+
+    Args:
+        out: the folder or file, or the URL of a folder.
+        writer: of the output, whose lock is held.
+        shards: how many there are.
+        rules: of the selection, which drop translations.
+        write_pages: writes the report and the card.
+        draw_preview: draws the preview; None where that is done.
+        assembly: of the tables, already begun; None begins one.
+
+    Returns:
+        Counts of the output's images.
+
+    Raises:
+        OutputError: a shard is missing, or something cannot be written.
+    """
+    if rules:
+        drop_unselected(writer, shards=shards, rules=rules)
+    for path, _ in share_locks(writer.lock):
+        path.unlink(missing_ok=True)  # Left by killed shares: the caller holds the output's lock.
+    if draw_preview is not None:
+        draw_preview()
+    disk = writer.here.out if isinstance(writer, RemoteWriter) else out
+    with writer.assembly(shards) if assembly is None else nullcontext(assembly) as begun:
+        return begun.finish(partial(write_pages, disk))
+
+
+def share_locks(lock: Path) -> list[tuple[Path, int]]:
+    """Return the lock files of shares of an output, and into how many shares its plan was divided for each.
+
+    Args:
+        lock: the output's own lock file.
+    """
+    return [
+        (path, int(match[1]))
+        for path in sorted(lock.parent.glob(f"{escape(lock.name)}.*-of-*"))
+        if (match := re.fullmatch(r"\d+-of-(\d+)", path.name.removeprefix(f"{lock.name}.")))
+    ]
