@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels, decode_bytes, encode
 from augmentor.outputs import encoding_of, place_of
-from augmentor.outputs.readers import open_dataset
+from augmentor.outputs.readers import FinishedOutput
+from augmentor.storage import Json
 from stargan.config import Precision
 from stargan.labels import LabelSpace
 
@@ -59,8 +59,8 @@ def read_output(out: Path) -> Output:
     Raises:
         OutputError: it is missing, unfinished or damaged.
     """
-    dataset = open_dataset(out)  # refuses what is not there, not finished, or not an output
-    described = _description(out)
+    finished = FinishedOutput.open(out)
+    described = finished.description
     settings, made_of = _part(described, "settings"), _part(described, "made_of")
     model, recorded = _part(described, "model"), _part(made_of, "model")
     shape = described.get("image_shape")
@@ -68,16 +68,15 @@ def read_output(out: Path) -> Output:
     model_size = recorded.get("image_size")
     if None in sides:
         sides = cast(list[int | None], model_size)
-    height, width = cast(tuple[int, int], tuple(sides))
-    channels = shape[2] if isinstance(shape, list) and shape[2] else 3
+    height, width = cast(tuple[int, int], tuple(cast("list[int]", sides)))
     encoding = encoding_of(described)
     lossy = encoding in ("jpg", "webp") and settings.get("size") != "original"
     crop, path = recorded.get("crop"), model.get("path")
     return Output(
         out=out,
-        space=dataset.space,
+        space=finished.space,
         size=(height, width),
-        channels=int(channels),
+        channels=finished.channels,
         crop=crop if isinstance(crop, int) else None,
         encoding=encoding if lossy else None,
         full_size=settings.get("size") != "model",
@@ -101,14 +100,6 @@ def _gated(gate: object) -> bool:
     return isinstance(gate, dict) and (gate.get("mode") != "off" or bool(gate.get("given")))
 
 
-def _description(out: Path) -> dict[str, object]:
-    path = side_file(out, "dataset.json")
-    try:
-        return cast(dict[str, object], json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be read ({error}). Run the same `augmentor expand` again") from error
-
-
-def _part(described: dict[str, object], name: str) -> dict[str, object]:
+def _part(described: Mapping[str, Json], name: str) -> Mapping[str, Json]:
     part = described.get(name)
     return part if isinstance(part, dict) else {}

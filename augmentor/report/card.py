@@ -11,10 +11,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from augmentor.outputs import format_of
+from augmentor.outputs.readers import FinishedOutput
 from augmentor.report.counts import CountTable, attribute_counts
 from augmentor.report.evaluation import EvaluationView
 from augmentor.report.judge import JudgeView, judge_of
-from augmentor.report.output import Output
 from augmentor.report.scores import thresholds_of
 from augmentor.report.summary import title_of
 from augmentor.report.survey import Survey
@@ -34,7 +34,7 @@ _LOADERS = {"folder": "imagefolder", "hdf5": "hdf5", "webdataset": "webdataset",
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~])")
 
 
-def write_card(output: Output, found: Survey, evaluation: EvaluationView | None) -> Path:
+def write_card(output: FinishedOutput, found: Survey, evaluation: EvaluationView | None) -> Path:
     """Write README.md, or FILE.README.md beside FILE.h5; equal inputs give equal bytes.
 
     Args:
@@ -95,7 +95,9 @@ def _splits(described: Mapping[str, Json]) -> list[tuple[str, int, int]]:
     ]
 
 
-def _front_matter(title: str, images: int, splits: Sequence[tuple[str, int, int]], *, output: Output) -> str:
+def _front_matter(
+    title: str, images: int, splits: Sequence[tuple[str, int, int]], *, output: FinishedOutput
+) -> str:
     """Return the YAML that the Hub reads; its texts are JSON's, which YAML understands."""
     size = next((name for most, name in _SIZES if images < most), _LARGER)
     lines = [
@@ -156,7 +158,7 @@ def _limits(
     return limits
 
 
-def describe_in_a_sentence(output: Output) -> str:
+def describe_in_a_sentence(output: FinishedOutput) -> str:
     """Return what an output is, for catalogues."""
     counts = mapping(output.description.get("counts"))
     made, real = int(number(counts.get("synthetic")) or 0), int(number(counts.get("real")) or 0)

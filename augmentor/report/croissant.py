@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 from augmentor.outputs import columns
+from augmentor.outputs.readers import FinishedOutput
 from augmentor.report.card import describe_in_a_sentence
-from augmentor.report.output import Output
 from augmentor.report.summary import title_of
 from augmentor.report.values import mapping, text
 from augmentor.storage import Json, write_json
@@ -56,7 +56,7 @@ _PACK_ENCODINGS = {
 }
 
 
-def write_croissant(output: Output) -> Path:
+def write_croissant(output: FinishedOutput) -> Path:
     """Write croissant.json, or FILE.croissant.json beside FILE.h5; equal inputs give equal bytes.
 
     It has no date, for the same command gives the same bytes, and no licence, which only you know.
@@ -84,7 +84,7 @@ def write_croissant(output: Output) -> Path:
     return path
 
 
-def _one_file(output: Output) -> list[Json]:
+def _one_file(output: FinishedOutput) -> list[Json]:
     name = output.out.name
     return [
         {
@@ -99,7 +99,7 @@ def _one_file(output: Output) -> list[Json]:
     ]
 
 
-def _files(output: Output) -> list[Json]:
+def _files(output: FinishedOutput) -> list[Json]:
     packs = output.pack_suffix
     settings = mapping(output.description.get("settings"))
     suffix = text(settings.get("image_format")) or "png"
@@ -141,7 +141,7 @@ def _files(output: Output) -> list[Json]:
     ]
 
 
-def _label_table(output: Output) -> Json:
+def _label_table(output: FinishedOutput) -> Json:
     # As text, readers would make "1.0" of a 1 in a column with blank cells.
     types = {**_TYPES, **{each.name: "sc:Boolean" for each in output.space.attributes if each.kind == "binary"}}
     return {

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from augmentor.outputs.readers import FinishedOutput
 from augmentor.report.choice import (
     Change,
     Grid,
@@ -20,7 +21,6 @@ from augmentor.report.choice import (
     choose_rejected,
     choose_spread,
 )
-from augmentor.report.output import Output
 from augmentor.report.pictures import Pictures
 from augmentor.report.survey import SCORES, Survey, Translations, hashes
 from stargan.labels import UNKNOWN, LabelSpace
@@ -131,7 +131,7 @@ class _Shelf:
 
     def __init__(
         self,
-        output: Output,
+        output: FinishedOutput,
         found: Survey,
         pictures: Pictures,
         *,
@@ -170,7 +170,9 @@ class _Shelf:
         return None if pixels is None else self.pictures.add(detail.key, pixels)
 
 
-def make_gallery(output: Output, found: Survey, pictures: Pictures, *, thresholds: Mapping[str, float]) -> Gallery:
+def make_gallery(
+    output: FinishedOutput, found: Survey, pictures: Pictures, *, thresholds: Mapping[str, float]
+) -> Gallery:
     """Choose what is shown and write its thumbnails.
 
     Args:

@@ -13,13 +13,13 @@ from markupsafe import Markup
 
 from augmentor.errors import OutputError
 from augmentor.outputs import place_of
+from augmentor.outputs.readers import FinishedOutput
 from augmentor.report.card import write_card
 from augmentor.report.counts import attribute_counts, balance_counts, combination_counts
 from augmentor.report.croissant import write_croissant
 from augmentor.report.evaluation import EvaluationView, view_evaluation
 from augmentor.report.gallery import Gallery, make_gallery
 from augmentor.report.judge import judge_of
-from augmentor.report.output import Output
 from augmentor.report.pictures import Pictures
 from augmentor.report.run import read_run
 from augmentor.report.scores import attribute_histograms, score_histograms, thresholds_of
@@ -67,7 +67,7 @@ def write_report(out: Path, description: Mapping[str, object] | None = None, ima
     Raises:
         OutputError: there is no such output, a table is damaged, or the page cannot be written.
     """
-    output = Output.open(out, description=description, images=images)
+    output = FinishedOutput.open(out, description=description, images=images)
     page = output.beside("report.html")
     found = survey(output)
     evaluation = view_evaluation(
@@ -85,7 +85,7 @@ def write_report(out: Path, description: Mapping[str, object] | None = None, ima
     return page
 
 
-def _render(output: Output, found: Survey, evaluation: EvaluationView | None, pictures: Pictures) -> str:
+def _render(output: FinishedOutput, found: Survey, evaluation: EvaluationView | None, pictures: Pictures) -> str:
     thresholds = thresholds_of(output.description)
     judge = judge_of(output.description)
     gallery = make_gallery(output, found, pictures, thresholds=thresholds)
@@ -121,7 +121,7 @@ def _render(output: Output, found: Survey, evaluation: EvaluationView | None, pi
     )
 
 
-def _filters(gallery: Gallery, output: Output) -> dict[str, object]:
+def _filters(gallery: Gallery, output: FinishedOutput) -> dict[str, object]:
     """Return what can be chosen: only what at least one picture has."""
     targets = {target for card in gallery.cards for target in card.target}
     changed = {name for card in gallery.cards for name in card.changed}

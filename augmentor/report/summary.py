@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augmentor.errors import counted
+from augmentor.outputs.readers import FinishedOutput, read_chunks
 from augmentor.report.evaluation import EvaluationView, Tone
 from augmentor.report.judge import JudgeView
-from augmentor.report.output import Output, read_chunks
 from augmentor.report.survey import Survey
 from augmentor.report.values import items, mapping, number, text
 from augmentor.storage import Json
@@ -75,7 +75,7 @@ class Lineage:
 
 
 def summarise(
-    output: Output,
+    output: FinishedOutput,
     found: Survey,
     *,
     thresholds: Mapping[str, float],
@@ -145,7 +145,7 @@ def _gate(found: Survey, thresholds: Mapping[str, float], judge: JudgeView | Non
     return notes
 
 
-def lineage_of(output: Output) -> Lineage:
+def lineage_of(output: FinishedOutput) -> Lineage:
     """Return where an output comes from, by its `dataset.json` and `failures.csv`."""
     described = output.description
     model, settings = mapping(described.get("model")), mapping(described.get("settings"))
@@ -170,7 +170,7 @@ def lineage_of(output: Output) -> Lineage:
     )
 
 
-def _failures(output: Output) -> tuple[tuple[tuple[str, str], ...], int]:
+def _failures(output: FinishedOutput) -> tuple[tuple[tuple[str, str], ...], int]:
     path: Path = output.beside("failures.csv")
     if not path.is_file():
         return (), 0

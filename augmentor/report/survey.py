@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from augmentor.errors import OutputError
 from augmentor.outputs import UNCHANGED
-from augmentor.report.output import Output
+from augmentor.outputs.readers import FinishedOutput
 from stargan.labels import UNKNOWN, LabelSpace
 
 BINS = 20
@@ -92,7 +92,7 @@ class Survey:
         )
 
 
-def survey(output: Output) -> Survey:
+def survey(output: FinishedOutput) -> Survey:
     """Read the tables of an output.
 
     Raises:
@@ -197,7 +197,7 @@ class _Gathered:
         )
 
 
-def _add_scores(output: Output, kept: _Gathered) -> None:
+def _add_scores(output: FinishedOutput, kept: _Gathered) -> None:
     """Take what `scores.csv` has of the kept translations, which stand in the same order there."""
     keys = _joined(kept.keys, np.empty(0, np.uint64))
     scores = {name: _joined(pieces, np.empty(0, np.float32)) for name, pieces in kept.scores.items()}

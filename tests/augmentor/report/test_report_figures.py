@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from augmentor.outputs.readers import FinishedOutput
 from augmentor.report import write_report
 from augmentor.report.charts import HEIGHT, WIDTH, histogram_of, line_of
 from augmentor.report.choice import changes_of, choose_best, choose_borderline, choose_grid, choose_rejected
 from augmentor.report.counts import attribute_counts, balance_counts, combination_counts
 from augmentor.report.evaluation import view_evaluation
-from augmentor.report.output import Output
 from augmentor.report.scores import attribute_histograms, score_histograms, thresholds_of
 from augmentor.report.survey import BINS, Survey, histogram, reason_kinds, survey
 from augmentor.storage.text_files import Json
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.augmentor.report.conftest import Made, MakeOutput
 
 
-def opened(made: Made) -> tuple[Output, Survey]:
-    output = Output.open(made.out)
+def opened(made: Made) -> tuple[FinishedOutput, Survey]:
+    output = FinishedOutput.open(made.out)
     return output, survey(output)
 
 
@@ -38,7 +38,7 @@ def test_tables_are_counted_in_pieces_as_at_once(make_output: MakeOutput, monkey
     for made in (make_output(scored=True), make_output(scored=True, hdf5=True, name="file")):
         _, whole = opened(made)
         with monkeypatch.context() as patch:
-            patch.setattr("augmentor.report.output.CHUNK", 3)
+            patch.setattr("augmentor.outputs.readers.finished.CHUNK", 3)
             _, pieces = opened(made)
         for first, second in ((whole.kept, pieces.kept), (whole.rejected, pieces.rejected)):
             assert np.array_equal(first.codes, second.codes)
