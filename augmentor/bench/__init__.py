@@ -1,18 +1,6 @@
-"""Benchmarks of every stage, beside a plain loop and beside the device."""
+"""Benchmarks of every stage, against a plain loop and the device's own rate."""
 
-from augmentor.bench.figures import Figure, Series
-from augmentor.bench.run import BENCH_STAGES, BenchSettings, BenchStage, Report, run_bench
-from augmentor.bench.suites import Judged, Suite, Target
+from augmentor.bench.measure import Measurement, Series
+from augmentor.bench.run import BENCH_STAGES, BenchReport, BenchSettings, run_bench
 
-__all__ = [
-    "BENCH_STAGES",
-    "BenchSettings",
-    "BenchStage",
-    "Figure",
-    "Judged",
-    "Report",
-    "Series",
-    "Suite",
-    "Target",
-    "run_bench",
-]
+__all__ = ["BENCH_STAGES", "BenchReport", "BenchSettings", "Measurement", "Series", "run_bench"]

@@ -1,8 +1,11 @@
-"""What a figure was measured on, and where a device's time goes."""
+"""The machine that measurements run on: description, matrix rate, profile and peak memory."""
 
 from __future__ import annotations
 
+import inspect
 import platform
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +14,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from augmentor import __version__
-from augmentor.bench.figures import Figure, Hot, Sample, Series, seconds_of, synchronise, take_turns
+from augmentor.bench.measure import HotOperation, Measurement, Round, seconds_of, synchronise, take_turns
 from augmentor.storage import usable_cores
 from stargan.checkpoints import Json
 
 _HOTTEST = 10
-"""Lines of a profile that are kept."""
+"""Operations that a profile keeps."""
 
 
 def describe_machine(device: torch.device) -> dict[str, Json]:
@@ -31,13 +34,13 @@ def describe_machine(device: torch.device) -> dict[str, Json]:
         "python": platform.python_version(),
         "augmentor": __version__,
         "system": platform.platform(),
-        # What a plain loop computes float32 convolutions in on a GPU: torch's own choice is left alone.
+        # The plain loop's float32 convolutions on a GPU: torch's own choice.
         "tf32_convolutions": bool(torch.backends.cudnn.allow_tf32) if device.type == "cuda" else None,
     }
 
 
 def processor() -> str:
-    """Return the processor's name, or what is known of it."""
+    """Return the processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(errors="replace").splitlines():
@@ -46,17 +49,17 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def measure_matrices(device: torch.device, dtype: torch.dtype, *, seconds: float, rounds: int) -> Figure:
-    """Measure how many floating-point operations a second the device does in one large matrix product.
+def measure_matrices(device: torch.device, dtype: torch.dtype, *, seconds: float, rounds: int) -> Measurement:
+    """Measure the device's floating-point operations per second in one large matrix product.
 
     Args:
-        device: where.
+        device: where to compute.
         dtype: of the matrices.
         seconds: of measuring, about.
-        rounds: how many times it is measured.
+        rounds: of measuring.
     """
     side = 8192 if device.type == "cuda" else 1024
-    # Random ones: of equal numbers a GPU draws less power, and runs faster than in earnest.
+    # Random values: with equal ones a GPU draws less power and runs faster than on real data.
     random = torch.Generator().manual_seed(0)
     left, right = (torch.randn(side, side, generator=random).to(device, dtype) for _ in range(2))
     operations = 2.0 * side**3
@@ -67,32 +70,35 @@ def measure_matrices(device: torch.device, dtype: torch.dtype, *, seconds: float
     once()
     times = max(1, round(seconds / rounds / seconds_of(once, device)))
 
-    def several() -> Sample:
+    def several() -> Round:
         def work() -> None:
             for _ in range(times):
                 once()
 
-        return Sample(times * operations / 1e9, seconds_of(work, device))
+        return Round(times * operations / 1e9, seconds_of(work, device))
 
-    rates: Series = take_turns({"ours": several}, rounds=rounds)["ours"]
     name = str(dtype).removeprefix("torch.")
-    return Figure(
-        stage="matrices", setting=name, unit="GFLOP/s", ours=rates, notes=(f"the device's rate in {name}",)
+    return Measurement(
+        stage="matrices",
+        setting=name,
+        unit="GFLOP/s",
+        ours=take_turns({"ours": several}, rounds=rounds)["ours"],
+        notes=(f"the device's rate in {name}",),
     )
 
 
 @contextmanager
-def profiled(device: torch.device) -> Iterator[list[Hot]]:
-    """Watch which operations take most of a device's time.
+def profiled(device: torch.device) -> Iterator[list[HotOperation]]:
+    """Profile the operations that take most of a device's time.
 
     Args:
-        device: whose time counts; its outstanding work is waited for at both ends.
+        device: its outstanding work is waited for at both ends.
 
     Yields:
-        A list that holds them, most first, once the block is left.
+        A list that is filled with them at the end of the block, longest first.
     """
     cuda = device.type == "cuda"
-    found: list[Hot] = []
+    found: list[HotOperation] = []
     synchronise(device)
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as watched:
         yield found
@@ -103,4 +109,27 @@ def profiled(device: torch.device) -> Iterator[list[Hot]]:
     ]
     total = sum(time for time, _, _ in spent) or 1.0
     spent.sort(reverse=True)
-    found += [Hot(name[:80], time / total, calls) for time, name, calls in spent[:_HOTTEST]]
+    found += [HotOperation(name[:80], time / total, calls) for time, name, calls in spent[:_HOTTEST]]
+
+
+def peak_memory() -> int:
+    """Return this process's peak memory so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux ru_maxrss includes the process before exec
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+WATCHED_COMMAND = f"""
+import atexit, resource, runpy, sys
+from pathlib import Path
+{inspect.getsource(peak_memory)}
+report = Path(sys.argv.pop(1))
+atexit.register(lambda: report.write_text(str(peak_memory())))
+runpy.run_module("augmentor", run_name="__main__")
+"""
+"""Runs `augmentor` and writes its peak memory, in bytes, to the file that its first argument names.
+
+It contains the function's source: importing it would add the memory of this module's imports.
+"""

@@ -1,4 +1,4 @@
-"""What `augmentor bench` compares with: one training step and one translation, as plain eager code.
+"""Reference of `augmentor bench`: one training step and one translation in plain eager PyTorch.
 
 Straightforward float32 PyTorch in the manner of the paper's own implementation: contiguous tensors, Adam as torch
 gives it, G run once without a gradient for D's update and once more for its own, nothing compiled, nothing shared.

@@ -1,24 +1,29 @@
-"""`augmentor bench`: measure stages on one subject, or a suite, and report every figure with its targets."""
+"""`augmentor bench`: the measurements of some stages, or of a suite, as one report."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 
-from augmentor.bench.conditions import Conditions
-from augmentor.bench.expanding import HDF5, PNG, measure_expand
-from augmentor.bench.figures import Figure, Series
-from augmentor.bench.machine import describe_machine, measure_matrices
-from augmentor.bench.material import Subject, given_subject, synthetic_subject
-from augmentor.bench.peak import peak_memory
-from augmentor.bench.stages import measure_decode, measure_encode, measure_translate, measure_write
-from augmentor.bench.suites import GPU_LIMIT, SUITE_SECONDS, Judged, Suite, run_suite
+from augmentor.bench.machine import describe_machine, measure_matrices, peak_memory
+from augmentor.bench.measure import Conditions, Measurement, Series
+from augmentor.bench.stages import (
+    HDF5,
+    PNG,
+    measure_decode,
+    measure_encode,
+    measure_expand,
+    measure_translate,
+    measure_write,
+)
+from augmentor.bench.subject import Subject, given_subject, synthetic_subject
+from augmentor.bench.suites import GPU_LIMIT, SUITE_SECONDS, Suite, run_suite
 from augmentor.bench.training import measure_training
 from augmentor.errors import AugmentorError
 from augmentor.expansion import default_workers
@@ -35,23 +40,23 @@ _SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """What is measured, on what.
+    """Settings of a benchmark.
 
     Args:
         manifest: the user's images; None draws some.
-        model: a run folder or a checkpoint; None makes an untrained model of the recipe.
+        model: a run folder or a checkpoint; None creates an untrained model of the recipe.
         recipe: TOML settings; None for the model's own, or the default.
         overrides: `section.key=value` lines.
         size: side of the images in pixels, of an untrained model; None for the recipe's.
         targets: translations of each drawn image.
         images: most images of a manifest, or images to draw; None for all, or 512.
-        stages: what is measured.
-        suite: measures its own subjects in the place of all the above; None for none.
-        compile: whether the translator, and training, are compiled.
-        precision: what they compute in.
-        workers: threads that decode and encode; None picks from the cores.
-        seconds: of measuring a figure, warm-up not counted; None for what suits.
-        allow_outside: images may lie outside the manifest's folder.
+        stages: the stages to measure.
+        suite: a suite to run, in place of all the above; None for none.
+        compile: whether the Translator and training are compiled.
+        precision: of the Translator and of training.
+        workers: threads that decode and encode; None chooses by the cores.
+        seconds: of each measurement, without warm-up; None for the default.
+        allow_outside: allow images outside the manifest's folder.
     """
 
     manifest: Path | None = None
@@ -96,50 +101,37 @@ class BenchSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """What a benchmark found.
+class BenchReport:
+    """The result of a benchmark.
 
     Args:
         machine: device, processor and versions, as plain JSON values.
-        seconds: it took in all.
-        figures: in the order in which they were measured, each with its targets.
+        seconds: its duration.
+        measurements: in the order in which they were made.
     """
 
     machine: dict[str, Json]
     seconds: float
-    figures: tuple[Judged, ...] = field(default=())
+    measurements: tuple[Measurement, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Return everything as plain JSON values."""
         return {
             "machine": self.machine,
             "seconds": round(self.seconds, 1),
-            "figures": [
-                {
-                    **figure.to_json(),
-                    "targets": [
-                        {
-                            "target": str(target),
-                            "value": figure.quantity(target.quantity),
-                            "met": target.met(figure),
-                        }
-                        for target in targets
-                    ],
-                }
-                for figure, targets in self.figures
-            ],
+            "figures": [measurement.to_json() for measurement in self.measurements],
         }
 
 
 def run_bench(
     settings: BenchSettings, *, device: torch.device, on_stage: Callable[[str], None] = lambda _words: None
-) -> Report:
-    """Measure what the settings ask for; files are written to a temporary folder only.
+) -> BenchReport:
+    """Run a benchmark; it writes to a temporary folder only.
 
     Args:
-        settings: what, on what.
+        settings: what to measure.
         device: where to compute.
-        on_stage: told in words what comes next.
+        on_stage: called with a description of each measurement before it starts.
 
     Raises:
         AugmentorError: the manifest, the model or the recipe cannot be used.
@@ -158,19 +150,18 @@ def run_bench(
         )
         on_stage("the device's matrix rate")
         matrices = _matrices(conditions)
-        rates = {figure.setting: figure.ours.median * 1e9 for figure in matrices}
+        rates = {each.setting: each.ours.median * 1e9 for each in matrices}
         conditions = replace(conditions, matrix_rates=rates)
-        judged = [Judged(figure, ()) for figure in matrices]
         if settings.suite is not None:
-            judged += run_suite(settings.suite, conditions, overrides=settings.overrides, on_part=on_stage)
+            measured = run_suite(settings.suite, conditions, overrides=settings.overrides, on_part=on_stage)
         else:
-            judged += [Judged(figure, ()) for figure in _stages(settings, conditions, on_stage)]
-    judged += [Judged(figure, ()) for figure in _memory(device)]
-    return Report(machine=machine, seconds=time.monotonic() - started, figures=tuple(judged))
+            measured = _stages(settings, conditions, on_stage)
+        measurements = (*matrices, *measured, *_memory(device))
+    return BenchReport(machine=machine, seconds=time.monotonic() - started, measurements=measurements)
 
 
-def _matrices(conditions: Conditions) -> list[Figure]:
-    """Measure float32, and bfloat16 where the device has instructions for it."""
+def _matrices(conditions: Conditions) -> list[Measurement]:
+    """Measure the matrix rate in float32, and in bfloat16 where the device has instructions for it."""
     device = conditions.device
     kinds = [torch.float32, *([torch.bfloat16] if computes_in_bfloat16("auto", device) else [])]
     seconds = min(_MATRIX_SECONDS, conditions.seconds)
@@ -196,12 +187,14 @@ def _subject(settings: BenchSettings, work: Path) -> Subject:
     )
 
 
-def _stages(settings: BenchSettings, conditions: Conditions, on_stage: Callable[[str], None]) -> Iterator[Figure]:
-    """Measure the stages that were asked for, in the order in which an image passes them."""
+def _stages(
+    settings: BenchSettings, conditions: Conditions, on_stage: Callable[[str], None]
+) -> Iterator[Measurement]:
+    """Measure the requested stages, in the order in which an image passes them."""
     on_stage("the images and the model")
     subject = _subject(settings, conditions.work)
 
-    def measure(stage: BenchStage) -> Sequence[Figure]:
+    def measure(stage: BenchStage) -> Sequence[Measurement]:
         match stage:
             case "decode":
                 return [measure_decode(subject, conditions)]
@@ -222,16 +215,16 @@ def _stages(settings: BenchSettings, conditions: Conditions, on_stage: Callable[
             yield from measure(stage)
 
 
-def _memory(device: torch.device) -> Iterator[Figure]:
-    yield Figure(
+def _memory(device: torch.device) -> Iterator[Measurement]:
+    yield Measurement(
         stage="memory", setting="this process", unit="MB", ours=Series((peak_memory() / 1e6,)), notes=("its peak",)
     )
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
-        yield Figure(
+        yield Measurement(
             stage="memory",
             setting="the device",
             unit="MB",
             ours=Series((peak / 1e6,)),
-            notes=("the peak since the last figure began",),
+            notes=("the peak of the last measurement",),
         )

@@ -1,30 +1,37 @@
-"""One function a stage: decode, translate, encode, write."""
+"""Measurements of the stages decode, translate, encode and write, and of whole expansions."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from statistics import median
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from augmentor.bench.conditions import Conditions
-from augmentor.bench.figures import (
-    Difference,
-    Figure,
-    Hot,
-    Sample,
+from augmentor.bench.machine import profiled
+from augmentor.bench.measure import (
+    FEWEST_ROUNDS,
+    Conditions,
+    HotOperation,
+    Measurement,
+    PixelDifference,
+    Round,
+    Side,
     compare_pictures,
     seconds_of,
     take_turns,
 )
-from augmentor.bench.machine import profiled
-from augmentor.bench.material import Subject, pairs_of
 from augmentor.bench.reference import plain_translate
+from augmentor.bench.subject import Subject, pairs_of
+from augmentor.expansion import Progress, RunSettings, run_expansion
 from augmentor.images import ImageFormat, Pixels, encode
 from augmentor.outputs import Lineage
+from augmentor.report import write_report
 from augmentor.storage import Workers
 from stargan.inference import Job, Translator, generator_flops
 
@@ -32,26 +39,41 @@ Given = TypeVar("Given")
 
 _CPU = torch.device("cpu")
 _MOST_IN_MEMORY = 1 << 31
-"""Bytes of pictures that a round of the plain loop may hold."""
+"""Bytes of images that a round of the plain loop may hold."""
 
 _SHARD = 1024
 """Items of a shard, `expand`'s default."""
 
 _TOGETHER = 8
-"""Images that a worker writes at a time, as the pipeline has it."""
+"""Images that a worker writes at a time, as in the pipeline."""
 
 _MOST_WRITTEN = 16_384
-"""Images that are written in a round, whatever the time: they have to lie on a disk."""
+"""Images that a round writes at most: they have to fit on a disk."""
 
 
-def measure_translate(subject: Subject, conditions: Conditions) -> Figure:
-    """Measure the translator as `expand` uses it against a plain eager float32 loop, on the same pairs.
-
-    Both are told the same batch size. The plain loop passes every pair through the whole generator.
+class OutputForm(NamedTuple):
+    """An output format to measure.
 
     Args:
-        subject: what is translated by what.
-        conditions: how.
+        title: its name in the table.
+        name: of the output; with ".h5" it is an HDF5 file.
+        image_format: of a folder's images.
+    """
+
+    title: str
+    name: str
+    image_format: ImageFormat = "png"
+
+
+PNG = OutputForm("folder of png", "out")
+JPG = OutputForm("folder of jpg", "out", "jpg")
+HDF5 = OutputForm("HDF5", "out.h5")
+
+
+def measure_translate(subject: Subject, conditions: Conditions) -> Measurement:
+    """Measure the Translator as `expand` uses it against a plain eager float32 loop, on the same pairs.
+
+    Both have the same batch size. The plain loop passes every pair through the whole generator.
     """
     device = conditions.device
     if device.type == "cuda":
@@ -74,32 +96,34 @@ def measure_translate(subject: Subject, conditions: Conditions) -> Figure:
     most = max(1, _MOST_IN_MEMORY // (images[0].numel() * 2 * batch))
     jobs = subject.jobs(2 * batch * min(most, conditions.times(pace, sides=2)))
     images, targets = pairs_of(jobs)
-    # Ours is faster: its rounds repeat the pairs until they take as long.
-    repeats = max(1, round(len(images) / 2 / batch * pace / _pace(translator, jobs, device)))
+    # Ours is faster: its rounds repeat the pairs to take as long.
+    repeats = max(
+        1, round(len(images) / 2 / batch * pace / seconds_of(lambda: run_stream(translator, jobs, 1), device))
+    )
 
-    def translate_plainly() -> Sample:
-        return Sample(
+    def translate_plainly() -> Round:
+        return Round(
             len(images),
             seconds_of(lambda: plain_translate(plain, images, targets, batch_size=batch), device),
         )
 
-    def translate() -> Sample:
-        return Sample(repeats * len(images), seconds_of(lambda: run_stream(translator, jobs, repeats), device))
+    def translate() -> Round:
+        return Round(repeats * len(images), seconds_of(lambda: run_stream(translator, jobs, repeats), device))
 
     rates = take_turns({"plain": translate_plainly, "ours": translate}, rounds=conditions.rounds)
-    hot: list[Hot] = []
+    hot: list[HotOperation] = []
     if conditions.profile:
         with profiled(device) as hot:
             run_stream(translator, jobs, 1)
-    notes = [_apart(difference)]
+    notes = [_describe(difference)]
     matrix_rate = conditions.matrix_rates.get(conditions.computes_in)
     if matrix_rate:
         share = rates["ours"].median * generator_flops(subject.model) / matrix_rate
         quantities["share_of_matrix_rate"] = share
-        # The FLOPs of whole passes: what the translator shares between targets counts as if it were done.
-        notes.append(f"worth {share:.0%} of the matrix rate in {conditions.computes_in}")
+        # Counted in whole passes, although the Translator shares a part between targets.
+        notes.append(f"{share:.0%} of the matrix rate in {conditions.computes_in}")
     notes.append(f"batches of {batch}, {'compiled, ' if conditions.compiles else ''}warm-up {warm_up:.0f} s")
-    return Figure(
+    return Measurement(
         stage="translate",
         setting=f"{subject.title}, {subject.targets_per_image:.3g} targets",
         unit="images/s",
@@ -112,8 +136,8 @@ def measure_translate(subject: Subject, conditions: Conditions) -> Figure:
     )
 
 
-def measure_decode(subject: Subject, conditions: Conditions) -> Figure:
-    """Measure reading image files at the model's size, in all workers."""
+def measure_decode(subject: Subject, conditions: Conditions) -> Measurement:
+    """Measure decoding image files at the model's size, in all workers."""
     with Workers(conditions.workers, name="bench") as pool:
 
         def decode(count: int) -> float:
@@ -123,8 +147,8 @@ def measure_decode(subject: Subject, conditions: Conditions) -> Figure:
         return _rate_alone("decode", subject.title, conditions, decode)
 
 
-def measure_encode(subject: Subject, conditions: Conditions, image_format: ImageFormat) -> Figure:
-    """Measure turning the subject's images into the bytes of files, in all workers."""
+def measure_encode(subject: Subject, conditions: Conditions, image_format: ImageFormat) -> Measurement:
+    """Measure encoding the subject's images, in all workers."""
     pictures: list[Pixels] = [image.permute(1, 2, 0).contiguous().numpy() for image in subject.images]
     with Workers(conditions.workers, name="bench") as pool:
 
@@ -135,12 +159,12 @@ def measure_encode(subject: Subject, conditions: Conditions, image_format: Image
         return _rate_alone("encode", f"{subject.title}, {image_format}", conditions, encode_some)
 
 
-def measure_write(subject: Subject, conditions: Conditions, name: str) -> Figure:
-    """Measure writing one shard and committing it, from pixels in memory to bytes that a power cut spares.
+def measure_write(subject: Subject, conditions: Conditions, name: str) -> Measurement:
+    """Measure writing and committing one shard, from pixels in memory to synchronised files.
 
     Args:
-        subject: whose images are written.
-        conditions: how.
+        subject: its images are written.
+        conditions: of the measurement.
         name: of the output: "out.h5" for an HDF5 file, anything else for a folder of PNG files.
     """
     pictures: list[Pixels] = [image.permute(1, 2, 0).contiguous().numpy() for image in subject.images]
@@ -167,34 +191,127 @@ def measure_write(subject: Subject, conditions: Conditions, name: str) -> Figure
         return _rate_alone("write", f"{subject.title}, {form}", conditions, write, most=_SHARD)
 
 
+def measure_expand(subject: Subject, conditions: Conditions, forms: Sequence[OutputForm]) -> list[Measurement]:
+    """Measure whole expansions from JPEG files, in several formats, against the Translator alone, in turn.
+
+    The clock starts after the first images, so that compiling does not count, and stops when the last shard is
+    committed. The preview, whose time does not depend on the size, and the end of the output are reported apart.
+
+    Args:
+        subject: the images and the model.
+        conditions: of the measurement; each side has `seconds`, in few rounds, because only long ones are precise.
+        forms: the output formats.
+    """
+    conditions = replace(conditions, rounds=FEWEST_ROUNDS)
+    translator = conditions.translator(subject.model)
+    few = subject.jobs(2 * translator.batch_size)
+    run_stream(translator, few, 1)
+    pace = seconds_of(lambda: run_stream(translator, few, 1), conditions.device)
+    pairs = 2 * translator.batch_size * (2 + conditions.times(pace, sides=1))
+    rows = max(1, round(pairs / subject.targets_per_image))
+    closing: dict[str, list[float]] = {form.title: [] for form in forms}
+    for form in forms:
+        _expand(subject, conditions, max(1, rows // 4), form)
+    sides: dict[str, Side] = {
+        form.title: partial(_expand, subject, conditions, rows, form, closing[form.title]) for form in forms
+    }
+    sides["alone"] = partial(_translate, subject, conditions, translator, pairs)
+    rates = take_turns(sides, rounds=conditions.rounds)
+    workers = f"{conditions.workers} workers"
+    return [
+        Measurement(
+            stage="expand",
+            setting=f"{subject.title}, {form.title}",
+            unit="images/s",
+            ours=rates[form.title],
+            plain=rates["alone"],
+            against="the Translator alone",
+            quantities={
+                "images": float(rows * subject.targets_per_image),
+                "workers": float(conditions.workers),
+                "closing_seconds": median(closing[form.title]),
+            },
+            notes=(
+                f"jpg in, {workers}; plain: the Translator alone",
+                f"then {median(closing[form.title]):.1f} s for the preview and the end of the output",
+            ),
+        )
+        for form in forms
+    ]
+
+
+def _translate(subject: Subject, conditions: Conditions, translator: Translator, pairs: int) -> Round:
+    jobs = subject.jobs(pairs)
+    return Round(pairs, seconds_of(lambda: run_stream(translator, jobs, 1), conditions.device))
+
+
+def _expand(
+    subject: Subject, conditions: Conditions, rows: int, form: OutputForm, closing: list[float] | None = None
+) -> Round:
+    """Expand the first `rows` images; return the images made after the first ones, and their time.
+
+    Args:
+        subject: the images and the model.
+        conditions: of the measurement.
+        rows: the number of images to translate.
+        form: the output format.
+        closing: receives the seconds of the preview and the end of the output.
+    """
+    folder = conditions.folder()
+    expansion = subject.expansion(
+        folder / form.name, rows=rows, image_format=form.image_format, precision=conditions.precision
+    )
+    began = started = committed = time.perf_counter()
+    first = 0
+
+    def watch(progress: Progress) -> None:  # the last call comes when the last shard is committed
+        nonlocal started, committed, first
+        committed = time.perf_counter()
+        if not first and progress.done:
+            started, first = committed, progress.done
+
+    run_expansion(
+        expansion,
+        RunSettings(
+            devices=(conditions.device,),
+            workers=conditions.workers,
+            compile="on" if conditions.compiles else "off",
+        ),
+        write_pages=write_report,
+        on_progress=watch,
+    )
+    if closing is not None:
+        closing.append(time.perf_counter() - committed)
+    if first == len(expansion.plan):
+        # Too few: all were done at once, so the start counts as well.
+        return Round(first, committed - began)
+    return Round(len(expansion.plan) - first, committed - started)
+
+
 def run_stream(translator: Translator, jobs: Iterable[Job], repeats: int) -> None:
-    """Translate all jobs and forget the result, `repeats` times over."""
+    """Translate all jobs `repeats` times and discard the results."""
     many = (job for _ in range(repeats) for job in jobs)
     for _block in translator.stream(many):
         pass
 
 
-def _pace(translator: Translator, jobs: list[Job], device: torch.device) -> float:
-    return seconds_of(lambda: run_stream(translator, jobs, 1), device)
-
-
 def _rate_alone(
     stage: str, setting: str, conditions: Conditions, work: Callable[[int], float], *, most: int = _MOST_WRITTEN
-) -> Figure:
-    """Measure a stage that is compared with nothing.
+) -> Measurement:
+    """Measure a stage without a comparison.
 
     Args:
         stage: its name.
-        setting: on what.
-        conditions: how long and how often.
-        work: does so many images and returns the seconds.
+        setting: what it is measured on.
+        conditions: of the measurement.
+        work: processes that many images and returns the seconds.
         most: images in a round.
     """
     few = 8 * conditions.workers
     work(few)
     count = min(most, few * conditions.times(work(few), sides=1))
-    rates = take_turns({"ours": lambda: Sample(count, work(count))}, rounds=conditions.rounds)
-    return Figure(
+    rates = take_turns({"ours": lambda: Round(count, work(count))}, rounds=conditions.rounds)
+    return Measurement(
         stage=stage,
         setting=setting,
         unit="images/s",
@@ -205,11 +322,11 @@ def _rate_alone(
 
 
 def _map_all(pool: Workers, function: Callable[[Given], object], given: Sequence[Given]) -> None:
-    for _ in pool.map(lambda _: "reading or writing images of the bench", function, given, ahead=len(given)):
+    for _ in pool.map(lambda _: "reading or writing the benchmark's images", function, given, ahead=len(given)):
         pass
 
 
-def _apart(difference: Difference) -> str:
+def _describe(difference: PixelDifference) -> str:
     if not difference.largest:
         return "the same pixels"
     return (

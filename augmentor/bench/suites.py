@@ -1,19 +1,26 @@
-"""The suites: lists of settings, and the targets that their figures are held against."""
+"""Benchmark suites: subjects, measurements and targets; memory and time of growing expansions."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from statistics import median
 from typing import Literal, NamedTuple
 
-from augmentor.bench.conditions import Conditions
-from augmentor.bench.expanding import HDF5, JPG, PNG, Form, measure_expand
-from augmentor.bench.figures import Figure
-from augmentor.bench.material import Subject, synthetic_subject
-from augmentor.bench.scale import measure_doublings, measure_memory
-from augmentor.bench.stages import measure_translate
+from augmentor.bench.machine import WATCHED_COMMAND
+from augmentor.bench.measure import Conditions, Measurement, Series, Target
+from augmentor.bench.stages import HDF5, JPG, PNG, OutputForm, measure_expand, measure_translate
+from augmentor.bench.subject import Subject, synthetic_subject
 from augmentor.bench.training import measure_training
-from augmentor.training import Recipe, read_recipe
+from augmentor.errors import StalledError
+from augmentor.expansion import RunSettings, run_expansion
+from augmentor.report import write_report
+from augmentor.training import read_recipe
 
 Suite = Literal["cpu", "gpu", "scale"]
 
@@ -30,7 +37,7 @@ PAPER = (
     "training.critic_steps=5",
     "training.learning_rate=1e-4",
 )
-"""recipes/paper.toml as overrides of the default; its precision is left to the conditions."""
+"""recipes/paper.toml as overrides of the default; the conditions set the precision."""
 
 SMALL = (
     "images.size=32",
@@ -45,94 +52,62 @@ TINY = (
     *("images.size=32", "generator.width=4", "generator.blocks=1", "generator.downsamplings=1"),
     *("discriminator.width=4", "discriminator.depth=2"),
 )
-"""So small that all but the networks is measured."""
+"""So small that the networks take next to no time."""
 
 EMOJI = ("images.size=64", "generator.width=32", "discriminator.width=48", "discriminator.depth=5")
-"""Small colourful pictures, as recipes/small-data.toml takes them."""
+"""Small colourful images, as in recipes/small-data.toml."""
 
 
-class Target(NamedTuple):
-    """What a figure is held against.
+_LONGEST_SECONDS = 4 * 3600.0
+"""Time limit of a measured command, in seconds; the longest one takes minutes."""
 
-    Args:
-        quantity: of the figure: "ratio", "share_of_matrix_rate", "largest_difference", ...
-        bound: the least, or the most, that meets the target.
-        at_most: whether `bound` is the most.
-    """
-
-    quantity: str
-    bound: float
-    at_most: bool = False
-
-    def met(self, figure: Figure) -> bool:
-        """Return whether a figure meets the target; one that lacks the quantity does not."""
-        value = figure.quantity(self.quantity)
-        return value is not None and (value <= self.bound if self.at_most else value >= self.bound)
-
-    def __str__(self) -> str:
-        """Say it in words, for example "ratio at least 1.3"."""
-        words = self.quantity.replace("_", " ").replace("largest relative loss", "loss")
-        return f"{words} {'at most' if self.at_most else 'at least'} {self.bound:g}"
-
-
-class Judged(NamedTuple):
-    """A figure and the targets that it has."""
-
-    figure: Figure
-    targets: tuple[Target, ...]
-
-    @property
-    def missed(self) -> tuple[Target, ...]:
-        """The targets that the figure misses."""
-        return tuple(target for target in self.targets if not target.met(self.figure))
+Measure = Callable[[Subject, Conditions], Iterable[Measurement]]
 
 
 class Part(NamedTuple):
-    """One subject of a suite and what is measured on it.
+    """One subject of a suite and its measurements.
 
     Args:
         recipe: overrides of the default recipe.
         targets_per_image: translations of each image.
-        measure: what is measured, with each figure's targets in their order.
-        seconds: this part's share of a figure's time, where it needs more or less than the others.
-        images: JPEG files that are drawn.
+        measure: the measurements, with their targets.
+        seconds: factor on the time of a measurement.
+        images: JPEG files to draw.
     """
 
     recipe: tuple[str, ...]
     targets_per_image: int
-    measure: Callable[[Subject, Conditions], Iterable[Judged]]
+    measure: Measure
     seconds: float = 1.0
     images: int = 64
 
 
-def translating(*targets: Target) -> Callable[[Subject, Conditions], Iterable[Judged]]:
-    """Measure the translator; the figure has these targets."""
-    return lambda subject, conditions: [Judged(measure_translate(subject, conditions), targets)]
+def translating(*targets: Target) -> Measure:
+    """Measure the Translator, with these targets."""
+    return lambda subject, conditions: [replace(measure_translate(subject, conditions), targets=targets)]
 
 
-def expanding(*forms: tuple[Form, float]) -> Callable[[Subject, Conditions], Iterable[Judged]]:
-    """Measure expansions into forms, each with the least ratio to the translator alone."""
+def expanding(*forms: tuple[OutputForm, float]) -> Measure:
+    """Measure expansions into forms, each with the least ratio to the Translator alone."""
 
-    def measure(subject: Subject, conditions: Conditions) -> Iterable[Judged]:
-        figures = measure_expand(subject, conditions, [form for form, _ in forms])
-        for figure, (_, least) in zip(figures, forms, strict=True):
-            yield Judged(figure, (Target("ratio", least),))
+    def measure(subject: Subject, conditions: Conditions) -> Iterable[Measurement]:
+        measured = measure_expand(subject, conditions, [form for form, _ in forms])
+        for measurement, (_, least) in zip(measured, forms, strict=True):
+            yield replace(measurement, targets=(Target("ratio", least),))
 
     return measure
 
 
-def training(least: float) -> Callable[[Subject, Conditions], Iterable[Judged]]:
+def training(least: float) -> Measure:
     """Measure training steps, with the least ratio to the plain loop and equal losses."""
     targets = (Target("ratio", least), Target("largest_relative_loss_difference", 1e-4, at_most=True))
-    return lambda subject, conditions: [Judged(measure_training(subject, conditions), targets)]
+    return lambda subject, conditions: [replace(measure_training(subject, conditions), targets=targets)]
 
 
-def both(
-    *measures: Callable[[Subject, Conditions], Iterable[Judged]],
-) -> Callable[[Subject, Conditions], Iterable[Judged]]:
-    """Measure several things on one subject, one after the other."""
+def both(*measures: Measure) -> Measure:
+    """Make several measurements on one subject, in order."""
 
-    def measure(subject: Subject, conditions: Conditions) -> Iterator[Judged]:
+    def measure(subject: Subject, conditions: Conditions) -> Iterator[Measurement]:
         for each in measures:
             if not conditions.time_is_up:
                 yield from each(subject, conditions)
@@ -140,18 +115,17 @@ def both(
     return measure
 
 
-def in_precision(
-    precision: Literal["float32", "bfloat16"], measure: Callable[[Subject, Conditions], Iterable[Judged]]
-) -> Callable[[Subject, Conditions], Iterable[Judged]]:
-    """Measure in a precision, whatever the device would choose."""
+def in_precision(precision: Literal["float32", "bfloat16"], measure: Measure) -> Measure:
+    """Measure in a given precision, not the device's default."""
     return lambda subject, conditions: measure(subject, replace(conditions, precision=precision))
 
 
-def scaling(subject: Subject, conditions: Conditions) -> Iterator[Judged]:
-    """Measure the memory of more outputs, and the time of twice as many."""
-    yield Judged(measure_memory(subject, conditions, (2_000, 20_000)), (Target("ratio", 1.1, at_most=True),))
-    for figure in measure_doublings(subject, conditions, (1_000, 2_000, 4_000, 8_000, 16_000)):
-        yield Judged(figure, (Target("ratio", 2.1, at_most=True),))
+def scaling(subject: Subject, conditions: Conditions) -> Iterator[Measurement]:
+    """Measure the memory of ten times, and the time of twice as many outputs."""
+    memory = measure_memory(subject, conditions, (2_000, 20_000))
+    yield replace(memory, targets=(Target("ratio", 1.1, at_most=True),))
+    for measurement in measure_doublings(subject, conditions, (1_000, 2_000, 4_000, 8_000, 16_000)):
+        yield replace(measurement, targets=(Target("ratio", 2.1, at_most=True),))
 
 
 ONE_LEVEL = Target("largest_difference", 1, at_most=True)
@@ -171,7 +145,7 @@ SUITES: dict[Suite, tuple[Part, ...]] = {
         Part(("images.size=64",), 8, in_precision("float32", training(1.25)), seconds=4.0),
         Part((*PAPER, "images.size=64"), 8, in_precision("float32", training(1.25)), seconds=4.0),
     ),
-    # The most telling first: what is not begun when the time is up is left out.
+    # In order of importance: measurements that have not started when the time is up are left out.
     "gpu": (
         Part(
             PAPER,
@@ -192,29 +166,127 @@ SUITES: dict[Suite, tuple[Part, ...]] = {
 }
 
 SUITE_SECONDS: dict[Suite, float] = {"cpu": 10.0, "gpu": 8.0, "scale": 10.0}
-"""Of measuring a figure, where the person names none."""
+"""Default seconds of a measurement."""
 
 GPU_LIMIT = 400.0
-"""Seconds after which the suite for GPUs begins no further figure, so that it ends within 9 minutes."""
+"""Seconds after which the suite for GPUs starts no further measurement, so that it ends within 9 minutes."""
 
 
 def run_suite(
     name: Suite, conditions: Conditions, *, overrides: Sequence[str], on_part: Callable[[str], None]
-) -> Iterator[Judged]:
-    """Measure a suite's figures, one after the other.
+) -> Iterator[Measurement]:
+    """Yield a suite's measurements.
 
     Args:
         name: of the suite.
-        conditions: device, time, workers.
+        conditions: of the measurements.
         overrides: `section.key=value` lines on top of every recipe.
-        on_part: told in words what comes next.
+        on_part: called with a description of each part before it starts.
     """
     for number, part in enumerate(SUITES[name]):
         if conditions.time_is_up:
-            on_part("the time is up: the figures that are left are not measured")
+            on_part("the time is up: the remaining figures are not measured")
             return
-        recipe: Recipe = read_recipe(None, [*part.recipe, *overrides])
+        recipe = read_recipe(None, [*part.recipe, *overrides])
         folder = conditions.folder()
         subject = synthetic_subject(recipe, targets=part.targets_per_image, images=part.images, work=folder)
         on_part(f"part {number + 1} of {len(SUITES[name])}: {subject.title}")
         yield from part.measure(subject, replace(conditions, seconds=conditions.seconds * part.seconds))
+
+
+def measure_memory(subject: Subject, conditions: Conditions, outputs: tuple[int, int]) -> Measurement:
+    """Compare the peak memory of a small and a large expansion, each in a process of its own.
+
+    Args:
+        subject: the images and the model.
+        conditions: the device and the number of workers.
+        outputs: images that the small and the large one make.
+    """
+    small, large = (_peak(subject, conditions, count) for count in outputs)
+    return Measurement(
+        stage="memory",
+        setting=f"{subject.title}, {outputs[0]:,} and {outputs[1]:,} images",
+        unit="MB",
+        ours=Series((large / 1e6,)),
+        plain=Series((small / 1e6,)),
+        against=f"{outputs[0]:,} images",
+        notes=(f"peak of {outputs[1]:,} images; plain: of {outputs[0]:,}",),
+    )
+
+
+def measure_doublings(subject: Subject, conditions: Conditions, outputs: tuple[int, ...]) -> list[Measurement]:
+    """Measure the time of expansions, in turn, each of twice as many images as the one it is compared with.
+
+    Args:
+        subject: the images and the model.
+        conditions: of the measurements.
+        outputs: images to make, in doublings.
+    """
+    seconds: dict[int, list[float]] = {count: [] for count in outputs}
+    _seconds(subject, conditions, outputs[0])
+    for number in range(conditions.rounds):
+        for count in outputs[:: -1 if number % 2 else 1]:
+            seconds[count].append(_seconds(subject, conditions, count))
+    return [
+        Measurement(
+            stage="scale",
+            setting=f"{subject.title}, {count:,} images",
+            unit="s",
+            ours=Series(tuple(seconds[count])),
+            plain=Series(tuple(seconds[before])),
+            against=f"{before:,} images",
+            quantities={"images_per_second": count / median(seconds[count])},
+            notes=(f"seconds for {count:,} images; plain: for {before:,}",),
+        )
+        for before, count in pairwise(outputs)
+    ]
+
+
+def _rows(subject: Subject, outputs: int) -> int:
+    return max(1, round(outputs / subject.targets_per_image))
+
+
+def _seconds(subject: Subject, conditions: Conditions, outputs: int) -> float:
+    folder = conditions.folder()
+    result = run_expansion(
+        subject.expansion(folder / "out", rows=_rows(subject, outputs), precision=conditions.precision),
+        RunSettings(devices=(conditions.device,), workers=conditions.workers, compile="off"),
+        write_pages=write_report,
+    )
+    return result.seconds
+
+
+def _peak(subject: Subject, conditions: Conditions, outputs: int) -> float:
+    """Run `augmentor expand` in a process of its own and return its peak memory in bytes."""
+    rows = _rows(subject, outputs)
+    folder = conditions.folder()
+    # A manifest of the first rows, with absolute paths.
+    lines = subject.manifest.path.read_text(encoding="utf-8").splitlines()
+    root = subject.manifest.root.resolve()
+    table = folder / "manifest.csv"
+    table.write_text("\n".join([lines[0], *(f"{root}/{line}" for line in lines[1 : rows + 1])]) + "\n", "utf-8")
+    words = ["expand", str(table), "--model", str(subject.folder), "--out", str(folder / "out")]
+    words += [word for spec in subject.domains for word in ("--domains", spec)]
+    words += ["--real", "none", "--device", str(conditions.device), "--workers", str(conditions.workers)]
+    words += ["--compile", "off", "--json"]
+    report = folder / "peak"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", WATCHED_COMMAND, str(report), *words],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LONGEST_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StalledError(
+            f"augmentor {' '.join(words)}: it has not ended in {_LONGEST_SECONDS / 3600:g} hours. Run it by "
+            "itself to find the cause"
+        ) from error
+    if done.returncode:
+        raise RuntimeError(f"augmentor {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    made = json.loads(done.stdout.splitlines()[-1])["synthetic"]
+    if made != outputs:
+        raise RuntimeError(f"{made:,} images were made where {outputs:,} were expected")
+    return float(report.read_text())

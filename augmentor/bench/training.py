@@ -1,4 +1,4 @@
-"""Training steps: a plain eager loop against the trainer's own."""
+"""Measurement of training steps: `stargan.train` against a plain eager loop."""
 
 from __future__ import annotations
 
@@ -9,32 +9,40 @@ from math import lcm
 
 import torch
 
-from augmentor.bench.conditions import Conditions
-from augmentor.bench.figures import Figure, Hot, Sample, Series, largest_relative, seconds_of, synchronise
 from augmentor.bench.machine import profiled
-from augmentor.bench.material import SEED, Subject
+from augmentor.bench.measure import (
+    Conditions,
+    HotOperation,
+    Measurement,
+    Round,
+    Series,
+    largest_relative,
+    seconds_of,
+    synchronise,
+)
 from augmentor.bench.reference import plain_state, plain_training_step
+from augmentor.bench.subject import SEED, Subject
 from augmentor.training import train_config, untrained_networks
 from stargan.config import TrainConfig, computes_in_bfloat16
 from stargan.training import Batch, Event, LogEvent, TrainState, new_state, train
 
 _COMPARED_STEPS = 10
-"""Steps over which the losses of both sides are compared."""
+"""Steps in which both sides' losses are compared."""
 
 _COMPARED_RATE = 2e-5
-"""The learning rate of these steps."""
+"""Learning rate of these steps."""
 
 _ENDLESS = 1_000_000_000
 
 
-def measure_training(subject: Subject, conditions: Conditions) -> Figure:
-    """Measure training steps of the subject's recipe, on batches that lie in memory.
+def measure_training(subject: Subject, conditions: Conditions) -> Measurement:
+    """Measure training steps of the subject's recipe, on batches in memory.
 
-    One run of the trainer goes on all the time; between its rounds the plain loop has its own.
+    A single run of `train` covers all rounds; the plain loop's rounds take place between its steps.
 
     Args:
-        subject: its recipe says what a step is, its images are what is shown.
-        conditions: a precision or compile setting other than "auto" goes before the recipe's.
+        subject: its recipe and images are used.
+        conditions: a precision or compile setting other than "auto" overrides the recipe's.
     """
     config = replace(train_config(subject.recipe), schedule="constant", steps=_ENDLESS, minutes=None)
     if conditions.precision != "auto":
@@ -62,7 +70,7 @@ def measure_training(subject: Subject, conditions: Conditions) -> Figure:
     }
     if conditions.device.type == "cuda":
         quantities["peak_device_memory_bytes"] = float(turns.peak)
-    return Figure(
+    return Measurement(
         stage="train",
         setting=f"{subject.title}, {config.objective}",
         unit="images/s",
@@ -79,35 +87,35 @@ def measure_training(subject: Subject, conditions: Conditions) -> Figure:
 
 
 class _Turns:
-    """Feeds the trainer, and holds its clock: between two of its rounds the plain loop has one.
+    """Batches for `train` that measure its rounds, and the plain loop's in between.
 
     Args:
-        subject: what is trained.
-        config: the run's numbers.
-        batches: shown in turn.
-        conditions: how long and how often.
+        subject: its networks are trained.
+        config: settings of the training loop.
+        batches: used in turn.
+        conditions: of the measurement.
     """
 
     def __init__(
         self, subject: Subject, config: TrainConfig, batches: list[Batch], conditions: Conditions
     ) -> None:
-        self.ours: list[Sample] = []
-        self.plain: list[Sample] = []
-        self.hot: list[Hot] = []
+        self.ours: list[Round] = []
+        self.plain: list[Round] = []
+        self.hot: list[HotOperation] = []
         self.warm_up = 0.0
         self.peak = 0
         self.over = False
         self._config, self._batches, self._conditions = config, batches, conditions
         self._space, self._device = subject.model.space, conditions.device
         self._state = _state(subject, config, conditions.device, plain=True)
-        # All kinds of steps come once: with and without G's update, the round trip, the penalty.
+        # Contains every kind of step: with and without G's update, the cycle loss, the penalty.
         self._period = lcm(
             config.critic_steps * config.cycle_every, config.r1_every if config.penalises_real else 1
         )
         self._shown = 0
 
     def batches(self) -> Iterator[Batch]:
-        """Yield what the trainer is shown, and measure the while."""
+        """Yield the batches of `train`, and measure."""
         conditions, started = self._conditions, time.perf_counter()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -124,14 +132,14 @@ class _Turns:
             started = time.perf_counter()
             yield from self._next(steps)
             synchronise(self._device)
-            self.ours.append(Sample(steps * self._size, time.perf_counter() - started))
+            self.ours.append(Round(steps * self._size, time.perf_counter() - started))
             seconds = seconds_of(lambda: self._plain_steps(steps), self._device)
-            self.plain.append(Sample(steps * self._size, seconds))
+            self.plain.append(Round(steps * self._size, seconds))
         if conditions.profile:
             with profiled(self._device) as self.hot:
                 yield from self._next(self._period)
         self.over = True
-        yield from self._next(1)  # after which the trainer asks whether to stop
+        yield from self._next(1)  # after it `train` calls should_stop
 
     @property
     def _size(self) -> int:
@@ -161,7 +169,7 @@ def _losses_apart(subject: Subject, config: TrainConfig, batches: list[Batch], d
         if isinstance(event, LogEvent):
             logged.append(event.losses)
 
-    # On a GPU convolutions would else round to TF32, and what is compared would be the rounding.
+    # On a GPU convolutions would else round to TF32, and the comparison would measure the rounding.
     rounding, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     try:
         train(
@@ -183,7 +191,7 @@ def _losses_apart(subject: Subject, config: TrainConfig, batches: list[Batch], d
 
 
 def _state(subject: Subject, config: TrainConfig, device: torch.device, *, plain: bool) -> TrainState:
-    """Return the state at step 0, both sides' from the same weights."""
+    """Return the state at step 0, with the same weights for both sides."""
     generator, discriminator = untrained_networks(subject.recipe, subject.model.space, seed=SEED)
     make = plain_state if plain else new_state
     return make(generator=generator.to(device), discriminator=discriminator.to(device), config=config)

@@ -17,7 +17,7 @@ from augmentor.cli.session import command, escape, messages, print_json, results
 from augmentor.errors import OutputError
 
 if TYPE_CHECKING:
-    from augmentor.bench import Figure, Judged, Report, Series
+    from augmentor.bench import BenchReport, Measurement, Series
 
 _UNITS = {"images/s": "", "GFLOP/s": " GFLOP/s", "MB": " MB", "s": " s"}
 """What follows a number; most figures are images a second, which the table's head says."""
@@ -92,29 +92,29 @@ def bench(
         print_json(values)
 
 
-def bench_table(report: Report) -> Group:
+def bench_table(report: BenchReport) -> Group:
     """Return the table of a report's figures, their targets, and a profile of what missed one."""
     machine = report.machine
     head = (
         f"{machine['device']}; {machine['cpu']}, {machine['cores']} cores; torch {machine['torch']}, "
         f"Python {machine['python']}"
     )
-    table = Table(box=None, pad_edge=False, title="images per second, unless noted", title_justify="left")
+    table = Table(box=None, pad_edge=False, title="images a second, if not said otherwise", title_justify="left")
     table.add_column("stage", min_width=9)
     for heading in ("plain", "ours", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("note")
-    for judged in report.figures:
-        table.add_row(*_row(judged))
-    profiles = [_profile(judged.figure) for judged in report.figures if judged.missed and judged.figure.profile]
-    counted = [target for judged in report.figures for target in judged.targets]
-    missed = sum(len(judged.missed) for judged in report.figures)
-    verdict = [Text(f"\n{len(counted) - missed} of {len(counted)} targets met.")] if counted else []
+    for measurement in report.measurements:
+        table.add_row(*_row(measurement))
+    profiles = [_profile(each) for each in report.measurements if each.missed and each.profile]
+    counted = sum(len(each.targets) for each in report.measurements)
+    missed = sum(len(each.missed) for each in report.measurements)
+    verdict = [Text(f"\n{counted - missed} of {counted} targets met.")] if counted else []
     legend = Text("Medians; ± is half the range from the slowest to the fastest round.", "dim")
     return Group(Text(head), Text(""), table, legend, *verdict, *profiles)
 
 
-def report_json(report: Report, *, command: str) -> dict[str, object]:
+def report_json(report: BenchReport, *, command: str) -> dict[str, object]:
     """Return the report and the command that made it, as plain JSON values."""
     return {"command": command, **report.to_json()}
 
@@ -131,15 +131,15 @@ def write_report(path: Path, values: Mapping[str, object]) -> None:
         raise OutputError(f"--out {path}: cannot be written ({error.strerror or error})") from None
 
 
-def _row(judged: Judged) -> tuple[RenderableType, ...]:
-    figure, ratio = judged.figure, judged.figure.ratio
-    plain = "" if figure.plain is None else _number(figure.plain, figure.unit)
+def _row(measurement: Measurement) -> tuple[RenderableType, ...]:
+    ratio, unit = measurement.ratio, measurement.unit
+    plain = "" if measurement.plain is None else _number(measurement.plain, unit)
     ratios = "" if ratio is None else f"{ratio.median:.2f}"
-    notes = [Text(figure.setting, "bold"), *(Text(note) for note in figure.notes)]
-    for target in judged.targets:
-        met = target not in judged.missed
+    notes = [Text(measurement.setting, "bold"), *(Text(note) for note in measurement.notes)]
+    for target in measurement.targets:
+        met = target not in measurement.missed
         notes.append(Text(f"{'met' if met else 'MISSED'}: {target}", "green" if met else "bold red"))
-    return figure.stage, plain, _number(figure.ours, figure.unit), ratios, Group(*notes)
+    return measurement.stage, plain, _number(measurement.ours, unit), ratios, Group(*notes)
 
 
 def _number(series: Series, unit: str) -> str:
@@ -149,11 +149,11 @@ def _number(series: Series, unit: str) -> str:
     return f"{value:,.{digits}f}{_UNITS.get(unit, f' {unit}')}{spread}"
 
 
-def _profile(figure: Figure) -> Group:
+def _profile(measurement: Measurement) -> Group:
     table = Table(box=None, pad_edge=False)
     table.add_column("time", justify="right")
     table.add_column("calls", justify="right")
     table.add_column("operation", overflow="fold")
-    for hot in figure.profile:
+    for hot in measurement.profile:
         table.add_row(f"{hot.share:.1%}", f"{hot.calls:,}", Text(hot.name))
-    return Group(Text(f"\nDevice time by operation: {figure.stage}, {figure.setting}", "bold"), table)
+    return Group(Text(f"\nDevice time by operation: {measurement.stage}, {measurement.setting}", "bold"), table)

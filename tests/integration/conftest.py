@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augmentor.bench.peak import WATCHED_COMMAND
+from augmentor.bench.machine import WATCHED_COMMAND
 from augmentor.judge.stored import save_judge
 from augmentor.judge.thresholds import Thresholds
 from stargan.checkpoints import load_model

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 
-from augmentor.bench.peak import peak_memory
+from augmentor.bench.machine import peak_memory
 
 _SCRIPT = """
 import json, resource, sys, time

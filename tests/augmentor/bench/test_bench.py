@@ -10,11 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from augmentor.bench import BenchSettings, Figure, Judged, Report, Series, Target
-from augmentor.bench.figures import Hot, Sample, compare_pictures, largest_relative, take_turns
-from augmentor.bench.machine import measure_matrices, profiled
-from augmentor.bench.material import Subject, draw_picture, pairs_of, synthetic_subject
-from augmentor.bench.peak import peak_memory
+from augmentor.bench import BenchReport, BenchSettings, Measurement, Series
+from augmentor.bench.machine import measure_matrices, peak_memory, profiled
+from augmentor.bench.measure import HotOperation, Round, Target, compare_pictures, largest_relative, take_turns
+from augmentor.bench.subject import Subject, draw_picture, pairs_of, synthetic_subject
 from augmentor.cli.bench import bench_table
 from augmentor.errors import AugmentorError
 from augmentor.images import encode
@@ -35,8 +34,8 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 def a_figure(
     ours: tuple[float, ...] = (30.0, 33.0, 90.0), plain: tuple[float, ...] = (10.0, 10.0, 30.0)
-) -> Figure:
-    return Figure(
+) -> Measurement:
+    return Measurement(
         stage="translate",
         setting="128 px, width 64, planes, 8 targets",
         unit="images/s",
@@ -45,7 +44,7 @@ def a_figure(
         against="plain loop",
         quantities={"share_of_matrix_rate": 0.31},
         notes=("at most 1 of 255 apart, 0.0003 on average, in 1% of values",),
-        profile=(Hot("aten::convolution", 0.9, 12),),
+        profile=(HotOperation("aten::convolution", 0.9, 12),),
     )
 
 
@@ -73,9 +72,9 @@ def test_the_ratio_pairs_rounds_so_that_a_slow_spell_of_the_machine_cancels() ->
 def test_sides_take_turns_and_none_always_comes_first() -> None:
     order: list[str] = []
 
-    def side(name: str, seconds: float) -> Sample:
+    def side(name: str, seconds: float) -> Round:
         order.append(name)
-        return Sample(10, seconds)
+        return Round(10, seconds)
 
     rates = take_turns({"a": lambda: side("a", 2.0), "b": lambda: side("b", 5.0)}, rounds=3)
     assert order == ["a", "b", "b", "a", "a", "b"]
@@ -111,7 +110,7 @@ def test_targets_are_met_or_missed() -> None:
     assert not Target("ratio", 3.1).met(figure)
     assert Target("share_of_matrix_rate", 0.31, at_most=True).met(figure)
     assert not Target("largest_difference", 1, at_most=True).met(figure)  # not measured is not met
-    assert Judged(figure, (Target("ratio", 3.0), Target("ratio", 5.0))).missed == (Target("ratio", 5.0),)
+    assert replace(figure, targets=(Target("ratio", 3.0), Target("ratio", 5.0))).missed == (Target("ratio", 5.0),)
     assert str(Target("largest_difference", 1, at_most=True)) == "largest difference at most 1"
 
 
@@ -123,14 +122,12 @@ def test_the_table_says_it_in_plain_words_within_80_columns() -> None:
         "torch": "2.11.0",
         "python": "3.11.9",
     }
-    report = Report(
+    report = BenchReport(
         machine=machine,
         seconds=1.0,
-        figures=(
-            Judged(a_figure(), (Target("ratio", 1.3), Target("largest_difference", 1, at_most=True))),
-            Judged(
-                replace(a_figure(), stage="matrices", unit="GFLOP/s", plain=None, ours=Series((123_456.7,))), ()
-            ),
+        measurements=(
+            replace(a_figure(), targets=(Target("ratio", 1.3), Target("largest_difference", 1, at_most=True))),
+            replace(a_figure(), stage="matrices", unit="GFLOP/s", plain=None, ours=Series((123_456.7,))),
         ),
     )
     console = Console(width=80, record=True, file=None, quiet=False, color_system=None)

@@ -1,4 +1,4 @@
-"""What is measured on: the user's images and model, or seeded pictures and an untrained model of a recipe."""
+"""Images and models to measure with: the user's own, or drawn images and an untrained model of a recipe."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from stargan.networks import TranslatingGenerator
 from stargan.training import Batch, new_state
 
 _PICTURES = 64
-"""Different pictures that are drawn; more files than these hold the same ones again."""
+"""Different images that are drawn; further files repeat them."""
 
 _ATTRIBUTE = "look"
 SEED = 20_210
-"""Of all that is drawn: pictures, batches, and untrained weights."""
+"""Of drawn images, batches and untrained weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,11 @@ class Subject:
 
     Args:
         manifest: the images' table, in the model's label space.
-        model: what translates.
-        folder: the model's checkpoint, for a command that is started.
-        recipe: what the model is trained by.
-        domains: the SPECs of what each image is translated into.
-        title: in a few words, for the table.
+        model: the model.
+        folder: the model's checkpoint.
+        recipe: settings of training.
+        domains: the SPECs of the targets.
+        title: a short description for the table.
     """
 
     manifest: Manifest
@@ -59,11 +59,11 @@ class Subject:
     _untouched: TranslatingGenerator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Keep the generator as it was loaded: a translator may lay out its weights in another way."""
+        """Keep the generator as it was loaded: a Translator may change the memory layout of its weights."""
         object.__setattr__(self, "_untouched", copy.deepcopy(self.model.generator))
 
     def plain_model(self, device: torch.device) -> Model:
-        """Return the model as a plain loop has it: its own weights, contiguous, in float32."""
+        """Return a copy of the model for a plain loop: weights contiguous, in float32."""
         return replace(self.model, generator=copy.deepcopy(self._untouched).to(device))
 
     @cached_property
@@ -84,11 +84,11 @@ class Subject:
         """Plan an expansion of the first rows into a folder, or into an HDF5 file if `out` ends so.
 
         Args:
-            out: what to write.
-            rows: how many images are translated; more than there are means all.
+            out: the output.
+            rows: the number of images to translate, at most all.
             image_format: of a folder's images.
-            precision: what the generator computes in.
-            real: whether the sources are written, too.
+            precision: of the generator.
+            real: whether and how the sources are written.
         """
         settings = ExpandSettings(
             domains=self.domains,
@@ -107,13 +107,13 @@ class Subject:
             eligible=np.ones(len(table), dtype=bool),
             with_real=real != "none",
         )
-        # The path is for `dataset.json` alone, which nobody reads here.
+        # The model's path is written to `dataset.json`, which is not read here.
         return Expansion(
             manifest=table, model=self.model, settings=settings, out=out, plan=plan, model_path=Path()
         )
 
     def paths(self, count: int) -> list[Path]:
-        """Return the files of `count` images, from the first row on and over again where there are fewer."""
+        """Return the files of `count` images from the first row on, repeated where there are fewer."""
         return [self.manifest.image_path(number % len(self.manifest)) for number in range(count)]
 
     def decode(self, path: Path) -> Pixels:
@@ -129,14 +129,14 @@ class Subject:
 
     @cached_property
     def images(self) -> Tensor:
-        """A few of the images as the model wants them, (N, C, H, W) uint8."""
+        """Up to 64 of the images at the model's size, (N, C, H, W) uint8."""
         some = [self.decode(path) for path in self.paths(min(_PICTURES, len(self.manifest)))]
         return torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2).contiguous()
 
     def jobs(self, pairs: int) -> list[Job]:
-        """Return what the translator is asked for: so many (source, target) pairs, source by source.
+        """Return (source, target) pairs for the Translator, grouped by source.
 
-        The sources are a few images over and over, so that none need be read while a clock runs.
+        The sources are repetitions of `images`, so that no file is read during a measurement.
         """
         codes = torch.from_numpy(self.manifest.codes.astype(np.int64))
         jobs: list[Job] = []
@@ -155,7 +155,7 @@ class Subject:
             yield row, torch.tensor([item.target for item in items], dtype=torch.int64)
 
     def batches(self, size: int) -> list[Batch]:
-        """Return a few training batches with their targets; those of step `n` are number `n % len`."""
+        """Return 8 training batches with targets; step `n` uses number `n % 8`."""
         codes = torch.from_numpy(self.manifest.codes.astype(np.int64))
         random = torch.Generator().manual_seed(SEED)
         made = []
@@ -181,11 +181,11 @@ def given_subject(
 
     Args:
         manifest: the user's table.
-        model: a run folder or a checkpoint; None makes an untrained model of the recipe.
-        recipe: read for training, and for an untrained model.
-        images: the most that are used; None uses all.
+        model: a run folder or a checkpoint; None creates an untrained model of the recipe.
+        recipe: settings of training, and of an untrained model.
+        images: the most to use; None uses all.
         work: a temporary folder.
-        allow_outside: images may lie outside the manifest's folder.
+        allow_outside: allow images outside the manifest's folder.
 
     Raises:
         AugmentorError: the manifest or the model cannot be used.
@@ -208,23 +208,21 @@ def given_subject(
         manifest=table, model=loaded, folder=model, recipe=recipe, domains=("each",), title=_title(loaded)
     )
     if not subject.targets_per_image:
-        raise AugmentorError(
-            f"{manifest}: no image has anything to be translated into, so nothing can be measured"
-        )
+        raise AugmentorError(f"{manifest}: no image has a target, so nothing can be measured")
     return subject
 
 
 def synthetic_subject(
     recipe: Recipe, *, targets: int, images: int, work: Path, model: Path | None = None
 ) -> Subject:
-    """Draw pictures, and make an untrained model of a recipe; both are the same every time.
+    """Return drawn images and an untrained model of a recipe; both are reproducible.
 
     Args:
-        recipe: its size, channels and networks.
+        recipe: its size, channels and networks are used.
         targets: translations of each image.
         images: JPEG files to write.
         work: a temporary folder.
-        model: a trained model to measure in the place of an untrained one; `targets` then follows from it.
+        model: a trained model to use instead; `targets` then follows from it.
     """
     if model is None:
         values = tuple(f"value{number}" for number in range(targets + 1))
@@ -245,7 +243,7 @@ def synthetic_subject(
 
 
 def untrained(recipe: Recipe, space: LabelSpace, folder: Path) -> Path:
-    """Write the checkpoint of a model at step 0 into `folder`, and return it."""
+    """Write the checkpoint of a recipe's model at step 0 to `folder`, and return the folder."""
     config = train_config(recipe)
     generator, discriminator = untrained_networks(recipe, space, seed=SEED)
     save_checkpoint(
@@ -262,12 +260,12 @@ def untrained(recipe: Recipe, space: LabelSpace, folder: Path) -> Path:
 def write_pictures(folder: Path, *, space: LabelSpace, size: tuple[int, int], channels: int, count: int) -> Path:
     """Write JPEG files a third larger than the model's images, and a manifest in its label space.
 
-    The pictures have detail at all scales, the less the finer, as photographs do: what they cost to read and to
-    write is what photographs cost.
+    Like photographs they have detail at all scales, less at finer ones, so that reading and writing them takes as
+    long as for photographs.
 
     Args:
-        folder: made here.
-        space: the attributes; the values go round.
+        folder: created here.
+        space: the attributes; the rows take their values in turn.
         size: (height, width) of the model's images, in pixels.
         channels: 1 or 3.
         count: files to write.
@@ -291,12 +289,12 @@ def write_pictures(folder: Path, *, space: LabelSpace, size: tuple[int, int], ch
 
 
 def draw_picture(shape: tuple[int, int], channels: int, random: torch.Generator) -> Pixels:
-    """Draw a smooth random picture: noise of every scale, each half as strong as the next coarser one.
+    """Draw a random image: the sum of noise at every scale, each half as strong as the next coarser one.
 
     Args:
         shape: (height, width) in pixels.
         channels: 1 or 3.
-        random: what the noise is drawn from.
+        random: source of the noise.
 
     Returns:
         uint8 (H, W, C).
@@ -320,6 +318,6 @@ def _title(model: Model) -> str:
 
 
 def pairs_of(jobs: Sequence[Job]) -> tuple[Tensor, Tensor]:
-    """Return all pairs of some jobs as a plain loop takes them: (M, C, H, W) images and (M, A) targets."""
+    """Return all pairs of some jobs as tensors: (M, C, H, W) images and (M, A) targets."""
     images = torch.cat([job.image[None].expand(len(job.targets), *job.image.shape) for job in jobs])
     return images, torch.cat([job.targets for job in jobs])
