@@ -28,7 +28,7 @@ from augmentor.cli.tables import balance_table, balance_verdict, listed
 from augmentor.errors import counted
 
 if TYPE_CHECKING:
-    from augmentor.planning import CheckReport
+    from augmentor.data import CheckReport
 
 
 @command
@@ -51,9 +51,10 @@ def check(
     With --balance, also the number of training images of each combination of
     attributes, before and after expand --balance.
     """
+    from augmentor.data import check_manifest
     from augmentor.data.manifest import read_manifest
     from augmentor.images import verify
-    from augmentor.planning import check_manifest, foresee_balance
+    from augmentor.planning import preview_balance
     from augmentor.training import read_recipe
 
     settings = read_recipe(recipe)
@@ -65,7 +66,7 @@ def check(
     ).allowing(outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels)
     fills = balance is not None or counts is not None
     named = names(balance)
-    states = foresee_balance(table, attributes=named, to=balance_to, counts=counts) if fills else []
+    states = preview_balance(table, attributes=named, to=balance_to, counts=counts) if fills else []
     with ProgressBar("checking", unit="images") as bar:
         report = check_manifest(table, decode=partial(verify, access=table.access), progress=bar.update)
     for note in report.notes:

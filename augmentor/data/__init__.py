@@ -3,6 +3,7 @@
 Manifests, data sets in their owners' layouts, models, and the rows of them that cannot be used.
 """
 
+from augmentor.data.check import CheckReport, check_manifest
 from augmentor.data.failures import Failure, write_failures
 from augmentor.data.models import (
     NO_DESCRIPTION,
@@ -16,9 +17,11 @@ from augmentor.data.samples import Samples, read_model_samples, read_samples, sa
 
 __all__ = [
     "NO_DESCRIPTION",
+    "CheckReport",
     "Failure",
     "ForeignDescription",
     "Samples",
+    "check_manifest",
     "is_foreign",
     "model_crop",
     "open_model",

@@ -35,11 +35,11 @@ from augmentor.planning import (
     CellState,
     DomainRequest,
     Plan,
-    balanced,
     make_plan,
     parse_domains,
     planned_states,
     refuse_other_direction,
+    with_balance,
 )
 from augmentor.storage import Json
 from stargan.checkpoints import Model
@@ -247,7 +247,7 @@ def plan_expansion(
             max_per_source=settings.max_per_source,
             space=loaded.space,
         )
-        plan = balanced(plan, request, only=loaded.only_target)
+        plan = with_balance(plan, request, only=loaded.only_target)
     refuse_too_many(plan, planned_place(out, settings.output_format))
     judging, notes = find_translation_judge(
         loaded,

@@ -14,7 +14,7 @@ from augmentor.errors import OutputError
 from augmentor.expansion.executors.work import Work
 from augmentor.expansion.selection import Candidates
 from augmentor.outputs import SURPLUS, LabelRow, ShardRecord
-from augmentor.planning import LEFT_ALONE, Cells, CellState, Filling, Mask, Numbers, Plan
+from augmentor.planning import LEFT_ALONE, Cells, CellState, Mask, Numbers, Plan, RoundPlanner
 
 
 class TopUp(NamedTuple):
@@ -35,14 +35,14 @@ def run_rounds(work: Work, run: Callable[[Work], None]) -> TopUp:
     """Make rounds of translations until every combination has its count, or no source is left.
 
     Args:
-        work: with the plan that `augmentor.planning.balanced` returned, which has the first round.
+        work: with the plan that `augmentor.planning.with_balance` returned, which has the first round.
         run: makes the missing shards, from `Work.first_shard` on.
 
     Raises:
         OutputError: a shard is missing after all, or holds other translations than its round plans.
     """
     plan, size = work.plan, work.shard_size
-    filling = Filling(plan)
+    planner = RoundPlanner(plan)
     counts = RoundCounts(plan, work.sources.manifest.rows["id"].astype(str).tolist(), size)
     first = 0
     while True:
@@ -53,7 +53,7 @@ def run_rounds(work: Work, run: Callable[[Work], None]) -> TopUp:
             if record is None:
                 raise OutputError(f"shard {index} of {work.shards} is missing. Run the same expand again.")
             counts.add(plan, record)
-        segment = filling.next_round(
+        segment = planner.next_round(
             plan, there=counts.there, kept=counts.kept, failed=counts.failed, uses=counts.uses
         )
         if segment is None:
@@ -100,7 +100,7 @@ class RoundCounts:
     """Counts of kept translations, failed rows and used sources, record by record.
 
     Args:
-        plan: one that `balanced` returned.
+        plan: one that `with_balance` returned.
         ids: (N,) the manifest's.
         size: items per shard.
     """

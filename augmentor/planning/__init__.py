@@ -1,15 +1,11 @@
-"""From a request to a plan.
-
-Domain specs, targets, rare combinations, and the fixed order of (row, target) pairs.
-"""
+"""Planning: domain specs, targets, balancing, and the fixed order of (row, target) pairs."""
 
 from augmentor.planning.balance import BalanceRequest
-from augmentor.planning.check import CheckReport, check_manifest, foresee_balance
 from augmentor.planning.combinations import LEFT_ALONE, Cells, CellState, Numbers
 from augmentor.planning.domains import DomainRequest, parse_domains, preview_columns
 from augmentor.planning.items import Item
 from augmentor.planning.plan import Plan, make_plan, refuse_other_direction
-from augmentor.planning.rounds import Filling, balanced, planned_states
+from augmentor.planning.rounds import RoundPlanner, planned_states, preview_balance, with_balance
 from augmentor.planning.targets import Mask
 
 __all__ = [
@@ -17,19 +13,17 @@ __all__ = [
     "BalanceRequest",
     "CellState",
     "Cells",
-    "CheckReport",
     "DomainRequest",
-    "Filling",
     "Item",
     "Mask",
     "Numbers",
     "Plan",
-    "balanced",
-    "check_manifest",
-    "foresee_balance",
+    "RoundPlanner",
     "make_plan",
     "parse_domains",
     "planned_states",
+    "preview_balance",
     "preview_columns",
     "refuse_other_direction",
+    "with_balance",
 ]

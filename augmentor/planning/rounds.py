@@ -1,45 +1,48 @@
-"""Which translations fill the rare combinations: round after round, until all counts are reached.
+"""Rounds of translations that top up rare combinations until all counts are reached.
 
-The first round asks for what is missing, as if nothing would be thrown out. Every later one is a pure function of
-the plan and of the records of the rounds before it, so that a run that was killed finds the same rounds again.
+The first round requests what is missing, as if no translation were rejected. Every later one is a pure function of
+the plan and of the records of the rounds before it, so that a run that was killed makes the same rounds again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from augmentor.data.manifest import Manifest
 from augmentor.errors import DomainError
 from augmentor.planning.balance import BalanceRequest
 from augmentor.planning.combinations import LEFT_ALONE, Balance, Cells, CellState, Numbers
+from augmentor.planning.domains import DomainRequest
 from augmentor.planning.items import Segment
-from augmentor.planning.plan import Plan
+from augmentor.planning.plan import Plan, make_plan
 from augmentor.planning.targets import Codes, Mask, pack
 
 _TURNS = 16
-"""Turns in which combinations share the nearest sources where these are not to be used too often."""
+"""Turns in which combinations share the nearest sources where uses per source are limited."""
 
 
-def balanced(plan: Plan, request: BalanceRequest, *, only: int | None = None) -> Plan:
-    """Return a plan that also fills up combinations, with its first round.
+def with_balance(plan: Plan, request: BalanceRequest, *, only: int | None = None) -> Plan:
+    """Return a plan that also tops up combinations, with its first round.
 
-    What is missing is counted over the rows that may be translated: their real images, and the translations that
-    `--domains` asks for. The request's words are about these counts, too.
+    Counted are the rows that may be translated: their real images, and the translations of `--domains`.
 
     Args:
-        plan: what `make_plan` returned.
-        request: what is to be filled.
+        plan: from `make_plan`.
+        request: the counts to reach.
         only: the one code that the model translates its one attribute into, see `Model.only_target`.
 
     Raises:
-        DomainError: there is nothing to count, or the model cannot make what is asked for.
+        DomainError: there is nothing to count, or the model cannot make what is requested.
     """
     cells = request.cells
     eligible = plan.combinations >= 0
     before = cells.count(cells.of(plan.codes[eligible]))
-    domains = _Asked.of(plan, cells).counts
+    domains = _Requested.of(plan, cells).counts
     there = before + domains
     wanted = request.wanted(there)
     if only is not None:
@@ -50,15 +53,17 @@ def balanced(plan: Plan, request: BalanceRequest, *, only: int | None = None) ->
             cells=cells, before=before, domains=domains, wanted=wanted, max_per_source=request.max_per_source
         ),
     )
-    segment = Filling(plan).pick(plan, plan.filled.missing(there), failed=~eligible, uses=_asked_uses(plan))
+    segment = RoundPlanner(plan).pick(
+        plan, plan.filled.missing(there), failed=~eligible, uses=_requested_uses(plan)
+    )
     return plan if segment is None else plan.extended(segment)
 
 
 def _one_direction(plan: Plan, wanted: Numbers, there: Numbers, only: int) -> Numbers:
-    """Return what is wanted without that which a model that makes one value only cannot make.
+    """Return the counts to reach with a model that makes one value only.
 
     Raises:
-        DomainError: it is asked for.
+        DomainError: another value lacks images.
     """
     attribute = plan.space.attributes[0]
     for code, (images, found) in enumerate(zip(wanted.tolist(), there.tolist(), strict=True)):
@@ -71,11 +76,11 @@ def _one_direction(plan: Plan, wanted: Numbers, there: Numbers, only: int) -> Nu
     return np.where(possible, wanted, LEFT_ALONE)
 
 
-class Filling:
-    """What never changes while a plan is filled up: the sources, and which is asked for what already.
+class RoundPlanner:
+    """The sources of top-up rounds, and the targets that `--domains` already requests of them.
 
     Args:
-        plan: one that `balanced` returned; with more segments, or fewer, it is still the same filling.
+        plan: from `with_balance`; its segments do not matter.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -83,15 +88,15 @@ class Filling:
         self._cells = self._balance.cells
         self._sources = np.flatnonzero(plan.combinations >= 0).astype(np.int64)
         self._own: Codes = plan.codes[self._sources][:, self._cells.attributes]
-        self._asked = _Asked.of(plan, self._cells)
+        self._requested = _Requested.of(plan, self._cells)
         self._seed = int(plan.fingerprint()[:16], 16)
 
     def next_round(
         self, plan: Plan, *, there: Numbers, kept: Numbers, failed: Mask, uses: npt.NDArray[np.int64]
     ) -> Segment | None:
-        """Return the next round; None where every count is reached or no source is left that could help.
+        """Return the next round; None where every count is reached or no source is left.
 
-        It asks for what is missing, divided by the share of this combination's translations that was kept so far.
+        It requests what is missing, divided by the share of this combination's translations that was kept so far.
 
         Args:
             plan: with the rounds so far.
@@ -101,20 +106,20 @@ class Filling:
             uses: (N,) int64, translations of each row that were kept.
         """
         missing = self._balance.missing(there)
-        # As if two more had been asked for and one kept: of few, none may be kept, and that says little.
-        ask = -(-missing * (asked_of(plan) + 2) // (kept + 1))
+        # A prior of one kept of two: of a few translations, none may be kept by chance.
+        ask = -(-missing * (planned_translations(plan) + 2) // (kept + 1))
         return self.pick(plan, ask, failed=failed, uses=uses)
 
     def pick(self, plan: Plan, ask: Numbers, *, failed: Mask, uses: npt.NDArray[np.int64]) -> Segment | None:
-        """Return the nearest sources that were not asked yet, those that change fewest attributes first.
+        """Return the nearest sources that are still free, those that change fewest attributes first.
 
-        Equally near ones come in an order of chance, another for each combination, that the plan alone decides.
+        Equally near ones come in a random order, another for each combination, seeded by the plan.
 
         Args:
-            plan: with the rounds so far; no source is asked for the same domain twice.
-            ask: (C,) int64, translations wanted; fewer come where there are no more sources.
+            plan: with the rounds so far; no source is used for the same target twice.
+            ask: (C,) int64, translations wanted; fewer are returned where there are no more sources.
             failed: (N,) bool, rows that cannot be used.
-            uses: (N,) int64, translations of each row that are there already.
+            uses: (N,) int64, translations of each row so far.
 
         Returns:
             The translations in the manifest's order; None where there is none.
@@ -143,8 +148,8 @@ class Filling:
         return self._segment(np.concatenate(rows), np.concatenate(cells))
 
     def _closed(self, plan: Plan, cell: int, failed: Mask) -> Mask:
-        """Return which rows cannot be asked for a combination (any more), (N,) bool."""
-        closed = failed | self._asked.rows(cell)
+        """Return which rows cannot be used for a combination (any more), (N,) bool."""
+        closed = failed | self._requested.rows(cell)
         for segment in plan.segments:
             closed[segment.rows[self._cells.number(segment.values) == cell]] = True
         return closed
@@ -167,14 +172,39 @@ class Filling:
         )
 
 
+def preview_balance(
+    manifest: Manifest, *, attributes: Sequence[str], to: str = "auto", counts: Path | None = None
+) -> list[CellState]:
+    """Return the training rows' combinations before and after `expand --balance`, if all translations are kept.
+
+    Args:
+        manifest: the rows.
+        attributes: as for `BalanceRequest.parse`.
+        to: as for `BalanceRequest.parse`.
+        counts: as for `BalanceRequest.parse`.
+
+    Raises:
+        DomainError: a name, word or cell of the table cannot be used, or there is nothing to count.
+    """
+    request = BalanceRequest.parse(attributes=attributes, to=to, counts=counts, space=manifest.space)
+    plan = make_plan(
+        manifest.codes,
+        space=manifest.space,
+        request=DomainRequest(),
+        eligible=manifest.split_mask(["train"]),
+        with_real=True,
+    )
+    return planned_states(with_balance(plan, request))
+
+
 def planned_states(plan: Plan) -> list[CellState]:
-    """Return how the combinations of a plan stand if every translation is kept."""
+    """Return the state of each combination if every translation is kept."""
     balance = plan.filled
-    return balance.states(balance.before + asked_of(plan), plan.space)
+    return balance.states(balance.before + planned_translations(plan), plan.space)
 
 
-def asked_of(plan: Plan) -> Numbers:
-    """Return how many translations a plan asks for per combination, (C,) int64."""
+def planned_translations(plan: Plan) -> Numbers:
+    """Return the planned translations of each combination, (C,) int64."""
     balance = plan.filled
     asked = balance.domains.copy()
     for segment in plan.segments:
@@ -182,14 +212,14 @@ def asked_of(plan: Plan) -> Numbers:
     return asked
 
 
-def _asked_uses(plan: Plan) -> npt.NDArray[np.int64]:
-    """Return how many translations `--domains` asks of each row, (N,) int64."""
+def _requested_uses(plan: Plan) -> npt.NDArray[np.int64]:
+    """Return the translations of each row for `--domains`, (N,) int64."""
     per_row = np.diff(plan.offsets)
     return per_row - 1 if plan.with_real else per_row
 
 
 def _chance(rows: npt.NDArray[np.int64], seed: int, cell: int) -> npt.NDArray[np.uint64]:
-    """Return a number of chance per row that no version of a library changes: splitmix64, twice."""
+    """Return a random number per row that does not depend on library versions: splitmix64, twice."""
     with np.errstate(over="ignore"):
         start = _mixed(np.array([seed ^ (cell + 1)], dtype=np.uint64))
         return _mixed(start + rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
@@ -202,16 +232,15 @@ def _mixed(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What `--domains` asks of the rows, as far as the combinations of some attributes are concerned.
+class _Requested:
+    """The targets of `--domains` in terms of the combinations of some attributes.
 
-    Rows that are equal in these and in the touched attributes are of one kind: all of a kind are asked for the
-    same.
+    Rows that are equal in these and in the touched attributes are of one kind: they have the same targets.
 
     Args:
         counts: (C,) int64, translations into each combination.
         kinds: (N,) int64, each row's kind; -1 where it is not translated.
-        taken: by combination, the kinds that are asked for exactly what filling it up would ask.
+        taken: by combination, the kinds that have the very target that topping it up would request.
     """
 
     counts: Numbers
@@ -219,8 +248,8 @@ class _Asked:
     taken: dict[int, list[int]]
 
     @classmethod
-    def of(cls, plan: Plan, cells: Cells) -> _Asked:
-        """Work through what is asked of every kind."""
+    def of(cls, plan: Plan, cells: Cells) -> _Requested:
+        """Go through the targets of every kind."""
         counts = np.zeros(len(cells), dtype=np.int64)
         kinds = np.full(len(plan.codes), -1, dtype=np.int64)
         taken: dict[int, list[int]] = {}
@@ -246,5 +275,5 @@ class _Asked:
         return cls(counts, kinds, taken)
 
     def rows(self, cell: int) -> Mask:
-        """Return which rows are asked for a combination and for no other change, (N,) bool."""
+        """Return which rows have a target that changes to this combination and nothing else, (N,) bool."""
         return np.isin(self.kinds, self.taken.get(cell, []))

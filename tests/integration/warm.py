@@ -20,10 +20,10 @@ from typing import TypedDict
 import s3fs  # noqa: F401
 import torchvision.models  # noqa: F401
 
+import augmentor.data.check
 import augmentor.expansion.run
 import augmentor.judge
 import augmentor.outputs.readers.dataset
-import augmentor.planning.check
 import augmentor.training.run  # noqa: F401 - all of these are imported for the children
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from augmentor.cli.check import check_tables
-from augmentor.planning.check import AttributeSummary, CheckReport, ImageProblem
+from augmentor.data.check import AttributeSummary, CheckReport, ImageProblem
 from tests.augmentor.cli.screen import printed
 
 

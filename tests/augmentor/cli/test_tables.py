@@ -11,7 +11,7 @@ from augmentor.planning.balance import BalanceRequest
 from augmentor.planning.combinations import CellState
 from augmentor.planning.domains import parse_domains
 from augmentor.planning.plan import Plan, make_plan
-from augmentor.planning.rounds import balanced, planned_states
+from augmentor.planning.rounds import planned_states, with_balance
 from stargan.labels import Attribute, LabelSpace
 from tests.augmentor.cli.screen import printed
 
@@ -75,7 +75,7 @@ def test_combinations_with_bars() -> None:
 
 def test_a_plan_that_fills_up(plan: Plan) -> None:
     request = BalanceRequest.parse(attributes="hair [cm]", to="9", space=SPACE)
-    filled = balanced(plan, request)
+    filled = with_balance(plan, request)
     lines = printed(tables.plan_tables(filled, Estimate(size=1, seconds=1.0)))
     assert any(line.startswith("Combinations") for line in lines)
     assert max(map(len, lines)) <= 80

@@ -1,4 +1,4 @@
-"""Filling up rare combinations from end to end: rounds, the surplus, interruptions, what the output says of it."""
+"""TopUp up rare combinations from end to end: rounds, the surplus, interruptions, what the output says of it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from augmentor.planning.combinations import LEFT_ALONE
 from augmentor.planning.domains import DomainRequest, parse_domains
 from augmentor.planning.items import Item
 from augmentor.planning.plan import Plan, make_plan
-from augmentor.planning.rounds import Filling, asked_of, balanced, planned_states
+from augmentor.planning.rounds import RoundPlanner, planned_states, planned_translations, with_balance
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 SPACE = LabelSpace(
@@ -77,7 +77,7 @@ class Case:
         request = BalanceRequest.parse(
             attributes=self.attributes, to=self.to, max_per_source=self.limit, space=SPACE
         )
-        return balanced(plan, request)
+        return with_balance(plan, request)
 
     def agreement(self, item: Item) -> float:
         """Return what the judge says: a number of chance, always the same for the same translation."""
@@ -107,7 +107,7 @@ class Case:
     def rounds(self) -> Iterator[tuple[Plan, RoundCounts]]:
         """Yield the plan and its counts after each round."""
         plan, first = self.plan(), 0
-        filling, tally = Filling(plan), self.tally(plan)
+        filling, tally = RoundPlanner(plan), self.tally(plan)
         for _ in range(MOST_ROUNDS):
             for index in range(first, plan.shards(self.size)):
                 tally.add(plan, self.record(plan, index))
@@ -250,7 +250,7 @@ def test_any_interruption_finds_the_same_rounds(case: Case, data: st.DataObject)
         numbers = data.draw(st.permutations(range(first, again.shards(case.size))))
         for index in numbers:
             new.add(again, case.record(plan, index))
-        segment = Filling(again).next_round(
+        segment = RoundPlanner(again).next_round(
             again, there=new.there, kept=new.kept, failed=new.failed, uses=new.uses
         )
         assert segment is not None
@@ -317,7 +317,7 @@ def test_the_first_round_asks_for_what_is_missing() -> None:
     assert plan.starts == (0, 5, 10)
     assert (plan.n_real, plan.n_synthetic, plan.shards(4)) == (5, 5, 4)
     assert [plan.shard_range(index, 4) for index in range(4)] == [(0, 4), (4, 5), (5, 9), (9, 10)]
-    assert asked_of(plan).tolist() == [0, 2, 3]
+    assert planned_translations(plan).tolist() == [0, 2, 3]
     assert [(state.before, state.wanted, state.after) for state in planned_states(plan)] == [
         (3, None, 3),
         (1, 3, 3),
@@ -334,23 +334,23 @@ def test_what_the_domains_ask_for_counts_and_is_not_asked_again() -> None:
     plan = lopsided(domains=["hair=red"], to="4").plan()
     assert planned_states(plan)[2].after == 4
     assert plan.filled.domains.tolist() == [0, 0, 4]
-    assert asked_of(plan).tolist() == [1, 3, 4]
+    assert planned_translations(plan).tolist() == [1, 3, 4]
     short = lopsided(domains=["hair=red"], to="5").plan()
     assert [state.sources_used_up for state in planned_states(short)] == [True, True, True]
 
 
 def test_a_limit_is_shared_by_combinations() -> None:
     plan = lopsided(limit=1, to="3", rows=[(0, 0, 0)] * 6, eligible=[True] * 6).plan()
-    assert asked_of(plan).tolist() == [0, 3, 3]
+    assert planned_translations(plan).tolist() == [0, 3, 3]
     assert max(Counter(row for row, _ in asked_pairs(plan)).values()) == 1
     fair = lopsided(limit=1, to="6", rows=[(0, 0, 0)] * 6, eligible=[True] * 6).plan()
-    assert asked_of(fair).tolist() == [0, 3, 3]
+    assert planned_translations(fair).tolist() == [0, 3, 3]
 
 
 def test_the_next_round_allows_for_what_was_thrown_out() -> None:
     case = lopsided(rows=[(0, 0, 0)] * 60, eligible=[True] * 60, attributes="male", to="20")
     plan = case.plan()
-    assert asked_of(plan).tolist() == [0, 20]
+    assert planned_translations(plan).tolist() == [0, 20]
     tally = case.tally(plan)
     for index in range(plan.shards(4)):
         record = case.record(plan, index)
@@ -363,7 +363,7 @@ def test_the_next_round_allows_for_what_was_thrown_out() -> None:
             ShardRecord(index=index, shape=None, rows=rows, positions=positions, failures=[], files={}),
         )
     assert tally.kept.tolist() == [0, 5]
-    segment = Filling(plan).next_round(
+    segment = RoundPlanner(plan).next_round(
         plan, there=tally.there, kept=tally.kept, failed=tally.failed, uses=tally.uses
     )
     assert segment is not None
@@ -440,10 +440,10 @@ def test_a_model_of_one_direction_is_asked_for_nothing_else() -> None:
         codes, space=space, request=DomainRequest(), eligible=np.ones(3, dtype=np.bool_), with_real=False
     )
     request = BalanceRequest.parse(attributes="animal", space=space)
-    assert asked_of(balanced(plan, request, only=1)).tolist() == [0, 1]
+    assert planned_translations(with_balance(plan, request, only=1)).tolist() == [0, 1]
     with pytest.raises(DomainError, match=r"animal=zebra lacks 1 images, .* into horse"):
-        balanced(plan, request, only=0)
+        with_balance(plan, request, only=0)
     assert (
-        balanced(plan, BalanceRequest.parse(attributes="animal", to="2", space=space), only=1).filled.wanted[0]
+        with_balance(plan, BalanceRequest.parse(attributes="animal", to="2", space=space), only=1).filled.wanted[0]
         == -1
     )

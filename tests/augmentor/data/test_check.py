@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from augmentor.data.check import AttributeSummary, CheckReport, ImageProblem, check_manifest, summarize
 from augmentor.data.manifest import read_manifest
 from augmentor.errors import ImageError
-from augmentor.planning.check import AttributeSummary, CheckReport, ImageProblem, check_manifest, summarize
 
 
 def decode_pgm(path: Path) -> bool:

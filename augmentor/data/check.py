@@ -1,9 +1,9 @@
-"""What `augmentor check` reports: the labels as they were understood, and every image that cannot be used."""
+"""The report of `augmentor check`: label counts, images that cannot be used, duplicates and split leaks."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,25 +13,20 @@ import numpy as np
 
 from augmentor.data.manifest import SPLITS, Manifest, split_leaks
 from augmentor.errors import ImageError, row_list
-from augmentor.planning.balance import BalanceRequest
-from augmentor.planning.combinations import CellState
-from augmentor.planning.domains import DomainRequest
-from augmentor.planning.plan import make_plan
-from augmentor.planning.rounds import balanced, planned_states
 from augmentor.storage import Access, located, side_by_side
 from stargan.labels import UNKNOWN, Kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeSummary:
-    """How one attribute was understood.
+    """Kind, values and label counts of an attribute.
 
     Args:
         name: the attribute.
         kind: "binary" or "categorical".
         values: its values in code order.
-        counts: for each split that has rows, the rows of each value.
-        unknown: the rows of all splits where it is not labelled.
+        counts: rows of each value, for each split that has rows.
+        unknown: rows of all splits where it is not labelled.
     """
 
     name: str
@@ -43,13 +38,13 @@ class AttributeSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProblem:
-    """One row whose image cannot be used.
+    """A row whose image cannot be used.
 
     Args:
         id: the row's id.
         path: the path as the manifest has it.
         row: the row as a spreadsheet numbers it; the header is row 1.
-        reason: what is wrong with the image.
+        reason: in plain English.
     """
 
     id: str
@@ -60,7 +55,7 @@ class ImageProblem:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """Everything that `augmentor check` found.
+    """The result of `augmentor check`.
 
     Args:
         manifest: the table's file.
@@ -70,9 +65,9 @@ class CheckReport:
         attributes: a summary of each attribute, in order.
         missing: rows whose file is not there.
         unreadable: rows whose file does not decode.
-        several_frames: the ids of rows whose file holds further frames or pages, of which the first is used.
-        duplicates: the ids of rows whose files are equal byte for byte, a tuple per different file.
-        leaks: groups, and identical images, that stand in two splits.
+        several_frames: ids of the rows whose file holds several frames or pages, of which the first is used.
+        duplicates: ids of the rows whose files are equal byte for byte, a tuple per file.
+        leaks: groups, and identical images, in two splits.
         notes: remarks from reading the manifest.
     """
 
@@ -103,8 +98,8 @@ class CheckReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
-    """What looking at one image gave: a digest of its file, or what is wrong."""
+class _Image:
+    """An image's digest, or what is wrong with it."""
 
     digest: bytes = b""
     wrong: Literal["", "missing", "unreadable"] = ""
@@ -119,12 +114,12 @@ def check_manifest(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
-    """Open every image of a manifest and report what stands in the way of using it.
+    """Open every image of a manifest and report what cannot be used.
 
     Args:
         manifest: the rows.
-        decode: reads one image file whole, in a worker's thread; returns whether it holds further frames, and
-            raises ImageError when it cannot.
+        decode: decodes an image file completely, in a worker's thread; returns whether it holds further frames,
+            and raises ImageError.
         workers: threads; None for one per usable core.
         progress: called with (images done, images in all) after each image, in the caller's thread.
 
@@ -167,31 +162,6 @@ def check_manifest(
     )
 
 
-def foresee_balance(
-    manifest: Manifest, *, attributes: Sequence[str], to: str = "auto", counts: Path | None = None
-) -> list[CellState]:
-    """Return how `expand --balance` would leave the training rows' combinations, if all translations were kept.
-
-    Args:
-        manifest: the rows.
-        attributes: whose combinations; may be left out where a table has them.
-        to: up to where, see `augmentor.planning.balance.BalanceRequest.parse`.
-        counts: a table of how many images are wanted.
-
-    Raises:
-        DomainError: a name, word or cell of the table cannot be used, or there is nothing to count.
-    """
-    request = BalanceRequest.parse(attributes=attributes, to=to, counts=counts, space=manifest.space)
-    plan = make_plan(
-        manifest.codes,
-        space=manifest.space,
-        request=DomainRequest(),
-        eligible=manifest.split_mask(["train"]),
-        with_real=True,
-    )
-    return planned_states(balanced(plan, request))
-
-
 def summarize(manifest: Manifest) -> list[AttributeSummary]:
     """Count the values of every attribute, per split; no image is opened."""
     masks = {split: manifest.split_mask([split]) for split in _split_counts(manifest)}
@@ -224,30 +194,30 @@ def _frame_notes(manifest: Manifest, several_frames: list[int]) -> list[str]:
     return [f"{manifest.path}, {row_list(lines)}: {are} several frames or pages; the first one is used"]
 
 
-def _look_at(path: Path, *, decode: Callable[[Path], bool], access: Access) -> _Found:
+def _look_at(path: Path, *, decode: Callable[[Path], bool], access: Access) -> _Image:
     try:
         with access.open(path) as file:
             digest = hashlib.file_digest(file, "sha256").digest()
         several_frames = decode(path)
     except (FileNotFoundError, NotADirectoryError):
-        return _Found(wrong="missing", reason="no such file")
+        return _Image(wrong="missing", reason="no such file")
     except IsADirectoryError:
-        return _Found(wrong="missing", reason="a folder, not a file")
+        return _Image(wrong="missing", reason="a folder, not a file")
     except OSError as error:
-        return _Found(wrong="unreadable", reason=error.strerror or str(error))
+        return _Image(wrong="unreadable", reason=error.strerror or str(error))
     except ImageError as error:
-        # Whoever is told the reason is told the path, too.
-        return _Found(wrong="unreadable", reason=str(error).removeprefix(f"{path}: "))
-    return _Found(digest=digest, several_frames=several_frames)
+        # The report names the path in a field of its own.
+        return _Image(wrong="unreadable", reason=str(error).removeprefix(f"{path}: "))
+    return _Image(digest=digest, several_frames=several_frames)
 
 
 def _image_leaks(manifest: Manifest, identical: list[list[int]]) -> list[str]:
-    """Return a message for every file whose copies stand in more than one split."""
+    """Return a message for every file with copies in more than one split."""
     messages = []
     splits = manifest.rows["split"].cat.codes.to_numpy()
     for rows in identical:
         if len(set(splits[rows].tolist())) > 1:
-            # One row of each split says it all.
+            # The first row of each split.
             first = {SPLITS[splits[i]]: manifest.rows.iloc[i] for i in reversed(rows)}
             places = [
                 f"{split} ({first[split]['id']}, row {first[split]['line']})" for split in SPLITS if split in first
