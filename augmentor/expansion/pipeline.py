@@ -108,12 +108,7 @@ def run_shards(
 
 
 class _DecodedSource(NamedTuple):
-    """A decoded source.
-
-    Args:
-        pixels: at the model's size.
-        origin: its file.
-    """
+    """A source's pixels at the model's size, and its file."""
 
     pixels: Pixels
     origin: Origin
@@ -174,7 +169,7 @@ class _Pipeline:
                 self.threads.commit(assembly.encoded, partial(self._commit, shard.number, assembly))
             self._report()
         self.threads.committed(behind=0)
-        self._on_progress(self._progress())
+        self._report(last=True)
 
     # ---- decoding ----
 
@@ -325,7 +320,7 @@ class _Pipeline:
     ) -> tuple[list[PendingImage], Tensor]:
         """Return the images without rejected ones, and the accepted translations."""
         translated = [image for image in images if image.label_row.is_synthetic]
-        sources = torch.stack([_channels_first(image) for image in translated])
+        sources = torch.stack([torch.from_numpy(image.source_pixels).permute(2, 0, 1) for image in translated])
         pictures = translations
         if self._sources.size != "model":
             _, _, height, width = sources.shape
@@ -375,18 +370,15 @@ class _Pipeline:
 
     # ---- progress ----
 
-    def _report(self) -> None:
+    def _report(self, *, last: bool = False) -> None:
         now = time.monotonic()
-        if now - self._reported >= _REPORT_SECONDS:
+        if last or now - self._reported >= _REPORT_SECONDS:
             self._reported = now
-            self._on_progress(self._progress())
-
-    def _progress(self) -> Progress:
-        ready = sum(len(task.sources) for task in self._ahead if task.decoded.done())
-        queues = {"decoding": Queue(ready, self._ahead_room), **self.threads.queues()}
-        loads = Loads(seconds=self._clock.seconds(), queues=queues)
-        failed = self.threads.committed()
-        return Progress(done=self._done, failed=failed, rejected=self._rejected, loads=loads)
+            ready = sum(len(task.sources) for task in self._ahead if task.decoded.done())
+            queues = {"decoding": Queue(ready, self._ahead_room), **self.threads.queues()}
+            loads = Loads(seconds=self._clock.seconds(), queues=queues)
+            failed = self.threads.committed()
+            self._on_progress(Progress(done=self._done, failed=failed, rejected=self._rejected, loads=loads))
 
 
 def _is_gone(path: Path) -> bool:
@@ -395,9 +387,3 @@ def _is_gone(path: Path) -> bool:
         return not is_there(path)
     except OSError:
         return True
-
-
-def _channels_first(image: PendingImage) -> Tensor:
-    if image.pixels is None:
-        raise ValueError("a translation to be judged has its source's pixels")
-    return torch.from_numpy(image.pixels).permute(2, 0, 1)

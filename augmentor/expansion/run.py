@@ -141,7 +141,7 @@ def _make(
     """
     before = last = Progress()
 
-    def run(work: Work, on_committed: Callable[[int], None] = lambda _index: None) -> None:
+    def run(work: Work, on_committed: Callable[[int], None] = _ignore) -> None:
         nonlocal before
         before = last
 
@@ -164,11 +164,12 @@ def _make(
     rules = expansion.settings.rules
     # The selection is known only when all shards are there; without one they are assembled as they come.
     with nullcontext() if rules else work.writer.assembly(work.shards) as assembly:
-        if assembly is None:
-            run(work)
-        else:
-            run(work, assembly.take)
+        run(work, assembly.take if assembly is not None else _ignore)
         return finish(work.writer, shards=work.shards, rules=rules, assembly=assembly), last, ()
+
+
+def _ignore(_index: int) -> None:
+    """Ignore a committed shard."""
 
 
 def _stored_balance(expansion: Expansion) -> tuple[CellState, ...]:

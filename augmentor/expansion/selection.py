@@ -1,13 +1,13 @@
-"""Which of the translations that passed the gate are kept where fewer are wanted: chosen once all are there.
+"""Selection among the translations that passed the gate: candidates, rules, and the removal of dropped ones.
 
-A choice is a function of the shards' records alone, in which a translation that it drops stays a candidate. So the
-same choice comes out however often it is made, also after a kill in the midst of dropping.
+The selection depends on the shards' records alone, in which a dropped translation stays a candidate. It can be
+repeated with the same result, also after a kill while translations are dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -20,7 +20,7 @@ from augmentor.outputs.writers import Writer
 BestPer = Literal["source", "domain"]
 
 Dropped: TypeAlias = dict[int, dict[int, str]]
-"""Why translations are dropped, by their shard and their position in it."""
+"""Reasons of dropped translations, by shard and position in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,11 @@ class Candidates:
     """Translations that passed the gate, one entry each, in the order of shards and positions.
 
     Args:
-        shards: (N,) int64, the number of the shard.
-        positions: (N,) int64, the place in it.
+        shards: (N,) int64, index of the shard.
+        positions: (N,) int64, position in it.
         sources: (N,) int64, equal for translations of one image.
-        domains: (N,) int64, the place of the domain in `targets`.
-        agreement: (N,) float64, as the label table has it; NaN where it is not known.
+        domains: (N,) int64, index of the domain in `targets`.
+        agreement: (N,) float64, as in the label table; NaN for unknown.
         realism: likewise.
         preserved: likewise.
         targets: the split and the codes of every domain.
@@ -51,10 +51,9 @@ class Candidates:
         return len(self.shards)
 
     def best_first(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the places of all candidates, group by group, in each the best one first.
+        """Return the indices of all candidates, group by group, the best first in each.
 
-        The best has the greatest agreement; among equals the greatest realism, then the most of its source
-        preserved, then the first place. What is not known is the least.
+        The order is by agreement, realism, preserved (all descending, unknown last), then by position.
 
         Args:
             groups: (N,) the group of each.
@@ -65,26 +64,14 @@ class Candidates:
         return np.lexsort((self.positions, self.shards, *keys, groups))
 
     def where(self, mask: NDArray[np.bool_]) -> Candidates:
-        """Return some of the candidates.
-
-        Args:
-            mask: (N,) which.
-        """
-        return Candidates(
-            shards=self.shards[mask],
-            positions=self.positions[mask],
-            sources=self.sources[mask],
-            domains=self.domains[mask],
-            agreement=self.agreement[mask],
-            realism=self.realism[mask],
-            preserved=self.preserved[mask],
-            targets=self.targets,
-        )
+        """Return the candidates in a mask, (N,)."""
+        columns = {name: values[mask] for name, values in vars(self).items() if name != "targets"}
+        return replace(self, **columns)
 
 
 Rule: TypeAlias = Callable[[Candidates], Mapping[int, str]]
-"""Says which candidates are dropped, by their place among them, and why. The reasons begin with
-`augmentor.outputs.judged.NOT_BEST` or `SURPLUS`: by this they are known as candidates the next time."""
+"""Returns the dropped candidates by their index, each with the reason. Reasons begin with
+`augmentor.outputs.NOT_BEST` or `SURPLUS`, by which records tell candidates from other rejected translations."""
 
 
 @dataclass(frozen=True)
@@ -92,30 +79,26 @@ class KeepBest:
     """The rule that keeps the best few of every group.
 
     Args:
-        most: how many.
-        per: what a group is: the translations of one image, or those into one domain (of each split).
+        most: number kept of each group.
+        per: the groups: the translations of one image, or those into one domain of one split.
     """
 
     most: int
     per: BestPer
 
     def __call__(self, candidates: Candidates) -> dict[int, str]:
-        """Return the others."""
+        """Return the dropped candidates."""
         groups = candidates.sources if self.per == "source" else candidates.domains
         order = candidates.best_first(groups)
         ordered = groups[order]
-        # How many of its group come before each.
+        # Rank within the group, from 0.
         ranks = np.arange(len(order)) - np.searchsorted(ordered, ordered, side="left")
         reason = f"{NOT_BEST} {self.most} of its {self.per}"
         return {int(place): reason for place in order[ranks >= self.most]}
 
 
 def candidates_of(records: Iterable[ShardRecord]) -> Candidates:
-    """Return the candidates of all shards, those that an earlier choice dropped among them.
-
-    Args:
-        records: in their order; read once.
-    """
+    """Return the candidates of all shards, in order, including those that an earlier selection dropped."""
     places: list[tuple[int, int, int, int]] = []
     scores: list[tuple[float, float, float]] = []
     sources: dict[str, int] = {}
@@ -142,12 +125,7 @@ def candidates_of(records: Iterable[ShardRecord]) -> Candidates:
 
 
 def select(records: Iterable[ShardRecord], rules: Sequence[Rule]) -> Dropped:
-    """Return what the rules drop, each of what those before it have left.
-
-    Args:
-        records: of all shards, in their order; read once.
-        rules: in their order.
-    """
+    """Return the dropped translations; each rule applies to those that the rules before it keep."""
     left = candidates_of(records)
     dropped: Dropped = {}
     for rule in rules:
@@ -161,15 +139,10 @@ def select(records: Iterable[ShardRecord], rules: Sequence[Rule]) -> Dropped:
 
 
 def drop_unselected(writer: Writer, *, shards: int, rules: Sequence[Rule]) -> int:
-    """Throw out of the committed shards what the rules drop; a second call changes nothing.
-
-    Args:
-        writer: of the output.
-        shards: how many there are, all of them committed.
-        rules: in their order.
+    """Remove the translations that the rules drop from the committed shards; a second call changes nothing.
 
     Returns:
-        How many translations are dropped in all.
+        Number of dropped translations.
 
     Raises:
         OutputError: a shard is not committed.
@@ -189,7 +162,7 @@ def drop_unselected(writer: Writer, *, shards: int, rules: Sequence[Rule]) -> in
 
 
 def _passed(record: ShardRecord) -> Iterable[tuple[int, LabelRow, RowScores | None]]:
-    """Return a shard's candidates in the order of their positions."""
+    """Return a shard's candidates in order of position."""
     scores = record.scores or [None] * len(record.rows)
     kept = [
         (position, row, measured)

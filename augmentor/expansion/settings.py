@@ -29,32 +29,32 @@ _NAMES: dict[OutputFormat, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ExpandSettings:
-    """What an expansion makes; all of it is part of the fingerprint.
+    """Settings that decide what an expansion makes; all are part of the fingerprint.
 
     Args:
-        domains: the `--domains` SPECs; may be left out where something is filled up.
-        splits: whose rows are translated.
-        real: whether real rows are written as the synthetic ones are, as their files are, or not at all.
-        output_format: files in a folder, or packs of them; HDF5 is one file where `out` is called like one.
+        domains: the `--domains` SPECs; may be empty with `balance` or `counts`.
+        splits: splits whose rows are translated.
+        real: real rows encoded like the synthetic ones, as their original files, or not at all.
+        output_format: files in a folder, or packs of them; HDF5 is one file where `out` is named like one.
         image_format: of the files in a folder or in packs, or of an HDF5 file's encoded images.
         class_folders: the attribute whose values name the image folders, or None.
         shard_size: items that are committed together.
         include_identity: whether a row is also translated into its own domain.
-        size: of the images that are written: the model's, or changes blended into larger originals.
-        encoded: whether an HDF5 file holds encoded images, as it always does where their sizes differ.
-        precision: what the convolutions compute in, as it was asked for: "auto" depends on the device.
+        size: of the written images: the model's, or changes blended into larger originals.
+        encoded: whether an HDF5 file stores encoded images; always so where their sizes differ.
+        precision: of the convolutions; "auto" depends on the device.
         max_pixels: sources of more pixels (width x height) are failed rows.
-        allow_outside: sources may lie outside the manifest's folder; else these are failed rows.
-        gate: whether translations must reach the thresholds that the judge has from real validation images.
-        min_agreement: what agreement must reach, in the place of the judge's own threshold; 0 to 1.
-        min_realism: likewise for realism; 0 to 1.
-        min_preserved: likewise for what is preserved of the source; -1 to 1.
-        keep_best: so many translations of each source, or into each domain, are kept, the best; None keeps all.
-        best_per: which of the two.
-        balance: attributes whose combinations are filled up; none where `counts` has them, or nothing is filled.
-        balance_to: up to where, see `augmentor.planning.balance.BalanceRequest.parse`.
-        counts: a table of how many images are wanted; what is in it is part of the plan's fingerprint.
-        max_per_source: translations of one row at most, where something is filled up.
+        allow_outside: whether sources may be outside the manifest's folder; else these are failed rows.
+        gate: whether translations must reach the judge's thresholds, calibrated on real validation images.
+        min_agreement: threshold of agreement in place of the judge's, 0 to 1.
+        min_realism: likewise of realism, 0 to 1.
+        min_preserved: likewise of the similarity to the source, -1 to 1.
+        keep_best: number of translations kept of each group, the best; None keeps all.
+        best_per: the groups of `keep_best`.
+        balance: attributes whose combinations are filled up; empty with `counts`, or without either.
+        balance_to: wanted counts, see `augmentor.planning.balance.BalanceRequest.parse`.
+        counts: a table of wanted counts; its contents are part of the plan's fingerprint.
+        max_per_source: maximum of translations of one row, with `balance` or `counts`.
     """
 
     domains: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ class ExpandSettings:
             )
         if self.output_format != "hdf5" and self.encoded:
             raise AugmentorError(
-                "--encoded says what an HDF5 file holds; all others hold encoded images as it is. Leave it out"
+                "--encoded is an option of --format hdf5: all other formats store encoded images. Leave it out"
             )
         unknown = [split for split in self.splits if split not in SPLITS]
         if unknown or not self.splits:
@@ -123,19 +123,21 @@ class ExpandSettings:
             return
         if self.balance_to != "auto" or self.max_per_source is not None:
             flag = "--max-per-source" if self.balance_to == "auto" else "--balance-to"
-            raise AugmentorError(f"{flag} says how to fill up combinations: name their attributes with --balance")
+            raise AugmentorError(
+                f"{flag} needs --balance, which names the attributes whose combinations are filled up"
+            )
         if not self.domains:
             raise AugmentorError(
-                "nothing is asked for: give --domains SPEC, for example --domains each, or --balance ATTR,ATTR to "
-                "fill up rare combinations"
+                "no translations are requested: give --domains SPEC, for example --domains each, or --balance "
+                "ATTR,ATTR to fill up rare combinations"
             )
 
     @classmethod
     def from_json(cls, state: Mapping[str, object]) -> Self:
-        """Return the settings that an output says it was made with.
+        """Return the settings stored with an output.
 
         Raises:
-            TypeError: they are of another version of augmentor.
+            TypeError: another version of augmentor stored them.
         """
         plain = {name: tuple(value) if isinstance(value, list) else value for name, value in state.items()}
         return cls(**plain)  # type: ignore[arg-type]
@@ -147,7 +149,7 @@ class ExpandSettings:
 
     @property
     def encoding(self) -> ImageFormat | None:
-        """The format of the images that are written; None where the output is pixels of one size."""
+        """The format of the written images; None where the output is pixels of one size."""
         return stored_encoding(
             self.output_format,
             image_format=self.image_format,
@@ -157,13 +159,13 @@ class ExpandSettings:
 
     @property
     def demands(self) -> GateSettings:
-        """What is asked of every translation."""
+        """Requirements of the gate for every translation."""
         least = Thresholds(agreement=self.min_agreement, realism=self.min_realism, preserved=self.min_preserved)
         return GateSettings(gate=self.gate, thresholds=least, ranks=self.keep_best is not None)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Which of the translations that pass the gate are dropped in the end; none keep all."""
+        """Rules of the selection among translations that passed the gate; none keeps all."""
         return () if self.keep_best is None else (KeepBest(self.keep_best, self.best_per),)
 
 

@@ -65,6 +65,13 @@ class PendingImage(NamedTuple):
     pixels: Pixels | None
     original: Original | None
 
+    @property
+    def source_pixels(self) -> Pixels:
+        """`pixels`, where they are needed."""
+        if self.pixels is None:
+            raise ValueError(f"the source pixels of row {self.row} were not kept")
+        return self.pixels
+
     def output(self, translation: Tensor | None) -> Pixels:
         """Return the pixels to be written.
 
@@ -76,9 +83,7 @@ class PendingImage(NamedTuple):
         if translation is not None:
             picture: Pixels = translation.numpy().transpose(1, 2, 0)
             return picture
-        if self.pixels is None:
-            raise ValueError("a real image has pixels or an original")
-        return self.pixels
+        return self.source_pixels
 
 
 @dataclass

@@ -34,7 +34,7 @@ def make_writer(
 
     Args:
         out: the folder or file to write, or the URL of a folder.
-        settings: what was asked for.
+        settings: the format and its options.
         space: the attributes of the rows' codes.
         description: what `dataset.json` says about the origin of the output.
 
@@ -44,19 +44,16 @@ def make_writer(
     if isinstance(out, RemotePath):
         refuse_remote_file(out, settings)
         disk = on_disk(out, str(description["fingerprint"]))
-        here, there = (
-            _files_writer(where, settings=settings, space=space, description=description) for where in (disk, out)
-        )
+        here, there = (_folder_writer(path, settings, space, description) for path in (disk, out))
         return RemoteWriter(out, here=here, there=there)
     if planned_place(out, settings.output_format).one_file:
         return HDF5Writer(out, space=space, description=description, encoding=settings.encoding)
-    return _files_writer(out, settings=settings, space=space, description=description)
+    return _folder_writer(out, settings, space, description)
 
 
-def _files_writer(
-    out: Path, *, settings: ExpandSettings, space: LabelSpace, description: Mapping[str, Json]
+def _folder_writer(
+    out: Path, settings: ExpandSettings, space: LabelSpace, description: Mapping[str, Json]
 ) -> FolderWriter:
-    """Return the writer of a folder, of images or of packs."""
     if settings.output_format != "folder":
         packing = packing_of(settings.output_format, space=space, encoding=settings.encoding)
         return PackWriter(out, space=space, description=description, packing=packing)

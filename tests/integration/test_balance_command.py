@@ -114,10 +114,10 @@ def test_a_process_per_device_makes_the_same(augmentor: Augmentor, words: list[s
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "nothing is asked for: give --domains SPEC"),
+        ([], "no translations are requested: give --domains SPEC"),
         (["--balance", "hiar"], "no attribute is called 'hiar'. Did you mean 'hair'"),
         (["--balance", "hair", "--balance-to", "most"], "--balance-to 'most': write auto, minority"),
-        (["--domains", "each", "--balance-to", "all"], "--balance-to says how to fill up combinations"),
+        (["--domains", "each", "--balance-to", "all"], "--balance-to needs --balance"),
         (["--counts", "nowhere.csv"], "--counts nowhere.csv: cannot be read"),
     ],
 )

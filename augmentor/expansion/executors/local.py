@@ -5,26 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import torch
 
 from augmentor.expansion.executors.processes import Send, run_processes
-from augmentor.expansion.executors.work import Work
+from augmentor.expansion.executors.work import Executor, Networks, Work
 from augmentor.expansion.pipeline import run_shards
 from augmentor.expansion.progress import Progress
 from augmentor.expansion.shard_assembly import Shard
-from augmentor.judge import DeviceJudge
 from augmentor.outputs import refuse_changed
-from stargan.inference import Translator, compiling_works
+from stargan.inference import compiling_works
 
 _FEW_SHARDS = 4
 """Shards per device from which a later round is worth a process on each."""
 
 
-class LocalExecutor:
-    """One device in this process, or one process per device; see `augmentor.expansion.executors.work.Executor`.
+class LocalExecutor(Executor):
+    """One device in this process, or one process per device.
 
     Args:
         devices: the devices.
@@ -32,15 +29,7 @@ class LocalExecutor:
 
     def __init__(self, devices: Sequence[torch.device]) -> None:
         self._devices = tuple(devices)
-        self._networks: tuple[Translator, DeviceJudge | None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._networks: Networks | None = None
 
     @property
     def device(self) -> torch.device:
@@ -64,9 +53,8 @@ class LocalExecutor:
         few = later_round and work.shards - work.first_shard < _FEW_SHARDS * len(self._devices)
         if len(self._devices) == 1 or few:
             if self._networks is None:  # Kept for later rounds: compiling takes long.
-                self._networks = work.translator(self.device), work.judges(self.device)
-            translator, judges = self._networks
-            run_here(work, translator, judges=judges, on_progress=on_progress, on_committed=on_committed)
+                self._networks = work.networks(self.device)
+            run_here(work, self._networks, on_progress=on_progress, on_committed=on_committed)
         else:
             self._run_processes(work, on_progress=on_progress, on_committed=on_committed)
 
@@ -94,9 +82,8 @@ class LocalExecutor:
 
 def run_here(
     work: Work,
-    translator: Translator,
+    networks: Networks,
     *,
-    judges: DeviceJudge | None,
     on_progress: Callable[[Progress], None],
     on_committed: Callable[[int], None],
     numbers: Iterator[int] | None = None,
@@ -105,12 +92,12 @@ def run_here(
 
     Args:
         work: what to do.
-        translator: from `work.translator`.
-        judges: from `work.judges`.
+        networks: from `work.networks`.
         on_progress: called several times a second.
         on_committed: called with the index of each committed shard, in another thread.
         numbers: of the shards, as `Work.index` counts; None for all.
     """
+    translator, judges = networks
     resumed = 0
 
     def shards() -> Iterator[Shard]:
@@ -149,12 +136,5 @@ def _run_in_process(
     send: Send[Progress | int],
 ) -> None:
     work, devices = argument
-    device = devices[process]
-    run_here(
-        work,
-        work.translator(device),
-        judges=work.judges(device),
-        on_progress=send,
-        on_committed=send,
-        numbers=numbers,
-    )
+    networks = work.networks(devices[process])
+    run_here(work, networks, on_progress=send, on_committed=send, numbers=numbers)

@@ -13,7 +13,6 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -21,7 +20,7 @@ import torch
 from augmentor.errors import AugmentorError, MissingExtraError, first_line
 from augmentor.expansion.executors.pool import START_SECONDS, Node, WorkerPool, plan_workers
 from augmentor.expansion.executors.processes import ProcessError, interrupts_held_back
-from augmentor.expansion.executors.work import Work
+from augmentor.expansion.executors.work import Executor, Work
 from augmentor.expansion.progress import Progress
 from augmentor.storage import usable_cores
 from stargan.inference import compiling_works
@@ -35,8 +34,8 @@ _ATTEMPTS = 2
 _CONNECT_SECONDS = 5.0
 
 
-class RayExecutor:
-    """Workers started by Ray; see `augmentor.expansion.executors.work.Executor`.
+class RayExecutor(Executor):
+    """Workers started by Ray.
 
     Where Ray is initialised in this process already, it is used as it is and left running.
 
@@ -91,11 +90,6 @@ class RayExecutor:
             if on_main_thread:  # There Ray has installed its own handler.
                 signal.signal(signal.SIGTERM, before)
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def device(self) -> torch.device:

@@ -17,11 +17,9 @@ from augmentor import __version__
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion.executors.local import run_here
 from augmentor.expansion.executors.processes import portable
-from augmentor.expansion.executors.work import Work, refuse_absent_sources
+from augmentor.expansion.executors.work import Networks, Work, refuse_absent_sources
 from augmentor.expansion.progress import Progress
-from augmentor.judge import DeviceJudge
 from augmentor.storage import Holder, read_holder
-from stargan.inference import Translator
 
 _CACHE_SECONDS = 5.0
 """Time for which a network disk may show outdated contents."""
@@ -69,7 +67,7 @@ class RemoteWorker:
         self._device = torch.device(device)
         self._threads = threads
         self._work: Work | None = None
-        self._networks: tuple[Translator, DeviceJudge | None] | None = None
+        self._networks: Networks | None = None
         self._report = WorkerReport()
         self._reporting = threading.Lock()
         # One thread for all calls: compiled networks belong to the thread that compiled them.
@@ -127,12 +125,10 @@ class RemoteWorker:
 
         def make() -> None:
             if self._networks is None:
-                self._networks = work.translator(self._device), work.judges(self._device)
-            translator, judges = self._networks
+                self._networks = work.networks(self._device)
             run_here(
                 work,
-                translator,
-                judges=judges,
+                self._networks,
                 on_progress=note_progress,
                 on_committed=note_committed,
                 numbers=iter(numbers),

@@ -1,12 +1,13 @@
-"""Work of an executor, and the protocol of executors: in-process, one process per device, Ray."""
+"""Work of an executor, and the base class of executors: in-process, one process per device, Ray."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from augmentor.storage import is_there
 from stargan.checkpoints import Model
 from stargan.config import Compile, Precision
 from stargan.inference import Translator, generator_flops
+
+Networks: TypeAlias = "tuple[Translator, DeviceJudge | None]"
+"""The translator and the judge on a device; without a judge nothing is judged."""
 
 _COMPILED_FROM = {"cuda": 2e16, "cpu": 2e13}
 """FLOPs of translating from which torch.compile, which takes about a minute, saves more than that: some minutes of
@@ -86,22 +90,19 @@ class Work:
         ranges = [self.plan.shard_range(shard, self.shard_size) for shard in shards]
         return sum(stop - start for start, stop in ranges)
 
-    def translator(self, device: torch.device) -> Translator:
-        """Return the translator for a device."""
-        return Translator(
+    def networks(self, device: torch.device) -> Networks:
+        """Return the translator and the judge on a device."""
+        translator = Translator(
             self.model,
             device=device,
             batch_size=self.batch_size,
             precision=self.precision,
             compile=self.compile,
         )
-
-    def judges(self, device: torch.device) -> DeviceJudge | None:
-        """Return the judge on a device; None if nothing is judged."""
-        return None if self.judging is None else self.judging.on(device)
+        return translator, None if self.judging is None else self.judging.on(device)
 
 
-class Executor(Protocol):
+class Executor(ABC):
     """Makes shards; used in a `with` block, in which it may run several times.
 
     Whoever makes a shard also commits it, by its record: what was made before an error, an interrupt or a kill is
@@ -109,20 +110,23 @@ class Executor(Protocol):
     """
 
     def __enter__(self) -> Self:
-        """Start the workers that take part in all runs."""
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Call `close`."""
+        self.close()
 
     @property
+    @abstractmethod
     def device(self) -> torch.device:
         """A device of the kind on which shards are made; in the `with` block."""
 
+    @abstractmethod
     def compiling_works(self) -> bool:
         """Return whether torch.compile finds what it needs where shards are made; in the `with` block."""
 
+    @abstractmethod
     def run(
         self, work: Work, *, on_progress: Callable[[Progress], None], on_committed: Callable[[int], None]
     ) -> None:
@@ -137,6 +141,7 @@ class Executor(Protocol):
             AugmentorError: what stops the run.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """End the workers at once; no run may follow. A second call does nothing."""
 

@@ -266,9 +266,12 @@ def test_what_is_repaired_is_the_same_again(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"balance": ()}, "--balance-to says how to fill up combinations: name their attributes with --balance"),
-        ({"balance": (), "balance_to": "auto", "max_per_source": 3}, "--max-per-source says how to fill up"),
-        ({"balance": (), "balance_to": "auto"}, "nothing is asked for: give --domains SPEC, .* or --balance"),
+        ({"balance": ()}, "--balance-to needs --balance, which names the attributes"),
+        ({"balance": (), "balance_to": "auto", "max_per_source": 3}, "--max-per-source needs --balance"),
+        (
+            {"balance": (), "balance_to": "auto"},
+            "no translations are requested: give --domains SPEC, .* or --balance",
+        ),
         ({"keep_best": 3}, "--keep-best drops what --balance fills up"),
     ],
 )

@@ -21,8 +21,7 @@ def run(work: Work, *, numbers: list[int] | None = None) -> tuple[list[Progress]
     committed: list[int] = []
     run_here(
         work,
-        work.translator(CPU),
-        judges=work.judges(CPU),
+        work.networks(CPU),
         on_progress=reports.append,
         on_committed=committed.append,
         numbers=None if numbers is None else iter(numbers),

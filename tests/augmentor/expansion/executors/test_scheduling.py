@@ -17,11 +17,9 @@ CPU = torch.device("cpu")
 
 
 def make(work: Work, *numbers: int) -> None:
-    translator = work.translator(CPU)
     run_here(
         work,
-        translator,
-        judges=None,
+        work.networks(CPU),
         on_progress=lambda _progress: None,
         on_committed=lambda _index: None,
         numbers=iter(numbers),
