@@ -1,4 +1,4 @@
-"""The numbers of a training run, and what follows from them alone."""
+"""Hyper-parameters of training, and the learning rate and precision that follow from them."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ Compile = Literal["auto", "on", "off"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The numbers of a training run. The defaults are the paper's (StarGAN, sections 5.1 and 7.1).
+    """Hyper-parameters of training. The defaults are the paper's (StarGAN, sections 5.1 and 7.1).
 
     Args:
-        steps: D steps in all; None trains until `minutes` are over.
-        minutes: minutes of training in all, resumed runs counted together; None trains for `steps`.
-        seed: the one source of all randomness in the loop.
-        objective: what D and G play for: "wgan-gp" (with `gradient_penalty_weight`), the original log loss
-            "logistic", "least-squares" or "hinge" (these with `r1_weight`).
+        steps: total D steps; None trains for `minutes`.
+        minutes: total minutes of training, including resumed runs; None trains for `steps`.
+        seed: of all randomness in the loop.
+        objective: the adversarial losses: "wgan-gp" (with `gradient_penalty_weight`), "logistic", "least-squares"
+            or "hinge" (with `r1_weight`).
         critic_steps: D steps per G step.
         learning_rate: Adam's step size for G and D.
         betas: Adam's decay rates.
-        schedule: how the learning rate falls: "constant" not at all, "linear" to zero from `decay_from` on,
-            "exponential" by `epoch_decay` an epoch.
+        schedule: of the learning rate: "constant", "linear" (to zero from `decay_from` on), or "exponential" (by
+            `epoch_decay` per epoch).
         decay_from: share of the run, in [0, 1], after which the linear schedule starts to fall.
         epoch_decay: the exponential schedule's factor per epoch, in (0, 1].
-        domain_weight: weight of the domain classification on translations, for G.
-        real_domain_weight: weight of the domain classification on real images, for D.
-        normalise_domain: divide the domain classification by the number of attributes, so that its weight does
-            not grow with them; the paper sums.
-        cycle_weight: weight of the cycle reconstruction.
-        cycle_every: G steps between two round trips, each counted so many times; 1 is the paper's. Round trips
-            cost half of G's step.
-        identity_weight: weight of what G changes when asked for the image's own domain; costs a pass of G.
-        multiscale_weights: weights of the round trip's error at full size, half, a quarter, ...; empty is off.
-        feature_matching_weight: weight of the round trip's error on D's inner features.
-        sparsity_weight: weight of the attention mask's mean; only with a masked generator.
+        domain_weight: weight of the domain classification loss of translations, for G.
+        real_domain_weight: weight of the domain classification loss of real images, for D.
+        normalise_domain: divide the domain classification loss by the number of attributes, so that its weight
+            does not grow with them; the paper sums.
+        cycle_weight: weight of the cycle loss.
+        cycle_every: G steps between two cycle losses, each weighted so many times; 1 is the paper's. Round trips
+            take half of the time of a G step.
+        identity_weight: weight of the identity loss; it costs a pass of G.
+        multiscale_weights: weights of the cycle loss at full size, half, a quarter, ...; empty is off.
+        feature_matching_weight: weight of the feature matching loss of the round trip.
+        sparsity_weight: weight of the mask sparsity loss; only with a masked generator.
         gradient_penalty_weight: weight of the gradient penalty of "wgan-gp".
         r1_weight: weight of the R1 penalty of the other objectives; 0 is off.
-        r1_every: D steps between two R1 penalties, each counted so many times (lazy regularisation).
-        augment: differentiable augmentations of everything that D sees, for small data (DiffAugment).
-        ema_decay: decay per G step of the average of G's weights that translates in the end.
-        precision: what the convolutions compute in; "auto" is bfloat16 where the device has instructions for it.
-        compile: whether torch.compile fuses the networks; "auto" does on CUDA, where Triton is.
+        r1_every: D steps between two R1 penalties, each weighted so many times (lazy regularisation).
+        augment: differentiable augmentations of D's input, for small data (DiffAugment).
+        ema_decay: decay per G step of the moving average of G's weights, which translates.
+        precision: of the convolutions; "auto" is bfloat16 on devices that support it.
+        compile: whether torch.compile fuses the networks; "auto" does on CUDA with Triton.
         diverged_above: absolute value of any logged loss that counts as divergence.
         log_seconds: seconds between two LogEvents; 0 for one a step.
         sample_minutes: minutes between two SampleEvents; 0 for one a step.
@@ -88,7 +88,7 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, naming the field."""
+        """Check the values; an error names the field."""
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give steps or minutes, one of the two")
         positive = {
@@ -125,7 +125,7 @@ class TrainConfig:
 
     @property
     def penalises_real(self) -> bool:
-        """Whether D is held smooth by R1 at real images, in the place of the gradient penalty."""
+        """Whether D's loss has an R1 penalty."""
         return self.objective != "wgan-gp" and self.r1_weight > 0
 
 
@@ -139,17 +139,14 @@ def computes_in_bfloat16(precision: Precision, device: torch.device) -> bool:
 
 
 def translates_in_bfloat16(precision: Precision, device: torch.device) -> bool:
-    """Return whether a `Translator` on `device` computes in bfloat16: "auto" does so on CUDA alone.
-
-    On a CPU whatever is translated is float32 unless bfloat16 is asked for, even where training is faster in it.
-    """
+    """Return whether a `Translator` on `device` computes in bfloat16; "auto" does on CUDA alone."""
     if precision == "auto" and device.type != "cuda":
         return False
     return computes_in_bfloat16(precision, device)
 
 
 def learning_rate_factor(config: TrainConfig, *, progress: float, epoch: int) -> float:
-    """Return what the learning rate is multiplied by.
+    """Return the factor of the learning rate.
 
     Args:
         config: its `schedule`, `decay_from` and `epoch_decay` are read.

@@ -1,10 +1,10 @@
-"""DiffAugment: what D sees, real and translated alike, is distorted at random, and gradients flow through.
+"""DiffAugment: differentiable random augmentation of D's input, real and translated alike.
 
-With few images D learns them by heart; distorting only the real ones would teach G the distortions. Both sides
-pass through here, so G still learns undistorted images.
+With few images D overfits them; augmenting only the real ones would teach G the augmentations. Here gradients pass
+through the augmentation of both, so G learns images without it.
 
-Source: Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training (arXiv 2006.10738); the ranges
-are those of the authors' implementation.
+Source: Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training (arXiv 2006.10738); the ranges are
+those of the authors' implementation.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.upload import upload
 
 Policy = Literal["color", "translation", "cutout"]
-"""One kind of distortion, by the authors' names."""
+"""A kind of augmentation, by the authors' names."""
 
 POLICIES: tuple[Policy, ...] = get_args(Policy)
-"""Every policy, in the order in which the paper stacks them."""
+"""All policies, in the paper's order."""
 
 TRANSLATION_SHARE = 1 / 8
-"""How far an image moves at most, as a share of its side."""
+"""Largest translation, as a share of the image's side."""
 
 CUTOUT_SHARE = 1 / 2
-"""The side of the box that is cut out, as a share of the image's side."""
+"""Side of the box that is cut out, as a share of the image's side."""
 
 
 def diff_augment(
     images: Tensor, *, policy: Sequence[Policy], generator: torch.Generator, ranks: Ranks = SINGLE_RANK
 ) -> Tensor:
-    """Distort every image of a batch by its own random draw; differentiable in the images.
+    """Augment every image of a batch by its own random draw; differentiable in the images.
 
-    What is drawn depends on the images' shape alone: from the same state of `generator`, real images and
-    translations of one shape get the same distortions. Values may leave [-1, 1]; what is empty becomes 0,
-    mid-grey.
+    The draws depend on the images' shape alone: from the same state of `generator`, real images and translations
+    of one shape get the same augmentation. Values may leave [-1, 1]; empty pixels become 0, mid-grey.
 
-    "color" shifts the brightness by up to 0.5 either way (a quarter of the range), then multiplies the
-    saturation by 0 to 2 and the contrast by 0.5 to 1.5. "translation" moves by up to 1/8 of each side.
-    "cutout" empties a box of half of each side, centred anywhere in the image. Mind labels that are colours:
-    "color" distorts them too.
+    "color" shifts the brightness by up to 0.5 either way (a quarter of the range), then multiplies the saturation
+    by 0 to 2 and the contrast by 0.5 to 1.5: do not use it where labels are colours. "translation" moves by up to
+    1/8 of each side. "cutout" empties a box of half of each side, centred anywhere in the image.
 
     Args:
-        images: (N, C, H, W) float in [-1, 1], any number of channels; the saturation of one channel is left alone.
-        policy: what to do, in this order; empty returns the images untouched.
-        generator: where the draws come from; its device need not be the images'.
-        ranks: the ranks that train together, whose generators are alike: each takes its share of the draws.
+        images: (N, C, H, W) float in [-1, 1], any number of channels; the saturation of one channel is not
+            changed.
+        policy: augmentations, in this order; without any the images are returned.
+        generator: the source of randomness, on any device.
+        ranks: the ranks that train together, whose generators are in equal states: each uses its share of the
+            draws.
 
     Returns:
         (N, C, H, W) of the same type on the same device.
 
     Raises:
-        ValueError: a policy has no such name.
+        ValueError: there is no policy of that name.
 
     Source: arXiv 2006.10738, section 3.2.
     """
@@ -64,7 +64,7 @@ def diff_augment(
         _require_known(name)
     n, _, h, w = images.shape
     for name in policy:
-        # Shares in [0, 1), always float32, so that the images' type does not change the draw.
+        # In [0, 1), always float32, so that the images' type does not change the draw.
         draws = torch.rand(3, n * ranks.world_size, generator=generator, device=generator.device)
         first, second, third = upload(ranks.local_share(draws, dim=1), images.device)
         if name == "color":
@@ -107,7 +107,7 @@ def recolour(images: Tensor, *, brightness: Tensor, saturation: Tensor, contrast
 
 
 def shift(images: Tensor, *, down: Tensor, right: Tensor) -> Tensor:
-    """Move each image by whole pixels; what moves in is 0.
+    """Move each image by whole pixels, padding with 0.
 
     Args:
         images: (N, C, H, W) float.
@@ -121,14 +121,14 @@ def shift(images: Tensor, *, down: Tensor, right: Tensor) -> Tensor:
     rows = torch.arange(h, device=images.device) - down[:, None]
     columns = torch.arange(w, device=images.device) - right[:, None]
     inside = _within(rows, h)[:, None, :, None] & _within(columns, w)[:, None, None, :]
-    # One gather per side: its gradient is a plain scatter, where indexing by both would have to sort.
+    # One gather per side: its gradient is a scatter, that of indexing by both sides a sort.
     images = images.gather(2, rows.clamp(0, h - 1)[:, None, :, None].expand(n, c, h, w))
     images = images.gather(3, columns.clamp(0, w - 1)[:, None, None, :].expand(n, c, h, w))
     return images.masked_fill(~inside, 0)
 
 
 def cut_out(images: Tensor, *, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    """Set a box of each image to 0; what of the box lies outside the image is left out.
+    """Set a box of each image to 0; the box may extend beyond the image.
 
     Args:
         images: (N, C, H, W) float.

@@ -1,4 +1,4 @@
-"""Attributes and the label space: how domains become codes, and codes become the vector that G reads."""
+"""Attributes, the label space, label vectors and training targets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = Literal["binary", "categorical"]
 
 
 class AttributeState(TypedDict):
-    """An attribute as a checkpoint's JSON holds it; `label_set` only where the label space has several."""
+    """An attribute as in a checkpoint's JSON; `label_set` only if the label space has several."""
 
     name: str
     kind: Kind
@@ -31,7 +31,7 @@ class Attribute:
     """A labelled property of an image.
 
     Args:
-        name: the manifest's column, for example "hair".
+        name: for example "hair".
         kind: "binary" (values "0" and "1", one entry of the label vector) or "categorical" (one-hot).
         values: the values in code order; code `i` means `values[i]`.
     """
@@ -41,7 +41,7 @@ class Attribute:
     values: tuple[str, ...] = ("0", "1")
 
     def __post_init__(self) -> None:
-        """Refuse an attribute that no label vector can hold."""
+        """Check the fields."""
         if not self.name:
             raise ValueError("an attribute needs a name")
         if self.kind == "binary" and self.values != ("0", "1"):
@@ -72,18 +72,17 @@ class Attribute:
 class LabelSpace:
     """The ordered attributes of a model.
 
-    A domain is a row of codes, int64 (A,): the index of each attribute's value, `UNKNOWN` (-1) where it
-    is not labelled. The label vector, float32 (L,), is what the generator reads: one 0/1 entry per binary
-    attribute and a one-hot run per categorical one, in the attributes' order. The discriminator's domain
-    head has the same D entries.
+    A domain is a row of codes, int64 (A,): the index of each attribute's value, `UNKNOWN` (-1) where it is not
+    labelled. The label vector, float32 (L,), is the generator's input: one 0/1 entry per binary attribute and a
+    one-hot run per categorical one, in order. The discriminator's domain head has the same D entries.
 
-    Joint training: each image, and each target, knows the attributes of one label set only. The entries of all
-    other sets are zero, and a mask, one-hot over the S label sets, ends the label vector: L = D + S.
+    Joint training: the labels of an image, and of a target, belong to one label set. The entries of all other sets
+    are zero, and a mask, one-hot over the S label sets, ends the label vector: L = D + S.
 
     Args:
         attributes: in order.
-        label_sets: the names of each set's attributes, which together are `attributes` in order; empty where
-            there is one data set, and so no mask.
+        label_sets: the names of each set's attributes, together `attributes` in order; empty for one data set,
+            whose label vector has no mask.
 
     Source: StarGAN, sections 3.1 and 3.3 (arXiv 1711.09020).
     """
@@ -92,7 +91,7 @@ class LabelSpace:
     label_sets: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse attributes that share a name, and label sets that are not the attributes in order."""
+        """Check that names are unique and label sets are the attributes in order."""
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"attribute names must be unique, got {', '.join(self.names)}")
         if not self.label_sets:
@@ -147,17 +146,14 @@ class LabelSpace:
 
     @cached_property
     def set_of_attribute(self) -> tuple[int, ...]:
-        """The label set of each attribute; 0 for all where there is one data set."""
+        """The label set of each attribute; 0 for all with one data set."""
         return tuple(i for i, names in enumerate(self.label_sets or (self.names,)) for _ in names)
 
     def known_sets(self, codes: Tensor) -> Tensor:
-        """Say which label sets each domain knows an attribute of.
+        """Return which label sets each domain has labels of, (N, S) bool; S is 1 with one data set.
 
         Args:
             codes: (N, A) integers, -1 unknown.
-
-        Returns:
-            (N, S) bool; S is 1 where there is one data set.
         """
         known = torch.zeros(len(codes), max(1, len(self.label_sets)), dtype=torch.bool, device=codes.device)
         for column, label_set in enumerate(self.set_of_attribute):
@@ -165,17 +161,17 @@ class LabelSpace:
         return known
 
     def to_one_label_set(self, targets: Tensor, sources: Tensor) -> Tensor:
-        """Return what a joint model is told: of each target, the one label set that is to change.
+        """Return the targets with the attributes of one label set each; the others become unknown.
 
-        That is the set in which the target asks for another value than the source has, or the first set that
-        the target knows where it asks for no other. The other sets become unknown.
+        It is the set in which the target differs from the source, or where it does not, the first set that the
+        target has values of.
 
         Args:
-            targets: (N, A) integers, -1 leaves that attribute alone.
-            sources: (N, A) integers, the images' own domains, -1 unknown.
+            targets: (N, A) integers, -1 keeps that attribute.
+            sources: (N, A) integers, the images' domains, -1 unknown.
 
         Returns:
-            (N, A) int64; `targets` themselves where there is one data set.
+            (N, A) int64; `targets` themselves with one data set.
 
         Raises:
             ValueError: a target changes attributes of two label sets.
@@ -194,12 +190,11 @@ class LabelSpace:
         return torch.where(kept, targets, UNKNOWN)
 
     def encode(self, codes: Tensor) -> Tensor:
-        """Turn domains into label vectors.
+        """Return the label vectors of domains.
 
-        An unknown categorical attribute is all zero. An unknown binary one is 0.5, halfway between its two
-        values, because 0 would say "no": the generator learns to leave such an attribute alone. Of a label set
-        without a known attribute all entries are zero, binary ones too: there the mask says that they mean
-        nothing. A domain that knows nothing has no mask entry either.
+        An unknown categorical attribute is all zero; an unknown binary one is 0.5, between its two values, and the
+        generator learns to keep such an attribute. Of a label set without a known attribute all entries are zero,
+        and so is its mask entry.
 
         Args:
             codes: (N, A) integers, -1 unknown.
@@ -208,8 +203,8 @@ class LabelSpace:
             (N, L) float32.
 
         Raises:
-            ValueError: the number of columns is not the number of attributes, a code has no value, or a domain
-                knows attributes of two label sets (see `to_one_label_set`).
+            ValueError: the number of columns is not the number of attributes, a code has no value, or a domain has
+                attributes of two label sets (see `to_one_label_set`).
         """
         entries = self._entries(codes)
         if not self.label_sets:
@@ -226,7 +221,7 @@ class LabelSpace:
         return torch.cat([entries * mask[:, sets], mask], dim=1)
 
     def _entries(self, codes: Tensor) -> Tensor:
-        """Return the attributes' part of the label vectors, (N, D), as if there were one data set."""
+        """Return the attributes' part of the label vectors, (N, D)."""
         n, a = codes.shape
         if a != len(self):
             raise ValueError(f"codes have {a} columns, the label space has {len(self)} attributes")
@@ -243,7 +238,7 @@ class LabelSpace:
         return vectors
 
     def encode_signed(self, codes: Tensor) -> Tensor:
-        """Turn domains into what a matching discriminator reads: yes, no and unknown push by 1, -1 and 0.
+        """Return the domains as the input of a discriminator with `matches`.
 
         Args:
             codes: (N, A) integers, -1 unknown.
@@ -261,15 +256,15 @@ class LabelSpace:
         return (self._entries(codes) * 2 - 1) * known
 
     def decode(self, vectors: Tensor) -> Tensor:
-        """Turn label vectors (or D's domain logits mapped to [0, 1]) back into the nearest domains.
+        """Return the nearest domains of label vectors, or of D's domain logits mapped to [0, 1].
 
         Args:
-            vectors: (N, L) or (N, D) floats; binary entries are read against 0.5, categorical runs by their
-                maximum.
+            vectors: (N, L) or (N, D) floats; binary entries are compared with 0.5, categorical runs decoded by
+                their maximum.
 
         Returns:
-            (N, A) int64 codes; an all-zero categorical run and a binary 0.5 are unknown (-1), and so is every
-            attribute of a label set whose mask entry is not above 0.5.
+            (N, A) int64 codes. -1 for an all-zero categorical run, a binary 0.5, and every attribute of a label
+            set whose mask entry is not above 0.5.
 
         Raises:
             ValueError: the vectors have another number of entries.
@@ -293,10 +288,10 @@ class LabelSpace:
         return codes
 
     def codes(self, domain: Mapping[str, str]) -> list[int]:
-        """Return the codes of a domain given as names and values; attributes not named are unknown.
+        """Return the codes of a domain of names and values; other attributes are unknown.
 
         Raises:
-            KeyError: an attribute or a value that the label space does not have.
+            KeyError: the label space has no such attribute or value.
         """
         for name in domain:
             self.index(name)
@@ -336,15 +331,12 @@ class LabelSpace:
 
 
 def permuted_targets(codes: Tensor, space: LabelSpace, *, generator: torch.Generator) -> Tensor:
-    """Draw a target for every image by permuting the batch's own domains; see `merge_targets`.
+    """Draw a target for every image by permuting the batch's domains; see `merge_targets`.
 
     Args:
         codes: (N, A) int64 source domains, -1 unknown.
-        space: what the codes mean.
+        space: the label space.
         generator: the source of randomness, on the CPU.
-
-    Returns:
-        (N, A) int64 targets.
 
     Source: the original implementation permutes the batch's labels (StarGAN, section 5.1).
     """
@@ -353,23 +345,21 @@ def permuted_targets(codes: Tensor, space: LabelSpace, *, generator: torch.Gener
 
 
 def merge_targets(drawn: Tensor, own: Tensor, space: LabelSpace) -> Tensor:
-    """Turn drawn domains into targets.
+    """Return drawn domains as targets: attributes that a drawn domain does not know keep the image's value.
 
-    Where the drawn domain does not know an attribute the image's own value is kept, so that no target asks for
-    less than the image already says. With label sets this holds within the drawn domain's set: an image may be
-    asked for the attributes of a set that it is not labelled in, and then its own set is not spoken of.
+    With label sets this holds within the drawn domain's set: the attributes of the image's own set become unknown.
 
     Args:
         drawn: (N, A) int64 domains, -1 unknown, each of one label set at most.
-        own: (N, A) int64, the images' own domains.
-        space: what the codes mean.
+        own: (N, A) int64, the images' domains.
+        space: the label space.
 
     Returns:
-        (N, A) int64 targets; an image's own domain where the drawn one knows nothing.
+        (N, A) int64 targets; an image's own domain where nothing is known of the drawn one.
     """
     unknown = drawn == UNKNOWN
     if space.label_sets:
         known = space.known_sets(drawn)
-        spoken_of = known | ~known.any(dim=1, keepdim=True)
-        unknown &= spoken_of[:, list(space.set_of_attribute)]
+        merged = known | ~known.any(dim=1, keepdim=True)
+        unknown &= merged[:, list(space.set_of_attribute)]
     return torch.where(unknown, own, drawn)

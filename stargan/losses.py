@@ -1,4 +1,8 @@
-"""Every loss as a pure function of tensors; weights, `backward` and logging stay in the training loop."""
+"""The losses of D and G, as functions of tensors.
+
+Adversarial losses take `real_scores` and `fake_scores`, D's scores of real images and of translations, of any
+shape.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,7 @@ from stargan.labels import UNKNOWN, LabelSpace
 
 
 def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """D's side of the Wasserstein objective: low when real images score above translations.
-
-    Args:
-        real_scores: any shape, D's scores of real images.
-        fake_scores: any shape, D's scores of translations.
+    """D's Wasserstein loss: low when real images score above translations.
 
     Source: StarGAN, eq. 8 (arXiv 1711.09020), negated because D minimises.
     """
@@ -24,7 +24,7 @@ def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 
 
 def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
-    """G's side of the Wasserstein objective: low when translations score high.
+    """G's Wasserstein loss: low when translations score high.
 
     Source: StarGAN, eq. 8 (arXiv 1711.09020).
     """
@@ -32,11 +32,7 @@ def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
 
 
 def logistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """D's side of the original log loss, on logits.
-
-    Args:
-        real_scores: any shape, D's scores of real images.
-        fake_scores: any shape, D's scores of translations.
+    """D's logistic loss, on logits.
 
     Source: Goodfellow et al., eq. 1 (arXiv 1406.2661); StarGAN, eq. 1.
     """
@@ -44,7 +40,7 @@ def logistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 
 
 def logistic_generator_loss(fake_scores: Tensor) -> Tensor:
-    """G's side of the log loss in its non-saturating form.
+    """G's logistic loss in its non-saturating form.
 
     Source: Goodfellow et al., section 3 (arXiv 1406.2661).
     """
@@ -53,11 +49,7 @@ def logistic_generator_loss(fake_scores: Tensor) -> Tensor:
 
 
 def least_squares_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """D's side of the least squares objective: real images should score 1, translations 0.
-
-    Args:
-        real_scores: any shape, D's scores of real images.
-        fake_scores: any shape, D's scores of translations.
+    """D's least squares loss: real images should score 1, translations 0.
 
     Source: LSGAN, eq. 9 (arXiv 1611.04076): a = 0, b = c = 1, each term halved.
     """
@@ -65,7 +57,7 @@ def least_squares_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tenso
 
 
 def least_squares_generator_loss(fake_scores: Tensor) -> Tensor:
-    """G's side of the least squares objective: translations should score 1.
+    """G's least squares loss: translations should score 1.
 
     Source: LSGAN, eq. 9 (arXiv 1611.04076).
     """
@@ -73,11 +65,7 @@ def least_squares_generator_loss(fake_scores: Tensor) -> Tensor:
 
 
 def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """D's side of the hinge objective: nothing left to gain above 1 for real images, below -1 for translations.
-
-    Args:
-        real_scores: any shape, D's scores of real images.
-        fake_scores: any shape, D's scores of translations.
+    """D's hinge loss: zero for real images above 1 and translations below -1.
 
     Source: Geometric GAN (arXiv 1705.02894) and spectral normalisation, section 4 (arXiv 1802.05957), negated
     because D minimises.
@@ -86,7 +74,7 @@ def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 
 
 def hinge_generator_loss(fake_scores: Tensor) -> Tensor:
-    """G's side of the hinge objective: low when translations score high, without a hinge.
+    """G's hinge loss: low when translations score high, without a hinge.
 
     Source: Geometric GAN (arXiv 1705.02894) and spectral normalisation, section 4 (arXiv 1802.05957).
     """
@@ -94,7 +82,7 @@ def hinge_generator_loss(fake_scores: Tensor) -> Tensor:
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """Squared distance from 1 of the critic's gradient norm between real images and translations.
+    """Gradient penalty: mean squared distance from 1 of the critic's gradient norm between real and fake images.
 
     Args:
         critic: maps (N, C, H, W) images to scores of any shape with N first.
@@ -112,10 +100,10 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 
 
 def r1_penalty(real_scores: Tensor, real: Tensor) -> Tensor:
-    """Half the squared gradient norm of D's scores at real images.
+    """R1 penalty: half the squared gradient norm of D's scores at real images.
 
     Args:
-        real_scores: D's scores of `real`, any shape with N first, still attached to the graph.
+        real_scores: D's scores of `real`, any shape with N first, attached to the graph.
         real: (N, C, H, W) float, a leaf that requires a gradient.
 
     Source: Mescheder et al., eq. 9 (arXiv 1801.04406).
@@ -126,19 +114,20 @@ def r1_penalty(real_scores: Tensor, real: Tensor) -> Tensor:
 def domain_loss(
     logits: Tensor, codes: Tensor, space: LabelSpace, *, known: Tensor | None = None, normalise: bool = False
 ) -> Tensor:
-    """How badly domain logits name the domains: summed over attributes, averaged over known labels.
+    """Domain classification loss: summed over attributes, averaged over known labels.
 
-    Binary cross-entropy for binary attributes, cross-entropy for categorical ones; an unknown label leaves the
-    loss, and an attribute that nobody in the batch knows adds nothing.
+    Binary cross-entropy for binary attributes, cross-entropy for categorical ones; unknown labels are left out,
+    and an attribute without a known label in the batch adds nothing.
 
     Args:
         logits: (N, L) float, D's domain head.
         codes: (N, A) int64, -1 unknown.
-        space: says which logits belong to which attribute.
-        known: (A,) how many labels of each attribute to average over, where the batch is one rank's share of
-            a larger one: as many as there are in a share on average. None counts those of `codes`.
-        normalise: divide the sum by the number of attributes that somebody in the batch knows, so that the
-            loss's weight does not grow with the number of attributes.
+        space: the label space.
+        known: (A,) number of labels of each attribute to average over, if the batch is one rank's share of a
+            larger
+            one: the mean over the ranks. None counts those of `codes`.
+        normalise: divide the sum by the number of attributes with a known label in the batch, so that the loss's
+            weight does not grow with the number of attributes.
 
     Source: StarGAN, eqs. 2 and 3 (arXiv 1711.09020); summed over attributes as in the original implementation.
     """
@@ -147,7 +136,7 @@ def domain_loss(
     counts = labelled.sum(dim=0) if known is None else known
     for column, (attribute, run) in enumerate(zip(space.attributes, space.slices, strict=True)):
         code = codes[:, column]
-        # A masked sum, not a selection: shapes that depend on data would stall a GPU.
+        # A masked sum, not a selection: shapes that depend on data would synchronise with a GPU.
         if attribute.kind == "binary":
             each = functional.binary_cross_entropy_with_logits(
                 logits[:, run.start], code.clamp(min=0).to(logits.dtype), reduction="none"
@@ -160,7 +149,7 @@ def domain_loss(
 
 
 def cycle_loss(images: Tensor, reconstructed: Tensor) -> Tensor:
-    """Mean absolute error between images and their round trip G(G(x, c'), c).
+    """Cycle loss: mean absolute error between images and their round trip G(G(x, c'), c).
 
     Args:
         images: (N, C, H, W) float in [-1, 1].
@@ -172,7 +161,7 @@ def cycle_loss(images: Tensor, reconstructed: Tensor) -> Tensor:
 
 
 def identity_loss(images: Tensor, translated: Tensor) -> Tensor:
-    """Mean absolute error between images and G(x, c) for x's own domain c, which should change nothing.
+    """Identity loss: mean absolute error between images and G(x, c) for x's own domain c.
 
     Args:
         images: (N, C, H, W) float in [-1, 1].
@@ -184,11 +173,10 @@ def identity_loss(images: Tensor, translated: Tensor) -> Tensor:
 
 
 def multiscale_loss(images: Tensor, reconstructed: Tensor, weights: Sequence[float]) -> Tensor:
-    """Mean absolute error between images and their round trip on an image pyramid, weighted and summed.
+    """Multi-scale cycle loss: weighted sum of the mean absolute errors of the round trip on an image pyramid.
 
-    Level i averages blocks of 2^i by 2^i pixels; level 0 is the full size, so weights of (1,) give `cycle_loss`.
-    A side that 2^i does not divide is rounded down: the level leaves out the last rows or columns, which only
-    the levels below it see.
+    Level i averages blocks of 2^i by 2^i pixels; weights of (1,) give `cycle_loss`. Rows and columns that do not
+    fill a block are left out of its level.
 
     Args:
         images: (N, C, H, W) float in [-1, 1].
@@ -220,7 +208,7 @@ def multiscale_loss(images: Tensor, reconstructed: Tensor, weights: Sequence[flo
 
 
 def feature_matching_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    """Mean absolute error between D's inner features of real images and of translations, averaged over layers.
+    """Feature matching loss: mean absolute error between D's inner features of real images and of translations.
 
     The gradient reaches `fake` only.
 
@@ -248,7 +236,7 @@ def feature_matching_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Ten
 
 
 def sparsity_loss(masks: Tensor) -> Tensor:
-    """Mean of the attention masks: how much of the image a masked generator repaints.
+    """Mask sparsity loss: mean of the attention masks, the share of the image that a masked generator repaints.
 
     Args:
         masks: (N, 1, H, W) float in [0, 1].
@@ -269,7 +257,7 @@ CRITIC_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "least-squares": least_squares_critic_loss,
     "hinge": hinge_critic_loss,
 }
-"""Objective -> D's side of it, of scores of real images and of translations."""
+"""Objective -> D's adversarial loss, of scores of real images and of translations."""
 
 GENERATOR_LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "wgan-gp": wasserstein_generator_loss,
@@ -277,4 +265,4 @@ GENERATOR_LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "least-squares": least_squares_generator_loss,
     "hinge": hinge_generator_loss,
 }
-"""Objective -> G's side of it, of scores of translations."""
+"""Objective -> G's adversarial loss, of scores of translations."""

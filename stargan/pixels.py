@@ -1,4 +1,4 @@
-"""uint8 pixels and the networks' [-1, 1]: the only place that knows how one becomes the other."""
+"""Conversion between uint8 pixels and the networks' range [-1, 1]."""
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ def to_signed(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Map floats in [-1, 1] to uint8 pixels, rounding to the nearest and clamping what lies outside.
+    """Map floats in [-1, 1] to uint8 pixels, rounded to the nearest and clamped.
 
     Args:
         images: (..., H, W) float.

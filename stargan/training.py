@@ -1,4 +1,4 @@
-"""train(): one loop, readable from top to bottom."""
+"""The training loop, its state and its events."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from stargan.upload import upload, upload_labels
 
 
 class Batch(NamedTuple):
-    """What the loop eats: images, their domains, and where each is to go.
+    """Images with their domains and targets.
 
     Args:
         images: (N, C, H, W) uint8.
         codes: (N, A) int64 domains, -1 unknown.
-        targets: (N, A) int64, -1 unknown; None leaves it to the loop to permute the batch's own domains.
+        targets: (N, A) int64, -1 unknown; None for the batch's domains, permuted by the loop.
     """
 
     images: Tensor
@@ -39,16 +39,16 @@ class Batch(NamedTuple):
 
 @dataclass(kw_only=True)
 class TrainState:
-    """Everything that changes while training; saved whole, it resumes exactly.
+    """Everything that changes in training; a saved state resumes exactly.
 
     Args:
         generator: G.
-        average: exponential moving average of G, what `expand` uses.
+        average: exponential moving average of G, for translating.
         discriminator: D.
         generator_optimizer: Adam over G.
         discriminator_optimizer: Adam over D.
         step: D steps done.
-        elapsed: seconds trained, over all resumed runs.
+        elapsed: seconds trained, including resumed runs.
     """
 
     generator: TranslatingGenerator
@@ -62,14 +62,14 @@ class TrainState:
 
 @dataclass(frozen=True, kw_only=True)
 class LogEvent:
-    """Losses averaged since the last log, and how fast it goes.
+    """Losses averaged since the last log, and the speed.
 
     Args:
         step: D steps done.
         progress: share of the run that is done, in [0, 1].
         elapsed: seconds trained.
         learning_rate: Adam's step size now.
-        images_per_second: real images seen a second since the last log.
+        images_per_second: real images per second since the last log.
         losses: name -> mean value, "d/..." for D's and "g/..." for G's.
     """
 
@@ -83,14 +83,14 @@ class LogEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleEvent:
-    """It is time to look at what the average of G makes of `batch`."""
+    """Samples are due."""
 
     state: TrainState
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointEvent:
-    """It is time to save `state`, whose weights are all finite."""
+    """A checkpoint is due; the weights of `state` are all finite."""
 
     state: TrainState
 
@@ -99,7 +99,7 @@ Event = LogEvent | SampleEvent | CheckpointEvent
 
 
 class DivergenceError(RuntimeError):
-    """A loss or a weight is no longer finite, or a loss is absurdly large."""
+    """A loss or a weight is no longer finite, or a loss exceeds its limit."""
 
 
 def new_state(*, generator: TranslatingGenerator, discriminator: Discriminator, config: TrainConfig) -> TrainState:
@@ -125,24 +125,24 @@ def train(
     epoch_steps: float = float("inf"),
     ranks: Ranks = SINGLE_RANK,
 ) -> bool:
-    """Train G and D on `batches` from `state.step` on, until the run is over or `should_stop` says so.
+    """Train G and D on `batches` from `state.step` on, until the run is over or `should_stop` returns True.
 
-    All randomness of a step comes from the seed and the step's number, so a run that was stopped and resumed
-    with the batches that follow ends with the same weights as one that was not.
+    All randomness of a step comes from the seed and the step's number, so a run that was stopped and resumed with
+    the batches that follow ends with the same weights as one that was not.
 
     With several ranks each calls this with its own share of every batch, all of one size, and the same networks;
-    losses and weights are then those of one process with all shares in one batch. (Batch norm is the exception:
-    its statistics are those of a share, and rank 0's are kept.) All ranks get the same events at the same steps.
+    losses and weights are then those of one process with all shares in one batch, except for the statistics of
+    batch norm, which are those of rank 0's share. All ranks get the same events at the same steps.
 
     Args:
-        state: changed in place; its networks lie on `device`.
-        config: the run's numbers.
-        space: what the batches' codes mean.
-        batches: uint8 images and codes from step `state.step` on; must not end before the run does.
-        device: where the networks lie.
-        on_event: called with logs, and when it is time to sample or to save; a CheckpointEvent is the last.
-        should_stop: asked after every step; True ends the run early, with a checkpoint.
-        epoch_steps: steps that one pass over the training rows takes; the exponential schedule needs it.
+        state: changed in place; its networks are on `device`.
+        config: the hyper-parameters.
+        space: the label space.
+        batches: from step `state.step` on; at least as many as the run has steps left.
+        device: of the networks.
+        on_event: called with logs, and when samples or a checkpoint are due; a CheckpointEvent is the last.
+        should_stop: called after every step; True ends the run early, with a checkpoint.
+        epoch_steps: steps per pass over the training rows, for the exponential schedule.
         ranks: the ranks that train together.
 
     Returns:
@@ -158,9 +158,9 @@ def train(
     if device.type == "cuda":
         generator.to(memory_format=torch.channels_last)
         discriminator.to(memory_format=torch.channels_last)
-    # Batch norm's statistics and spectral norm's vectors change with every pass, whose number then counts.
-    remembers = next(discriminator.buffers(), None) is not None
-    fast = _Fast(state, config, device)
+    # Batch norm's statistics and spectral norm's vectors change with every pass, so the passes must stay separate.
+    stateful = next(discriminator.buffers(), None) is not None
+    compiled = _Compiled(state, config, device)
     source: Iterator[Batch] = iter(batches)
     meter = _Meter(config, ranks)
     clock = _Clock(state, config)
@@ -188,25 +188,25 @@ def train(
         _set_learning_rate(state, rate)
         g_step = step % config.critic_steps == 0
 
-        # ---- G translates, once for D's update and G's own ----
+        # ---- translations, for the updates of D and G ----
         with torch.set_grad_enabled(g_step), autocast:
-            fake, mask = fast.translate(real, labels.target_vectors)
+            fake, mask = compiled.translate(real, labels.target_vectors)
 
-        # ---- D: real or fake, and the domain of real images ----
+        # ---- D: adversarial and domain losses, penalty ----
         penalise = config.penalises_real and step % config.r1_every == 0
         seen_real = distort(real, generator=random).requires_grad_(penalise)
         seen_fake = distort(fake.detach(), generator=random)
         with autocast:
-            if penalise or remembers:
-                fake_scores, _ = fast.discriminate(seen_fake, labels.target_signed)
-                # Only the plain network can be differentiated twice, and ahead of another pass: a fused one
-                # replaces the statistics of batch norm.
-                real_scores, real_logits = (discriminator if penalise else fast.discriminate)(
+            if penalise or stateful:
+                fake_scores, _ = compiled.discriminate(seen_fake, labels.target_signed)
+                # Only the plain network can be differentiated twice, and before another pass: a fused one replaces
+                # the statistics of batch norm.
+                real_scores, real_logits = (discriminator if penalise else compiled.discriminate)(
                     seen_real, labels.source_signed
                 )
             else:
-                # In one pass D's weights, which are many, are read once.
-                scores, logits = fast.discriminate(
+                # One pass, which reads D's many weights once.
+                scores, logits = compiled.discriminate(
                     torch.cat([seen_real, seen_fake]), torch.cat([labels.source_signed, labels.target_signed])
                 )
                 (real_scores, fake_scores), real_logits = scores.chunk(2), logits[: len(real)]
@@ -232,21 +232,21 @@ def train(
         _update(state.discriminator_optimizer, d_loss, ranks)
         real = real.detach().requires_grad_(False)
 
-        # ---- G: fool D, reach the target, come back, leave the rest alone ----
+        # ---- G: adversarial, domain, cycle, identity and sparsity losses ----
         if g_step:
             discriminator.requires_grad_(False)
             round_trip = (step // config.critic_steps) % config.cycle_every == 0
             seen_fake = distort(fake, generator=random)
             with autocast:
-                fake_scores, fake_logits = fast.discriminate(seen_fake, labels.target_signed)
+                fake_scores, fake_logits = compiled.discriminate(seen_fake, labels.target_signed)
                 if round_trip:
-                    back, back_mask = fast.translate(fake, labels.source_vectors)
+                    back, back_mask = compiled.translate(fake, labels.source_vectors)
                     if config.feature_matching_weight:
                         g_features = losses.feature_matching_loss(
                             discriminator.inner(real), discriminator.inner(back)
                         )
                 if config.identity_weight:
-                    same, _ = fast.translate(real, labels.source_vectors)
+                    same, _ = compiled.translate(real, labels.source_vectors)
             g_adversarial = losses.GENERATOR_LOSSES[config.objective](fake_scores)
             g_domain = losses.domain_loss(
                 fake_logits, labels.targets, space, known=labels.known_targets, normalise=config.normalise_domain
@@ -281,7 +281,7 @@ def train(
             discriminator.requires_grad_(True)
             _average(state, config.ema_decay, g_steps=step // config.critic_steps)
 
-        # ---- tell, show, save ----
+        # ---- log, sample, save ----
         state.step = step
         state.elapsed, asked_to_stop = ranks.synchronize(elapsed=clock.seconds(), stopping=should_stop())
         finished = clock.progress() >= 1
@@ -301,29 +301,29 @@ def train(
 
 
 def step_random(config: TrainConfig, step: int) -> torch.Generator:
-    """Return the source of all that is drawn in a step, counted from 1: targets, penalty points, augmentations."""
-    # Spread the seeds far apart, so that no two runs meet each other's streams a few steps later.
+    """Return the random generator of a step, counted from 1, for targets, penalty points and augmentations."""
+    # The factor spreads the seeds, so that no two runs share the generators of steps.
     return torch.Generator().manual_seed((config.seed * 0x9E3779B97F4A7C15 + step) % (1 << 63))
 
 
-class _Fast:
-    """G and D as they are computed: plain, or fused by torch.compile."""
+class _Compiled:
+    """The passes of G and D, plain or fused by torch.compile."""
 
     def __init__(self, state: TrainState, config: TrainConfig, device: torch.device) -> None:
         self.translate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] = state.generator.translate
         self.discriminate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = state.discriminator
-        # On CUDA torch.compile writes its kernels with Triton, which not every installation of torch brings along.
-        # On a CPU it takes minutes to gain a tenth of a step in float32, and nothing in bfloat16.
+        # On CUDA torch.compile needs Triton, which is not part of every installation of torch. On a CPU it takes
+        # minutes to save a tenth of a step's time in float32, and nothing in bfloat16.
         pays = device.type == "cuda" and importlib.util.find_spec("triton") is not None
         if config.compile == "on" or (config.compile == "auto" and pays):
-            # Batches come in two sizes, with and without translations: each is worth kernels of its own.
+            # Batches have two sizes, with and without translations: each gets kernels of its own.
             self.translate = torch.compile(self.translate, dynamic=False)
             self.discriminate = torch.compile(self.discriminate, dynamic=False)
 
 
 @dataclass
 class _Clock:
-    """Knows how much of the run is done, in steps or in seconds, and what is due, by the seconds in the state."""
+    """The run's progress in steps or in seconds, and which events are due by the seconds in the state."""
 
     state: TrainState
     config: TrainConfig
@@ -334,14 +334,14 @@ class _Clock:
         self._last = dict.fromkeys(("log", "sample", "checkpoint"), self.state.elapsed)
 
     def progress(self, step: int | None = None) -> float:
-        """Return the share of the run that is done when `step` (by default the state's) is."""
+        """Return the share of the run that is done after `step`, by default the state's."""
         if self.config.steps is not None:
             return min(1.0, (self.state.step if step is None else step) / self.config.steps)
         assert self.config.minutes is not None
         return min(1.0, self.state.elapsed / (self.config.minutes * 60))
 
     def seconds(self) -> float:
-        """Return the seconds trained, over all resumed runs, by this process's clock."""
+        """Return the seconds trained, including resumed runs, by this process's clock."""
         return time.monotonic() - self._start
 
     def due(self, name: str, seconds: float) -> bool:
@@ -353,7 +353,7 @@ class _Clock:
 
 
 class _Meter:
-    """Averages losses on the device and reads them once a log, so that no step waits for a copy."""
+    """Means of losses, computed on the device and copied once per log, so that no step waits for a copy."""
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         self._limit, self._ranks = config.diverged_above, ranks
@@ -370,7 +370,7 @@ class _Meter:
         self._images += images
 
     def read(self, *, step: int, progress: float, elapsed: float, learning_rate: float) -> LogEvent:
-        """Return the averages and start anew.
+        """Return the means and reset them.
 
         Raises:
             DivergenceError: one of them is not finite or too large.
@@ -420,12 +420,12 @@ def _set_learning_rate(state: TrainState, rate: float) -> None:
 
 @torch.no_grad()
 def _average(state: TrainState, decay: float, *, g_steps: int) -> None:
-    # Early on a long memory would hold the random start: let the memory grow with the run.
+    # A long average would keep the random initial weights for long, so its length grows with the run.
     decay = min(decay, g_steps / (g_steps + 10))
     averaged: list[Tensor] = list(state.average.parameters())
     current: list[Tensor] = list(state.generator.parameters())
     torch._foreach_lerp_(averaged, current, 1 - decay)
-    # Batch norm's statistics are averages already; spectral norm's vectors belong to the newest weights.
+    # Batch norm's statistics are averages already; spectral norm's vectors belong to the latest weights.
     for kept, buffer in zip(state.average.buffers(), state.generator.buffers(), strict=True):
         kept.copy_(buffer)
 

@@ -30,6 +30,7 @@ from augmentor.expansion import default_workers
 from augmentor.training import read_recipe
 from stargan.checkpoints import Json
 from stargan.config import Compile, Precision, computes_in_bfloat16
+from stargan.inference import CompilationError
 
 BenchStage = Literal["decode", "translate", "encode", "write", "expand", "train"]
 BENCH_STAGES: tuple[BenchStage, ...] = get_args(BenchStage)
@@ -152,11 +153,14 @@ def run_bench(
         matrices = _matrices(conditions)
         rates = {each.setting: each.ours.median * 1e9 for each in matrices}
         conditions = replace(conditions, matrix_rates=rates)
-        if settings.suite is not None:
-            measured = run_suite(settings.suite, conditions, overrides=settings.overrides, on_part=on_stage)
-        else:
-            measured = _stages(settings, conditions, on_stage)
-        measurements = (*matrices, *measured, *_memory(device))
+        try:
+            if settings.suite is not None:
+                measured = run_suite(settings.suite, conditions, overrides=settings.overrides, on_part=on_stage)
+            else:
+                measured = _stages(settings, conditions, on_stage)
+            measurements = (*matrices, *measured, *_memory(device))
+        except CompilationError as error:
+            raise CompilationError(f"{error}; measure without it: --compile off") from error
     return BenchReport(machine=machine, seconds=time.monotonic() - started, measurements=measurements)
 
 

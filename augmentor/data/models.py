@@ -8,7 +8,7 @@ from pathlib import Path
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import AugmentorError
 from augmentor.images import parse_size
-from stargan.checkpoints import CheckpointError, Model, load_model
+from stargan.checkpoints import CheckpointError, Json, Model, load_model
 from stargan.checkpoints.foreign import parse_attributes, read_foreign
 
 
@@ -102,4 +102,5 @@ def _open_foreign(path: Path, description: ForeignDescription) -> Model:
         found.check_size(size or found.usual_size)
     except ValueError as error:
         raise AugmentorError(f"--model-size: {error}") from error
-    return found.to_model(space, image_size=size, crop=description.crop)
+    settings: dict[str, Json] = {} if description.crop is None else {"images": {"crop": description.crop}}
+    return found.to_model(space, image_size=size, settings=settings)

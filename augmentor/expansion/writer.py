@@ -20,6 +20,7 @@ from augmentor.outputs.writers import (
 )
 from augmentor.planning import Plan
 from augmentor.storage import Json, RemotePath
+from stargan.inference import CompilationError
 from stargan.labels import LabelSpace
 
 MOST_IN_ONE_FILE = 10_000_000
@@ -106,3 +107,5 @@ def explain_failures(out: Path) -> Iterator[None]:
             yield
     except StalledError as error:
         raise StalledError(f"{out}: {error}: what was committed is safe") from error
+    except CompilationError as error:
+        raise CompilationError(f"{error}; translate without it: --compile off") from error

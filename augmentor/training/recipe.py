@@ -66,12 +66,16 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        check_networks(
-            image_size=self.images.height_width,
-            generator=self.generator.model_dump(),
-            discriminator=self.discriminator.model_dump(),
-            objective=self.training.objective,
-        )
+        try:
+            check_networks(
+                image_size=self.images.height_width,
+                generator=self.generator.model_dump(),
+                discriminator=self.discriminator.model_dump(),
+                objective=self.training.objective,
+            )
+        except ValueError as error:
+            # stargan names its argument; in a recipe it is a key of another section.
+            raise ValueError(str(error).replace(" objective = ", " training.objective = ")) from error
         check_sizes(self)
         levels, side = len(self.loss.multiscale_weights), min(self.images.height_width)
         if side >> max(0, levels - 1) < 1:

@@ -145,7 +145,7 @@ class GeneratorSettings(Section):
     def _of_this_kind(cls, given: object) -> object:
         # The defaults are the resnet's: settings that another kind lacks are set to the values that it accepts.
         if isinstance(given, dict):
-            elsewhere = defaults_of_other_kinds("generator", str(given.get("kind", "resnet")))
+            elsewhere = defaults_of_other_kinds(str(given.get("kind", "resnet")))
             return {**{key: value for key, value in elsewhere.items() if key in cls.model_fields}, **given}
         return given
 

@@ -11,8 +11,14 @@ from stargan.checkpoints.checkpoint import (
     save_checkpoint,
     save_model,
 )
-from stargan.checkpoints.description import CheckpointError, Json, json_sha256
-from stargan.checkpoints.weights import read_safetensors, safetensors_bytes, weights_of
+from stargan.checkpoints.files import (
+    CheckpointError,
+    Json,
+    json_sha256,
+    read_safetensors,
+    safetensors_bytes,
+    weights_of,
+)
 
 __all__ = [
     "CheckpointError",

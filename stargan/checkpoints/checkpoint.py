@@ -1,8 +1,8 @@
-"""Save and load: weights, optimizers, step, configuration and label space, as safetensors and JSON.
+"""Saving and loading of models and training states.
 
-A checkpoint is a folder. It is written beside its place and renamed into it, so a folder that exists is
-whole; `config.json` holds the SHA-256 of every other file and of itself, which are compared before a file is
-used. Nothing is ever unpickled.
+A checkpoint is a folder of safetensors files and a `config.json`, which holds the SHA-256 of every other file and
+of itself. It is written under a temporary name and renamed, so a checkpoint folder that exists is complete.
+Loading never unpickles.
 """
 
 from __future__ import annotations
@@ -19,23 +19,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stargan.checkpoints.description import (
+from stargan.checkpoints.files import (
     FORMAT,
+    CheckpointConfig,
     CheckpointError,
-    Description,
     Json,
-    instead_of,
+    earlier_checkpoint,
     json_sha256,
-    read_description,
+    read_config,
+    read_safetensors,
+    safetensors_bytes,
+    weights_of,
 )
-from stargan.checkpoints.weights import read_safetensors, safetensors_bytes, weights_of
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
 from stargan.training import TrainState, new_state
 
-_DRAFT, _DOOMED = ".part", ".old"
-"""How the names of checkpoints end that are being written, or deleted; they start with a dot."""
+_WRITING, _DELETING = ".part", ".old"
+"""Name endings of incomplete checkpoints: being written, being deleted. Their names start with a dot."""
 
 AVERAGE, GENERATOR, DISCRIMINATOR = "generator_ema", "generator", "discriminator"
 GENERATOR_OPTIMIZER, DISCRIMINATOR_OPTIMIZER = "generator_optimizer", "discriminator_optimizer"
@@ -43,14 +45,14 @@ GENERATOR_OPTIMIZER, DISCRIMINATOR_OPTIMIZER = "generator_optimizer", "discrimin
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What translates: the average of G, and what it must be told.
+    """A trained generator with its label space and image size.
 
     Args:
-        generator: the average of G, on the CPU, in eval mode.
+        generator: the moving average of G, on the CPU, in eval mode.
         space: the label space.
         image_size: (height, width) in pixels.
         step: D steps it was trained for.
-        settings: what the trainer stored beside the weights (crop, recipe), as plain JSON values.
+        settings: what was saved beside the weights, as plain JSON values.
         sha256: of the weights' file.
     """
 
@@ -68,18 +70,11 @@ class Model:
 
     @property
     def only_target(self) -> int | None:
-        """The code of its one attribute that a generator which reads no labels makes; None if it reads them."""
+        """The one target code of a generator that does not read labels; None for one that does."""
         return None if self.generator.reads_labels else len(self.space.attributes[0].values) - 1
 
     def supports(self, targets: Tensor) -> Tensor:
-        """Say which targets the generator can be asked for: all, or those of its one direction.
-
-        Args:
-            targets: (N, A) int64 codes.
-
-        Returns:
-            (N,) bool.
-        """
+        """Return which of (N, A) int64 targets the generator can translate into, (N,) bool."""
         if self.only_target is None:
             return torch.ones(len(targets), dtype=torch.bool, device=targets.device)
         return targets[:, 0] == self.only_target
@@ -94,12 +89,12 @@ def save_checkpoint(
     image_size: tuple[int, int],
     settings: Mapping[str, Json],
 ) -> None:
-    """Write all of a training state into `folder`, which appears only when everything is on the disk.
+    """Write a whole training state into `folder`, which appears once everything is on the disk.
 
     Args:
         folder: must not exist.
         state: what to save.
-        config: the run's numbers.
+        config: the run's hyper-parameters.
         space: the label space.
         image_size: (height, width) in pixels.
         settings: plain JSON values to keep beside the weights.
@@ -111,17 +106,17 @@ def save_checkpoint(
         GENERATOR_OPTIMIZER: _optimizer_tensors(state.generator_optimizer),
         DISCRIMINATOR_OPTIMIZER: _optimizer_tensors(state.discriminator_optimizer),
     }
-    description = {
-        **_description(state.average, space=space, image_size=image_size, step=state.step, settings=settings),
+    values = {
+        **_config_values(state.average, space=space, image_size=image_size, step=state.step, settings=settings),
         "discriminator": state.discriminator.arguments,
         "train": asdict(config),
         "elapsed": state.elapsed,
     }
-    _write(folder, tensors, description)
+    _write(folder, tensors, values)
 
 
 def save_model(folder: Path, *, model: Model, half: bool = False) -> None:
-    """Write only what translates, for shipping: the average of G and its description.
+    """Write a model without its training state.
 
     Args:
         folder: must not exist.
@@ -129,107 +124,97 @@ def save_model(folder: Path, *, model: Model, half: bool = False) -> None:
         half: store the weights as float16, at half the bytes; they are read back as float32.
     """
     weights = {name: tensor.half() if half else tensor for name, tensor in weights_of(model.generator).items()}
-    description = _description(
-        model.generator,
-        space=model.space,
-        image_size=model.image_size,
-        step=model.step,
-        settings=model.settings,
+    values = _config_values(
+        *(model.generator, model.space), image_size=model.image_size, step=model.step, settings=model.settings
     )
-    _write(folder, {AVERAGE: weights}, description)
+    _write(folder, {AVERAGE: weights}, values)
 
 
 def load_model(path: Path) -> Model:
-    """Load what translates from a run folder or one checkpoint.
-
-    Args:
-        path: a run folder (its newest whole checkpoint is taken) or a checkpoint folder.
+    """Load the model of a checkpoint folder, or of the newest checkpoint of a run folder.
 
     Raises:
         CheckpointError: nothing to load there, or a file is damaged.
     """
     folder = find_checkpoint(path)
-    description = read_description(folder)
+    config = read_config(folder)
     with _building(folder):
-        generator = build_generator(description["generator"])
-        space = LabelSpace.from_json(description["label_space"])
-    _load_weights(generator, folder, AVERAGE, description)
+        generator = build_generator(config["generator"])
+        space = LabelSpace.from_json(config["label_space"])
+    _load_weights(generator, folder, AVERAGE, config)
     return Model(
         generator=generator.requires_grad_(False).eval(),
         space=space,
-        image_size=(description["image_size"][0], description["image_size"][1]),
-        step=description["step"],
-        settings=description["settings"],
-        sha256=description["files"][f"{AVERAGE}.safetensors"],
+        image_size=(config["image_size"][0], config["image_size"][1]),
+        step=config["step"],
+        settings=config["settings"],
+        sha256=config["files"][f"{AVERAGE}.safetensors"],
     )
 
 
 def load_discriminator(path: Path) -> Discriminator | None:
-    """Load the discriminator from a run folder or one checkpoint.
-
-    Args:
-        path: a run folder (its newest whole checkpoint is taken) or a checkpoint folder.
+    """Load the discriminator of a checkpoint folder, or of the newest checkpoint of a run folder.
 
     Returns:
-        On the CPU, in eval mode; None if the checkpoint holds only what translates.
+        On the CPU, in eval mode; None if the checkpoint was saved without a training state.
 
     Raises:
         CheckpointError: nothing to load there, or a file is damaged.
     """
     folder = find_checkpoint(path)
-    description = read_description(folder)
-    if "discriminator" not in description:
+    config = read_config(folder)
+    if "discriminator" not in config:
         return None
     with _building(folder):
-        discriminator = build_discriminator(description["discriminator"])
-    _load_weights(discriminator, folder, DISCRIMINATOR, description)
+        discriminator = build_discriminator(config["discriminator"])
+    _load_weights(discriminator, folder, DISCRIMINATOR, config)
     return discriminator.requires_grad_(False).eval()
 
 
 def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> TrainState:
-    """Load all of a training state, to go on from.
+    """Load a training state to resume from.
 
     Args:
         path: a run folder or a checkpoint folder.
-        config: the numbers of the run that goes on.
-        device: where the networks shall lie.
+        config: the hyper-parameters of the resumed run.
+        device: the device of the networks.
 
     Raises:
         CheckpointError: nothing to load there, a file is damaged, or it holds no training state.
     """
     folder = find_checkpoint(path)
-    description = read_description(folder)
-    if "discriminator" not in description:
+    saved = read_config(folder)
+    if "discriminator" not in saved:
         raise CheckpointError(f"{folder} holds a model to translate with, not a training state to resume")
     with _building(folder):
-        generator = build_generator(description["generator"])
-        discriminator = build_discriminator(description["discriminator"])
-    _load_weights(generator, folder, GENERATOR, description)
-    _load_weights(discriminator, folder, DISCRIMINATOR, description)
+        generator = build_generator(saved["generator"])
+        discriminator = build_discriminator(saved["discriminator"])
+    _load_weights(generator, folder, GENERATOR, saved)
+    _load_weights(discriminator, folder, DISCRIMINATOR, saved)
     state = new_state(generator=generator.to(device), discriminator=discriminator.to(device), config=config)
-    _load_weights(state.average, folder, AVERAGE, description)
-    _load_optimizer(state.generator_optimizer, _read(folder, GENERATOR_OPTIMIZER, description))
-    _load_optimizer(state.discriminator_optimizer, _read(folder, DISCRIMINATOR_OPTIMIZER, description))
-    state.step, state.elapsed = description["step"], description.get("elapsed", 0.0)
+    _load_weights(state.average, folder, AVERAGE, saved)
+    _load_optimizer(state.generator_optimizer, _read(folder, GENERATOR_OPTIMIZER, saved))
+    _load_optimizer(state.discriminator_optimizer, _read(folder, DISCRIMINATOR_OPTIMIZER, saved))
+    state.step, state.elapsed = saved["step"], saved.get("elapsed", 0.0)
     return state
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Delete a checkpoint; a kill in between leaves none that only looks whole."""
-    doomed = folder.with_name(f".{folder.name}{_DOOMED}")
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
+    """Delete a checkpoint; a kill in between leaves nothing that could be taken for a complete one."""
+    renamed = folder.with_name(f".{folder.name}{_DELETING}")
+    folder.rename(renamed)
+    shutil.rmtree(renamed)
 
 
 def remove_incomplete(checkpoints: Path) -> None:
-    """Delete what a killed run left half written, or half deleted, among a run's checkpoints."""
-    for suffix in (_DRAFT, _DOOMED):
+    """Delete what a killed run left partly written, or partly deleted, in its folder of checkpoints."""
+    for suffix in (_WRITING, _DELETING):
         for leftover in checkpoints.glob(f".*{suffix}"):
             shutil.rmtree(leftover)
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return the checkpoint folder that `path` means: itself, or the newest one of a run folder.
+    """Return `path` if it is a checkpoint folder, or the newest checkpoint of a run folder.
 
     Raises:
         CheckpointError: there is none.
@@ -244,7 +229,7 @@ def find_checkpoint(path: Path) -> Path:
         (
             folder
             for folder in (path / "checkpoints").glob("*")
-            # A kill while writing leaves a hidden draft, which may hold a config.json already.
+            # An incomplete checkpoint, whose name starts with a dot, may hold a config.json already.
             if (folder / "config.json").is_file() and not folder.name.startswith(".")
         ),
         key=lambda folder: folder.name,
@@ -254,10 +239,10 @@ def find_checkpoint(path: Path) -> Path:
     return found[-1]
 
 
-def _description(
+def _config_values(
     generator: TranslatingGenerator,
-    *,
     space: LabelSpace,
+    *,
     image_size: tuple[int, int],
     step: int,
     settings: Mapping[str, Json],
@@ -272,13 +257,13 @@ def _description(
     }
 
 
-def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, object]) -> None:
+def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, object]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = folder.with_name(f".{folder.name}{_DRAFT}")
+    draft = folder.with_name(f".{folder.name}{_WRITING}")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        _fill(draft, tensors, description)
+        _fill(draft, tensors, values)
         draft.rename(folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)  # A full disk needs the room.
@@ -286,31 +271,31 @@ def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], descriptio
     _sync(folder.parent)
 
 
-def _fill(draft: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, object]) -> None:
+def _fill(draft: Path, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, object]) -> None:
     hashes = {}
     for name, content in tensors.items():
         file, packed = draft / f"{name}.safetensors", safetensors_bytes(content)
         file.write_bytes(packed)
         hashes[file.name] = hashlib.sha256(packed).hexdigest()
         _sync(file)
-    described = {**description, "files": hashes}
-    described["sha256"] = json_sha256(described)
-    (draft / "config.json").write_text(json.dumps(described, indent=2) + "\n")
+    config = {**values, "files": hashes}
+    config["sha256"] = json_sha256(config)
+    (draft / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     _sync(draft / "config.json")
     _sync(draft)
 
 
-def _read(folder: Path, name: str, description: Description) -> dict[str, Tensor]:
+def _read(folder: Path, name: str, config: CheckpointConfig) -> dict[str, Tensor]:
     file = folder / f"{name}.safetensors"
-    wanted = description["files"].get(file.name)
-    if wanted is None:
+    sha256 = config["files"].get(file.name)
+    if sha256 is None:
         raise CheckpointError(f"{folder / 'config.json'} does not list {file.name}")
-    return read_safetensors(file, sha256=wanted, remedy=instead_of(folder))
+    return read_safetensors(file, sha256=sha256, remedy=earlier_checkpoint(folder))
 
 
 @contextmanager
 def _building(folder: Path) -> Iterator[None]:
-    """Turn mistakes of config.json into CheckpointErrors, and leave the global random state as it is."""
+    """Turn errors in config.json into CheckpointErrors, and restore the global random state."""
     try:
         with torch.random.fork_rng(devices=[]):
             yield
@@ -318,8 +303,8 @@ def _building(folder: Path) -> Iterator[None]:
         raise CheckpointError(f"{folder / 'config.json'} does not describe a model: {error}") from error
 
 
-def _load_weights(network: nn.Module, folder: Path, name: str, description: Description) -> None:
-    weights = _read(folder, name, description)
+def _load_weights(network: nn.Module, folder: Path, name: str, config: CheckpointConfig) -> None:
+    weights = _read(folder, name, config)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -1,100 +1,92 @@
-"""From images and what is asked of each to blocks of pairs, of a size that suits the device."""
+"""Batching of images and their targets, with copies to and from a device beside its computation."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
-from stargan.inference.prepare import Halves
-from stargan.inference.transfer import Download, Transfer
+from stargan.inference.prepare import PreparedGenerator
 from stargan.networks import Features
 
-_BLOCKS_BEHIND = 2
-"""Blocks that are queued on a device, ahead of the one that is waited for: so long the host may take over the
-next images without the device running dry."""
+_QUEUED_BLOCKS = 2
+"""Blocks queued on a device ahead of the one that is downloaded, so that it has work while the host consumes
+it."""
 
-Finish: TypeAlias = Callable[[Features, Tensor, Tensor], Tensor]
-Made = TypeVar("Made")
+DecoderStage: TypeAlias = Callable[[Features, Tensor, Tensor], Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pairs:
-    """Images whose first half is done, and what is still to be made of them, all on the device.
+    """Encoded images and the (image, target) pairs that are left to decode, on the device.
 
     Args:
-        shared: what all targets of an image share, P rows each.
+        encoded: the encoder stage's features, P rows each.
         images: (P, C, H, W) uint8.
         vectors: (N, L) float32, one for each pair.
-        rows: (N,) int64, the image of each pair, never falling.
-        rows_here: the same on the CPU.
+        rows: (N,) int64, the image of each pair, ascending.
+        cpu_rows: the same on the CPU.
     """
 
-    shared: Features
+    encoded: Features
     images: Tensor
     vectors: Tensor
     rows: Tensor
-    rows_here: Tensor
+    cpu_rows: Tensor
 
     def __len__(self) -> int:
-        return len(self.rows_here)
+        return len(self.cpu_rows)
 
     def first(self, n: int, size: int) -> tuple[Features, Tensor, Tensor]:
         """Return the first `n` pairs, the last one repeated up to `size`."""
-        whole = torch.arange(len(self.images))
-        if n == size and torch.equal(self.rows_here[:n], whole):
-            return self.shared, self.images, self.vectors[:n]
+        if n == size and torch.equal(self.cpu_rows[:n], torch.arange(len(self.images))):
+            return self.encoded, self.images, self.vectors[:n]
         order = torch.arange(size, device=self.rows.device).clamp(max=n - 1)
         rows = self.rows[order]
-        return tuple(_select(maps, rows) for maps in self.shared), _select(self.images, rows), self.vectors[order]
+        return tuple(_select(maps, rows) for maps in self.encoded), _select(self.images, rows), self.vectors[order]
 
     def after(self, n: int) -> _Pairs:
         """Return the pairs that follow the first `n`."""
-        return _Pairs(
-            shared=self.shared,
-            images=self.images,
-            vectors=self.vectors[n:],
-            rows=self.rows[n:],
-            rows_here=self.rows_here[n:],
-        )
+        return replace(self, vectors=self.vectors[n:], rows=self.rows[n:], cpu_rows=self.cpu_rows[n:])
 
     def joined(self, later: _Pairs) -> _Pairs:
-        """Return these pairs and later ones, without the images that have none left."""
+        """Return these pairs and later ones, without images that have no pair left."""
         if not len(self):
             return later
-        gone = int(self.rows_here[0])
-        offset = len(self.images) - gone
+        done = int(self.cpu_rows[0])
+        offset = len(self.images) - done
         return _Pairs(
-            shared=tuple(torch.cat([a[gone:], b]) for a, b in zip(self.shared, later.shared, strict=True)),
-            images=torch.cat([self.images[gone:], later.images]),
+            encoded=tuple(torch.cat([a[done:], b]) for a, b in zip(self.encoded, later.encoded, strict=True)),
+            images=torch.cat([self.images[done:], later.images]),
             vectors=torch.cat([self.vectors, later.vectors]),
-            rows=torch.cat([self.rows - gone, later.rows + offset]),
-            rows_here=torch.cat([self.rows_here - gone, later.rows_here + offset]),
+            rows=torch.cat([self.rows - done, later.rows + offset]),
+            cpu_rows=torch.cat([self.cpu_rows - done, later.cpu_rows + offset]),
         )
 
 
 class Stream:
-    """Runs a generator's halves over chunks of images and blocks of pairs.
+    """Runs the encoder stage over chunks of images and the decoder stage over blocks of pairs.
 
     Args:
-        halves: what is run.
-        encode: from (N, A) codes to (N, L) label vectors.
-        device: where `halves` computes.
+        generator: the generator.
+        encode: maps (N, A) codes to (N, L) label vectors.
+        device: the generator's device.
         batch_size: images in a chunk, and pairs in a block.
-        fixed_shapes: whether the last chunk and block are filled up, by repetition, so that all have one shape.
+        fixed_shapes: whether the last chunk and block are padded by repetition, so that all have one shape.
 
     Attributes:
-        batch_size: halved whenever the device's memory did not suffice.
+        batch_size: halved whenever the device's memory does not suffice.
     """
 
     def __init__(
         self,
-        halves: Halves,
+        generator: PreparedGenerator,
         *,
         encode: Callable[[Tensor], Tensor],
         device: torch.device,
@@ -102,76 +94,76 @@ class Stream:
         fixed_shapes: bool,
     ) -> None:
         self.batch_size = batch_size
-        self._halves = halves
+        self._generator = generator
         self._encode_targets = encode
         self._device = device
         self._fixed_shapes = fixed_shapes
-        self._transfer = Transfer(device)
+        self._transfer = _Transfer(device)
 
-    def blocks(self, asked: Iterable[tuple[Tensor, Tensor]], finish: Finish) -> Iterator[Tensor]:
-        """Yield what `finish` makes of all pairs, on the CPU.
+    def blocks(self, jobs: Iterable[tuple[Tensor, Tensor]], decode: DecoderStage) -> Iterator[Tensor]:
+        """Yield the decoder stage's results for all pairs, on the CPU.
 
         Args:
-            asked: images, (C, H, W) uint8, and the targets of each, (M, A) int64 with M at least 1.
-            finish: `halves.finish` or `halves.change`.
+            jobs: images, (C, H, W) uint8, each with its targets, (M, A) int64 with M at least 1.
+            decode: `generator.decoder_stage` or `generator.decoder_difference`.
         """
-        under_way: deque[Download] = deque()
-        behind = _BLOCKS_BEHIND if self._transfer.overlaps else 0
-        for block in self._launched(asked, finish):
-            under_way.append(self._transfer.download(block))
-            if len(under_way) > behind:
-                yield under_way.popleft().wait()
-        for download in under_way:
+        downloads: deque[_Download] = deque()
+        ahead = _QUEUED_BLOCKS if self._transfer.overlaps else 0
+        for block in self._queued(jobs, decode):
+            downloads.append(self._transfer.download(block))
+            if len(downloads) > ahead:
+                yield downloads.popleft().wait()
+        for download in downloads:
             yield download.wait()
 
-    def _launched(self, asked: Iterable[tuple[Tensor, Tensor]], finish: Finish) -> Iterator[Tensor]:
-        """Yield blocks on the device, as soon as the work on them is queued there."""
-        source = iter(asked)
+    def _queued(self, jobs: Iterable[tuple[Tensor, Tensor]], decode: DecoderStage) -> Iterator[Tensor]:
+        """Yield blocks on the device, as soon as their computation is queued there."""
+        source = iter(jobs)
         pending: _Pairs | None = None
         while chunk := list(islice(source, self.batch_size)):
             pairs = self._encode(chunk)
             pending = pairs if pending is None else pending.joined(pairs)
             while len(pending) >= self.batch_size:
-                block, pending = self._decode(pending, finish)
+                block, pending = self._decode(pending, decode)
                 yield block
         while pending is not None and len(pending):
-            block, pending = self._decode(pending, finish)
+            block, pending = self._decode(pending, decode)
             yield block
 
     def _encode(self, chunk: list[tuple[Tensor, Tensor]]) -> _Pairs:
-        """Upload a chunk and run the first half over it; in parts, if memory does not suffice."""
+        """Upload a chunk and run the encoder stage over it, in parts if memory does not suffice."""
         vectors = self._encode_targets(torch.cat([targets for _, targets in chunk]))
         c, h, w = chunk[0][0].shape
         n = self.batch_size if self._fixed_shapes else len(chunk)
         pixels = torch.empty((n, h, w, c), dtype=torch.uint8, pin_memory=self._transfer.overlaps)
         torch.stack([image.permute(1, 2, 0) for image, _ in chunk], out=pixels[: len(chunk)])
         pixels[len(chunk) :] = pixels[len(chunk) - 1]
-        rows_here = torch.repeat_interleave(torch.tensor([len(targets) for _, targets in chunk]))
-        images, vectors, rows = self._transfer.upload((pixels, vectors, rows_here)).arrive()
+        cpu_rows = torch.repeat_interleave(torch.tensor([len(targets) for _, targets in chunk]))
+        images, vectors, rows = self._transfer.upload((pixels, vectors, cpu_rows))
         images = images.permute(0, 3, 1, 2)
         parts: list[Features] = []
         start = 0
         while start < n:
             size = self.batch_size
             part = images[start : start + size]
-            shared = self._attempt(lambda part=part: self._halves.share(part))  # type: ignore[misc]
-            if shared is not None:
-                parts.append(shared)
+            encoded = self._attempt(lambda part=part: self._generator.encoder_stage(part))  # type: ignore[misc]
+            if encoded is not None:
+                parts.append(encoded)
                 start += size
-        shared = parts[0] if len(parts) == 1 else tuple(torch.cat(maps) for maps in zip(*parts, strict=True))
-        return _Pairs(shared=shared, images=images, vectors=vectors, rows=rows, rows_here=rows_here)
+        encoded = parts[0] if len(parts) == 1 else tuple(torch.cat(maps) for maps in zip(*parts, strict=True))
+        return _Pairs(encoded=encoded, images=images, vectors=vectors, rows=rows, cpu_rows=cpu_rows)
 
-    def _decode(self, pairs: _Pairs, finish: Finish) -> tuple[Tensor, _Pairs]:
-        """Run the second half over the first pairs; return what it made, and the pairs that are left."""
+    def _decode(self, pairs: _Pairs, decode: DecoderStage) -> tuple[Tensor, _Pairs]:
+        """Run the decoder stage over the first pairs; return its result and the pairs that are left."""
         while True:
             n = min(self.batch_size, len(pairs))
             size = self.batch_size if self._fixed_shapes else n
-            block = self._attempt(lambda n=n, size=size: finish(*pairs.first(n, size)))  # type: ignore[misc]
+            block = self._attempt(lambda n=n, size=size: decode(*pairs.first(n, size)))  # type: ignore[misc]
             if block is not None:
                 return block[:n], pairs.after(n)
 
-    def _attempt(self, run: Callable[[], Made]) -> Made | None:
-        """Return what `run` makes, or None if memory did not suffice: then less is to be tried."""
+    def _attempt(self, run: Callable[[], T]) -> T | None:
+        """Return the result of `run`, or None if memory did not suffice, after halving the batch size."""
         try:
             return run()
         except torch.OutOfMemoryError as error:
@@ -180,7 +172,7 @@ class Stream:
                     f"{self._device} has too little free memory to translate a single image: end what else runs "
                     "there, or translate on another device"
                 ) from error
-        # Not above: there the exception still holds all that the attempt had made.
+        # Outside of the handler: inside, the exception keeps the attempt's tensors alive.
         self.batch_size //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -188,7 +180,62 @@ class Stream:
 
 
 def _select(maps: Tensor, rows: Tensor) -> Tensor:
-    """Return rows of (P, ...) maps; laid out with the channels last if they are."""
+    """Return rows of (P, ...) maps, in channels-last layout if the maps have it."""
     if maps.dim() == 4 and maps.is_contiguous(memory_format=torch.channels_last):
         return maps.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
     return maps.index_select(0, rows)
+
+
+class _Download(NamedTuple):
+    """A tensor that is being copied to the host."""
+
+    tensor: Tensor
+    done: torch.cuda.Event | None
+
+    def wait(self) -> Tensor:
+        """Return the tensor on the CPU, once it is complete."""
+        if self.done is not None:
+            self.done.synchronize()
+        return self.tensor
+
+
+class _Transfer:
+    """Copies to and from a device; on CUDA from and to pinned memory, each way on a stream of its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        cuda = device.type == "cuda"
+        self._up = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
+        self._down = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether copies run beside the host, and should then be from pinned memory."""
+        return self._up is not None
+
+    def upload(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Copy CPU tensors to the device, whose later work waits for them; the host does not wait."""
+        if self._up is None:
+            return tuple(tensor.to(self._device) for tensor in tensors)
+        with torch.cuda.stream(self._up):
+            moved = tuple(
+                (tensor if tensor.is_pinned() else tensor.pin_memory()).to(self._device, non_blocking=True)
+                for tensor in tensors
+            )
+        current = torch.cuda.current_stream(self._device)
+        current.wait_stream(self._up)
+        for tensor in moved:
+            # They were allocated on the copying stream: their memory is in use on this one too.
+            tensor.record_stream(current)
+        return moved
+
+    def download(self, tensor: Tensor) -> _Download:
+        """Start to copy a result of the current stream into memory of its own with the same layout."""
+        if self._down is None:
+            return _Download(tensor.cpu(), None)
+        self._down.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._down):
+            host = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, pin_memory=True)
+            host.copy_(tensor, non_blocking=True)
+            tensor.record_stream(self._down)
+            return _Download(host, self._down.record_event())

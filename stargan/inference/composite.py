@@ -1,4 +1,4 @@
-"""Changes that a model made at its own size, added to originals of any size."""
+"""Blending of changes computed at the model's size into originals of any size."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from stargan.checkpoints import Model
 from stargan.pixels import to_signed, to_uint8
 
 _BAND = 1 << 15
-"""Values that are blended at once. So few stay in the cache, need no memory to speak of however large the image
-is, and are no work that torch would divide among threads, so that many images can be blended side by side."""
+"""Values blended at once: few enough to fit the cache, to bound the memory for any image size, and for torch not
+to use several threads, so that several images can be blended in parallel."""
 
 
 class Box(NamedTuple):
-    """The part of an image that the model saw, in whole pixels; it may reach beyond the image's edges."""
+    """The part of an original that was the model's input, in whole pixels; it may extend beyond the edges."""
 
     left: int
     top: int
@@ -25,25 +25,25 @@ class Box(NamedTuple):
 
 
 def edits_input(model: Model) -> bool:
-    """Return whether a model's generator changes its input rather than painting a new image in its place.
+    """Return whether a model's generator edits its input (output "masked" or "residual").
 
-    Only then does the change keep to what is translated, so that it can be added to an original of any size;
-    the difference to an image that was painted as a whole is everywhere, and would blur all of the original.
+    Only then are changes local, so that `blend` can add them to an original of another size. An image painted as a
+    whole differs everywhere from its input, and blending the difference would blur the original.
     """
-    return model.generator.arguments.get("output", "direct") != "direct"
+    return bool(model.generator.arguments.get("output", "direct") != "direct")
 
 
 @torch.no_grad()
 def blend(original: Tensor, change: Tensor, box: Box) -> Tensor:
-    """Add a change that was computed at the model's size to the part of an original that the model saw.
+    """Add a change computed at the model's size to the box of an original that was the model's input.
 
-    The change is resampled to the box bilinearly, pixel centres on pixel centres. What it leaves alone, and all
-    outside the box, keeps its exact pixels. Several threads may call this at once.
+    The change is resampled to the box bilinearly, with pixel centres aligned. Where it is 0, and outside of the
+    box, pixels stay exactly equal. Thread-safe.
 
     Args:
         original: (C, h, w) uint8, of any size and memory layout.
         change: (C, H, W) float32, one of `Translator.changes`.
-        box: where the image that the change belongs to lies in the original.
+        box: the part of the original that the change belongs to.
 
     Returns:
         (C, h, w) uint8, in the original's memory layout.
@@ -74,13 +74,9 @@ def blend(original: Tensor, change: Tensor, box: Box) -> Tensor:
 
 
 def _taps(samples: int, pixels: int, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the samples before and after each of the pixels `start` to `stop`, and how near the latter are.
+    """Return, for each pixel from `start` to `stop` of `pixels`, the samples before and after it in `samples`.
 
-    Args:
-        samples: how many samples are spread over the line.
-        pixels: how many pixels the same line has.
-        start: the first pixel wanted.
-        stop: the pixel after the last one wanted.
+    The third tensor is the weight of the sample after it, in [0, 1].
     """
     places = ((torch.arange(start, stop) + 0.5) * (samples / pixels) - 0.5).clamp(0, samples - 1)
     before = places.floor().long()

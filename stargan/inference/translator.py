@@ -1,4 +1,4 @@
-"""Translator: uint8 images and targets in, uint8 images out, at the speed of the device."""
+"""The Translator, which maps uint8 images and targets to uint8 translations in batches."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from torch import Tensor, nn
 from stargan.checkpoints import Model
 from stargan.config import Precision, translates_in_bfloat16
 from stargan.inference.batching import Stream
-from stargan.inference.prepare import Halves
+from stargan.inference.prepare import PreparedGenerator
 
 _GPU_FLOPS = 2.6e12
-"""What one batch should cost a GPU: some milliseconds, beside which starting its kernels is little."""
+"""Floating-point operations of one batch on a GPU: milliseconds, beside which launching its kernels is little."""
 
 _GPU_MAPS = 32
-"""Maps of the widest layer's size that a GPU must hold for each pair, generously guessed."""
+"""Maps of the widest layer's size that a GPU holds for each pair, an upper estimate."""
 
 _CPU_BYTES = 1 << 24
-"""What a batch's map of the widest layer may take on a CPU. Larger ones leave the cache, and beyond 32 MiB the C
-library takes fresh memory from the system for every layer."""
+"""Size of a batch's map of the widest layer on a CPU. Larger ones do not fit the cache, and beyond 32 MiB the C
+library requests new memory from the system for every layer."""
 
 
 class Job(NamedTuple):
-    """One source and all that is asked of it.
+    """One image and all its targets.
 
     Args:
-        image: (C, H, W) uint8 on the CPU, of the model's size and channels. Any memory layout does; a view of an
+        image: (C, H, W) uint8 on the CPU, of the model's size and channels, in any memory layout; a view of an
             (H, W, C) array is copied fastest.
-        targets: (M, A) int64 codes, -1 leaves that attribute alone; M may be 0.
+        targets: (M, A) int64 codes, -1 keeps that attribute; M may be 0.
     """
 
     image: Tensor
@@ -44,19 +44,19 @@ class Job(NamedTuple):
 
 
 class Translator:
-    """Translates with a trained model, which stays as it is.
+    """Translates images with a trained model.
 
     Args:
-        model: what `load_model` returned.
+        model: is not changed.
         device: where to compute.
-        batch_size: pairs that pass the generator's second half at once, and images that pass the first. None
-            chooses by the sizes of the model and the device alone, never by what is free: runs can be repeated.
-        precision: what convolutions compute in; "auto" is bfloat16 on CUDA, where it has instructions for it, and
-            float32 elsewhere.
-        compile: whether torch.compile fuses the generator: minutes at the start, then faster.
+        batch_size: images in a batch of the encoder stage, and (image, target) pairs in one of the decoder stage.
+            None chooses by the sizes of the model and the device, not by free memory, so that runs are
+            reproducible.
+        precision: of the convolutions; "auto" is bfloat16 on CUDA devices that support it, else float32.
+        compile: whether torch.compile fuses the generator, which takes minutes at the start.
 
     Attributes:
-        model: what translates.
+        model: the model.
     """
 
     def __init__(
@@ -66,95 +66,82 @@ class Translator:
         device: torch.device,
         batch_size: int | None = None,
         precision: Precision = "auto",
-        compile: bool = False,  # noqa: A002 - the flag's name
+        compile: bool = False,  # noqa: A002 - torch's name
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.model = model
-        half = translates_in_bfloat16(precision, device)
-        self._halves = Halves(model.generator, device=device, half=half, compile=compile)
+        self._generator = PreparedGenerator(
+            model.generator, device=device, bfloat16=translates_in_bfloat16(precision, device), compile=compile
+        )
         self._stream = Stream(
-            self._halves,
+            self._generator,
             encode=self._vectors,
             device=device,
             batch_size=_fitting_batch(model, device) if batch_size is None else batch_size,
-            # Code is compiled for one shape, and anew for any other.
+            # Code is compiled for one shape, and again for any other.
             fixed_shapes=compile,
         )
 
     @property
     def batch_size(self) -> int:
-        """Pairs that are decoded at once; halved whenever the device's memory did not suffice."""
+        """Pairs in a batch; halved whenever the device's memory does not suffice."""
         return self._stream.batch_size
 
     def stream(self, jobs: Iterable[Job]) -> Iterator[Tensor]:
         """Translate each job's image into each of its targets; an image is uploaded and encoded once.
 
         Args:
-            jobs: pulled when they are needed, a batch of images at once; on CUDA so early that two blocks are
-                under way while the next images are pulled.
+            jobs: consumed when they are needed, a batch of images at once; on CUDA so early that two blocks are
+                queued while the next images are prepared.
 
         Yields:
-            (n, C, H, W) uint8 on the CPU, channels last in memory: all pairs in the jobs' order, in blocks of at
-            most a batch. They are the caller's to keep.
+            (n, C, H, W) uint8 on the CPU in channels-last layout: all pairs in the jobs' order, in blocks of at
+            most a batch.
 
         Raises:
-            ValueError: an image is not of the model's size and channels, or the model translates in one
-                direction and another is asked for.
+            ValueError: an image has not the model's size and channels, or the model does not support a target.
             TypeError: an image is not uint8.
-            CompilationError: torch.compile was asked for and failed.
-            torch.OutOfMemoryError: the device's memory does not even suffice for one pair.
+            CompilationError: torch.compile failed.
+            torch.OutOfMemoryError: the device's memory does not suffice for a single pair.
         """
-        return self._stream.blocks(self._asked(jobs), self._halves.finish)
+        return self._stream.blocks(self._checked(jobs), self._generator.decoder_stage)
 
     def stream_changes(self, jobs: Iterable[Job]) -> Iterator[Tensor]:
-        """Do as `stream`, but yield what translating adds to each image, unrounded, for `blend`.
+        """Do as `stream`, but yield the difference of translation and image, unrounded, for `blend`.
 
         Yields:
-            (n, C, H, W) float32 on the CPU. Only `blend` knows the unit.
+            (n, C, H, W) float32 on the CPU, in the networks' range.
         """
-        return self._stream.blocks(self._asked(jobs), self._halves.change)
+        return self._stream.blocks(self._checked(jobs), self._generator.decoder_difference)
 
     def translate(self, images: Tensor, targets: Tensor) -> Tensor:
         """Translate each image into its target.
 
         Args:
             images: (N, C, H, W) uint8 on the CPU, of the model's size and channels.
-            targets: (N, A) int64 codes, -1 leaves that attribute alone.
+            targets: (N, A) int64 codes, -1 keeps that attribute.
 
         Returns:
             (N, C, H, W) uint8 on the CPU.
 
         Raises:
-            ValueError: the images are not of the model's size and channels, the counts differ, or the model
-                translates in one direction and another is asked for.
+            ValueError: the numbers of images and targets differ; else see `stream`.
         """
         blocks = list(self.stream(_pairs(images, targets)))
         return torch.cat(blocks).contiguous() if blocks else images
 
     def changes(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Return what translating adds to each image, unrounded, for `blend` to add it to a larger original.
-
-        Args:
-            images: (N, C, H, W) uint8 on the CPU, of the model's size and channels.
-            targets: (N, A) int64 codes, -1 leaves that attribute alone.
-
-        Returns:
-            (N, C, H, W) float32 on the CPU. Only `blend` knows the unit.
-
-        Raises:
-            ValueError: the images are not of the model's size and channels, the counts differ, or the model
-                translates in one direction and another is asked for.
-        """
+        """Do as `translate`, but return the differences, see `stream_changes`: (N, C, H, W) float32 on the CPU."""
         blocks = list(self.stream_changes(_pairs(images, targets)))
         return torch.cat(blocks).contiguous() if blocks else images.float()
 
-    def _asked(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Yield the jobs that ask for something, once they are found to fit."""
-        want = (self.model.image_channels, *self.model.image_size)
+    def _checked(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Yield the jobs that have targets, after checking their images."""
+        shape = (self.model.image_channels, *self.model.image_size)
         for job in jobs:
-            if job.image.shape != want:
-                raise ValueError(f"the model translates images of shape {want}, got {tuple(job.image.shape)}")
+            if job.image.shape != shape:
+                raise ValueError(f"the model translates images of shape {shape}, got {tuple(job.image.shape)}")
             if job.image.dtype != torch.uint8:
                 raise TypeError(f"expected uint8 images, got {job.image.dtype}")
             if len(job.targets):
@@ -175,16 +162,16 @@ def _pairs(images: Tensor, targets: Tensor) -> list[Job]:
 
 @torch.no_grad()
 def generator_flops(model: Model) -> float:
-    """Return the floating-point operations of one translation by a plain pass; a multiply-add counts as two.
+    """Return the floating-point operations of one forward pass of one image; a multiply-add counts as two.
 
-    Only convolutions and linear layers are counted: the rest is little. One image is translated for it.
+    Only convolutions and linear layers are counted, in a pass that is run for it.
     """
     flops = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal flops
         assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
-        # What a kernel makes of each place of the smaller side: of a transposed convolution that is its input.
+        # A kernel is applied once for each pixel of the output, or of a transposed convolution's input.
         kernel = layer.weight[0].numel()
         flops += 2 * kernel * (inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output).numel()
 
@@ -202,9 +189,9 @@ def generator_flops(model: Model) -> float:
 
 
 def compiling_works(device: torch.device) -> bool:
-    """Return whether torch.compile finds what it needs: a compiler, Python's headers, and Triton on CUDA."""
+    """Return whether torch.compile has its requirements: a compiler, Python's headers, and Triton on CUDA."""
     if sys.platform == "win32":
-        return False  # its compiler is only there in a shell of its own
+        return False  # the compiler is available in a developer shell only
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     if device.type == "cuda":
         compilers = [os.environ.get("CC", "gcc"), "clang"]
@@ -217,20 +204,20 @@ def compiling_works(device: torch.device) -> bool:
 
 
 def _fitting_batch(model: Model, device: torch.device) -> int:
-    """Return a power of two: on a GPU enough to keep it busy and within its memory, on a CPU what caches hold."""
+    """Return a power of two: on a GPU enough to use it fully within its memory, on a CPU what fits the cache."""
     h, w = model.image_size
     width = model.generator.arguments["width"]
     widest = 4 * width * h * w
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
-        room = min(memory / 4 / (widest * _GPU_MAPS), _GPU_FLOPS / generator_flops(model))
-        return max(8, _power_of_two(room, at_most=256))
+        bound = min(memory / 4 / (widest * _GPU_MAPS), _GPU_FLOPS / generator_flops(model))
+        return max(8, _power_of_two(bound, at_most=256))
     return _power_of_two(_CPU_BYTES / widest, at_most=32)
 
 
-def _power_of_two(room: float, *, at_most: int) -> int:
-    """Return the largest power of two within `room` and `at_most`, 1 at least."""
+def _power_of_two(bound: float, *, at_most: int) -> int:
+    """Return the largest power of two up to `bound` and `at_most`, at least 1."""
     size = 1
-    while 2 * size <= min(room, at_most):
+    while 2 * size <= min(bound, at_most):
         size *= 2
     return size

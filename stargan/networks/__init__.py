@@ -1,20 +1,24 @@
-"""Generators and discriminators: plain modules with flat keyword arguments, one recipe key each.
+"""Networks: generators and discriminators as modules with flat keyword arguments.
 
 The defaults are the paper's: StarGAN, section 7.2 and tables 4 and 5 (arXiv 1711.09020).
 """
 
 from stargan.networks.ancestors import CycleGanResnet, Pix2PixUnet
+from stargan.networks.base import (
+    Conditioning,
+    GeneratorKind,
+    OutputKind,
+    TranslatingGenerator,
+)
 from stargan.networks.build import (
     build_discriminator,
     build_generator,
     check_networks,
-    check_sizes,
     defaults_of_other_kinds,
 )
 from stargan.networks.discriminators import (
     DcganDiscriminator,
     Discriminator,
-    DiscriminatorArguments,
     DiscriminatorKind,
     PatchDiscriminator,
     StridedConvolution,
@@ -32,13 +36,6 @@ from stargan.networks.layers import (
     Upsampling,
     convolve,
 )
-from stargan.networks.translating import (
-    Conditioning,
-    GeneratorArguments,
-    GeneratorKind,
-    OutputKind,
-    TranslatingGenerator,
-)
 
 __all__ = [
     "BatchNorm",
@@ -47,12 +44,10 @@ __all__ = [
     "CycleGanResnet",
     "DcganDiscriminator",
     "Discriminator",
-    "DiscriminatorArguments",
     "DiscriminatorKind",
     "EncoderDecoder",
     "Features",
     "Generator",
-    "GeneratorArguments",
     "GeneratorKind",
     "InstanceNorm",
     "NoNorm",
@@ -67,7 +62,6 @@ __all__ = [
     "build_discriminator",
     "build_generator",
     "check_networks",
-    "check_sizes",
     "convolve",
     "defaults_of_other_kinds",
 ]

@@ -1,7 +1,7 @@
-"""The generators of CycleGAN and pix2pix, for files that people have: one direction each, blind to any label.
+"""The generators of CycleGAN and pix2pix, for published weights: one direction each, without labels.
 
-Both are written after the published layouts, so that their weights fit; see `stargan.checkpoints.foreign`. Nothing
-here is meant to be trained: a generator that does not read its target cannot learn several.
+Their layouts are the published ones, see `stargan.checkpoints.foreign`. They are not for training: a generator
+that does not read its target cannot learn several.
 """
 
 from __future__ import annotations
@@ -12,11 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks.layers import ConvUnit, Features, Norm, ResidualBlock, same_convolution
-from stargan.networks.translating import TranslatingGenerator
+from stargan.networks.base import TranslatingGenerator
+from stargan.networks.layers import (
+    ConvUnit,
+    Features,
+    Norm,
+    ResidualBlock,
+    constructor_arguments,
+    same_convolution,
+)
 
 _WIDEST = 8
-"""The U-Net's channels stop doubling at this multiple of its width."""
+"""Largest multiple of the width that a U-Net's maps have as channels."""
 
 _SLOPE = 0.2
 """Of the U-Net encoder's leaky ReLUs, below 0."""
@@ -54,16 +61,8 @@ class CycleGanResnet(TranslatingGenerator):
         norm: Norm = "instance",
     ) -> None:
         super().__init__()
-        self.arguments = {
-            "kind": "cyclegan-resnet",
-            "vector_size": vector_size,
-            "image_channels": image_channels,
-            "width": width,
-            "downsamplings": downsamplings,
-            "blocks": blocks,
-            "norm": norm,
-            "output": "direct",
-        }
+        arguments = constructor_arguments(self, "cyclegan-resnet", locals())
+        self.arguments = {**arguments, "output": "direct"}
         self.image_channels = image_channels
         bias = norm == "instance"
 
@@ -88,30 +87,14 @@ class CycleGanResnet(TranslatingGenerator):
         self.masker = None
 
     def encode(self, images: Tensor, vectors: Tensor) -> Features:
-        """Run the layers ahead of the residual blocks.
-
-        Args:
-            images: (N, C, H, W) float in [-1, 1].
-            vectors: (N, L) float, not read.
-
-        Returns:
-            (N, width * 2**d, H / 2**d, W / 2**d) features, d the number of downsamplings.
-        """
+        """See `TranslatingGenerator.encode`; returns (N, width * 2**d, H / 2**d, W / 2**d), d downsamplings."""
         features = images
         for unit in self.encoder:
             features = unit(features, vectors)
         return (features,)
 
     def decode(self, features: Features, vectors: Tensor) -> Tensor:
-        """Run the residual blocks and the upsampling.
-
-        Args:
-            features: what `encode` returned.
-            vectors: (N, L) float, not read.
-
-        Returns:
-            (N, width, H, W) features.
-        """
+        """See `TranslatingGenerator.decode`; returns (N, width, H, W) features."""
         decoded = features[-1]
         for block in self.blocks:
             decoded = block(decoded, vectors)
@@ -150,15 +133,8 @@ class Pix2PixUnet(TranslatingGenerator):
         super().__init__()
         if downsamplings < 2:
             raise ValueError(f"a U-Net has at least 2 downsamplings, not {downsamplings}")
-        self.arguments = {
-            "kind": "pix2pix-unet",
-            "vector_size": vector_size,
-            "image_channels": image_channels,
-            "width": width,
-            "downsamplings": downsamplings,
-            "norm": norm,
-            "output": "direct",
-        }
+        arguments = constructor_arguments(self, "pix2pix-unet", locals())
+        self.arguments = {**arguments, "output": "direct"}
         self.image_channels = image_channels
         bias = norm == "instance"
         widths = [width * min(2**level, _WIDEST) for level in range(downsamplings)]
@@ -185,15 +161,7 @@ class Pix2PixUnet(TranslatingGenerator):
         self.masker = None
 
     def encode(self, images: Tensor, vectors: Tensor) -> Features:
-        """Run the layers down to the bottleneck.
-
-        Args:
-            images: (N, C, H, W) float in [-1, 1].
-            vectors: (N, L) float, not read.
-
-        Returns:
-            The maps of all sizes, H / 2 first and H / 2 ** downsamplings last.
-        """
+        """See `TranslatingGenerator.encode`; returns the maps of all sizes, from H / 2 to the bottleneck."""
         maps = [self.stem(images)]
         for unit in self.encoder:
             maps.append(unit(functional.leaky_relu(maps[-1], _SLOPE), vectors))
@@ -201,15 +169,7 @@ class Pix2PixUnet(TranslatingGenerator):
         return tuple(maps)
 
     def decode(self, features: Features, vectors: Tensor) -> Tensor:
-        """Go up again, joining each map with the encoder's of its size.
-
-        Args:
-            features: what `encode` returned.
-            vectors: (N, L) float, not read.
-
-        Returns:
-            (N, 2 * width, H / 2, W / 2) features.
-        """
+        """See `TranslatingGenerator.decode`; returns (N, 2 * width, H / 2, W / 2) features."""
         *earlier, decoded = features
         for unit in self.decoder:
             decoded = torch.cat([earlier.pop(), unit(functional.relu(decoded), vectors)], dim=1)

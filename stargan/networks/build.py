@@ -1,4 +1,4 @@
-"""Networks by their kind, and what fits together: every refusal names the recipe's key, the reason and the fix."""
+"""Construction of networks by their kind, and checks that their arguments work together."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from stargan.networks.ancestors import CycleGanResnet, Pix2PixUnet
+from stargan.networks.base import TranslatingGenerator
 from stargan.networks.discriminators import DcganDiscriminator, Discriminator, PatchDiscriminator
 from stargan.networks.encoder_decoder import EncoderDecoder
 from stargan.networks.generators import Generator
-from stargan.networks.translating import TranslatingGenerator
 
 GENERATORS: Mapping[str, Callable[..., TranslatingGenerator]] = {
     "resnet": Generator,
@@ -29,72 +29,41 @@ DISCRIMINATORS: Mapping[str, Callable[..., Discriminator]] = {
 """Kind -> class; the first is what a missing kind means."""
 
 _DATA = ("vector_size", "image_channels", "image_size")
-"""What the data say, not the recipe: a kind that does not need one ignores it."""
+"""Arguments that follow from the data; a kind that does not have one ignores it."""
 
 Network = TypeVar("Network")
 
 
 def build_generator(arguments: Mapping[str, object]) -> TranslatingGenerator:
-    """Build the generator of `arguments["kind"]`, or the paper's if there is none.
+    """Build the generator of `arguments["kind"]`, by default the paper's.
 
     Args:
-        arguments: `vector_size`, `image_channels`, `image_size` and a recipe's section `generator`, or a
-            generator's own `arguments`. Keys that only other kinds have must be at their defaults.
+        arguments: of the constructor, for example another generator's `arguments`. Those that only other kinds
+            have must be at their defaults; `image_size` is ignored by kinds that do not have it.
 
     Raises:
-        ValueError: an unknown kind, an unknown key, or one that this kind does not have.
-        TypeError: a missing key.
+        ValueError: an unknown kind or argument, or one that this kind does not have.
+        TypeError: an argument is missing.
     """
     return _build("generator", GENERATORS, arguments)
 
 
 def build_discriminator(arguments: Mapping[str, object]) -> Discriminator:
-    """Build the discriminator of `arguments["kind"]`, or the paper's if there is none.
-
-    Args:
-        arguments: `vector_size`, `image_channels`, `image_size` and a recipe's section `discriminator`, or a
-            discriminator's own `arguments`. Keys that only other kinds have must be at their defaults.
-
-    Raises:
-        ValueError: an unknown kind, an unknown key, or one that this kind does not have.
-        TypeError: a missing key.
-    """
+    """Build the discriminator of `arguments["kind"]`, by default the paper's; see `build_generator`."""
     return _build("discriminator", DISCRIMINATORS, arguments)
 
 
-def defaults_of_other_kinds(section: str, kind: str) -> dict[str, object]:
-    """Return the keys of a recipe's section that only other kinds have, at their defaults.
-
-    Args:
-        section: "generator" or "discriminator".
-        kind: the kind that does not have them; an unknown one has them all.
-    """
-    kinds: Mapping[str, Callable[..., object]] = GENERATORS if section == "generator" else DISCRIMINATORS
-    if kind not in kinds:
+def defaults_of_other_kinds(kind: str) -> dict[str, object]:
+    """Return the arguments that only other kinds of generators have, at their defaults; {} for an unknown kind."""
+    if kind not in GENERATORS:
         return {}
-    own = _defaults(kinds[kind])
+    own = _defaults(GENERATORS[kind])
     return {
         key: value
-        for network in kinds.values()
+        for network in GENERATORS.values()
         for key, value in _defaults(network).items()
         if key not in own and key not in _DATA and value is not inspect.Parameter.empty
     }
-
-
-def check_sizes(*, image_size: tuple[int, int], downsamplings: int, depth: int) -> None:
-    """Refuse depths that do not divide the image size, for networks with the paper's norms.
-
-    Args:
-        image_size: (height, width) in pixels.
-        downsamplings: the generator's strided convolutions.
-        depth: the discriminator's strided convolutions.
-
-    Raises:
-        ValueError: naming the argument, the size and the largest depth that works.
-    """
-    check_networks(
-        image_size=image_size, generator={"downsamplings": downsamplings}, discriminator={"depth": depth}
-    )
 
 
 def check_networks(
@@ -104,16 +73,17 @@ def check_networks(
     discriminator: Mapping[str, object],
     objective: str = "logistic",
 ) -> None:
-    """Refuse networks that cannot work, alone, together, or with the images and the objective.
+    """Check that networks work, each alone, together, and with the images and the objective.
 
     Args:
         image_size: (height, width) in pixels.
-        generator: a recipe's section `generator`; what it leaves out has its default.
-        discriminator: a recipe's section `discriminator`, likewise.
-        objective: the recipe's `training.objective`.
+        generator: arguments of `build_generator` other than those that follow from the data; omitted ones have
+            their defaults.
+        discriminator: arguments of `build_discriminator`, likewise.
+        objective: see `TrainConfig`.
 
     Raises:
-        ValueError: naming the keys, the reason and the fix.
+        ValueError: they do not; the message names the arguments, such as `generator.width`, the reason and a fix.
     """
     g = _complete("generator", GENERATORS, generator)
     d = _complete("discriminator", DISCRIMINATORS, discriminator)
@@ -126,8 +96,8 @@ def check_networks(
         _check_smallest(image_size, "discriminator.depth", depth)
     if d["norm"] == "batch" and objective == "wgan-gp":
         raise ValueError(
-            'discriminator.norm = "batch" mixes the images of a batch, but the penalty of training.objective = '
-            '"wgan-gp" asks for the gradient of each image alone; use "instance" or "none", or another objective'
+            'discriminator.norm = "batch" mixes the images of a batch, but the penalty of objective = "wgan-gp" '
+            'needs the gradient of each image alone; use "instance" or "none", or another objective'
         )
     if g["kind"] == "resnet":
         _check_resnet(g, image_size)
@@ -145,7 +115,7 @@ def _check_resnet(g: Mapping[str, object], image_size: tuple[int, int]) -> None:
         )
     if g["conditioning"] == "norm" and blocks == downsamplings == 0:
         raise ValueError(
-            'generator.conditioning = "norm" tells the label to the residual blocks and the upsampling, but '
+            'generator.conditioning = "norm" feeds the label to the residual blocks and the upsampling, but '
             'generator.blocks and generator.downsamplings are both 0; use one, or conditioning = "concat"'
         )
     if g["padding"] == "reflection":
@@ -191,7 +161,7 @@ def _build(section: str, kinds: Mapping[str, Callable[..., Network]], given: Map
 def _complete(
     section: str, kinds: Mapping[str, Callable[..., object]], given: Mapping[str, object]
 ) -> dict[str, object]:
-    """Return the kind, its defaults, and over them what is given."""
+    """Return the kind and all its arguments, those given in place of their defaults."""
     kind = given.get("kind", next(iter(kinds)))
     if kind not in kinds:
         raise ValueError(
@@ -207,11 +177,11 @@ def _complete(
         elif key in others and key not in _DATA and value != others[key]:
             have = [name for name, network in kinds.items() if key in _defaults(network)]
             raise ValueError(
-                f"{section}.{key} = {json.dumps(value)} means nothing to {section}.kind = {json.dumps(kind)}; "
+                f"{section}.{key} = {json.dumps(value)} does not apply to {section}.kind = {json.dumps(kind)}; "
                 f"leave it out, or use kind = {json.dumps(have[0])}"
             )
         elif key not in others and key not in (*_DATA, "kind"):
-            raise ValueError(f"{section}.{key} is no setting of a network{_hint(key, own)}")
+            raise ValueError(f"{section}.{key} is no argument of a network{_hint(key, own)}")
     return complete
 
 

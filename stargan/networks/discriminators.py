@@ -1,48 +1,30 @@
-"""Discriminators: plain modules with flat keyword arguments; the defaults are the paper's (StarGAN, table 5)."""
+"""The discriminators; the defaults are the paper's (StarGAN, table 5)."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, Required, TypedDict
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks.layers import NORMS, Features, Norm, normalise_spectrally
+from stargan.networks.layers import NORMS, Features, Norm, constructor_arguments, normalise_spectrally
 
 DiscriminatorKind = Literal["patch", "dcgan"]
-
-_PATCH_LEAK = 0.01
-"""LeakyReLU's negative slope in the paper's discriminator (table 5)."""
-
-_DCGAN_LEAK = 0.2
-"""LeakyReLU's negative slope in DCGAN's (arXiv 1511.06434, section 4)."""
-
-
-class DiscriminatorArguments(TypedDict, total=False):
-    """What a discriminator was built with, as a checkpoint's JSON holds it."""
-
-    kind: DiscriminatorKind
-    vector_size: Required[int]
-    image_size: Required[tuple[int, int]]
-    image_channels: Required[int]
-    width: Required[int]
-    depth: Required[int]
-    matches: Required[bool]
-    norm: Norm
-    spectral: bool
+Head = nn.Conv2d | nn.Linear
 
 
 class Discriminator(nn.Module, ABC):
-    """D(x), of any kind: strided 4x4 convolutions, then a head for real or fake and one for the domain.
+    """A discriminator D(x) of any kind: convolutions, a real-or-fake head and a domain head.
 
     Attributes:
-        arguments: what it was built with; `build_discriminator` makes the same again.
+        arguments: of the constructor, plain JSON values; `build_discriminator` builds the same network of them.
         features: the convolutions with their norms and leaky ReLUs.
     """
 
-    arguments: DiscriminatorArguments
+    arguments: dict[str, Any]
     features: nn.Sequential
 
     def inner(self, images: Tensor) -> Features:
@@ -64,7 +46,7 @@ class Discriminator(nn.Module, ABC):
 
     @abstractmethod
     def heads(self, last: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Score what the last convolution made of images.
+        """Return scores and domain logits of the last convolution's features.
 
         Args:
             last: `inner(images)[-1]`.
@@ -72,8 +54,8 @@ class Discriminator(nn.Module, ABC):
                 only with `matches`.
 
         Returns:
-            Real-or-fake scores (N, 1, h, w), higher is more real, one for each patch that the kind looks at,
-            and domain logits (N, L), in the label vector's order.
+            Real-or-fake scores (N, 1, h, w), higher is more real, one for each of the kind's patches, and domain
+            logits (N, L), in the label vector's order.
         """
 
     def forward(self, images: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,10 +63,8 @@ class Discriminator(nn.Module, ABC):
         return self.heads(self.inner(images)[-1], wanted)
 
 
-class PatchDiscriminator(Discriminator):
-    """The paper's discriminator, kind "patch": real or fake for each patch of an image.
-
-    A 3x3 convolution for real or fake, and one over the whole last feature map for the domain.
+class _StridedDiscriminator(Discriminator):
+    """Strided 4x4 convolutions, then the heads of a subclass.
 
     Args:
         vector_size: entries of the domain head, L.
@@ -92,12 +72,19 @@ class PatchDiscriminator(Discriminator):
         image_channels: 1 or 3 (any number works).
         width: channels after the first convolution; doubled by each further one.
         depth: strided convolutions.
-        matches: whether real or fake is asked of an image *and* the domain it should show, patch by patch (a
-            projection, as in Miyato and Koyama, arXiv 1802.05637). The paper's D asks it of the image alone, and
-            a small G then satisfies the domain head with smudges that are no smile but are classified as one.
-        norm: after every convolution but the first: "none" (the paper's), "instance" or "batch".
+        matches: whether the scores are for an image *and* the domain it should show (a projection, as in Miyato
+            and Koyama, arXiv 1802.05637). The paper's D scores the image alone, and a small G then satisfies the
+            domain head with smudges that are no smile but are classified as one.
+        norm: after every convolution but the first: "none" (the paper's), "instance" or "batch" (DCGAN's).
         spectral: whether every layer's weight is divided by its largest singular value.
+
+    Attributes:
+        kind: see `build_discriminator`.
+        slope: of the leaky ReLUs, below 0.
     """
+
+    kind: ClassVar[DiscriminatorKind]
+    slope: ClassVar[float]
 
     def __init__(
         self,
@@ -112,25 +99,45 @@ class PatchDiscriminator(Discriminator):
         spectral: bool = False,
     ) -> None:
         super().__init__()
-        h, w = image_size
-        self.arguments = {
-            "kind": "patch",
-            "vector_size": vector_size,
-            "image_size": (h, w),
-            "image_channels": image_channels,
-            "width": width,
-            "depth": depth,
-            "matches": matches,
-            "norm": norm,
-            "spectral": spectral,
-        }
-        self.features = _strided(image_channels, width=width, depth=depth, norm=norm, leak=_PATCH_LEAK)
-        channels = width << (depth - 1)
-        self.source_head = nn.Conv2d(channels, 1, 3, padding=1, bias=False)
-        self.domain_head = nn.Conv2d(channels, vector_size, (h >> depth, w >> depth), bias=False)
-        self.match_head = nn.Conv2d(channels, vector_size, 3, padding=1, bias=False) if matches else None
+        h, w = image_size = tuple(image_size)
+        self.arguments = constructor_arguments(self, self.kind, locals())
+        self.features = _strided(image_channels, width=width, depth=depth, norm=norm, slope=self.slope)
+        last = (width << (depth - 1), h >> depth, w >> depth)
+        self.source_head, self.domain_head, self.match_head = self._new_heads(last, vector_size, matches=matches)
         if spectral:
             normalise_spectrally(self)
+
+    @abstractmethod
+    def _new_heads(
+        self, last: tuple[int, int, int], vector_size: int, *, matches: bool
+    ) -> tuple[Head, Head, Head | None]:
+        """Return the heads: real or fake, domain, and with `matches` the projection.
+
+        Args:
+            last: (C, H, W) of the last features.
+            vector_size: entries of the domain head.
+            matches: whether there is a projection.
+        """
+
+
+class PatchDiscriminator(_StridedDiscriminator):
+    """The paper's discriminator, kind "patch": real or fake for each patch of an image.
+
+    The heads are 3x3 convolutions, the domain head one over the whole last feature map.
+    """
+
+    kind = "patch"
+    slope = 0.01
+
+    def _new_heads(
+        self, last: tuple[int, int, int], vector_size: int, *, matches: bool
+    ) -> tuple[Head, Head, Head | None]:
+        channels, h, w = last
+        return (
+            nn.Conv2d(channels, 1, 3, padding=1, bias=False),
+            nn.Conv2d(channels, vector_size, (h, w), bias=False),
+            nn.Conv2d(channels, vector_size, 3, padding=1, bias=False) if matches else None,
+        )
 
     def heads(self, last: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """See `Discriminator.heads`; the scores are (N, 1, H / 2**depth, W / 2**depth)."""
@@ -141,55 +148,24 @@ class PatchDiscriminator(Discriminator):
         return scores, self.domain_head(last).float().flatten(1)
 
 
-class DcganDiscriminator(Discriminator):
-    """DCGAN's discriminator, kind "dcgan": real or fake for the image as a whole (arXiv 1511.06434).
+class DcganDiscriminator(_StridedDiscriminator):
+    """DCGAN's discriminator, kind "dcgan": real or fake for the whole image (arXiv 1511.06434, section 4).
 
-    Linear heads over the whole last feature map.
-
-    Args:
-        vector_size: entries of the domain head, L.
-        image_size: (height, width) of the images, multiples of 2 ** depth.
-        image_channels: 1 or 3 (any number works).
-        width: channels after the first convolution; doubled by each further one.
-        depth: strided convolutions.
-        matches: whether real or fake is asked of an image *and* the domain it should show; see
-            `PatchDiscriminator`.
-        norm: after every convolution but the first; DCGAN's is "batch".
-        spectral: see `PatchDiscriminator`.
+    The heads are linear, over the whole last feature map.
     """
 
-    def __init__(
-        self,
-        *,
-        vector_size: int,
-        image_size: Sequence[int],
-        image_channels: int = 3,
-        width: int = 64,
-        depth: int = 6,
-        matches: bool = False,
-        norm: Norm = "none",
-        spectral: bool = False,
-    ) -> None:
-        super().__init__()
-        h, w = image_size
-        self.arguments = {
-            "kind": "dcgan",
-            "vector_size": vector_size,
-            "image_size": (h, w),
-            "image_channels": image_channels,
-            "width": width,
-            "depth": depth,
-            "matches": matches,
-            "norm": norm,
-            "spectral": spectral,
-        }
-        self.features = _strided(image_channels, width=width, depth=depth, norm=norm, leak=_DCGAN_LEAK)
-        entries = (width << (depth - 1)) * (h >> depth) * (w >> depth)
-        self.source_head = nn.Linear(entries, 1)
-        self.domain_head = nn.Linear(entries, vector_size)
-        self.match_head = nn.Linear(entries, vector_size, bias=False) if matches else None
-        if spectral:
-            normalise_spectrally(self)
+    kind = "dcgan"
+    slope = 0.2
+
+    def _new_heads(
+        self, last: tuple[int, int, int], vector_size: int, *, matches: bool
+    ) -> tuple[Head, Head, Head | None]:
+        entries = math.prod(last)
+        return (
+            nn.Linear(entries, 1),
+            nn.Linear(entries, vector_size),
+            nn.Linear(entries, vector_size, bias=False) if matches else None,
+        )
 
     def heads(self, last: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """See `Discriminator.heads`; the scores are (N, 1, 1, 1)."""
@@ -203,17 +179,12 @@ class DcganDiscriminator(Discriminator):
 class StridedConvolution(nn.Conv2d):
     """A 4x4 convolution of stride 2 and padding 1, which halves even sides.
 
-    On a CPU the last ones of a discriminator have far more weights than their small maps have pixels. A
-    convolution there spends its time on rearranging the weights; as a product of the weights, as they lie, and
-    the patches it is three times as fast, in both directions and in the second derivative.
-
-    Args:
-        channels_in: channels that it reads.
-        channels: channels that it makes.
-        bias: whether it adds one.
+    On a CPU a discriminator's last convolutions, with far more weights than their small maps have pixels, spend
+    their time on rearranging weights. A product of weights and patches is three times as fast there, in both
+    directions and in the second derivative.
 
     Attributes:
-        always_convolves: whether torch's convolution is taken for every shape, as plain code would.
+        always_convolves: whether torch's convolution is used for every shape.
     """
 
     def __init__(self, channels_in: int, channels: int, *, bias: bool) -> None:
@@ -224,8 +195,8 @@ class StridedConvolution(nn.Conv2d):
         """Map (N, channels_in, H, W) to (N, channels, H / 2, W / 2)."""
         n, _, h, w = input.shape
         patches = n * (h // 2) * (w // 2)
-        # Copying the patches costs as much as they are, rearranging the weights as much as there are channels:
-        # measured, the two are even at four channels a patch.
+        # The cost of copying patches grows with their number, that of rearranging weights with the channels: as
+        # measured, they are equal at four channels per patch.
         if self.always_convolves or input.device.type != "cpu" or 4 * patches >= self.out_channels:
             return super().forward(input)
         columns = functional.unfold(input, 4, padding=1, stride=2)
@@ -234,7 +205,7 @@ class StridedConvolution(nn.Conv2d):
         return made.view(n, h // 2, w // 2, self.out_channels).permute(0, 3, 1, 2)
 
 
-def _strided(channels_in: int, *, width: int, depth: int, norm: Norm, leak: float) -> nn.Sequential:
+def _strided(channels_in: int, *, width: int, depth: int, norm: Norm, slope: float) -> nn.Sequential:
     """Return `depth` strided convolutions with leaky ReLUs and, but for the first, norms."""
     layers: list[nn.Module] = []
     channels = width
@@ -243,6 +214,6 @@ def _strided(channels_in: int, *, width: int, depth: int, norm: Norm, leak: floa
         layers.append(StridedConvolution(channels_in, channels, bias=not normed))
         if normed:
             layers.append(NORMS[norm](channels=channels))
-        layers.append(nn.LeakyReLU(leak))
+        layers.append(nn.LeakyReLU(slope))
         channels_in, channels = channels, channels * 2
     return nn.Sequential(*layers)

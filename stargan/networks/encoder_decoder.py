@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks.layers import ConvUnit, Features, Norm
-from stargan.networks.translating import OutputKind, TranslatingGenerator
+from stargan.networks.base import OutputKind, TranslatingGenerator
+from stargan.networks.layers import ConvUnit, Features, Norm, constructor_arguments
 
 
 class EncoderDecoder(TranslatingGenerator):
@@ -44,19 +44,8 @@ class EncoderDecoder(TranslatingGenerator):
         latent: int = 256,
     ) -> None:
         super().__init__()
-        h, w = image_size
-        self.arguments = {
-            "kind": "encoder-decoder",
-            "vector_size": vector_size,
-            "image_size": (h, w),
-            "image_channels": image_channels,
-            "width": width,
-            "downsamplings": downsamplings,
-            "output": output,
-            "norm": norm,
-            "spectral": spectral,
-            "latent": latent,
-        }
+        h, w = image_size = tuple(image_size)
+        self.arguments = constructor_arguments(self, "encoder-decoder", locals())
         self.image_channels = image_channels
 
         encoder = []
@@ -81,30 +70,14 @@ class EncoderDecoder(TranslatingGenerator):
         self._start(spectral=spectral)
 
     def encode(self, images: Tensor, vectors: Tensor) -> Features:
-        """Run the layers up to the latent vector, which do not read `vectors`.
-
-        Args:
-            images: (N, C, H, W) float in [-1, 1].
-            vectors: (N, L) float.
-
-        Returns:
-            (N, latent) features, none below 0.
-        """
+        """See `TranslatingGenerator.encode`; returns (N, latent) features of at least 0, not reading `vectors`."""
         features = images
         for unit in self.encoder:
             features = unit(features, vectors)
         return (functional.relu(self.squeeze(features.flatten(1))),)
 
     def decode(self, features: Features, vectors: Tensor) -> Tensor:
-        """Join the latent and the label vector, and grow the map again.
-
-        Args:
-            features: what `encode` returned.
-            vectors: (N, L) float.
-
-        Returns:
-            (N, width, H / 2, W / 2) features.
-        """
+        """See `TranslatingGenerator.decode`; returns (N, width, H / 2, W / 2) features."""
         decoded = torch.cat([features[-1], vectors.to(features[-1].dtype)], dim=1)
         for unit in self.decoder:
             decoded = unit(decoded, vectors)

@@ -1,10 +1,11 @@
-"""The paper's generator and its variants: plain modules with flat keyword arguments (StarGAN, table 4)."""
+"""The paper's generator and its variants (StarGAN, table 4)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from stargan.networks.base import Conditioning, OutputKind, TranslatingGenerator
 from stargan.networks.layers import (
     ConvUnit,
     Features,
@@ -12,11 +13,11 @@ from stargan.networks.layers import (
     Padding,
     ResidualBlock,
     Upsampling,
+    constructor_arguments,
     convolve,
     same_convolution,
     upsample,
 )
-from stargan.networks.translating import Conditioning, OutputKind, TranslatingGenerator
 
 
 class Generator(TranslatingGenerator):
@@ -31,19 +32,19 @@ class Generator(TranslatingGenerator):
         downsamplings: strided convolutions; image sides must be multiples of 2 ** downsamplings.
         blocks: residual blocks.
         conditioning: "concat" feeds the vector as constant planes beside the image (the paper's); "norm"
-            modulates the norms from the first residual block on, so that instance norm cannot remove it and
-            the encoder's work can be shared by all targets of one image.
+            modulates the norms from the first residual block on, so that instance norm cannot remove it and the
+            encoder runs once for all targets of an image.
         output: "direct" paints the whole image (the paper's); "masked" blends a painted image with the input
             by an attention mask (as in GANimation, arXiv 1807.09251, section 4), and "residual" adds a change,
-            2 tanh(.), to the input, so that what need not change stays as it is.
+            2 tanh(.), to the input, so that the rest of the image stays as it is.
         upsampling: "transposed" convolutions (the paper's) or "nearest" resize and 3x3 convolution, which
-            cannot leave a checkerboard.
+            avoids checkerboard artefacts.
         norm: "instance" (the paper's), "batch", or "none".
-        padding: what the 7x7 convolutions and the residual blocks see beyond the border: "zero" (the paper's),
-            or its "reflection", which leaves no rim but hides constant planes from instance norm.
-        dilation: of the residual blocks' convolutions; they see further at the same cost.
-        spectral: whether every layer's weight is divided by its largest singular value, all but a residual
-            output's last.
+        padding: of the 7x7 convolutions and the residual blocks: "zero" (the paper's), or "reflection", which
+            leaves no rim but lets instance norm remove constant planes.
+        dilation: of the residual blocks' convolutions, for a larger receptive field at the same cost.
+        spectral: whether every layer's weight is divided by its largest singular value, but a residual output's
+            last.
         skips: whether each upsampled map is added to the encoder's of its size (U-Net, arXiv 1505.04597).
     """
 
@@ -65,22 +66,7 @@ class Generator(TranslatingGenerator):
         skips: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = {
-            "kind": "resnet",
-            "vector_size": vector_size,
-            "image_channels": image_channels,
-            "width": width,
-            "downsamplings": downsamplings,
-            "blocks": blocks,
-            "conditioning": conditioning,
-            "output": output,
-            "upsampling": upsampling,
-            "norm": norm,
-            "padding": padding,
-            "dilation": dilation,
-            "spectral": spectral,
-            "skips": skips,
-        }
+        self.arguments = constructor_arguments(self, "resnet", locals())
         self.image_channels = image_channels
         concatenated = vector_size if conditioning == "concat" else 0
         modulated = vector_size if conditioning == "norm" else 0
@@ -109,15 +95,11 @@ class Generator(TranslatingGenerator):
         self._start(spectral=spectral)
 
     def encode(self, images: Tensor, vectors: Tensor) -> Features:
-        """Run the layers ahead of the residual blocks; with conditioning "norm" they do not read `vectors`.
-
-        Args:
-            images: (N, C, H, W) float in [-1, 1].
-            vectors: (N, L) float.
+        """See `TranslatingGenerator.encode`; with conditioning "norm" `vectors` are not read.
 
         Returns:
-            (N, width * 2**d, H / 2**d, W / 2**d) features, d the number of downsamplings; with `skips`, ahead
-            of them those of every earlier layer, (N, width * 2**i, H / 2**i, W / 2**i) for i from 0 on.
+            (N, width * 2**d, H / 2**d, W / 2**d) features, d the number of downsamplings; with `skips`, before
+            them those of every earlier layer, (N, width * 2**i, H / 2**i, W / 2**i) for i from 0 on.
         """
         n, _, h, w = images.shape
         features = images
@@ -142,34 +124,29 @@ class Generator(TranslatingGenerator):
         assert isinstance(stem, ConvUnit)
         return stem
 
-    @property
-    def encodes_labels(self) -> bool:
-        """Whether `encode` reads the label vector: with conditioning "concat"."""
-        return self.arguments["conditioning"] == "concat"
-
-    def share(self, images: Tensor) -> Features:
-        """See `TranslatingGenerator.share`; with "concat" the first convolution's part that reads the image.
+    def encoder_stage(self, images: Tensor) -> Features:
+        """See `TranslatingGenerator.encoder_stage`; with "concat" the first convolution's part over the image.
 
         A convolution is linear: over the image and the planes it is the sum of one over each.
         """
-        if not self.encodes_labels:
-            return super().share(images)
+        if self.arguments["conditioning"] != "concat":
+            return super().encoder_stage(images)
         stem = self._stem.convolution
         assert isinstance(stem, nn.Conv2d)
         return (convolve(stem, images, stem.weight[:, : self.image_channels]),)
 
-    def complete(self, shared: Features, vectors: Tensor) -> Features:
-        """See `TranslatingGenerator.complete`; with "concat" adds the planes' part and runs the rest."""
-        if not self.encodes_labels:
-            return shared
-        (convolved,) = shared
+    def finish_encoding(self, encoded: Features, vectors: Tensor) -> Features:
+        """See `TranslatingGenerator.finish_encoding`; with "concat" adds the planes' part and runs the rest."""
+        if self.arguments["conditioning"] != "concat":
+            return encoded
+        (convolved,) = encoded
         return self._descend(convolved + self._convolved_planes(vectors, *convolved.shape[2:]), vectors)
 
     def _convolved_planes(self, vectors: Tensor, height: int, width: int) -> Tensor:
-        """Return the first convolution's part that reads the vectors, (N, width, H, W) of the given size.
+        """Return the first convolution's part over the planes of the vectors, (N, width, H, W) of the given size.
 
-        Planes are constant, so it differs only near the border: a plane as large as the kernel has every case, and
-        its middle stands for all that lies inside. That is so little work that nothing is worth keeping.
+        Planes are constant, so it varies only near the border: it is computed for planes as large as the kernel,
+        whose middle pixel has the value of all inner pixels.
         """
         stem = self._stem.convolution
         assert isinstance(stem, nn.Conv2d)
@@ -182,15 +159,7 @@ class Generator(TranslatingGenerator):
         return part.index_select(2, down).index_select(3, across)
 
     def decode(self, features: Features, vectors: Tensor) -> Tensor:
-        """Run the residual blocks and the upsampling.
-
-        Args:
-            features: what `encode` returned.
-            vectors: (N, L) float.
-
-        Returns:
-            (N, width, H, W) features.
-        """
+        """See `TranslatingGenerator.decode`; returns (N, width, H, W) features."""
         *earlier, decoded = features
         for block in self.blocks:
             decoded = block(decoded, vectors)
@@ -200,12 +169,12 @@ class Generator(TranslatingGenerator):
 
 
 def _stretched(cases: int, pixels: int, device: torch.device) -> Tensor:
-    """Return which of a short line's cases each pixel of a longer one is: the middle case fills it up.
+    """Return the index in a short line for each pixel of a longer one; the middle of the short one is repeated.
 
     Args:
         cases: pixels of the short line: odd, or as many as the longer one has.
         pixels: of the longer line.
-        device: where to make them.
+        device: of the result.
     """
     places = torch.arange(pixels, device=device)
     if cases == pixels:

@@ -1,10 +1,11 @@
-"""What the networks are made of: norms that read the label vector, convolution units, residual blocks."""
+"""Layers of the networks: norms that read the label vector, convolution units, residual blocks."""
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,10 @@ Features = tuple[Tensor, ...]
 
 
 class ModulatedNorm(nn.Module, ABC):
-    """A norm, then a scale and a shift per channel.
+    """A norm, then a learnt scale and shift per channel.
 
     With `vector_size`, the label vector adds to the scale and the shift (FiLM, arXiv 1709.07871; adaptive
-    instance norm), which the norm cannot remove; without it, they are learnt alone.
+    instance norm), which the norm cannot remove.
 
     Args:
         channels: channels of the features.
@@ -99,7 +100,7 @@ NORMS: Mapping[Norm, type[ModulatedNorm]] = {"instance": InstanceNorm, "batch": 
 
 
 class ConvUnit(nn.Module):
-    """Convolution, norm, ReLU: what the generators are made of.
+    """Convolution, norm and ReLU.
 
     Args:
         convolution: maps its input to (N, channels, H', W'); needs no bias, the norm has one.
@@ -126,12 +127,12 @@ class ConvUnit(nn.Module):
     def forward(self, features: Tensor, vectors: Tensor, skip: Tensor | None = None) -> Tensor:
         """Map (N, C_in, H, W) features and (N, L) vectors to (N, channels, H', W') features.
 
-        `skip`, if given, has the shape of the result and is added ahead of the norm.
+        `skip`, if given, has the shape of the result and is added before the norm.
         """
         return self.settle(self.convolution(features), vectors, skip)
 
     def settle(self, convolved: Tensor, vectors: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Do all that follows the convolution; see `forward`."""
+        """Run everything after the convolution; see `forward`."""
         if skip is not None:
             convolved = convolved + skip
         features: Tensor = self.norm(convolved, vectors)
@@ -145,9 +146,7 @@ class ResidualBlock(nn.Module):
         channels: channels in and out.
         norm: see `NORMS`.
         vector_size: see `ModulatedNorm`.
-        padding: see `same_convolution`.
-        dilation: see `same_convolution`.
-        bias: see `same_convolution`.
+        padding, dilation, bias: see `same_convolution`.
     """
 
     def __init__(
@@ -189,15 +188,15 @@ def same_convolution(
     dilation: int = 1,
     bias: bool = False,
 ) -> nn.Conv2d:
-    """Return a convolution that keeps the size of what it maps.
+    """Return a convolution from `channels_in` to `channels` that keeps the size of its input.
 
     Args:
-        channels_in: channels that it reads.
-        channels: channels that it makes.
-        side: the kernel's, odd.
-        padding: what lies beyond the border: zeros, or the image mirrored at its border.
-        dilation: pixels from one tap of the kernel to the next; the padding grows with it.
-        bias: whether it adds one.
+        channels_in: input channels.
+        channels: output channels.
+        side: of the kernel, odd.
+        padding: with zeros, or with the image mirrored at its border.
+        dilation: pixels between the kernel's taps; the padding grows with it.
+        bias: whether it has a bias.
     """
     return nn.Conv2d(
         channels_in,
@@ -211,11 +210,11 @@ def same_convolution(
 
 
 def convolve(convolution: nn.Conv2d, features: Tensor, weight: Tensor) -> Tensor:
-    """Apply a convolution with another weight in the place of its own, without its bias.
+    """Apply a convolution with another weight and no bias.
 
     Args:
-        convolution: what says stride, dilation, and what lies beyond the border.
-        features: (N, C_in, H, W) float, C_in as `weight` has it.
+        convolution: its stride, padding and dilation are used.
+        features: (N, C_in, H, W) float.
         weight: (C, C_in, K, K) float, of the convolution's kernel size.
     """
     padding, dilation = convolution.padding, convolution.dilation
@@ -228,7 +227,7 @@ def convolve(convolution: nn.Conv2d, features: Tensor, weight: Tensor) -> Tensor
 
 
 def upsample(upsampling: Upsampling, channels_in: int, channels: int) -> nn.Module:
-    """Return what maps (N, channels_in, H, W) to (N, channels, 2 H, 2 W)."""
+    """Return a module from (N, channels_in, H, W) to (N, channels, 2 H, 2 W)."""
     if upsampling == "transposed":
         return nn.ConvTranspose2d(channels_in, channels, 4, stride=2, padding=1, bias=False)
     return nn.Sequential(
@@ -237,15 +236,26 @@ def upsample(upsampling: Upsampling, channels_in: int, channels: int) -> nn.Modu
     )
 
 
-def normalise_spectrally(network: nn.Module, *, exempt: nn.Module | None = None) -> None:
-    """Divide every convolution's and linear layer's weight by its largest singular value, from now on.
+def constructor_arguments(network: nn.Module, kind: str, values: Mapping[str, object]) -> dict[str, Any]:
+    """Return a network's kind and constructor arguments, in the order of its signature.
 
-    The value is estimated by one step of the power method per training pass. In the state dict a layer's
-    `weight` becomes `parametrizations.weight.original` and two buffers.
+    Args:
+        network: of which the constructor is running.
+        kind: see `build_generator` and `build_discriminator`.
+        values: the constructor's `locals()`.
+    """
+    return {"kind": kind, **{name: values[name] for name in inspect.signature(type(network)).parameters}}
+
+
+def normalise_spectrally(network: nn.Module, *, exempt: nn.Module | None = None) -> None:
+    """Add spectral norm to every convolution and linear layer: weights divided by their largest singular value.
+
+    The value is estimated by one step of the power method per training pass. In the state dict a layer's `weight`
+    becomes `parametrizations.weight.original` and two buffers.
 
     Args:
         network: changed in place.
-        exempt: a layer of it that stays as it is.
+        exempt: a layer of it that is not changed.
 
     Source: Miyato et al., spectral normalisation (arXiv 1802.05957).
     """

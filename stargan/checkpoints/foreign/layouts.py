@@ -1,4 +1,4 @@
-"""The layouts of foreign generators: how to know them, their architecture, and their tensors' names in ours."""
+"""The layouts of foreign generators: recognition, architecture and names of tensors."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from stargan.checkpoints.description import CheckpointError
+from stargan.checkpoints.files import CheckpointError
 from stargan.networks import Norm
 
 Names = dict[str, str]
-"""A tensor's name in the file -> its name in our network."""
+"""A tensor's name in the file -> its name in `build_generator`'s network."""
 
 _STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a layout makes of a file.
+    """The architecture of a file's generator.
 
     Args:
-        arguments: of our generator, all but `vector_size`.
-        halvings: of the image's sides, to the bottleneck.
-        usual_side: pixels of the images that such a generator is usually trained on.
-        names: of all tensors that the file must hold, and no others.
-        entries: of the label vector; None where the generator reads none.
+        arguments: of `build_generator`, all but `vector_size`.
+        halvings: downsamplings by 2 from the image to the bottleneck.
+        usual_side: in pixels, of the images that such a generator is usually trained on.
+        names: of exactly the tensors that the file must hold.
+        entries: of the label vector; None if the generator reads none.
     """
 
     arguments: dict[str, object]
@@ -41,9 +41,9 @@ class Layout:
     """One foreign layout.
 
     Args:
-        title: whose it is, for people.
-        recognise: whether tensors so named are of this layout.
-        read: the architecture, from names and shapes.
+        title: its name in messages.
+        recognise: returns whether tensors have the layout's names.
+        read: returns the architecture, from names and shapes.
     """
 
     title: str
@@ -52,10 +52,10 @@ class Layout:
 
 
 def find_layout(weights: Mapping[str, Tensor]) -> Layout:
-    """Return the layout that tensors so named have.
+    """Return the layout that has tensors of these names.
 
     Raises:
-        CheckpointError: none of the known ones; discriminators are called so.
+        CheckpointError: no layout does; a discriminator is named as one.
     """
     for layout in LAYOUTS:
         if layout.recognise(weights):
@@ -75,7 +75,7 @@ def find_layout(weights: Mapping[str, Tensor]) -> Layout:
 
 
 def dropped(name: str, norm: object) -> bool:
-    """Return whether a tensor is left behind: counters, and running statistics of anything but batch norm."""
+    """Return whether a tensor is ignored: counters, and running statistics of all norms but batch norm."""
     last = name.rpartition(".")[2]
     return last == "num_batches_tracked" or (last in _STATISTICS and norm != "batch")
 
@@ -90,7 +90,7 @@ def _is_stargan(weights: Mapping[str, Tensor]) -> bool:
 def _read_stargan(weights: Mapping[str, Tensor]) -> Reading:
     outer = sorted(int(n[1]) for n in _matches(r"main\.(\d+)\.weight", weights) if weights[n[0]].ndim == 4)
     blocks = {int(n[1]) for n in _matches(r"main\.(\d+)\.main\.0\.weight", weights)}
-    # Ahead of the blocks stand the first convolution and the strided ones.
+    # The first convolution and the strided ones come before the blocks.
     halvings = sum(index < min(blocks) for index in outer) - 1 if blocks else (len(outer) - 2) // 2
     first = _kernel("main.0.weight", weights)
     last_name = f"main.{6 * halvings + len(blocks) + 3}.weight"
@@ -135,7 +135,7 @@ def _read_cyclegan(weights: Mapping[str, Tensor]) -> Reading:
     halvings = max(0, (blocks[0] - 4) // 3)
     norm = _norm_kind("model.1", "model.2", weights)
     first = _kernel("model.1.weight", weights)
-    # Dropout, where it was trained with, stands between the block's two convolutions and moves the second one.
+    # Dropout, if it was used in training, is between a block's two convolutions and shifts the second one's index.
     moved = any(weights[n[0]].ndim == 4 for n in _matches(r"model\.\d+\.conv_block\.6\.weight", weights))
     second = 6 if moved else 5
 
@@ -238,7 +238,7 @@ def _norm(foreign: str, ours: str, parts: Iterable[str] = ("weight", "bias")) ->
 
 
 def _norm_kind(convolution: str, norm: str, weights: Mapping[str, Tensor]) -> Norm:
-    """Say which norm a file of CycleGAN's family has: only with instance norm do convolutions have a bias."""
+    """Return the norm of a CycleGAN or pix2pix file: convolutions have a bias only with instance norm."""
     if f"{convolution}.bias" in weights:
         return "instance"
     return "batch" if f"{norm}.weight" in weights else "none"

@@ -1,4 +1,4 @@
-"""A foreign file, understood, and one of our models made of it."""
+"""Generators read from other implementations' files, and their conversion to models with a label space."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ import torch
 from torch import Tensor
 
 from stargan.checkpoints.checkpoint import Model
-from stargan.checkpoints.description import CheckpointError, Json
-from stargan.checkpoints.foreign.attributes import EXAMPLE, count_entries
-from stargan.checkpoints.foreign.files import Weights, read_weights
+from stargan.checkpoints.files import CheckpointError, Json
 from stargan.checkpoints.foreign.layouts import Reading, dropped, find_layout
-from stargan.labels import LabelSpace
-from stargan.networks import TranslatingGenerator, build_generator
+from stargan.checkpoints.foreign.state_dict import Weights, read_weights
+from stargan.labels import Attribute, LabelSpace
+from stargan.networks import build_generator
+
+_EXAMPLE = "hair=black|blond|brown,male,young"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForeignGenerator:
-    """A foreign generator, whose label vector nobody has described yet.
+    """A generator of another implementation, without the meaning of its label vector.
 
     Args:
-        file: where it was read from.
-        title: whose layout it has.
-        arguments: of our generator, all but `vector_size`.
-        halvings: of the image's sides, to the bottleneck.
-        weights: by our names.
-        entries: of its label vector, 1 or more; None where it reads none and translates in one direction.
-        usual_size: (height, width) in pixels of the images that it was most likely trained on.
+        file: the file.
+        title: the layout's name, for messages.
+        arguments: of `build_generator`, all but `vector_size`.
+        halvings: downsamplings by 2 from the image to the bottleneck.
+        weights: by the names of `build_generator`'s network.
+        entries: of its label vector, 1 or more; None if it reads none and translates in one direction.
+        usual_size: (height, width) in pixels of the images that such a generator is usually trained on.
         sha256: of the file.
     """
 
@@ -47,7 +48,7 @@ class ForeignGenerator:
 
     @property
     def hint(self) -> str:
-        """How to describe it."""
+        """How to describe its label vector, for messages; see `parse_attributes`."""
         if self.entries is None:
             return (
                 "It translates in one direction. Describe that as one attribute: a bare name, like zebra, or one "
@@ -55,15 +56,15 @@ class ForeignGenerator:
             )
         return (
             "Describe the entries in their order: a bare name is one, a name with values one per value, like "
-            f"{EXAMPLE!r}; a joint model's data sets have ';' between them, and an entry each in the mask, which "
+            f"{_EXAMPLE!r}; a joint model's data sets have ';' between them, and an entry each in the mask, which "
             "comes last by itself"
         )
 
     def check_space(self, space: LabelSpace) -> None:
-        """Refuse a description that does not fit the file.
+        """Check that a label space fits the label vector.
 
         Raises:
-            ValueError: another number of entries, or several attributes for one direction.
+            ValueError: the numbers of entries differ, or there are several attributes for one direction.
         """
         if self.entries is None:
             if len(space) != 1:
@@ -71,17 +72,14 @@ class ForeignGenerator:
         elif space.vector_size != self.entries:
             raise ValueError(
                 f"{self.file.name} has a label vector of {self.entries} entries, but the description has "
-                f"{count_entries(space)}. {self.hint}"
+                f"{_count_entries(space)}. {self.hint}"
             )
 
     def check_size(self, image_size: tuple[int, int]) -> None:
-        """Refuse images that the network cannot halve and double again.
-
-        Args:
-            image_size: (height, width) in pixels.
+        """Check that the network can downsample and upsample images of (height, width) pixels.
 
         Raises:
-            ValueError: naming what the sides must be.
+            ValueError: it cannot; the message says what the sides must be.
         """
         multiple = 1 << self.halvings
         # A U-Net's last map may be one pixel; the others mirror or normalise theirs.
@@ -94,14 +92,18 @@ class ForeignGenerator:
             )
 
     def to_model(
-        self, space: LabelSpace, *, image_size: tuple[int, int] | None = None, crop: int | None = None
+        self,
+        space: LabelSpace,
+        *,
+        image_size: tuple[int, int] | None = None,
+        settings: Mapping[str, Json] | None = None,
     ) -> Model:
-        """Make it one of our models.
+        """Return a model with the meaning of its label vector.
 
         Args:
-            space: what the entries of its label vector mean.
-            image_size: (height, width) in pixels of the images that it is to translate; None: the usual.
-            crop: side of the centred square that its training images were cut to first, in pixels, or None.
+            space: what the entries of the label vector mean.
+            image_size: (height, width) in pixels of the images to translate; None for `usual_size`.
+            settings: kept in the model's settings, beside the origin of the weights.
 
         Raises:
             ValueError: the label space or the size does not fit.
@@ -109,34 +111,31 @@ class ForeignGenerator:
         size = image_size or self.usual_size
         self.check_space(space)
         self.check_size(size)
-        generator = _build(self.arguments, vector_size=space.vector_size)
-        # What a file does not hold, such as an instance norm's scale of 1, is as the network starts.
+        with torch.random.fork_rng(devices=[]):
+            generator = build_generator({**self.arguments, "vector_size": space.vector_size})
+        # What a file does not hold, such as an instance norm's scale of 1, keeps its initial value.
         generator.load_state_dict(self.weights, strict=False)
         step = re.match(r"(\d+)-G\b", self.file.name)
-        settings: dict[str, Json] = {
-            "foreign": {"layout": self.title, "file": self.file.name, "sha256": self.sha256}
-        }
-        if crop is not None:
-            settings["images"] = {"crop": crop}
+        origin: dict[str, Json] = {"layout": self.title, "file": self.file.name, "sha256": self.sha256}
         return Model(
             generator=generator.requires_grad_(False).eval(),
             space=space,
             image_size=size,
             step=int(step[1]) if step else 0,
-            settings=settings,
+            settings={"foreign": origin, **(settings or {})},
             sha256=self.sha256,
         )
 
 
 def read_foreign(file: Path) -> ForeignGenerator:
-    """Read a file of the original StarGAN, CycleGAN or pix2pix; no code that it may hold is run.
+    """Read a file of the original StarGAN, CycleGAN or pix2pix without running any code in it.
 
     Args:
         file: a state dict that torch.save wrote, alone or nested under a usual name.
 
     Raises:
-        CheckpointError: it needs more than tensors, is of no known layout, or a tensor, which is named, does not
-            fit the layout.
+        CheckpointError: it holds more than tensors, has no known layout, or a tensor, which is named, does not fit
+            the layout.
     """
     try:
         return _read(file)
@@ -145,7 +144,7 @@ def read_foreign(file: Path) -> ForeignGenerator:
 
 
 def _read(file: Path) -> ForeignGenerator:
-    """Read a file; what is said of a mistake goes on after the file's name."""
+    """Read a file; error messages begin after the file's name."""
     weights = read_weights(file)
     layout = find_layout(weights)
     reading = layout.read(weights)
@@ -192,7 +191,7 @@ def _check_shapes(weights: Mapping[str, Tensor], reading: Reading) -> None:
 
 
 def _sizes(reading: Reading) -> str:
-    """Return what was read off the other tensors, for messages."""
+    """Return the architecture that the tensors have, for messages."""
     arguments = reading.arguments
     parts = [f"{arguments[name]} {name}" for name in ("downsamplings", "blocks") if name in arguments]
     return f" of width {arguments['width']} with {' and '.join(parts)}"
@@ -203,7 +202,46 @@ def _nearest(name: str, others: Iterable[str]) -> str:
     return f"; it has {near[0]} instead" if near else ""
 
 
-def _build(arguments: Mapping[str, object], *, vector_size: int) -> TranslatingGenerator:
-    """Build a generator and leave the global random state as it is."""
-    with torch.random.fork_rng(devices=[]):
-        return build_generator({**arguments, "vector_size": vector_size})
+def parse_attributes(text: str) -> LabelSpace:
+    """Return the label space that a text describes, such as "hair=black|blond|brown,male,young".
+
+    Args:
+        text: attributes separated by commas, in the label vector's order: a bare name is one binary entry, a name
+            with values one entry per value. Label sets of joint training are separated by semicolons; the mask
+            follows them and is not described.
+
+    Raises:
+        ValueError: the text does not parse, or two attributes share a name.
+    """
+    sets = [[_attribute(part, text) for part in words.split(",")] for words in text.split(";")]
+    attributes = tuple(attribute for some in sets for attribute in some)
+    names = tuple(tuple(attribute.name for attribute in some) for some in sets)
+    return LabelSpace(attributes=attributes, label_sets=names if len(names) > 1 else ())
+
+
+def _attribute(part: str, text: str) -> Attribute:
+    name, equals, listed = (word.strip() for word in part.partition("="))
+    if not name:
+        raise ValueError(
+            f"{text!r} has an attribute without a name. Write names, with their values or none, like {_EXAMPLE!r}"
+        )
+    if not equals:
+        if "|" in name:
+            raise ValueError(f"{part.strip()!r} has values but no name. Write NAME={part.strip()}")
+        return Attribute(name=name)
+    values = tuple(value.strip() for value in listed.split("|"))
+    if not all(values):
+        raise ValueError(
+            f"{part.strip()!r} has an empty value. Write {name}=VALUE|VALUE, or {name} alone for yes/no"
+        )
+    if len(values) == 1:
+        raise ValueError(f"{name} has one value only, {values[0]!r}. Write {values[0]} alone for yes/no")
+    return Attribute(name=name, kind="categorical", values=values)
+
+
+def _count_entries(space: LabelSpace) -> str:
+    """Return the number of entries of a label vector and their attributes, for messages."""
+    parts = [f"{attribute.name} {attribute.size}" for attribute in space.attributes]
+    if space.label_sets:
+        parts.append(f"the mask {len(space.label_sets)}")
+    return f"{space.vector_size} ({', '.join(parts)})"

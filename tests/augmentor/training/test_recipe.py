@@ -218,7 +218,12 @@ def test_what_cannot_work_is_named(override: str, message: str) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_what_is_large_together_is_named_join_ranks() -> None:
+def test_networks_that_do_not_suit_the_objective_name_both_keys() -> None:
+    with pytest.raises(RecipeError, match=r'discriminator\.norm = "batch" .* of training\.objective = "wgan-gp"'):
+        read_recipe(None, ["discriminator.norm=batch", "training.objective=wgan-gp"])
+
+
+def test_what_is_large_together_is_named_together() -> None:
     with pytest.raises(
         RecipeError, match=r"generator\.width = 64: the first feature maps of a batch alone take 17,592"
     ):

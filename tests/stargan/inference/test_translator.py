@@ -16,7 +16,7 @@ from stargan.checkpoints import Model
 from stargan.config import Precision
 from stargan.inference.batching import Stream
 from stargan.inference.composite import Box, blend
-from stargan.inference.prepare import CompilationError, Halves
+from stargan.inference.prepare import CompilationError, PreparedGenerator
 from stargan.inference.translator import Job, Translator, compiling_works, generator_flops
 from stargan.labels import LabelSpace
 from stargan.networks import Features, Generator, OutputKind, TranslatingGenerator, build_generator
@@ -183,23 +183,23 @@ def test_the_split_into_batches_does_not_show(batch_size: int, space: LabelSpace
 
 
 class Watched(Generator):
-    """A generator that notes how many rows each half was given, and has memory for so many only."""
+    """A generator that counts the rows of each stage, and has memory for so many only."""
 
     rows: ClassVar[dict[str, list[int]]] = {}
     room: ClassVar[int] = 64
 
-    def share(self, images: Tensor) -> Features:
-        self._note("share", len(images))
-        return super().share(images)
+    def encoder_stage(self, images: Tensor) -> Features:
+        self._note("encoder", len(images))
+        return super().encoder_stage(images)
 
-    def complete(self, shared: Features, vectors: Tensor) -> Features:
-        self._note("finish", len(vectors))
-        return super().complete(shared, vectors)
+    def finish_encoding(self, encoded: Features, vectors: Tensor) -> Features:
+        self._note("decoder", len(vectors))
+        return super().finish_encoding(encoded, vectors)
 
-    def _note(self, half: str, rows: int) -> None:
+    def _note(self, stage: str, rows: int) -> None:
         if rows > self.room:
             raise torch.OutOfMemoryError("tried to allocate 2 GiB")
-        self.rows.setdefault(half, []).append(rows)
+        self.rows.setdefault(stage, []).append(rows)
 
 
 @pytest.fixture(params=["concat", "norm"])
@@ -215,22 +215,22 @@ def watched(request: pytest.FixtureRequest, space: LabelSpace, monkeypatch: pyte
 COUNTS = [4, 0, 3, 5, 1, 1, 0, 2, 1, 1, 2]
 
 
-def test_each_image_passes_the_first_half_once(watched: Model) -> None:
+def test_each_image_passes_the_encoder_stage_once(watched: Model) -> None:
     jobs = jobs_of(COUNTS, model=watched)
     list(Translator(watched, device=CPU, batch_size=4).stream(jobs))
-    assert Watched.rows == {"share": [4, 4, 1], "finish": [4, 4, 4, 4, 4]}
+    assert Watched.rows == {"encoder": [4, 4, 1], "decoder": [4, 4, 4, 4, 4]}
 
 
 def test_only_the_last_block_is_short_and_can_be_filled_up(watched: Model) -> None:
     jobs = jobs_of([2, 1, 3], model=watched)
     expected = plain(watched, jobs)
-    halves = Halves(watched.generator, device=CPU, half=False, compile=False)
-    for fixed, shares in ((False, [3]), (True, [4])):
+    generator = PreparedGenerator(watched.generator, device=CPU, bfloat16=False, compile=False)
+    for fixed, encoded in ((False, [3]), (True, [4])):
         Watched.rows.clear()
-        stream = Stream(halves, encode=watched.space.encode, device=CPU, batch_size=4, fixed_shapes=fixed)
-        blocks = list(stream.blocks(jobs, halves.finish))
+        stream = Stream(generator, encode=watched.space.encode, device=CPU, batch_size=4, fixed_shapes=fixed)
+        blocks = list(stream.blocks(jobs, generator.decoder_stage))
         assert [len(block) for block in blocks] == [4, 2]
-        assert Watched.rows == {"share": shares, "finish": [4, 4 if fixed else 2]}
+        assert Watched.rows == {"encoder": encoded, "decoder": [4, 4 if fixed else 2]}
         assert far(torch.cat(blocks), expected) <= 1
 
 
@@ -295,7 +295,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert far(torch.cat(list(translator.stream(jobs))), expected) <= 1
 
 
-def test_memory_that_runs_out_between_the_halves(watched: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_between_the_stages(watched: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = jobs_of(COUNTS, model=watched)
     expected = plain(watched, jobs)
     translator = Translator(watched, device=CPU, batch_size=4)
@@ -361,15 +361,15 @@ def test_compiled_equals_eager(space: LabelSpace) -> None:
     assert all(torch.equal(*pair) for pair in zip(blocks, translator.stream(jobs), strict=True))
 
 
-def test_a_failure_to_compile_names_the_way_out(space: LabelSpace) -> None:
+def test_a_failure_to_compile_has_its_reason(space: LabelSpace) -> None:
     class Stubborn(Generator):
-        def share(self, images: Tensor) -> Features:  # noqa: ARG002
+        def encoder_stage(self, images: Tensor) -> Features:  # noqa: ARG002
             raise RuntimeError("no compiler\nand more")
 
     with torch.random.fork_rng(devices=[]):
         model = model_of(Stubborn(vector_size=4, width=4, downsamplings=1, blocks=1), space)
     stream = Translator(model, device=CPU, compile=True).stream(jobs_of([1], model=model))
-    with pytest.raises(CompilationError, match=r"failed \(no compiler\); translate without it: --compile off"):
+    with pytest.raises(CompilationError, match=r"torch\.compile failed \(no compiler\)$"):
         list(stream)
 
 

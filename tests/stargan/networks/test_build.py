@@ -17,7 +17,6 @@ from stargan.networks import (
     build_discriminator,
     build_generator,
     check_networks,
-    check_sizes,
 )
 
 Noise = Callable[..., Tensor]
@@ -80,16 +79,19 @@ def test_a_discriminator_is_rebuilt_from_its_arguments(
             {"kind": "resnt"},
             r'generator\.kind = "resnt" is none of resnet, encoder-decoder, .*; did you mean resnet',
         ),
-        ({"blokcs": 3}, r"^generator\.blokcs is no setting of a network; did you mean blocks\?$"),
+        ({"blokcs": 3}, r"^generator\.blokcs is no argument of a network; did you mean blocks\?$"),
         (
             {"kind": "encoder-decoder", "skips": True},
-            r'^generator\.skips = true means nothing to generator\.kind = "encoder-decoder"; '
+            r'^generator\.skips = true does not apply to generator\.kind = "encoder-decoder"; '
             r'leave it out, or use kind = "resnet"$',
         ),
-        ({"kind": "encoder-decoder", "conditioning": "norm"}, r'generator\.conditioning = "norm" means nothing'),
-        ({"kind": "encoder-decoder", "blocks": 2}, r"generator\.blocks = 2 means nothing"),
-        ({"kind": "encoder-decoder", "padding": "reflection"}, r"generator\.padding = .reflection. means nothing"),
-        ({"latent": 64}, r'generator\.latent = 64 means nothing .* or use kind = "encoder-decoder"'),
+        ({"kind": "encoder-decoder", "conditioning": "norm"}, r'generator\.conditioning = "norm" does not apply'),
+        ({"kind": "encoder-decoder", "blocks": 2}, r"generator\.blocks = 2 does not apply"),
+        (
+            {"kind": "encoder-decoder", "padding": "reflection"},
+            r"generator\.padding = .reflection. does not apply",
+        ),
+        ({"latent": 64}, r'generator\.latent = 64 does not apply .* or use kind = "encoder-decoder"'),
     ],
 )
 def test_keys_that_a_kind_does_not_have(section: Mapping[str, object], message: str) -> None:
@@ -141,7 +143,7 @@ def test_constant_planes_that_vanish() -> None:
 def test_batch_norm_with_a_penalty_per_image() -> None:
     for kind in ("patch", "dcgan"):
         refused = {"kind": kind, "norm": "batch"}
-        with pytest.raises(ValueError, match=r'discriminator\.norm = "batch" .*training\.objective = "wgan-gp"'):
+        with pytest.raises(ValueError, match=r'discriminator\.norm = "batch" .* of objective = "wgan-gp"'):
             check(discriminator=refused, objective="wgan-gp")
         check(discriminator=refused, objective="hinge")
         check(discriminator={**refused, "norm": "instance"}, objective="wgan-gp")
@@ -215,9 +217,11 @@ def test_networks_that_are_let_through_work(
         ((4, 4), 2, 1, r"generator\.downsamplings = 2 shrinks an image of 4 x 4 px to one pixel.* at most 1"),
     ],
 )
-def test_check_sizes_alone(image_size: tuple[int, int], downsamplings: int, depth: int, message: str) -> None:
+def test_halvings_that_the_size_does_not_have(
+    image_size: tuple[int, int], downsamplings: int, depth: int, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        check_sizes(image_size=image_size, downsamplings=downsamplings, depth=depth)
-    check_sizes(image_size=(64, 64), downsamplings=2, depth=6)
-    check_sizes(image_size=(96, 160), downsamplings=3, depth=5)
-    check_sizes(image_size=(4, 8), downsamplings=2, depth=2)
+        check(size=image_size, generator={"downsamplings": downsamplings}, discriminator={"depth": depth})
+    check(size=(64, 64), generator={"downsamplings": 2}, discriminator={"depth": 6})
+    check(size=(96, 160), generator={"downsamplings": 3}, discriminator={"depth": 5})
+    check(size=(4, 8), generator={"downsamplings": 2}, discriminator={"depth": 2})

@@ -80,7 +80,7 @@ def test_the_architecture_of_a_stargan(tmp_path: Path) -> None:
     assert found.arguments == {"kind": "resnet", "image_channels": 1, "width": 4, "downsamplings": 2, "blocks": 3}
     assert (found.entries, found.usual_size) == (7, (128, 128))
     space = parse_attributes("mood=a|b|c|d|e|f,male")
-    model = found.to_model(space, image_size=(24, 16), crop=178)
+    model = found.to_model(space, image_size=(24, 16), settings={"images": {"crop": 178}})
     assert (model.space, model.image_size, model.step) == (space, (24, 16), 200_000)
     assert model.settings["images"] == {"crop": 178}
     assert model.sha256 == found.sha256

@@ -1,4 +1,4 @@
-"""The halves of a generator: together what a whole pass is, and the first of them blind to the target."""
+"""The stages of a generator: together equal to a forward pass, the first independent of the target."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def make(arguments: dict[str, object], channels: int = 3) -> TranslatingGenerato
 
 
 @pytest.mark.parametrize("arguments", [*CONCAT, *BLIND])
-def test_both_halves_are_the_whole(
+def test_both_stages_are_the_whole(
     arguments: dict[str, object], noise: Noise, randomised: Randomised[TranslatingGenerator]
 ) -> None:
     generator = randomised(make(arguments))
     images, vectors = noise(3, 3, 16, 24), torch.eye(3)
-    found = generator.finish(generator.share(images), images, vectors)
+    found = generator.decoder_stage(generator.encoder_stage(images), images, vectors)
     assert (found - generator(images, vectors)).abs().max() < 1e-5
 
 
@@ -57,8 +57,8 @@ def test_the_first_convolution_can_be_split(
     """Inside and at the border, also where the image is smaller than the 7 x 7 kernel."""
     generator = randomised(make(arguments, channels)).double()
     image, vectors = noise(1, channels, *size, dtype=torch.float64), torch.rand(5, 3, dtype=torch.float64)
-    shared = generator.share(image)
-    completed = generator.complete(tuple(maps.expand(5, -1, -1, -1) for maps in shared), vectors)
+    encoded = generator.encoder_stage(image)
+    completed = generator.finish_encoding(tuple(maps.expand(5, -1, -1, -1) for maps in encoded), vectors)
     for found, expected in zip(completed, generator.encode(image.expand(5, -1, -1, -1), vectors), strict=True):
         assert found.shape == expected.shape
         assert (found - expected).abs().max() < 1e-9
@@ -66,10 +66,14 @@ def test_the_first_convolution_can_be_split(
 
 
 def test_who_reads_labels_when(noise: Noise) -> None:
-    assert all(make(arguments).encodes_labels for arguments in CONCAT)
     images, vectors = noise(2, 3, 16, 24), torch.eye(3)[:2]
+    for arguments in CONCAT:
+        generator = make(arguments)
+        one, other = generator.encode(images, vectors), generator.encode(images, vectors.flip(0))
+        assert not torch.equal(one[-1], other[-1])
     for arguments in BLIND:
         generator = make(arguments)
-        assert not generator.encodes_labels
-        for found, expected in zip(generator.share(images), generator.encode(images, vectors), strict=True):
+        for found, expected in zip(
+            generator.encoder_stage(images), generator.encode(images, vectors), strict=True
+        ):
             assert torch.equal(found, expected)

@@ -1,4 +1,4 @@
-"""A foreign file in, named tensors out; nothing in the file is ever run."""
+"""State dicts read from foreign files without running any code in them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stargan.checkpoints.description import CheckpointError
+from stargan.checkpoints.files import CheckpointError
 
 Weights = dict[str, Tensor]
 
 _NESTED = ("state_dict", "params_ema", "params", "generator", "netG", "G", "model")
-"""Where training scripts keep a state dict beside other things, the likeliest first."""
+"""Entries under which training scripts save a state dict beside other things, the most likely first."""
 
 _WRAPPERS = ("module", "_orig_mod")
-"""What DataParallel and torch.compile put ahead of every name."""
+"""Prefixes that DataParallel and torch.compile add to every name."""
 
 _DAMAGE = (
     pickle.UnpicklingError,
@@ -38,14 +38,14 @@ _DAMAGE = (
     TypeError,
     ValueError,
 )
-"""What reading a file that is no checkpoint, or is cut short, may raise."""
+"""Errors raised on reading files that are damaged or no checkpoints."""
 
 
 def read_weights(file: Path) -> Weights:
-    """Read the tensors of a state dict, float32 and on the CPU where they are floats.
+    """Return the tensors of a state dict on the CPU, floats as float32.
 
     Args:
-        file: what torch.save wrote of a state dict, alone or beside other plain values, or a safetensors file.
+        file: a state dict that torch.save wrote, alone or beside other plain values, or a safetensors file.
 
     Raises:
         CheckpointError: it cannot be read, needs code to be loaded, or holds no state dict.
@@ -78,16 +78,15 @@ def _read(file: Path) -> object:
                 "code. If you trust it, save its weights alone where it was made: "
                 "torch.save(G.state_dict(), FILE)"
             ) from error
-        # What the unpickler says besides is advice to load the file without its protection.
-        said = (
-            "" if isinstance(error, pickle.UnpicklingError) else str(error).partition("\n")[0].partition(". ")[0]
-        )
-        reason = f" ({said})" if said else ""
+        # The unpickler's own message advises to load the file without protection.
+        unsafe = isinstance(error, pickle.UnpicklingError)
+        message = "" if unsafe else str(error).partition("\n")[0].partition(". ")[0]
+        reason = f" ({message})" if message else ""
         raise CheckpointError(f"cannot be read: it is damaged, or torch.save did not write it{reason}") from error
 
 
 def _state_dict(content: object) -> Weights:
-    """Return the state dict that is the content, or lies in it under a usual name."""
+    """Return the state dict that is the content, or is in it under a usual name."""
     if not isinstance(content, Mapping):
         raise CheckpointError(f"holds a {type(content).__name__}, not the named tensors of a state dict")
     for candidate in (content, *(content.get(name) for name in _NESTED)):

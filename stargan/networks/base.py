@@ -1,0 +1,154 @@
+"""The base class of the generators."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stargan.networks.layers import Features, normalise_spectrally
+
+GeneratorKind = Literal["resnet", "encoder-decoder"]
+"""Kinds that read the label vector and can be trained."""
+
+Conditioning = Literal["concat", "norm"]
+OutputKind = Literal["direct", "masked", "residual"]
+
+_OPEN_MASK = 1.0
+"""The masked output's initial bias: sigmoid(1) = 0.73, so that the generator first changes the image."""
+
+_LARGEST_CHANGE = 2.0
+"""Of a residual output: from -1, black, to 1, white."""
+
+_SMALL_START = 0.01
+"""Factor of a residual painter's initial weights, so that the generator starts near the identity."""
+
+
+class TranslatingGenerator(nn.Module, ABC):
+    """A generator G(x, c) of any kind.
+
+    `encode` and `decode` with a last layer are the forward pass. For several targets of one image it also runs as
+    an encoder stage, which does not depend on the target, and a decoder stage.
+
+    Attributes:
+        arguments: of the constructor, plain JSON values; `build_generator` builds the same network of them.
+        image_channels: channels of the images.
+        painter: the last layer, from features to colours.
+        masker: the last layer from features to the attention mask; None unless the output is "masked".
+        reads_labels: whether the output depends on the label vector; else it translates in one direction.
+    """
+
+    reads_labels: ClassVar[bool] = True
+
+    arguments: dict[str, Any]
+    image_channels: int
+    painter: nn.Conv2d | nn.ConvTranspose2d
+    masker: nn.Conv2d | nn.ConvTranspose2d | None
+
+    @abstractmethod
+    def encode(self, images: Tensor, vectors: Tensor) -> Features:
+        """Run the layers before the bottleneck.
+
+        Args:
+            images: (N, C, H, W) float in [-1, 1].
+            vectors: (N, L) float.
+
+        Returns:
+            Feature maps for `decode`, the bottleneck's last.
+        """
+
+    @abstractmethod
+    def decode(self, features: Features, vectors: Tensor) -> Tensor:
+        """Run the layers between `encode` and the painter.
+
+        Args:
+            features: what `encode` returned.
+            vectors: (N, L) float.
+
+        Returns:
+            The painter's input.
+        """
+
+    def paint(self, features: Features, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Run everything after `encode`.
+
+        Args:
+            features: what `encode` returned.
+            images: (N, C, H, W) float in [-1, 1], the encoded images.
+            vectors: (N, L) float.
+
+        Returns:
+            The translation, (N, C, H, W) in [-1, 1], and its mask, (N, 1, H, W) in [0, 1] (1 = repainted), or
+            None unless the output is "masked".
+        """
+        decoded = self.decode(features, vectors)
+        # Networks return float32, under autocast too.
+        painted = torch.tanh(self.painter(decoded).float())
+        if self.masker is not None:
+            mask = torch.sigmoid(self.masker(decoded).float())
+            return images + mask * (painted - images), mask
+        if self.arguments["output"] == "residual":
+            return (images + _LARGEST_CHANGE * painted).clamp(-1, 1), None
+        return painted, None
+
+    def translate(self, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the translation and its mask; see `paint`."""
+        return self.paint(self.encode(images, vectors), images, vectors)
+
+    def forward(self, images: Tensor, vectors: Tensor) -> Tensor:
+        """Translate images into the domains that `vectors` encode.
+
+        Args:
+            images: (N, C, H, W) float in [-1, 1]; H and W multiples of 2 ** downsamplings.
+            vectors: (N, L) float, see `LabelSpace.encode`.
+
+        Returns:
+            (N, C, H, W) float in [-1, 1].
+        """
+        return self.translate(images, vectors)[0]
+
+    def encoder_stage(self, images: Tensor) -> Features:
+        """Run what does not depend on the target, once for all targets of an image.
+
+        Args:
+            images: (N, C, H, W) float in [-1, 1].
+
+        Returns:
+            Features for `decoder_stage`, N rows each.
+        """
+        return self.encode(images, images.new_zeros(len(images), self.arguments["vector_size"]))
+
+    def finish_encoding(self, encoded: Features, vectors: Tensor) -> Features:
+        """Return the result of `encode`, but for rounding; generators whose `encode` reads labels override this.
+
+        Args:
+            encoded: what `encoder_stage` returned, one row for each vector.
+            vectors: (N, L) float.
+        """
+        del vectors
+        return encoded
+
+    def decoder_stage(self, encoded: Features, images: Tensor, vectors: Tensor) -> Tensor:
+        """Return the result of `forward`, but for rounding.
+
+        Args:
+            encoded: what `encoder_stage` returned, one row for each vector.
+            images: (N, C, H, W) float in [-1, 1], the images of the rows.
+            vectors: (N, L) float.
+        """
+        return self.paint(self.finish_encoding(encoded, vectors), images, vectors)[0]
+
+    def _start(self, *, spectral: bool) -> None:
+        """Set the initial values of the last layers, then add spectral norm; call it last in a constructor."""
+        if self.masker is not None and self.masker.bias is not None:
+            nn.init.constant_(self.masker.bias, _OPEN_MASK)
+        residual = self.arguments["output"] == "residual"
+        if residual:
+            with torch.no_grad():
+                for weight in self.painter.parameters():
+                    weight.mul_(_SMALL_START)
+        if spectral:
+            # Spectral norm would undo the small initial weights; the tanh bounds the change anyway.
+            normalise_spectrally(self, exempt=self.painter if residual else None)
