@@ -24,6 +24,7 @@ from augmentor.expansion.progress import Progress
 from augmentor.expansion.run import run_expansion
 from augmentor.expansion.settings import ExpandSettings, RunSettings
 from augmentor.expansion.shares import Share
+from augmentor.expansion.writer import explain_failures
 from augmentor.judge.stored import save_judge
 from augmentor.judge.thresholds import Thresholds
 from augmentor.outputs.verify import verify_output
@@ -33,6 +34,7 @@ from augmentor.outputs.writers.hdf5 import HDF5Assembly
 from augmentor.outputs.writers.metadata import FolderTables
 from augmentor.report import report_path, write_report
 from stargan.checkpoints import Json, Model, save_model
+from stargan.inference import CompilationError
 from stargan.labels import LabelSpace
 from stargan.networks import Generator, OutputKind
 from tests.conftest import MakeJudge
@@ -437,6 +439,12 @@ def test_an_estimate_counts_on_the_judge(manifest: Path, judged: Path, tmp_path:
 
 
 # ---- what is compiled ----
+
+
+def test_a_failure_to_compile_names_the_flag(tmp_path: Path) -> None:
+    message = r"failed \(no compiler\); translate without it: --compile off"
+    with pytest.raises(CompilationError, match=message), explain_failures(tmp_path):
+        raise CompilationError("torch.compile failed (no compiler)")
 
 
 @pytest.mark.parametrize(
