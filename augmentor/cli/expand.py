@@ -41,7 +41,7 @@ from augmentor.cli.session import (
     this_command,
 )
 from augmentor.errors import AugmentorError, counted
-from augmentor.storage import MAX_PIXELS, place
+from augmentor.storage import MAX_PIXELS, parse_path
 
 if TYPE_CHECKING:
     from augmentor.expansion import ExpandResult, Expansion, Progress, RunSettings, Share
@@ -64,7 +64,7 @@ _WRITTEN, _GATE, _SPEED, _MACHINES = (
 def expand(
     manifest: ManifestArgument,
     model: ModelOption,
-    out: Annotated[Path, typer.Option(metavar="PATH", help="Output folder, FILE.h5, or URL.", parser=place)],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="Output folder, FILE.h5, or URL.", parser=parse_path)],
     domains: Annotated[
         list[str] | None, typer.Option(metavar="SPEC", help="Target domains; repeatable. See above.")
     ] = None,
@@ -265,7 +265,7 @@ def expand(
             planned, run, write_pages=write_report, overwrite=overwrite, executor=executor, on_progress=show
         )
     _tell(planned, result, json=json)
-    exit_for_failures(result.counts.failed, max_failures, planned.place.beside("failures.csv"))
+    exit_for_failures(result.counts.failed, max_failures, planned.paths.beside("failures.csv"))
 
 
 def _executor(
@@ -335,7 +335,7 @@ def _tell(planned: Expansion, result: ExpandResult, *, json: bool) -> None:
         results.print(tables.balance_table(result.balance))
         results.print(tables.balance_verdict(result.balance), soft_wrap=True)
     if made.rejected:
-        where = planned.place.beside("rejected.csv")
+        where = planned.paths.beside("rejected.csv")
         results.print(f"{made.rejected:,} translations were rejected: {escape(str(where))}", soft_wrap=True)
     results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
     if json:
@@ -397,4 +397,4 @@ def _expand_share(
                 "seconds": round(result.seconds, 3),
             }
         )
-    exit_for_failures(result.failed, max_failures, planned.place.beside("failures.csv"))
+    exit_for_failures(result.failed, max_failures, planned.paths.beside("failures.csv"))

@@ -9,13 +9,14 @@ import typer
 
 from augmentor.cli.options import JsonOption
 from augmentor.cli.session import command, escape, print_json, results
-from augmentor.storage import place
+from augmentor.storage import parse_path
 
 
 @command
 def merge(
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Output folder, FILE.h5 or URL of expand --shards.", parser=place)
+        Path,
+        typer.Argument(metavar="OUT", help="Output folder, FILE.h5 or URL of expand --shards.", parser=parse_path),
     ],
     json: JsonOption = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from augmentor.storage import place
+from augmentor.storage import parse_path
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
@@ -15,11 +15,11 @@ Switch = Literal["auto", "on", "off"]
 _RARE = "Rare combinations"
 
 ManifestArgument = Annotated[
-    Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV table with one image per row.", parser=place)
+    Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV table with one image per row.", parser=parse_path)
 ]
 ManifestsArgument = Annotated[
     list[Path],
-    typer.Argument(metavar="MANIFEST...", help="CSV or TSV; several for joint training.", parser=place),
+    typer.Argument(metavar="MANIFEST...", help="CSV or TSV; several for joint training.", parser=parse_path),
 ]
 OutputArgument = Annotated[
     Path, typer.Argument(metavar="OUT", help="Output folder or FILE.h5 written by augmentor expand.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from augmentor.images import ImageFormat, Pixels, decode_bytes, encode
-from augmentor.outputs import encoding_of, place_of
+from augmentor.outputs import encoding_of, paths_of
 from augmentor.outputs.readers import FinishedOutput
 from augmentor.storage import Json
 from stargan.config import Precision
@@ -50,7 +50,7 @@ class Output:
 
 def side_file(out: Path, name: str) -> Path:
     """Return where a file of the output lies: inside the folder, or beside FILE.h5 as FILE.NAME."""
-    return place_of(out).beside(name)
+    return paths_of(out).beside(name)
 
 
 def read_output(out: Path) -> Output:

@@ -24,7 +24,7 @@ from augmentor.evaluation.result import Evaluation
 from augmentor.evaluation.runs import KeptRuns, Said, digest
 from augmentor.evaluation.tell import tell
 from augmentor.judge import LabelledImages
-from augmentor.outputs import ANSWERS, place_of
+from augmentor.outputs import EVALUATION_RUNS, paths_of
 from augmentor.storage import MAX_PIXELS, Json, locked, write_json
 from stargan.checkpoints import json_sha256
 
@@ -308,9 +308,9 @@ class _Trainer:
 
 def _runs_folder(out: Path) -> Path:
     """Return where classifiers' answers are kept."""
-    place = place_of(out)
-    return place.beside(ANSWERS) if place.one_file else place.out_of_sight(ANSWERS)
+    paths = paths_of(out)
+    return paths.beside(EVALUATION_RUNS) if paths.one_file else paths.out_of_sight(EVALUATION_RUNS)
 
 
 def _lock(out: Path) -> Path:
-    return place_of(out).out_of_sight("evaluation.lock")
+    return paths_of(out).out_of_sight("evaluation.lock")

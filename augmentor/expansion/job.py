@@ -28,7 +28,7 @@ from augmentor.expansion.settings import ExpandSettings
 from augmentor.expansion.writer import make_writer, refuse_remote_file, refuse_too_many
 from augmentor.images import check_output_size
 from augmentor.judge import TranslationJudge, find_translation_judge
-from augmentor.outputs import Place, planned_place
+from augmentor.outputs import OutputPaths, planned_paths
 from augmentor.outputs.writers import Writer, on_disk
 from augmentor.planning import (
     BalanceRequest,
@@ -73,9 +73,9 @@ class Expansion:
     command: str | None = None
 
     @property
-    def place(self) -> Place:
+    def paths(self) -> OutputPaths:
         """Paths of the output and of the files beside it."""
-        return planned_place(self.out, self.settings.output_format)
+        return planned_paths(self.out, self.settings.output_format)
 
     @cached_property
     def sources(self) -> Sources:
@@ -248,7 +248,7 @@ def plan_expansion(
             space=loaded.space,
         )
         plan = with_balance(plan, request, only=loaded.only_target)
-    refuse_too_many(plan, planned_place(out, settings.output_format))
+    refuse_too_many(plan, planned_paths(out, settings.output_format))
     judging, notes = find_translation_judge(
         loaded,
         model,

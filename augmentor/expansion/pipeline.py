@@ -30,7 +30,7 @@ from augmentor.expansion.shard_assembly import PendingImage, Shard, ShardAssembl
 from augmentor.expansion.stages import StageClock, StageThreads
 from augmentor.images import Original, OutputSize, Pixels, decode
 from augmentor.judge import DeviceJudge
-from augmentor.outputs import Lineage, Origin
+from augmentor.outputs import Lineage, SourceFile
 from augmentor.outputs.writers import ShardWriter
 from augmentor.storage import anything_hangs, is_there
 from stargan.inference import Box, Job, Translator, blend
@@ -111,7 +111,7 @@ class _DecodedSource(NamedTuple):
     """A source's pixels at the model's size, and its file."""
 
     pixels: Pixels
-    origin: Origin
+    origin: SourceFile
 
 
 class _DecodeTask(NamedTuple):
@@ -219,7 +219,7 @@ class _Pipeline:
                     crop=self._sources.crop,
                     access=self._sources.manifest.access,
                 )
-                origin = Origin.of(path)
+                origin = SourceFile.of(path)
                 if source.link is not None and writer is not None:
                     writer.link(source.position, source.link, path)
             except ImageError as error:

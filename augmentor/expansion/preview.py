@@ -20,7 +20,7 @@ from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputE
 from augmentor.expansion.job import Expansion
 from augmentor.expansion.settings import RunSettings
 from augmentor.images import PREVIEW_CELL, OutputSize, Pixels, check_output_size, preview_grid, write_grid
-from augmentor.outputs import planned_place
+from augmentor.outputs import planned_paths
 from augmentor.outputs.writers import publish
 from augmentor.planning import parse_domains, preview_columns
 from augmentor.storage import MAX_PIXELS
@@ -99,7 +99,7 @@ def write_output_preview(expansion: Expansion, settings: RunSettings) -> None:
         size=expansion.settings.size,
     )
     if grid is not None:
-        path = planned_place(expansion.disk, expansion.settings.output_format).beside("preview.png")
+        path = planned_paths(expansion.disk, expansion.settings.output_format).beside("preview.png")
         write_grid(path, grid)
         publish(path, expansion.out)
 

@@ -175,7 +175,7 @@ def _ignore(_index: int) -> None:
 def _stored_balance(expansion: Expansion) -> tuple[CellState, ...]:
     """Return the counts of combinations that a finished output has stored."""
     try:
-        states = json.loads(expansion.place.beside("dataset.json").read_bytes()).get("balance", ())
+        states = json.loads(expansion.paths.beside("dataset.json").read_bytes()).get("balance", ())
     except FileNotFoundError:  # An HDF5 file is an output without it, too.
         return ()
     return tuple(CellState.from_json(state) for state in states)

@@ -13,7 +13,7 @@ from torch import Tensor
 from augmentor.errors import ImageError
 from augmentor.images import Original, Pixels
 from augmentor.judge import Judgement, RejectedThumbnails
-from augmentor.outputs import Judged, LabelRow, Lineage, Origin, Rejected, RowScores, rounded
+from augmentor.outputs import JudgeResults, LabelRow, Lineage, Rejected, RowScores, SourceFile, rounded
 from augmentor.outputs.writers import ShardWriter
 from augmentor.planning import Item
 
@@ -101,7 +101,7 @@ class ShardAssembly:
     writer: ShardWriter
     judged: bool
     failed: dict[int, ImageError] = field(default_factory=dict)
-    origins: dict[str, Origin] = field(default_factory=dict)
+    origins: dict[str, SourceFile] = field(default_factory=dict)
     encoded: list[Future[None]] = field(default_factory=list)
     _pending: deque[PendingImage] = field(default_factory=deque)
     _scores: dict[int, RowScores] = field(default_factory=dict)
@@ -193,5 +193,5 @@ class ShardAssembly:
             for row, each in self._rejected
             if row not in self.failed  # A row is either failed or rejected.
         ]
-        self.writer.commit(failures, self.origins, Judged(scores=self._scores, rejected=rejected))
+        self.writer.commit(failures, self.origins, JudgeResults(scores=self._scores, rejected=rejected))
         return len(self.failed)

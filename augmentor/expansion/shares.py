@@ -20,7 +20,7 @@ from augmentor.expansion.preview import write_output_preview
 from augmentor.expansion.progress import Progress
 from augmentor.expansion.settings import ExpandSettings, RunSettings
 from augmentor.expansion.writer import explain_failures, make_writer
-from augmentor.outputs import Counts, RecordFolder, place_of
+from augmentor.outputs import Counts, RecordFolder, paths_of
 from augmentor.outputs.writers import WritePages, Writer, counts_of_file
 from augmentor.storage import TakenError, is_free, locked, patiently_locked
 
@@ -187,7 +187,7 @@ def merge(out: Path, *, write_pages: WritePages) -> Counts:
     with explain_failures(out):
         if out.is_file():
             return counts_of_file(out)
-        begun = RecordFolder(place_of(out).work).begun()
+        begun = RecordFolder(paths_of(out).work).begun()
         try:
             settings = ExpandSettings.from_json(cast(Mapping[str, object], begun.description["settings"]))
         except (TypeError, KeyError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from augmentor.errors import AugmentorError, StalledError, explain_faults
 from augmentor.expansion.settings import ExpandSettings
-from augmentor.outputs import Place, planned_place
+from augmentor.outputs import OutputPaths, planned_paths
 from augmentor.outputs.writers import (
     FolderWriter,
     HDF5Writer,
@@ -47,7 +47,7 @@ def make_writer(
         disk = on_disk(out, str(description["fingerprint"]))
         here, there = (_folder_writer(path, settings, space, description) for path in (disk, out))
         return RemoteWriter(out, here=here, there=there)
-    if planned_place(out, settings.output_format).one_file:
+    if planned_paths(out, settings.output_format).one_file:
         return HDF5Writer(out, space=space, description=description, encoding=settings.encoding)
     return _folder_writer(out, settings, space, description)
 
@@ -73,14 +73,14 @@ def refuse_remote_file(out: Path, settings: ExpandSettings) -> None:
     Raises:
         AugmentorError: naming the alternatives.
     """
-    if isinstance(out, RemotePath) and planned_place(out, settings.output_format).one_file:
+    if isinstance(out, RemotePath) and planned_paths(out, settings.output_format).one_file:
         raise AugmentorError(
             f"{out}: one HDF5 file cannot be written to a URL shard by shard. Use a URL without .h5, for a folder "
             "of HDF5 files or another --format, or write it to a disk and copy it"
         )
 
 
-def refuse_too_many(plan: Plan, place: Place) -> None:
+def refuse_too_many(plan: Plan, place: OutputPaths) -> None:
     """Refuse a plan of more images than one file should hold.
 
     Raises:

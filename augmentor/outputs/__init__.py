@@ -1,9 +1,9 @@
 """What an expansion writes: the label table, shard records, and the files and folders of an output."""
 
-from augmentor.outputs.judged import (
+from augmentor.outputs.judge_results import (
     NOT_BEST,
     SURPLUS,
-    Judged,
+    JudgeResults,
     Rejected,
     RowScores,
     rejected_columns,
@@ -12,44 +12,44 @@ from augmentor.outputs.judged import (
 )
 from augmentor.outputs.label_table import UNCHANGED, LabelRow, columns, rounded
 from augmentor.outputs.lineage import Lineage
-from augmentor.outputs.origins import Origin, refuse_changed
-from augmentor.outputs.pages import ANSWERS, is_picture, picture_name
-from augmentor.outputs.places import (
-    Place,
+from augmentor.outputs.paths import (
+    OutputPaths,
     default_format,
     encoding_of,
     format_of,
-    place_of,
-    planned_place,
+    paths_of,
+    planned_paths,
     stored_encoding,
 )
 from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
+from augmentor.outputs.report_files import EVALUATION_RUNS, is_report_image, report_image_name
+from augmentor.outputs.source_files import SourceFile, refuse_changed_sources
 
 __all__ = [
-    "ANSWERS",
+    "EVALUATION_RUNS",
     "NOT_BEST",
     "SURPLUS",
     "UNCHANGED",
     "Counts",
-    "Judged",
+    "JudgeResults",
     "LabelRow",
     "Lineage",
-    "Origin",
-    "Place",
+    "OutputPaths",
     "RecordFolder",
     "Rejected",
     "RowScores",
     "ShardRecord",
+    "SourceFile",
     "columns",
     "default_format",
     "encoding_of",
     "format_of",
-    "is_picture",
-    "picture_name",
-    "place_of",
-    "planned_place",
-    "refuse_changed",
+    "is_report_image",
+    "paths_of",
+    "planned_paths",
+    "refuse_changed_sources",
     "rejected_columns",
+    "report_image_name",
     "rounded",
     "scores_columns",
     "stored_encoding",

@@ -13,7 +13,7 @@ from typing import NamedTuple, NotRequired, TypeAlias, TypedDict
 from augmentor.data import Failure
 from augmentor.errors import OutputError
 from augmentor.outputs.fingerprints import Identity, read_identity, refuse_other_run
-from augmentor.outputs.judged import (
+from augmentor.outputs.judge_results import (
     Rejected,
     RejectedState,
     RowScores,
@@ -22,7 +22,7 @@ from augmentor.outputs.judged import (
     scores_to_json,
 )
 from augmentor.outputs.label_table import LabelRow, RowState
-from augmentor.outputs.origins import Origin
+from augmentor.outputs.source_files import SourceFile
 from augmentor.storage import TEMPORARY, Json, sync_folder, write_json, write_synced
 from stargan.checkpoints import json_sha256
 from stargan.labels import LabelSpace
@@ -138,7 +138,7 @@ class ShardRecord:
     files: dict[str, str]
     packs: dict[str, str] = field(default_factory=dict)
     extents: Sequence[tuple[int, int]] = ()
-    origins: Mapping[str, Origin] = field(default_factory=dict)
+    origins: Mapping[str, SourceFile] = field(default_factory=dict)
     scores: Sequence[RowScores | None] = ()
     rejected: Sequence[Rejected] = ()
 
@@ -230,7 +230,7 @@ class ShardRecord:
                 files=state["files"],
                 packs=state.get("packs", {}),
                 extents=[(first, size) for first, size in state.get("extents", ())],
-                origins={path: Origin(*origin) for path, origin in state.get("origins", {}).items()},
+                origins={path: SourceFile(*origin) for path, origin in state.get("origins", {}).items()},
                 scores=[scores_from_json(scores) for scores in state.get("scores", ())],
                 rejected=[Rejected.from_json(each) for each in state.get("rejected", ())],
             )

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from augmentor.errors import OutputError
-from augmentor.outputs import place_of
+from augmentor.outputs import paths_of
 from augmentor.outputs.readers import FinishedOutput
 from augmentor.report.card import write_card
 from augmentor.report.counts import attribute_counts, balance_counts, combination_counts
@@ -50,7 +50,7 @@ _VERDICTS = ("best", "borderline", "rejected", "kept")
 
 def report_path(out: Path) -> Path:
     """Return where an output's page lies: inside the folder, below its URL, or beside the HDF5 file."""
-    return place_of(out).beside("report.html")
+    return paths_of(out).beside("report.html")
 
 
 def write_report(out: Path, description: Mapping[str, object] | None = None, images: Path | None = None) -> Path:

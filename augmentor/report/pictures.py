@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from augmentor.images import Pixels, encode, fit
-from augmentor.outputs import is_picture, picture_name
+from augmentor.outputs import is_report_image, report_image_name
 
 LONGEST = 96
 """Pixels of a thumbnail's longest side."""
@@ -52,7 +52,7 @@ class Pictures:
         return self._write(key, data, ".jpg")
 
     def _write(self, key: str, data: bytes, suffix: str) -> str | None:
-        name = picture_name(hashlib.sha256(key.encode()).hexdigest(), suffix)
+        name = report_image_name(hashlib.sha256(key.encode()).hexdigest(), suffix)
         if name not in self._written:
             if self._bytes + len(data) > MOST_BYTES:
                 return None
@@ -64,5 +64,5 @@ class Pictures:
     def remove_others(self) -> None:
         """Remove what an earlier page had; files of other people stay."""
         for path in sorted(self.folder.iterdir()):
-            if path.name not in self._written and is_picture(path.name):
+            if path.name not in self._written and is_report_image(path.name):
                 path.unlink()

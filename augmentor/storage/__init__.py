@@ -25,7 +25,7 @@ from augmentor.storage.urls import (
     each,
     has_secrets,
     located,
-    place,
+    parse_path,
     refuse_unusable,
     remove,
     upload,
@@ -39,8 +39,8 @@ from augmentor.storage.workers import (
     anything_hangs,
     end_together,
     leave_behind,
-    patience,
     stalled,
+    wait_limits,
 )
 
 __all__ = [
@@ -68,9 +68,8 @@ __all__ = [
     "leave_behind",
     "located",
     "locked",
-    "patience",
+    "parse_path",
     "patiently_locked",
-    "place",
     "read_declared",
     "read_holder",
     "refuse_unusable",
@@ -84,6 +83,7 @@ __all__ = [
     "sync_folder",
     "upload",
     "usable_cores",
+    "wait_limits",
     "write_bytes",
     "write_json",
     "write_synced",

@@ -1,7 +1,7 @@
 """Requests to storages by URL, and what is told of those that fail. The only file that knows fsspec.
 
 Credentials come from the environment alone, as the storage's own library finds them. Every request is repeated as
-`Patience` says.
+`RetryPolicy` says.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from augmentor.errors import AugmentorError, MissingExtraError, first_line
-from augmentor.storage.retrying import Patience, lacks_credentials, may_pass
+from augmentor.storage.retrying import RetryPolicy, lacks_credentials, may_pass
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 T = TypeVar("T")
 
-PATIENCE = Patience()
+RETRIES = RetryPolicy()
 
 
 _PACKAGES = {
@@ -54,14 +54,14 @@ def ask(url: str, request: Callable[[AbstractFileSystem], T]) -> T:
     """
     files = files_of(url)
     try:
-        return PATIENCE.ask(lambda: request(files))
+        return RETRIES.call(lambda: request(files))
     except FileNotFoundError as error:
         what = "bucket" if "specified bucket" in str(error) else "object"
         raise FileNotFoundError(errno.ENOENT, f"there is no such {what}", url) from error
     except Exception as error:
         if lacks_credentials(error) or isinstance(error, PermissionError):
             raise PermissionError(errno.EACCES, _refused(url, error), url) from error
-        tried = f", asked {PATIENCE.tries} times" if may_pass(error) else ""
+        tried = f", asked {RETRIES.tries} times" if may_pass(error) else ""
         raise OSError(errno.EIO, f"the storage says: {first_line(error)}{tried}", url) from error
 
 

@@ -41,7 +41,7 @@ _CREDENTIALS_NAMES = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How often, and with which pauses, something is tried.
 
     Args:
@@ -59,7 +59,7 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
     draw: Callable[[float, float], float] = random.SystemRandom().uniform
 
-    def ask(self, request: Callable[[], T]) -> T:
+    def call(self, request: Callable[[], T]) -> T:
         """Return what a request returns, repeating it while its errors may pass.
 
         Raises:

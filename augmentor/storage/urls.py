@@ -52,7 +52,7 @@ _KEPT_BYTES = 1 << 26
 class RemotePath(_Path):
     """A URL that can be handled like any other path: `/`, `parent`, `name`, `suffix`, `read_bytes`, `exists`.
 
-    Its text is the URL. Whatever else a `Path` can do finds no such file on the disk. Made by `place`.
+    Its text is the URL. Whatever else a `Path` can do finds no such file on the disk. Made by `parse_path`.
     """
 
     def __str__(self) -> str:
@@ -150,7 +150,7 @@ class Status(NamedTuple):
         )
 
 
-def place(text: str) -> Path:
+def parse_path(text: str) -> Path:
     """Return the path that a person means: a `RemotePath` for a URL, but for file:// the file itself."""
     if not _URL.match(text):
         return Path(text)
@@ -168,10 +168,10 @@ def located(root: Path, written: str) -> Path:
         written: the cell.
     """
     if "://" in written and _URL.match(written):
-        return place(written)
+        return parse_path(written)
     if not isinstance(root, RemotePath):
         return root / written
-    return Path(written) if Path(written).is_absolute() else place(f"{root}/{written}")
+    return Path(written) if Path(written).is_absolute() else parse_path(f"{root}/{written}")
 
 
 def is_inside(path: RemotePath, folder: Path) -> bool:
@@ -188,7 +188,7 @@ def refuse_unusable(path: Path) -> None:
     """Refuse, before anything is done, a URL that cannot be used, and one where a place on a disk is wanted.
 
     Args:
-        path: what `place` returned, or, where no URL will do, what `Path` did.
+        path: what `parse_path` returned, or, where no URL will do, what `Path` did.
 
     Raises:
         AugmentorError: it holds a password, its scheme is not known, or it is a URL where none will do.

@@ -197,16 +197,16 @@ def end_together(several: Sequence[Workers], error: BaseException | None) -> Non
             workers._pool.shutdown(wait=not hanging, cancel_futures=True)
 
 
-class Patience(NamedTuple):
+class WaitLimits(NamedTuple):
     """Seconds without a finished task after which a run stops, and seconds a killed process has to end."""
 
     stalled: float
     grace: float
 
 
-def patience() -> Patience:
-    """Return how long this process waits."""
-    return Patience(STALLED_SECONDS, GRACE_SECONDS)
+def wait_limits() -> WaitLimits:
+    """Return the limits of this process."""
+    return WaitLimits(STALLED_SECONDS, GRACE_SECONDS)
 
 
 def stalled(hanging: Sequence[str], seconds: float) -> StalledError:

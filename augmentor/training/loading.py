@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from augmentor.errors import ImageError, shared_memory_error
 from augmentor.images import Pixels, decode
-from augmentor.storage import ANYWHERE, TURNS, Access, Workers, leave_behind, patience, stalled, usable_cores
+from augmentor.storage import ANYWHERE, TURNS, Access, Workers, leave_behind, stalled, usable_cores, wait_limits
 from augmentor.training.cache import ImageCache
 from augmentor.training.faults import NO_WORKERS
 from augmentor.training.launch import local_world_size, world_size
@@ -238,7 +238,7 @@ _Made = tuple[Batch, dict[int, str]]
 def _by_processes(
     images: TrainingImages, sampler: StepSampler, *, workers: int, pin_memory: bool
 ) -> Iterator[_Made]:
-    limit = patience().stalled
+    limit = wait_limits().stalled
     before = set(active_children())
     loader = DataLoader(
         images,
@@ -274,7 +274,7 @@ def _by_processes(
     del batches  # This tells its processes to end, without waiting for them.
     for process in ours:
         process.kill()
-        process.join(patience().grace)
+        process.join(wait_limits().grace)
         leave_behind(process.is_alive)
     raise stalled([f"{len(ours)} processes read training images below {images.folder}"], limit)
 

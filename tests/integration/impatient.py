@@ -5,8 +5,8 @@ from __future__ import annotations
 import runpy
 
 from augmentor.storage import filesystems
-from augmentor.storage.retrying import Patience
+from augmentor.storage.retrying import RetryPolicy
 
 if __name__ == "__main__":
-    filesystems.PATIENCE = Patience(first=0.01)
+    filesystems.RETRIES = RetryPolicy(first=0.01)
     runpy.run_module("augmentor", run_name="__main__")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from augmentor.expansion.shares import Share
-from augmentor.outputs.places import place_of
+from augmentor.outputs.paths import paths_of
 from tests.integration.killing import committed, content
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_what_the_last_share_left_is_merged(
     killed = augmentor.run(out, SHARDS, changes, *words, "--out", out, "--shards", "2/2", script=DYING)
     assert killed.code == -signal.SIGKILL
     assert committed(out) == SHARDS
-    lock = place_of(out).lock
+    lock = paths_of(out).lock
     Share(number=2, of=3).lock(lock).touch()  # as another division's, that was killed, has left it
     merged = augmentor.run("merge", out)
     assert merged.code == 0, merged.err

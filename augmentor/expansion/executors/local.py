@@ -13,7 +13,7 @@ from augmentor.expansion.executors.work import Executor, Networks, Work
 from augmentor.expansion.pipeline import run_shards
 from augmentor.expansion.progress import Progress
 from augmentor.expansion.shard_assembly import Shard
-from augmentor.outputs import refuse_changed
+from augmentor.outputs import refuse_changed_sources
 from stargan.inference import compiling_works
 
 _FEW_SHARDS = 4
@@ -108,7 +108,7 @@ def run_here(
                 return
             record = work.writer.record(index)
             if record is not None:
-                refuse_changed(work.sources.manifest.root, record.origins, by_content=work.verify_sources)
+                refuse_changed_sources(work.sources.manifest.root, record.origins, by_content=work.verify_sources)
                 start, stop = work.plan.shard_range(index, work.shard_size)
                 resumed += stop - start
                 yield Shard(index, (), None)

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from augmentor.errors import ImageError, OutputError
 from augmentor.images import Pixels
-from augmentor.outputs.judged import Rejected, rejected_columns, scores_columns, unpack_judged
+from augmentor.outputs.judge_results import Rejected, rejected_columns, scores_columns, unpack_judged
 from augmentor.outputs.label_table import columns, read_label_table
-from augmentor.outputs.places import Place, format_of, place_of
+from augmentor.outputs.paths import OutputPaths, format_of, paths_of
 from augmentor.outputs.readers.images import FolderImages, HDF5Images, ImageSource, PackImages
 from augmentor.outputs.records import Counts, CountsState, ShardRecord
 from augmentor.outputs.writers.hdf5_layout import SCORE_COLUMNS, TEXT_COLUMNS
@@ -87,13 +87,13 @@ class FinishedOutput:
         return self.images.is_file()
 
     @property
-    def place(self) -> Place:
+    def paths(self) -> OutputPaths:
         """The paths of the output's files."""
-        return Place(self.out, one_file=self.is_file)
+        return OutputPaths(self.out, one_file=self.is_file)
 
     def beside(self, name: str) -> Path:
         """Return the path of a companion: DIR/NAME, or FILE.NAME beside FILE.h5."""
-        return self.place.beside(name)
+        return self.paths.beside(name)
 
     @property
     def counts(self) -> Counts:
@@ -204,7 +204,7 @@ class FinishedOutput:
                 with suppress(ValueError, TypeError):
                     yield from unpack_judged(str(shard.get("judged", ""))).rejected
             return
-        for path in _spread(sorted((self.place.work / "shards").glob("[0-9]*.json"))):
+        for path in _spread(sorted((self.paths.work / "shards").glob("[0-9]*.json"))):
             with suppress(OutputError):
                 yield from ShardRecord.read(path).rejected
 
@@ -243,7 +243,7 @@ def _folder_description(out: Path) -> Mapping[str, object]:
     try:
         described = json.loads(path.read_bytes())
     except FileNotFoundError:
-        if place_of(out).work.exists():
+        if paths_of(out).work.exists():
             raise OutputError(
                 f"{out}: expand has not finished here. Run the same `augmentor expand` command again."
             ) from None

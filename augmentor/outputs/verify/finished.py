@@ -15,7 +15,7 @@ import numpy as np
 
 from augmentor.data import Failure, write_failures
 from augmentor.errors import OutputError, first_line
-from augmentor.outputs.judged import RejectedTable, ScoresTable, unpack_judged
+from augmentor.outputs.judge_results import RejectedTable, ScoresTable, unpack_judged
 from augmentor.outputs.label_table import UNCHANGED, LabelRow
 from augmentor.outputs.records import Counts, Shape
 from augmentor.outputs.verify.folder import UNPARSED, described_settings, parse_description

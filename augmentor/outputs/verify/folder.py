@@ -13,7 +13,7 @@ from typing import NamedTuple
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.outputs.fingerprints import Identity
-from augmentor.outputs.places import WORK_FOLDER, format_of, parts_folder
+from augmentor.outputs.paths import WORK_FOLDER, format_of, parts_folder
 from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
 from augmentor.outputs.verify.looking import TOGETHER, Expected, Seen, look_at_bytes, look_at_file
 from augmentor.outputs.verify.packs import Looked, Task, expected_of, look_into_packs

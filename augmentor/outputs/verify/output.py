@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from augmentor.errors import OutputError
-from augmentor.outputs.places import place_of
+from augmentor.outputs.paths import paths_of
 from augmentor.outputs.verify.finished import verify_finished
 from augmentor.outputs.verify.folder import verify_folder, verify_parts
 from augmentor.outputs.verify.report import Findings, Told
@@ -26,7 +26,7 @@ def verify_output(out: Path, *, workers: int | None = None, told: Told = lambda 
     Raises:
         OutputError: there is nothing that expand wrote.
     """
-    place = place_of(out)
+    place = paths_of(out)
     if out.is_dir() and (place.work.is_dir() or place.beside("dataset.json").is_file()):
         return verify_folder(out, workers=workers, told=told)
     if out.is_file():

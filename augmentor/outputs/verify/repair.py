@@ -12,8 +12,8 @@ import h5py
 
 from augmentor.errors import OutputError
 from augmentor.outputs.fingerprints import read_identity
-from augmentor.outputs.judged import unpack_judged
-from augmentor.outputs.places import WORK_FOLDER, parts_folder, place_of
+from augmentor.outputs.judge_results import unpack_judged
+from augmentor.outputs.paths import WORK_FOLDER, parts_folder, paths_of
 from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.verify.finished import (
     Described,
@@ -71,7 +71,7 @@ def repair_output(found: Findings) -> Repaired:
     if found.ok or all(problem.mend == "nothing" for problem in found.problems):
         return Repaired(dropped=[], rewritten=[], unfinished=not found.finished, left=found.problems)
     try:
-        with locked(place_of(out).lock, output=out):
+        with locked(paths_of(out).lock, output=out):
             rewritten: list[str] = []
             unfinished = True
             if folder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from augmentor.data.manifest import SPLITS
-from augmentor.outputs.judged import Rejected
+from augmentor.outputs.judge_results import Rejected
 from augmentor.outputs.label_table import Keys, LabelRow, real_key
 from stargan.labels import UNKNOWN, LabelSpace
 

@@ -13,7 +13,7 @@ from typing import cast
 
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
-from augmentor.outputs.places import encoding_of, format_of
+from augmentor.outputs.paths import encoding_of, format_of
 from augmentor.outputs.records import RecordFolder
 from augmentor.outputs.verify.report import Problem
 from augmentor.outputs.writers.metadata import FolderTables

@@ -15,16 +15,16 @@ from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
 from augmentor.outputs.fingerprints import Identity, is_same_run, read_identity, refuse_other_run
 from augmentor.outputs.label_table import LabelRow, attribute_named
-from augmentor.outputs.pages import ANSWERS, remove_answers, remove_pages
-from augmentor.outputs.places import COVER, WORK_FOLDER, lock_of_folder
+from augmentor.outputs.paths import INDEX_FILE, WORK_FOLDER, lock_of_folder
 from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
+from augmentor.outputs.report_files import EVALUATION_RUNS, remove_evaluation_runs, remove_report_files
 from augmentor.outputs.writers.metadata import FolderTables
-from augmentor.outputs.writers.protocol import all_of_them
+from augmentor.outputs.writers.protocol import every_shard
 from augmentor.outputs.writers.staged import RECORD, FolderShard, StagedShard
 from augmentor.storage import TEMPORARY, Json, sync_folder
 from stargan.labels import UNKNOWN, LabelSpace
 
-COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", COVER)
+COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", INDEX_FILE)
 
 
 class FolderWriter:
@@ -123,15 +123,15 @@ class FolderWriter:
         for path in (*tables, *(self.out / name for name in COMPANIONS)):
             path.unlink(missing_ok=True)
             path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
-        remove_pages(self.out.joinpath)
-        remove_answers(self.out / WORK_FOLDER / ANSWERS)
+        remove_report_files(self.out.joinpath)
+        remove_evaluation_runs(self.out / WORK_FOLDER / EVALUATION_RUNS)
         for folder in sorted(folders, reverse=True):  # The inner ones first.
             with suppress(OSError):  # Somebody else's files are in it.
                 folder.rmdir()
         # Not removed: by this the next step knows that what else is here is none of its business.
         self.records.begin(self.description, self.space)
 
-    def open(self, mine: Callable[[int], bool] = all_of_them, *, shards: int | None = None) -> None:
+    def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
         """Make DIR and undo shards that a killed run left half moved into place.
 
         Args:

@@ -17,10 +17,10 @@ from augmentor.data import write_failures
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
 from augmentor.outputs.fingerprints import Identity, is_same_run, refuse_other_run
-from augmentor.outputs.judged import RejectedTable, ScoresTable, pack_judged
-from augmentor.outputs.pages import ANSWERS, remove_answers, remove_pages
-from augmentor.outputs.places import lock_of_file, parts_folder
+from augmentor.outputs.judge_results import RejectedTable, ScoresTable, pack_judged
+from augmentor.outputs.paths import lock_of_file, parts_folder
 from augmentor.outputs.records import Counts, Shape, ShardRecord, describe
+from augmentor.outputs.report_files import EVALUATION_RUNS, remove_evaluation_runs, remove_report_files
 from augmentor.outputs.writers.assembly import Assembly, Ending, discard
 from augmentor.outputs.writers.hdf5_layout import (
     COLUMN_CHUNK,
@@ -30,11 +30,11 @@ from augmentor.outputs.writers.hdf5_layout import (
     file_columns,
     reserve,
     shard_digest,
+    system_errors,
     table_columns,
-    told_as_system_errors,
 )
 from augmentor.outputs.writers.parts import Parts, PartShard
-from augmentor.outputs.writers.protocol import all_of_them
+from augmentor.outputs.writers.protocol import every_shard
 from augmentor.storage import TEMPORARY, Json, sync_file, sync_folder, write_json
 from stargan.labels import LabelSpace
 
@@ -122,12 +122,12 @@ class HDF5Writer:
             for path in (self.out, *map(self.out.with_suffix, _COMPANIONS)):
                 path.unlink(missing_ok=True)
                 path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
-            remove_pages(lambda name: self.out.with_suffix(f".{name}"))
-            remove_answers(self.out.with_suffix(f".{ANSWERS}"))
+            remove_report_files(lambda name: self.out.with_suffix(f".{name}"))
+            remove_evaluation_runs(self.out.with_suffix(f".{EVALUATION_RUNS}"))
         if self.records.started():
             self.remove_parts()
 
-    def open(self, mine: Callable[[int], bool] = all_of_them, *, shards: int | None = None) -> None:
+    def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
         """Make the folder of the parts, or, where FILE.h5 is finished, remove what is left of it.
 
         Args:
@@ -226,7 +226,7 @@ class HDF5Assembly(Assembly):
         self._scores.add(record.rows, record.scores)
         self._rejected.add(record.rejected)
         if record.rows:
-            with told_as_system_errors():
+            with system_errors():
                 self._append(record, columns)
 
     def _append(self, record: ShardRecord, columns: Mapping[str, np.ndarray | list[str]]) -> None:
@@ -253,13 +253,13 @@ class HDF5Assembly(Assembly):
 
     def _finish(self, ending: Ending) -> None:
         writer = self._writer
-        with told_as_system_errors():
+        with system_errors():
             self._begin(None, rows=0)
         self._companions.close()
         self.counts.failed = write_failures(writer.out.with_suffix(".failures.csv"), self.failures)
         description = describe(writer.description, writer.space, counts=self.counts, shape=self.shape)
         self._reserve(2 * len(json.dumps([self._seals, description])))
-        with told_as_system_errors():
+        with system_errors():
             self._describe(description)
             assert self._file is not None
             self._file.flush()

@@ -34,7 +34,7 @@ SLACK = 1 << 22
 """Bytes, more than enough, for the first chunk of every column and for what HDF5 notes about the file."""
 
 
-class Column(NamedTuple):
+class HDF5Column(NamedTuple):
     """A data set of length N.
 
     Args:
@@ -69,7 +69,7 @@ class Column(NamedTuple):
         )
 
 
-def file_columns(space: LabelSpace, *, encoding: ImageFormat | None, shape: Shape | None) -> list[Column]:
+def file_columns(space: LabelSpace, *, encoding: ImageFormat | None, shape: Shape | None) -> list[HDF5Column]:
     """Return the columns of a file: the image, the labels, and the rest of the label table.
 
     Args:
@@ -82,18 +82,18 @@ def file_columns(space: LabelSpace, *, encoding: ImageFormat | None, shape: Shap
     pixels = tuple(side or 1 for side in shape or (1, 1, 3))
     columns = [
         # One heap of bytes holds all that is encoded. HDF5 has no checksums for it; PNG has its own.
-        Column("image", h5py.vlen_dtype(np.uint8), (), checked=False)
+        HDF5Column("image", h5py.vlen_dtype(np.uint8), (), checked=False)
         if encoding
-        else Column("image", np.dtype(np.uint8), pixels, checked=True),
-        Column("labels", labels, (len(space),), checked=True),
+        else HDF5Column("image", np.dtype(np.uint8), pixels, checked=True),
+        HDF5Column("labels", labels, (len(space),), checked=True),
     ]
     for name in (*COLUMNS_BEFORE, *COLUMNS_AFTER):
         if name in TEXT_COLUMNS:
             # HDF5 has no checksums for texts of variable length.
-            columns.append(Column(name, h5py.string_dtype(), (), checked=False))
+            columns.append(HDF5Column(name, h5py.string_dtype(), (), checked=False))
         else:
             dtype = np.dtype(np.float32 if name in SCORE_COLUMNS else np.int8)
-            columns.append(Column(name, dtype, (), checked=True))
+            columns.append(HDF5Column(name, dtype, (), checked=True))
     return columns
 
 
@@ -177,7 +177,7 @@ def reserve(path: Path, size: int) -> None:
 
 
 @contextmanager
-def told_as_system_errors() -> Iterator[None]:
+def system_errors() -> Iterator[None]:
     """Turn what HDF5 says when the disk is full into one OSError; where HDF5 closes, it is a RuntimeError."""
     try:
         yield

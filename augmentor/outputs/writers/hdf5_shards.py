@@ -13,20 +13,20 @@ import numpy as np
 
 from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.places import COVER
+from augmentor.outputs.paths import INDEX_FILE
 from augmentor.outputs.records import Shape
 from augmentor.outputs.writers.hdf5_layout import (
     COLUMN_CHUNK,
     OVERHEAD,
     SLACK,
-    Column,
+    HDF5Column,
     describe_space,
     file_columns,
     reserve,
+    system_errors,
     table_columns,
-    told_as_system_errors,
 )
-from augmentor.outputs.writers.packing import Pack, Packed, told_as_damage
+from augmentor.outputs.writers.packing import Pack, Packed, damage_named
 from augmentor.storage import TEMPORARY, sync_file, sync_folder
 from stargan.labels import LabelSpace
 
@@ -58,7 +58,7 @@ class HDF5Packing:
         table = table_columns(rows)
         texts = sum(len(text.encode()) for values in table.values() if isinstance(values, list) for text in values)
         columns = file_columns(self.space, encoding=self.encoding, shape=shape)
-        with told_as_system_errors(), h5py.File(path, "w") as file:
+        with system_errors(), h5py.File(path, "w") as file:
             room = texts + (OVERHEAD + 2 * len(self.space)) * len(rows) + SLACK
             reserve(path, file.id.get_filesize() + room)
             for column in columns:
@@ -78,13 +78,13 @@ class HDF5Packing:
             file.flush()
             os.truncate(path, file.id.get_filesize())  # What was reserved in vain.
 
-    def cover(
+    def write_index(
         self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
     ) -> None:
         """Write dataset.h5, durably; equal packs give equal bytes."""
-        path = out / COVER
+        path = out / INDEX_FILE
         temporary = path.with_name(TEMPORARY + path.name)
-        with told_as_system_errors(), h5py.File(temporary, "w") as file:
+        with system_errors(), h5py.File(temporary, "w") as file:
             for column in file_columns(self.space, encoding=self.encoding, shape=shape):
                 _create_virtual(file, column, packs)
             describe_space(file, self.space, encoding=self.encoding)
@@ -107,7 +107,7 @@ class HDF5Pack(Pack):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with told_as_damage(path):
+        with damage_named(path):
             self._file = h5py.File(path, "r")
             self._images = self._file["image"]
             self._places = {name: place for place, name in enumerate(self._file["file_name"].asstr()[:])}
@@ -116,7 +116,7 @@ class HDF5Pack(Pack):
 
     def read(self, file_name: str) -> bytes:
         """Return the bytes of an image file, or of an image's pixels."""
-        with told_as_damage(self.path):
+        with damage_named(self.path):
             data: bytes = self._images[self._places[file_name]].tobytes()
             return data
 
@@ -125,7 +125,7 @@ class HDF5Pack(Pack):
         self._file.close()
 
 
-def _create_virtual(file: h5py.File, column: Column, packs: Sequence[Packed]) -> None:
+def _create_virtual(file: h5py.File, column: HDF5Column, packs: Sequence[Packed]) -> None:
     """Add a column that is made of the packs' columns of its name.
 
     Not by h5py's own `create_virtual_dataset`, which notes the time.

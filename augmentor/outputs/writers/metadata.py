@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from augmentor.data import write_failures
-from augmentor.outputs.judged import RejectedTable, ScoresTable
+from augmentor.outputs.judge_results import RejectedTable, ScoresTable
 from augmentor.outputs.label_table import LabelRow, cells, columns, label_table
 from augmentor.outputs.records import RecordFolder, ShardRecord, describe
 from augmentor.outputs.writers.assembly import Assembly, Ending, discard
@@ -71,11 +71,11 @@ class FolderTables(Assembly):
             self._splits.respell(self._rows)
         self.counts.failed = write_failures(self._out / "failures.csv", self.failures)
         described = describe(self._description, self._space, counts=self.counts, shape=self.shape)
-        self._cover(described)
+        self._write_index(described)
         ending(described, self._out)
         write_json(self._out / "dataset.json", described)
 
-    def _cover(self, described: Mapping[str, object]) -> None:
+    def _write_index(self, described: Mapping[str, object]) -> None:
         """Write what lies over the images of all shards, if anything does; `dataset.json` will say `described`."""
 
     def _discard(self) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, Self
 from augmentor.errors import AugmentorError, ImageError, MissingExtraError, first_line
 from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.places import OutputFormat
+from augmentor.outputs.paths import OutputFormat
 from augmentor.outputs.records import Shape
 from stargan.labels import LabelSpace
 
@@ -66,7 +66,7 @@ class Packing(Protocol):
             shape: (H, W, C) of all images, None for a side in which they differ.
         """
 
-    def cover(
+    def write_index(
         self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
     ) -> None:
         """Write what lies over all packs, if this form has something of the kind.
@@ -138,7 +138,7 @@ def refuse_unpackable(form: OutputFormat, *, library: str, space: LabelSpace, ta
 
 
 @contextmanager
-def told_as_damage(path: Path) -> Iterator[None]:
+def damage_named(path: Path) -> Iterator[None]:
     """Turn whatever reading a pack raises into one error that names it."""
     try:
         yield

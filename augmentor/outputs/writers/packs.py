@@ -12,15 +12,15 @@ from augmentor.data import Failure
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
-from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.origins import Origin
-from augmentor.outputs.places import COVER, OutputFormat
+from augmentor.outputs.paths import INDEX_FILE, OutputFormat
 from augmentor.outputs.records import RecordFolder, ShardRecord
+from augmentor.outputs.source_files import SourceFile
 from augmentor.outputs.writers.folder import FolderWriter
 from augmentor.outputs.writers.hdf5_shards import HDF5Pack, HDF5Packing
 from augmentor.outputs.writers.metadata import FolderTables
-from augmentor.outputs.writers.packing import Pack, Packed, Packing, told_as_damage
+from augmentor.outputs.writers.packing import Pack, Packed, Packing, damage_named
 from augmentor.outputs.writers.parquet import ParquetPack, ParquetPacking
 from augmentor.outputs.writers.staged import StagedShard
 from augmentor.outputs.writers.webdataset import TarPack, TarPacking
@@ -72,7 +72,7 @@ class _FetchedPack(Pack):
     def __init__(self, path: RemotePath) -> None:
         with ExitStack() as held:
             copy = Path(held.enter_context(TemporaryDirectory()), path.name)
-            with told_as_damage(path):
+            with damage_named(path):
                 copy.write_bytes(path.read_bytes())
             self._pack = held.enter_context(open_pack(copy))
             self.shape = self._pack.shape
@@ -115,7 +115,7 @@ class PackWriter(FolderWriter):
 
     def complete(self) -> bool:
         """Return whether the output is finished, and what lies over its packs is there, too."""
-        return super().complete() and (self.packing.suffix != ".h5" or (self.out / COVER).is_file())
+        return super().complete() and (self.packing.suffix != ".h5" or (self.out / INDEX_FILE).is_file())
 
     def shard(self, index: int) -> PackShard:
         """Start, or start again, one shard."""
@@ -191,8 +191,8 @@ class PackShard(StagedShard):
     def commit(
         self,
         failures: Sequence[Failure],
-        origins: Mapping[str, Origin] | None = None,
-        judged: Judged = NOTHING_JUDGED,
+        origins: Mapping[str, SourceFile] | None = None,
+        judged: JudgeResults = NO_JUDGE_RESULTS,
     ) -> None:
         """Pack everything, move the packs into place, sync them, then write the record.
 
@@ -258,8 +258,8 @@ class PackTables(FolderTables):
         names = [pack_name(row.file_name, self._packing.suffix) for row in record.rows]
         self._packs += [Packed(name, names.count(name)) for name in record.packs]
 
-    def _cover(self, described: Mapping[str, object]) -> None:
-        self._packing.cover(self._out, self._packs, shape=self.shape, description=described)
+    def _write_index(self, described: Mapping[str, object]) -> None:
+        self._packing.write_index(self._out, self._packs, shape=self.shape, description=described)
 
 
 def _sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from augmentor.errors import MissingExtraError
 from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow, rounded
 from augmentor.outputs.records import Shape
-from augmentor.outputs.writers.packing import Pack, Packed, refuse_unpackable, told_as_damage
+from augmentor.outputs.writers.packing import Pack, Packed, damage_named, refuse_unpackable
 from stargan.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ParquetPacking:
                 columns = _columns(some, [next(coming) for _ in some], self.space)
                 writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
 
-    def cover(
+    def write_index(
         self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
     ) -> None:
         """Write nothing: readers are given the packs' names."""
@@ -101,7 +101,7 @@ class ParquetPack(Pack):
             ) from None
         self.path = path
         self._group: tuple[int, Sequence[bytes]] = (-1, ())
-        with told_as_damage(path):
+        with damage_named(path):
             self._file = pq.ParquetFile(path)
             self._places = {
                 str(name): (group, place)
@@ -111,7 +111,7 @@ class ParquetPack(Pack):
 
     def read(self, file_name: str) -> bytes:
         """Return the bytes of an image file."""
-        with told_as_damage(self.path):
+        with damage_named(self.path):
             group, place = self._places[file_name]
             if group != self._group[0]:
                 column = self._file.read_row_group(group, [f"{IMAGE}.bytes"])[0].combine_chunks()

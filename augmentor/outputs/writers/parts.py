@@ -21,10 +21,10 @@ import numpy as np
 from augmentor.data import Failure
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels, encode
-from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.origins import Origin
 from augmentor.outputs.records import RecordFolder, Shape, ShardRecord, common_shape
+from augmentor.outputs.source_files import SourceFile
 from augmentor.storage import sync_file, sync_folder
 
 _BLOCK_BYTES = 1 << 25
@@ -174,8 +174,8 @@ class PartShard:
     def commit(
         self,
         failures: Sequence[Failure],
-        origins: Mapping[str, Origin] | None = None,
-        judged: Judged = NOTHING_JUDGED,
+        origins: Mapping[str, SourceFile] | None = None,
+        judged: JudgeResults = NO_JUDGE_RESULTS,
     ) -> None:
         """Sync the part, give it its name, then write the record."""
         self._close()

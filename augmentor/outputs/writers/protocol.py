@@ -14,14 +14,14 @@ from typing import Protocol, Self
 
 from augmentor.data import Failure
 from augmentor.images import Pixels
-from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.origins import Origin
 from augmentor.outputs.records import Counts, ShardRecord
+from augmentor.outputs.source_files import SourceFile
 from augmentor.outputs.writers.assembly import Assembling
 
 
-def all_of_them(_index: int) -> bool:
+def every_shard(_index: int) -> bool:
     """Return True: a run without others has every shard to itself."""
     return True
 
@@ -61,8 +61,8 @@ class ShardWriter(Protocol):
     def commit(
         self,
         failures: Sequence[Failure],
-        origins: Mapping[str, Origin] | None = None,
-        judged: Judged = NOTHING_JUDGED,
+        origins: Mapping[str, SourceFile] | None = None,
+        judged: JudgeResults = NO_JUDGE_RESULTS,
     ) -> None:
         """Make the shard count: sync and place everything, then write the record.
 
@@ -98,7 +98,7 @@ class Writer(Protocol):
             OutputError: the place holds something that was not written by expand.
         """
 
-    def open(self, mine: Callable[[int], bool] = all_of_them, *, shards: int | None = None) -> None:
+    def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
         """Make the folders and undo what a killed run left half done; call once, before any shard.
 
         Args:

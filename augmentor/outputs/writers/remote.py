@@ -25,14 +25,14 @@ from augmentor.data import Failure
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.images import Pixels
-from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.origins import Origin
-from augmentor.outputs.pages import PAGES, PICTURES, is_picture
 from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
+from augmentor.outputs.report_files import REPORT_FILES, REPORT_IMAGES, is_report_image
+from augmentor.outputs.source_files import SourceFile
 from augmentor.outputs.writers.assembly import Assembling, Ending, nothing_left
 from augmentor.outputs.writers.folder import COMPANIONS
-from augmentor.outputs.writers.protocol import ShardWriter, Writer, all_of_them
+from augmentor.outputs.writers.protocol import ShardWriter, Writer, every_shard
 from augmentor.storage import (
     TEMPORARY,
     Json,
@@ -138,15 +138,19 @@ class RemoteWriter:
                 self._remove_all(ShardRecord.read(path).placed)
             remove(path)
         tables = (f"{split}/metadata.csv" for split in SPLITS)
-        pictures = (f"{PICTURES}/{path.name}" for path in _objects(self.out / PICTURES) if is_picture(path.name))
-        self._remove_all([*tables, *COMPANIONS, *PAGES, *pictures])
+        pictures = (
+            f"{REPORT_IMAGES}/{path.name}"
+            for path in _objects(self.out / REPORT_IMAGES)
+            if is_report_image(path.name)
+        )
+        self._remove_all([*tables, *COMPANIONS, *REPORT_FILES, *pictures])
         self._remove_scratch()
         # By this the next step knows that what else is there is none of its business.
         self.here.records.work.mkdir(parents=True)
         self.here.records.begin(self.here.description, self.here.space)
         self._upload_beginning()
 
-    def open(self, mine: Callable[[int], bool] = all_of_them, *, shards: int | None = None) -> None:
+    def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
         """Say on the storage whose output this is, and bring this disk and the storage into agreement.
 
         Records come down, no image does. A shard that is committed on this disk alone, because its upload broke
@@ -389,8 +393,8 @@ class RemoteShard(_Block[ShardWriter]):
     def commit(
         self,
         failures: Sequence[Failure],
-        origins: Mapping[str, Origin] | None = None,
-        judged: Judged = NOTHING_JUDGED,
+        origins: Mapping[str, SourceFile] | None = None,
+        judged: JudgeResults = NO_JUDGE_RESULTS,
     ) -> None:
         """Commit the shard on this disk, upload its files, then its record: from then on it counts."""
         self._inner.commit(failures, origins, judged)

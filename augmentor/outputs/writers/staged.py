@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from augmentor.data import Failure
 from augmentor.errors import ImageError, OutputError
 from augmentor.images import ImageFormat, Pixels, encode_file, usual_suffix
-from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.origins import Origin
 from augmentor.outputs.records import Shape, ShardRecord, common_shape
+from augmentor.outputs.source_files import SourceFile
 from augmentor.storage import RemotePath, content, sync_files, sync_folder, write_unsynced
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ class StagedShard(ABC):
     def commit(
         self,
         failures: Sequence[Failure],
-        origins: Mapping[str, Origin] | None = None,
-        judged: Judged = NOTHING_JUDGED,
+        origins: Mapping[str, SourceFile] | None = None,
+        judged: JudgeResults = NO_JUDGE_RESULTS,
     ) -> None:
         """Place everything, durably, then write the record.
 
@@ -132,8 +132,8 @@ class StagedShard(ABC):
         self,
         gathered: Gathered,
         failures: Sequence[Failure],
-        origins: Mapping[str, Origin] | None,
-        judged: Judged,
+        origins: Mapping[str, SourceFile] | None,
+        judged: JudgeResults,
         *,
         packs: dict[str, str] | None = None,
     ) -> None:
@@ -206,8 +206,8 @@ class FolderShard(StagedShard):
     def commit(
         self,
         failures: Sequence[Failure],
-        origins: Mapping[str, Origin] | None = None,
-        judged: Judged = NOTHING_JUDGED,
+        origins: Mapping[str, SourceFile] | None = None,
+        judged: JudgeResults = NO_JUDGE_RESULTS,
     ) -> None:
         """Move everything into place, sync it, then write the record.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import LabelRow, cells, columns, rounded
 from augmentor.outputs.records import Shape
-from augmentor.outputs.writers.packing import Pack, Packed, refuse_unpackable, told_as_damage
+from augmentor.outputs.writers.packing import Pack, Packed, damage_named, refuse_unpackable
 from stargan.labels import UNKNOWN, LabelSpace
 
 CODES = "labels"
@@ -56,7 +56,7 @@ class TarPacking:
                 name, _, suffix = member_name(row.file_name).rpartition(".")
                 tar.write({"__key__": name, suffix: image, "json": self._labels(row)})
 
-    def cover(
+    def write_index(
         self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
     ) -> None:
         """Write nothing: readers are given the packs' names."""
@@ -88,12 +88,12 @@ class TarPack(Pack):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with told_as_damage(path), tarfile.open(path, "r:") as tar:
+        with damage_named(path), tarfile.open(path, "r:") as tar:
             self._places = {member.name: (member.offset_data, member.size) for member in tar}
 
     def read(self, file_name: str) -> bytes:
         """Return the bytes of an image file."""
-        with told_as_damage(self.path):
+        with damage_named(self.path):
             first, size = self._places[member_name(file_name)]
             with self.path.open("rb") as file:
                 file.seek(first)

@@ -119,9 +119,9 @@ def test_one_file_holds_so_many_images_and_no_more(
     monkeypatch.setattr("augmentor.expansion.writer.MOST_IN_ONE_FILE", items - 1)
     with pytest.raises(AugmentorError, match=f"--format hdf5 --out {tmp_path / 'out'}$"):
         planned(manifest, model, tmp_path / "out.h5", output_format="hdf5")
-    assert not planned(manifest, model, tmp_path / "out", output_format="hdf5").place.one_file
+    assert not planned(manifest, model, tmp_path / "out", output_format="hdf5").paths.one_file
     monkeypatch.setattr("augmentor.expansion.writer.MOST_IN_ONE_FILE", items)
-    assert planned(manifest, model, tmp_path / "out.h5", output_format="hdf5").place.one_file
+    assert planned(manifest, model, tmp_path / "out.h5", output_format="hdf5").paths.one_file
 
 
 def test_plans_that_cannot_work(manifest: Path, model: Path, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_finished_output_has_its_preview_and_its_page(
             finished = expansion.out / "dataset.json" if output_format == "folder" else expansion.out
             there.extend([report_path(expansion.out).exists(), finished.exists()])
 
-        there.append(expansion.place.beside("preview.png").exists())
+        there.append(expansion.paths.beside("preview.png").exists())
         return finish(self, watched_ending)
 
     monkeypatch.setattr(assembly, "finish", watched)
@@ -346,8 +346,8 @@ def test_what_the_judge_doubts_is_thrown_out(
     gated = planned(manifest, judged, tmp_path / "out.h5", output_format=output_format)
     result = run_expansion(gated, RUN, write_pages=write_report)
     before, after = labels_of(everything.out), labels_of(gated.out)
-    rejected = pd.read_csv(gated.place.beside("rejected.csv")).set_index("key")
-    scores = pd.read_csv(gated.place.beside("scores.csv"))
+    rejected = pd.read_csv(gated.paths.beside("rejected.csv")).set_index("key")
+    scores = pd.read_csv(gated.paths.beside("scores.csv"))
     assert (result.counts.real, result.counts.synthetic) == (12, len(after) - 12)
     assert result.counts.rejected == len(rejected)
     assert 0 < len(rejected) < 20
@@ -393,7 +393,7 @@ def test_the_best_of_each_source_are_kept(
     )
     result = run_expansion(expansion, RUN, write_pages=write_report)
     labels = labels_of(expansion.out)
-    rejected = pd.read_csv(expansion.place.beside("rejected.csv"))
+    rejected = pd.read_csv(expansion.paths.beside("rejected.csv"))
     kept = labels[labels["is_synthetic"]]
     assert kept.groupby("source_id").size().tolist() == [2] * 10
     assert (result.counts.synthetic, result.counts.rejected) == (20, 30)

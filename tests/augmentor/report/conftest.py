@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from augmentor.images import encode
-from augmentor.outputs.judged import NOTHING_JUDGED, Judged, Rejected, RowScores
+from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults, Rejected, RowScores
 from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.writers import FolderWriter, HDF5Writer
 from augmentor.report import write_report
@@ -135,7 +135,7 @@ def make_output(tmp_path: Path) -> MakeOutput:
             for position, row in enumerate(rows):
                 if row.key not in thrown:
                     shard.add(position, row, picture(position, side))
-            shard.commit([], None, judged(rows, thrown, space) if scored else NOTHING_JUDGED)
+            shard.commit([], None, judged(rows, thrown, space) if scored else NO_JUDGE_RESULTS)
         made.kept = {row.key: row.agreement or 0.0 for row in rows if row.is_synthetic and row.key not in thrown}
         made.rejected = [row.key for row in rows if row.key in thrown]
         with writer.assembly(1) as assembly:
@@ -150,7 +150,7 @@ def _page(out: Path, described: object, images: Path) -> None:
     write_report(out, description=described, images=images)
 
 
-def judged(rows: Sequence[LabelRow], thrown: Container[str], space: LabelSpace) -> Judged:
+def judged(rows: Sequence[LabelRow], thrown: Container[str], space: LabelSpace) -> JudgeResults:
     """Return what a judge found: all of an attribute as probable as the whole, most of the source preserved."""
     scores = {
         position: RowScores(0.8, (row.agreement,) * len(space))
@@ -168,4 +168,4 @@ def judged(rows: Sequence[LabelRow], thrown: Container[str], space: LabelSpace) 
         for position, row in enumerate(rows)
         if row.key in thrown
     ]
-    return Judged(scores=scores, rejected=rejected)
+    return JudgeResults(scores=scores, rejected=rejected)

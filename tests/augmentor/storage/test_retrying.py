@@ -1,4 +1,4 @@
-"""Patience: what may pass is asked again with longer and longer pauses, what will not pass is told at once."""
+"""RetryPolicy: what may pass is asked again with longer and longer pauses, what will not pass is told at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from augmentor.storage.retrying import Patience, http_status, lacks_credentials, may_pass
+from augmentor.storage.retrying import RetryPolicy, http_status, lacks_credentials, may_pass
 
 
 class ClientError(Exception):
@@ -90,10 +90,10 @@ class Trouble:
         self._failures, self._error = failures, error
 
     def ask(self, *, shortest: bool = False, longest: float = 20.0) -> str:
-        patience = Patience(
+        patience = RetryPolicy(
             sleep=self.pauses.append, draw=lambda low, high: low if shortest else high, longest=longest
         )
-        return patience.ask(self._request)
+        return patience.call(self._request)
 
     def _request(self) -> str:
         self.asked += 1

@@ -13,16 +13,16 @@ from fsspec.implementations.memory import MemoryFileSystem
 from augmentor.data.manifest import read_manifest, read_manifests
 from augmentor.errors import AugmentorError, ImageError, ManifestError, MissingExtraError
 from augmentor.images import decode
-from augmentor.outputs.origins import Origin
+from augmentor.outputs.source_files import SourceFile
 from augmentor.storage import filesystems
 from augmentor.storage import urls as storage
 from augmentor.storage.access import ANYWHERE, Access, OutsideError, is_there
-from augmentor.storage.retrying import Patience
+from augmentor.storage.retrying import RetryPolicy
 from augmentor.storage.urls import (
     RemotePath,
     content,
     located,
-    place,
+    parse_path,
     refuse_unusable,
     remove,
     upload,
@@ -31,7 +31,7 @@ from augmentor.storage.urls import (
 
 
 def url(text: str) -> RemotePath:
-    path = place(text)
+    path = parse_path(text)
     assert isinstance(path, RemotePath)
     return path
 
@@ -40,7 +40,7 @@ def url(text: str) -> RemotePath:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that would have been made."""
     made: list[float] = []
-    monkeypatch.setattr(filesystems, "PATIENCE", Patience(sleep=made.append))
+    monkeypatch.setattr(filesystems, "RETRIES", RetryPolicy(sleep=made.append))
     return made
 
 
@@ -84,9 +84,9 @@ def test_a_url_is_a_path_like_any_other() -> None:
 
 
 def test_what_is_no_url_stays_a_file() -> None:
-    assert type(place("data/manifest.csv")) is type(Path())
-    assert place("file:///data/manifest.csv") == Path("/data/manifest.csv")
-    assert not isinstance(place("C:/data"), RemotePath)
+    assert type(parse_path("data/manifest.csv")) is type(Path())
+    assert parse_path("file:///data/manifest.csv") == Path("/data/manifest.csv")
+    assert not isinstance(parse_path("C:/data"), RemotePath)
     with pytest.raises(OSError, match="no folders"):
         url("s3://bucket/out").mkdir(parents=True)
 
@@ -105,7 +105,7 @@ def test_what_is_no_url_stays_a_file() -> None:
     ],
 )
 def test_what_a_cell_names(root: str, written: str, expected: str) -> None:
-    path = located(place(root), written)
+    path = located(parse_path(root), written)
     assert str(path) == expected
     assert isinstance(path, RemotePath) == ("://" in expected)
 
@@ -124,7 +124,7 @@ def test_what_a_cell_names(root: str, written: str, expected: str) -> None:
     ],
 )
 def test_what_leads_out_is_read_only_where_all_may_be(root: str, written: str, inside: bool) -> None:
-    folder = place(root)
+    folder = parse_path(root)
     path = located(folder, written)
     assert Access(folders=(folder,)).is_outside(path) != inside
     assert not ANYWHERE.is_outside(path)
@@ -201,7 +201,7 @@ def test_an_image_is_fetched_once_though_it_is_looked_at_several_times(
 
     cat = memory.cat_file
     monkeypatch.setattr(MemoryFileSystem, "cat_file", cat_file)
-    origin = Origin.of(path)
+    origin = SourceFile.of(path)
     assert content(path) == b"pixels"
     assert len(asked) == 1
     assert (origin.size, origin.change(path, by_content=False), origin.change(path, by_content=True)) == (
@@ -256,16 +256,16 @@ def test_manifests_are_read_from_urls() -> None:
 
 
 def test_urls_that_cannot_be_used_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in (place("s3://me:hush@bucket/data"), Path("s3://me:hush@bucket/data")):
+    for path in (parse_path("s3://me:hush@bucket/data"), Path("s3://me:hush@bucket/data")):
         with pytest.raises(AugmentorError, match=r"s3://\*\*\*@bucket/data.*environment") as told:
             refuse_unusable(path)
         assert "hush" not in str(told.value)
     with pytest.raises(AugmentorError, match="s3://bucket/run: a place on a disk is wanted here"):
         refuse_unusable(Path("s3://bucket/run"))
     with pytest.raises(AugmentorError, match="nothing://bucket: Protocol not known"):
-        refuse_unusable(place("nothing://bucket/data"))
+        refuse_unusable(parse_path("nothing://bucket/data"))
     with pytest.raises(AugmentorError, match="not a URL of a bucket"):
-        refuse_unusable(place("s3://"))
+        refuse_unusable(parse_path("s3://"))
     refuse_unusable(url("memory://bucket/data"))
     refuse_unusable(tmp_path)
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
@@ -273,5 +273,5 @@ def test_urls_that_cannot_be_used_are_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(
         MissingExtraError, match=r"needs fsspec and s3fs: pip install 'stargan-augmentor\[remote\]'"
     ):
-        refuse_unusable(place("s3://bucket/data"))
+        refuse_unusable(parse_path("s3://bucket/data"))
     filesystems._filesystem.cache_clear()

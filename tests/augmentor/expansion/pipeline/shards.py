@@ -15,9 +15,9 @@ from augmentor.expansion.progress import Progress
 from augmentor.expansion.shard_assembly import Shard
 from augmentor.images import OutputSize, Pixels
 from augmentor.judge.judgement import DeviceJudge
-from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.origins import Origin
+from augmentor.outputs.source_files import SourceFile
 from augmentor.outputs.writers import Failure
 from augmentor.planning.domains import parse_domains
 from augmentor.planning.items import Item
@@ -35,8 +35,8 @@ class Memory:
         self.images: dict[int, tuple[LabelRow, Pixels]] = {}
         self.links: dict[int, tuple[LabelRow, Path]] = {}
         self.failures: list[Failure] | None = None
-        self.judged = NOTHING_JUDGED
-        self.origins: dict[str, Origin] = {}
+        self.judged = NO_JUDGE_RESULTS
+        self.origins: dict[str, SourceFile] = {}
         self.open = False
 
     def __enter__(self) -> Self:
@@ -64,8 +64,8 @@ class Memory:
     def commit(
         self,
         failures: Sequence[Failure],
-        origins: Mapping[str, Origin] | None = None,
-        judged: Judged = NOTHING_JUDGED,
+        origins: Mapping[str, SourceFile] | None = None,
+        judged: JudgeResults = NO_JUDGE_RESULTS,
     ) -> None:
         self.committing()
         assert self.failures is None

@@ -18,9 +18,9 @@ from augmentor.expansion.progress import Progress, Stage
 from augmentor.expansion.shard_assembly import Shard
 from augmentor.expansion.stages import SHARDS_BEHIND
 from augmentor.images import Pixels, decode
-from augmentor.outputs.judged import NOTHING_JUDGED, Judged
+from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.origins import Origin
+from augmentor.outputs.source_files import SourceFile
 from augmentor.outputs.writers import Failure
 from augmentor.storage.access import Access
 from stargan.checkpoints import Model
@@ -102,8 +102,8 @@ def test_a_commit_that_fails_ends_everything(manifest: Manifest, model: Model) -
         def commit(
             self,
             failures: Sequence[Failure],
-            origins: Mapping[str, Origin] | None = None,
-            judged: Judged = NOTHING_JUDGED,
+            origins: Mapping[str, SourceFile] | None = None,
+            judged: JudgeResults = NO_JUDGE_RESULTS,
         ) -> None:
             raise OSError(
                 5, f"Input/output error after {len(failures)} failures of {len(origins or {})}, {judged}"

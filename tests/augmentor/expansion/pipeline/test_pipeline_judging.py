@@ -17,7 +17,7 @@ from augmentor.expansion.shard_assembly import Shard
 from augmentor.images import OutputSize, decode, decode_bytes
 from augmentor.judge.judgement import DeviceJudge, Judgement
 from augmentor.judge.scores import Scores
-from augmentor.outputs.judged import RowScores
+from augmentor.outputs.judge_results import RowScores
 from stargan.checkpoints import Model
 from stargan.inference import Translator
 from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_items

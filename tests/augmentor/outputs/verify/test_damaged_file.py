@@ -13,7 +13,7 @@ import pytest
 
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
-from augmentor.outputs.places import lock_of_folder
+from augmentor.outputs.paths import lock_of_folder
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.outputs.writers import ShardRecord
 from augmentor.storage.lock import locked

@@ -16,7 +16,7 @@ from augmentor.expansion.writer import make_writer
 from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.writers import Failure, FolderWriter
 from augmentor.outputs.writers.remote import RemoteWriter, on_disk, scratch
-from augmentor.storage.urls import RemotePath, place, remove, write_bytes
+from augmentor.storage.urls import RemotePath, parse_path, remove, write_bytes
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(attributes=(Attribute(name="hair", kind="categorical", values=("black", "red")),))
@@ -37,7 +37,7 @@ def memory() -> Iterator[MemoryFileSystem]:
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemotePath:
     """The URL of an output; this machine's scratch folder is below tmp_path."""
     be_machine("one", tmp_path, monkeypatch)
-    path = place("memory://bucket/sets/out")
+    path = parse_path("memory://bucket/sets/out")
     assert isinstance(path, RemotePath)
     return path
 

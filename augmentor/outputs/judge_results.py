@@ -86,7 +86,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class JudgeResults:
     """What a shard's commit is told of its translations.
 
     Args:
@@ -102,7 +102,7 @@ class Judged:
         return [self.scores.get(position) for position in positions] if self.scores else []
 
 
-NOTHING_JUDGED = Judged()
+NO_JUDGE_RESULTS = JudgeResults()
 
 
 def scores_to_json(scores: RowScores | None) -> ScoresState:

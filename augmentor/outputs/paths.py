@@ -14,14 +14,14 @@ OutputFormat = Literal["folder", "hdf5", "webdataset", "parquet"]
 WORK_FOLDER = ".augmentor"
 """Inside an output folder: the shard records, which hold the sha256 of every image."""
 
-COVER = "dataset.h5"
+INDEX_FILE = "dataset.h5"
 """In a folder of HDF5 files: the one file through which all of them are read."""
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 """By these the name of one HDF5 file is known from that of a folder of such files."""
 
 
-class Place(NamedTuple):
+class OutputPaths(NamedTuple):
     """An output, and what belongs to it: inside the folder, or beside FILE.h5.
 
     Args:
@@ -51,16 +51,16 @@ class Place(NamedTuple):
         return lock_of_file(self.out) if self.one_file else lock_of_folder(self.out)
 
 
-def planned_place(out: Path, output_format: OutputFormat) -> Place:
+def planned_paths(out: Path, output_format: OutputFormat) -> OutputPaths:
     """Return where an output of a form will lie: HDF5 is one file if its name ends so, else a folder of files."""
-    return Place(out, one_file=output_format == "hdf5" and out.suffix.lower() in HDF5_SUFFIXES)
+    return OutputPaths(out, one_file=output_format == "hdf5" and out.suffix.lower() in HDF5_SUFFIXES)
 
 
-def place_of(out: Path) -> Place:
+def paths_of(out: Path) -> OutputPaths:
     """Return where an output lies that is there, finished or begun; of one that is not, what its name says."""
     if out.is_file() or out.is_dir():
-        return Place(out, one_file=out.is_file())
-    return Place(out, one_file=parts_folder(out).is_dir() or out.suffix.lower() in HDF5_SUFFIXES)
+        return OutputPaths(out, one_file=out.is_file())
+    return OutputPaths(out, one_file=parts_folder(out).is_dir() or out.suffix.lower() in HDF5_SUFFIXES)
 
 
 def default_format(out: Path) -> OutputFormat:

@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from augmentor.images import ImageFormat
-from augmentor.outputs.places import (
-    Place,
+from augmentor.outputs.paths import (
+    OutputPaths,
     default_format,
     encoding_of,
     format_of,
     parts_folder,
-    place_of,
-    planned_place,
+    paths_of,
+    planned_paths,
 )
 from augmentor.outputs.writers import OutputFormat
 
 
 def test_what_belongs_to_an_output_lies_inside_the_folder_or_beside_the_file() -> None:
-    folder, file = Place(Path("a/out"), one_file=False), Place(Path("a/out.h5"), one_file=True)
+    folder, file = OutputPaths(Path("a/out"), one_file=False), OutputPaths(Path("a/out.h5"), one_file=True)
     assert folder.beside("preview.png") == Path("a/out/preview.png")
     assert file.beside("preview.png") == Path("a/out.preview.png")
     assert folder.out_of_sight("evaluation.lock") == Path("a/out/.augmentor/evaluation.lock")
@@ -43,7 +43,7 @@ def test_what_belongs_to_an_output_lies_inside_the_folder_or_beside_the_file() -
     ],
 )
 def test_hdf5_is_one_file_if_it_is_called_so(name: str, output_format: OutputFormat, one_file: bool) -> None:
-    assert planned_place(Path(name), output_format).one_file == one_file
+    assert planned_paths(Path(name), output_format).one_file == one_file
 
 
 def test_what_is_there_is_known_whatever_it_is_called(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_what_is_there_is_known_whatever_it_is_called(tmp_path: Path) -> None:
     (tmp_path / "folder.h5").mkdir()
     (tmp_path / "file").write_bytes(b"")
     parts_folder(tmp_path / "begun").mkdir()
-    found = {name: place_of(tmp_path / name).one_file for name in ("v1.5", "folder.h5", "file", "begun", "no.h5")}
+    found = {name: paths_of(tmp_path / name).one_file for name in ("v1.5", "folder.h5", "file", "begun", "no.h5")}
     assert found == {"v1.5": False, "folder.h5": False, "file": True, "begun": True, "no.h5": True}
     assert [default_format(Path(name)) for name in ("out.hdf5", "out", "v1.5")] == ["hdf5", "folder", "folder"]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from augmentor.storage import TEMPORARY
 
-PAGES = ("report.html", "README.md", "croissant.json", "evaluation.json")
+REPORT_FILES = ("report.html", "README.md", "croissant.json", "evaluation.json")
 """Their names inside a folder; beside FILE.h5 they are FILE.NAME."""
 
-PICTURES = "report"
+REPORT_IMAGES = "report"
 """The folder of the report's small pictures."""
 
-ANSWERS = "evaluation.runs"
+EVALUATION_RUNS = "evaluation.runs"
 """The folder in which an evaluation keeps what its classifiers said: beside FILE.h5 it is FILE.evaluation.runs,
 and in a folder it lies where readers of images do not look."""
 
@@ -23,7 +23,7 @@ _STEM = 16
 _SUFFIXES = (".png", ".webp", ".jpg")
 
 
-def picture_name(digest: str, suffix: str) -> str:
+def report_image_name(digest: str, suffix: str) -> str:
     """Return the name of a small picture.
 
     Args:
@@ -33,31 +33,31 @@ def picture_name(digest: str, suffix: str) -> str:
     return digest[:_STEM] + suffix
 
 
-def is_picture(name: str) -> bool:
-    """Return whether a file in `PICTURES` is ours: made by `picture_name`, or on its way."""
+def is_report_image(name: str) -> bool:
+    """Return whether a file in `REPORT_IMAGES` is ours: made by `report_image_name`, or on its way."""
     stem, dot, suffix = name.removeprefix(TEMPORARY).rpartition(".")
     return dot + suffix in _SUFFIXES and len(stem) == _STEM and set(stem) <= set("0123456789abcdef")
 
 
-def remove_pages(beside: Callable[[str], Path]) -> None:
+def remove_report_files(beside: Callable[[str], Path]) -> None:
     """Remove the pages and their pictures; other files stay, and the folder that they are in.
 
     Args:
         beside: returns where a companion of the output lies, by its name inside a folder.
     """
-    for path in map(beside, PAGES):
+    for path in map(beside, REPORT_FILES):
         path.unlink(missing_ok=True)
         path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
-    folder = beside(PICTURES)
+    folder = beside(REPORT_IMAGES)
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
-            if is_picture(path.name):
+            if is_report_image(path.name):
                 path.unlink()
         with suppress(OSError):  # Somebody else's files are in it.
             folder.rmdir()
 
 
-def remove_answers(folder: Path) -> None:
+def remove_evaluation_runs(folder: Path) -> None:
     """Remove what an evaluation's classifiers said of an output, all of which is ours."""
     if folder.exists():
         shutil.rmtree(folder)

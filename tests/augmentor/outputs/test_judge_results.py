@@ -18,8 +18,8 @@ from augmentor import open_dataset
 from augmentor.errors import OutputError
 from augmentor.expansion.selection import BestPer, KeepBest, candidates_of, drop_unselected, select
 from augmentor.images import Pixels
-from augmentor.outputs.judged import (
-    Judged,
+from augmentor.outputs.judge_results import (
+    JudgeResults,
     Rejected,
     RowScores,
     pack_judged,
@@ -28,8 +28,8 @@ from augmentor.outputs.judged import (
     unpack_judged,
 )
 from augmentor.outputs.label_table import LabelRow, key, real_key
-from augmentor.outputs.pages import ANSWERS
 from augmentor.outputs.records import RecordFolder, ShardRecord
+from augmentor.outputs.report_files import EVALUATION_RUNS
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer
 from augmentor.storage.text_files import Json
@@ -127,7 +127,7 @@ def write_shard(writer: Writer, index: int, space: LabelSpace) -> None:
             shard.add(position, row, pixels)
             if measured is not None:
                 scores[position] = measured
-        shard.commit([], {}, Judged(scores=scores, rejected=rejected))
+        shard.commit([], {}, JudgeResults(scores=scores, rejected=rejected))
 
 
 def make(writer: Writer, space: LabelSpace, rules: Sequence[KeepBest] = (), *, finish: bool = True) -> None:
@@ -217,7 +217,7 @@ def test_an_overwritten_output_leaves_nothing_behind(
     writer = make_writer(tmp_path)
     make(writer, space, [KeepBest(1, "source")])
     out = out_of(writer)
-    answers = out / ".augmentor" / ANSWERS if out.is_dir() else out.with_suffix(f".{ANSWERS}")
+    answers = out / ".augmentor" / EVALUATION_RUNS if out.is_dir() else out.with_suffix(f".{EVALUATION_RUNS}")
     answers.mkdir()
     (answers / "real-0.npz").write_bytes(b"what a classifier said")
     writer.clear()

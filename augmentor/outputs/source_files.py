@@ -20,7 +20,7 @@ _TOGETHER = 16
 _NAMED = 3
 
 
-class Origin(NamedTuple):
+class SourceFile(NamedTuple):
     """A source file.
 
     Args:
@@ -34,7 +34,7 @@ class Origin(NamedTuple):
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> Origin:
+    def of(cls, path: Path) -> SourceFile:
         """Look at a file.
 
         Raises:
@@ -56,7 +56,7 @@ class Origin(NamedTuple):
         """
         try:
             if by_content:
-                return None if Origin.of(path).sha256 == self.sha256 else "other content"
+                return None if SourceFile.of(path).sha256 == self.sha256 else "other content"
             size, modified = _size_and_time(path)
         except OSError as error:
             return error.strerror or str(error)
@@ -73,7 +73,7 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def refuse_changed(root: Path, origins: Mapping[str, Origin], *, by_content: bool) -> None:
+def refuse_changed_sources(root: Path, origins: Mapping[str, SourceFile], *, by_content: bool) -> None:
     """Raise if one of the files that a committed shard was made from is not what it was.
 
     Args:
