@@ -67,7 +67,7 @@ class Importer:
     read: Callable[[Path], Listing]
     title: str
     home: str
-    download: Callable[[Path], None] | None = None
+    download: Callable[[Path], object] | None = None
 
 
 def refuse_no_folder(src: Path) -> None:

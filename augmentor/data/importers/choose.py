@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from augmentor.data.importers.base import ROW_COLUMNS, DatasetError, Listing
-from augmentor.data.manifest.kinds import MAX_VALUES
+from augmentor.data.manifest.columns import MAX_VALUES
 from augmentor.errors import did_you_mean, listing
 
 Shares = tuple[float, float, float]

@@ -1,49 +1,56 @@
-"""One data set to one manifest."""
+"""Conversion of a data set to a manifest, with an optional download by torchvision."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torchvision.datasets import MNIST, USPS, CelebA
 
 from augmentor.data.importers.ade20k import read_ade20k
 from augmentor.data.importers.base import DatasetError, Importer
 from augmentor.data.importers.celeba import read_celeba
 from augmentor.data.importers.choose import Selection, choose
-from augmentor.data.importers.download import download_celeba, download_mnist, download_usps
+from augmentor.data.importers.digits import read_mnist, read_usps
 from augmentor.data.importers.imagefolder import read_imagefolder
-from augmentor.data.importers.mnist import read_mnist
 from augmentor.data.importers.rafd import read_rafd
 from augmentor.data.importers.table import appended, separator, understood, with_prefix, write
-from augmentor.data.importers.usps import read_usps
 from augmentor.data.manifest import Manifest, split_leaks
-from augmentor.errors import OutputError, counted, did_you_mean
+from augmentor.errors import OutputError, StalledError, counted, did_you_mean
 from augmentor.images import encode
-from augmentor.storage import Access
+from augmentor.storage import Access, Workers
+
+SILENT_SECONDS = 300.0
+"""Seconds without a new byte after which a download is given up; checksums of large archives take about ten."""
 
 IMPORTERS: dict[str, Importer] = {
     "celeba": Importer(
         read=read_celeba,
         title="CelebA",
         home="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
-        download=download_celeba,
+        download=lambda folder: CelebA(folder, split="test", download=True),  # all splits; needs gdown
     ),
     "rafd": Importer(read=read_rafd, title="RaFD", home="https://rafd.socsci.ru.nl (on request)"),
     "mnist": Importer(
         read=read_mnist,
         title="MNIST",
         home="http://yann.lecun.com/exdb/mnist",
-        download=download_mnist,
+        download=lambda folder: MNIST(folder, download=True),
     ),
     "usps": Importer(
         read=read_usps,
         title="USPS",
         home="https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html",
-        download=download_usps,
+        download=lambda folder: [USPS(folder, train=train, download=True) for train in (True, False)],
     ),
     "ade20k": Importer(
         read=read_ade20k,
@@ -104,19 +111,21 @@ def convert_dataset(
         ManifestError: the rows would not make a manifest.
         OutputError: `out` or an image cannot be written.
     """
-    source = _source(name)
+    if name not in IMPORTERS:
+        raise DatasetError(f"no data set '{name}': {', '.join(IMPORTERS)}.{did_you_mean(name, IMPORTERS)}")
+    importer = IMPORTERS[name]
     separator(out)
     if out.exists() and not append:
         raise OutputError(f"{out} exists already. Give another --out, add to it with --append, or remove it")
     if download:
-        _download(source, src)
+        download_dataset(importer, src)
     try:
-        found = source.read(src)
+        found = importer.read(src)
     except OSError as error:
         raise DatasetError(f"{error.filename or src}: {error.strerror or error}") from error
     if found.pixels is None and images is not None:
         raise DatasetError(
-            f"--images {images}: {source.title} has image files already, none are written. Leave it out"
+            f"--images {images}: {importer.title} has image files already, none are written. Leave it out"
         )
     dataset = src.resolve().name if name == "imagefolder" else name
     frame, attributes, notes = choose(found, selection or Selection(), dataset=dataset)
@@ -144,19 +153,46 @@ def convert_dataset(
     )
 
 
-def _source(name: str) -> Importer:
-    if name not in IMPORTERS:
-        raise DatasetError(f"no data set '{name}': {', '.join(IMPORTERS)}.{did_you_mean(name, IMPORTERS)}")
-    return IMPORTERS[name]
+def download_dataset(importer: Importer, src: Path) -> None:
+    """Fetch a data set's files with torchvision, unless they are there.
 
-
-def _download(source: Importer, src: Path) -> None:
-    if source.download is None:
+    Raises:
+        DatasetError: it cannot be fetched.
+    """
+    if importer.download is None:
         raise DatasetError(
-            f"--download: {source.title} cannot be fetched by a program. It comes from {source.home}; name the "
-            "folder that holds it, without --download"
+            f"--download: {importer.title} cannot be fetched by a program. It comes from {importer.home}; name "
+            "the folder that holds it, without --download"
         )
-    source.download(src)
+    fetch = partial(importer.download, src)
+    try:
+        src.mkdir(parents=True, exist_ok=True)
+        # Stdout is kept for results; and torchvision itself has no time limit.
+        with redirect_stdout(sys.stderr), Workers(1, name="download", limit=SILENT_SECONDS) as workers:
+            downloading = workers.submit(f"downloading {importer.title}", fetch)
+            workers.result(downloading, sign=lambda: _bytes_in(src))
+    except StalledError as error:
+        raise _download_error(importer, src, f"no byte has come for {SILENT_SECONDS:g} seconds") from error
+    # Without a connection, with a broken file, without gdown; and damaged files that are there already.
+    except (RuntimeError, OSError, HTTPException, ValueError, EOFError) as error:
+        raise _download_error(importer, src, " ".join(str(error).split())) from error
+
+
+def _download_error(importer: Importer, src: Path, reason: str) -> DatasetError:
+    return DatasetError(
+        f"{importer.title} could not be downloaded into {src}: {reason}. "
+        "Try again, or put its files there yourself and leave out --download"
+    )
+
+
+def _bytes_in(folder: Path) -> int:
+    """Return the bytes of all files below a folder, except those that disappear meanwhile."""
+    found = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                found += os.stat(os.path.join(path, name)).st_size  # noqa: PTH116, PTH118 - a hundred thousand
+    return found
 
 
 def _write_images(

@@ -1,11 +1,10 @@
 """The user's table: one row per image, a path and a column per attribute."""
 
-from augmentor.data.manifest.images import frame_notes, refuse_all_outside
+from augmentor.data.manifest.guards import frame_notes, refuse_all_outside, refuse_split_leaks, split_leaks
 from augmentor.data.manifest.joint import read_manifests
-from augmentor.data.manifest.leaks import refuse_split_leaks, split_leaks
+from augmentor.data.manifest.label_sets import describe_sets
 from augmentor.data.manifest.read import Manifest, read_manifest
 from augmentor.data.manifest.rows import SPLITS, key_stems
-from augmentor.data.manifest.sets import describe_sets
 
 __all__ = [
     "SPLITS",

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from augmentor.data.manifest.choice import AttributeColumns, check_text
-from augmentor.data.manifest.kinds import (
+from augmentor.data.manifest.columns import (
     BINARY_FAMILIES,
+    AttributeColumns,
     binary_family,
     binary_value,
     categorical,
+    check_text,
     refusal,
     value_notes,
     whole_numbers,

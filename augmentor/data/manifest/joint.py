@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.data.manifest.choice import FIXED_COLUMNS
+from augmentor.data.manifest.columns import FIXED_COLUMNS, natural_order
 from augmentor.data.manifest.files import read_table
-from augmentor.data.manifest.kinds import natural_order
+from augmentor.data.manifest.label_sets import describe_sets, distinct, ordered, overlap
 from augmentor.data.manifest.read import Manifest, infer_manifest, read_manifest
-from augmentor.data.manifest.sets import describe_sets, distinct, ordered, overlap
 from augmentor.data.manifest.table import Table
 from augmentor.errors import ManifestError, did_you_mean, listing
 from augmentor.storage import located

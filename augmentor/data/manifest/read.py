@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.data.manifest.choice import FIXED_COLUMNS, AttributeColumns, choose_sources, sources_for_space
+from augmentor.data.manifest.columns import FIXED_COLUMNS, AttributeColumns, choose_sources, sources_for_space
 from augmentor.data.manifest.encode import encode_space, infer_space
 from augmentor.data.manifest.files import read_table
+from augmentor.data.manifest.label_sets import with_label_sets
 from augmentor.data.manifest.rows import SPLITS, build_rows, without_duplicates
-from augmentor.data.manifest.sets import with_label_sets
 from augmentor.data.manifest.table import Table
 from augmentor.errors import ManifestError, did_you_mean
 from augmentor.storage import MAX_PIXELS, Access, located

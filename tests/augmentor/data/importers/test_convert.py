@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from torchvision.datasets import MNIST
 
-from augmentor.data.importers import IMPORTERS, DatasetError, Selection, convert_dataset, download
+from augmentor.data.importers import IMPORTERS, DatasetError, Selection, convert, convert_dataset
 from augmentor.data.manifest import read_manifest
 from augmentor.errors import AugmentorError, ManifestError, OutputError
 from augmentor.images import decode
@@ -287,7 +287,7 @@ def test_a_download_that_hangs_has_an_end(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.delenv(name, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.getsockname()[1]}/"])
-        monkeypatch.setattr(download, "SILENT_SECONDS", 0.3)
+        monkeypatch.setattr(convert, "SILENT_SECONDS", 0.3)
         monkeypatch.setattr(workers, "GRACE_SECONDS", 0.2)
         with pytest.raises(DatasetError, match=r"MNIST could not .*: no byte has come for 0\.3 seconds\. Try"):
             convert_dataset("mnist", tmp_path / "src", out=tmp_path / "m.csv", download=True)
@@ -304,9 +304,9 @@ def test_a_download_that_gets_on_may_take_long(tmp_path: Path, monkeypatch: pyte
                 time.sleep(0.05)
                 file.write(b"x")
 
-    monkeypatch.setattr(download, "MNIST", fetch)
-    monkeypatch.setattr(download, "SILENT_SECONDS", 0.3)
-    download.download_mnist(tmp_path / "src")
+    monkeypatch.setattr(convert, "MNIST", fetch)
+    monkeypatch.setattr(convert, "SILENT_SECONDS", 0.3)
+    convert.download_dataset(IMPORTERS["mnist"], tmp_path / "src")
     assert (tmp_path / "src" / "slow").stat().st_size == 10
 
 

@@ -1,7 +1,8 @@
-"""MNIST: IDX files, `train-images-idx3-ubyte` and its three siblings, packed with gzip or not."""
+"""Importers of digits without image files: MNIST (IDX, packed with gzip or not) and USPS (LIBSVM's text)."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import struct
 import zlib
@@ -21,6 +22,9 @@ _FOLDERS = ("", "MNIST/raw", "raw")
 _PARTS = {"train": "train", "test": "t10k"}
 _UNSIGNED_BYTES = 0x08
 """The type of an IDX file's numbers, its third byte."""
+
+_USPS_SIDE = 16
+_USPS_FILES = {"train": "usps.bz2", "test": "usps.t.bz2"}
 
 
 def read_mnist(src: Path) -> Listing:
@@ -55,6 +59,26 @@ def read_mnist(src: Path) -> Listing:
     if not found:
         raise DatasetError(f"{src}: no train-images-idx3-ubyte in it, also not packed, nor in MNIST/raw")
     return digit_listing("mnist", found, src=src, notes=tuple(notes))
+
+
+def read_usps(src: Path) -> Listing:
+    """Read USPS as torchvision stores it. Attribute: `digit`.
+
+    Raises:
+        DatasetError: naming file and line.
+    """
+    refuse_no_folder(src)
+    found: dict[str, Digits] = {}
+    notes = []
+    for split, name in _USPS_FILES.items():
+        path = find(src, [name], folders=("", "USPS", "usps"))
+        if path is None:
+            notes.append(f"{src}: no {name} in it, so there are no {split} images")
+        else:
+            found[split] = _read_usps_file(path)
+    if not found:
+        raise DatasetError(f"{src}: neither usps.bz2 nor usps.t.bz2 in it")
+    return digit_listing("usps", found, src=src, notes=tuple(notes))
 
 
 def digit_listing(name: str, found: Mapping[str, Digits], *, src: Path, notes: tuple[str, ...] = ()) -> Listing:
@@ -112,3 +136,41 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
 def _file(src: Path, stem: str, kind: str) -> Path | None:
     names = (f"{stem}-{kind}-ubyte", f"{stem}.{kind}-ubyte")
     return find(src, [*names, *(f"{name}.gz" for name in names)], folders=_FOLDERS)
+
+
+def _read_usps_file(path: Path) -> Digits:
+    images, labels = [], []
+    try:
+        with bz2.open(path, "rt", encoding="ascii") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    label, values = _read_usps_line(line, f"{path}, line {number}")
+                    labels.append(label)
+                    images.append(values)
+    except (EOFError, OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: does not unpack: {error}. Download it again") from None
+    if not images:
+        raise DatasetError(f"{path}: is empty. Download it again")
+    # Cut off as torchvision does, so that both see the same pixels.
+    pixels = ((np.stack(images) + 1) / 2 * 255).astype(np.uint8)
+    return pixels.reshape(-1, _USPS_SIDE, _USPS_SIDE), np.array(labels, dtype=np.uint8)
+
+
+def _read_usps_line(line: str, where: str) -> tuple[int, NDArray[np.float32]]:
+    """Return the digit, and its 256 values; LIBSVM's form leaves out values of 0."""
+    label, *pairs = line.split()
+    values = np.zeros(_USPS_SIDE * _USPS_SIDE, dtype=np.float32)
+    try:
+        for pair in pairs:
+            index, _, value = pair.partition(":")
+            if not 1 <= int(index) <= len(values):
+                raise DatasetError(f"{where}: index {index} is not one of 1 to {len(values)}")
+            values[int(index) - 1] = float(value)
+        digit = int(label) - 1
+    except ValueError:
+        raise DatasetError(f"{where}: is not 'LABEL INDEX:VALUE ...': {line[:40].strip()!r}") from None
+    if not 0 <= digit <= 9:
+        raise DatasetError(f"{where}: the label {label} is not one of 1 to 10")
+    if not (np.abs(values) <= 1).all():
+        raise DatasetError(f"{where}: a value is not in [-1, 1]")
+    return digit, values

@@ -12,8 +12,7 @@ import pytest
 from torchvision.datasets import MNIST, USPS
 
 from augmentor.data.importers.base import DatasetError
-from augmentor.data.importers.mnist import read_idx, read_mnist
-from augmentor.data.importers.usps import read_usps
+from augmentor.data.importers.digits import read_idx, read_mnist, read_usps
 
 if TYPE_CHECKING:
     from tests.augmentor.data.importers.conftest import MakeIdx, MakeUsps

@@ -1,10 +1,12 @@
-"""The split guard: no subject may stand in two splits, and no image in two manifests' different splits."""
+"""Checks of a whole manifest that open no image: split leaks, paths outside its folder, multi-frame files."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from augmentor.data.manifest.read import Manifest
@@ -12,6 +14,11 @@ from augmentor.data.manifest.rows import SPLITS
 from augmentor.errors import ManifestError, counted, row_list
 
 _SHOWN = 5
+
+_LOOKED_AT = 16
+"""Rows whose paths are followed, spread over the manifest: following a million would take a minute."""
+_FRAMED = (".gif", ".tif", ".tiff", ".apng")
+"""Suffixes of files that often hold several frames or pages."""
 
 
 def split_leaks(manifest: Manifest) -> list[str]:
@@ -87,4 +94,44 @@ def refuse_split_leaks(manifest: Manifest) -> None:
             f"{manifest.title}, column '{'split' if joint else 'group'}': {'; '.join(leaks[:_SHOWN])}{more}. "
             "Then test images show subjects that training has seen. Put all rows of a group"
             f"{', and of an image,' if joint else ''} into one split"
+        )
+
+
+def frame_notes(manifest: Manifest) -> list[str]:
+    """Remark on files that may hold several frames, of which only the first is read; none is opened."""
+    framed = int(manifest.rows["path"].str.lower().str.endswith(_FRAMED).sum())
+    if not framed:
+        return []
+    return [
+        f"{manifest.title}: {counted(framed, 'image')} may have several frames or pages ({', '.join(_FRAMED)}): "
+        "the first one is used. augmentor check names them"
+    ]
+
+
+def refuse_all_outside(manifest: Manifest, splits: Sequence[str] = SPLITS) -> None:
+    """Refuse a manifest of which no image may be read because they all lie outside its folder.
+
+    Where only some do, these become failed rows and the rest goes on.
+
+    Args:
+        manifest: the rows.
+        splits: whose images will be read.
+
+    Raises:
+        ManifestError: naming the first such path and the flag that reads it all the same.
+    """
+    rows = np.flatnonzero(manifest.split_mask(splits))
+    if manifest.allow_outside or not len(rows):
+        return
+    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), _LOOKED_AT)).astype(int)]
+    if all(manifest.access.is_outside(manifest.image_path(int(row))) for row in spread):
+        row = int(spread[0])
+        path = str(manifest.rows["path"].iat[row])
+        file = str(manifest.rows["file"].iat[row]) if "file" in manifest.rows else str(manifest.path)
+        place = manifest.access.led(manifest.image_path(row))
+        raise ManifestError(
+            f"{file}, row {manifest.rows['line'].iat[row]}: {path!r} leads out of the manifest's folder, to "
+            f"{place}, and so do the other rows. A manifest from someone else could name any file of yours, so "
+            "this is not read unasked. Where you trust it, add --allow-outside; or put the manifest into the "
+            "images' folder"
         )
