@@ -1,4 +1,4 @@
-"""The HTML report over an output, its data set card, and its description in Croissant."""
+"""The HTML report of an output, its data set card, and its description in Croissant."""
 
 from augmentor.report.page import report_path, write_report
 

@@ -1,4 +1,4 @@
-"""Coordinates of the page's charts; the template draws them."""
+"""Coordinates of histograms and line charts, which the template draws."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 320, 140
-"""Of a chart's field, in its own units."""
+"""Size of a chart's field, in its own units."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bar:
-    """One bar of a histogram: `made` at the bottom, `thrown_out` on top of it; heights in the chart's units."""
+class HistogramBar:
+    """A bar of a histogram: heights of `kept` and, on top of it, `rejected`, in the chart's units."""
 
     x: float
     width: float
-    made: float
-    thrown_out: float
+    kept: float
+    rejected: float
     words: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """How scores are spread.
+    """The distribution of a score.
 
     Args:
         name: of the score.
-        says: what it means, in a sentence.
+        meaning: of the score, in a sentence.
         bars: from left to right.
         low: the score at the left edge.
-        high: at the right edge.
-        threshold: what had to be reached; None where nothing had to.
+        high: the score at the right edge.
+        threshold: the minimum of the gate; None without one.
         at: the threshold's x; None likewise.
-        kept: translations that are kept and have this score.
-        rejected: those that were rejected.
+        kept: number of kept translations with this score.
+        rejected: number of rejected ones.
     """
 
     name: str
-    says: str
-    bars: tuple[Bar, ...]
+    meaning: str
+    bars: tuple[HistogramBar, ...]
     low: float
     high: float
     threshold: float | None
@@ -49,14 +49,14 @@ class Histogram:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line chart.
+class LineChart:
+    """A line chart.
 
     Args:
         name: what is drawn.
         points: "x,y x,y ..." in the chart's units.
-        first: x of the left edge, in words.
-        last: x of the right edge, in words.
+        first: label of the left edge.
+        last: label of the right edge.
         low: the value at the bottom.
         high: the value at the top.
         end: the last value.
@@ -73,7 +73,7 @@ class Line:
 
 def histogram_of(
     name: str,
-    says: str,
+    meaning: str,
     kept: Sequence[int],
     rejected: Sequence[int],
     *,
@@ -85,22 +85,22 @@ def histogram_of(
 
     Args:
         name: of the score.
-        says: what it means, in a sentence.
-        kept: counts of what is kept.
-        rejected: counts of what is not, as many.
+        meaning: of the score, in a sentence.
+        kept: counts of kept translations.
+        rejected: counts of rejected ones, as many.
         low: the left edge of the first bin.
         high: the right edge of the last one.
-        threshold: what had to be reached, or None.
+        threshold: the minimum of the gate, or None.
     """
     top = max((a + b for a, b in zip(kept, rejected, strict=True)), default=0) or 1
     width = WIDTH / max(1, len(kept))
     step = (high - low) / max(1, len(kept))
     bars = tuple(
-        Bar(
+        HistogramBar(
             x=round(index * width, 2),
             width=round(width - 1.5, 2),
-            made=round(HEIGHT * a / top, 2),
-            thrown_out=round(HEIGHT * b / top, 2),
+            kept=round(HEIGHT * a / top, 2),
+            rejected=round(HEIGHT * b / top, 2),
             words=f"{low + index * step:.2f} to {low + (index + 1) * step:.2f}: {a:,} kept, {b:,} rejected",
         )
         for index, (a, b) in enumerate(zip(kept, rejected, strict=True))
@@ -110,7 +110,7 @@ def histogram_of(
         at = round(WIDTH * min(1.0, max(0.0, (threshold - low) / (high - low))), 2)
     return Histogram(
         name=name,
-        says=says,
+        meaning=meaning,
         bars=bars,
         low=low,
         high=high,
@@ -121,7 +121,9 @@ def histogram_of(
     )
 
 
-def line_of(name: str, xs: Sequence[float], ys: Sequence[float], *, unit: str, most: int = 200) -> Line | None:
+def line_of(
+    name: str, xs: Sequence[float], ys: Sequence[float], *, unit: str, most: int = 200
+) -> LineChart | None:
     """Draw a line; None for less than two points.
 
     Args:
@@ -129,7 +131,7 @@ def line_of(name: str, xs: Sequence[float], ys: Sequence[float], *, unit: str, m
         xs: ascending.
         ys: as many.
         unit: of x, in the plural.
-        most: points that are drawn, evenly spread.
+        most: maximum number of points, evenly spaced.
     """
     pairs = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y)]
     if len(pairs) < 2 or pairs[0][0] >= pairs[-1][0]:
@@ -141,7 +143,7 @@ def line_of(name: str, xs: Sequence[float], ys: Sequence[float], *, unit: str, m
     points = " ".join(
         f"{WIDTH * (x - left) / (right - left):.1f},{HEIGHT * (1 - (y - low) / span):.1f}" for x, y in pairs
     )
-    return Line(
+    return LineChart(
         name=name,
         points=points,
         first=f"{left:,.0f}",

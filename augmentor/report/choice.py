@@ -1,4 +1,4 @@
-"""Which pictures the report shows: few enough for a page, and the same ones every time."""
+"""Selection of the images that the page shows: few, and the same ones every time."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from augmentor.report.survey import Survey, Translations
+from augmentor.report.survey import Survey, SurveyedTranslations
 from stargan.labels import UNKNOWN
 
 Verdict = Literal["best", "borderline", "rejected", "kept"]
 
 Change = tuple[tuple[int, int], ...]
-"""What a translation was asked for: (attribute, code) of all that differs from the source."""
+"""The requested change: (attribute, code) of every difference from the source."""
 
 MOST_CARDS = 36
-"""Pictures of each verdict."""
+"""Images of each verdict."""
 
 MOST_COLUMNS = 16
 MOST_SOURCES = 10
 
 _POOL = 4096
-"""Translations among which a verdict's pictures are chosen, so that every change can have some."""
+"""Translations from which a verdict's images are selected, so that every change can have some."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Sources against what they were translated into.
+class GridChoice:
+    """Selected sources and changes.
 
     Args:
         changes: of the columns.
         sources: per row the source's hash.
-        kept: per row and column the translation's number among those kept, -1 for none.
-        rejected: the same among those that were rejected.
+        kept: per row and column the translation's number among the kept ones, -1 for none.
+        rejected: the same among the rejected ones.
     """
 
     changes: tuple[Change, ...]
@@ -44,32 +44,31 @@ class Grid:
     rejected: NDArray[np.int64]
 
 
-def changes_of(made: Translations, numbers: Iterable[int]) -> list[Change]:
-    """Return what some translations were asked for."""
+def changes_of(made: SurveyedTranslations, numbers: Iterable[int]) -> list[Change]:
+    """Return the requested changes of some translations."""
     return [
         tuple((int(column), int(code)) for column, code in enumerate(made.asked[number]) if code != UNKNOWN)
         for number in numbers
     ]
 
 
-def choose_best(kept: Translations) -> list[int]:
-    """Return the numbers of the best of the kept translations, as many of each change as there is room for.
-
-    Of few translations it is the better half at most: the others are not the best.
-    """
-    # Two digits: above that, what the judge says of a good one is noise, and being like its source says more.
+def choose_best(kept: SurveyedTranslations) -> list[int]:
+    """Return the numbers of the best kept translations, of every change in turn; at most the better half."""
+    # Two digits: beyond that, the judge's probability is noise, and similarity to the source says more.
     agreement = (kept.scores["agreement"] * 100).round()
     order = _top(kept, [agreement, kept.scores["preserved"], kept.scores["realism"]])
     return _of_every_change(kept, order[: -(-int(np.isfinite(agreement).sum()) // 2)])
 
 
-def choose_borderline(kept: Translations, thresholds: Mapping[str, float], *, without: Sequence[int]) -> list[int]:
-    """Return the numbers of the kept translations that were nearest to being rejected.
+def choose_borderline(
+    kept: SurveyedTranslations, thresholds: Mapping[str, float], *, without: Sequence[int]
+) -> list[int]:
+    """Return the numbers of the kept translations nearest to a threshold.
 
     Args:
         kept: all of them.
-        thresholds: what each score had to reach; of none, the lowest agreement is nearest.
-        without: those that are shown elsewhere.
+        thresholds: minimum of each score; without any, the lowest agreement is nearest.
+        without: numbers to leave out.
     """
     limits = thresholds or {"agreement": 0.0}
     margins = np.stack([kept.scores[name] - least for name, least in sorted(limits.items())])
@@ -79,38 +78,38 @@ def choose_borderline(kept: Translations, thresholds: Mapping[str, float], *, wi
     return _of_every_change(kept, order[np.isfinite(margin[order])])
 
 
-def choose_spread(kept: Translations) -> list[int]:
-    """Return the numbers of translations that nobody judged, evenly spread."""
+def choose_spread(kept: SurveyedTranslations) -> list[int]:
+    """Return the numbers of translations without scores, evenly spaced."""
     spread = np.linspace(0, len(kept) - 1, min(len(kept), _POOL)).astype(np.int64)
     return _of_every_change(kept, np.random.default_rng(0).permutation(spread))
 
 
-def choose_rejected(rejected: Translations, there: NDArray[np.bool_]) -> list[int]:
+def choose_rejected(rejected: SurveyedTranslations, there: NDArray[np.bool_]) -> list[int]:
     """Return the numbers of rejected translations to show, the worst first.
 
     Args:
         rejected: all of them.
-        there: (N,) whose picture there is.
+        there: (N,) whether its image was stored.
     """
     order = _top(rejected, [-np.nan_to_num(rejected.scores["agreement"], nan=2), -rejected.scores["preserved"]])
     return _of_every_change(rejected, order[there[order]])
 
 
-def choose_grid(found: Survey) -> Grid:
-    """Return the commonest changes, and sources, spread over the table, that were asked for many of them.
+def choose_grid(found: Survey) -> GridChoice:
+    """Return the most frequent changes, and sources, spread over the table, with many of them.
 
-    Where each source was asked for one, every change has its turn.
+    Where each source has one change, sources of every change take turns.
     """
     kept, rejected = found.kept, found.rejected
     asked = np.concatenate([kept.asked, rejected.asked])
     if not len(asked):
-        return Grid(changes=(), sources=(), kept=np.empty((0, 0), int), rejected=np.empty((0, 0), int))
+        return GridChoice(changes=(), sources=(), kept=np.empty((0, 0), int), rejected=np.empty((0, 0), int))
     distinct, place, counts = np.unique(asked, axis=0, return_inverse=True, return_counts=True)
     place = place.reshape(-1)
     several = (distinct != UNKNOWN).sum(axis=1)
     order = np.lexsort((np.arange(len(distinct)), -counts, several))
     order = order[several[order] > 0][:MOST_COLUMNS]
-    # As the label space has them: by the first attribute, then by the value.
+    # In the label space's order: by the first attribute, then by the value.
     order = order[
         np.lexsort([*np.where(distinct[order] == UNKNOWN, 1 << 14, distinct[order]).T[::-1], several[order]])
     ]
@@ -137,7 +136,9 @@ def choose_grid(found: Survey) -> Grid:
     changes = tuple(
         tuple((int(a), int(code)) for a, code in enumerate(distinct[each]) if code != UNKNOWN) for each in order
     )
-    return Grid(changes=changes, sources=tuple(int(names[row]) for row in rows), kept=cells[0], rejected=cells[1])
+    return GridChoice(
+        changes=changes, sources=tuple(int(names[row]) for row in rows), kept=cells[0], rejected=cells[1]
+    )
 
 
 def _spread(rows: NDArray[np.int64], asked_for: NDArray[np.bool_], rich: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -145,8 +146,8 @@ def _spread(rows: NDArray[np.int64], asked_for: NDArray[np.bool_], rich: NDArray
 
     Args:
         rows: (N,) numbers of sources.
-        asked_for: (N, columns) what each source was asked for.
-        rich: (N,) sources that were asked for many; others only serve a column that has none of these.
+        asked_for: (N, columns) the requested changes of each source.
+        rich: (N,) sources with many changes; others only fill a column that has none of these.
     """
     columns = asked_for.shape[1]
     pool = rows[(rich | asked_for[:, ~asked_for[rich].any(axis=0)].any(axis=1))[rows]]
@@ -159,13 +160,13 @@ def _spread(rows: NDArray[np.int64], asked_for: NDArray[np.bool_], rich: NDArray
     return rows[np.isin(rows, taken)]
 
 
-def _top(made: Translations, keys: Sequence[NDArray[np.floating]]) -> NDArray[np.int64]:
+def _top(made: SurveyedTranslations, keys: Sequence[NDArray[np.floating]]) -> NDArray[np.int64]:
     """Return numbers of translations, those with the largest keys first; unknown ones are last."""
     filled = [np.where(np.isnan(key), -np.inf, key) for key in keys]
     return np.lexsort((np.arange(len(made)), *(-key for key in reversed(filled))))
 
 
-def _of_every_change(made: Translations, order: NDArray[np.int64]) -> list[int]:
+def _of_every_change(made: SurveyedTranslations, order: NDArray[np.int64]) -> list[int]:
     """Return the first `MOST_CARDS` in an order in which every change takes its turn."""
     pool = [int(number) for number in order[:_POOL]]
     queues: dict[Change, list[int]] = {}

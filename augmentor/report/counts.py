@@ -1,15 +1,13 @@
-"""How many images there are of what, before and after."""
+"""The section on label counts: images per value and combination, before and after."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from augmentor.report.description import DatasetDescription
 from augmentor.report.survey import Survey
-from augmentor.report.values import items, mapping, number
-from augmentor.storage import Json
 from stargan.labels import UNKNOWN, LabelSpace
 
 _MOST_VALUES = 24
@@ -17,15 +15,15 @@ _MOST_COMBINATIONS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Count:
-    """Images of one value, or of one combination.
+class CountRow:
+    """Images of a value or a combination.
 
     Args:
         name: of the value.
-        before: real ones.
+        before: real images.
         added: kept translations.
-        wanted: what was asked for; None where nothing was.
-        note: what is to be said about it, or "".
+        wanted: the requested number; None without one.
+        note: a remark, or "".
     """
 
     name: str
@@ -36,37 +34,31 @@ class Count:
 
     @property
     def after(self) -> int:
-        """All of them."""
+        """Real images and translations."""
         return self.before + self.added
 
 
 @dataclass(frozen=True, kw_only=True)
 class CountTable:
-    """A table of counts with bars.
-
-    Args:
-        name: what it is about.
-        rows: in order.
-        hidden: rows that there was no room for.
-    """
+    """A table of counts with bars; `hidden` rows are left out."""
 
     name: str
-    rows: tuple[Count, ...]
+    rows: tuple[CountRow, ...]
     hidden: int = 0
 
     @property
     def largest(self) -> int:
-        """What the longest bar stands for."""
+        """The number of the longest bar."""
         return max((max(row.after, row.wanted or 0) for row in self.rows), default=0) or 1
 
     @property
     def ratio_before(self) -> float | None:
-        """The most frequent over the least frequent one, among the real images; None where one has none."""
+        """Ratio of the most to the least frequent value in the real images; None if one has no image."""
         return _ratio([row.before for row in self.rows])
 
     @property
     def ratio_after(self) -> float | None:
-        """The same with the translations."""
+        """The same ratio with the translations."""
         return _ratio([row.after for row in self.rows])
 
 
@@ -79,7 +71,7 @@ def attribute_counts(found: Survey, space: LabelSpace) -> list[CountTable]:
         before = np.bincount(real[:, column] + 1, minlength=size + 1)[1:]
         added = np.bincount(found.kept.codes[:, column] + 1, minlength=size + 1)[1:]
         rows = [
-            Count(name=value, before=int(b), added=int(a))
+            CountRow(name=value, before=int(b), added=int(a))
             for value, b, a in zip(attribute.values, before, added, strict=True)
         ]
         tables.append(
@@ -103,7 +95,7 @@ def combination_counts(found: Survey, space: LabelSpace) -> CountTable | None:
     added = np.bincount(place.reshape(-1)[~was_real], minlength=len(combinations))
     order = np.lexsort((np.arange(len(combinations)), before))
     rows = [
-        Count(
+        CountRow(
             name=", ".join(
                 f"{space.names[column]}={space.attributes[column].values[code]}"
                 for column, code in zip(columns, combinations[each], strict=True)
@@ -117,24 +109,20 @@ def combination_counts(found: Survey, space: LabelSpace) -> CountTable | None:
     return CountTable(name="Combinations", rows=tuple(rows), hidden=hidden) if rows else None
 
 
-def balance_counts(description: Mapping[str, Json]) -> CountTable | None:
-    """Return what `--balance` asked for, and what came of it; None where it was not asked."""
+def balance_counts(description: DatasetDescription) -> CountTable | None:
+    """Return the combinations of `--balance`, requested and reached; None without it."""
     rows = []
-    for cell in map(mapping, items(description.get("balance"))):
-        domain, before, after = cell.get("domain"), number(cell.get("before")), number(cell.get("after"))
-        if before is None or after is None:
+    for cell in description.balance:
+        if cell.before is None or cell.after is None:
             continue
-        words = [f"{name}={value}" for name, value in mapping(domain).items()] or [str(domain)]
-        wanted = number(cell.get("wanted"))
-        short = wanted is not None and after < wanted
-        note = "all sources used up" if cell.get("sources_used_up") and short else ""
+        short = cell.wanted is not None and cell.after < cell.wanted
         rows.append(
-            Count(
-                name=", ".join(words),
-                before=int(before),
-                added=int(after - before),
-                wanted=None if wanted is None else int(wanted),
-                note=note,
+            CountRow(
+                name=", ".join(f"{name}={value}" for name, value in cell.domain.items()),
+                before=cell.before,
+                added=cell.after - cell.before,
+                wanted=cell.wanted,
+                note="all sources used up" if cell.sources_used_up and short else "",
             )
         )
     hidden = max(0, len(rows) - _MOST_COMBINATIONS)

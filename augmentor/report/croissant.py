@@ -1,15 +1,14 @@
-"""The output in Croissant's words, so that catalogues of data sets understand it."""
+"""The output's description in Croissant 1.0, for catalogues of data sets."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from augmentor.outputs import columns
 from augmentor.outputs.readers import FinishedOutput
-from augmentor.report.card import describe_in_a_sentence
-from augmentor.report.summary import title_of
-from augmentor.report.values import mapping, text
+from augmentor.report.description import DatasetDescription
 from augmentor.storage import Json, write_json
 
 _KEYS = (
@@ -31,7 +30,7 @@ _CONTEXT: dict[str, Json] = {
     "examples": {"@id": "cr:examples", "@type": "@json"},
     **{key: f"cr:{key}" for key in _KEYS},
 }
-"""What Croissant 1.0 wants to stand there, word for word."""
+"""The context that Croissant 1.0 prescribes."""
 
 _TYPES = {"is_synthetic": "sc:Boolean", "agreement": "sc:Float", "realism": "sc:Float"}
 
@@ -45,7 +44,7 @@ _MEANINGS = {
     "source_path": "Its path in the manifest.",
     "changed": "The attributes that differ from the source.",
     "agreement": "The judge's probability of the labels of a translation.",
-    "realism": "The share of real images that the discriminator finds no more real.",
+    "realism": "The share of real images with a discriminator score no higher than this one's.",
 }
 
 _ENCODINGS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
@@ -56,89 +55,92 @@ _PACK_ENCODINGS = {
 }
 
 
-def write_croissant(output: FinishedOutput) -> Path:
+def write_croissant(output: FinishedOutput, description: DatasetDescription, *, title: str) -> Path:
     """Write croissant.json, or FILE.croissant.json beside FILE.h5; equal inputs give equal bytes.
 
-    It has no date, for the same command gives the same bytes, and no licence, which only you know.
+    It has no date, so that equal commands give equal bytes, and no licence, which is not known.
 
     Args:
-        output: what is described; its images are read where it is one file, for their SHA-256.
+        output: the output; an HDF5 file is read whole for its SHA-256.
+        description: its dataset.json.
+        title: the data set's name.
 
     Source: Croissant 1.0, http://mlcommons.org/croissant/1.0.
     """
-    described = {
+    counts = description.counts
+    described: dict[str, Json] = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": title_of(output.description, output.out),
-        "description": describe_in_a_sentence(output),
+        "name": title,
+        "description": (
+            f"{counts.real:,} real images and {counts.synthetic:,} translations of them by a StarGAN, labelled "
+            f"by {', '.join(output.space.names)}. Made from {description.manifest or 'a manifest'} by augmentor "
+            "expand."
+        ),
         "version": "1.0.0",
         "keywords": ["synthetic", "data augmentation", "image classification", "StarGAN"],
-        "creator": {"@type": "sc:Organization", "name": f"augmentor {text(output.description.get('augmentor'))}"},
-        "distribution": _one_file(output) if output.is_file else _files(output),
+        "creator": {"@type": "sc:Organization", "name": f"augmentor {description.augmentor}"},
     }
-    if not output.is_file:
+    if output.is_file:
+        what = "Images, labels and every other column of the label table, as HDF5 data sets."
+        described["distribution"] = [_file(output.images, output.out.name, what, encoding="application/x-hdf5")]
+    else:
+        what = "Every image of every split, real and synthetic, with its labels and its lineage."
+        table = _file(output.out / "labels.csv", "labels.csv", what, encoding="text/csv")
+        described["distribution"] = [table, *_file_sets(output, description)]
         described["recordSet"] = [_label_table(output)]
     path = output.beside("croissant.json")
     write_json(path, described)
     return path
 
 
-def _one_file(output: FinishedOutput) -> list[Json]:
-    name = output.out.name
+def _file(path: Path, name: str, what: str, *, encoding: str) -> Json:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "description": what,
+        "contentUrl": name,
+        "encodingFormat": encoding,
+        "sha256": sha256,
+    }
+
+
+def _file_sets(output: FinishedOutput, description: DatasetDescription) -> list[Json]:
+    """Return the sets of files that hold the images: shard files, or image files by suffix."""
+    splits, packs = sorted(description.counts.splits), output.pack_suffix
+    if packs is not None:
+        what, name = (
+            "Shard files with the images that labels.csv lists, and their labels.",
+            packs.removeprefix("."),
+        )
+        return [_file_set(f"{name}-files", what, _PACK_ENCODINGS[packs], [f"{each}/*{packs}" for each in splits])]
+    suffix = description.requested.image_format or "png"
+    # Original files keep their own suffix.
+    suffixes = sorted({suffix, "png", "jpg"} if description.requested.real == "original" else {suffix})
     return [
-        {
-            "@type": "cr:FileObject",
-            "@id": name,
-            "name": name,
-            "description": "Images, labels and every other column of the label table, as HDF5 data sets.",
-            "contentUrl": name,
-            "encodingFormat": "application/x-hdf5",
-            "sha256": _sha256(output.images),
-        }
+        _file_set(
+            f"{each}-images",
+            "The images that labels.csv lists.",
+            _ENCODINGS.get(each, f"image/{each}"),
+            [f"{split}/*/*.{each}" for split in splits],
+        )
+        for each in suffixes
     ]
 
 
-def _files(output: FinishedOutput) -> list[Json]:
-    packs = output.pack_suffix
-    settings = mapping(output.description.get("settings"))
-    suffix = text(settings.get("image_format")) or "png"
-    # Files that are taken as they are keep their own suffix.
-    suffixes = sorted({suffix, "png", "jpg"} if settings.get("real") == "original" else {suffix})
-    splits = sorted(mapping(mapping(output.description.get("counts")).get("splits")))
-    return [
-        {
-            "@type": "cr:FileObject",
-            "@id": "labels.csv",
-            "name": "labels.csv",
-            "description": "Every image of every split, real and synthetic, with its labels and its lineage.",
-            "contentUrl": "labels.csv",
-            "encodingFormat": "text/csv",
-            "sha256": _sha256(output.out / "labels.csv"),
-        },
-        *(
-            {
-                "@type": "cr:FileSet",
-                "@id": f"{packs.removeprefix('.')}-files",
-                "name": f"{packs.removeprefix('.')}-files",
-                "description": "The files that hold the images that labels.csv names, and their labels.",
-                "encodingFormat": _PACK_ENCODINGS[packs],
-                "includes": [f"{split}/*{packs}" for split in splits],
-            }
-            for packs in ([packs] if packs else [])
-        ),
-        *(
-            {
-                "@type": "cr:FileSet",
-                "@id": f"{each}-images",
-                "name": f"{each}-images",
-                "description": "The images that labels.csv names.",
-                "encodingFormat": _ENCODINGS.get(each, f"image/{each}"),
-                "includes": [f"{split}/*/*.{each}" for split in splits],
-            }
-            for each in ([] if packs else suffixes)
-        ),
-    ]
+def _file_set(name: str, what: str, encoding: str, includes: Sequence[str]) -> Json:
+    return {
+        "@type": "cr:FileSet",
+        "@id": name,
+        "name": name,
+        "description": what,
+        "encodingFormat": encoding,
+        "includes": list(includes),
+    }
 
 
 def _label_table(output: FinishedOutput) -> Json:
@@ -162,8 +164,3 @@ def _label_table(output: FinishedOutput) -> Json:
             for name in columns(output.space)
         ],
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

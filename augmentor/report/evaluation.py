@@ -1,62 +1,30 @@
-"""What `augmentor evaluate` found, as the page shows it."""
+"""The section on evaluation.json: arms, groups, distances, and the coordinates of its plots."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from augmentor.evaluation import ArmResult, Distances, Evaluation, GroupResult, Interval
 from augmentor.report.charts import HEIGHT, WIDTH
-from augmentor.report.values import items, mapping, number, text
-from augmentor.storage import Json
 
 _MOST_GROUPS = 24
 
 Tone = Literal["good", "bad", "mid", ""]
+"""A colour class of the page."""
 
 _TONES: Mapping[str, Tone] = {"helps": "good", "hurts": "bad", "mixed": "mid"}
 _MEASURES = {"worst_group": "Worst-group accuracy", "balanced": "Balanced accuracy"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A share in [0, 1], or a difference of two, and its 95 % interval; None for ends that are not known."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One way to train a classifier."""
-
-    name: str
-    title: str
-    main: bool
-    ratio: float | None
-    images: int
-    balanced: Figure | None
-    worst: Figure | None
-    worst_name: str
-    attributes: tuple[Figure | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Whisker:
-    """One line of a plot of intervals, in the chart's units.
-
-    Args:
-        title: what it is.
-        figure: the share or difference.
-        x: of the value.
-        left: of the lower end.
-        right: of the upper end.
-        tone: how it is to be read.
-    """
+    """A line in a plot of intervals; `x`, `left` and `right` are in the chart's units."""
 
     title: str
-    figure: Figure
+    interval: Interval
     x: float
     left: float
     right: float
@@ -64,254 +32,179 @@ class Whisker:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plot:
-    """Figures beside one another.
-
-    Args:
-        name: what is drawn.
-        whiskers: from top to bottom.
-        zero: x of 0, None where it is not in the picture.
-        low: the value at the left edge.
-        high: at the right edge.
-    """
+class DifferencePlot:
+    """Differences of one measure to other arms, from top to bottom; `zero` is the x of 0."""
 
     name: str
     whiskers: tuple[Whisker, ...]
-    zero: float | None
-    low: float
-    high: float
+    zero: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPoint:
-    """One ratio of the sweep, in the chart's units from the top left; None for what was not measured."""
+    """A ratio of the sweep; coordinates are in the chart's units from the top left."""
 
     ratio: float
+    balanced: Interval
     x: float
-    balanced: Figure
     y: float
     top: float
     bottom: float
-    worst: Figure | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """One combination of labels: its images, and its accuracy in the arms of the table."""
-
-    name: str
-    test_images: int
-    train_real: int
-    train_synthetic: int
-    accuracy: tuple[Figure | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationView:
-    """All of it.
+class EvaluationSection:
+    """An evaluation and what is drawn of it.
 
     Args:
-        stale: it is of another output than this one.
-        word: the verdict in a word.
-        tone: how it is to be read.
-        sentence: the verdict with its intervals.
-        following: what to do next.
-        arms: the table.
-        attributes: whose accuracies the arms have.
-        skipped: (arm, reason).
+        found: the content of evaluation.json.
+        stale: whether it belongs to another version of the output.
+        tone: of its verdict.
+        attributes: names of the attributes that the arms have accuracies of.
         differences: a plot per measure.
         sweep: by rising ratio.
         sweep_range: the values at the bottom and the top of its chart.
         groups: combinations, the rarest among the real training images first.
-        hidden: groups that there was no room for.
-        distances: (what, of translations, of real images).
-        shares: (what, share of the translations).
-        counts: kind of image -> how many.
-        settings: as they were asked for.
+        hidden: number of groups left out.
+        distances: (name, of translations, of real images); NaN for unknown.
+        shares: (name, share of the translations).
     """
 
+    found: Evaluation
     stale: bool
-    word: str
     tone: Tone
-    sentence: str
-    following: tuple[str, ...]
-    arms: tuple[Arm, ...]
     attributes: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
-    differences: tuple[Plot, ...]
+    differences: tuple[DifferencePlot, ...]
     sweep: tuple[SweepPoint, ...]
     sweep_range: tuple[float, float]
-    groups: tuple[Group, ...]
+    groups: tuple[GroupResult, ...]
     hidden: int
-    distances: tuple[tuple[str, float | None, float | None], ...]
+    distances: tuple[tuple[str, float, float], ...]
     shares: tuple[tuple[str, float], ...]
-    counts: Mapping[str, int]
-    settings: Mapping[str, Json]
 
 
-def view_evaluation(state: Mapping[str, Json], *, fingerprint: str) -> EvaluationView | None:
-    """Return what evaluation.json says; None where it says nothing.
+def evaluation_section(state: object, *, fingerprint: str) -> EvaluationSection | None:
+    """Return the section on an evaluation; None for one without arms.
 
     Args:
-        state: its content.
-        fingerprint: of the output that is reported.
+        state: the content of evaluation.json.
+        fingerprint: of the reported output.
     """
-    verdict, main = mapping(state.get("verdict")), text(mapping(state.get("verdict")).get("arm"))
-    arms = [mapping(each) for each in items(state.get("arms"))]
-    if not arms:
+    found = Evaluation.from_json(state)
+    if not found.arms:
         return None
-    attributes = tuple(dict.fromkeys(name for arm in arms for name in mapping(arm.get("attributes"))))
-    groups = sorted(map(mapping, items(state.get("groups"))), key=lambda each: number(each.get("train_real")) or 0)
-    sweep, sweep_range = _sweep([mapping(each) for each in items(state.get("sweep"))])
-    word = text(verdict.get("word"))
-    return EvaluationView(
-        stale=text(state.get("fingerprint")) != fingerprint,
-        word=word,
-        tone=_TONES.get(word, ""),
-        sentence=text(verdict.get("sentence")),
-        following=tuple(map(str, items(verdict.get("following")))),
-        arms=tuple(_arm(arm, attributes, main=main) for arm in arms),
-        attributes=attributes,
-        skipped=tuple((name, str(reason)) for name, reason in mapping(state.get("skipped")).items()),
-        differences=tuple(_differences(verdict, {text(arm.get("name")): text(arm.get("title")) for arm in arms})),
+    groups = sorted(found.groups, key=lambda group: group.train_real)
+    sweep, sweep_range = _sweep(found.sweep)
+    return EvaluationSection(
+        found=found,
+        stale=found.fingerprint != fingerprint,
+        tone=_TONES.get(found.verdict.word, ""),
+        attributes=tuple(dict.fromkeys(name for arm in found.arms for name in arm.attributes)),
+        differences=tuple(_differences(found)),
         sweep=sweep,
         sweep_range=sweep_range,
-        groups=tuple(_group(each, [text(arm.get("name")) for arm in arms]) for each in groups[:_MOST_GROUPS]),
+        groups=tuple(groups[:_MOST_GROUPS]),
         hidden=max(0, len(groups) - _MOST_GROUPS),
-        distances=tuple(_distances(mapping(state.get("distances")))),
-        shares=tuple(_shares(mapping(state.get("distances")))),
-        counts={
-            name: int(count)
-            for name, each in mapping(state.get("counts")).items()
-            if (count := number(each)) is not None
-        },
-        settings=mapping(state.get("settings")),
+        distances=tuple(_distances(found.distances)),
+        shares=tuple(_shares(found.distances)),
     )
 
 
-def figure(value: Json) -> Figure | None:
-    """Return an interval as evaluation.json holds it; None where nothing was measured."""
-    state = mapping(value)
-    middle = number(state.get("value"))
-    if middle is None:
-        return None
-    return Figure(value=middle, low=number(state.get("low")), high=number(state.get("high")))
-
-
-def _arm(state: Mapping[str, Json], attributes: Sequence[str], *, main: str) -> Arm:
-    worst = mapping(state.get("worst_group"))
-    return Arm(
-        name=text(state.get("name")),
-        title=text(state.get("title")),
-        main=text(state.get("name")) == main,
-        ratio=number(state.get("ratio")),
-        images=int(number(state.get("images")) or 0),
-        balanced=figure(state.get("balanced")),
-        worst=figure(worst.get("accuracy")),
-        worst_name=text(worst.get("group")),
-        attributes=tuple(figure(mapping(state.get("attributes")).get(name)) for name in attributes),
-    )
-
-
-def _group(state: Mapping[str, Json], arms: Sequence[str]) -> Group:
-    counts = {name: int(number(state.get(name)) or 0) for name in ("test_images", "train_real", "train_synthetic")}
-    accuracy = mapping(state.get("accuracy"))
-    return Group(name=text(state.get("name")), accuracy=tuple(figure(accuracy.get(arm)) for arm in arms), **counts)
-
-
-def _differences(verdict: Mapping[str, Json], titles: Mapping[str, str]) -> list[Plot]:
+def _differences(found: Evaluation) -> list[DifferencePlot]:
+    titles = {arm.name: arm.title for arm in found.arms}
     plots = []
     for measure, name in _MEASURES.items():
-        rows: list[tuple[str, Figure, Tone]] = []
-        for each in map(mapping, items(verdict.get("differences"))):
-            found = figure(each.get("difference"))
-            if each.get("measure") == measure and found is not None:
-                against = text(each.get("against"))
-                rows.append((titles.get(against, against), found, _TONES.get(text(each.get("word")), "")))
+        rows = [
+            (titles.get(each.against, each.against), each.difference, _TONES.get(each.word, ""))
+            for each in found.verdict.differences
+            if each.measure == measure and math.isfinite(each.difference.value)
+        ]
         if rows:
             plots.append(_plot(name, rows))
     return plots
 
 
-def _plot(name: str, rows: Sequence[tuple[str, Figure, Tone]]) -> Plot:
-    ends = [end for _, each, _ in rows for end in (each.low, each.value, each.high) if end is not None]
+def _plot(name: str, rows: Sequence[tuple[str, Interval, Tone]]) -> DifferencePlot:
+    ends = _ends([interval for _, interval, _ in rows])
     low, high = min([*ends, -0.01]), max([*ends, 0.01])
     low, high = low - 0.06 * (high - low), high + 0.06 * (high - low)
 
-    def place(value: float) -> float:
-        return round(WIDTH * (value - low) / (high - low), 1)
+    def place(value: float, instead: float = 0.0) -> float:
+        return round(WIDTH * ((value if math.isfinite(value) else instead) - low) / (high - low), 1)
 
-    return Plot(
+    return DifferencePlot(
         name=name,
         whiskers=tuple(
             Whisker(
                 title=title,
-                figure=each,
+                interval=each,
                 x=place(each.value),
-                left=place(each.value if each.low is None else each.low),
-                right=place(each.value if each.high is None else each.high),
+                left=place(each.low, each.value),
+                right=place(each.high, each.value),
                 tone=tone,
             )
             for title, each, tone in rows
         ),
         zero=place(0.0),
-        low=low,
-        high=high,
     )
 
 
-def _sweep(states: Sequence[Mapping[str, Json]]) -> tuple[tuple[SweepPoint, ...], tuple[float, float]]:
-    known = []
-    for state in states:
-        ratio, balanced = number(state.get("ratio")), figure(state.get("balanced"))
-        if ratio is not None and balanced is not None:
-            known.append((ratio, balanced, figure(mapping(state.get("worst_group")).get("accuracy"))))
+def _sweep(arms: Sequence[ArmResult]) -> tuple[tuple[SweepPoint, ...], tuple[float, float]]:
+    known = [
+        (arm.ratio, arm.balanced) for arm in arms if arm.ratio is not None and math.isfinite(arm.balanced.value)
+    ]
     known.sort(key=lambda each: each[0])
-    ends = [end for _, each, _ in known for end in (each.low, each.value, each.high) if end is not None]
+    ends = _ends([balanced for _, balanced in known])
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     span = (high - low) or 1.0
 
-    def height(value: float | None, instead: float) -> float:
-        return round(HEIGHT * (1 - ((instead if value is None else value) - low) / span), 1)
+    def height(value: float, instead: float) -> float:
+        return round(HEIGHT * (1 - ((value if math.isfinite(value) else instead) - low) / span), 1)
 
     points = tuple(
         SweepPoint(
             ratio=ratio,
-            x=round(WIDTH * (0.5 + index) / len(known), 1),
             balanced=balanced,
+            x=round(WIDTH * (0.5 + index) / len(known), 1),
             y=height(balanced.value, balanced.value),
             top=height(balanced.high, balanced.value),
             bottom=height(balanced.low, balanced.value),
-            worst=worst,
         )
-        for index, (ratio, balanced, worst) in enumerate(known)
+        for index, (ratio, balanced) in enumerate(known)
     )
     return points, (low, high)
 
 
-def _distances(state: Mapping[str, Json]) -> list[tuple[str, float | None, float | None]]:
+def _ends(intervals: Sequence[Interval]) -> list[float]:
+    """Return the known values and ends of intervals."""
+    return [end for each in intervals for end in (each.low, each.value, each.high) if math.isfinite(end)]
+
+
+def _distances(found: Distances) -> list[tuple[str, float, float]]:
     rows = []
-    for name, words in (
-        ("frechet", "Frechet distance to the real test images"),
-        ("kernel", "Kernel distance to them"),
+    for words, distance in (
+        ("Frechet distance to the real test images", found.frechet or {}),
+        ("Kernel distance to the real test images", found.kernel or {}),
     ):
-        pair = mapping(state.get(name))
-        rows.append((words, number(pair.get("kept")), number(pair.get("real"))))
-        if number(pair.get("ungated")) is not None:
-            rows.append((f"{words}, before the gate", number(pair.get("ungated")), None))
-    for name, words in (
-        ("within_domain", "Mean distance between images of one domain"),
-        ("within_source", "Mean distance between translations of one source (real: between any two images)"),
-        ("nearest", "Median distance to the nearest other training image (real: of test images)"),
-    ):
-        pair = mapping(state.get(name))
-        rows.append((words, number(pair.get("synthetic")), number(pair.get("real"))))
-    return [row for row in rows if row[1] is not None or row[2] is not None]
+        rows.append((words, distance.get("kept", math.nan), distance.get("real", math.nan)))
+        rows.append((f"{words}, before the gate", distance.get("ungated", math.nan), math.nan))
+    rows += [
+        (words, pair.synthetic, pair.real)
+        for words, pair in (
+            ("Mean distance between images of one domain", found.within_domain),
+            (
+                "Mean distance between translations of one source (real: between any two images)",
+                found.within_source,
+            ),
+            ("Median distance to the nearest other training image (real: of test images)", found.nearest),
+        )
+    ]
+    return [row for row in rows if math.isfinite(row[1]) or math.isfinite(row[2])]
 
 
-def _shares(state: Mapping[str, Json]) -> list[tuple[str, float]]:
+def _shares(found: Distances) -> list[tuple[str, float]]:
     named = (
-        ("copies", "Nearer to a training image than 99 % of test images are"),
-        ("unchanged", "Not different from their source"),
+        ("Nearer to a training image than 99 % of test images are", found.copies),
+        ("Equal to their source", found.unchanged),
     )
-    return [(words, share) for name, words in named if (share := number(state.get(name))) is not None]
+    return [(words, share) for words, share in named if math.isfinite(share)]

@@ -1,4 +1,4 @@
-"""The pictures of the page, with what is known of each."""
+"""The sections with images: sources against targets, and selected translations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from augmentor.outputs.readers import FinishedOutput
 from augmentor.report.choice import (
     Change,
-    Grid,
+    GridChoice,
     Verdict,
     changes_of,
     choose_best,
@@ -21,25 +21,25 @@ from augmentor.report.choice import (
     choose_rejected,
     choose_spread,
 )
-from augmentor.report.pictures import Pictures
-from augmentor.report.survey import SCORES, Survey, Translations, hashes
+from augmentor.report.survey import SCORES, Survey, SurveyedTranslations, hashes
+from augmentor.report.thumbnails import Thumbnails
 from stargan.labels import UNKNOWN, LabelSpace
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
-    """One translation beside its source.
+class TranslationCard:
+    """A translation beside its source.
 
     Args:
-        verdict: why it is shown.
+        verdict: the group that it is shown in.
         key: its name.
-        source: address of the source's thumbnail; None where it is not in the output.
+        source: address of the source's thumbnail; None if it is not in the output.
         made: address of its own.
-        change: what was asked for, in words.
+        change: the requested change, as "hair=red".
         changed: the attributes that differ from the source.
-        target: "attribute=value" of all that it was made into.
-        scores: (name, value) of those that are known.
-        reason: why it was rejected, or "".
+        target: "attribute=value" of its target.
+        scores: (name, value) of the known ones.
+        reason: of a rejection, or "".
     """
 
     verdict: Verdict
@@ -54,13 +54,13 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One cell of the grid.
+class GridCell:
+    """A cell of the grid.
 
     Args:
-        verdict: "kept", "rejected" or "none": it was not asked for, or could not be made.
-        picture: its thumbnail; None where there is none.
-        words: what it is, for people who do not see it.
+        verdict: "kept", "rejected", or "none" for one that was not requested or failed.
+        picture: address of its thumbnail, or None.
+        words: its text alternative.
         agreement: the judge's; None for unknown.
     """
 
@@ -72,22 +72,16 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class GridRow:
-    """One source and what it was translated into."""
+    """A source and its translations."""
 
     name: str
     source: str | None
-    cells: tuple[Cell, ...]
+    cells: tuple[GridCell, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridView:
-    """Sources against targets.
-
-    Args:
-        groups: (attributes, columns that they head).
-        columns: the columns' values.
-        rows: the sources.
-    """
+class SourceGrid:
+    """Sources against targets; `groups` are (attributes, number of columns below)."""
 
     groups: tuple[tuple[str, int], ...]
     columns: tuple[str, ...]
@@ -96,16 +90,16 @@ class GridView:
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """All that is shown of the pictures.
+    """The images of the page.
 
     Args:
         grid: sources against targets.
-        cards: the best, the nearest to the thresholds, the rejected; where nobody judged, some.
-        unseen: rejected translations that no picture was kept of.
+        cards: the best, the borderline and the rejected translations; without scores, some.
+        unseen: number of rejected translations without a stored image.
     """
 
-    grid: GridView
-    cards: tuple[Card, ...]
+    grid: SourceGrid
+    cards: tuple[TranslationCard, ...]
     unseen: int
 
 
@@ -117,23 +111,24 @@ class _Detail:
     reason: str
 
 
-class _Shelf:
-    """Finds and writes the pictures that were chosen.
+class _Images:
+    """Reader of the selected images, and writer of their thumbnails.
 
     Args:
-        output: where they are.
+        output: the output.
         found: its tables.
         pictures: writes the thumbnails.
-        kept: numbers of the kept translations that are needed.
-        rejected: those of the rejected ones.
-        sources: hashes of the sources that are needed.
+        kept: numbers of the selected kept translations.
+        rejected: numbers of the selected rejected ones.
+        sources: hashes of the selected sources.
+        thumbnails: JPEG files of rejected translations, by key.
     """
 
     def __init__(
         self,
         output: FinishedOutput,
         found: Survey,
-        pictures: Pictures,
+        pictures: Thumbnails,
         *,
         kept: Iterable[int],
         rejected: Iterable[int],
@@ -146,21 +141,21 @@ class _Shelf:
         self._places = {int(found.real.sources[row]): int(found.real.places[row]) for row in there[::-1]}
         rows = {*self._places.values(), *(int(found.kept.places[number]) for number in kept)}
         self.details = _details(output.label_rows(), rows)
-        self.thrown_out = _details(output.rejected_rows(), {int(found.rejected.places[n]) for n in rejected})
+        self.rejected_details = _details(output.rejected_rows(), {int(found.rejected.places[n]) for n in rejected})
 
     def source(self, number: int) -> str | None:
-        """Return the address of a source's picture."""
+        """Return the address of a source's thumbnail."""
         place = self._places.get(number)
         return None if place is None else self._read(place)
 
     def kept(self, number: int) -> tuple[_Detail, str | None]:
-        """Return what is known of a kept translation, and its picture's address."""
+        """Return the row of a kept translation, and its thumbnail's address."""
         place = int(self.found.kept.places[number])
         return self.details[place], self._read(place)
 
     def rejected(self, number: int) -> tuple[_Detail, str | None]:
-        """Return what is known of a rejected translation, and its picture's address."""
-        detail = self.thrown_out[int(self.found.rejected.places[number])]
+        """Return the row of a rejected translation, and its thumbnail's address."""
+        detail = self.rejected_details[int(self.found.rejected.places[number])]
         data = self.thumbnails.get(detail.key)
         return detail, None if data is None else self.pictures.add_jpeg(f"rejected {detail.key}", data)
 
@@ -171,15 +166,15 @@ class _Shelf:
 
 
 def make_gallery(
-    output: FinishedOutput, found: Survey, pictures: Pictures, *, thresholds: Mapping[str, float]
+    output: FinishedOutput, found: Survey, pictures: Thumbnails, *, thresholds: Mapping[str, float]
 ) -> Gallery:
-    """Choose what is shown and write its thumbnails.
+    """Select the images and write their thumbnails.
 
     Args:
-        output: what is reported.
+        output: the output.
         found: its tables.
         pictures: writes the thumbnails.
-        thresholds: what each score had to reach.
+        thresholds: minimum of each score.
     """
     kept, rejected = found.kept, found.rejected
     thumbnails = output.rejected_pictures() if len(rejected) else {}
@@ -192,7 +187,7 @@ def make_gallery(
         chosen = {"kept": choose_spread(kept), **chosen}
     grid = choose_grid(found)
     of_kept = [number for verdict, numbers in chosen.items() if verdict != "rejected" for number in numbers]
-    shelf = _Shelf(
+    images = _Images(
         output,
         found,
         pictures,
@@ -205,22 +200,22 @@ def make_gallery(
         ],
         thumbnails=thumbnails,
     )
-    view = _grid_view(grid, shelf)
-    cards = [card for verdict, numbers in chosen.items() for card in _cards(verdict, numbers, shelf)]
+    view = _grid_view(grid, images)
+    cards = [card for verdict, numbers in chosen.items() for card in _cards(verdict, numbers, images)]
     return Gallery(grid=view, cards=tuple(cards), unseen=len(rejected) - int(there.sum()))
 
 
-def _cards(verdict: Verdict, numbers: Sequence[int], shelf: _Shelf) -> Iterator[Card]:
-    space = shelf.output.space
-    made = shelf.found.rejected if verdict == "rejected" else shelf.found.kept
+def _cards(verdict: Verdict, numbers: Sequence[int], images: _Images) -> Iterator[TranslationCard]:
+    space = images.output.space
+    made = images.found.rejected if verdict == "rejected" else images.found.kept
     for number, change in zip(numbers, changes_of(made, numbers), strict=True):
-        detail, picture = shelf.rejected(number) if verdict == "rejected" else shelf.kept(number)
+        detail, picture = images.rejected(number) if verdict == "rejected" else images.kept(number)
         if picture is None:
             continue
-        yield Card(
+        yield TranslationCard(
             verdict=verdict,
             key=detail.key,
-            source=shelf.source(int(made.sources[number])),
+            source=images.source(int(made.sources[number])),
             made=picture,
             change=change_words(change, space),
             changed=tuple(space.names[column] for column, _ in change),
@@ -234,8 +229,8 @@ def _cards(verdict: Verdict, numbers: Sequence[int], shelf: _Shelf) -> Iterator[
         )
 
 
-def _grid_view(grid: Grid, shelf: _Shelf) -> GridView:
-    space = shelf.output.space
+def _grid_view(grid: GridChoice, images: _Images) -> SourceGrid:
+    space = images.output.space
     heads = [", ".join(space.names[column] for column, _ in change) for change in grid.changes]
     groups: list[tuple[str, int]] = []
     for head in heads:
@@ -249,35 +244,35 @@ def _grid_view(grid: Grid, shelf: _Shelf) -> GridView:
         numbers = zip(grid.kept[place].tolist(), grid.rejected[place].tolist(), grid.changes, strict=True)
         cells, names = [], []
         for kept, rejected, change in numbers:
-            cell, name = _cell(kept, rejected, change, shelf)
+            cell, name = _cell(kept, rejected, change, images)
             cells.append(cell)
             names += [name] if name else []
-        rows.append(GridRow(name=names[0] if names else "", source=shelf.source(source), cells=tuple(cells)))
-    return GridView(groups=tuple(groups), columns=tuple(columns), rows=tuple(rows))
+        rows.append(GridRow(name=names[0] if names else "", source=images.source(source), cells=tuple(cells)))
+    return SourceGrid(groups=tuple(groups), columns=tuple(columns), rows=tuple(rows))
 
 
-def _cell(kept: int, rejected: int, change: Change, shelf: _Shelf) -> tuple[Cell, str]:
-    """Return a cell and the id of the source that it belongs to, "" where it has none."""
-    words = change_words(change, shelf.output.space)
+def _cell(kept: int, rejected: int, change: Change, images: _Images) -> tuple[GridCell, str]:
+    """Return a cell and its source's id, "" without one."""
+    words = change_words(change, images.output.space)
     if kept >= 0:
-        detail, picture = shelf.kept(kept)
-        agreement = _known(shelf.found.kept.scores["agreement"], kept)
+        detail, picture = images.kept(kept)
+        agreement = _known(images.found.kept.scores["agreement"], kept)
         seen = f"{detail.source} as {words}" + ("" if agreement is None else f", agreement {agreement:.2f}")
-        return Cell(verdict="kept", picture=picture, words=seen, agreement=agreement), detail.source
+        return GridCell(verdict="kept", picture=picture, words=seen, agreement=agreement), detail.source
     if rejected >= 0:
-        detail, picture = shelf.rejected(rejected)
-        agreement = _known(shelf.found.rejected.scores["agreement"], rejected)
+        detail, picture = images.rejected(rejected)
+        agreement = _known(images.found.rejected.scores["agreement"], rejected)
         seen = f"{detail.source} as {words}, rejected: {detail.reason}"
-        return Cell(verdict="rejected", picture=picture, words=seen, agreement=agreement), detail.source
-    return Cell(verdict="none", picture=None, words=f"{words}: not asked for", agreement=None), ""
+        return GridCell(verdict="rejected", picture=picture, words=seen, agreement=agreement), detail.source
+    return GridCell(verdict="none", picture=None, words=f"{words}: not requested", agreement=None), ""
 
 
 def change_words(change: Change, space: LabelSpace) -> str:
-    """Return what was asked for, as "hair=red, smile=1"."""
+    """Return a change as "hair=red, smile=1"."""
     return ", ".join(f"{space.names[column]}={space.attributes[column].values[code]}" for column, code in change)
 
 
-def _scores(made: Translations, number: int) -> tuple[tuple[str, float], ...]:
+def _scores(made: SurveyedTranslations, number: int) -> tuple[tuple[str, float], ...]:
     known = ((name, _known(made.scores[name], number)) for name in SCORES)
     return tuple((name, value) for name, value in known if value is not None)
 
@@ -287,7 +282,7 @@ def _known(values: NDArray[np.float32], number: int) -> float | None:
 
 
 def _details(chunks: Iterator[pd.DataFrame], places: set[int]) -> dict[int, _Detail]:
-    """Return what a table says of some of its rows."""
+    """Return some rows of a table, by their place in it."""
     wanted, first = np.array(sorted(places), dtype=np.int64), 0
     details = {}
     for chunk in chunks:

@@ -1,115 +1,128 @@
-"""What the judge is worth, and where it errs."""
+"""The sections on scores and on the judge: histograms, thresholds, accuracy and confusion."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from augmentor.report.values import items, mapping, number, text
-from augmentor.storage import Json
+from augmentor.judge import AttributeAccuracy, JudgeReport, Offers
+from augmentor.report.charts import Histogram, histogram_of
+from augmentor.report.description import DatasetDescription
+from augmentor.report.survey import SCORES, Survey, histogram
+from stargan.labels import LabelSpace
 
+_MOST_ATTRIBUTES = 24
 _MOST_VALUES = 16
+
+_MEANINGS = {
+    "agreement": "The judge's probability of the whole target, over the attributes that it can be trusted with.",
+    "realism": "The share of real validation images with a discriminator score no higher than this one's.",
+    "preserved": "Similarity of the judge's features to the source's, apart from the requested change.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recall:
-    """One value: which share of its real validation images the judge recognises, and what it takes them for.
+class ConfusionRow:
+    """The judge's answers for the real validation images of one value.
 
     Args:
         value: the value.
-        share: in [0, 1].
-        said: per value of the attribute the share of this one's images that it is taken for; empty if unknown.
+        share: of its images that are recognised, in [0, 1].
+        predicted: per value of the attribute the share of its images classified as that; empty if unknown.
     """
 
     value: str
     share: float
-    said: tuple[float, ...] = ()
+    predicted: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedAttribute:
-    """One attribute; shares in [0, 1], None for unknown."""
+class ConfusionTable:
+    """The confusion of one attribute; `hidden` values are left out."""
 
     name: str
-    accuracy: float | None
-    chance: float | None
-    real_images: int
-    error: float | None
-    trusted: bool
-    doubt: str
-    recalls: tuple[Recall, ...]
+    rows: tuple[ConfusionRow, ...]
     hidden: int
 
     @property
-    def confused(self) -> bool:
-        """Whether it is known what its values are taken for."""
-        return any(recall.said for recall in self.recalls)
+    def complete(self) -> bool:
+        """Whether the predicted values are known."""
+        return any(row.predicted for row in self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeView:
-    """The judge that an expansion was gated by."""
+class JudgeSection:
+    """The judge of an expansion.
 
-    sha256: str
-    validation: str
-    images: int | None
-    steps: int | None
-    attributes: tuple[JudgedAttribute, ...]
+    Args:
+        report: its accuracy per attribute.
+        confusions: a table per attribute with known values.
+        offers: a sentence on the threshold of agreement, or "".
+    """
+
+    report: JudgeReport
+    confusions: tuple[ConfusionTable, ...]
     offers: str
 
 
-def judge_of(description: Mapping[str, Json]) -> JudgeView | None:
-    """Return what `dataset.json` says of the judge; None where there was none."""
-    judge = mapping(description.get("judge"))
-    report = mapping(judge.get("report")) or judge
-    attributes = tuple(_attribute(mapping(each)) for each in items(report.get("attributes")))
-    if not attributes:
+def judge_section(description: DatasetDescription) -> JudgeSection | None:
+    """Return the section on the judge; None for an expansion without one."""
+    report = description.judge.report
+    if not report.attributes:
         return None
-    images, steps = number(report.get("images")), number(report.get("steps"))
-    return JudgeView(
-        sha256=text(judge.get("sha256")),
-        validation=text(report.get("validation")),
-        images=None if images is None else int(images),
-        steps=None if steps is None else int(steps),
-        attributes=attributes,
-        offers=_offers(mapping(judge.get("offers") or mapping(description.get("gate")).get("offers"))),
+    confusions = (_confusion(attribute) for attribute in report.attributes)
+    return JudgeSection(
+        report=report,
+        confusions=tuple(table for table in confusions if table.rows),
+        offers=_offers(description.gate.offers),
     )
 
 
-def _attribute(state: Mapping[str, Json]) -> JudgedAttribute:
-    shares = [(value, number(share)) for value, share in mapping(state.get("values")).items()]
-    known = [(value, share) for value, share in shares if share is not None]
-    confusion = [items(row) for row in items(state.get("confusion"))]
-    fits = len(confusion) == len(known) and all(len(row) == len(known) for row in confusion)
-    recalls = [
-        Recall(
-            value=value, share=share, said=_shares(confusion[row]) if fits and len(known) <= _MOST_VALUES else ()
+def _confusion(attribute: AttributeAccuracy) -> ConfusionTable:
+    known = [(value, share) for value, share in attribute.values.items() if math.isfinite(share)]
+    counts = attribute.confusion
+    shown = (
+        len(known) <= _MOST_VALUES and len(counts) == len(known) and all(len(row) == len(known) for row in counts)
+    )
+    rows = [
+        ConfusionRow(
+            value=value,
+            share=share,
+            predicted=tuple(count / max(1.0, sum(counts[index])) for count in counts[index]) if shown else (),
         )
-        for row, (value, share) in enumerate(known)
+        for index, (value, share) in enumerate(known[:_MOST_VALUES])
     ]
-    return JudgedAttribute(
-        name=text(state.get("name")),
-        accuracy=number(state.get("accuracy")),
-        chance=number(state.get("chance")),
-        real_images=int(number(state.get("real_images")) or 0),
-        error=number(state.get("error_after")),
-        trusted=state.get("trusted") is True,
-        doubt=text(state.get("doubt")),
-        recalls=tuple(recalls[:_MOST_VALUES]),
-        hidden=max(0, len(recalls) - _MOST_VALUES),
-    )
+    return ConfusionTable(name=attribute.name, rows=tuple(rows), hidden=max(0, len(known) - _MOST_VALUES))
 
 
-def _shares(row: object) -> tuple[float, ...]:
-    counts = [number(count) or 0.0 for count in row] if isinstance(row, list | tuple) else []
-    return tuple(count / max(1.0, sum(counts)) for count in counts)
-
-
-def _offers(offers: Mapping[str, Json]) -> str:
-    kept, rejected = number(offers.get("true_kept")), number(offers.get("false_rejected"))
-    if kept is None or rejected is None:
+def _offers(offers: Offers | None) -> str:
+    if offers is None or not (math.isfinite(offers.true_kept) and math.isfinite(offers.false_rejected)):
         return ""
     return (
-        f"Offered real validation images under wrong labels, the gate's agreement rejects {rejected:.1%} of them; "
-        f"under their own, it keeps {kept:.1%}."
+        f"On real validation images, the gate's agreement rejects {offers.false_rejected:.1%} with wrong labels "
+        f"and keeps {offers.true_kept:.1%} with their own labels."
     )
+
+
+def score_histograms(found: Survey, thresholds: Mapping[str, float]) -> list[Histogram]:
+    """Draw every score with known values."""
+    drawn = []
+    for name in SCORES:
+        kept, rejected = found.kept.scores[name], found.rejected.scores[name]
+        low = -1.0 if name == "preserved" and ((kept < 0).any() or (rejected < 0).any()) else 0.0
+        counts = [histogram(values, low=low).tolist() for values in (kept, rejected)]
+        if any(map(sum, counts)):
+            drawn.append(histogram_of(name, _MEANINGS[name], *counts, low=low, threshold=thresholds.get(name)))
+    return drawn
+
+
+def attribute_histograms(found: Survey, space: LabelSpace) -> list[Histogram]:
+    """Draw the judge's probability of the target's value for every attribute."""
+    drawn = []
+    for column, name in enumerate(space.names[:_MOST_ATTRIBUTES]):
+        kept, rejected = found.kept.each[column].tolist(), found.rejected.each[column].tolist()
+        if sum(kept) + sum(rejected):
+            meaning = f"The judge's probability of the requested value of {name}."
+            drawn.append(histogram_of(name, meaning, kept, rejected))
+    return drawn

@@ -1,4 +1,4 @@
-"""Everything that the report counts, from one reading of the tables."""
+"""The tables of an output, gathered and counted in one pass."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SCORES = ("agreement", "realism", "preserved")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translations:
-    """Some translations, a row each, in the order of their table.
+class SurveyedTranslations:
+    """Translations, a row each, in the order of their table.
 
     Args:
         places: (N,) int64, their rows in that table.
-        codes: (N, A) int16, what they were made into, -1 unknown.
-        asked: (N, A) int16, the same where it differs from the source, else -1.
+        codes: (N, A) int16, the target, -1 unknown.
+        asked: (N, A) int16, the target where it differs from the source, else -1.
         sources: (N,) uint64, a hash of the source's id.
         keys: (N,) uint64, a hash of their key.
         scores: per name of `SCORES` (N,) float32, NaN where unknown.
@@ -48,7 +48,7 @@ class Translations:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RealImages:
+class SurveyedReals:
     """The real images, a row each.
 
     Args:
@@ -66,25 +66,25 @@ class RealImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the tables of an output hold.
+    """The tables of an output.
 
     Args:
         real: the real images.
         kept: the translations in the label table.
         rejected: those in `rejected.csv`.
-        reasons: how many were rejected for what, the commonest first; one may count for several.
+        reasons: number of rejected translations per reason, the most frequent first; one may have several.
         splits: the splits that have translations.
     """
 
-    real: RealImages
-    kept: Translations
-    rejected: Translations
+    real: SurveyedReals
+    kept: SurveyedTranslations
+    rejected: SurveyedTranslations
     reasons: dict[str, int]
     splits: tuple[str, ...]
 
     @property
     def scored(self) -> bool:
-        """Whether a judge said anything about any translation."""
+        """Whether any translation has a score."""
         return any(
             bool(np.isfinite(values).any())
             for made in (self.kept, self.rejected)
@@ -121,7 +121,7 @@ def survey(output: FinishedOutput) -> Survey:
             reasons.update(dict.fromkeys(reason_kinds(str(words)), int(count)))
     originals = real.translations()
     return Survey(
-        real=RealImages(
+        real=SurveyedReals(
             places=originals.places,
             codes=originals.codes,
             sources=originals.sources,
@@ -135,7 +135,7 @@ def survey(output: FinishedOutput) -> Survey:
 
 
 def reason_kinds(reason: str) -> list[str]:
-    """Return what a reason is about, without its numbers: "agreement 0.12 < 0.41" is about agreement."""
+    """Return the kinds of a reason, without its numbers: "agreement too low" for "agreement 0.12 < 0.41"."""
     kinds = []
     for part in reason.split(", "):
         words = part.split()
@@ -145,7 +145,7 @@ def reason_kinds(reason: str) -> list[str]:
 
 
 def histogram(values: NDArray[np.float32], *, low: float = 0.0, high: float = 1.0) -> NDArray[np.int64]:
-    """Return how many known values fall into each of `BINS` equal bins; what lies outside is in the outer ones."""
+    """Count the known values in `BINS` equal bins; the outer bins include values outside of the range."""
     known = values[np.isfinite(values)]
     places = np.clip(((known - low) / (high - low) * BINS).astype(np.int64), 0, BINS - 1)
     return np.bincount(places, minlength=BINS).astype(np.int64)
@@ -153,7 +153,7 @@ def histogram(values: NDArray[np.float32], *, low: float = 0.0, high: float = 1.
 
 @dataclass
 class _Gathered:
-    """Pieces of `Translations` on their way."""
+    """Pieces of `SurveyedTranslations`."""
 
     space: LabelSpace
     places: list[NDArray[np.int64]] = field(default_factory=list)
@@ -184,9 +184,9 @@ class _Gathered:
         for column, name in enumerate(self.space.names):
             self.each[column] += histogram(numbers(rows[f"agreement:{name}"]))
 
-    def translations(self) -> Translations:
+    def translations(self) -> SurveyedTranslations:
         attributes = len(self.space)
-        return Translations(
+        return SurveyedTranslations(
             places=_joined(self.places, np.empty(0, np.int64)),
             codes=_joined(self.codes, np.empty((0, attributes), np.int16)),
             asked=_joined(self.asked, np.empty((0, attributes), np.int16)),
@@ -198,7 +198,7 @@ class _Gathered:
 
 
 def _add_scores(output: FinishedOutput, kept: _Gathered) -> None:
-    """Take what `scores.csv` has of the kept translations, which stand in the same order there."""
+    """Add the scores of the kept translations from `scores.csv`, which has the same order."""
     keys = _joined(kept.keys, np.empty(0, np.uint64))
     scores = {name: _joined(pieces, np.empty(0, np.float32)) for name, pieces in kept.scores.items()}
     first = 0
@@ -207,7 +207,7 @@ def _add_scores(output: FinishedOutput, kept: _Gathered) -> None:
         there = first + np.flatnonzero(np.isin(keys[first:], found))
         if len(there) != len(found) or (keys[there] != found).any():
             path = output.beside("scores.csv")
-            raise OutputError(f"{path}: its rows are not those of the label table. augmentor verify says more")
+            raise OutputError(f"{path}: its rows are not those of the label table. Run augmentor verify")
         for name in SCORES:
             scores[name][there] = numbers(chunk[name])
         kept.add_each(chunk)
@@ -216,7 +216,7 @@ def _add_scores(output: FinishedOutput, kept: _Gathered) -> None:
 
 
 def numbers(cells: pd.Series[str]) -> NDArray[np.float32]:
-    """Return cells of a score as float32, NaN for blank ones and for what is no number."""
+    """Return cells of a score as float32, NaN where blank or not a number."""
     return pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float32)
 
 
@@ -232,7 +232,7 @@ def _changed(cells: pd.Series[str], space: LabelSpace) -> NDArray[np.bool_]:
 
 
 def hashes(cells: pd.Series[str]) -> NDArray[np.uint64]:
-    """Return a hash of every text, the same on every call and machine."""
+    """Return a hash of every text, equal on all machines."""
     return pd.util.hash_array(cells.to_numpy(dtype=object), categorize=False)
 
 

@@ -2,7 +2,7 @@
 const form = document.querySelector("form.filters");
 if (form) {
   const cards = [...document.querySelectorAll(".cards > li")];
-  const told = form.parentElement.querySelector("output");
+  const count = form.parentElement.querySelector("output");
   const apply = () => {
     const verdict = new FormData(form).get("verdict") || "";
     const changed = form.elements.changed.value;
@@ -16,7 +16,7 @@ if (form) {
       card.hidden = !fits;
       shown += fits ? 1 : 0;
     }
-    told.value = shown ? `${shown} of ${cards.length} pictures` : "No picture fits. Choose less, or all.";
+    count.value = shown ? `${shown} of ${cards.length} pictures` : "No picture matches the filters.";
   };
   form.hidden = false;
   form.addEventListener("input", apply);

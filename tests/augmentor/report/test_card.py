@@ -35,13 +35,13 @@ def test_the_card_says_what_is_in_it(make_output: MakeOutput) -> None:
     assert "agreement of at least 0.30" in card
     assert f"{len(made.rejected)} were rejected" in card
     assert "`hair`, `glasses`" in card
-    assert "Whether a classifier gets better by them has not been measured." in card
+    assert "The gain of a classifier trained on them has not been measured." in card
 
 
 def test_a_card_of_nothing_judged(make_output: MakeOutput) -> None:
     card = make_output().beside("README.md").read_text(encoding="utf-8")
-    assert "**Gate:** none. Nothing judged the translations." in card
-    assert "Nothing checked whether the picture shows it." in card
+    assert "**Gate:** none. The translations were not judged." in card
+    assert "No classifier checked them." in card
 
 
 def test_strangers_words_are_shown_letter_by_letter() -> None:

@@ -17,8 +17,9 @@ from augmentor.report import write_report
 from augmentor.report.charts import HEIGHT, WIDTH, histogram_of, line_of
 from augmentor.report.choice import changes_of, choose_best, choose_borderline, choose_grid, choose_rejected
 from augmentor.report.counts import attribute_counts, balance_counts, combination_counts
-from augmentor.report.evaluation import view_evaluation
-from augmentor.report.scores import attribute_histograms, score_histograms, thresholds_of
+from augmentor.report.description import DatasetDescription
+from augmentor.report.evaluation import evaluation_section
+from augmentor.report.judge import attribute_histograms, score_histograms
 from augmentor.report.survey import BINS, Survey, histogram, reason_kinds, survey
 from augmentor.storage.text_files import Json
 
@@ -75,12 +76,12 @@ def test_what_balance_asked_for() -> None:
         "after": 7,
         "sources_used_up": True,
     }
-    table = balance_counts({"balance": [cell, {**cell, "after": 9}]})
+    table = balance_counts(DatasetDescription.from_json({"balance": [cell, {**cell, "after": 9}]}))
     assert table is not None
     short, reached = table.rows
     assert (short.name, short.before, short.added, short.wanted) == ("hair=red", 3, 4, 9)
     assert (short.note, reached.note) == ("all sources used up", "")
-    assert balance_counts({}) is None
+    assert balance_counts(DatasetDescription.from_json({})) is None
 
 
 # ---- scores ----
@@ -101,9 +102,12 @@ def test_reasons_without_their_numbers() -> None:
 
 
 def test_thresholds_of_either_form() -> None:
-    assert thresholds_of({"gate": {"thresholds": {"agreement": 0.4, "realism": None}}}) == {"agreement": 0.4}
-    assert thresholds_of({"gate": {"preserved": -0.1}}) == {"preserved": -0.1}
-    assert thresholds_of({"gate": "off"}) == thresholds_of({}) == {}
+    def thresholds(state: dict[str, Json]) -> dict[str, float]:
+        return DatasetDescription.from_json(state).thresholds
+
+    assert thresholds({"gate": {"thresholds": {"agreement": 0.4, "realism": None}}}) == {"agreement": 0.4}
+    assert thresholds({"gate": {"preserved": -0.1}}) == {"preserved": -0.1}
+    assert thresholds({"gate": "off"}) == thresholds({}) == {}
 
 
 def test_histograms_have_the_threshold_where_it_is(make_output: MakeOutput) -> None:
@@ -112,15 +116,15 @@ def test_histograms_have_the_threshold_where_it_is(make_output: MakeOutput) -> N
     assert (agreement.name, agreement.at, realism.at) == ("agreement", 0.3 * WIDTH, None)
     assert (agreement.kept, agreement.rejected) == (len(found.kept), len(found.rejected))
     left = [bar for bar in agreement.bars if bar.x + bar.width < 0.3 * WIDTH]
-    assert all(bar.made == 0 for bar in left)
-    assert any(bar.thrown_out > 0 for bar in left)
+    assert all(bar.kept == 0 for bar in left)
+    assert any(bar.rejected > 0 for bar in left)
     assert preserved.low == 0.0
     assert [each.name for each in attribute_histograms(found, output.space)] == ["hair", "glasses"]
 
 
 def test_charts_fill_their_field() -> None:
     drawn = histogram_of("x", "", [1, 3], [0, 1], threshold=2.0)
-    assert drawn.bars[1].made + drawn.bars[1].thrown_out == HEIGHT
+    assert drawn.bars[1].kept + drawn.bars[1].rejected == HEIGHT
     assert drawn.at == WIDTH
     line = line_of("loss", [1, 2, 3], [4.0, math.nan, 2.0], unit="steps")
     assert line is not None
@@ -239,17 +243,16 @@ def _evaluation(**changes: Json) -> dict[str, Json]:
 
 
 def test_an_evaluation_is_read_as_it_is_written() -> None:
-    view = view_evaluation(_evaluation(), fingerprint="f" * 64)
+    view = evaluation_section(_evaluation(), fingerprint="f" * 64)
     assert view is not None
-    assert (view.stale, view.word, view.tone) == (False, "helps", "good")
-    assert [arm.main for arm in view.arms] == [False, True]
-    worst = view.arms[1].worst
+    found = view.found
+    assert (view.stale, found.verdict.word, view.tone) == (False, "helps", "good")
+    assert [arm.name == found.verdict.arm for arm in found.arms] == [False, True]
+    worst = found.arms[1].worst_group
     assert worst is not None
-    assert (round(worst.value, 6), view.arms[1].worst_name) == (0.6, "hair=red")
+    assert (round(worst.accuracy.value, 6), worst.group) == (0.6, "hair=red")
     better, same = view.differences
     assert (better.whiskers[0].title, better.whiskers[0].tone, same.whiskers[0].tone) == ("REAL", "good", "")
-    assert better.zero is not None
-    assert same.zero is not None
     # Only an interval that does not reach 0 lies on one side of its line.
     assert better.zero < better.whiskers[0].left
     assert same.whiskers[0].left < same.zero < same.whiskers[0].right
@@ -259,10 +262,10 @@ def test_an_evaluation_is_read_as_it_is_written() -> None:
 
 
 def test_an_evaluation_of_another_output_is_told(make_output: MakeOutput) -> None:
-    view = view_evaluation(_evaluation(), fingerprint="other")
+    view = evaluation_section(_evaluation(), fingerprint="other")
     assert view is not None
     assert view.stale
-    assert view_evaluation({}, fingerprint="") is None
+    assert evaluation_section({}, fingerprint="") is None
 
 
 def test_the_page_shows_the_evaluation(make_output: MakeOutput) -> None:

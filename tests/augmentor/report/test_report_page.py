@@ -70,10 +70,10 @@ def test_it_shows_what_the_tables_hold(make_output: MakeOutput) -> None:
 
 
 def test_it_says_that_less_was_asked_of_some(make_output: MakeOutput) -> None:
-    assert "Less agreement was asked" not in Reader(make_output(scored=True).page).texts["summary"]
+    assert "Less agreement was required" not in Reader(make_output(scored=True).page).texts["summary"]
     pair: dict[str, Json] = {"values": {"hair": "black", "glasses": "1"}, "agreement": 0.1}
     page = Reader(make_output(scored=True, name="other", lowered=[pair]).page)
-    assert "asked of 1 pair of values that the judge knows less well on real images." in page.texts["summary"]
+    assert "required of 1 pair of values that the judge knows less well on real images." in page.texts["summary"]
 
 
 def _tiles(page: str) -> str:
@@ -84,10 +84,10 @@ def _tiles(page: str) -> str:
 def test_what_is_missing_is_said(make_output: MakeOutput) -> None:
     page = Reader(make_output().page)
     assert "Not judged." in page.texts["summary"]
-    assert "Not measured yet. augmentor evaluate MANIFEST out" in page.texts["evaluation"]
-    assert "No judge looked at these translations" in page.texts["scores"]
-    assert "There was none" in page.texts["judge"]
-    assert "It is not known where the model's run folder is" in page.texts["training"]
+    assert "Not evaluated yet. augmentor evaluate MANIFEST out" in page.texts["evaluation"]
+    assert "There was no judge, so there are no scores" in page.texts["scores"]
+    assert "There was no judge" in page.texts["judge"]
+    assert "The path of the model's run folder was not recorded" in page.texts["training"]
     assert {card["data-verdict"] for card in page.cards} == {"kept"}
 
 
@@ -163,7 +163,7 @@ def test_everything_it_names_lies_beside_it(make_output: MakeOutput, name: str) 
 
 
 def test_it_stays_small_whatever_the_images_are(make_output: MakeOutput, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("augmentor.report.pictures.MOST_BYTES", 60_000)
+    monkeypatch.setattr("augmentor.report.thumbnails.MOST_BYTES", 60_000)
     made = make_output(sources=40, side=48)
     size = sum(path.stat().st_size for path in made.beside("report").iterdir())
     assert 40_000 < size <= 60_000

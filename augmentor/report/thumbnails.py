@@ -1,4 +1,4 @@
-"""The small pictures beside the page: few, small, and named alike every time."""
+"""Thumbnails in the folder beside the page."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ LONGEST = 96
 """Pixels of a thumbnail's longest side."""
 
 MOST_BYTES = 11 << 20
-"""Of all thumbnails together: the page stays below 15 MB whatever the images are."""
+"""Bytes of all thumbnails: page and thumbnails stay below 15 MB for any images."""
 
 _LOSSLESS_UP_TO = 64
 
 
-class Pictures:
-    """Writes thumbnails into a folder.
+class Thumbnails:
+    """Writer of thumbnails.
 
     Args:
-        folder: made if it is not there; what an earlier page left in it and this one does not name is removed.
+        folder: created if missing; `remove_others` deletes the thumbnails of an earlier page.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +40,7 @@ class Pictures:
             pixels: uint8 (H, W, C).
 
         Returns:
-            Its address as the page names it; None where there is no more room.
+            Its address relative to the page; None if `MOST_BYTES` is reached.
         """
         self.largest_side = max(self.largest_side, *pixels.shape[:2])
         small = fit(pixels, LONGEST)
@@ -48,7 +48,7 @@ class Pictures:
         return self._write(key, encode(small, "png" if lossless else "webp"), ".png" if lossless else ".webp")
 
     def add_jpeg(self, key: str, data: bytes) -> str | None:
-        """Write a thumbnail that was encoded when its translation was thrown out; returns as `add` does."""
+        """Write a JPEG thumbnail as it is; returns as `add` does."""
         return self._write(key, data, ".jpg")
 
     def _write(self, key: str, data: bytes, suffix: str) -> str | None:
@@ -62,7 +62,7 @@ class Pictures:
         return f"{quote(self.folder.name)}/{name}"
 
     def remove_others(self) -> None:
-        """Remove what an earlier page had; files of other people stay."""
+        """Delete thumbnails of an earlier page; other files stay."""
         for path in sorted(self.folder.iterdir()):
             if path.name not in self._written and is_report_image(path.name):
                 path.unlink()

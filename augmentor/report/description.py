@@ -1,0 +1,128 @@
+"""The fields of dataset.json that the report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Self
+
+from augmentor.judge import JudgeReport, Offers, Thresholds
+from augmentor.storage import Json, read_declared
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedModel:
+    """The model: its path for expand, its hash and its step."""
+
+    path: str
+    sha256: str
+    step: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitImages:
+    """Images of a split."""
+
+    real: int
+    synthetic: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedCounts:
+    """Images of an output, and rows that failed."""
+
+    real: int
+    synthetic: int
+    failed: int
+    splits: Mapping[str, SplitImages]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedSettings:
+    """Settings of the expansion that have their own place in the report."""
+
+    domains: tuple[str, ...]
+    splits: tuple[str, ...]
+    image_format: str
+    real: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalancedCombination:
+    """A combination of attributes and its images before and after --balance; None where damaged or not wanted."""
+
+    domain: Mapping[str, str]
+    before: int | None
+    after: int | None
+    wanted: int | None
+    sources_used_up: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedGate:
+    """What scores had to reach.
+
+    Args:
+        thresholds: of each score.
+        lowered: pairs of values with a lower threshold of agreement.
+        offers: how often the threshold of agreement is right on real images; None if unknown.
+    """
+
+    thresholds: Thresholds
+    lowered: tuple[object, ...]
+    offers: Offers | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedJudge:
+    """The judge that scored the translations; `report` has no attributes where there was none."""
+
+    sha256: str
+    report: JudgeReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetDescription:
+    """A dataset.json; text fields that are missing are empty."""
+
+    augmentor: str
+    manifest: str
+    command: str
+    fingerprint: str
+    model: DescribedModel
+    settings: Mapping[str, object]
+    counts: DescribedCounts
+    balance: tuple[BalancedCombination, ...]
+    gate: DescribedGate
+    judge: DescribedJudge
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Json]) -> Self:
+        """Read the content of a dataset.json, also one of an earlier version or a damaged one."""
+        gate, judge = (each if isinstance(each := state.get(name), Mapping) else {} for name in ("gate", "judge"))
+        offers = judge.get("offers") or gate.get("offers")
+        return read_declared(
+            cls,
+            {
+                **state,
+                # Earlier versions wrote the thresholds, and the judge's report, one level higher.
+                "gate": {
+                    "lowered": gate.get("lowered"),
+                    "thresholds": gate.get("thresholds") or gate,
+                    "offers": offers,
+                },
+                "judge": {"sha256": judge.get("sha256"), "report": judge.get("report") or judge},
+            },
+            lenient=True,
+        )
+
+    @cached_property
+    def requested(self) -> DescribedSettings:
+        """The typed part of `settings`."""
+        return read_declared(DescribedSettings, self.settings, lenient=True)
+
+    @cached_property
+    def thresholds(self) -> dict[str, float]:
+        """Minimum of each score that has one; empty where nothing was gated."""
+        return {name: least for name, least in asdict(self.gate.thresholds).items() if least is not None}
