@@ -1,4 +1,4 @@
-"""The guided run on drawn portraits: from a manifest to a classifier, without any data of the user's."""
+"""The guided run on drawn portraits: expansion, target accuracy, and a classifier with and without it."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ MODEL = Path(__file__).parent / "model"
 """The model that ships with the package, trained on `write_portraits(seed=0)`."""
 
 RARE = {"hair": "red", "smile": "1"}
-"""The combination that the portraits have too few of."""
+"""The rare combination of the portraits."""
 
 _BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classified:
-    """How a classifier does on the real test portraits.
+    """A classifier's results on the real test portraits.
 
     Args:
         images: training images.
         balanced: balanced accuracy per attribute.
-        rare: share of the test portraits with red hair and a smile that are recognised as both.
+        rare: recall of the test portraits with red hair and a smile.
     """
 
     images: int
@@ -64,18 +64,18 @@ class Classified:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """What the demo made and measured.
+    """Files and figures of the demo.
 
     Args:
         manifest: the drawn portraits.
         model: the model that was used.
         folder: the expanded folder.
         hdf5: the same as one file.
-        preview: test portraits against every single change.
-        rare_before: training portraits with the rare combination.
-        rare_after: the same, translations counted.
-        expanded: what the expansion into the folder did.
-        verdict: what a classifier that saw only real portraits says of translated test portraits.
+        preview: test portraits, each with every single change.
+        rare_before: real training portraits with the rare combination.
+        rare_after: real and synthetic ones.
+        expanded: the result of the expansion into the folder.
+        verdict: target accuracy on test portraits, by a classifier trained on real portraits.
         without: a classifier trained on the real portraits alone.
         with_synthetic: one trained on real and synthetic portraits, for as many steps.
     """
@@ -107,29 +107,29 @@ def run_demo(
 ) -> DemoResult:
     """Draw portraits, translate them, and train a classifier with and without the translations.
 
-    What an earlier call in the same folder finished is kept.
+    Finished parts of an earlier call in the same folder are kept.
 
     Args:
         out: the folder to write.
-        train_minutes: train a model for so long first; None takes the one that ships with the package.
+        train_minutes: minutes to train a model first; None takes the one that ships with the package.
         seed: of the portraits.
         device: where to compute.
-        on_stage: told in words what comes next.
-        on_train: told of training, if there is any.
-        on_progress: told of the expansion into the folder.
+        on_stage: called with a description of each stage before it starts.
+        on_train: called with the events of training, if there is any.
+        on_progress: called with the progress of the expansion into the folder.
         counts: portraits per split.
         steps: optimisation steps of each classifier.
 
     Raises:
         AugmentorError: the folder cannot be used.
     """
-    on_stage(f"Drawing {sum(counts.values()):,} portraits; hardly any has red hair and a smile")
+    on_stage(f"Drawing {sum(counts.values()):,} portraits, few of them with red hair and a smile")
     manifest = out / "portraits" / "manifest.csv"
     if not manifest.exists():
         write_portraits(manifest.parent, seed=seed, counts=counts)
     model, suffix = MODEL, ""
     if train_minutes is not None:
-        # Another model makes other images: they must not meet those of the shipped one.
+        # Outputs of its own: another model's images must not mix with those of the shipped one.
         suffix = f"-trained-{train_minutes:g}min"
         on_stage(f"Training a StarGAN on them for {train_minutes:g} minutes")
         model = out / "run"
@@ -163,7 +163,7 @@ def run_demo(
     without, judge = _classify(folder, synthetic=False, steps=steps, device=device)
     with_synthetic, _ = _classify(folder, synthetic=None, steps=steps, device=device)
 
-    on_stage("Asking the first classifier what translated test portraits show")
+    on_stage("Measuring target accuracy on translated test portraits, with the first classifier")
     translator = Translator(open_model(model), device=device)
     table = read_manifest(manifest, space=translator.model.space)
     test = read_images(table.select(table.split_mask(["test"])), size=translator.model.image_size, channels=3)
@@ -184,10 +184,10 @@ def run_demo(
 
 
 def shipped_recipe(*, minutes: float) -> Recipe:
-    """Return the recipe that the shipped model was trained with, as its checkpoint holds it, for another time."""
+    """Return the shipped model's recipe from its checkpoint, for another training time."""
     recipe = Recipe.model_validate(open_model(MODEL).settings["recipe"])
     training = recipe.training.model_copy(update={"minutes": minutes, "steps": None})
-    # The demo judges by itself.
+    # The demo has its own measurement of target accuracy.
     return recipe.model_copy(update={"training": training, "judge": JudgeSettings(steps=0)})
 
 
@@ -209,19 +209,19 @@ def _expand(
 def _classify(
     folder: Path, *, synthetic: bool | None, steps: int, device: torch.device
 ) -> tuple[Classified, Judge]:
-    """Train a classifier on the training rows, and try it on the real test rows."""
+    """Train a classifier on the training rows, and measure it on the real test rows."""
     train, test = (
         _in_memory(open_dataset(folder, split=split, synthetic=chosen))
         for split, chosen in (("train", synthetic), ("test", False))
     )
     space = open_dataset(folder).space
     judge = train_judge(train, space=space, steps=steps, seed=0, device=device)
-    said = judge.predict(test.images)
+    predicted = judge.predict(test.images)
     rare = _is_rare(test.codes, space)
     classified = Classified(
         images=len(train),
-        balanced=balanced_accuracy(said, test.codes, space),
-        rare=float(_is_rare(said, space)[rare].double().mean()),
+        balanced=balanced_accuracy(predicted, test.codes, space),
+        rare=float(_is_rare(predicted, space)[rare].double().mean()),
     )
     return classified, judge
 

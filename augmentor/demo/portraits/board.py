@@ -1,4 +1,4 @@
-"""The drawing surface: splines and ellipses in board units, masks, and a tilted head's own coordinates."""
+"""The drawing surface: splines and ellipses in board units, masks, and the coordinates of a tilted head."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageChops, ImageDraw
 
-from augmentor.demo.portraits.identity import Portrait
-from augmentor.demo.portraits.palette import RGB
+from augmentor.demo.portraits.identity import RGB, Portrait
 
 Points = NDArray[np.float64]
 
 BOARD = 256
-"""The side of the board; every length in these files is in units of it."""
+"""Side of the board; all lengths are in its units."""
 SUPERSAMPLING = 4
-"""Pixels drawn per pixel kept, per axis."""
+"""Pixels drawn per pixel of the image, per axis."""
 
 
 @lru_cache(maxsize=64)

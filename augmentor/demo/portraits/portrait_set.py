@@ -1,4 +1,4 @@
-"""A whole portrait set on disk: which domains it holds, its images and its manifest."""
+"""The portrait set on disk: its domains, images and manifest."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from augmentor.demo.portraits.drawing import render
-from augmentor.demo.portraits.identity import portrait_at
-from augmentor.demo.portraits.palette import HAIR
+from augmentor.demo.portraits.identity import HAIR, portrait_at
 
 Domain = tuple[str, int, int]
 
@@ -22,11 +21,11 @@ DEFAULT_COUNTS: Mapping[str, int] = MappingProxyType({"train": 1200, "val": 200,
 
 TRAIN_HAIR = {"black": 0.33, "blond": 0.33, "red": 0.34}
 TRAIN_GLASSES = 0.4
-TRAIN_SMILE = {"black": 0.5, "blond": 0.5, "red": 0.045}  # the gap that the demo fills
+TRAIN_SMILE = {"black": 0.5, "blond": 0.5, "red": 0.045}  # the rare combination that the demo adds
 
 
-def _domains(split: str, count: int, rng: np.random.Generator) -> list[Domain]:
-    """Return (hair, glasses, smile) of every portrait of a split: shares met to the image, order shuffled."""
+def split_domains(split: str, count: int, rng: np.random.Generator) -> list[Domain]:
+    """Return (hair, glasses, smile) of every portrait of a split: exact shares, in random order."""
     domains = list(product(HAIR, (0, 1), (0, 1)))
     shares = np.full(len(domains), 1 / len(domains))
     if split == "train":
@@ -47,12 +46,12 @@ def write_portraits(
 ) -> Path:
     """Write a portrait set: `images/NNNNN.png` and `manifest.csv` (path, id, split, hair, glasses, smile).
 
-    Every portrait is its own identity, `portrait_at(seed, index)`. `train` is lopsided on purpose: hardly
-    anyone with red hair smiles. The other splits hold all 12 combinations equally often.
+    Every portrait is another identity, `portrait_at(seed, index)`. `train` is imbalanced on purpose: few portraits
+    with red hair smile. The other splits have all 12 combinations equally often.
 
     Args:
-        folder: where to write; made if it is missing. The manifest comes last, by an atomic rename.
-        seed: decides everything.
+        folder: created if it is missing. The manifest comes last, by an atomic rename.
+        seed: of identities and domains.
         counts: portraits per split.
         size: side of the images in pixels.
 
@@ -67,9 +66,9 @@ def write_portraits(
             raise ValueError(f"counts[{split!r}] is {count}, not a number of portraits")
     manifest = folder / "manifest.csv"
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    manifest.unlink(missing_ok=True)  # an interrupted second run must not leave old labels beside new images
+    manifest.unlink(missing_ok=True)  # an interrupted run must not leave old labels with new images
     rng = np.random.default_rng(seed)
-    labelled = [(split, domain) for split, count in counts.items() for domain in _domains(split, count, rng)]
+    labelled = [(split, domain) for split, count in counts.items() for domain in split_domains(split, count, rng)]
     partial = folder / "manifest.csv.partial"
     with partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -81,5 +80,5 @@ def write_portraits(
             )
             Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
             table.writerow((f"images/{name}.png", name, split, hair, glasses, smile))
-    partial.replace(manifest)  # atomic: the manifest names only images that are all there
+    partial.replace(manifest)  # atomic, after all images
     return manifest

@@ -1,4 +1,4 @@
-"""The hair styles: tables of curves and discs, with no drawing in them."""
+"""Hair styles: tables of curves and discs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Disc(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class HairStyle:
-    """What a hair style draws behind the head and in front of it.
+    """The shapes of a hair style behind and in front of the head.
 
     Curves are splines written as SVG writes points, "x,y x,y ...", in hundredths of a head unit: (0, 0) is the
     middle of the face, (100, 0) its right edge, (0, 100) the chin. A point given twice is a corner.

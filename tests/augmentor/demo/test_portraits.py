@@ -11,19 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from augmentor.demo.portraits import (
-    BOARD,
-    DEFAULT_COUNTS,
-    HAIR,
-    HAIR_RAMPS,
-    STYLES,
-    Portrait,
-    _domains,
-    draw_identity,
-    portrait_at,
-    render,
-    write_portraits,
-)
+from augmentor.demo.portraits.board import BOARD
+from augmentor.demo.portraits.drawing import render
+from augmentor.demo.portraits.identity import HAIR, HAIR_RAMPS, Portrait, draw_identity, portrait_at
+from augmentor.demo.portraits.portrait_set import DEFAULT_COUNTS, split_domains, write_portraits
+from augmentor.demo.portraits.styles import STYLES
 
 IDENTITIES = [portrait_at(7, index) for index in range(40)]
 Mask = NDArray[np.bool_]
@@ -149,7 +141,9 @@ def test_hair_colours_are_unmistakable() -> None:
 
 def test_train_is_lopsided_and_the_other_splits_are_balanced() -> None:
     tables = {
-        split: pd.DataFrame(_domains(split, count, np.random.default_rng(0)), columns=["hair", "glasses", "smile"])
+        split: pd.DataFrame(
+            split_domains(split, count, np.random.default_rng(0)), columns=["hair", "glasses", "smile"]
+        )
         for split, count in DEFAULT_COUNTS.items()
     }
     train = tables["train"]

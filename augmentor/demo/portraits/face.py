@@ -1,16 +1,16 @@
-"""The face: outline, ears, skin, eyes, brows, nose and mouth."""
+"""The head of a portrait: face, hair and glasses."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 from PIL import Image, ImageChops
 
-from augmentor.demo.portraits.board import CIRCLE, Board, Points, ellipse, spline
-from augmentor.demo.portraits.hair import hair_colours
-from augmentor.demo.portraits.identity import Portrait
-from augmentor.demo.portraits.palette import mix
+from augmentor.demo.portraits.board import CIRCLE, Board, Points, downward_ramp, ellipse, read_curve, spline
+from augmentor.demo.portraits.identity import HAIR_LIGHTS, HAIR_RAMPS, HAIR_SHADOWS, RGB, Portrait, mix
+from augmentor.demo.portraits.styles import STYLES, Disc
 
 
 def face_outline(p: Portrait) -> Points:
@@ -79,7 +79,7 @@ def draw_eyes(board: Board, p: Portrait, smile: bool) -> None:
 
 def draw_brows(board: Board, p: Portrait, hair: str) -> None:
     """Draw the eyebrows in the hair's colour."""
-    _, dark, _ = hair_colours(p, hair)
+    _, dark, _ = _hair_colours(p, hair)
     for side in (-1, 1):
         x, y = side * (p.eye_gap + 1) + 5 * p.turn, -14 - p.brow_lift
         arch = [(x - side * 11, y), (x + side * 1, y - p.brow_arch), (x + side * 12, y + 3.5)]
@@ -130,3 +130,88 @@ def draw_mouth(board: Board, p: Portrait, smile: bool, face: Image.Image) -> Non
     for side in (-1, 1):
         dimple = [(x + side * (w + 1), y - 9), (x + side * (w + 3.5), y - 5), (x + side * (w + 2), y - 1)]
         board.stroke(board.head(spline(dimple, closed=False)), mix(p.skin, (150, 50, 55), 0.5), 2.6)
+
+
+def _hair_shapes(board: Board, p: Portrait, curves: Sequence[str], discs: Sequence[Disc]) -> list[Points]:
+    """Return a style's curves and discs as board polygons."""
+    reach = np.array([p.face_width * (-1 if p.hair_mirrored else 1), p.face_height]) * p.hair_volume
+    shapes = [board.head(spline(read_curve(curve)) * reach) for curve in curves]
+    radius = p.face_width * p.hair_volume
+    shapes += [board.head(ellipse(d.x * reach[0], d.y * reach[1], d.r * radius, d.r * radius)) for d in discs]
+    return shapes
+
+
+def _hair_colours(p: Portrait, hair: str) -> tuple[RGB, RGB, RGB]:
+    """Return base, dark and light of the hair."""
+    darkest, lightest = HAIR_RAMPS[hair]
+    base = mix(darkest, lightest, p.hair_shade)
+    return base, mix(base, HAIR_SHADOWS[hair], 0.36), mix(base, HAIR_LIGHTS[hair], 0.4)
+
+
+def draw_hair_back(board: Board, p: Portrait, hair: str) -> None:
+    """Draw the hair behind the head."""
+    style = STYLES[p.hair_style]
+    base, dark, _ = _hair_colours(p, hair)
+    shapes = _hair_shapes(board, p, style.back, style.back_discs)
+    if shapes:
+        mask = board.mask(*shapes)
+        board.tint(base, mask)
+        board.tint(dark, ImageChops.invert(downward_ramp(board.side)), within=mask)
+
+
+def draw_hair_front(board: Board, p: Portrait, hair: str, face: Image.Image) -> None:
+    """Draw the hair in front of the head, with its shadow on the face, a sheen and strands."""
+    style = STYLES[p.hair_style]
+    base, dark, light = _hair_colours(p, hair)
+    shapes = _hair_shapes(board, p, style.front, style.front_discs)
+    shadow = board.mask(*(shape + np.array([1.5, 6]) for shape in shapes))
+    board.tint(mix(p.skin, (110, 30, 50), 0.3), shadow, 0.75, within=face)
+    mask = board.mask(*shapes)
+    board.tint(base, mask)
+    reach = np.array([p.face_width, p.face_height])
+    sheen = [board.head(spline([(-0.75, -0.82), (-0.3, -1.06), (0.25, -1.05), (0.2, -0.9), (-0.3, -0.9)]) * reach)]
+    board.tint(light, board.mask(*sheen), 0.8, within=mask)
+    flip = reach * (-1 if p.hair_mirrored else 1, 1) * p.hair_volume
+    lines = [board.head(spline(read_curve(strand), closed=False) * flip) for strand in style.strands]
+    if lines:
+        board.tint(dark, board.line_mask(lines, 3), 0.8, within=mask)
+    for d in style.front_discs[1::2]:
+        curl = ellipse(d.x * flip[0], d.y * flip[1], d.r * p.face_width * 0.55, d.r * p.face_width * 0.55)
+        board.stroke(board.head(curl[8:30]), dark, 2.5)
+
+
+def _lens(p: Portrait, side: int, grow: float) -> Points:
+    """Return the outline of one lens, relative to the face's centre."""
+    r = p.frame_size + grow
+    x, y = side * (p.eye_gap + 1.5) + 5 * p.turn, 7.0
+    powers = {"round": (1.0, 1.0, 1.0), "oval": (1.06, 0.82, 1.0), "square": (1.0, 0.86, 0.45),
+              "wayfarer": (1.04, 0.88, 0.55)}  # fmt: skip
+    width, height, power = powers[p.frame]
+    shape = np.sign(CIRCLE) * np.abs(CIRCLE) ** power
+    if p.frame == "wayfarer":
+        shape = shape * np.stack([1 - 0.12 * shape[:, 1], 1 - 0.1 * side * shape[:, 0] * shape[:, 1]], axis=1)
+    return np.asarray(shape * (r * width, r * height) + (x, y))
+
+
+def draw_arms(board: Board, p: Portrait) -> None:
+    """Draw the arms of the glasses, which hair may cover."""
+    for side in (-1, 1):
+        edge = _lens(p, side, 0)[:, 0]
+        hinge = float(edge.max() if side > 0 else edge.min())
+        board.stroke(board.head(np.array([(hinge, 3), (side * (p.face_width + 1), 1)])), p.frame_colour, 5)
+
+
+def draw_glasses(board: Board, p: Portrait) -> None:
+    """Draw bridge, tinted lenses, frames and a glint."""
+    bridge = [
+        (-p.eye_gap + p.frame_size - 2 + 5 * p.turn, 4),
+        (5 * p.turn, -1),
+        (p.eye_gap - p.frame_size + 2 + 5 * p.turn, 4),
+    ]
+    board.stroke(board.head(spline(bridge, closed=False)), p.frame_colour, 5)
+    rims, glass = (board.mask(*(board.head(_lens(p, side, grow)) for side in (-1, 1))) for grow in (3.2, -3.2))
+    board.tint((226, 242, 255), glass, 0.18)
+    board.tint(p.frame_colour, ImageChops.subtract(rims, glass))
+    middles = [side * p.eye_gap + 5 * p.turn for side in (-1, 1)]
+    glints = [board.head(np.array([(x - 15, 12), (x - 6, -3), (x - 2, -3), (x - 13, 16)])) for x in middles]
+    board.tint((255, 255, 255), board.mask(*glints), 0.4, within=glass)
