@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from augmentor.storage.workers import anything_hangs
+from tests.waiting import wait_until
 
 
-def wait_for_the_end(seconds: float = 20.0) -> None:
-    """Wait until nothing hangs any more; fail if that takes long."""
-    deadline = time.monotonic() + seconds
-    while anything_hangs():
-        assert time.monotonic() < deadline, "something hangs still"
-        time.sleep(0.005)
+def wait_for_the_end() -> None:
+    """Wait until nothing hangs any more."""
+    wait_until(lambda: not anything_hangs())

@@ -6,13 +6,16 @@ import csv
 import hashlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -23,13 +26,13 @@ from augmentor.judge.stored import save_judge
 from augmentor.judge.thresholds import Thresholds
 from stargan.checkpoints import load_model
 from tests.conftest import MakeJudge
+from tests.integration.forkserver import REAPING, ForkServer, Request
+from tests.integration.killing import is_gone, kill_all
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 HAIR = ("black", "blond", "red")
 COLOURS = ((30, 30, 40), (230, 200, 90), (190, 70, 30))
-PATIENCE = 120.0
-"""Seconds after which a command hangs."""
-
 TINY = {
     "images.size": "16",
     "generator.width": "4",
@@ -59,22 +62,34 @@ class Done:
         return state
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Running:
-    """A command on its way."""
+    """A command on its way. A wait for it that takes too long ends it, with all that it has started.
+
+    Args:
+        pid: of the process; it leads a process group.
+        folder: holds the files "out" and "err".
+        wait: waits so many seconds for the exit code, or raises TimeoutError.
+        code: the exit code, once it is known.
+    """
 
     pid: int
-    ended: Callable[[], int]
     folder: Path
+    wait: Callable[[float], int]
+    code: int | None = None
 
-    def wait_for(self, seen: Callable[[], bool]) -> None:
-        """Wait until something can be seen."""
-        deadline = time.monotonic() + PATIENCE
-        while not seen():
-            if time.monotonic() > deadline:
-                self.send(signal.SIGKILL)
-                pytest.fail(f"waited in vain; the command said:\n{(self.folder / 'err').read_text()}")
-            time.sleep(0.002)
+    def sees(self, seen: Callable[[], object], *, every: float = 0.002, patience: float = PATIENCE) -> bool:
+        """Wait until something can be seen; return whether it was before the command ended."""
+        try:
+            return wait_until(seen, unless=lambda: is_gone(self.pid), every=every, patience=patience)
+        except TimeoutError as error:
+            self._give_up(error)
+
+    def wait_for(self, seen: Callable[[], object], *, every: float = 0.002, patience: float = PATIENCE) -> None:
+        """Wait until something can be seen, and fail if the command ends before."""
+        if not self.sees(seen, every=every, patience=patience):
+            done = self.end(patience=patience)
+            pytest.fail(f"the command has ended with {done.code}; it said:\n{done.err}")
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal: Ctrl-C as a terminal does, to the workers, too; any other to the command alone."""
@@ -83,46 +98,70 @@ class Running:
         else:
             os.kill(self.pid, number)
 
-    def end(self) -> Done:
+    def end(self, *, patience: float = PATIENCE) -> Done:
         """Wait for the end."""
-        code = self.ended()
-        return Done(code=code, out=(self.folder / "out").read_text(), err=(self.folder / "err").read_text())
+        if self.code is None:
+            try:
+                self.code = self.wait(patience)
+            except OSError as error:  # in vain, or the server has died
+                self._give_up(error)
+        return Done(code=self.code, out=(self.folder / "out").read_text(), err=self._said())
+
+    def kill(self) -> None:
+        """End the command, whatever it does, and all that it has started."""
+        if self.code is None:
+            kill_all(self.pid)
+            self.code = -signal.SIGKILL
+            with suppress(OSError):  # The next command starts a server of its own then.
+                self.code = self.wait(REAPING)
+
+    def _said(self) -> str:
+        return (self.folder / "err").read_text()
+
+    def _give_up(self, error: Exception) -> NoReturn:
+        self.kill()
+        pytest.fail(f"{error}; the command said:\n{self._said()}")
 
 
 @dataclass
 class Augmentor:
     """Starts commands, each in a process of its own.
 
-    `run` and `start` fork from a process that has imported torch (`warm.py`), because importing it for every
-    command would take most of the suite's time; `cold` starts `python -m augmentor` from nothing. What a test puts
-    into `more` is in the environment of the commands that it forks.
+    `run` and `start` fork from a server that has imported torch (`warm.py`), because importing it for every
+    command would take most of the suite's time; `cold` starts `python -m augmentor` from nothing, and `spawn` any
+    program. What a test puts into `more` is in the environment of the commands that it forks.
+
+    A server that dies or does not answer is replaced. A command that a test leaves behind is killed when the test
+    ends.
     """
 
     folder: Path
     environment: dict[str, str]
+    warm: tuple[str, ...] = (sys.executable, str(Path(__file__).with_name("warm.py")))
     more: dict[str, str] = field(default_factory=dict)
-    server: subprocess.Popen[str] | None = None
-    started: int = field(default=0)
+    server: ForkServer | None = None
+    running: list[Running] = field(default_factory=list)
+    started: int = 0
 
     def run(self, *words: object, script: Path | None = None, inside: Path = ROOT) -> Done:
         """Run a command, or a script, in a folder, to its end."""
         return self.start(*words, script=script, inside=inside).end()
 
-    def start(self, *words: object, script: Path | None = None, inside: Path = ROOT) -> Running:
-        """Start a command in a folder; end it before the next one is started."""
-        if self.server is None:
-            self.server = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("warm.py"))],
-                cwd=ROOT,
-                env={**self.environment, "PYTHONPATH": str(ROOT)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+    def start(
+        self, *words: object, script: Path | None = None, inside: Path = ROOT, patience: float = PATIENCE
+    ) -> Running:
+        """Start a command in a folder; end it before the next one is started.
+
+        Args:
+            words: of the command, or the arguments of the script.
+            script: run in the command's place.
+            inside: the working directory.
+            patience: seconds after which a server that does not answer is replaced.
+        """
+        assert all(other.code is not None for other in self.running), "end the command before the next is started"
         folder = self._folder()
-        for name in ("out", "err"):  # A command that is killed at once has not opened them yet.
-            (folder / name).touch()
-        request = {
+        request: Request = {
+            "number": self.started,
             "argv": [str(word) for word in words],
             "script": "" if script is None else str(script),
             "cwd": str(inside),
@@ -130,46 +169,89 @@ class Augmentor:
             "err": str(folder / "err"),
             "environment": self.more,
         }
-        requests, answers = self.server.stdin, self.server.stdout
-        assert requests is not None
-        assert answers is not None
-        requests.write(json.dumps(request) + "\n")
-        requests.flush()
-        return Running(pid=int(answers.readline()), ended=lambda: int(answers.readline()), folder=folder)
+        for limit in (patience, PATIENCE):
+            server = self._answering()
+            with suppress(OSError):  # no answer
+                pid = server.start(request, patience=limit)
+                return self._noted(pid, folder, partial(server.answer, request["number"]))
+        pytest.fail(f"the server that forks does not answer; it said:\n{self._log.read_text()}")
 
     def cold(self, *words: object) -> Done:
         """Run `python -m augmentor` to its end, as a user does."""
-        done = subprocess.run(
-            [sys.executable, "-m", "augmentor", *map(str, words)],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        return Done(code=done.returncode, out=done.stdout, err=done.stderr)
+        return self.spawn(sys.executable, "-m", "augmentor", *words).end()
+
+    def spawn(self, *command: object, **variables: str) -> Running:
+        """Start any program in the root folder.
+
+        Args:
+            command: the program and its arguments.
+            variables: of its environment, on top of those that all commands have.
+        """
+        folder = self._folder()
+        with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                cwd=ROOT,
+                env={**self.environment, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+        def wait(patience: float) -> int:
+            try:
+                return process.wait(patience)
+            except subprocess.TimeoutExpired as error:
+                raise TimeoutError(f"no end within {patience:g} seconds") from error
+
+        return self._noted(process.pid, folder, wait)
 
     def measured(self, *words: object) -> tuple[Done, float, float]:
         """Run like `cold`; also return the seconds of processor time and the peak memory in bytes."""
-        folder = self._folder()
-        with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
-            command = [sys.executable, "-c", WATCHED_COMMAND, str(folder / "memory"), *map(str, words)]
-            process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=err)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        done = Running(pid=process.pid, ended=lambda: process.returncode, folder=folder).end()
-        return done, usage.ru_utime + usage.ru_stime, float((folder / "memory").read_text())
+        memory = self.folder / "memory"
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = self.spawn(sys.executable, "-c", WATCHED_COMMAND, memory, *words).end()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        return done, seconds, float(memory.read_text())
+
+    def kill_running(self) -> None:
+        """Kill what a test has started and not waited for."""
+        for running in self.running:
+            running.kill()
+        self.running.clear()
 
     def close(self) -> None:
-        """End the process that forks."""
+        """End all processes."""
+        self.kill_running()
         if self.server is not None:
-            self.server.communicate()
+            self.server.close()
+            self.server = None
+
+    def _answering(self) -> ForkServer:
+        """Return the server; a new one where it does not answer."""
+        if self.server is None or not self.server.answers:
+            self.close()
+            environment = {**self.environment, "PYTHONPATH": str(ROOT)}
+            self.server = ForkServer(self.warm, folder=ROOT, environment=environment, log=self._log)
+        return self.server
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "server"
+
+    def _noted(self, pid: int, folder: Path, wait: Callable[[float], int]) -> Running:
+        running = Running(pid=pid, folder=folder, wait=wait)
+        self.running.append(running)
+        return running
 
     def _folder(self) -> Path:
         self.started += 1
         folder = self.folder / f"{self.started:03d}"
         folder.mkdir()
+        for name in ("out", "err"):  # A command that is killed at once has not opened them yet.
+            (folder / name).touch()
         return folder
 
 
@@ -224,6 +306,13 @@ def augmentor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Augmentor]:
     commands = Augmentor(folder=tmp_path_factory.mktemp("commands"), environment=environment)
     yield commands
     commands.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on(augmentor: Augmentor) -> Iterator[None]:
+    """A test that fails between the start and the end of a command does not leave it to the next one."""
+    yield
+    augmentor.kill_running()
 
 
 @pytest.fixture(scope="session")

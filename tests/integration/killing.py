@@ -14,33 +14,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.integration.conftest import Running
 
-PATIENCE = 120.0
-"""Seconds after which what is waited for does not come."""
-
 
 def is_gone(pid: int) -> bool:
-    """Return whether there is no such process."""
+    """Return whether there is no such process, or one that has ended and only waits to be reaped."""
     try:
         os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except ProcessLookupError:
         return True
-    return False
+    except FileNotFoundError:  # It has ended just now, or there is no /proc.
+        return Path("/proc/self/stat").exists()
 
 
-def wait_until(seen: Callable[[], bool], *, pid: int) -> bool:
-    """Wait until something can be seen; return whether it was before the process ended."""
-    deadline = time.monotonic() + PATIENCE
-    while not seen():
-        if is_gone(pid):
-            return False
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.001)
-    return True
+def kill_all(pid: int) -> None:
+    """Kill a process, those that it has started, those that these have, and what is left of its process group."""
+    for victim in (pid, *descendants(pid)):
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def kill_when(running: Running, seen: Callable[[], bool], *, after: float) -> bool:
     """Kill a command so many seconds after something can be seen; return whether it had not ended by then."""
-    wait_until(seen, pid=running.pid)
+    running.sees(seen)
     time.sleep(after)
     with suppress(ProcessLookupError):
         running.send(signal.SIGKILL)
@@ -67,6 +64,14 @@ def children(pid: int) -> list[int]:
         ]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that these have."""
+    found = [pid]
+    for process in found:
+        found += children(process)
+    return found[1:]
 
 
 def command_line(pid: int) -> str:

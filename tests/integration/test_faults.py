@@ -7,7 +7,6 @@ import os
 import shlex
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +29,8 @@ from augmentor.training.recipe import read_recipe
 from augmentor.training.run import train_run
 from stargan.checkpoints import load_model
 from tests.integration.conftest import TINY, write_manifest
-from tests.integration.killing import children, committed, content, wait_until
+from tests.integration.killing import children, committed, content
+from tests.waiting import soon
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Small
@@ -360,7 +360,7 @@ def test_overwriting_leaves_other_people_s_outputs(case: Case) -> None:
 def test_a_second_run_is_refused_while_the_first_one_works(case: Case, augmentor: Augmentor) -> None:
     lock = case.planned().writer().lock
     running = augmentor.start(*case.words())
-    assert wait_until(lambda: lock.exists() and committed(case.out) >= 1, pid=running.pid)
+    running.wait_for(lambda: lock.exists() and committed(case.out) >= 1)
     running.send(signal.SIGSTOP)
     try:
         with pytest.raises(
@@ -457,12 +457,11 @@ def test_a_loading_process_that_dies(augmentor: Augmentor, small: Small, tiny: l
     ]
     often = ("--set", "training.checkpoint_minutes=0", "--set", "training.keep_checkpoints=2")
     running = augmentor.start(*words, *often, "--steps", 100_000)
-    assert wait_until(lambda: any((run / "checkpoints").glob("0*")), pid=running.pid)
+    running.wait_for(lambda: any((run / "checkpoints").glob("0*")))
     (loader,) = children(running.pid)
-    killed = time.monotonic()
-    os.kill(loader, signal.SIGKILL)
-    done = running.end()
-    assert time.monotonic() - killed < 30
+    with soon(30):
+        os.kill(loader, signal.SIGKILL)
+        done = running.end()
     assert done.code == 1, done.err
     assert "a loading process has died" in done.err
     assert "The last good checkpoint is" in done.err

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.conftest import ROOT
-from tests.integration.killing import committed, content, wait_until
+from tests.integration.killing import committed, content
+from tests.waiting import HANG, scaled, soon
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Small
@@ -90,11 +89,12 @@ def test_an_expansion_that_hangs_ends_and_goes_on(
     out, whole = tmp_path / "made" / name, tmp_path / "whole" / name
     for path in (out, whole):
         path.parent.mkdir()
-    done = augmentor.run(where, 1, *command, "--out", out, script=script)
+    limit = scaled(1)
+    done = augmentor.run(where, limit, *command, "--out", out, script=script)
     assert done.code == 1, done.err
     assert "hangs\n" in done.err
     (error,) = [line for line in done.err.splitlines() if line.startswith("error  ")]
-    assert error.startswith(f"error  {out}: nothing has moved for 1 seconds while ")
+    assert error.startswith(f"error  {out}: nothing has moved for {limit:g} seconds while ")
     assert said.removeprefix("while ").split(".*")[0] in error
     assert error.endswith("bring it back and run the same command again: what was committed is safe")
     assert "Traceback" not in done.err
@@ -115,26 +115,16 @@ def test_the_interpreter_does_not_wait_for_it_either(
 ) -> None:
     """In a process from nothing: one forked for the tests ends in another way. Ctrl-C, too, is answered."""
     out = tmp_path / "out"
-    with subprocess.Popen(
-        [sys.executable, script, "source", "600", *command, "--out", out],
-        cwd=ROOT,
-        env={**augmentor.environment, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        said = iter(process.stderr.readline, "")
-        assert any(line == "hangs\n" for line in said)
-        assert wait_until(lambda: committed(out) >= 1, pid=process.pid)
-        started = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        error = process.stderr.read()
-        code = process.wait()
-    assert time.monotonic() - started < 20
-    assert code == 130, error
-    assert "Interrupted." in error
-    assert "Go on with:" in error
+    words = (script, "source", HANG, *command, "--out", out)
+    running = augmentor.spawn(sys.executable, *words, PYTHONPATH=str(ROOT))
+    running.wait_for(lambda: "hangs\n" in (running.folder / "err").read_text())
+    running.wait_for(lambda: committed(out) >= 1)
+    with soon(20):
+        running.send(signal.SIGINT)
+        done = running.end()
+    assert done.code == 130, done.err
+    assert "Interrupted." in done.err
+    assert "Go on with:" in done.err
     again = augmentor.run(*command, "--out", out, "--json")
     assert again.code == 0, again.err
 
@@ -146,10 +136,11 @@ def test_training_that_hangs_ends_and_goes_on(
     run = tmp_path / "run"
     words = ["train", str(small.manifest), "--out", str(run), *tiny, "--cache", cache]
     words += ["--set", "training.workers=1", "--steps", "6"]
-    done = augmentor.run("source", 2, *words, script=script)
+    limit = scaled(2)
+    done = augmentor.run("source", limit, *words, script=script)
     assert done.code == 1, done.err
     (error,) = [line for line in done.err.splitlines() if line.startswith("error  ")]
-    assert error.startswith(f"error  {run}: nothing has moved for 2 seconds while ")
+    assert error.startswith(f"error  {run}: nothing has moved for {limit:g} seconds while ")
     assert error.endswith("run the same command again, with --resume: its checkpoints are safe")
     assert "Traceback" not in done.err
     again = augmentor.run(*words, "--resume", "--json")

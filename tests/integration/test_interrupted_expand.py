@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.conftest import ROOT
-from tests.integration.killing import children, command_line, committed, content, handles, is_gone, wait_until
+from tests.integration.killing import children, command_line, committed, content, handles, is_gone
+from tests.waiting import soon
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Running, Small
 
 SHARDS = 106
 """One for each item that `--domains all` asks for: so many, lest a command ends before its signal comes."""
-
-SOON = 5.0
-"""Seconds within which an interrupted command has ended."""
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
@@ -47,10 +42,9 @@ def undisturbed(
 
 def stopped(running: Running, number: signal.Signals) -> tuple[Done, list[str]]:
     """Interrupt a command; return how it ended and the words that it says go on."""
-    sent = time.monotonic()
-    running.send(number)
-    done = running.end()
-    assert time.monotonic() - sent < SOON
+    with soon(5):
+        running.send(number)
+        done = running.end()
     assert done.code == 130, done.err
     said = done.err.splitlines()
     (told,) = [line for line in said if line.startswith("Go on with:  ")]
@@ -93,7 +87,7 @@ def test_every_long_command_is_interrupted_alike(
         ["train", str(many), "--out", str(tmp_path / "run"), *tiny, "--steps", "100000"],
     ):
         running = augmentor.start(*words)
-        assert wait_until(lambda pid=running.pid: handles(pid, signal.SIGTERM), pid=running.pid)  # type: ignore[misc]
+        running.wait_for(lambda pid=running.pid: handles(pid, signal.SIGTERM))  # type: ignore[misc]
         _, told = stopped(running, number)
         assert told == [*words, *(["--resume"] if words[0] == "train" else [])]
 
@@ -106,40 +100,34 @@ def test_a_process_per_device(
     out = tmp_path / "out"
     words = [*command, "--out", str(out)]
 
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "augmentor", *words, "--devices", "cpu,cpu"],
-            cwd=ROOT,
-            env=augmentor.environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start() -> Running:
+        return augmentor.spawn(sys.executable, "-m", "augmentor", *words, "--devices", "cpu,cpu")
 
     def workers(pid: int) -> list[int]:
         return [child for child in children(pid) if "spawn_main" in command_line(child)]
 
-    with start() as process:
-        assert wait_until(lambda: len(workers(process.pid)) == 2, pid=process.pid)
-        victim, other = workers(process.pid)
-        assert wait_until(lambda: committed(out) >= 1, pid=process.pid)
-        os.kill(victim, signal.SIGKILL)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 1, said
-        assert "its process has died (signal 9;" in said
-        assert "run the same command again" in said
-        assert is_gone(other)
+    running = start()
+    running.wait_for(lambda: len(workers(running.pid)) == 2)
+    victim, other = workers(running.pid)
+    running.wait_for(lambda: committed(out) >= 1)
+    os.kill(victim, signal.SIGKILL)
+    done = running.end()
+    assert done.code == 1, done.err
+    assert "its process has died (signal 9;" in done.err
+    assert "run the same command again" in done.err
+    assert is_gone(other)
     before = committed(out)
     assert before < SHARDS
 
-    with start() as process:
-        assert wait_until(lambda: len(workers(process.pid)) == 2, pid=process.pid)
-        both = workers(process.pid)
-        assert wait_until(lambda: committed(out) > before, pid=process.pid)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 130, said
-        assert said.splitlines()[-2:-1] == ["Interrupted."]
-        assert all(map(is_gone, both))
+    running = start()
+    running.wait_for(lambda: len(workers(running.pid)) == 2)
+    both = workers(running.pid)
+    running.wait_for(lambda: committed(out) > before)
+    running.send(signal.SIGTERM)
+    done = running.end()
+    assert done.code == 130, done.err
+    assert done.err.splitlines()[-2:-1] == ["Interrupted."]
+    assert all(map(is_gone, both))
 
     done = augmentor.run(*words, "--json")
     assert done.code == 0, done.err

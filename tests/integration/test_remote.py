@@ -18,6 +18,8 @@ import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.waiting import PATIENCE
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
@@ -63,7 +65,7 @@ class Gate:
             self.puts.append(path)
             if self.stall_at and self.stall_at in path:
                 self.reached.set()
-                self.passable.wait(120)
+                self.passable.wait(PATIENCE)
                 return self._refuse(start)
         if self._is_refused((method, path, environ.get("QUERY_STRING", ""))):
             return self._refuse(start)

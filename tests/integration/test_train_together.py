@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from stargan.checkpoints import load_model
-from tests.integration.conftest import ROOT
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Small
-
-SOON = 60
-"""Seconds within which all processes have ended after one was killed."""
 
 
 def processes_of(run: Path) -> list[int]:
@@ -69,29 +64,16 @@ def test_one_that_is_killed_ends_all_with_a_message(
 ) -> None:
     run = tmp_path / "run"
     words = ["train", small.manifest, "--out", run, *tiny, "--steps", 100_000, "--set", "training.log_seconds=0"]
-    with (tmp_path / "said").open("w+") as said:
-        launcher = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-                *("-m", "augmentor", *map(str, words)),
-            ],
-            cwd=ROOT,
-            env=augmentor.environment,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-        )
-        deadline = time.monotonic() + 300
-        while not (run / "log.jsonl").exists() or not (run / "log.jsonl").stat().st_size:
-            assert launcher.poll() is None, (tmp_path / "said").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        victim = next(pid for pid in processes_of(run) if rank_of(pid) == killed)
-        os.kill(victim, signal.SIGKILL)
-        launcher.wait(timeout=SOON)
-        assert launcher.returncode != 0
-        assert processes_of(run) == []
-        text = (tmp_path / "said").read_text()
-    assert "Continue with --resume" in text
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    running = augmentor.spawn(*torchrun, "-m", "augmentor", *words)
+    log = run / "log.jsonl"
+    running.wait_for(lambda: log.exists() and log.stat().st_size > 0)
+    victim = next(pid for pid in processes_of(run) if rank_of(pid) == killed)
+    os.kill(victim, signal.SIGKILL)
+    done = running.end()
+    assert done.code != 0
+    wait_until(lambda: not processes_of(run))
+    assert "Continue with --resume" in done.out + done.err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM ends a process there at once")
