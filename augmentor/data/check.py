@@ -222,5 +222,5 @@ def _image_leaks(manifest: Manifest, identical: list[list[int]]) -> list[str]:
             places = [
                 f"{split} ({first[split]['id']}, row {first[split]['line']})" for split in SPLITS if split in first
             ]
-            messages.append(f"one and the same image stands in {' and '.join(places)}")
+            messages.append(f"the same image is in {' and '.join(places)}")
     return messages

@@ -1,4 +1,4 @@
-"""Rows that could not be used, and the table `failures.csv` that lists them."""
+"""Failed rows, and the table `failures.csv` that lists them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Failure:
     Args:
         id: the manifest row's id.
         path: its image, as the manifest writes it.
-        reason: what was wrong, in plain English.
+        reason: in plain English.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What `--model` takes: our own checkpoints, and files of other implementations that are described in words."""
+"""Models for `--model`: augmentor's own checkpoints, and other implementations' files with a description."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stargan.checkpoints.foreign import parse_attributes, read_foreign
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignDescription:
-    """What a foreign file does not say of itself.
+    """Label vector, size and crop of a foreign file, which does not store them.
 
     Args:
         attributes: its label vector in words, see `stargan.checkpoints.foreign.parse_attributes`.
@@ -33,19 +33,19 @@ class ForeignDescription:
 
 
 NO_DESCRIPTION = ForeignDescription()
-"""Nothing described: a checkpoint of our own."""
+"""For augmentor's own checkpoints."""
 
 
 def open_model(path: Path, description: ForeignDescription = NO_DESCRIPTION) -> Model:
-    """Load what translates.
+    """Load a model.
 
     Args:
         path: a run folder, a checkpoint, or a foreign file.
-        description: what a foreign file does not say of itself.
+        description: of a foreign file.
 
     Raises:
-        AugmentorError: nothing to load there, a file is damaged, or the description is missing, does not fit, or
-            is of a checkpoint that knows better.
+        AugmentorError: there is nothing to load, a file is damaged, or the description is missing, does not fit,
+            or is given for augmentor's own checkpoint.
     """
     try:
         if is_foreign(path):
@@ -56,7 +56,7 @@ def open_model(path: Path, description: ForeignDescription = NO_DESCRIPTION) -> 
     if description.flags():
         flag = description.flags()[0]
         raise AugmentorError(
-            f"{flag}: {path} is a checkpoint of augmentor's own, and knows its attributes "
+            f"{flag}: {path} is a checkpoint of augmentor's own, and stores its attributes "
             f"({', '.join(model.space.names)}), size and crop. Leave out {' '.join(description.flags()[::2])}"
         )
     return model
@@ -90,7 +90,7 @@ def _open_foreign(path: Path, description: ForeignDescription) -> Model:
     if description.attributes is None:
         unknown = "what it makes" if found.entries is None else f"what its {found.entries} label entries mean"
         raise AugmentorError(
-            f"--model {path}: {found.title} does not know {unknown}: say it with --attributes. {found.hint}"
+            f"--model {path}: {found.title} does not store {unknown}: describe it with --attributes. {found.hint}"
         )
     try:
         space = parse_attributes(description.attributes)

@@ -1,4 +1,4 @@
-"""A few of a manifest's images, for previews, estimates and the choice of a batch size."""
+"""Samples of a manifest's images, for previews, sample grids and time estimates."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from stargan.checkpoints import Model
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """The sources of a grid.
+    """A few source images of a manifest.
 
     Args:
         images: uint8 (H, W, C), one per row.
         rows: their rows of the manifest.
-        codes: (N, A) their domains, -1 unknown.
+        codes: (N, A) their labels, -1 unknown.
         names: their ids.
     """
 
@@ -41,13 +41,11 @@ def read_samples(
     crop: int | None,
     most: int,
 ) -> Samples:
-    """Read a few sources for people to look at: spread over the manifest, the same on every call.
-
-    An image that cannot be read is passed over: who works on all rows reports it, a grid just takes another.
+    """Read a few images spread over the manifest, the same on every call; unreadable ones are skipped.
 
     Args:
         manifest: the user's table.
-        splits: whose rows may be shown.
+        splits: whose rows may be read.
         size: (height, width) in pixels.
         channels: 1 or 3.
         crop: side of the centred square that is cut out first, or None.
@@ -70,7 +68,7 @@ def read_samples(
 
 
 def read_model_samples(manifest: Manifest, model: Model, *, splits: Sequence[str], most: int) -> Samples:
-    """Read a few of a manifest's images as the model wants them; see `read_samples`."""
+    """Read a few images in a model's size, channels and crop; see `read_samples`."""
     return read_samples(
         manifest,
         splits=splits,
@@ -84,21 +82,21 @@ def read_model_samples(manifest: Manifest, model: Model, *, splits: Sequence[str
 def sample_originals(
     manifest: Manifest,
     model: Model,
-    shown: Samples,
+    samples: Samples,
     *,
     size: OutputSize,
     uses: int,
     longest: int | None = None,
 ) -> list[Original] | None:
-    """Return the originals of what `read_model_samples` read, at the size that is written; None for the model's.
+    """Return the samples at the output size, for their changes to be blended in; None for the model's size.
 
     Args:
-        manifest: the table that they were read from.
-        model: what translates.
-        shown: what was read.
-        size: what is written.
-        uses: how many times each will be used.
-        longest: pixels of the longest side to which each is shrunk, or None.
+        manifest: that they were read from.
+        model: translates them.
+        samples: from `read_model_samples`.
+        size: of the output.
+        uses: as for `Original`.
+        longest: as for `Original`.
     """
     if size == "model":
         return None
@@ -112,5 +110,5 @@ def sample_originals(
             longest=longest,
             access=manifest.access,
         )
-        for row in shown.rows
+        for row in samples.rows
     ]

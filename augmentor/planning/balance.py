@@ -1,4 +1,4 @@
-"""`--balance` and `--counts` -> how many images each combination of some attributes is to have."""
+"""Balance requests: `--balance` and `--counts` as the wanted number of images of each combination."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Goal: TypeAlias = "Word | int | float"
 WORDS: tuple[Word, ...] = get_args(Word)
 
 MAX_COMBINATIONS = 4096
-"""Combinations that a request may fill up: more is a slip, not a wish."""
+"""The most combinations that a request may top up: more is a mistake, not a wish."""
 
 _COUNT = "count"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BalanceRequest:
-    """What `--balance`, `--balance-to`, `--counts` and `--max-per-source` ask for; `parse` reads it.
+    """The request of `--balance`, `--balance-to`, `--counts` and `--max-per-source`; `parse` reads it.
 
     Args:
         cells: the combinations, of which the table's counts are.
@@ -61,7 +61,7 @@ class BalanceRequest:
                 of the most frequent combination's images.
             counts: a table with a column per attribute and `count`.
             max_per_source: translations of one row at most.
-            space: the attributes and values that the model knows.
+            space: the model's attributes and values.
 
         Raises:
             DomainError: a name, word, number or cell of the table cannot be used.

@@ -1,4 +1,4 @@
-"""The combinations of some attributes' values: which there are, how many images each has and is to have."""
+"""Combinations of some attributes' values, and their actual and wanted numbers of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stargan.labels import UNKNOWN, LabelSpace
 Numbers = npt.NDArray[np.int64]
 
 LEFT_ALONE = -1
-"""The wanted count of a combination that is not filled up."""
+"""The wanted count of a combination that is not topped up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +75,12 @@ class CellJson(TypedDict):
 
 
 class CellState(NamedTuple):
-    """How one combination stands.
+    """Image counts of a combination.
 
     Args:
         domain: its names and values.
         before: real images of the rows that are translated.
-        wanted: images that it is to have; None where it is left alone.
+        wanted: images that it is to have; None where it is not topped up.
         after: with the translations.
     """
 
@@ -112,12 +112,12 @@ class CellState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Balance:
-    """What a plan is to fill up.
+    """The counts that a plan is to reach.
 
     Args:
         cells: the combinations.
         before: (C,) int64, real images of the rows that may be translated.
-        domains: (C,) int64, translations that `--domains` asks for.
+        domains: (C,) int64, translations of `--domains`.
         wanted: (C,) int64, images that each is to have, or `LEFT_ALONE`.
         max_per_source: translations of one row at most, those of `--domains` among them; None for no limit.
     """
@@ -134,7 +134,7 @@ class Balance:
         return lacking
 
     def states(self, after: Numbers, space: LabelSpace, before: Numbers | None = None) -> list[CellState]:
-        """Return how every combination stands.
+        """Return the image counts of every combination.
 
         Args:
             after: (C,) int64, images with the translations.

@@ -1,4 +1,4 @@
-"""`--domains SPEC`: the request in the user's words, read into codes.
+"""Parsing of `--domains SPEC` into codes, and the columns of previews.
 
 A SPEC is `attr=value|value,attr=*,attr=~`, or one of the words `each` and `all`.
 """
@@ -14,13 +14,13 @@ from augmentor.errors import DomainError, did_you_mean, listing
 from stargan.labels import Attribute, LabelSpace
 
 MAX_TARGETS = 65_536
-"""Targets that a request may ask of one row: more is a slip (`all` over 40 attributes), not a wish."""
+"""The most targets of one row: more is a mistake (`all` over 40 attributes), not a wish."""
 
 MOST_COLUMNS = 24
-"""Columns of a preview."""
+"""The most columns of a preview."""
 
 Assignment = dict[int, int]
-"""Attribute position -> code: what one column of a preview asks for; all else stays the row's own."""
+"""Attribute position -> code: the target of a preview's column; other attributes keep the row's value."""
 
 _BINARY_SPELLINGS = {"0": 0, "no": 0, "false": 0, "1": 1, "yes": 1, "true": 1}
 
@@ -31,7 +31,7 @@ class AttributeChoice:
 
     Args:
         attribute: the attribute's position in the label space.
-        values: codes that every row gets, ascending: values asked for by name, or all of them for `*`.
+        values: codes that every row gets, ascending: values given by name, or all of them for `*`.
         others: `~`: besides `values`, every value but the row's own (every value where that is unknown).
     """
 
@@ -50,9 +50,9 @@ Spec = tuple[AttributeChoice, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DomainRequest:
-    """The union of SPECs, in the order given; an empty one asks for nothing.
+    """The union of SPECs, in the order given; empty for no translations.
 
-    Two requests that ask for the same in other words (`all`, or every attribute with `*`) are equal.
+    Requests of the same targets in other words (`all`, or every attribute with `*`) are equal.
     """
 
     specs: tuple[Spec, ...] = ()
@@ -67,20 +67,20 @@ def parse_domains(specs: Sequence[str], space: LabelSpace) -> DomainRequest:
 
     Args:
         specs: one text per `--domains`, for example `["hair=*,male=~", "each"]`.
-        space: the attributes and values that the model knows.
+        space: the model's attributes and values.
 
     Returns:
-        The union; a SPEC that says the same as an earlier one is left out.
+        The union; a SPEC equal to an earlier one is left out.
 
     Raises:
-        DomainError: nothing is asked for, a SPEC does not parse, names an attribute or a value that the
+        DomainError: there is no SPEC, a SPEC does not parse, names an attribute or a value that the
             label space does not have or attributes of two label sets, or the request has more than
             `MAX_TARGETS` targets for a row.
     """
     if not specs:
-        raise DomainError("no domains are asked for: give --domains SPEC, for example --domains each")
+        raise DomainError("no domains are requested: give --domains SPEC, for example --domains each")
     if not len(space):
-        raise DomainError("--domains: the label space has no attributes, so there is nothing to ask for")
+        raise DomainError("--domains: the label space has no attributes, so there is nothing to request")
     read: dict[Spec, None] = {}
     total = 0
     for text in specs:
@@ -128,7 +128,7 @@ def _parse_spec(text: str, space: LabelSpace) -> list[Spec]:
 
 
 def _refuse_two_label_sets(choices: Iterable[int], text: str, space: LabelSpace) -> None:
-    """Refuse a SPEC that names attributes of two label sets: the model was never asked for both at once."""
+    """Refuse a SPEC that names attributes of two label sets: the model was not trained on both at once."""
     by_set = {space.set_of_attribute[index]: space.names[index] for index in choices}
     if len(by_set) > 1:
         one, other, *_ = by_set.values()
@@ -144,11 +144,13 @@ def _parse_choice(part: str, text: str, space: LabelSpace) -> AttributeChoice:
     where = f"--domains {text!r}"
     name, equals, listed = (token.strip() for token in part.partition("="))
     if not part:
-        raise DomainError(f"{where}: nothing stands before, after or between its commas. Remove the comma")
+        raise DomainError(f"{where}: nothing before, after or between its commas. Remove the comma")
     if not equals and name in space.names:
         raise DomainError(f"{where}: {name} has no value. Write {name}=VALUE, {name}=* or {name}=~")
     if not equals and name in ("each", "all"):
-        raise DomainError(f"{where}: {name} stands alone. Give it a --domains of its own: the two are joined")
+        raise DomainError(
+            f"{where}: {name} cannot be combined. Give it a --domains of its own: the two are joined"
+        )
     if name not in space.names:
         known = space.names if equals else (*space.names, "each", "all")
         raise DomainError(
@@ -166,7 +168,7 @@ def _parse_choice(part: str, text: str, space: LabelSpace) -> AttributeChoice:
             codes.update(range(len(attribute.values)))
         else:
             codes.add(value_code(word, attribute, where))
-    # Once every value is asked for, `~` adds nothing: one way to say it, so that equal requests are equal.
+    # Once every value is requested, `~` adds nothing; dropped, so that equal requests are equal.
     others = others and len(codes) < len(attribute.values)
     return AttributeChoice(attribute=index, values=tuple(sorted(codes)), others=others)
 
@@ -177,8 +179,8 @@ def value_code(token: str, attribute: Attribute, where: str, *, marks: str = ", 
     Args:
         token: the value; yes, no, true and false are a binary attribute's, too.
         attribute: whose value it is.
-        where: it stands, for the message.
-        marks: what else may stand there, for the message.
+        where: the option and its value, for the message.
+        marks: other texts that are accepted, for the message.
 
     Raises:
         DomainError: the attribute has no such value.
@@ -201,10 +203,10 @@ def value_code(token: str, attribute: Attribute, where: str, *, marks: str = ", 
 
 
 def preview_columns(request: DomainRequest, space: LabelSpace, *, only: int | None = None) -> list[Assignment]:
-    """Return what the columns of a preview ask for: every value combination that the request names.
+    """Return the targets of a preview's columns: every value combination that the request names.
 
     Args:
-        request: what is asked for; `~` counts as every value.
+        request: the requested domains; `~` counts as every value.
         space: the label space that it was parsed against.
         only: the one code that the model translates its one attribute into, see `Model.only_target`.
 

@@ -1,4 +1,4 @@
-"""The items of a plan: one image each; and segments, which list further items after those of `--domains`."""
+"""Items of a plan, one image each, and segments: lists of further items after those of `--domains`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from augmentor.planning.targets import Codes
 
 _TOGETHER = 4096
-"""Items whose targets are worked out at once."""
+"""Items whose targets are computed at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class Segment:
 
     Args:
         rows: (M,) int32, the manifest row of each.
-        columns: positions of the K attributes that are asked for.
+        columns: positions of the K attributes that change.
         values: (M, K) int16, their codes.
     """
 

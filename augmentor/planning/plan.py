@@ -1,8 +1,8 @@
-"""`--domains` -> a Plan: the (row, target) pairs of one expansion, in a fixed order, never all held in memory.
+"""The plan: the (row, target) pairs of one expansion, in a fixed order, never all held in memory.
 
 Row by row in the manifest's order; within a row its real image first, then its targets. A row's targets depend
 on its codes alone, so they are counted once per distinct combination of codes and listed when they are read.
-After them stand the segments, which list what `--balance` asks for, round by round.
+Then come the segments, which list the translations for `--balance`, round by round.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from augmentor.planning.targets import Codes, Mask, TargetGrid, pack
 from stargan.checkpoints import Model
 from stargan.labels import UNKNOWN, LabelSpace
 
-__all__ = ["Item", "LabelCounts", "Plan", "make_plan"]
-
 LabelCounts = dict[str, dict[str, tuple[int, int]]]
 
 _ORDER_VERSION = 1
@@ -42,12 +40,12 @@ _COUNTED_ROWS = 1 << 20
 class Plan:
     """The items of one expansion; `make_plan` builds it.
 
-    Takes 12 bytes per row besides the manifest's codes, however many items `--domains` asks for, and some per item
+    Takes 12 bytes per row besides the manifest's codes, however many items `--domains` requests, and some per item
     of a segment. It can be pickled.
 
     Args:
         space: the label space.
-        request: what is asked for.
+        request: the requested domains.
         with_real: every row's real image is an item.
         grid: the compiled request.
         codes: (N, A) int16, the manifest's codes, not copied; -1 unknown.
@@ -55,7 +53,7 @@ class Plan:
         examples: (U,) int64, per combination one row that has it.
         counts: (U,) int64, targets per combination.
         offsets: (N + 1,) int64, the position of each row's first item, and the number of these items.
-        balance: what is to be filled up; None for nothing.
+        balance: the counts to reach; None for no balance.
         segments: further translations, one segment per round; each begins a new shard.
     """
 
@@ -78,32 +76,32 @@ class Plan:
     def starts(self) -> tuple[int, ...]:
         """The position of each segment's first item, the first one's being 0, and the number of items.
 
-        The first segment is what `--domains` asks for, with the real images; then come `segments`.
+        The first segment are the items of `--domains`, with the real images; then come `segments`.
         """
         lengths = [int(self.offsets[-1]), *map(len, self.segments)]
         return tuple(itertools.accumulate(lengths, initial=0))
 
     @property
     def filled(self) -> Balance:
-        """What is filled up.
+        """The balance.
 
         Raises:
-            ValueError: nothing.
+            ValueError: there is none.
         """
         if self.balance is None:
-            raise ValueError("the plan fills nothing up")
+            raise ValueError("the plan has no balance")
         return self.balance
 
     def segment_at(self, position: int) -> tuple[Segment, int]:
-        """Return the segment that an item stands in, and the position of the segment's first item.
+        """Return the segment of an item, and the position of the segment's first item.
 
         Raises:
-            IndexError: it stands in none.
+            IndexError: the item is in none.
         """
         for segment, first in zip(self.segments, self.starts[1:-1], strict=True):
             if first <= position < first + len(segment):
                 return segment, first
-        raise IndexError(f"item {position} stands in no segment")
+        raise IndexError(f"item {position} is in no segment")
 
     def extended(self, segment: Segment) -> Plan:
         """Return the plan with one segment more; its fingerprint stays."""
@@ -127,7 +125,7 @@ class Plan:
         """
         stop = len(self) if stop is None else stop
         if not 0 <= start <= stop <= len(self):
-            raise ValueError(f"items {start} to {stop} are asked for, the plan has {len(self)}")
+            raise ValueError(f"items {start} to {stop} are requested, the plan has {len(self)}")
         return self._walk(start, stop)
 
     def shards(self, size: int, *, segments: int | None = None) -> int:
@@ -159,7 +157,7 @@ class Plan:
                 first = start + (index - before) * size
                 return first, min(first + size, stop)
             before += here
-        raise IndexError(f"shard {index} is asked for, the plan has {shards} of size {size}")
+        raise IndexError(f"shard {index} is requested, the plan has {shards} of size {size}")
 
     def shard(self, index: int, size: int) -> Iterator[Item]:
         """Return the items of shard `index`, counted from 0, of shards of `size` items.
@@ -197,8 +195,8 @@ class Plan:
     def fingerprint(self) -> str:
         """Return a sha256 that changes with anything that changes the items: codes, request, order, flags.
 
-        Segments are not part of it: they follow from what is asked for, and from what was thrown out. Nor is which
-        files the rows stand for: the manifest's ids and paths are the caller's.
+        Segments are not part of it: they follow from the request, and from what was rejected. Nor are the
+        manifest's ids and paths, which the caller adds.
         """
         settings = {
             "order": _ORDER_VERSION,
@@ -304,7 +302,7 @@ def make_plan(
         request: what `parse_domains` read against that label space.
         eligible: (N,) bool, the rows that may be translated.
         with_real: make each of the N rows, eligible or not, an item itself: its real image.
-        include_identity: keep a row's own domain where the request has it.
+        include_identity: keep a row's identity where the request has it.
 
     Raises:
         ValueError: shapes or dtypes do not fit, or a code has no value.
@@ -366,15 +364,15 @@ def _combinations(
 
 
 def refuse_other_direction(plan: Plan, model: Model, domains: Sequence[str]) -> None:
-    """Refuse a plan that asks a one-direction model for anything but what it makes.
+    """Refuse a plan with targets that a one-direction model cannot make.
 
     Args:
-        plan: what is asked for.
-        model: what translates.
+        plan: the requested targets.
+        model: translates.
         domains: the `--domains` SPECs, for the message.
 
     Raises:
-        DomainError: naming the direction and how many images ask for another.
+        DomainError: naming the direction and the number of images of another.
     """
     if model.only_target is None:
         return
@@ -384,7 +382,7 @@ def refuse_other_direction(plan: Plan, model: Model, domains: Sequence[str]) -> 
     for value, (before, after) in counts.items():
         if value != only.values[model.only_target] and after > before:
             raise DomainError(
-                f"--domains {' '.join(domains)}: {only.name}={value} is asked of {after - before:,} images, but "
-                f"the model's file holds one direction, into {made}. Use --domains {made}, which leaves alone "
+                f"--domains {' '.join(domains)}: {only.name}={value} is requested of {after - before:,} images, "
+                f"but the model's file holds one direction, into {made}. Use --domains {made}, which leaves alone "
                 "what is so already; for the way back, use the file of the other generator"
             )

@@ -1,8 +1,8 @@
-"""Which targets a request gives a row, worked out for many rows at once.
+"""Targets of rows, computed for many rows at once.
 
-A request is compiled into a fixed grid of candidate targets, the same for every row. What differs from row to
-row is only which candidates it keeps: not those that repeat its own value under `~`, not its own domain, not a
-target that an earlier SPEC already gave. So a row's targets are a boolean mask over the grid.
+A request is compiled into a fixed grid of candidate targets, the same for every row. A row's targets are a boolean
+mask over the grid: without candidates that repeat its own value under `~`, its identity, and targets that an
+earlier SPEC already gave.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class TargetGrid:
     others keep their value, so rows that differ only there share their targets.
 
     Args:
-        request: what is asked for.
+        request: the requested domains.
         space: the label space that it was parsed against.
-        include_identity: keep a row's own domain where the request has it.
+        include_identity: keep a row's identity where the request has it.
     """
 
     def __init__(self, request: DomainRequest, *, space: LabelSpace, include_identity: bool) -> None:
@@ -77,17 +77,17 @@ class TargetGrid:
             codes: (N, T) int16, the rows' touched codes, -1 unknown.
 
         Returns:
-            (N, width) bool; a row's targets stand in the grid's order.
+            (N, width) bool; a row's targets are in the grid's order.
         """
         mask = np.empty((len(codes), self.width), dtype=np.bool_)
         for block in self.blocks:
             kept = own_domain = np.ones((len(codes), 1), dtype=np.bool_)
             # One attribute after the other, so that a cell costs about two steps however many there are; the
             # last one first, so that the long axis is the fast one.
-            for column, values, asked in reversed(block.axes):
+            for column, values, always in reversed(block.axes):
                 own_value = codes[:, column, None] == values
                 own_domain = _outer_and(own_value, own_domain)
-                kept = _outer_and(asked | ~own_value, kept)
+                kept = _outer_and(always | ~own_value, kept)
             mask[:, block.run] = kept if self.include_identity else kept & ~own_domain
         if self._repeating:
             self._drop_repeats(codes, mask)
@@ -142,7 +142,7 @@ class TargetGrid:
         return [total.astype(np.int64) for total in sums]
 
     def _drop_repeats(self, codes: Codes, mask: Mask) -> None:
-        """Clear every target in `mask` that stands earlier in its row, in place."""
+        """Clear, in place, every target in `mask` that repeats an earlier one of its row."""
         places = np.concatenate([np.arange(block.run.start, block.run.stop) for block in self._repeating])
         columns = sorted({column for block in self._repeating for column in block.columns})
         keys = pack(
@@ -151,7 +151,7 @@ class TargetGrid:
         kept = mask[:, places]
         # Candidates that are no targets get keys of their own, below every real one: they repeat nothing.
         keys = np.where(kept, keys, -1 - np.arange(len(places)))
-        # Stable, so that of equal targets the first one in the grid leads.
+        # Stable, so that of equal targets the first one in the grid stays.
         order = np.argsort(keys, axis=1, kind="stable")
         ranked = np.take_along_axis(keys, order, axis=1)
         repeated = np.zeros_like(kept)
@@ -239,7 +239,7 @@ def _may_share(
 ) -> bool:
     """Return whether two SPECs can give one row the same target; False only where that is certain."""
     common = first.keys() & second.keys()
-    # Without a common attribute, each keeps what the other changes: they meet in the row's own domain alone.
+    # Without a common attribute, each keeps what the other changes: they meet in the row's identity alone.
     if not common and not include_identity:
         return False
     if any(

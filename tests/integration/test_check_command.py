@@ -70,8 +70,8 @@ def test_leaks_between_splits(augmentor: Augmentor, copied: Path) -> None:
     done = augmentor.run("check", copied)
     assert done.code == 1
     said = " ".join(done.out.split())
-    assert "group 'person7' stands in train (rows 16, 17) and val (rows 18, 19)" in said
-    assert "one and the same image stands in train (face00, row 2) and test (face23, row 25)" in said
+    assert "group 'person7' is in train (rows 16, 17) and val (rows 18, 19)" in said
+    assert "the same image is in train (face00, row 2) and test (face23, row 25)" in said
     assert "2 leaks between splits." in said
 
 

@@ -354,10 +354,10 @@ def test_the_other_direction_is_refused(zebra_maker: Path, augmentor: Augmentor,
     for domains, images in (("each", 1), ("animal=horse", 1), ("animal=*", 1)):
         done = augmentor.run("expand", manifest, *words, "--domains", domains, "--out", out)
         assert done.code == 2
-        assert f"animal=horse is asked of {images} images" in done.err
+        assert f"animal=horse is requested of {images} images" in done.err
         assert "one direction, into animal=zebra" in done.err
     own = augmentor.run("expand", manifest, *words, "--domains", "animal=*", "--include-identity", "--out", out)
-    assert "animal=horse is asked of 3 images" in own.err
+    assert "animal=horse is requested of 3 images" in own.err
     assert not out.exists()
     dry = augmentor.run("expand", manifest, *words, "--domains", "animal=zebra", "--dry-run", "--out", out)
     assert dry.code == 0, dry.err
@@ -400,10 +400,10 @@ def test_a_converted_file_needs_no_description(zebra_maker: Path, augmentor: Aug
     assert "One direction only: into animal=zebra" in told.out
     back = augmentor.run("expand", manifest, "--model", ours, "--domains", "animal=~", "--out", tmp_path / "back")
     assert back.code == 2
-    assert "animal=horse is asked of 1 images" in back.err
+    assert "animal=horse is requested of 1 images" in back.err
     again = augmentor.run("info", ours, *description)
     assert again.code == 2
-    assert "knows its attributes (animal), size and crop" in again.err
+    assert "stores its attributes (animal), size and crop" in again.err
     assert "Leave out --attributes --model-size --model-crop" in again.err
 
 
@@ -411,7 +411,7 @@ def test_descriptions_that_do_not_fit(augmentor: Augmentor, tmp_path: Path) -> N
     file = tmp_path / "200000-G.ckpt"
     torch.save(stargan(inputs=5, width=4, blocks=1, statistics=False).state_dict(), file)
     for words, messages in (
-        ((), ["StarGAN's generator does not know what its 5 label entries mean"]),
+        ((), ["StarGAN's generator does not store what its 5 label entries mean"]),
         (("--attributes", "male,young"), ["vector of 5 entries, but the description has 2 (male 1, young 1)"]),
         (("--attributes", "hair=black|blond,male;mood=a|b"), ["has 7 (hair 2, male 1, mood 2, the mask 2)"]),
         (("--attributes", "hair=black||brown,male,young"), ["'hair=black||brown' has an empty value"]),

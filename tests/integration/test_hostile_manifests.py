@@ -263,7 +263,7 @@ def test_a_converted_data_set_says_which_flag_it_needs(augmentor: Augmentor, tmp
     assert "--allow-outside" not in inside.out + inside.err
     out = tmp_path / "tables/m.csv"
     outside = augmentor.run("convert", "dataset", "imagefolder", tmp_path / "photos", "--out", out)
-    assert "2 images lie outside" in outside.err
+    assert "2 images are outside" in outside.err
     assert outside.out.rstrip().endswith(f"check {out} --allow-outside")
     assert augmentor.run("check", out, "--allow-outside").code == 0
 

@@ -1,4 +1,4 @@
-"""ADE20K: the scene-parsing release with `sceneCategories.txt`, or the full one with a folder per scene."""
+"""Importer of ADE20K: the scene-parsing release (`sceneCategories.txt`), or the full one (a folder per scene)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from augmentor.data.importers.base import (
 )
 
 SCENES = 10
-"""Scenes that are kept where none are asked for: there are more than a thousand, most with a handful of images."""
+"""Scenes that are kept by default, of more than a thousand, most of which have a handful of images."""
 
 _SPLITS = {"training": "train", "validation": "val"}
 _FOLDERS = ("", "ADEChallengeData2016")
 _FULL = ("images/ADE", "images", "ADE20K_2021_17_01/images/ADE", "ADE20K_2016_07_26/images")
 _CATCH_ALL = ("misc", "outliers", "unknown", "not_labeled", "~not labeled")
-"""Scenes that are none; they are kept only where they are asked for."""
+"""Folders that are no scenes; kept only on request."""
 
 
 def read_ade20k(src: Path) -> Listing:
@@ -72,7 +72,7 @@ def _full(src: Path) -> tuple[pd.DataFrame, Path]:
     for path in image_files(root, suffixes=(".jpg",)):
         part, *folders, _ = PurePosixPath(path).parts
         if part in _SPLITS and folders:
-            # Before the scene stands its first letter, or in 2021's release its kind: "urban".
+            # The folder before the scene is its first letter, or in 2021's release its kind: "urban".
             scene = "_".join(folders[1:] or folders).replace("__", "_")
             rows.append((path, PurePosixPath(path).stem, _SPLITS[part], scene))
     if not rows:

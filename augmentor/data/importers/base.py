@@ -1,4 +1,4 @@
-"""What every data set gives: its images and labels as one table, and how its files are found and read."""
+"""Shared code of the importers: the listing of a data set, and finding and reading its files."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from numpy.typing import NDArray
 from augmentor.errors import AugmentorError, counted, did_you_mean
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""What torchvision's ImageFolder takes for an image."""
+"""The suffixes of torchvision's ImageFolder."""
 
 ROW_COLUMNS = ("path", "id", "split", "group", "dataset")
 """The columns of a listing that are no attributes, in the order in which a manifest has them."""
 
 
 class DatasetError(AugmentorError):
-    """A data set's files are not there, not in its owner's format, or what was asked for is not in them."""
+    """A data set's files are missing or in another format, or lack a requested attribute or value."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Listing:
-    """A data set, read.
+    """A data set's images and labels.
 
     Args:
         frame: (N rows) a row per image, every cell a str, "" = unknown: `path` ("/" between folders, relative to
             `root`), where the data set has them `id` (unique), `split` and `group`, and a column per attribute.
         root: the folder that holds the images; None where `pixels` does.
         pixels: uint8 (N, H, W) grey images, one for each row, that have no files yet.
-        default: the attributes that a manifest gets unless others are asked for.
-        shares: parts in per cent of train, val and test, where the data set has no splits but is usually cut.
-        suggested: for attributes with too many values, those that are kept unless others are asked for.
-        notes: remarks for the person.
+        default: the attributes that a manifest gets unless others are requested.
+        shares: usual percentages of train, val and test of a data set without splits.
+        suggested: for attributes with too many values, those that are kept unless others are requested.
+        notes: for the user.
     """
 
     frame: pd.DataFrame
@@ -49,19 +49,19 @@ class Listing:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Every attribute that can be asked for."""
+        """All its attributes."""
         return tuple(name for name in self.frame.columns if name not in ROW_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Importer:
-    """How one data set is read.
+    """The reader of a data set.
 
     Args:
         read: the folder that holds its files -> the listing.
         title: the data set's name, for messages.
         home: where its files come from.
-        download: fetches them into a folder; None where only a person can.
+        download: fetches them into a folder; None where a program cannot.
     """
 
     read: Callable[[Path], Listing]
@@ -120,15 +120,15 @@ def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int,
 
 
 def read_pairs(path: Path) -> dict[str, tuple[str, int]]:
-    """Return what a file of "KEY VALUE" lines says: key -> (value, the line's number).
+    """Read a file of "KEY VALUE" lines as key -> (value, the line's number).
 
     Raises:
-        DatasetError: a line of another form, or a key that stands there twice.
+        DatasetError: a line of another form, or a repeated key.
     """
     pairs: dict[str, tuple[str, int]] = {}
     for number, (key, value) in read_fields(path, count=2):
         if key in pairs:
-            raise DatasetError(f"{path}, line {number}: '{key}' stands in line {pairs[key][1]} already")
+            raise DatasetError(f"{path}, line {number}: '{key}' is already in line {pairs[key][1]}")
         pairs[key] = value, number
     return pairs
 
@@ -156,7 +156,7 @@ def image_files(root: Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list
 
 
 def without_missing(frame: pd.DataFrame, *, there: Sequence[str], where: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out rows whose image is not there: people keep parts of large data sets.
+    """Leave out rows whose image is missing, as in a part of a large data set.
 
     Args:
         frame: the rows, with `path`.

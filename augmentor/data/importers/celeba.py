@@ -1,4 +1,4 @@
-"""CelebA: `list_attr_celeba.txt`, `list_eval_partition.txt`, `identity_CelebA.txt` and `img_align_celeba/`."""
+"""Importer of CelebA: its text files of attributes, splits and identities, and `img_align_celeba/`."""
 
 from __future__ import annotations
 

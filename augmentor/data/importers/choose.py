@@ -1,4 +1,4 @@
-"""Which rows, columns and splits of a listing a manifest gets."""
+"""Selection of the rows, attributes and splits of a data set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Shares = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What a person asks for.
+    """The requested part of a data set.
 
     Args:
         attributes: the attributes to write, ("all",) for every one, () for the data set's usual ones.
@@ -38,12 +38,12 @@ class Selection:
 def choose(
     found: Listing, selection: Selection, *, dataset: str
 ) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
-    """Return the rows and columns that were asked for.
+    """Return the selected rows and columns.
 
     Args:
         found: the data set.
         selection: what of it.
-        dataset: what stands in the column `dataset`.
+        dataset: the value of the column `dataset`.
 
     Returns:
         The rows, with the index that they have in `found`; the names of their attributes; and notes.
@@ -117,22 +117,22 @@ def _renamed(found: Listing, label: str | None) -> tuple[pd.DataFrame, tuple[str
     return found.frame.rename(columns={found.default[0]: label}), (label,)
 
 
-def _attributes(asked: Sequence[str], available: Sequence[str], default: tuple[str, ...]) -> tuple[str, ...]:
-    if tuple(asked) == ("all",):
+def _attributes(requested: Sequence[str], available: Sequence[str], default: tuple[str, ...]) -> tuple[str, ...]:
+    if tuple(requested) == ("all",):
         return tuple(available)
-    for name in asked:
+    for name in requested:
         if name not in available:
             raise DatasetError(
                 f"--attributes: no attribute '{name}'.{did_you_mean(name, available)} "
                 f"There are {listing(available, 40)}"
             )
-    return tuple(dict.fromkeys(asked)) or default
+    return tuple(dict.fromkeys(requested)) or default
 
 
 def _rows(
     frame: pd.DataFrame, values: Mapping[str, tuple[str, ...]], suggested: Mapping[str, tuple[str, ...]]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Keep the rows with the values that were asked for, or are suggested."""
+    """Keep the rows with the requested, or else suggested, values."""
     available = [name for name in frame.columns if name not in ROW_COLUMNS]
     notes = []
     for name, wanted in values.items():

@@ -64,15 +64,15 @@ IMPORTERS: dict[str, Importer] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What a conversion wrote.
+    """The result of a conversion.
 
     Args:
         manifest: the file.
         images: the folder of the images that were written; None where the data set has files.
         added: rows of this data set.
         understood: the whole manifest, as it is read.
-        outside: rows whose images lie outside the manifest's folder.
-        notes: remarks for the person.
+        outside: rows whose images are outside the manifest's folder.
+        notes: for the user.
     """
 
     manifest: Path
@@ -94,7 +94,7 @@ def convert_dataset(
     download: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
-    """Write the manifest of a data set; it appears whole or not at all, and after its images.
+    """Write the manifest of a data set, after its images and by an atomic rename.
 
     Args:
         name: one of `IMPORTERS`.
@@ -201,7 +201,7 @@ def _write_images(
     folder: Path,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Write the images that the rows name; what a stopped run left is written anew by the next."""
+    """Write the images of the rows, also those that an interrupted run has written."""
     for place in sorted({Path(path).parent for path in paths}):
         (folder / place).mkdir(parents=True, exist_ok=True)
     for done, (row, path) in enumerate(paths.items(), start=1):
@@ -214,7 +214,7 @@ def _outside_notes(out: Path, outside: int) -> Sequence[str]:
     if not outside:
         return ()
     return (
-        f"{counted(outside, 'image')} {'lies' if outside == 1 else 'lie'} outside {out.parent}: the commands that "
+        f"{counted(outside, 'image')} {'is' if outside == 1 else 'are'} outside {out.parent}: the commands that "
         "read them need --allow-outside. With --out in a folder above the images they do not",
     )
 

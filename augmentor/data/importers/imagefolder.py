@@ -1,4 +1,4 @@
-"""Folders of images, `CLASS/*.jpg` or `{train,val,test}/CLASS/*.jpg`, as torchvision's ImageFolder reads them."""
+"""Importer of class folders, `CLASS/*.jpg` or `{train,val,test}/CLASS/*.jpg`, as of torchvision's ImageFolder."""
 
 from __future__ import annotations
 

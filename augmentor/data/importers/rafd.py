@@ -1,4 +1,4 @@
-"""RaFD: file names such as `Rafd090_01_Caucasian_female_angry_frontal.jpg` say everything."""
+"""Importer of RaFD: labels from file names such as `Rafd090_01_Caucasian_female_angry_frontal.jpg`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _WORDS = {
     "people": ("caucasian", "moroccan", "kid"),
     "gender": ("female", "male"),
 }
-"""What the parts of a name can be; angles in degrees, 090 from the front."""
+"""The values of a name's parts; angles in degrees, 090 from the front."""
 
 
 def read_rafd(src: Path) -> Listing:
-    """Read RaFD from its files' names, wherever they lie below `src`.
+    """Read RaFD from the names of all files below `src`.
 
     Attributes: `expression`, `gaze`, `angle` (0 to 180), `gender`, `ethnicity` (caucasian, moroccan) and `age`
     (adult, kid; the kids are Caucasian). A model's number is its group. RaFD has no splits: models are

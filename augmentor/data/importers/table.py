@@ -1,4 +1,4 @@
-"""The rows of a data set as a manifest's file: paths, joining with what is there, reading it back, writing."""
+"""The manifest file of a data set: relative paths, appending to an existing file, reading back, writing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def with_prefix(frame: pd.DataFrame, folder: Path, manifest: Path) -> pd.DataFra
 
 
 def appended(out: Path, added: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of an existing manifest with others behind them.
+    """Return the rows of an existing manifest with new ones appended.
 
     Columns are united; a row's cell is blank where its data set has no such column, but for `split`: rows
     of a table without that column are train. Ids of added rows that are taken get a digest of their path.
@@ -122,13 +122,13 @@ def _text(frame: pd.DataFrame, out: Path) -> str:
 
 
 def _relative(folder: Path, start: Path) -> str:
-    """Return what leads from one folder to another, "" or ending in "/"."""
+    """Return the relative path from one folder to another, "" or ending in "/"."""
     there, here = (Path(os.path.normpath(path.absolute())) for path in (folder, start))
     if there.is_relative_to(here):
         steps = there.relative_to(here).as_posix()
     else:
         try:
-            # Links resolved: ".." leads from where a folder really is.
+            # Links resolved, because ".." starts from the real folder.
             steps = Path(os.path.relpath(there.resolve(), here.resolve())).as_posix()
         except ValueError:  # on another drive
             steps = there.as_posix()
@@ -142,7 +142,7 @@ def _raw(out: Path, table: Table) -> pd.DataFrame:
     raw = raw[(raw != "").any(axis=1)]
     names = raw.iloc[0].tolist()
     if table.image_column not in names:
-        raise DatasetError(f"{out}: its cells are not separated as the name's ending says. Rename it")
+        raise DatasetError(f"{out}: its cells are not separated as its suffix tells. Rename it")
     if "" in names:
         raise DatasetError(f"{out}: column {names.index('') + 1} has no name. Name it, or remove it")
     rows: pd.DataFrame = raw.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)

@@ -35,7 +35,7 @@ BINARY_FAMILIES: Mapping[str, Mapping[str, int]] = {
 MAX_VALUES = 64
 MAX_NUMBERS = 20
 FEW_CELLS = 20
-"""Below so many known cells, most of them being different says nothing."""
+"""With fewer known cells, many different values do not make an identifier."""
 
 ALMOST_UNKNOWN = ("na", "n/a", "none", "null", "unknown", "?", "-")
 
@@ -45,12 +45,12 @@ _WHOLE = re.compile(r"[+-]?\d+(\.0+)?", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeColumns:
-    """Where an attribute's cells stand: one column, or several that are one-hot, or none.
+    """The columns of an attribute: one, or several that are one-hot, or none.
 
     Args:
         name: the attribute.
         columns: the names of its columns; a one-hot attribute's values are these names.
-        one_hot: each column says yes or no to one value.
+        one_hot: each column is binary and stands for one value.
     """
 
     name: str
@@ -84,12 +84,11 @@ def choose_sources(
         _check_requested(table.path, attributes, sources, owner)
         left_out = [name for name in sources if name not in attributes]
         if left_out:
-            notes.append(f"{table.path}: not used, not among the attributes asked for: {listing(left_out)}")
+            notes.append(f"{table.path}: not used, not among the requested attributes: {listing(left_out)}")
         sources = {name: source for name, source in sources.items() if name in attributes}
     if not sources:
         raise ManifestError(
-            f"{table.path}: no attribute. Add a column that says what each image shows, for example 'smile' "
-            "with 0 and 1"
+            f"{table.path}: no attribute. Add a column that labels the images, for example 'smile' with 0 and 1"
         )
     if len(sources) > MAX_ATTRIBUTES:
         raise ManifestError(
@@ -107,7 +106,7 @@ def sources_for_space(
     """Return the columns of each attribute of a model, none where the table lacks it, and notes.
 
     Raises:
-        ManifestError: a name asked for is not the model's, or a one-hot declaration cannot be used.
+        ManifestError: a requested name is not the model's, or a one-hot declaration cannot be used.
     """
     owner = _check_one_hot(table, one_hot)
     for name in attributes or ():
@@ -265,11 +264,11 @@ def whole_numbers(texts: tuple[str, ...]) -> dict[str, str]:
 
 
 def refusal(column: Column, *, requested: bool) -> str | None:
-    """Say why a column that is not binary is no attribute; None where it is one.
+    """Return why a column that is not binary is no attribute; None where it is one.
 
     Args:
         column: the cells.
-        requested: the person asked for it by name, so that numbers are taken for the categories that they name.
+        requested: the user named the column, so numbers are categories.
     """
     values = set(whole_numbers(column.known).values())
     cells = len(column.codes) - len(column.rows_with(""))
@@ -304,7 +303,7 @@ def categorical(table: Table, column: Column) -> tuple[Attribute, dict[str, int]
 
 
 def natural_order(values: set[str]) -> list[str]:
-    """Sort values as a person would: numbers by size, also inside a text ("level 2" before "level 10")."""
+    """Sort values naturally: numbers by size, also inside a text ("level 2" before "level 10")."""
     if all(_NUMBER.fullmatch(value) for value in values):
         return sorted(values, key=lambda value: (float(value), value))
     return sorted(values, key=lambda value: (_pieces(value), value))
@@ -318,7 +317,7 @@ def _pieces(value: str) -> list[tuple[int, int, str]]:
 
 
 def value_notes(path: Path, attribute: Attribute, used: set[int]) -> list[str]:
-    """Remark on what is allowed but probably not meant.
+    """Return notes on what is allowed but probably a mistake.
 
     Args:
         path: the manifest, for the message.

@@ -1,4 +1,4 @@
-"""Columns of cells to a label space and codes."""
+"""Encoding of attribute columns: cells to a label space and codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Codes = NDArray[np.int16]
 
 @dataclass
 class _Read:
-    """What reading the attributes has found so far."""
+    """The attributes, codes and notes so far."""
 
     attributes: list[Attribute] = field(default_factory=list)
     codes: list[Codes] = field(default_factory=list)
@@ -49,8 +49,7 @@ def infer_space(
     Args:
         table: the file.
         sources: the attributes' columns.
-        requested: the person named the attributes, so that none may be left out and numbers are taken for
-            the categories that they name.
+        requested: the user named the attributes, so none may be left out and numbers are categories.
 
     Returns:
         The label space, the codes (N, A) int16 with -1 unknown, and notes.
@@ -88,7 +87,7 @@ def encode_space(table: Table, space: LabelSpace, sources: Sequence[AttributeCol
         The codes (N, A) int16, -1 unknown, and notes.
 
     Raises:
-        ManifestError: a cell holds a value that the model does not know.
+        ManifestError: a cell holds a value that is not the model's.
     """
     read = _Read()
     for attribute, source in zip(space.attributes, sources, strict=True):
@@ -121,16 +120,16 @@ def _infer_column(table: Table, column: Column, read: _Read, *, requested: bool)
 
 
 def _refuse(table: Table, read: _Read, *, requested: bool) -> None:
-    """Refuse the columns that are no attributes, all in one message with the way out."""
+    """Refuse the columns that are no attributes, all in one message with the fix."""
     if not read.refused:
         return
     good = ",".join(attribute.name for attribute in read.attributes)
-    way_out = f"Leave it out with --attributes {good}, or write it as a few named groups"
+    fix = f"Leave it out with --attributes {good}, or write it as a few named groups"
     if requested or not good:
-        way_out = "Leave it out, or write it as a few named groups"
+        fix = "Leave it out, or write it as a few named groups"
     first, *others = read.refused
     more = f" The same goes for: {listing([text.partition(':')[0] for text in others])}." if others else ""
-    raise ManifestError(f"{table.path}, {first}.{more} {way_out}")
+    raise ManifestError(f"{table.path}, {first}.{more} {fix}")
 
 
 def _binary_codes(column: Column, family: str, read: _Read) -> Codes:
@@ -186,21 +185,21 @@ def _encode_column(table: Table, column: Column, attribute: Attribute, read: _Re
         if family is not None:
             return _binary_codes(column, family, read)
         code_of: dict[str, int] = {}
-        strangers = [text for text in column.known if not _is_binary(text)]
+        unknown_texts = [text for text in column.known if not _is_binary(text)]
     else:
         spelling = {text: text for text in column.known}
         if not set(spelling) <= set(attribute.values):
             spelling = whole_numbers(column.known)
         code_of = {text: attribute.code(value) for text, value in spelling.items() if value in attribute.values}
-        strangers = [text for text in column.known if text not in code_of]
-    if strangers:
-        raise ManifestError(_strangers_message(table, column, attribute, strangers))
+        unknown_texts = [text for text in column.known if text not in code_of]
+    if unknown_texts:
+        raise ManifestError(_unknown_message(table, column, attribute, unknown_texts))
     return _lookup(column, code_of)
 
 
-def _strangers_message(table: Table, column: Column, attribute: Attribute, strangers: Sequence[str]) -> str:
-    """Name the first rows whose value the model does not know."""
-    rows = np.sort(np.concatenate([column.rows_with(text) for text in strangers]))
+def _unknown_message(table: Table, column: Column, attribute: Attribute, unknown_texts: Sequence[str]) -> str:
+    """Return a message with the first rows whose value is not the model's."""
+    rows = np.sort(np.concatenate([column.rows_with(text) for text in unknown_texts]))
     expected = (
         listing(list(BINARY_FAMILIES)) if attribute.kind == "binary" else listing(list(attribute.values), 12)
     )

@@ -1,4 +1,4 @@
-"""A CSV, TSV or Parquet file to a table, with the place of whatever does not parse."""
+"""Reading of CSV, TSV and Parquet files, with row and column of what does not parse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_table(path: Path, *, image_column: str | None = None) -> Table:
     """Read a CSV, TSV or Parquet file.
 
     Args:
-        path: the file, or a URL; its suffix says how it is read.
+        path: the file, or a URL; its suffix decides the format.
         image_column: the column that holds the images, in place of the usual ones.
 
     Returns:
@@ -58,13 +58,13 @@ def _on_disk(path: Path) -> Iterator[Path]:
 
 
 def _refuse_secrets(table: Table) -> None:
-    """Refuse paths that hold a password: they would stand in every table that is written."""
+    """Refuse paths that hold a password: they would be copied into every written table."""
     urls = table.images[table.images.str.contains("://", regex=False)]
     for place, url in urls.items():
         if has_secrets(url):
             raise ManifestError(
                 f"{table.path}, row {table.lines[int(str(place))]}, column '{table.image_column}': a URL with a "
-                "user and a password, which would stand in every table that is written. Leave them out, and set "
+                "user and a password, which would be copied into every written table. Remove them, and set "
                 "the credentials in the environment"
             )
 
@@ -112,7 +112,7 @@ def _from_text(path: Path, file: Path, delimiter: str, image_column: str | None)
 
 
 def _check_bytes(path: Path, file: Path) -> None:
-    """Refuse what is not UTF-8 text, with the place: pandas would say less."""
+    """Refuse what is not UTF-8 text, with the row, which pandas' message lacks."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     row, size = 1, 0
     with file.open("rb") as opened:
@@ -203,7 +203,7 @@ def _read_cells(
 
 
 def _explain(path: Path, problem: str, blank_lines: int) -> str:
-    """Say in the person's words what pandas' parser found wrong."""
+    """Return a message for an error of pandas' parser."""
     if cells := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", problem):
         expected, row, seen = map(int, cells.groups())
         return (

@@ -16,22 +16,22 @@ from augmentor.errors import ManifestError, counted, row_list
 _SHOWN = 5
 
 _LOOKED_AT = 16
-"""Rows whose paths are followed, spread over the manifest: following a million would take a minute."""
+"""Rows whose paths are resolved, spread over the manifest: a million paths would take a minute."""
 _FRAMED = (".gif", ".tif", ".tiff", ".apng")
 """Suffixes of files that often hold several frames or pages."""
 
 
 def split_leaks(manifest: Manifest) -> list[str]:
-    """Return a message for every group that stands in more than one split.
+    """Return a message for every group that is in more than one split.
 
-    Of several tables, groups of one name mean the same subject where the tables lie in the same folder; and an
-    image file that stands in different splits of two tables is a leak, too.
+    Groups of one name in several tables mean the same subject where the tables are in the same folder. An image
+    file in different splits of two tables is a leak as well.
 
     Args:
         manifest: the rows; a blank group is none.
 
     Returns:
-        Messages such as "group 'ann' stands in train (rows 2, 3) and test (row 9)", in the order of the rows.
+        Messages such as "group 'ann' is in train (rows 2, 3) and test (row 9)", in the order of the rows.
     """
     rows = manifest.rows
     named = rows["group"] != ""
@@ -51,13 +51,13 @@ def split_leaks(manifest: Manifest) -> list[str]:
 def _in_two_splits(
     rows: pd.DataFrame, names: pd.Series[str], *, within: pd.Series[str] | None = None, what: str
 ) -> list[str]:
-    """Return a message for everything whose rows are of several splits.
+    """Return a message for every name whose rows are in several splits.
 
     Args:
         rows: rows of a manifest.
         names: (N,) what must stay in one split.
-        within: (N,) where equal names mean the same; None: everywhere.
-        what: the word for it.
+        within: (N,) within which equal names mean the same; None: everywhere.
+        what: their noun, for messages.
     """
     where = pd.Series("", index=rows.index) if within is None else within
     key = names.groupby([where, names], sort=False).ngroup()
@@ -69,7 +69,7 @@ def _in_two_splits(
     for folder, name, split, file, line in zip(where, names, rows["split"], files, rows["line"], strict=True):
         places.setdefault((folder, name), {}).setdefault(split, {}).setdefault(file, []).append(line)
     return [
-        f"{what} '{name}' stands in "
+        f"{what} '{name}' is in "
         + " and ".join(f"{split} ({_places(splits[split])})" for split in SPLITS if split in splits)
         for (_, name), splits in places.items()
     ]
@@ -81,7 +81,7 @@ def _places(lines: dict[str, list[int]]) -> str:
 
 
 def refuse_split_leaks(manifest: Manifest) -> None:
-    """Refuse a manifest in which a group, or an image of two tables, stands in more than one split.
+    """Refuse a manifest in which a group, or an image of two tables, is in more than one split.
 
     Raises:
         ManifestError: naming the first such groups or images and their rows.
@@ -98,7 +98,7 @@ def refuse_split_leaks(manifest: Manifest) -> None:
 
 
 def frame_notes(manifest: Manifest) -> list[str]:
-    """Remark on files that may hold several frames, of which only the first is read; none is opened."""
+    """Return a note on files that may hold several frames, by their suffixes."""
     framed = int(manifest.rows["path"].str.lower().str.endswith(_FRAMED).sum())
     if not framed:
         return []
@@ -109,16 +109,14 @@ def frame_notes(manifest: Manifest) -> list[str]:
 
 
 def refuse_all_outside(manifest: Manifest, splits: Sequence[str] = SPLITS) -> None:
-    """Refuse a manifest of which no image may be read because they all lie outside its folder.
-
-    Where only some do, these become failed rows and the rest goes on.
+    """Refuse a manifest whose images are all outside its folder; if only some are, their rows fail.
 
     Args:
         manifest: the rows.
         splits: whose images will be read.
 
     Raises:
-        ManifestError: naming the first such path and the flag that reads it all the same.
+        ManifestError: naming the first such path and the option that allows it.
     """
     rows = np.flatnonzero(manifest.split_mask(splits))
     if manifest.allow_outside or not len(rows):
@@ -132,6 +130,6 @@ def refuse_all_outside(manifest: Manifest, splits: Sequence[str] = SPLITS) -> No
         raise ManifestError(
             f"{file}, row {manifest.rows['line'].iat[row]}: {path!r} leads out of the manifest's folder, to "
             f"{place}, and so do the other rows. A manifest from someone else could name any file of yours, so "
-            "this is not read unasked. Where you trust it, add --allow-outside; or put the manifest into the "
+            "this is not read by default. If you trust it, add --allow-outside; or put the manifest into the "
             "images' folder"
         )

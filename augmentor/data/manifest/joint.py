@@ -1,4 +1,4 @@
-"""Several tables, read as one manifest for joint training."""
+"""Joint manifests: several tables read as one, for joint training."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def read_manifests(
 ) -> Manifest:
     """Read one manifest, or several as one: their rows one after another, their attributes side by side.
 
-    Tables that know the same attributes are simply joined. Tables that know different ones become label sets,
-    between which a mask tells (StarGAN, section 3.3). Image paths keep starting from each table's own folder.
+    Tables with the same attributes are simply joined. Tables with different ones become label sets, told apart by
+    a mask (StarGAN, section 3.3). Image paths stay relative to each table's own folder.
 
     Args:
         paths: CSV, TSV or Parquet files.
@@ -40,7 +40,7 @@ def read_manifests(
         image_column: the column that holds the image paths, in place of path, file_name or image.
 
     Raises:
-        ManifestError: a table cannot be used, or two know some attributes in common and others not.
+        ManifestError: a table cannot be used, or two share some attributes but not all.
         MissingExtraError: a Parquet file without pyarrow.
     """
     if len(paths) == 1:
@@ -79,7 +79,7 @@ def _groups(tables: Sequence[Table], one_hot: OneHot) -> list[dict[str, Sequence
 def _wanted(
     tables: Sequence[Table], attributes: Sequence[str] | None, groups: Sequence[OneHot]
 ) -> list[list[str] | None]:
-    """Return which of the attributes asked for each table has; None where none are asked for.
+    """Return which of the requested attributes each table has; None where none are requested.
 
     Raises:
         ManifestError: no table has one of them, or a table has none.
@@ -102,17 +102,17 @@ def _wanted(
     for table, found, names in zip(tables, wanted, usable, strict=True):
         if not found:
             raise ManifestError(
-                f"{table.path}: has none of the attributes asked for ({listing(attributes)}). Add one of "
+                f"{table.path}: has none of the requested attributes ({listing(attributes)}). Add one of "
                 f"{listing(names, 12)} to them, or leave the manifest out"
             )
     return [*wanted]
 
 
 def _united(manifests: Sequence[Manifest]) -> LabelSpace:
-    """Return the label space of all tables, with label sets where they know different attributes.
+    """Return the label space of all tables, with label sets where their attributes differ.
 
     Raises:
-        ManifestError: two tables know some attributes in common and others not, or mean different things.
+        ManifestError: two tables share some attributes but not all, or an attribute differs in kind.
     """
     sets = [(names, manifest) for manifest in manifests for names in _sets(manifest.space)]
     different = distinct([names for names, _ in sets])
@@ -122,7 +122,7 @@ def _united(manifests: Sequence[Manifest]) -> LabelSpace:
         alone = [name for name in (*pair[0], *pair[1]) if name not in common]
         raise ManifestError(
             f"{one} and {other}: both have {listing(common)}, but only one of them has {listing(alone)}. "
-            "Manifests that are trained on jointly know the same attributes, or none in common. If the labels "
+            "For joint training, manifests have the same attributes or none in common. If the labels "
             "mean the same, merge the tables into one manifest; else choose with --attributes (or "
             "manifest.attributes in the recipe) what only one of them has"
         )
@@ -140,12 +140,12 @@ def _sets(space: LabelSpace) -> tuple[tuple[str, ...], ...]:
 
 
 def _notes(manifests: Sequence[Manifest], space: LabelSpace) -> Iterator[str]:
-    """Yield the remarks of all tables, and how they were joined."""
+    """Yield the notes of all tables, and how they were joined."""
     for manifest in manifests:
         yield from manifest.notes
         if not manifest.has_splits and any(other.has_splits for other in manifests):
             yield f"{manifest.path}: no column 'split', so all its rows are train"
-    how = describe_sets(space) if space.label_sets else "they know the same attributes, so their rows are joined"
+    how = describe_sets(space) if space.label_sets else "they have the same attributes, so their rows are joined"
     yield f"{', '.join(str(manifest.path) for manifest in manifests)}: {how}"
 
 
@@ -197,8 +197,8 @@ def _rows(manifests: Sequence[Manifest]) -> pd.DataFrame:
     twice = joined.loc[joined["id"].duplicated(keep=False)]
     if len(twice):
         raise ManifestError(
-            f"{twice['file'].iat[0]}, row {twice['line'].iat[0]}, column 'id': '{twice['id'].iat[0]}' stands in "
-            "another manifest, too. Give the rows ids of their own"
+            f"{twice['file'].iat[0]}, row {twice['line'].iat[0]}, column 'id': '{twice['id'].iat[0]}' is also in "
+            "another manifest. Give the rows ids of their own"
         )
     return joined
 

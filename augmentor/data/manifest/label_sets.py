@@ -1,4 +1,4 @@
-"""Label sets: which attributes the data sets of one table know, and whether a mask must tell them apart."""
+"""Label sets of the data sets in one table: the attributes that each of them labels."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def with_label_sets(
 ) -> tuple[LabelSpace, Codes, list[str]]:
     """Give the label space of one table a label set for each kind of data set in its column `dataset`.
 
-    Data sets that know the same attributes are of one kind. Where two know some attributes in common and others
-    not, the columns of the table mean the same in both: then a label is just unknown, and there are no sets.
+    Data sets with the same attributes are of one kind. Where two share some attributes but not all, the table's
+    columns mean the same in both: missing labels are unknown, and there are no label sets.
 
     Args:
         space: the table's attributes.
@@ -57,14 +57,14 @@ def with_label_sets(
         return space, codes, _shared(different, [names[labelled[sets.index(each)]] for each in different], where)
     if len(different) < 2:
         return space, codes, []
-    # An attribute that nobody knows (a one-hot group that is never set) belongs nowhere: the last set takes it.
-    nobodys = tuple(name for name in space.names if not any(name in names for names in different))
-    joint, order = ordered(space, [*different[:-1], different[-1] + nobodys])
+    # An attribute without labels (a one-hot group that is never set) belongs to no set: the last one takes it.
+    unlabelled = tuple(name for name in space.names if not any(name in names for names in different))
+    joint, order = ordered(space, [*different[:-1], different[-1] + unlabelled])
     return joint, codes[:, order], [f"{where}, column 'dataset': {describe_sets(joint)}"]
 
 
 def ordered(space: LabelSpace, sets: Sequence[tuple[str, ...]]) -> tuple[LabelSpace, list[int]]:
-    """Return the label space with these label sets, and where each of its attributes stood before."""
+    """Return the label space with these label sets, and the earlier position of each attribute."""
     order = [space.index(name) for names in sets for name in names]
     attributes = tuple(space.attributes[index] for index in order)
     return replace(space, attributes=attributes, label_sets=tuple(sets)), order
@@ -76,12 +76,12 @@ def describe_sets(space: LabelSpace) -> str:
 
 
 def _shared(different: Sequence[tuple[str, ...]], datasets: Sequence[str], where: str) -> list[str]:
-    """Remark on the first two data sets that share labels while each has some of its own: few mean that."""
+    """Return a note on the first two data sets that share labels while each has others of its own."""
     for (first, one), (second, other) in combinations(zip(datasets, map(set, different), strict=True), 2):
         if one & other and one - other and other - one:
             common = dict.fromkeys(name for names in different for name in names if name in one & other)
-            both = f"{_named(first)} and {_named(second)} both know {listing(list(common))}"
-            rule = "so there is one label set: what a data set does not know is unknown"
+            both = f"{_named(first)} and {_named(second)} both label {listing(list(common))}"
+            rule = "so there is one label set: other labels of a data set are unknown"
             return [f"{where}, column 'dataset': {both}, {rule}"]
     return []
 

@@ -1,4 +1,4 @@
-"""The manifest as everything else sees it: rows, a label space and codes."""
+"""The manifest: rows, a label space and codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stargan.labels import UNKNOWN, LabelSpace
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Manifest:
-    """The user's table, or several that are trained on jointly, understood.
+    """The user's table, or several for joint training, as rows, a label space and codes.
 
     Args:
         path: the table's file; the first one of several.
@@ -35,9 +35,9 @@ class Manifest:
         space: the attributes, in the columns' order or the model's, with a label set for each kind of data set.
         codes: (N, A) int16, the index of each value, -1 unknown.
         has_splits: there is a `split` column; without one every row is train.
-        notes: remarks for the person, a line each.
+        notes: for the user, a line each.
         more_paths: the files of the other tables.
-        allow_outside: images may lie outside the tables' folders.
+        allow_outside: images may be outside the tables' folders.
         max_pixels: images of more pixels (width x height) are refused.
     """
 
@@ -79,8 +79,8 @@ class Manifest:
         """Return the manifest with other images allowed.
 
         Args:
-            outside: whether they may lie outside the tables' folders; None for as before.
-            max_pixels: the most that an image may have; None for as before.
+            outside: whether they may be outside the tables' folders; None for no change.
+            max_pixels: the most pixels of an image; None for no change.
         """
         return replace(
             self,
@@ -89,10 +89,9 @@ class Manifest:
         )
 
     def label_set_of_rows(self) -> NDArray[np.int64]:
-        """Return the label set that each row knows an attribute of, (N,).
+        """Return the first label set in which each row is labelled, (N,); -1 for rows without a label.
 
-        It is 0 for all rows where there is one data set; of a row that knows several sets it is the first, and
-        -1 where a row knows nothing.
+        All zeros where there is one label set.
         """
         if not self.space.label_sets:
             return np.zeros(len(self), dtype=np.int64)
@@ -101,7 +100,7 @@ class Manifest:
         return np.where(known.any(axis=1), sets, -1)
 
     def image_path(self, i: int) -> Path:
-        """Return where the image of row `i` lies."""
+        """Return the path of row `i`'s image."""
         return located(self.root, str(self.rows["path"].iat[i]))
 
     def select(self, which: NDArray[np.bool_] | NDArray[np.integer] | Sequence[int]) -> Manifest:
@@ -151,7 +150,7 @@ def read_manifest(
         image_column: the column that holds the image paths, in place of path, file_name or image.
 
     Raises:
-        ManifestError: naming file, row, column and the way out.
+        ManifestError: naming file, row, column and the fix.
         MissingExtraError: a Parquet file without pyarrow.
     """
     table = read_table(path, image_column=image_column)
@@ -166,7 +165,7 @@ def read_manifest(
 def infer_manifest(
     table: Table, *, attributes: Sequence[str] | None = None, one_hot: Mapping[str, Sequence[str]] | None = None
 ) -> Manifest:
-    """Turn a table of cells into a manifest; its data sets become label sets where they know different attributes.
+    """Turn a table of cells into a manifest; data sets with different attributes become label sets.
 
     Args:
         table: the file's cells.
@@ -174,7 +173,7 @@ def infer_manifest(
         one_hot: see `read_manifest`.
 
     Raises:
-        ManifestError: naming file, row, column and the way out.
+        ManifestError: naming file, row, column and the fix.
     """
     sources, choice_notes = choose_sources(table, attributes=attributes, one_hot=dict(one_hot or {}))
     table, duplicate_notes = without_duplicates(table, _used(sources))

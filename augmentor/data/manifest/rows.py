@@ -1,4 +1,4 @@
-"""The columns with a fixed meaning: path, id, split, group, data set; and which rows are one and the same."""
+"""Columns with a fixed meaning (path, id, split, group, dataset), duplicate rows, and stems of output files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from augmentor.data.manifest.table import Column, Table
 from augmentor.errors import ManifestError, counted, did_you_mean, row_list, short
 
 SPLITS = ("train", "val", "test")
-"""The splits, in the order in which they are shown."""
+"""In display order."""
 
 SPLIT_WORDS = {
     "train": "train",
@@ -24,7 +24,7 @@ SPLIT_WORDS = {
     "test": "test",
     "testing": "test",
 }
-"""What people call the splits, in lower case."""
+"""Accepted names of the splits, in lower case."""
 
 MAX_STEM = 100
 
@@ -34,7 +34,7 @@ def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[s
 
     Args:
         table: the file.
-        used: the columns that say something: attributes and those with a fixed meaning.
+        used: attribute columns and those with a fixed meaning.
 
     Returns:
         The table and notes.
@@ -74,7 +74,7 @@ def build_rows(table: Table) -> pd.DataFrame:
     """Return the rows that `Manifest.rows` describes.
 
     Raises:
-        ManifestError: a split that is none.
+        ManifestError: an unknown split.
     """
     return pd.DataFrame(
         {
@@ -120,7 +120,7 @@ def ids_from_paths(table: Table) -> pd.Series[str]:
     Paths that give the same id, also in another case, all get a digest of their path behind it.
 
     Raises:
-        ManifestError: two different paths cannot be told apart.
+        ManifestError: two different paths give the same id.
     """
     ids = table.images.str.replace(r"\.[^./]+$", "", regex=True)
     ids = ids.str.replace(r"^[./]+", "", regex=True).str.replace("/", "-", regex=False)
@@ -135,11 +135,11 @@ def ids_from_paths(table: Table) -> pd.Series[str]:
 
 
 def key_stems(rows: pd.DataFrame) -> pd.Series[str]:
-    """Return a stem for each row's output files: unique, also where case does not count, and safe in any folder.
+    """Return a stem for each row's output files, unique without regard to case and safe on any file system.
 
-    An id that is safe is its own stem: letters, digits, ".", "_" and "-", not starting with ".", without "__"
-    (which separates the id from the domain in a key), at most 100 characters. Any other id is made so, and
-    ends in a digest of itself. Stems depend on the other rows' ids too: take them from the whole manifest.
+    A safe id is its own stem: letters, digits, ".", "_" and "-", not starting with ".", without "__" (which
+    separates the id from the domain in a key), at most 100 characters. Other ids are made so, and end in a digest
+    of the id. Stems depend on the other rows' ids too: take them from the whole manifest.
 
     Args:
         rows: `Manifest.rows`, or any table with unique ids in the column `id`.

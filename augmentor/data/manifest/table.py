@@ -1,4 +1,4 @@
-"""The table's columns of cells: what stands where, before anything is understood."""
+"""The uninterpreted table: its header, rows and columns of text cells."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMAGE_COLUMNS = ("path", "file_name", "image")
 
 
 MAX_COLUMNS = 4096
-"""Each column of a table takes a millisecond and more to read; one of so many is no manifest."""
+"""Each column takes a millisecond or more to read; a table of more columns is no manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Table:
         ids: (N,) str, stripped, or None without an `id` column.
         columns: every other column that has a name, in the file's order.
         lines: (N,) int32, the row's number as a spreadsheet shows it; the header is row 1.
-        notes: remarks for the person.
+        notes: for the user.
     """
 
     path: Path
@@ -112,7 +112,7 @@ def check_header(path: Path, header: Sequence[str], image_column: str | None) ->
         image_column: the column that holds the images, in place of `IMAGE_COLUMNS`.
 
     Raises:
-        ManifestError: there are too many, a name stands there twice, or no column holds images.
+        ManifestError: there are too many, a name is repeated, or no column holds images.
     """
     if len(header) > MAX_COLUMNS:
         raise ManifestError(
@@ -155,7 +155,7 @@ def assemble(
         image: which of them holds the images.
         frame: a column per name: str for the images and `id`, categoricals of str for the others.
         lines: (N,) int32, each row's number.
-        notes: remarks so far; more are added.
+        notes: so far; more are added.
 
     Raises:
         ManifestError: there are no rows, or one has no path.
@@ -171,7 +171,7 @@ def assemble(
         elif name == "id":
             ids = cells.str.strip().rename(None)
         elif name in IMAGE_COLUMNS:
-            unused.append(f"{name} (the images stand in {image})")
+            unused.append(f"{name} (the images are in {image})")
         elif name:
             columns[name] = Column.of(name, cells.cat.codes.to_numpy(), list(cells.cat.categories))
         else:

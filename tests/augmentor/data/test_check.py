@@ -133,7 +133,7 @@ def test_duplicates_by_content_leak_only_across_splits(tmp_path: Path) -> None:
     assert inside.ok
     across = check(tmp_path, rows.format("test"))
     assert across.duplicates == [("a", "b"), ("c", "d")]
-    assert across.leaks == ["one and the same image stands in train (a, row 2) and test (b, row 3)"]
+    assert across.leaks == ["the same image is in train (a, row 2) and test (b, row 3)"]
     assert not across.ok
 
 
@@ -141,7 +141,7 @@ def test_groups_in_two_splits_are_leaks(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.pgm").write_bytes(image(name.encode() * 4))
     report = check(tmp_path, "path,split,group,x\na.pgm,train,ann,1\nb.pgm,test,ann,0\n")
-    assert report.leaks == ["group 'ann' stands in train (row 2) and test (row 3)"]
+    assert report.leaks == ["group 'ann' is in train (row 2) and test (row 3)"]
     assert not report.ok
 
 

@@ -36,7 +36,7 @@ def test_a_description_as_flags() -> None:
 def test_our_own_checkpoints_are_not_described(zebra_maker: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "model", model=zebra_maker)
     assert open_model(tmp_path / "model").only_target == 1
-    with pytest.raises(AugmentorError, match=r"knows its attributes \(animal\).* Leave out --model-crop"):
+    with pytest.raises(AugmentorError, match=r"stores its attributes \(animal\).* Leave out --model-crop"):
         open_model(tmp_path / "model", ForeignDescription(crop=20))
     with pytest.raises(AugmentorError, match="neither a run folder with a checkpoint"):
         open_model(tmp_path / "nothing", ForeignDescription(attributes="animal"))
@@ -70,7 +70,9 @@ def test_plans_in_one_direction(
     if not asked:
         refuse_other_direction(plan, zebra_maker, [domains])
         return
-    with pytest.raises(DomainError, match=f"animal=horse is asked of {asked} images.*Use --domains animal=zebra"):
+    with pytest.raises(
+        DomainError, match=f"animal=horse is requested of {asked} images.*Use --domains animal=zebra"
+    ):
         refuse_other_direction(plan, zebra_maker, [domains])
 
 

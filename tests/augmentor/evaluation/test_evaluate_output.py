@@ -146,7 +146,7 @@ def with_row(rows: list[Row], **changes: object) -> list[Row]:
         (with_row, "000.png (row"),
         (lambda rows: with_row(rows, path="./000.png"), "000.png (row"),
         (lambda rows: with_row(rows, path="copy.png"), "more (row 62) as r000 (row 2)"),
-        (lambda rows: with_row(rows, path="copy.png", group="train0"), "group 'train0' stands in train"),
+        (lambda rows: with_row(rows, path="copy.png", group="train0"), "group 'train0' is in train"),
         (
             lambda rows: with_row([r for r in rows if r.group != "train0"], path="copy.png", group="train0"),
             "group",

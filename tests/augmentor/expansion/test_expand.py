@@ -134,7 +134,7 @@ def test_plans_that_cannot_work(manifest: Path, model: Path, tmp_path: Path) -> 
         planned(manifest, tmp_path, out)
     text = manifest.read_text().replace("path,id,", "path,group,")
     manifest.write_text(text.replace("11.png,face11", "11.png,face0"))
-    with pytest.raises(ManifestError, match=r"group 'face0' stands in train .* and val"):
+    with pytest.raises(ManifestError, match=r"group 'face0' is in train .* and val"):
         planned(manifest, model, out)
     assert not out.exists()
 

@@ -79,7 +79,7 @@ def test_other_words_for_the_same_request_are_equal() -> None:
         ("hair=black,hair=blond", ["hair is named twice", "hair=VALUE|VALUE"]),
         ("hair", ["hair has no value", "hair=VALUE, hair=* or hair=~"]),
         ("eahc", ["no attribute is called 'eahc'", "Did you mean 'each'?"]),
-        ("each,hair=*", ["each stands alone"]),
+        ("each,hair=*", ["each cannot be combined"]),
         ("hair=", ["a value of hair is empty", "black, blond, brown"]),
         ("hair=black|", ["a value of hair is empty"]),
         ("hair=black,", ["Remove the comma"]),
@@ -96,7 +96,7 @@ def test_a_mistake_is_named_with_its_mend(text: str, parts: list[str]) -> None:
 
 
 def test_no_spec_at_all_is_refused() -> None:
-    with pytest.raises(DomainError, match="no domains are asked for"):
+    with pytest.raises(DomainError, match="no domains are requested"):
         parse_domains([], SPACE)
 
 

@@ -452,7 +452,7 @@ def test_every_label_set_needs_training_rows(trainer: Trainer, tmp_path: Path) -
 def test_a_group_in_two_splits_is_refused(trainer: Trainer, tmp_path: Path) -> None:
     lines = ["path,split,group,glasses", "0.png,train,ann,1", "1.png,train,bob,0", "2.png,val,ann,0"]
     trainer.manifest.write_text("\n".join(lines) + "\n")
-    with pytest.raises(ManifestError, match="group 'ann' stands in train"):
+    with pytest.raises(ManifestError, match="group 'ann' is in train"):
         trainer.run(tmp_path / "run")
 
 

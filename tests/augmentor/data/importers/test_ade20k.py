@@ -97,7 +97,7 @@ def test_damage(make_image: MakeImage, tmp_path: Path) -> None:
     for line, said in (
         ("ADE_train_00000004 ice cream parlor", "line 5: 4 words, not 2"),
         ("ADE_trian_00000004 parlor", "line 5: 'ADE_trian_00000004' is no name such as ADE_train_00000001"),
-        ("ADE_train_00000001 parlor", "line 5: 'ADE_train_00000001' stands in line 1 already"),
+        ("ADE_train_00000001 parlor", "line 5: 'ADE_train_00000001' is already in line 1"),
     ):
         path.write_text("\n".join([*LINES, line]))
         with pytest.raises(DatasetError, match=rf"sceneCategories\.txt, {said}"):

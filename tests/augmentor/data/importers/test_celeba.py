@@ -74,7 +74,7 @@ def test_optional_files_and_parts_of_the_images(make_celeba: MakeCelebA, tmp_pat
         ("list_attr_celeba.txt", "000002.jpg", "000001.jpg", "line 4: a second line for 000001.jpg"),
         ("list_eval_partition.txt", "000003.jpg 1", "000003.jpg 3", "line 3: '3' is not 0 (train), 1 (val)"),
         ("list_eval_partition.txt", "000003.jpg 1\n", "", "no line for 000003.jpg"),
-        ("list_eval_partition.txt", "000003.jpg", "000002.jpg", "line 3: '000002.jpg' stands in line 2 already"),
+        ("list_eval_partition.txt", "000003.jpg", "000002.jpg", "line 3: '000002.jpg' is already in line 2"),
         ("identity_CelebA.txt", "000001.jpg 2880", "000001.jpg", "line 1: 1 word, not 2"),
     ],
 )

@@ -189,7 +189,7 @@ def test_a_manifest_that_cannot_be_appended_to_stays(digits: Path, tmp_path: Pat
     for text, said in (
         ("name,digit\na.png,1\n", "no column 'path'"),
         ("path,,digit\na.png,x,1\n", "column 2 has no name"),
-        ("path\tdigit\na.png\t1\n", "not separated as the name's ending says"),
+        ("path\tdigit\na.png\t1\n", "not separated as its suffix tells"),
         ('path,digit\na.png,seven\n"b.png,1\n', "a quote is opened and never closed"),
     ):
         out = tmp_path / "manifest.csv"
@@ -226,7 +226,7 @@ def test_leaks_in_a_data_sets_own_splits_are_told(make_image: MakeImage, tmp_pat
     text = out.read_text().replace("train", "test")
     out.write_text(text)
     done = convert_dataset("rafd", tmp_path / "more", out=out, selection=Selection(split="1/0/0"), append=True)
-    assert "1 group in more than one split, which expand refuses: group 'rafd-01' stands in" in done.notes[-1]
+    assert "1 group in more than one split, which expand refuses: group 'rafd-01' is in" in done.notes[-1]
 
 
 def test_classes_named_by_many_numbers_need_their_name(make_image: MakeImage, tmp_path: Path) -> None:

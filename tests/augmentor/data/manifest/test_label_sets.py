@@ -87,7 +87,7 @@ def test_equal_attributes_are_joined_without_a_mask(write: Write) -> None:
     assert joint.space["hair"].values == ("black", "blond", "brown")
     assert joint.codes.tolist() == [[0, 1], [1, 0], [2, 0], [1, 1], [-1, -1]]
     assert joint.label_set_of_rows().tolist() == [0] * 5
-    assert joint.notes[-1].endswith("they know the same attributes, so their rows are joined")
+    assert joint.notes[-1].endswith("they have the same attributes, so their rows are joined")
 
 
 def test_three_manifests_two_label_sets(write: Write) -> None:
@@ -134,12 +134,12 @@ def test_other_mistakes_are_named_with_their_mend(write: Write) -> None:
     a, b = write("a.csv", TONE), write("b.csv", STYLE)
     assert refused(a, b, a) == f"{a}: this manifest is given twice. Name it once"
     assert "no attribute column 'stile'. Did you mean 'style'?" in refused(a, b, attributes=["tone", "stile"])
-    assert refused(a, b, attributes=["style"]).startswith(f"{a}: has none of the attributes asked for (style)")
+    assert refused(a, b, attributes=["style"]).startswith(f"{a}: has none of the requested attributes (style)")
     assert "one_hot 'hair': no attribute column 'black'" in refused(a, b, one_hot={"hair": ("black", "red")})
     number = write("c.csv", "path,tone\n1.png,0\n2.png,1\n")
     assert f"{number}, column 'tone': is binary here and categorical in another" in refused(a, number)
     same = write("d.csv", "path,id,style\n1.png,a,3d\n2.png,a-t,flat\n3.png,t,3d\n")
-    assert "column 'id': 'a-t' stands in another manifest, too" in refused(a, same)
+    assert "column 'id': 'a-t' is also in another manifest" in refused(a, same)
 
 
 # ---- leaks ----
@@ -149,7 +149,7 @@ def test_a_group_of_one_folder_is_one_subject(write: Write) -> None:
     a = write("a.csv", "path,split,group,tone\n1.png,train,ann,dark\n2.png,train,ann,light\n")
     b = write("b.csv", "path,split,group,style\n3.png,test,ann,3d\n4.png,train,bob,flat\n")
     joint = read_manifests([a, b])
-    assert split_leaks(joint) == [f"group 'ann' stands in train ({a}, rows 2, 3) and test ({b}, row 2)"]
+    assert split_leaks(joint) == [f"group 'ann' is in train ({a}, rows 2, 3) and test ({b}, row 2)"]
     with pytest.raises(ManifestError, match="Put all rows of a group, and of an image, into one split"):
         refuse_split_leaks(joint)
     far = write("far/b.csv", b.read_text())
@@ -160,7 +160,7 @@ def test_an_image_of_two_manifests_stays_in_one_split(write: Write) -> None:
     a = write("a.csv", "path,split,tone\nimages/1.png,train,dark\nimages/2.png,test,light\n")
     b = write("images/b.csv", "path,split,style\n1.png,train,3d\n2.png,train,flat\n")
     (leak,) = split_leaks(read_manifests([a, b]))
-    assert leak == f"image '{a.parent / 'images/2.png'}' stands in train ({b}, row 3) and test ({a}, row 3)"
+    assert leak == f"image '{a.parent / 'images/2.png'}' is in train ({b}, row 3) and test ({a}, row 3)"
 
 
 # ---- one manifest with data sets ----
@@ -191,7 +191,7 @@ def test_data_sets_that_share_labels_need_no_mask(write: Write) -> None:
     assert partly.notes == ()
     crossing = read_manifest(write("c.csv", "path,dataset,a,b,c\n1.png,x,1,0,\n2.png,y,,1,0\n3.png,x,0,,\n"))
     assert crossing.space.label_sets == ()
-    assert "'x' and 'y' both know b, so there is one label set" in crossing.notes[-1]
+    assert "'x' and 'y' both label b, so there is one label set" in crossing.notes[-1]
 
 
 def test_a_model_s_label_sets_read_any_table(write: Write) -> None:

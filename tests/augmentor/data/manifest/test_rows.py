@@ -117,8 +117,8 @@ def test_groups_in_two_splits(write: Write) -> None:
         "0.png,train,ann,a\n1.png,train,bob,a\n2.png,test,ann,b\n3.png,train,,b\n4.png,test,,b\n5.png,train,ann,b\n"
     )
     manifest = read_manifest(path)
-    assert split_leaks(manifest) == ["group 'ann' stands in train (rows 2, 7) and test (row 4)"]
-    with pytest.raises(ManifestError, match=r"manifest\.csv, column 'group': group 'ann' stands in train"):
+    assert split_leaks(manifest) == ["group 'ann' is in train (rows 2, 7) and test (row 4)"]
+    with pytest.raises(ManifestError, match=r"manifest\.csv, column 'group': group 'ann' is in train"):
         refuse_split_leaks(manifest)
     train = manifest.select(manifest.split_mask(["train"]))
     assert split_leaks(train) == []
