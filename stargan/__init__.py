@@ -18,11 +18,11 @@ from stargan.checkpoints import (
     save_model,
 )
 from stargan.checkpoints.foreign import ForeignGenerator, parse_attributes, read_foreign
-from stargan.config import Compile, Objective, Precision, Schedule, TrainConfig
-from stargan.diffaugment import Policy, diff_augment
+from stargan.config import TrainConfig
+from stargan.diffaugment import diff_augment
 from stargan.distributed import SINGLE_RANK, RankLostError, Ranks
 from stargan.inference import Box, CompilationError, Job, Translator, blend
-from stargan.labels import UNKNOWN, Attribute, AttributeState, LabelSpace, permuted_targets
+from stargan.labels import UNKNOWN, Attribute, LabelSpace, permuted_targets
 from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
 from stargan.pixels import to_signed, to_uint8
 from stargan.training import (
@@ -41,13 +41,11 @@ __all__ = [
     "SINGLE_RANK",
     "UNKNOWN",
     "Attribute",
-    "AttributeState",
     "Batch",
     "Box",
     "CheckpointError",
     "CheckpointEvent",
     "CompilationError",
-    "Compile",
     "Discriminator",
     "DivergenceError",
     "Event",
@@ -56,13 +54,9 @@ __all__ = [
     "LabelSpace",
     "LogEvent",
     "Model",
-    "Objective",
-    "Policy",
-    "Precision",
     "RankLostError",
     "Ranks",
     "SampleEvent",
-    "Schedule",
     "TrainConfig",
     "TrainState",
     "TranslatingGenerator",

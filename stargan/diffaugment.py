@@ -9,7 +9,6 @@ those of the authors' implementation.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -60,8 +59,9 @@ def diff_augment(
 
     Source: arXiv 2006.10738, section 3.2.
     """
-    for name in policy:
-        _require_known(name)
+    unknown = [name for name in policy if name not in POLICIES]
+    if unknown:
+        raise ValueError(f"DiffAugment has no policy {unknown[0]!r}, only {', '.join(POLICIES)}")
     n, _, h, w = images.shape
     for name in policy:
         # In [0, 1), always float32, so that the images' type does not change the draw.
@@ -84,16 +84,13 @@ def diff_augment(
 
 
 def recolour(images: Tensor, *, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    """Change brightness, then saturation (about each pixel's grey), then contrast (about each image's mean).
+    """Change brightness, saturation (about each pixel's grey), then contrast (about each image's mean), unclamped.
 
     Args:
         images: (N, C, H, W) float.
         brightness: (N,) float, added; 0 changes nothing.
         saturation: (N,) float factor; 1 changes nothing, 0 makes grey. With one channel it is left alone.
         contrast: (N,) float factor; 1 changes nothing.
-
-    Returns:
-        (N, C, H, W), not clamped.
     """
     brightness, saturation, contrast = (
         amount.to(images.dtype).view(-1, 1, 1, 1) for amount in (brightness, saturation, contrast)
@@ -113,9 +110,6 @@ def shift(images: Tensor, *, down: Tensor, right: Tensor) -> Tensor:
         images: (N, C, H, W) float.
         down: (N,) int64, rows to move down; negative moves up.
         right: (N,) int64, columns to move to the right; negative moves to the left.
-
-    Returns:
-        (N, C, H, W).
     """
     n, c, h, w = images.shape
     rows = torch.arange(h, device=images.device) - down[:, None]
@@ -136,21 +130,11 @@ def cut_out(images: Tensor, *, top: Tensor, left: Tensor, height: int, width: in
         left: (N,) int64, the box's first column; may be negative.
         height: rows of the box.
         width: columns of the box.
-
-    Returns:
-        (N, C, H, W).
     """
     *_, h, w = images.shape
     rows = _within(torch.arange(h, device=images.device) - top[:, None], height)
     columns = _within(torch.arange(w, device=images.device) - left[:, None], width)
     return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
-
-
-def _require_known(name: str) -> None:
-    if name not in POLICIES:
-        near = difflib.get_close_matches(name, POLICIES, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"DiffAugment has no policy {name!r}, only {', '.join(POLICIES)}.{hint}")
 
 
 def _share(side: int, share: float) -> int:
@@ -159,7 +143,7 @@ def _share(side: int, share: float) -> int:
 
 
 def _integers(shares: Tensor, count: int) -> Tensor:
-    """Turn shares in [0, 1) into integers from 0 to `count` - 1, all equally likely."""
+    """Return uniform integers from 0 to `count` - 1 for uniform numbers in [0, 1)."""
     return (shares * count).long()
 
 

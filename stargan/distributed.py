@@ -42,13 +42,10 @@ class Ranks:
         return self.rank == 0
 
     def all_gather(self, rows: Tensor) -> Tensor:
-        """Return the rows of all ranks, in their order.
+        """Return (world_size * N, ...) rows of all ranks, in their order.
 
         Args:
             rows: (N, ...) on the CPU, of the same shape on all ranks.
-
-        Returns:
-            (world_size * N, ...).
         """
         if self.cpu_group is None:
             return rows
@@ -95,11 +92,7 @@ class Ranks:
         return float(rows[0, 0]), bool(rows[:, 1].any())
 
     def all_gather_object(self, value: object) -> list[object]:
-        """Return the value of every rank, in their order.
-
-        Args:
-            value: this rank's; small, and of plain types.
-        """
+        """Return the values of all ranks, small and of plain types, in their order."""
         if self.cpu_group is None:
             return [value]
         values: list[object] = [None] * self.world_size

@@ -161,17 +161,14 @@ class LabelSpace:
         return known
 
     def to_one_label_set(self, targets: Tensor, sources: Tensor) -> Tensor:
-        """Return the targets with the attributes of one label set each; the others become unknown.
+        """Return (N, A) targets with the attributes of one label set each; the others become unknown.
 
-        It is the set in which the target differs from the source, or where it does not, the first set that the
-        target has values of.
+        It is the set in which the target differs from the source, or else the first of which it has values. With
+        one data set the targets are returned.
 
         Args:
             targets: (N, A) integers, -1 keeps that attribute.
             sources: (N, A) integers, the images' domains, -1 unknown.
-
-        Returns:
-            (N, A) int64; `targets` themselves with one data set.
 
         Raises:
             ValueError: a target changes attributes of two label sets.
@@ -190,7 +187,7 @@ class LabelSpace:
         return torch.where(kept, targets, UNKNOWN)
 
     def encode(self, codes: Tensor) -> Tensor:
-        """Return the label vectors of domains.
+        """Return the (N, L) float32 label vectors of domains.
 
         An unknown categorical attribute is all zero; an unknown binary one is 0.5, between its two values, and the
         generator learns to keep such an attribute. Of a label set without a known attribute all entries are zero,
@@ -198,9 +195,6 @@ class LabelSpace:
 
         Args:
             codes: (N, A) integers, -1 unknown.
-
-        Returns:
-            (N, L) float32.
 
         Raises:
             ValueError: the number of columns is not the number of attributes, a code has no value, or a domain has
@@ -238,14 +232,13 @@ class LabelSpace:
         return vectors
 
     def encode_signed(self, codes: Tensor) -> Tensor:
-        """Return the domains as the input of a discriminator with `matches`.
+        """Return the domains as the input of a discriminator with `matches`, (N, D) float32.
+
+        1 for a value that the image should show, -1 for one that it should not, 0 for every entry of an unknown
+        attribute.
 
         Args:
             codes: (N, A) integers, -1 unknown.
-
-        Returns:
-            (N, D) float32: 1 for a value that the image should show, -1 for one that it should not, 0 for every
-            entry of an unknown attribute.
 
         Raises:
             ValueError: the number of columns is not the number of attributes, or a code has no value.
@@ -256,15 +249,14 @@ class LabelSpace:
         return (self._entries(codes) * 2 - 1) * known
 
     def decode(self, vectors: Tensor) -> Tensor:
-        """Return the nearest domains of label vectors, or of D's domain logits mapped to [0, 1].
+        """Return the (N, A) int64 codes nearest to label vectors, or to D's domain logits mapped to [0, 1].
+
+        An all-zero categorical run, a binary 0.5, and every attribute of a label set whose mask entry is not above
+        0.5 are unknown (-1).
 
         Args:
             vectors: (N, L) or (N, D) floats; binary entries are compared with 0.5, categorical runs decoded by
                 their maximum.
-
-        Returns:
-            (N, A) int64 codes. -1 for an all-zero categorical run, a binary 0.5, and every attribute of a label
-            set whose mask entry is not above 0.5.
 
         Raises:
             ValueError: the vectors have another number of entries.
@@ -293,20 +285,15 @@ class LabelSpace:
         Raises:
             KeyError: the label space has no such attribute or value.
         """
-        for name in domain:
-            self.index(name)
-        return [
-            attribute.code(domain[attribute.name]) if attribute.name in domain else UNKNOWN
-            for attribute in self.attributes
-        ]
+        codes = [UNKNOWN] * len(self)
+        for name, value in domain.items():
+            codes[self.index(name)] = self[name].code(value)
+        return codes
 
     def domain(self, codes: Sequence[int]) -> dict[str, str]:
         """Return the known part of a domain as names and values, in order."""
-        return {
-            attribute.name: attribute.values[code]
-            for attribute, code in zip(self.attributes, codes, strict=True)
-            if code != UNKNOWN
-        }
+        pairs = zip(self.attributes, codes, strict=True)
+        return {attribute.name: attribute.values[code] for attribute, code in pairs if code != UNKNOWN}
 
     def to_json(self) -> list[AttributeState]:
         """Return the label space as plain JSON values, for checkpoints and outputs."""

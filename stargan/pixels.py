@@ -5,13 +5,7 @@ from torch import Tensor
 
 
 def to_signed(images: Tensor) -> Tensor:
-    """Map uint8 images to floats in [-1, 1].
-
-    Args:
-        images: (..., H, W) uint8 in 0..255.
-
-    Returns:
-        Same shape, float32: 0 becomes -1, 255 becomes 1.
+    """Map (..., H, W) uint8 images to float32 of the same shape: 0 becomes -1, 255 becomes 1.
 
     Raises:
         TypeError: the images are not uint8.
@@ -22,12 +16,5 @@ def to_signed(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Map floats in [-1, 1] to uint8 pixels, rounded to the nearest and clamped.
-
-    Args:
-        images: (..., H, W) float.
-
-    Returns:
-        Same shape, uint8 in 0..255.
-    """
+    """Map (..., H, W) floats in [-1, 1] to uint8 of the same shape, rounded to the nearest and clamped."""
     return ((images.float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -225,18 +225,11 @@ def find_checkpoint(path: Path) -> Path:
         inside = (path.parent / "config.json").is_file()
         hint = f"a file of the checkpoint {path.parent}: give that folder" if inside else "a file, no folder"
         raise CheckpointError(f"{path} is {hint}")
-    found = sorted(
-        (
-            folder
-            for folder in (path / "checkpoints").glob("*")
-            # An incomplete checkpoint, whose name starts with a dot, may hold a config.json already.
-            if (folder / "config.json").is_file() and not folder.name.startswith(".")
-        ),
-        key=lambda folder: folder.name,
-    )
+    # An incomplete checkpoint, whose name starts with a dot, may hold a config.json already.
+    found = [each for each in (path / "checkpoints").glob("[!.]*") if (each / "config.json").is_file()]
     if not found:
         raise CheckpointError(f"{path} is neither a run folder with a checkpoint nor a checkpoint")
-    return found[-1]
+    return max(found, key=lambda folder: folder.name)
 
 
 def _config_values(

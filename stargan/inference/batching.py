@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class _Pairs:
-    """Encoded images and the (image, target) pairs that are left to decode, on the device.
+    """Encoded images and the (image, target) pairs left to decode, on the device.
 
     Args:
         encoded: the encoder stage's features, P rows each.
@@ -107,14 +107,14 @@ class Stream:
             jobs: images, (C, H, W) uint8, each with its targets, (M, A) int64 with M at least 1.
             decode: `generator.decoder_stage` or `generator.decoder_difference`.
         """
-        downloads: deque[_Download] = deque()
+        downloads: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
         ahead = _QUEUED_BLOCKS if self._transfer.overlaps else 0
         for block in self._queued(jobs, decode):
             downloads.append(self._transfer.download(block))
             if len(downloads) > ahead:
-                yield downloads.popleft().wait()
+                yield _waited(*downloads.popleft())
         for download in downloads:
-            yield download.wait()
+            yield _waited(*download)
 
     def _queued(self, jobs: Iterable[tuple[Tensor, Tensor]], decode: DecoderStage) -> Iterator[Tensor]:
         """Yield blocks on the device, as soon as their computation is queued there."""
@@ -186,17 +186,10 @@ def _select(maps: Tensor, rows: Tensor) -> Tensor:
     return maps.index_select(0, rows)
 
 
-class _Download(NamedTuple):
-    """A tensor that is being copied to the host."""
-
-    tensor: Tensor
-    done: torch.cuda.Event | None
-
-    def wait(self) -> Tensor:
-        """Return the tensor on the CPU, once it is complete."""
-        if self.done is not None:
-            self.done.synchronize()
-        return self.tensor
+def _waited(tensor: Tensor, done: torch.cuda.Event | None) -> Tensor:
+    if done is not None:
+        done.synchronize()
+    return tensor
 
 
 class _Transfer:
@@ -229,13 +222,13 @@ class _Transfer:
             tensor.record_stream(current)
         return moved
 
-    def download(self, tensor: Tensor) -> _Download:
-        """Start to copy a result of the current stream into memory of its own with the same layout."""
+    def download(self, tensor: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+        """Start to copy a result of the current stream to the CPU, in its layout; the event ends the copy."""
         if self._down is None:
-            return _Download(tensor.cpu(), None)
+            return tensor.cpu(), None
         self._down.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._down):
             host = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, pin_memory=True)
             host.copy_(tensor, non_blocking=True)
             tensor.record_stream(self._down)
-            return _Download(host, self._down.record_event())
+            return host, self._down.record_event()

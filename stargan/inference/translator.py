@@ -108,22 +108,15 @@ class Translator:
         return self._stream.blocks(self._checked(jobs), self._generator.decoder_stage)
 
     def stream_changes(self, jobs: Iterable[Job]) -> Iterator[Tensor]:
-        """Do as `stream`, but yield the difference of translation and image, unrounded, for `blend`.
-
-        Yields:
-            (n, C, H, W) float32 on the CPU, in the networks' range.
-        """
+        """Do as `stream`, but yield the differences to the images, unrounded float32 in the networks' range."""
         return self._stream.blocks(self._checked(jobs), self._generator.decoder_difference)
 
     def translate(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Translate each image into its target.
+        """Translate each image into its target, on the CPU.
 
         Args:
             images: (N, C, H, W) uint8 on the CPU, of the model's size and channels.
             targets: (N, A) int64 codes, -1 keeps that attribute.
-
-        Returns:
-            (N, C, H, W) uint8 on the CPU.
 
         Raises:
             ValueError: the numbers of images and targets differ; else see `stream`.

@@ -49,26 +49,20 @@ class TranslatingGenerator(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, images: Tensor, vectors: Tensor) -> Features:
-        """Run the layers before the bottleneck.
+        """Run the layers before the bottleneck, whose features are last in the result.
 
         Args:
             images: (N, C, H, W) float in [-1, 1].
             vectors: (N, L) float.
-
-        Returns:
-            Feature maps for `decode`, the bottleneck's last.
         """
 
     @abstractmethod
     def decode(self, features: Features, vectors: Tensor) -> Tensor:
-        """Run the layers between `encode` and the painter.
+        """Return the painter's input.
 
         Args:
             features: what `encode` returned.
             vectors: (N, L) float.
-
-        Returns:
-            The painter's input.
         """
 
     def paint(self, features: Features, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -110,14 +104,7 @@ class TranslatingGenerator(nn.Module, ABC):
         return self.translate(images, vectors)[0]
 
     def encoder_stage(self, images: Tensor) -> Features:
-        """Run what does not depend on the target, once for all targets of an image.
-
-        Args:
-            images: (N, C, H, W) float in [-1, 1].
-
-        Returns:
-            Features for `decoder_stage`, N rows each.
-        """
+        """Return what does not depend on the target, N rows each, for (N, C, H, W) float images in [-1, 1]."""
         return self.encode(images, images.new_zeros(len(images), self.arguments["vector_size"]))
 
     def finish_encoding(self, encoded: Features, vectors: Tensor) -> Features:

@@ -42,12 +42,7 @@ class ModulatedNorm(nn.Module, ABC):
         """Normalise (N, C, H, W) features, then scale and shift them by (C,) weight and bias if given."""
 
     def forward(self, features: Tensor, vectors: Tensor | None = None) -> Tensor:
-        """Normalise, then scale and shift each channel.
-
-        Args:
-            features: (N, C, H, W) float.
-            vectors: (N, L) float; read only if the norm was built with a `vector_size`.
-        """
+        """Normalise, scale and shift (N, C, H, W) features; (N, L) vectors are needed with a `vector_size`."""
         if self.modulation is None:
             return self.normalise(features, self.weight, self.bias)
         modulation: Tensor = self.modulation(vectors)
@@ -125,10 +120,7 @@ class ConvUnit(nn.Module):
         self.activate = activate
 
     def forward(self, features: Tensor, vectors: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Map (N, C_in, H, W) features and (N, L) vectors to (N, channels, H', W') features.
-
-        `skip`, if given, has the shape of the result and is added before the norm.
-        """
+        """Map (N, C_in, H, W) features and (N, L) vectors to (N, channels, H', W'); add `skip` before the norm."""
         return self.settle(self.convolution(features), vectors, skip)
 
     def settle(self, convolved: Tensor, vectors: Tensor, skip: Tensor | None = None) -> Tensor:

@@ -95,7 +95,7 @@ def test_an_empty_policy_is_the_identity() -> None:
 
 
 def test_an_unknown_policy_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'colour', only color, translation, cutout\. Did you mean 'color'\?"):
+    with pytest.raises(ValueError, match=r"'colour', only color, translation, cutout$"):
         diff_augment(torch.zeros(1, 3, 8, 8), policy=(cast(Policy, "colour"),), generator=seeded())
 
 

@@ -17,7 +17,8 @@ from torch._dynamo import lookup_backend
 from stargan.config import Objective, TrainConfig
 from stargan.diffaugment import Policy
 from stargan.labels import LabelSpace
-from stargan.networks import BatchNorm, PatchDiscriminator
+from stargan.networks import PatchDiscriminator
+from stargan.networks.layers import BatchNorm
 from stargan.training import Batch, Event, LogEvent, TrainState, train
 
 CPU = torch.device("cpu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -23,28 +24,19 @@ class Reading:
 
     Args:
         arguments: of `build_generator`, all but `vector_size`.
-        halvings: downsamplings by 2 from the image to the bottleneck.
         usual_side: in pixels, of the images that such a generator is usually trained on.
         names: of exactly the tensors that the file must hold.
         entries: of the label vector; None if the generator reads none.
     """
 
-    arguments: dict[str, object]
-    halvings: int
+    arguments: dict[str, Any]
     usual_side: int
     names: Names
     entries: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """One foreign layout.
-
-    Args:
-        title: its name in messages.
-        recognise: returns whether tensors have the layout's names.
-        read: returns the architecture, from names and shapes.
-    """
+class Layout(NamedTuple):
+    """A foreign layout: its name in messages, whether tensors have its names, and their architecture."""
 
     title: str
     recognise: Callable[[Mapping[str, Tensor]], bool]
@@ -60,10 +52,8 @@ def find_layout(weights: Mapping[str, Tensor]) -> Layout:
     for layout in LAYOUTS:
         if layout.recognise(weights):
             return layout
-    if {"main.0.weight", "conv1.weight"} <= weights.keys() or {
-        "model.0.weight",
-        "model.2.weight",
-    } <= weights.keys():
+    discriminators = {"main.0.weight", "conv1.weight"}, {"model.0.weight", "model.2.weight"}
+    if any(names <= weights.keys() for names in discriminators):
         raise CheckpointError(
             "is a discriminator, which translates nothing: give the generator's file, such as 200000-G.ckpt or "
             "latest_net_G.pth"
@@ -74,7 +64,7 @@ def find_layout(weights: Mapping[str, Tensor]) -> Layout:
     )
 
 
-def dropped(name: str, norm: object) -> bool:
+def is_ignored(name: str, norm: object) -> bool:
     """Return whether a tensor is ignored: counters, and running statistics of all norms but batch norm."""
     last = name.rpartition(".")[2]
     return last == "num_batches_tracked" or (last in _STATISTICS and norm != "batch")
@@ -116,7 +106,6 @@ def _read_stargan(weights: Mapping[str, Tensor]) -> Reading:
             "downsamplings": halvings,
             "blocks": len(blocks),
         },
-        halvings=halvings,
         usual_side=128,
         names=names,
         entries=first.shape[1] - channels,
@@ -162,7 +151,6 @@ def _read_cyclegan(weights: Mapping[str, Tensor]) -> Reading:
             "blocks": len(blocks),
             "norm": norm,
         },
-        halvings=halvings,
         usual_side=256,
         names=names,
         entries=None,
@@ -204,7 +192,6 @@ def _read_pix2pix(weights: Mapping[str, Tensor]) -> Reading:
             "downsamplings": halvings,
             "norm": norm,
         },
-        halvings=halvings,
         usual_side=1 << halvings,
         names=names,
         entries=None,

@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stargan.checkpoints.checkpoint import Model
 from stargan.checkpoints.files import CheckpointError, Json
-from stargan.checkpoints.foreign.layouts import Reading, dropped, find_layout
+from stargan.checkpoints.foreign.layouts import Reading, find_layout, is_ignored
 from stargan.checkpoints.foreign.state_dict import Weights, read_weights
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import build_generator
@@ -30,7 +31,6 @@ class ForeignGenerator:
         file: the file.
         title: the layout's name, for messages.
         arguments: of `build_generator`, all but `vector_size`.
-        halvings: downsamplings by 2 from the image to the bottleneck.
         weights: by the names of `build_generator`'s network.
         entries: of its label vector, 1 or more; None if it reads none and translates in one direction.
         usual_size: (height, width) in pixels of the images that such a generator is usually trained on.
@@ -39,8 +39,7 @@ class ForeignGenerator:
 
     file: Path
     title: str
-    arguments: Mapping[str, object]
-    halvings: int
+    arguments: Mapping[str, Any]
     weights: Weights
     entries: int | None
     usual_size: tuple[int, int]
@@ -81,7 +80,7 @@ class ForeignGenerator:
         Raises:
             ValueError: it cannot; the message says what the sides must be.
         """
-        multiple = 1 << self.halvings
+        multiple = 1 << self.arguments["downsamplings"]
         # A U-Net's last map may be one pixel; the others mirror or normalise theirs.
         smallest = multiple if self.arguments["kind"] == "pix2pix-unet" else max(4, 2 * multiple)
         if any(side < smallest or side % multiple for side in image_size):
@@ -150,7 +149,8 @@ def _read(file: Path) -> ForeignGenerator:
     reading = layout.read(weights)
     if reading.entries is not None and reading.entries < 1:
         raise CheckpointError("reads no label vector: its first convolution sees the image's channels only")
-    kept = {name: tensor for name, tensor in weights.items() if not dropped(name, reading.arguments.get("norm"))}
+    norm = reading.arguments.get("norm")
+    kept = {name: tensor for name, tensor in weights.items() if not is_ignored(name, norm)}
     _check_names(kept, reading)
     _check_shapes(kept, reading)
     with file.open("rb") as stream:
@@ -159,7 +159,6 @@ def _read(file: Path) -> ForeignGenerator:
         file=file,
         title=layout.title,
         arguments=reading.arguments,
-        halvings=reading.halvings,
         weights={reading.names[name]: tensor for name, tensor in kept.items()},
         entries=reading.entries,
         usual_size=(reading.usual_side, reading.usual_side),

@@ -234,6 +234,16 @@ def test_only_the_last_block_is_short_and_can_be_filled_up(watched: Model) -> No
         assert far(torch.cat(blocks), expected) <= 1
 
 
+@pytest.mark.parametrize(("device", "kernel"), [("cpu", (1, 7)), ("meta", (7, 7))])
+def test_last_convolutions_are_split_by_rows_on_the_cpu_alone(
+    device: str, kernel: tuple[int, int], space: LabelSpace
+) -> None:
+    model = make_model(space, output="masked")
+    prepared = PreparedGenerator(model.generator, device=torch.device(device), bfloat16=False, compile=False)
+    last = (prepared._generator.painter, prepared._generator.masker)
+    assert [layer.kernel_size for layer in last if layer is not None] == [kernel, kernel]
+
+
 def test_jobs_are_pulled_when_they_are_needed(space: LabelSpace) -> None:
     translator = Translator(make_model(space), device=CPU, batch_size=4)
     pulled = 0

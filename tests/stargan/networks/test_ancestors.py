@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks import CycleGanResnet, Norm, Pix2PixUnet, TranslatingGenerator, build_generator
+from stargan.networks import CycleGanResnet, Norm, TranslatingGenerator, build_generator
+from stargan.networks.ancestors import Pix2PixUnet
 
 Network = TypeVar("Network", bound=nn.Module)
 Noise = Callable[..., Tensor]

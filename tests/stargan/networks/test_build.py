@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from stargan.networks import (
-    DcganDiscriminator,
-    EncoderDecoder,
     Generator,
     PatchDiscriminator,
     build_discriminator,
     build_generator,
     check_networks,
 )
+from stargan.networks.discriminators import DcganDiscriminator
+from stargan.networks.encoder_decoder import EncoderDecoder
 
 Noise = Callable[..., Tensor]
 DATA: Mapping[str, object] = {"vector_size": 3, "image_channels": 1, "image_size": (8, 16), "width": 4}

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks import DcganDiscriminator, Discriminator, Norm, PatchDiscriminator, StridedConvolution
+from stargan.networks import Discriminator, Norm, PatchDiscriminator, StridedConvolution
+from stargan.networks.discriminators import DcganDiscriminator
 
 Network = TypeVar("Network", bound=nn.Module)
 Noise = Callable[..., Tensor]

@@ -12,7 +12,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks import EncoderDecoder, Norm, OutputKind
+from stargan.networks import Norm, OutputKind
+from stargan.networks.encoder_decoder import EncoderDecoder
 
 Network = TypeVar("Network", bound=nn.Module)
 Noise = Callable[..., Tensor]
