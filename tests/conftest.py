@@ -14,8 +14,7 @@ from PIL import Image
 from augmentor.judge.classifier import Judge, resnet
 from augmentor.judge.report import AttributeAccuracy, JudgeReport
 from augmentor.judge.stored import KeptJudge
-from augmentor.judge.thresholds import Thresholds
-from augmentor.judge.yardstick import AgreementReference
+from augmentor.judge.thresholds import AgreementReference, Thresholds
 from stargan.config import TrainConfig
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Conditioning, OutputKind, build_discriminator, build_generator
@@ -170,7 +169,7 @@ def untrained_judge() -> MakeJudge:
             realism=realism,
             preserved=(0.0, 0.5),
             auto=auto,
-            yardstick=AgreementReference(
+            reference=AgreementReference(
                 probabilities=torch.empty(0, space.domain_size),
                 codes=torch.empty(0, len(space), dtype=torch.int64),
                 space=space,

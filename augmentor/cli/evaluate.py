@@ -70,7 +70,7 @@ def evaluate(
     Writes evaluation.json to OUT; the same command resumes an interrupted run.
     """
     from augmentor.cli.devices import pick_device
-    from augmentor.evaluation import EvaluateSettings, Told
+    from augmentor.evaluation import EvaluateSettings
     from augmentor.evaluation import evaluate as evaluate_output
     from augmentor.report import write_report
 
@@ -87,7 +87,8 @@ def evaluate(
             image_column=image_column,
             allow_outside=allow_outside,
             max_pixels=max_pixels,
-            told=Told(note=remark, steps=lambda done, total, before: bar.update(done, total, skipped=before)),
+            on_note=remark,
+            on_steps=lambda done, total, before: bar.update(done, total, skipped=before),
         )
     write_report(out)
     results.print(evaluation_tables(evaluation))

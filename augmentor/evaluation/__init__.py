@@ -1,17 +1,18 @@
 """Evaluation: classifiers trained with and without the translations, compared on the real test split."""
 
-from augmentor.evaluation.distances import Distances, Pair
-from augmentor.evaluation.metrics import Interval
 from augmentor.evaluation.result import (
     ArmDifference,
     ArmResult,
+    Distances,
     Evaluation,
     EvaluationVerdict,
     GroupResult,
+    Interval,
     Measure,
     Outcome,
+    Pair,
 )
-from augmentor.evaluation.run import EvaluateSettings, Told, evaluate
+from augmentor.evaluation.run import EvaluateSettings, evaluate
 
 __all__ = [
     "ArmDifference",
@@ -25,6 +26,5 @@ __all__ = [
     "Measure",
     "Outcome",
     "Pair",
-    "Told",
     "evaluate",
 ]

@@ -1,12 +1,12 @@
-"""How far translations are from real images, how much they differ from each other, and whether they are copies."""
+"""Distances between translations and real images, their diversity, and copies of training images."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augmentor.errors import MissingExtraError, first_line
-from augmentor.evaluation.material import Material
+from augmentor.evaluation.data import EvaluationData
+from augmentor.evaluation.result import Distances, Pair
 from augmentor.judge import LabelledImages
 
 MOST = 4000
 """Images of each kind that are compared, always the same ones."""
 
 _MOST_IN_DOMAIN = 200
+
 _SUBSETS = 50
+
 _UNCHANGED = 1.0
 """Grey levels, on average, below which a translation has not changed its source."""
 
@@ -35,69 +38,30 @@ Extract = Callable[[Tensor], Tensor]
 """Maps uint8 images (N, C, H, W) to features (N, F) float32 on the CPU."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """The same figure of translations and of real images.
-
-    Args:
-        synthetic: of translations; NaN where there are too few.
-        real: of real images.
-    """
-
-    synthetic: float
-    real: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Distances:
-    """Figures of features, which only compare with one another.
-
-    Args:
-        features: what described the images: "evaluator", the classifier of the real images, or "inception".
-        frechet: Frechet distance to the real test images, of "kept", "ungated" (where that was made) and "real",
-            the training images; None without torchmetrics.
-        kernel: kernel distance (unbiased, squared MMD), likewise.
-        within_domain: mean distance between two images of one domain.
-        within_source: between two translations of one source, and between any two real training images.
-        nearest: median distance to the nearest training image but the own source; "real" is of test images.
-        copies: share of translations nearer to such an image than 99 % of test images are.
-        unchanged: share of translations that differ from their source by less than a grey level on average.
-    """
-
-    features: str
-    frechet: Mapping[str, float] | None
-    kernel: Mapping[str, float] | None
-    within_domain: Pair
-    within_source: Pair
-    nearest: Pair
-    copies: float
-    unchanged: float
-
-
 def measure_distances(
-    material: Material, *, ungated: LabelledImages | None, extract: Extract, features: str
+    data: EvaluationData, *, ungated: LabelledImages | None, extract: Extract, features: str
 ) -> Distances:
     """Measure everything.
 
     Args:
-        material: what is evaluated.
+        data: what is evaluated.
         ungated: translations drawn as if nobody had judged them, or None.
         extract: what describes images.
         features: its name.
     """
     random = np.random.default_rng(0)
-    train_rows = _some(len(material.train), random)
-    kept_rows = _some(len(material.kept), random)
-    train, kept = extract(material.train.images[train_rows]), extract(material.kept.images[kept_rows])
-    test = extract(material.test.images[_some(len(material.test), random)])
-    sources = material.kept_sources[kept_rows]
+    train_rows = _some(len(data.train), random)
+    kept_rows = _some(len(data.kept), random)
+    train, kept = extract(data.train.images[train_rows]), extract(data.kept.images[kept_rows])
+    test = extract(data.test.images[_some(len(data.test), random)])
+    sources = data.kept_sources[kept_rows]
     sets = {"kept": kept, "real": train}
     if ungated is not None:
         sets["ungated"] = extract(ungated.images[_some(len(ungated), random)])
     near = _nearest(kept, train, own=torch.from_numpy(sources), rows=torch.from_numpy(train_rows))
     near_test = _nearest(test, train)
     closest = float(np.percentile(near_test.numpy(), _CLOSEST))
-    synthetic_codes, real_codes = material.kept.codes[kept_rows], material.train.codes[train_rows]
+    synthetic_codes, real_codes = data.kept.codes[kept_rows], data.train.codes[train_rows]
     distances = Distances(
         features=features,
         frechet=None,
@@ -106,7 +70,7 @@ def measure_distances(
         within_source=Pair(synthetic=_within(kept, sources), real=_spread(train[: _MOST_IN_DOMAIN * 5])),
         nearest=Pair(synthetic=float(near.median()), real=float(near_test.median())),
         copies=float((near < closest).double().mean()),
-        unchanged=_unchanged(material, kept_rows),
+        unchanged=_unchanged(data, kept_rows),
     )
     if not TORCHMETRICS:
         return distances
@@ -217,14 +181,14 @@ def _within_domains(made: Tensor, made_codes: Tensor, real: Tensor, real_codes: 
     return Pair(synthetic=synthetic, real=own)
 
 
-def _unchanged(material: Material, rows: NDArray[np.intp]) -> float:
-    sources = material.kept_sources[rows]
+def _unchanged(data: EvaluationData, rows: NDArray[np.intp]) -> float:
+    sources = data.kept_sources[rows]
     rows, sources = rows[sources >= 0], sources[sources >= 0]
     if not len(rows):
         return math.nan
     parts = -(-len(rows) // 500)
     differences = [
-        (material.kept.images[some].float() - material.train.images[of].float()).abs().mean(dim=(1, 2, 3))
+        (data.kept.images[some].float() - data.train.images[of].float()).abs().mean(dim=(1, 2, 3))
         for some, of in zip(np.array_split(rows, parts), np.array_split(sources, parts), strict=True)
     ]
     return float((torch.cat(differences) < _UNCHANGED).double().mean())

@@ -1,4 +1,4 @@
-"""Which train row each translation comes from; and that no test row was used for anything but scoring."""
+"""Sources of translations in the manifest, and checks that no test row was used for anything but scoring."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PASSED = ("not among the best", "surplus")
 """How the reasons begin for which translations were dropped that the judge had found good enough."""
 
 
-class Lineage(NamedTuple):
+class TracedTranslations(NamedTuple):
     """Translations of train rows.
 
     Args:
@@ -121,7 +121,7 @@ def refuse_copies(
         )
 
 
-def trace(manifest: Manifest, table: pd.DataFrame, *, out: Path) -> Lineage:
+def trace(manifest: Manifest, table: pd.DataFrame, *, out: Path) -> TracedTranslations:
     """Find the train row that each translation comes from.
 
     Args:
@@ -146,7 +146,7 @@ def trace(manifest: Manifest, table: pd.DataFrame, *, out: Path) -> Lineage:
             f"{out}: holds translations of {_listed(names)}, which {manifest.path} does not have as train rows. "
             "Evaluate with the manifest that the output was made from"
         )
-    return Lineage(table, train[found])
+    return TracedTranslations(table, train[found])
 
 
 def _plain(path: str) -> str:

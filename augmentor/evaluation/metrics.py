@@ -1,4 +1,4 @@
-"""Accuracy on real test images, with what it would be on other test images and other seeds: a paired bootstrap."""
+"""Accuracy on real test images, with intervals from a paired bootstrap over test images and seeds."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from augmentor.evaluation.result import Interval
 from stargan.labels import UNKNOWN, LabelSpace
 
 LEAST_IN_GROUP = 10
 """Test images below which a combination of labels is not looked at by itself: its share would be mere chance."""
 
 REPLICATES = 2000
+
 _CHUNK = 250
+
 _OUTSIDE = 2.5
 """Per cent of the replicates that lie beyond either end of an interval: it holds 95 %."""
 
@@ -22,22 +25,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A figure and the interval that holds it in 95 of 100 such evaluations.
-
-    Args:
-        value: what was measured.
-        low: the interval's lower end.
-        high: its upper end.
-    """
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
+class LabelGroup:
     """The test images of one combination of the attributes that count.
 
     Args:
@@ -50,7 +38,7 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class ArmMetrics:
     """One arm's figures, and each of them once per bootstrap replicate.
 
     Args:
@@ -134,7 +122,7 @@ class TestSet:
         self._weights: Floats = random.multinomial(n, np.full(n, 1 / n), size=REPLICATES).astype(np.float64)
         self._drawn = random.integers(seeds, size=(REPLICATES, max(1, seeds - 1)))
 
-    def measure(self, said: Sequence[NDArray[np.integer]]) -> Measured:
+    def measure(self, said: Sequence[NDArray[np.integer]]) -> ArmMetrics:
         """Return what an arm's classifiers are worth.
 
         Args:
@@ -148,7 +136,7 @@ class TestSet:
         worst_group = int(np.argmin(groups[0])) if groups.shape[1] else -1
         # A column of NaN alone has no minimum: that is a resample without any of the groups.
         worst = np.where(np.isnan(each_groups), np.inf, each_groups).min(axis=1, initial=np.inf)
-        return Measured(
+        return ArmMetrics(
             balanced=self._overall(attributes)[0],
             worst=float(groups[0, worst_group]) if worst_group >= 0 else float("nan"),
             attributes=attributes[0],
@@ -208,13 +196,13 @@ def interval(value: float, replicates: Floats) -> Interval:
     return Interval(value=float(value), low=float(low), high=float(high))
 
 
-def difference(name: str, ours: Measured, theirs: Measured) -> Interval:
+def difference(name: str, ours: ArmMetrics, theirs: ArmMetrics) -> Interval:
     """Return by how much one arm is above another in "balanced" or "worst", on the same images and seeds."""
     values = {"balanced": (ours.balanced, theirs.balanced), "worst": (ours.worst, theirs.worst)}[name]
     return interval(values[0] - values[1], ours.replicates[name] - theirs.replicates[name])
 
 
-def surely_below(name: str, ours: Measured, theirs: Measured, *, chances: int) -> bool:
+def surely_below(name: str, ours: ArmMetrics, theirs: ArmMetrics, *, chances: int) -> bool:
     """Return whether one arm is below another in "balanced" or "worst".
 
     Args:
@@ -229,13 +217,13 @@ def surely_below(name: str, ours: Measured, theirs: Measured, *, chances: int) -
     return bool(len(known)) and float(np.percentile(known, 100 - _OUTSIDE / chances)) < 0
 
 
-def _groups(codes: NDArray[np.integer]) -> tuple[tuple[Group, ...], list[NDArray[np.bool_]]]:
+def _groups(codes: NDArray[np.integer]) -> tuple[tuple[LabelGroup, ...], list[NDArray[np.bool_]]]:
     """Return the combinations that enough images show, in order, and which images these are."""
-    groups, members = list[Group](), list[NDArray[np.bool_]]()
+    groups, members = list[LabelGroup](), list[NDArray[np.bool_]]()
     for combination in np.unique(codes[(codes != UNKNOWN).all(axis=1)], axis=0):
         shown = (codes == combination).all(axis=1)
         if shown.sum() >= LEAST_IN_GROUP:
-            groups.append(Group(codes=tuple(combination.tolist()), images=int(shown.sum())))
+            groups.append(LabelGroup(codes=tuple(combination.tolist()), images=int(shown.sum())))
             members.append(shown)
     return tuple(groups), members
 

@@ -1,4 +1,4 @@
-"""Translations that the judge threw out, made again, to see what would have become of them."""
+"""Translations that the judge rejected, made again for the ungated arm."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from augmentor.data import open_model
 from augmentor.errors import AugmentorError, ImageError
-from augmentor.evaluation.material import Material, stack
-from augmentor.evaluation.output import as_written
+from augmentor.evaluation.data import EvaluationData, as_written
 from augmentor.images import Original, Pixels, decode
 from augmentor.judge import LabelledImages
 from stargan.checkpoints import Model
@@ -24,38 +23,38 @@ from stargan.labels import UNKNOWN, LabelSpace
 _BATCH = 256
 
 
-class Unmade(Exception):  # noqa: N818 - no error: the evaluation goes on without this arm
-    """The translations cannot be made again; the message says why, for the person."""
+class CannotRemakeError(Exception):
+    """The rejected translations cannot be made again; the message gives the reason."""
 
 
-def model_of(material: Material, given: Path | None) -> Model:
+def load_output_model(data: EvaluationData, given: Path | None) -> Model:
     """Load the model that the output was made with.
 
     Args:
-        material: what is evaluated.
+        data: what is evaluated.
         given: `--model`; None takes the place that the output noted.
 
     Raises:
         AugmentorError: the given model cannot be loaded, or is another one.
-        Unmade: none was given, and where it was there is none now, or another one.
+        CannotRemakeError: none was given, and where it was there is none now, or another one.
     """
-    path = given or material.output.model_path
+    path = given or data.output.model_path
     if path is None:
-        raise Unmade("the output does not say where its model is: give it with --model")
+        raise CannotRemakeError("the output does not say where its model is: give it with --model")
     try:
         model = open_model(path)
     except AugmentorError as error:
         if given is not None:
             raise
-        raise Unmade(f"the model is not at {path} any more: give it with --model ({error})") from error
-    if model.sha256 == material.output.model_sha256:
+        raise CannotRemakeError(f"the model is not at {path} any more: give it with --model ({error})") from error
+    if model.sha256 == data.output.model_sha256:
         return model
     if given is not None:
-        raise AugmentorError(f"--model {path}: is another model than {material.output.out} was made with")
-    raise Unmade(f"{path} holds another model by now: give the one of this output with --model")
+        raise AugmentorError(f"--model {path}: is another model than {data.output.out} was made with")
+    raise CannotRemakeError(f"{path} holds another model by now: give the one of this output with --model")
 
 
-def drawn_blindly(material: Material) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def draw_ungated(data: EvaluationData) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Draw translations as if nobody had judged them: as many of each domain as were kept.
 
     So the arm differs from the judged one in which translations it holds, and not in how many. Of a domain of
@@ -64,8 +63,8 @@ def drawn_blindly(material: Material) -> tuple[NDArray[np.intp], NDArray[np.intp
     Returns:
         Positions in `kept` and in `rejected`.
     """
-    codes = _codes(material.rejected.table, material.output.space)
-    kept = [tuple(row) for row in material.kept.codes.tolist()]
+    codes = _codes(data.rejected.table, data.output.space)
+    kept = [tuple(row) for row in data.kept.codes.tolist()]
     thrown = [tuple(row) for row in codes.tolist()]
     counts = Counter(kept)
     usual = round(len(kept) / len(counts))
@@ -83,11 +82,13 @@ def drawn_blindly(material: Material) -> tuple[NDArray[np.intp], NDArray[np.intp
     return drawn[drawn < len(kept)], drawn[drawn >= len(kept)] - len(kept)
 
 
-def remake(material: Material, chosen: NDArray[np.intp], *, model: Model, device: torch.device) -> LabelledImages:
+def remake(
+    data: EvaluationData, chosen: NDArray[np.intp], *, model: Model, device: torch.device
+) -> LabelledImages:
     """Translate the sources of some rejected translations again.
 
     Args:
-        material: what is evaluated.
+        data: what is evaluated.
         chosen: positions in `rejected`.
         model: what translated them.
         device: where to compute.
@@ -95,14 +96,14 @@ def remake(material: Material, chosen: NDArray[np.intp], *, model: Model, device
     Returns:
         The translations in order; those whose source cannot be read are left out.
     """
-    output, manifest = material.output, material.manifest
-    targets = _codes(material.rejected.table, output.space)[chosen]
-    rows = material.rejected.rows[chosen]
+    output, manifest = data.output, data.manifest
+    targets = _codes(data.rejected.table, output.space)[chosen]
+    rows = data.rejected.rows[chosen]
     translator = Translator(model, device=device, precision=output.precision)
     images, codes = list[Pixels](), list[NDArray[np.int64]]()
     for start in range(0, len(rows), _BATCH):
         some, wanted = rows[start : start + _BATCH], targets[start : start + _BATCH]
-        sources = [_source(material, model, int(row)) for row in some]
+        sources = [_source(data, model, int(row)) for row in some]
         there = [i for i, source in enumerate(sources) if source is not None]
         if not there:
             continue
@@ -112,31 +113,34 @@ def remake(material: Material, chosen: NDArray[np.intp], *, model: Model, device
         own = torch.from_numpy(manifest.codes[some[there]].astype(np.int64))
         asked = output.space.to_one_label_set(torch.from_numpy(wanted[there]), own)
         if output.full_size:
-            made = _blended(material, model, some[there], translator.changes(pixels, asked))
+            made = _blended(data, model, some[there], translator.changes(pixels, asked))
         else:
             made = iter(translator.translate(pixels, asked).permute(0, 2, 3, 1).numpy())
         images += [as_written(image, output) for image in made]
         codes += list(wanted[there])
-    return stack(images, np.array(codes).reshape(-1, len(output.space)), output=output)
+    stacked = np.array(codes, dtype=np.int64).reshape(-1, len(output.space))
+    return LabelledImages.stack(images, stacked, size=output.size, channels=output.channels)
 
 
-def _source(material: Material, model: Model, row: int) -> Pixels | None:
+def _source(data: EvaluationData, model: Model, row: int) -> Pixels | None:
     """Return a source as the model sees it; None if it cannot be read."""
     try:
         return decode(
-            material.manifest.image_path(row),
+            data.manifest.image_path(row),
             size=model.image_size,
             channels=model.image_channels,
-            crop=material.output.crop,
-            access=material.manifest.access,
+            crop=data.output.crop,
+            access=data.manifest.access,
         )
     except ImageError:
         return None
 
 
-def _blended(material: Material, model: Model, rows: NDArray[np.intp], changes: torch.Tensor) -> Iterator[Pixels]:
+def _blended(
+    data: EvaluationData, model: Model, rows: NDArray[np.intp], changes: torch.Tensor
+) -> Iterator[Pixels]:
     """Yield sources at the output's size with changes blended in."""
-    output, manifest = material.output, material.manifest
+    output, manifest = data.output, data.manifest
     for row, change in zip(rows.tolist(), changes, strict=True):
         original = Original(
             manifest.image_path(row),

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Self
 
-from augmentor.evaluation.distances import Distances
-from augmentor.evaluation.metrics import Interval
 from augmentor.storage import Json, read_declared
 
 SCHEMA_VERSION = 1
@@ -17,6 +15,60 @@ Outcome = Literal["helps", "no difference seen", "hurts", "mixed"]
 """The verdict; "mixed" where one measure is clearly better and the other clearly worse."""
 
 Measure = Literal["worst_group", "balanced"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A figure and the interval that holds it in 95 of 100 such evaluations.
+
+    Args:
+        value: what was measured.
+        low: the interval's lower end.
+        high: its upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """The same figure of translations and of real images.
+
+    Args:
+        synthetic: of translations; NaN where there are too few.
+        real: of real images.
+    """
+
+    synthetic: float
+    real: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distances:
+    """Figures of features, which only compare with one another.
+
+    Args:
+        features: what described the images: "evaluator", the classifier of the real images, or "inception".
+        frechet: Frechet distance to the real test images, of "kept", "ungated" (where that was made) and "real",
+            the training images; None without torchmetrics.
+        kernel: kernel distance (unbiased, squared MMD), likewise.
+        within_domain: mean distance between two images of one domain.
+        within_source: between two translations of one source, and between any two real training images.
+        nearest: median distance to the nearest training image but the own source; "real" is of test images.
+        copies: share of translations nearer to such an image than 99 % of test images are.
+        unchanged: share of translations that differ from their source by less than a grey level on average.
+    """
+
+    features: str
+    frechet: Mapping[str, float] | None
+    kernel: Mapping[str, float] | None
+    within_domain: Pair
+    within_source: Pair
+    nearest: Pair
+    copies: float
+    unchanged: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,29 +1,27 @@
-"""`augmentor evaluate`: train classifiers with and without an output's translations, and say whether they help."""
+"""The run of `augmentor evaluate`: training every arm's classifiers and measuring them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from augmentor.errors import AugmentorError
-from augmentor.evaluation.arms import TITLES, Arm, joined, main_arm, make_arms, make_sweep
-from augmentor.evaluation.classifier import Evaluator, describe, predict, train_evaluator
-from augmentor.evaluation.distances import Distances, Extract, inception, measure_distances
-from augmentor.evaluation.material import Material, read_material
-from augmentor.evaluation.output import read_output, side_file
-from augmentor.evaluation.remake import Unmade, drawn_blindly, model_of, remake
-from augmentor.evaluation.result import Evaluation
-from augmentor.evaluation.runs import KeptRuns, Said, digest
-from augmentor.evaluation.tell import tell
-from augmentor.judge import LabelledImages
+from augmentor.evaluation.arms import TITLES, TrainingArm, main_arm, make_arms, make_sweep
+from augmentor.evaluation.cache import EvaluationCache, Predictions, digest
+from augmentor.evaluation.classifier import LEARNING_RATE, Evaluator, describe, predict
+from augmentor.evaluation.data import EvaluationData, read_data, read_output
+from augmentor.evaluation.distances import Extract, inception, measure_distances
+from augmentor.evaluation.remake import CannotRemakeError, draw_ungated, load_output_model, remake
+from augmentor.evaluation.result import Distances, Evaluation
+from augmentor.evaluation.verdict import summarize
+from augmentor.judge import LabelledImages, train_classifier
 from augmentor.outputs import EVALUATION_RUNS, paths_of
 from augmentor.storage import MAX_PIXELS, Json, locked, write_json
 from stargan.checkpoints import json_sha256
@@ -32,7 +30,7 @@ STEPS = 800
 """Where the accuracy of real images alone begins to level off on val (emoji, 32 px; see BENCHMARKS.md)."""
 
 _FIRST_SEED = 1000
-"""Seeds begin here, far from the judge's."""
+"""First seed, far from the judge's."""
 
 _TIMED_STEPS = 3
 
@@ -58,7 +56,7 @@ class EvaluateSettings:
     inception: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse settings that say nothing.
+        """Refuse values out of range.
 
         Raises:
             AugmentorError: naming the flag.
@@ -73,27 +71,7 @@ class EvaluateSettings:
 
     def to_json(self) -> dict[str, Json]:
         """Return plain JSON values."""
-        return {
-            "seeds": self.seeds,
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "ratios": list(self.ratios),
-            "flip": self.flip,
-            "inception": self.inception,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """How an evaluation tells the person where it is.
-
-    Args:
-        note: called with a remark, a sentence.
-        steps: called with the optimisation steps that are done, those in all, and those that were there before.
-    """
-
-    note: Callable[[str], None] = lambda _words: None
-    steps: Callable[[int, int, int], None] = lambda _done, _total, _before: None
+        return {**asdict(self), "ratios": list(self.ratios)}
 
 
 def evaluate(
@@ -106,32 +84,32 @@ def evaluate(
     image_column: str | None = None,
     allow_outside: bool = False,
     max_pixels: int = MAX_PIXELS,
-    told: Told | None = None,
+    on_note: Callable[[str], None] = lambda _words: None,
+    on_steps: Callable[[int, int, int], None] = lambda _done, _total, _before: None,
 ) -> Evaluation:
-    """Say whether an output's translations make a classifier of real images better; write that down.
+    """Evaluate whether an output's translations improve a classifier of real images; write evaluation.json.
 
-    It writes evaluation.json; to write the report anew is the caller's part.
-
-    What is finished is kept beside the output: the same call goes on after a kill, and ends with the same bytes.
+    Finished classifiers are cached beside the output: the same call continues after an interruption, and ends with
+    the same bytes. The report is not updated here.
 
     Args:
         manifest: the table that the output was made from; its test rows score.
         out: the folder or FILE.h5 that expand wrote.
         settings: how.
         device: where to compute.
-        model: what translated, to make again what the judge threw out; None looks where the output says it lay.
+        model: the output's model, to make rejected translations again; None takes the path noted in the output.
         image_column: the column of the images' paths, if it has an unusual name.
         allow_outside: images may lie outside the manifest's folder.
         max_pixels: images of more pixels (width x height) are not read.
-        told: hears how far it is.
+        on_note: called with remarks, a sentence each.
+        on_steps: called with the optimisation steps that are done, those in all, and those of earlier calls.
 
     Raises:
         AugmentorError: something cannot be used, or test rows were used before.
     """
-    told = told or Told()
     extract = inception() if settings.inception else None
     output = read_output(out)
-    material = read_material(
+    data = read_data(
         manifest,
         output,
         most=settings.steps * settings.batch_size,
@@ -139,155 +117,160 @@ def evaluate(
         allow_outside=allow_outside,
         max_pixels=max_pixels,
     )
-    for note in material.notes:
-        told.note(note)
-    with locked(_lock(out), output=out):
-        evaluation = _evaluate(material, settings, device=device, model=model, extract=extract, told=told)
+    for note in data.notes:
+        on_note(note)
+    paths = paths_of(out)
+    with locked(paths.out_of_sight("evaluation.lock"), output=out):
+        ungated, skipped = _ungated(data, model, device=device)
+        for name, reason in skipped.items():
+            on_note(f"without '{TITLES[name]}': {reason}")
+        arms, sweep = make_arms(data, ungated=ungated), make_sweep(data, settings.ratios)
+        cache = EvaluationCache(
+            paths.beside(EVALUATION_RUNS) if paths.one_file else paths.out_of_sight(EVALUATION_RUNS),
+            {
+                "steps": settings.steps,
+                "batch_size": settings.batch_size,
+                "flip": settings.flip,
+                "device": device.type,
+                "test": digest(data.test),
+                "val": digest(data.val),
+            },
+        )
+        trainer = _Trainer(data, settings, cache, device=device, on_note=on_note, on_steps=on_steps)
+        predictions = trainer.predictions([*arms, *sweep])
+        distances = _distances(data, ungated, cache, extract=extract, network=lambda: trainer.first(arms[0]))
+        if distances.frechet is None:
+            on_note(
+                "no Frechet and kernel distances: `pip install 'stargan-augmentor[evaluate]'` adds torchmetrics"
+            )
+        evaluation = summarize(
+            data,
+            arms=arms,
+            sweep=sweep,
+            predictions=predictions,
+            seeds=settings.seeds,
+            distances=distances,
+            skipped=skipped,
+            settings={**settings.to_json(), "size": list(output.size), "device": device.type},
+        )
         state = evaluation.to_json()
-        write_json(side_file(out, "evaluation.json"), {**state, "sha256": json_sha256(state)})
+        write_json(paths.beside("evaluation.json"), {**state, "sha256": json_sha256(state)})
     return evaluation
 
 
-def _evaluate(
-    material: Material,
-    settings: EvaluateSettings,
-    *,
-    device: torch.device,
-    model: Path | None,
-    extract: Extract | None,
-    told: Told,
-) -> Evaluation:
-    ungated, skipped = _ungated(material, model, device=device)
-    for arm, reason in skipped.items():
-        told.note(f"without '{TITLES[arm]}': {reason}")
-    arms, sweep = make_arms(material, ungated=ungated), make_sweep(material, settings.ratios)
-    runs = KeptRuns(
-        _runs_folder(material.output.out),
-        {
-            "steps": settings.steps,
-            "batch_size": settings.batch_size,
-            "flip": settings.flip,
-            "device": device.type,
-            "test": digest(material.test),
-            "val": digest(material.val),
-        },
-    )
-    trainer = _Trainer(material, settings, device=device, told=told)
-    said = trainer.all_runs([*arms, *sweep], runs)
-    distances = _distances(material, ungated, runs, extract=extract, network=lambda: trainer.network_of(arms[0]))
-    if distances.frechet is None:
-        told.note("no Frechet and kernel distances: `pip install 'stargan-augmentor[evaluate]'` adds torchmetrics")
-    evaluation = tell(
-        material,
-        arms=arms,
-        sweep=sweep,
-        said=said,
-        seeds=settings.seeds,
-        distances=distances,
-        skipped=skipped,
-        settings={**settings.to_json(), "size": list(material.output.size), "device": device.type},
-    )
-    return replace(evaluation, notes=material.notes)
-
-
 def _distances(
-    material: Material,
+    data: EvaluationData,
     ungated: LabelledImages | None,
-    runs: KeptRuns,
+    cache: EvaluationCache,
     *,
     extract: Extract | None,
     network: Callable[[], Evaluator],
 ) -> Distances:
-    """Return the distances, measured by a classifier of real images alone, or by what was given; kept, too."""
+    """Return the distances of an earlier call, or measure them with `extract` or a classifier of real images."""
     features = "evaluator" if extract is None else "inception"
-    sets = {"train": material.train, "test": material.test, "kept": material.kept, "ungated": ungated}
-    known = runs.read_distances(sets, features)
+    sets = {"train": data.train, "test": data.test, "kept": data.kept, "ungated": ungated}
+    known = cache.read_distances(sets, features)
     if known is not None:
         return known
     extract = extract or partial(describe, network())
-    distances = measure_distances(material, ungated=ungated, extract=extract, features=features)
-    runs.keep_distances(sets, features, distances)
+    distances = measure_distances(data, ungated=ungated, extract=extract, features=features)
+    cache.write_distances(sets, features, distances)
     return distances
 
 
 def _ungated(
-    material: Material, model: Path | None, *, device: torch.device
+    data: EvaluationData, model: Path | None, *, device: torch.device
 ) -> tuple[LabelledImages | None, dict[str, str]]:
-    """Return translations as if nobody had judged them; or None, and why."""
-    if main_arm(material) == "ungated":
+    """Return translations as they would be without the gate; or None, and why by the name of the skipped arm."""
+    if main_arm(data) == "ungated":
         return None, {"gated": "the output was made without a gate"}
-    if not len(material.rejected.rows):
+    if not len(data.rejected.rows):
         return None, {"ungated": "the gate threw nothing out, so both are the same"}
-    kept, thrown = drawn_blindly(material)
+    kept, rejected = draw_ungated(data)
     try:
-        again = remake(material, thrown, model=model_of(material, model), device=device)
-    except Unmade as error:
+        again = remake(data, rejected, model=load_output_model(data, model), device=device)
+    except CannotRemakeError as error:
         return None, {"ungated": str(error)}
     chosen = torch.from_numpy(kept)
-    of_kept = LabelledImages(images=material.kept.images[chosen], codes=material.kept.codes[chosen])
-    return joined(of_kept, again), {}
+    images = torch.cat([data.kept.images[chosen], again.images])
+    return LabelledImages(images=images, codes=torch.cat([data.kept.codes[chosen], again.codes])), {}
 
 
 class _Trainer:
-    """Trains classifiers, and says how far it is."""
+    """Trains the classifiers that are not in the cache, and reports progress."""
 
     def __init__(
-        self, material: Material, settings: EvaluateSettings, *, device: torch.device, told: Told
+        self,
+        data: EvaluationData,
+        settings: EvaluateSettings,
+        cache: EvaluationCache,
+        *,
+        device: torch.device,
+        on_note: Callable[[str], None],
+        on_steps: Callable[[int, int, int], None],
     ) -> None:
-        self._material, self._settings, self._device, self._told = material, settings, device, told
+        self._data, self._settings, self._cache, self._device = data, settings, cache, device
+        self._on_note, self._on_steps = on_note, on_steps
         self._first: Evaluator | None = None
 
-    def all_runs(self, arms: Sequence[Arm], runs: KeptRuns) -> dict[str, list[Said]]:
-        """Return what every arm's classifiers say; those that are kept are not trained again."""
-        seeds, steps = range(self._settings.seeds), self._settings.steps
+    def predictions(self, arms: Sequence[TrainingArm]) -> dict[str, list[Predictions]]:
+        """Return the predictions of every arm's classifiers, by arm and seed."""
+        seeds, steps, space = range(self._settings.seeds), self._settings.steps, self._data.output.space
         jobs = [(arm, seed) for seed in seeds for arm in arms]
-        found = {(arm.name, seed): runs.read(arm, seed) for arm, seed in jobs}
-        missing = [(arm, seed) for arm, seed in jobs if found[arm.name, seed] is None]
+        found = {
+            (arm.name, seed): known for arm, seed in jobs if (known := self._cache.read(arm, seed)) is not None
+        }
+        missing = [(arm, seed) for arm, seed in jobs if (arm.name, seed) not in found]
         if missing:
-            self._estimate(missing)
-        before = (len(jobs) - len(missing)) * steps
+            self._estimate(*missing[0], count=len(missing))
+        before = len(found) * steps
         for number, (arm, seed) in enumerate(missing):
-            done = before + number * steps
-            network = self.train(arm, seed, on_step=partial(self._tell, done, len(jobs) * steps, before))
+
+            def report(step: int, done: int = before + number * steps) -> None:
+                self._on_steps(done + step, len(jobs) * steps, before)
+
+            network = self._train(arm, seed, on_step=report)
             if arm is arms[0] and seed == 0:
                 self._first = network
-            said = Said(test=self._says(network, self._material.test), val=self._says(network, self._material.val))
-            runs.keep(arm, seed, said)
-            found[arm.name, seed] = said
-        return {arm.name: [each for seed in seeds if (each := found[arm.name, seed]) is not None] for arm in arms}
+            test, val = (
+                predict(network, each.images, space).numpy().astype(np.int16)
+                for each in (self._data.test, self._data.val)
+            )
+            found[arm.name, seed] = Predictions(test=test, val=val)
+            self._cache.write(arm, seed, found[arm.name, seed])
+        return {arm.name: [found[arm.name, seed] for seed in seeds] for arm in arms}
 
-    def network_of(self, arm: Arm) -> Evaluator:
-        """Return the first classifier of the first arm, trained again if its answers alone were kept."""
-        return self._first or self.train(arm, 0)
+    def first(self, arm: TrainingArm) -> Evaluator:
+        """Return the first classifier of the first arm, trained again if only its predictions were cached."""
+        return self._first or self._train(arm, 0)
 
-    def train(self, arm: Arm, seed: int, *, on_step: Callable[[int], None] = lambda _step: None) -> Evaluator:
-        """Train one classifier; those of one seed begin alike in every arm."""
-        return self._fit(arm, seed, steps=self._settings.steps, on_step=on_step)
-
-    def _fit(self, arm: Arm, seed: int, *, steps: int, on_step: Callable[[int], None]) -> Evaluator:
-        settings, space = self._settings, self._material.output.space
-        drawn = arm.batches(
-            steps=settings.steps, batch_size=settings.batch_size, seed=_FIRST_SEED + seed, flip=settings.flip
-        )
-        return train_evaluator(
-            islice(drawn, steps),
+    def _train(
+        self,
+        arm: TrainingArm,
+        seed: int,
+        *,
+        steps: int | None = None,
+        on_step: Callable[[int], None] = lambda _step: None,
+    ) -> Evaluator:
+        """Train one classifier; those of one seed have the same initial weights in every arm."""
+        settings, data, seed = self._settings, self._data, _FIRST_SEED + seed
+        network = train_classifier(
+            lambda: Evaluator(side=min(data.output.size), outputs=data.output.space.domain_size),
+            islice(
+                arm.batches(steps=settings.steps, batch_size=settings.batch_size, seed=seed, flip=settings.flip),
+                steps,
+            ),
+            space=data.output.space,
             steps=settings.steps,
-            side=min(self._material.output.size),
-            space=space,
-            seed=_FIRST_SEED + seed,
+            seed=seed,
             device=self._device,
+            learning_rate=LEARNING_RATE,
             on_step=on_step,
         )
+        return network.eval()
 
-    def _tell(self, done: int, total: int, before: int, step: int) -> None:
-        self._told.steps(done + step, total, before)
-
-    def _says(self, network: Evaluator, data: LabelledImages) -> NDArray[np.int16]:
-        said = predict(network, data.images, self._material.output.space)
-        return said.numpy().astype(np.int16)
-
-    def _estimate(self, missing: Sequence[tuple[Arm, int]]) -> None:
-        """Say how long it will take, by a few steps of the first classifier that is thrown away."""
+    def _estimate(self, arm: TrainingArm, seed: int, *, count: int) -> None:
+        """Report about how long it will take, from a few steps of the first classifier."""
         moments: list[float] = []
 
         def note(_step: int) -> None:
@@ -295,22 +278,10 @@ class _Trainer:
                 torch.cuda.synchronize(self._device)
             moments.append(time.monotonic())
 
-        arm, seed = missing[0]
-        self._fit(arm, seed, steps=min(self._settings.steps, 1 + _TIMED_STEPS), on_step=note)
-        # The first step is slow: it sets things up.
+        steps = self._settings.steps
+        self._train(arm, seed, steps=min(steps, 1 + _TIMED_STEPS), on_step=note)
+        # The first step is slow: it initialises things.
         each = (moments[-1] - moments[0]) / max(1, len(moments) - 1)
-        minutes = len(missing) * self._settings.steps * each / 60
+        minutes = count * steps * each / 60
         about = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute or two"
-        self._told.note(
-            f"{len(missing)} classifiers of {self._settings.steps} steps are to be trained: about {about}"
-        )
-
-
-def _runs_folder(out: Path) -> Path:
-    """Return where classifiers' answers are kept."""
-    paths = paths_of(out)
-    return paths.beside(EVALUATION_RUNS) if paths.one_file else paths.out_of_sight(EVALUATION_RUNS)
-
-
-def _lock(out: Path) -> Path:
-    return paths_of(out).out_of_sight("evaluation.lock")
+        self._on_note(f"{count} classifiers of {steps} steps are to be trained: about {about}")

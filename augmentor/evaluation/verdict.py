@@ -1,29 +1,60 @@
-"""Does it help? The answer in a word, in a sentence with its intervals, and what to do next."""
+"""Results of each arm and group, the verdict with its intervals, and what to do next."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from augmentor.evaluation.arms import BASELINES, TITLES
-from augmentor.evaluation.distances import Distances
-from augmentor.evaluation.metrics import Interval, Measured, difference, surely_below
-from augmentor.evaluation.result import ArmDifference, ArmResult, EvaluationVerdict, Measure, Outcome
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from augmentor.evaluation.arms import BASELINES, TITLES, TrainingArm, main_arm
+from augmentor.evaluation.cache import Predictions
+from augmentor.evaluation.data import EvaluationData
+from augmentor.evaluation.metrics import ArmMetrics, LabelGroup, TestSet, difference, surely_below
+from augmentor.evaluation.result import (
+    ArmDifference,
+    ArmResult,
+    Distances,
+    Evaluation,
+    EvaluationVerdict,
+    GroupResult,
+    Interval,
+    Measure,
+    Outcome,
+    SeedResult,
+    WorstGroup,
+)
+from augmentor.storage import Json
+from stargan.labels import LabelSpace
 
 LEAST_UNITS = 5
 """Test units (subjects, or single images) below which no interval can be believed."""
 
 _WIDE = 0.05
+
 _COPIES = 0.1
+
 _FEW_SEEDS = 5
 
 _MEASURES: Mapping[Measure, str] = {"worst_group": "worst", "balanced": "balanced"}
+
 _NAMES: Mapping[Measure, str] = {"worst_group": "worst-group accuracy", "balanced": "balanced accuracy"}
+
+SAME: Outcome = "no difference seen"
+
+_OPENINGS: Mapping[Outcome, str] = {
+    "helps": "The synthetic images help",
+    "no difference seen": "No difference seen",
+    "hurts": "The synthetic images hurt",
+    "mixed": "The synthetic images help by one measure and hurt by the other",
+}
 
 
 def conclude(
     main: str,
-    measured: Mapping[str, Measured],
+    measured: Mapping[str, ArmMetrics],
     *,
     results: Sequence[ArmResult],
     sweep: Sequence[ArmResult],
@@ -90,16 +121,6 @@ def conclude(
         ),
         differences=differences,
     )
-
-
-SAME: Outcome = "no difference seen"
-
-_OPENINGS: Mapping[Outcome, str] = {
-    "helps": "The synthetic images help",
-    "no difference seen": "No difference seen",
-    "hurts": "The synthetic images hurt",
-    "mixed": "The synthetic images help by one measure and hurt by the other",
-}
 
 
 def _word(each: Interval) -> Outcome:
@@ -195,3 +216,130 @@ def _weakest(arms: Mapping[str, ArmResult]) -> tuple[str, float, float] | None:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def summarize(
+    data: EvaluationData,
+    *,
+    arms: Sequence[TrainingArm],
+    sweep: Sequence[TrainingArm],
+    predictions: Mapping[str, Sequence[Predictions]],
+    seeds: int,
+    distances: Distances,
+    skipped: Mapping[str, str],
+    settings: Mapping[str, Json],
+) -> Evaluation:
+    """Return the results of an evaluation.
+
+    Args:
+        data: what was evaluated.
+        arms: in the order in which they are shown.
+        sweep: the output's arm at other ratios.
+        predictions: per arm, those of each of its classifiers.
+        seeds: classifiers of each arm.
+        distances: of features of images.
+        skipped: arm -> why it is not there.
+        settings: what was asked for.
+    """
+    space, changed = data.output.space, data.changed
+    test = TestSet(data.test.codes.numpy(), data.test_units, counting=changed, space=space, seeds=seeds)
+    val = TestSet(
+        data.val.codes.numpy(),
+        np.arange(len(data.val), dtype=np.intp),
+        counting=changed,
+        space=space,
+        seeds=seeds,
+    )
+    measured = {arm.name: test.measure([each.test for each in predictions[arm.name]]) for arm in (*arms, *sweep)}
+    names = [_group_name(group, changed, space) for group in test.groups]
+
+    def result(arm: TrainingArm) -> ArmResult:
+        some = len(data.val) > 0
+        validation = val.measure([each.val for each in predictions[arm.name]]).balanced if some else math.nan
+        return _arm_result(arm, measured[arm.name], names=names, validation=validation, space=space)
+
+    results, swept = [result(arm) for arm in arms], [result(arm) for arm in sweep]
+    return Evaluation(
+        fingerprint=data.output.fingerprint,
+        manifest=data.manifest.path.name,
+        settings=settings,
+        attributes=[space.names[a] for a in changed],
+        counts={
+            "train": len(data.train),
+            "val": len(data.val),
+            "test": len(data.test),
+            "test_units": test.unit_count,
+            "kept": len(data.kept),
+            "rejected": len(data.rejected.rows),
+            "unreadable": data.unreadable,
+        },
+        arms=results,
+        skipped=skipped,
+        sweep=swept,
+        groups=[
+            GroupResult(
+                name=names[number],
+                domain={space.names[a]: space.attributes[a].values[code] for a, code in _pairs(group, changed)},
+                test_images=group.images,
+                train_real=_count(data.train.codes, group, changed),
+                train_synthetic=_count(data.kept.codes, group, changed),
+                accuracy={arm.name: measured[arm.name].interval(f"group {number}") for arm in arms},
+            )
+            for number, group in enumerate(test.groups)
+        ],
+        verdict=conclude(
+            main_arm(data),
+            {arm.name: measured[arm.name] for arm in arms},
+            results=results,
+            sweep=swept,
+            distances=distances,
+            units=test.unit_count,
+            seeds=seeds,
+        ),
+        distances=distances,
+        notes=data.notes,
+    )
+
+
+def _arm_result(
+    arm: TrainingArm, measured: ArmMetrics, *, names: Sequence[str], validation: float, space: LabelSpace
+) -> ArmResult:
+    shares = [pool.share for pool in arm.pools]
+    worst = measured.worst_group
+    return ArmResult(
+        name=arm.name,
+        title=arm.title,
+        ratio=arm.ratio if arm.ratio is not None else _ratio(arm, shares),
+        images=arm.images,
+        balanced=measured.interval("balanced"),
+        worst_group=WorstGroup(group=names[worst], accuracy=measured.interval("worst")) if worst >= 0 else None,
+        attributes={
+            name: measured.interval(f"attribute {a}")
+            for a, name in enumerate(space.names)
+            if not math.isnan(measured.attributes[a])
+        },
+        validation=None if math.isnan(validation) else validation,
+        seeds=[
+            SeedResult(seed=seed, balanced=balanced, worst_group=lowest)
+            for seed, (balanced, lowest) in enumerate(measured.seeds)
+        ],
+    )
+
+
+def _ratio(arm: TrainingArm, shares: Sequence[float]) -> float | None:
+    if arm.name == "synthetic":
+        return None
+    return shares[1] / shares[0] if len(shares) > 1 else 0.0
+
+
+def _pairs(group: LabelGroup, changed: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(changed, group.codes, strict=True))
+
+
+def _group_name(group: LabelGroup, changed: Sequence[int], space: LabelSpace) -> str:
+    return ", ".join(f"{space.names[a]}={space.attributes[a].values[code]}" for a, code in _pairs(group, changed))
+
+
+def _count(codes: Tensor, group: LabelGroup, changed: Sequence[int]) -> int:
+    shown: NDArray[np.integer] = codes[:, list(changed)].numpy()
+    return int((shown == group.codes).all(axis=1).sum())

@@ -4,25 +4,22 @@ A classifier of real images, its calibration and thresholds, the gate, and the m
 model.
 """
 
-from augmentor.judge.asked import JudgeRequest, judge_manifest
-from augmentor.judge.classifier import Judge, LabelledImages, train_judge
-from augmentor.judge.gating import GateMode, GateSettings, TranslationJudge, find_translation_judge
-from augmentor.judge.judgement import DeviceJudge, Judgement, RejectedThumbnails
+from augmentor.judge.classifier import Judge, likeliest, train_classifier, train_judge
+from augmentor.judge.data import LabelledImages, rarity_weights, read_images
+from augmentor.judge.gate import DeviceJudge, Judgement, RejectedThumbnails
 from augmentor.judge.limits import Limits
-from augmentor.judge.measures import balanced_accuracy, rarity_weights, share_right
-from augmentor.judge.obedience import AttributeTargetAccuracy, Level, TargetAccuracy, read_target_accuracy
-from augmentor.judge.report import AttributeAccuracy, JudgeReport
-from augmentor.judge.runs import judge_model, judge_run
+from augmentor.judge.report import AttributeAccuracy, JudgeReport, balanced_accuracy, share_right
+from augmentor.judge.run import JudgeRequest, judge_manifest, judge_model, judge_run
 from augmentor.judge.stored import KeptJudge, open_judge
-from augmentor.judge.thresholds import Thresholds
+from augmentor.judge.target_accuracy import AttributeTargetAccuracy, Level, TargetAccuracy, read_target_accuracy
+from augmentor.judge.thresholds import Offers, Thresholds
+from augmentor.judge.translation_judge import GateMode, GateSettings, TranslationJudge, find_translation_judge
 from augmentor.judge.translations import (
     TranslationAccuracy,
     changed_targets,
     judge_translations,
-    read_images,
     requested_targets,
 )
-from augmentor.judge.yardstick import Offers
 
 __all__ = [
     "AttributeAccuracy",
@@ -51,11 +48,13 @@ __all__ = [
     "judge_model",
     "judge_run",
     "judge_translations",
+    "likeliest",
     "open_judge",
     "rarity_weights",
     "read_images",
     "read_target_accuracy",
     "requested_targets",
     "share_right",
+    "train_classifier",
     "train_judge",
 ]

@@ -1,4 +1,4 @@
-"""Probabilities that can be believed: a temperature per attribute, fitted on real validation images."""
+"""Temperature scaling per attribute, and the expected calibration error."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from stargan.labels import UNKNOWN, LabelSpace
 
 _COOLEST, _HOTTEST = 0.05, 20.0
+
 _HALVINGS = 60
 """Of the interval of inverse temperatures: more than a float64 tells apart."""
 

@@ -1,17 +1,18 @@
-"""The classifier that judges images: a torchvision ResNet-18 with a head per attribute, trained on real rows."""
+"""The judge's network, a torchvision ResNet-18 with one head for all attributes, and its training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from augmentor.judge.measures import rarity_weights
+from augmentor.judge.data import LabelledImages, rarity_weights
 from stargan.labels import LabelSpace
 from stargan.losses import domain_loss
 from stargan.pixels import to_signed
@@ -22,24 +23,13 @@ _SMALL_SIDE = 96
 _TINY_SIDE = 48
 """Below this many pixels the stem does not pool: nothing would be left to look at."""
 
+_WEIGHT_DECAY = 0.01
 _EVAL_BATCH = 256
+
 _SETTLING_BATCHES = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelledImages:
-    """Images in memory with their labels.
-
-    Args:
-        images: (N, C, H, W) uint8.
-        codes: (N, A) int64, -1 unknown.
-    """
-
-    images: Tensor
-    codes: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class JudgeNetwork(nn.Module):
@@ -111,15 +101,7 @@ class Judge:
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the most likely domain of each image, (N, A) int64, of uint8 images (N, C, H, W)."""
-        return self.likeliest(self.logits(images))
-
-    def likeliest(self, logits: Tensor) -> Tensor:
-        """Return the most likely domain, (N, A) int64, that `logits`, (N, D), speak for."""
-        columns = [
-            (logits[:, run.start] > 0).long() if attribute.kind == "binary" else logits[:, run].argmax(dim=1)
-            for attribute, run in zip(self.space.attributes, self.space.slices, strict=True)
-        ]
-        return torch.stack(columns, dim=1)
+        return likeliest(self.logits(images), self.space)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Return calibrated probabilities, (N, D) float32, in the label vector's order, of uint8 images.
@@ -137,6 +119,15 @@ class Judge:
             scaled = logits[:, run] / temperature
             made.append(scaled.sigmoid() if attribute.kind == "binary" else scaled.softmax(dim=1))
         return torch.cat(made, dim=1)
+
+
+def likeliest(logits: Tensor, space: LabelSpace) -> Tensor:
+    """Return the most likely domain, (N, A) int64, of logits (N, D)."""
+    columns = [
+        (logits[:, run.start] > 0).long() if attribute.kind == "binary" else logits[:, run].argmax(dim=1)
+        for attribute, run in zip(space.attributes, space.slices, strict=True)
+    ]
+    return torch.stack(columns, dim=1)
 
 
 def resnet(channels: int, *, side: int, outputs: int) -> JudgeNetwork:
@@ -161,6 +152,46 @@ def resnet(channels: int, *, side: int, outputs: int) -> JudgeNetwork:
     return JudgeNetwork(body=body, head=head)
 
 
+def train_classifier(
+    build: Callable[[], Network],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    space: LabelSpace,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    learning_rate: float,
+    on_step: Callable[[int], None],
+) -> Network:
+    """Train a classifier of all attributes with AdamW and a one-cycle schedule, a step for each batch.
+
+    Args:
+        build: makes the network, which maps (N, C, H, W) floats in [-1, 1] to (N, D) logits.
+        batches: (N, C, H, W) uint8 images and their (N, A) int64 codes, -1 unknown, which the loss leaves out.
+        space: what the codes mean.
+        steps: length of the schedule; there may be fewer batches.
+        seed: of the weights.
+        device: where to compute.
+        learning_rate: the schedule's peak.
+        on_step: called after each step with its number; may raise to stop.
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        network = build()
+    network = network.to(device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps)
+    for step, (images, codes) in enumerate(batches, start=1):
+        logits = network(to_signed(images.to(device)))
+        loss = domain_loss(logits, codes.to(device), space)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        on_step(step)
+    return network
+
+
 def train_judge(
     data: LabelledImages,
     *,
@@ -173,9 +204,9 @@ def train_judge(
     flip: bool = True,
     on_step: Callable[[int], None] = lambda _step: None,
 ) -> Judge:
-    """Train a classifier from scratch on real images.
+    """Train a judge from scratch on real images; see `train_classifier`.
 
-    Rows are drawn with the weight of their rarest label, so that a lopsided set does not make a lopsided judge;
+    Rows are drawn with the weight of their rarest label, so that an imbalanced set does not make a biased judge;
     images are shifted by up to 1/16 of their side and mirrored.
 
     Args:
@@ -185,7 +216,7 @@ def train_judge(
         seed: of weights, draws and augmentation.
         device: where to compute.
         batch_size: images a step.
-        learning_rate: the peak of a one-cycle schedule for AdamW.
+        learning_rate: the peak of the schedule.
         flip: whether mirrored images keep their labels.
         on_step: called after each step with its number.
 
@@ -195,29 +226,29 @@ def train_judge(
     if not len(data):
         raise ValueError("a judge needs at least one image to learn from")
     _, channels, height, width = data.images.shape
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        network = resnet(channels, side=min(height, width), outputs=space.domain_size)
-    network = network.to(device).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps)
+    batches = _batches(data, space, batch_size=batch_size, seed=seed, flip=flip)
+    network = train_classifier(
+        lambda: resnet(channels, side=min(height, width), outputs=space.domain_size),
+        islice(batches, steps),
+        space=space,
+        steps=steps,
+        seed=seed,
+        device=device,
+        learning_rate=learning_rate,
+        on_step=on_step,
+    )
+    _settle(network, [to_signed(images.to(device)) for images, _ in islice(batches, _SETTLING_BATCHES)])
+    return Judge(network=network.eval(), space=space)
+
+
+def _batches(
+    data: LabelledImages, space: LabelSpace, *, batch_size: int, seed: int, flip: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
     random = np.random.default_rng(seed)
     weights = rarity_weights(data.codes.numpy(), space)
-
-    def draw() -> tuple[Tensor, Tensor]:
+    while True:
         rows = torch.from_numpy(random.choice(len(data), size=batch_size, p=weights))
-        return to_signed(_jitter(data.images[rows], random, flip=flip).to(device)), data.codes[rows].to(device)
-
-    for step in range(1, steps + 1):
-        images, codes = draw()
-        loss = domain_loss(network(images), codes, space)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        on_step(step)
-    _settle(network, [draw()[0] for _ in range(_SETTLING_BATCHES)])
-    return Judge(network=network.eval(), space=space)
+        yield _jitter(data.images[rows], random, flip=flip), data.codes[rows]
 
 
 @torch.no_grad()

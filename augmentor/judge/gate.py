@@ -1,18 +1,98 @@
-"""Which translations are kept."""
+"""Decision on a block of translations: scores, rejections with reasons, thumbnails of some rejected ones."""
 
 from __future__ import annotations
 
+import base64
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from augmentor.judge.scores import Scores
+from augmentor.images import Pixels, encode, fit
+from augmentor.judge.scores import Scores, joined, patch_scores, shares_below, similarities, target_probabilities
+from augmentor.judge.stored import KeptJudge
 from augmentor.judge.thresholds import Thresholds
+from stargan.labels import UNKNOWN
+from stargan.networks import Discriminator
 
-__all__ = ["Gate", "Thresholds"]
+_CPU = torch.device("cpu")
 
-_SCORES = ("agreement", "realism", "preserved")
+SCORES = ("agreement", "realism", "preserved")
+"""Scores that can have a threshold."""
+
+_THUMBNAIL = 96
+"""Pixels of the longest side of a thumbnail."""
+
+_SHOWN = 3
+"""Thumbnails of a shard: so many of the worst, and of the nearest to the threshold."""
+
+
+class Scorer:
+    """Scores translations with a judge and a discriminator.
+
+    Equal calls give equal scores. In blocks of other images, scores may differ in the last digits, so what depends
+    on scores should score the same blocks again.
+
+    Args:
+        kept: the judge and what it refers to.
+        discriminator: the model's, or None; its label space must be the judge's.
+        device: where to compute.
+    """
+
+    def __init__(
+        self, kept: KeptJudge, discriminator: Discriminator | None, *, device: torch.device = _CPU
+    ) -> None:
+        self.space = kept.judge.space
+        self._judge, self._mean = kept.judge, kept.mean
+        self._judge.network.to(device).eval()
+        self._head = self._judge.network.head.weight.detach().cpu()
+        self._reference = kept.reference
+        usable = discriminator is not None and kept.realism is not None
+        self._discriminator = discriminator.to(device).eval() if usable and discriminator is not None else None
+        self._real = torch.tensor(kept.realism or (), dtype=torch.float64)
+
+    def score(self, pictures: Tensor, sources: Tensor, targets: Tensor, own: Tensor) -> Scores:
+        """Score translations.
+
+        Args:
+            pictures: (n, C, H, W) uint8 on the CPU, the translations.
+            sources: the same, what each was made of; equal neighbours are computed once.
+            targets: (n, A) int64, -1 unknown.
+            own: (n, A) int64, the sources' labels, -1 unknown.
+        """
+        seen = self._judge.see(pictures)
+        distinct, place = _without_repeats(sources)
+        before = self._judge.see(distinct).features[place]
+        each = target_probabilities(self._judge.calibrated(seen.logits), targets, self.space)
+        changed = (targets != own) & (targets != UNKNOWN)
+        preserved = similarities(
+            seen.features, before, changed, mean=self._mean, head=self._head, space=self.space
+        )
+        realism = torch.full((len(pictures),), torch.nan, dtype=torch.float64)
+        if self._discriminator is not None:
+            shown = self.space.to_one_label_set(targets, own)
+            realism = shares_below(patch_scores(self._discriminator, pictures, shown, self.space), self._real)
+        asked = self._reference.requirements(targets, own)
+        return Scores(
+            agreement=joined(each, asked.counted).numpy(),
+            per_attribute=each.numpy(),
+            realism=realism.numpy(),
+            preserved=preserved.numpy(),
+            expected=asked.least.numpy(),
+        )
+
+
+def _without_repeats(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return images without those that equal the one before them, and where each of all is found there."""
+    if len(images) < 2:
+        return images, torch.arange(len(images))
+    new = torch.ones(len(images), dtype=torch.bool)
+    new[1:] = (images[1:] != images[:-1]).flatten(1).any(dim=1)
+    return images[new], new.long().cumsum(dim=0) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +101,17 @@ class Gate:
 
     Args:
         thresholds: what each score must reach.
-        by_domain: whether less agreement is asked where real images of the domain reach less, too.
+        by_domain: whether the threshold of agreement is lower in domains where real images reach less, too.
     """
 
     thresholds: Thresholds
     by_domain: bool = False
 
     def limits(self, scores: Scores) -> dict[str, NDArray[np.float64]]:
-        """Return what is asked of each of n translations: (n,) float64 by the score's name, if it is asked for."""
+        """Return the thresholds of n translations, (n,) float64, by the name of each score that has one."""
         n = len(scores.agreement)
         asked = {
-            name: np.full(n, least) for name in _SCORES if (least := getattr(self.thresholds, name)) is not None
+            name: np.full(n, least) for name in SCORES if (least := getattr(self.thresholds, name)) is not None
         }
         if self.by_domain and "agreement" in asked:
             asked["agreement"] = np.fmin(asked["agreement"], scores.expected)
@@ -52,9 +132,9 @@ class Gate:
         ]
 
     def shortfalls(self, scores: Scores) -> NDArray[np.float64]:
-        """Return how far translations miss what they miss most, (n,) float64; below 0 where they reach all.
+        """Return each largest distance below a threshold, (n,) float64; below 0 where all are reached.
 
-        NaN where no score that is asked for is known.
+        NaN where no score with a threshold is known.
         """
         missed = np.full(len(scores.agreement), np.nan)
         for name, least in self.limits(scores).items():
@@ -63,8 +143,93 @@ class Gate:
 
 
 def _compared(name: str, score: float, least: float) -> str:
-    """Return the two numbers in so many digits that the reader sees which is less."""
+    """Return the two numbers with enough digits to see which is less."""
     digits = 2
     while f"{score:.{digits}f}" == f"{least:.{digits}f}" and digits < 17:
         digits += 1
     return f"{name} {score:.{digits}f} < {least:.{digits}f}"
+
+
+class Judgement(NamedTuple):
+    """Scores and rejections of n translations.
+
+    Args:
+        scores: of each.
+        reasons: why each is rejected; "" keeps it.
+        shortfalls: (n,) float64, see `Gate.shortfalls`.
+    """
+
+    scores: Scores
+    reasons: list[str]
+    shortfalls: NDArray[np.float64]
+
+
+class DeviceJudge:
+    """Judges translations on one device.
+
+    On a GPU it has a stream of its own, so that it need not wait for the translator's next blocks, which are
+    queued already, and the device stays busy meanwhile.
+
+    Args:
+        kept: the judge.
+        discriminator: the model's, or None.
+        gate: what translations must reach.
+        device: where.
+    """
+
+    def __init__(
+        self, kept: KeptJudge, discriminator: Discriminator | None, gate: Gate, *, device: torch.device
+    ) -> None:
+        self._gate = gate
+        self._scorer = Scorer(kept, discriminator, device=device)
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            # The weights were sent on another stream.
+            torch.cuda.synchronize(device)
+            self._stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
+
+    def judge(self, pictures: Tensor, sources: Tensor, targets: Tensor, own: Tensor) -> Judgement:
+        """Judge translations; equal calls give equal results.
+
+        Args:
+            pictures: (n, C, H, W) uint8 on the CPU, the translations at the model's size.
+            sources: the same, what each was made of.
+            targets: (n, A) int64, the labels that each is written with, -1 unknown.
+            own: (n, A) int64, the sources' labels, -1 unknown.
+        """
+        # Without a stream nothing of CUDA may be called: that would initialise it.
+        with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
+            scores = self._scorer.score(pictures, sources, targets, own)
+        return Judgement(scores, self._gate.verdicts(scores), self._gate.shortfalls(scores))
+
+
+class RejectedThumbnails:
+    """Thumbnails of a shard's rejected translations: the worst, and those nearest to the threshold."""
+
+    def __init__(self) -> None:
+        self._nearest: list[tuple[float, int, Pixels]] = []
+        self._worst: list[tuple[float, int, Pixels]] = []
+
+    def add(self, position: int, shortfall: float, picture: Tensor) -> None:
+        """Add a rejected translation; of equal ones the first stays.
+
+        Args:
+            position: its place in the shard.
+            shortfall: how far it misses the threshold.
+            picture: (C, H, W) uint8.
+        """
+        for kept, rank in ((self._nearest, shortfall), (self._worst, -shortfall)):
+            if len(kept) == _SHOWN and (rank, position) > kept[-1][:2]:
+                continue
+            # A copy, so that the block that it is a part of can be freed.
+            kept.append((rank, position, picture.permute(1, 2, 0).numpy().copy()))
+            kept.sort(key=lambda each: each[:2])
+            del kept[_SHOWN:]
+
+    def thumbnails(self) -> dict[int, str]:
+        """Return base64 of small JPEG files, by position."""
+        pictures = {position: pixels for _, position, pixels in (*self._nearest, *self._worst)}
+        return {
+            position: base64.b64encode(encode(fit(pixels, _THUMBNAIL), "jpg")).decode()
+            for position, pixels in sorted(pictures.items())
+        }

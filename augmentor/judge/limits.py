@@ -1,4 +1,4 @@
-"""How much judging may cost, and how far it is."""
+"""Time limits of judging, progress and interruption."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _SHARE_OF_TRAINING = 0.1
+
 _LEAST_SECONDS = 1.0
-"""The time that judging may take: this share of the training's, and no less than this."""
+"""Time for judging: a share of the training's time, and at least a second."""
 
 MOST_STEPS = 2000
-"""Of the classifier, where nobody asked for more."""
+"""Default maximum of optimisation steps of a judge."""
 
 
 class JudgingStopped(Exception):  # noqa: N818 - no error: the person asked for it
-    """The person does not want to wait for the verdict."""
+    """The user interrupted judging."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much judging may cost.
+    """Steps and seconds that judging may take.
 
     Args:
         steps: optimisation steps of the classifier; None takes as many as the time allows, `most_steps` at most.
-        seconds: all in all, about; the least of work that says anything is done in any case.
+        seconds: in all, about; a minimum of work is done in any case.
         most_steps: see `steps`.
     """
 
@@ -35,21 +36,32 @@ class Limits:
 
     @classmethod
     def after(cls, training_seconds: float, *, steps: int) -> Limits:
-        """Return the limits after so much training: a tenth of its time, or the steps that were set (-1: none)."""
+        """Return the limits after a training: a tenth of its time, or the steps that were set (-1: none)."""
         if steps >= 0:
             return cls(steps=steps)
         return cls(seconds=max(_LEAST_SECONDS, _SHARE_OF_TRAINING * training_seconds))
 
 
 class TimeBudget:
-    """Knows how much time is left, says how far it is, and hears whether to give up."""
+    """Time left for judging, its progress, and whether the user stopped it.
+
+    Args:
+        limits: steps and seconds.
+        on_progress: called with the share that is done, in [0, 1].
+        should_stop: called often; True stops.
+    """
 
     def __init__(
-        self, *, seconds: float, on_progress: Callable[[float], None], should_stop: Callable[[], bool]
+        self,
+        limits: Limits,
+        *,
+        on_progress: Callable[[float], None] = lambda _share: None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._seconds, self._on_progress, self._should_stop = seconds, on_progress, should_stop
+        self.limits = limits
+        self._on_progress, self._should_stop = on_progress, should_stop
         self._start = time.monotonic()
-        self._part, self._end = (0.0, 1.0), self._start + seconds
+        self._part, self._end = (0.0, 1.0), self._start + limits.seconds
 
     @property
     def passed(self) -> float:
@@ -57,29 +69,29 @@ class TimeBudget:
         return time.monotonic() - self._start
 
     def part(self, start: float, end: float) -> None:
-        """Begin the part that takes the progress from `start` to `end`.
+        """Start the part that takes the progress from `start` to `end`.
 
-        It has that share of the time, however late it begins, and what earlier parts left over.
+        It has that share of the time, however late it starts, and what earlier parts left over.
         """
-        shares = time.monotonic() + (end - start) * self._seconds, self._start + end * self._seconds
+        shares = time.monotonic() + (end - start) * self.limits.seconds, self._start + end * self.limits.seconds
         self._part, self._end = (start, end), max(shares)
-        self.tell(0.0)
+        self.report(0.0)
 
     def left(self) -> float:
         """Return the seconds that the part still has; below 0 where it takes longer than it should."""
         return self._end - time.monotonic()
 
-    def tell(self, done: float) -> None:
-        """Say that this share of the part is done."""
+    def report(self, done: float) -> None:
+        """Report this share of the part as done."""
         self.check()
         start, end = self._part
         self._on_progress(min(end, start + done * (end - start)))
 
     def check(self) -> None:
-        """Raise JudgingStopped if the person asked to stop."""
+        """Raise JudgingStopped if the user asked to stop."""
         if self._should_stop():
             raise JudgingStopped
 
     def over(self) -> bool:
-        """Return whether the part has had its time."""
+        """Return whether the part's time is used up."""
         return self.left() <= 0

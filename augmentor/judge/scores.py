@@ -1,7 +1,8 @@
-"""How good a translation is, in numbers."""
+"""Scores of translations: agreement with the target, realism, and similarity to the source."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augmentor.judge.likeness import joined, patch_scores, shares_below, similarities, target_probabilities
-from augmentor.judge.stored import KeptJudge
-from stargan.labels import UNKNOWN
+from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Discriminator
+from stargan.pixels import to_signed
 
-_CPU = torch.device("cpu")
+_BATCH = 256
+"""Images that D scores at once."""
 
 
 class Scores(NamedTuple):
@@ -37,65 +38,123 @@ class Scores(NamedTuple):
     expected: NDArray[np.float64]
 
 
-class Scorer:
-    """Scores translations with a judge and a discriminator.
-
-    Equal calls give equal scores. The same pictures in other company may differ in the last digits, so what
-    depends on scores should score the same blocks again.
+def target_probabilities(probabilities: Tensor, targets: Tensor, space: LabelSpace) -> Tensor:
+    """Return how likely each image shows each value of its target, (N, A) float64; NaN where it knows none.
 
     Args:
-        kept: the judge and what it refers to.
-        discriminator: the model's, or None; its label space must be the judge's.
-        device: where to compute.
+        probabilities: (N, D), see `Judge.probabilities`.
+        targets: (N, A) int64, -1 unknown.
+        space: what both mean.
     """
-
-    def __init__(
-        self, kept: KeptJudge, discriminator: Discriminator | None, *, device: torch.device = _CPU
-    ) -> None:
-        self.space = kept.judge.space
-        self._judge, self._mean = kept.judge, kept.mean
-        self._judge.network.to(device).eval()
-        self._head = self._judge.network.head.weight.detach().cpu()
-        self._yardstick = kept.yardstick
-        usable = discriminator is not None and kept.realism is not None
-        self._discriminator = discriminator.to(device).eval() if usable and discriminator is not None else None
-        self._real = torch.tensor(kept.realism or (), dtype=torch.float64)
-
-    def score(self, pictures: Tensor, sources: Tensor, targets: Tensor, own: Tensor) -> Scores:
-        """Score translations.
-
-        Args:
-            pictures: (n, C, H, W) uint8 on the CPU, the translations.
-            sources: the same, what each was made of; equal neighbours are looked at once.
-            targets: (n, A) int64, what was asked for, -1 unknown.
-            own: (n, A) int64, the sources' labels, -1 unknown.
-        """
-        seen = self._judge.see(pictures)
-        distinct, place = _without_repeats(sources)
-        before = self._judge.see(distinct).features[place]
-        each = target_probabilities(self._judge.calibrated(seen.logits), targets, self.space)
-        changed = (targets != own) & (targets != UNKNOWN)
-        preserved = similarities(
-            seen.features, before, changed, mean=self._mean, head=self._head, space=self.space
-        )
-        realism = torch.full((len(pictures),), torch.nan, dtype=torch.float64)
-        if self._discriminator is not None:
-            shown = self.space.to_one_label_set(targets, own)
-            realism = shares_below(patch_scores(self._discriminator, pictures, shown, self.space), self._real)
-        asked = self._yardstick.asked(targets, own)
-        return Scores(
-            agreement=joined(each, asked.counted).numpy(),
-            per_attribute=each.numpy(),
-            realism=realism.numpy(),
-            preserved=preserved.numpy(),
-            expected=asked.least.numpy(),
-        )
+    columns = []
+    for attribute, run, target in zip(space.attributes, space.slices, targets.T, strict=True):
+        entries = probabilities[:, run].double()
+        values = torch.cat([1 - entries, entries], dim=1) if attribute.kind == "binary" else entries
+        chosen = values.gather(1, target.clamp(min=0)[:, None])[:, 0]
+        columns.append(chosen.masked_fill(target == UNKNOWN, torch.nan))
+    return torch.stack(columns, dim=1)
 
 
-def _without_repeats(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return images without those that equal the one before them, and where each of all is found there."""
-    if len(images) < 2:
-        return images, torch.arange(len(images))
-    new = torch.ones(len(images), dtype=torch.bool)
-    new[1:] = (images[1:] != images[:-1]).flatten(1).any(dim=1)
-    return images[new], new.long().cumsum(dim=0) - 1
+def joined(per_attribute: Tensor, trusted: Tensor) -> Tensor:
+    """Return the product over the attributes that count, (N,) float64; NaN where the target knows none of them.
+
+    Args:
+        per_attribute: (N, A), NaN unknown; see `target_probabilities`.
+        trusted: (A,) or (N, A) bool, the attributes that count.
+    """
+    counts = ~per_attribute.isnan() & trusted
+    product = torch.where(counts, per_attribute, 1.0).prod(dim=1)
+    return product.masked_fill(~counts.any(dim=1), torch.nan)
+
+
+@torch.inference_mode()
+def patch_scores(discriminator: Discriminator, images: Tensor, domains: Tensor, space: LabelSpace) -> Tensor:
+    """Return D's mean score over an image's patches, (N,) float64 on the CPU; higher is more real.
+
+    Args:
+        discriminator: computes where it lies.
+        images: (N, C, H, W) uint8.
+        domains: (N, A) int64, what the images should show, -1 unknown; a D that does not match ignores it.
+        space: what the domains mean.
+    """
+    device = next(discriminator.parameters()).device
+    scores = [torch.empty(0, dtype=torch.float64)]
+    for some, wanted in zip(torch.split(images, _BATCH), torch.split(domains, _BATCH), strict=True):
+        if len(some):
+            shown = space.encode_signed(wanted).to(device)
+            scored, _ = discriminator(to_signed(some.to(device)), shown)
+            scores.append(scored.flatten(1).mean(dim=1).double().cpu())
+    return torch.cat(scores)
+
+
+def shares_below(scores: Tensor, quantiles: Tensor) -> Tensor:
+    """Return for each score the share of `quantiles` (sorted) that are not above it, float64 in [0, 1]."""
+    places = torch.searchsorted(quantiles, scores.contiguous(), right=True)
+    return places.double() / len(quantiles)
+
+
+def quantiles_of(values: Tensor, *, most: int = 1001) -> tuple[float, ...]:
+    """Return `values` in order; where there are more than `most`, evenly spaced quantiles of them."""
+    ordered = values.double().sort().values
+    if len(ordered) > most:
+        places = torch.linspace(0, len(ordered) - 1, most, dtype=torch.float64).round().long()
+        ordered = ordered[places]
+    return tuple(ordered.tolist())
+
+
+def similarities(
+    pictures: Tensor, sources: Tensor, changed: Tensor, *, mean: Tensor, head: Tensor, space: LabelSpace
+) -> Tensor:
+    """Return how much of each source's features its picture has kept, apart from what had to change.
+
+    The cosine of the angle between both, around the mean of real images, after all directions are taken out that
+    the judge reads the changed attributes from.
+
+    Args:
+        pictures: (N, F) features.
+        sources: the same of their sources.
+        changed: (N, A) bool, the attributes that had to change.
+        mean: (F,) features of real images.
+        head: (D, F) weights of the judge's head.
+        space: says which rows of the head belong to which attribute.
+
+    Returns:
+        (N,) float64 in [-1, 1]; 0 where nothing is left of one of the two.
+    """
+    result = torch.zeros(len(pictures), dtype=torch.float64)
+    if not len(pictures):
+        return result
+    patterns, kinds = torch.unique(changed, dim=0, return_inverse=True)
+    for kind, pattern in enumerate(patterns):
+        some = kinds == kind
+        one, other = (features[some].double() - mean.double() for features in (pictures, sources))
+        runs = [run for run, changes in zip(space.slices, pattern.tolist(), strict=True) if changes]
+        if runs:
+            basis, _ = torch.linalg.qr(torch.cat([head[run] for run in runs]).double().T)
+            one, other = (features - features @ basis @ basis.T for features in (one, other))
+        result[some] = torch.nn.functional.cosine_similarity(one, other, dim=1)
+    return result
+
+
+def preserved_pairs(codes: Tensor, groups: Sequence[str], space: LabelSpace) -> tuple[Tensor, Tensor, Tensor]:
+    """Return pairs of real images of different subjects, each with one attribute that is taken for changed.
+
+    Args:
+        codes: (N, A) int64, the images' labels.
+        groups: the subject of each; "" is one of its own.
+        space: names the attributes.
+
+    Returns:
+        Two (P,) int64 of rows, and (P, A) bool.
+    """
+    n = len(codes)
+    first, second = [], []
+    for apart in sorted({max(1, n // 7), max(1, n // 3), max(1, n // 2)}):
+        for row in range(n):
+            other = (row + apart) % n
+            if other != row and (not groups[row] or groups[row] != groups[other]):
+                first.append(row)
+                second.append(other)
+    changed = torch.zeros(len(first), len(space), dtype=torch.bool)
+    changed[torch.arange(len(first)), torch.arange(len(first)) % len(space)] = True
+    return torch.tensor(first, dtype=torch.int64), torch.tensor(second, dtype=torch.int64), changed

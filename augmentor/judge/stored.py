@@ -1,4 +1,4 @@
-"""The judge's place beside a model: its weights, what it is worth, and what it compares translations with."""
+"""Files of a judge beside a model: its weights, its report and its reference data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from torch import Tensor
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.judge.classifier import Judge, resnet
 from augmentor.judge.report import JudgeReport
-from augmentor.judge.thresholds import Thresholds
-from augmentor.judge.yardstick import AgreementReference, Offers
+from augmentor.judge.thresholds import AgreementReference, Offers, Thresholds
 from augmentor.storage import replace_bytes, replacing_text
 from stargan.checkpoints import (
     CheckpointError,
@@ -32,7 +31,9 @@ WEIGHTS, DESCRIPTION = "judge.safetensors", "judge.json"
 """Their names in a checkpoint's folder, or in one of their own."""
 
 _FORMAT = 2
+
 _MEAN, _TEMPERATURES = "reference.mean", "reference.temperatures"
+
 _PROBABILITIES, _CODES = "reference.probabilities", "reference.codes"
 
 
@@ -51,7 +52,7 @@ class KeptJudge:
             without D.
         preserved: similarities of pairs of images of different subjects, sorted, 1001 quantiles at most.
         auto: the thresholds that real validation images ask for.
-        yardstick: the validation images themselves, and the agreement that each domain asks for.
+        reference: the validation images themselves, and the agreement that each domain asks for.
         notes: what is to be said about the thresholds, in sentences.
         model_sha256: of the weights that `realism` belongs to; None where the judge belongs to no model.
         sha256: of all that is kept; "" until it was saved.
@@ -66,7 +67,7 @@ class KeptJudge:
     realism: tuple[float, ...] | None
     preserved: tuple[float, ...]
     auto: Thresholds
-    yardstick: AgreementReference
+    reference: AgreementReference
     notes: tuple[str, ...] = ()
     model_sha256: str | None = None
     sha256: str = field(default="")
@@ -74,7 +75,7 @@ class KeptJudge:
     @property
     def offers(self) -> Offers | None:
         """How the threshold of agreement does on real validation images; None where it was not measured."""
-        return self.yardstick.offers
+        return self.reference.offers
 
     def for_model(self, model: Model, *, crop: int | None, where: str) -> KeptJudge:
         """Return the judge as it can be used for a model: what it knows of another model's D is left out.
@@ -125,8 +126,8 @@ def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
             **weights_of(kept.judge.network),
             _MEAN: kept.mean.float(),
             _TEMPERATURES: kept.judge.temperatures.float(),
-            _PROBABILITIES: kept.yardstick.probabilities.float(),
-            _CODES: kept.yardstick.codes,
+            _PROBABILITIES: kept.reference.probabilities.float(),
+            _CODES: kept.reference.codes,
         }
     )
     description: dict[str, object] = {
@@ -224,7 +225,7 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
         realism=None if state["realism"] is None else tuple(state["realism"]),
         preserved=tuple(state["preserved"]),
         auto=Thresholds(**{each.name: state["auto"][each.name] for each in fields(Thresholds)}),
-        yardstick=AgreementReference(
+        reference=AgreementReference(
             probabilities=probabilities, codes=codes.long(), space=space, trusted=trusted
         ),
         notes=tuple(state["notes"]),

@@ -1,4 +1,4 @@
-"""What a judge sees in translations: sources in memory, requests, verdicts."""
+"""Translations of images in memory, with a judge's predictions for them."""
 
 from __future__ import annotations
 
@@ -9,46 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augmentor.data.manifest import Manifest
-from augmentor.images import decode
-from augmentor.judge.classifier import Judge, LabelledImages
-from augmentor.judge.measures import share_right
+from augmentor.judge.classifier import Judge
+from augmentor.judge.data import LabelledImages
+from augmentor.judge.report import share_right
 from augmentor.planning import DomainRequest, make_plan
 from stargan.inference import Translator
 from stargan.labels import UNKNOWN, LabelSpace
 
 _BATCH = 256
-"""Translations that are made and judged at once."""
-
-
-def read_images(
-    manifest: Manifest, *, size: tuple[int, int], channels: int, crop: int | None = None
-) -> LabelledImages:
-    """Read all images of a manifest into memory.
-
-    Args:
-        manifest: the rows; `Manifest.select` narrows them.
-        size: (height, width) in pixels.
-        channels: 1 or 3.
-        crop: side of the centred square that is cut out first, or None.
-
-    Raises:
-        ImageError: an image cannot be read.
-    """
-    images = [
-        decode(manifest.image_path(row), size=size, channels=channels, crop=crop, access=manifest.access)
-        for row in range(len(manifest))
-    ]
-    stacked = np.stack(images) if images else np.zeros((0, *size, channels), dtype=np.uint8)
-    return LabelledImages(
-        images=torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(),
-        codes=torch.from_numpy(manifest.codes.astype(np.int64)),
-    )
+"""Translations that are computed at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationAccuracy:
-    """How many translations a judge finds to show what they were asked to show.
+    """Share of translations in which a judge recognises the target.
 
     Args:
         translations: how many were judged.
@@ -65,18 +39,18 @@ class TranslationAccuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedTranslations:
-    """What became of translations.
+    """Translations as a judge classifies them.
 
     Args:
         rows: (M,) int64, the source of each.
         targets: (M, A) int64, its domain, -1 unknown.
-        said: (M, A) int64, the domain that a judge sees in it.
+        predicted: (M, A) int64, the judge's prediction.
         change: (M,) float64, the mean absolute difference from its source in grey levels, 0 to 255.
     """
 
     rows: Tensor
     targets: Tensor
-    said: Tensor
+    predicted: Tensor
     change: Tensor
 
     def __len__(self) -> int:
@@ -86,7 +60,7 @@ class JudgedTranslations:
 def judge_translations(
     judge: Judge, translator: Translator, data: LabelledImages, request: DomainRequest
 ) -> TranslationAccuracy:
-    """Translate images as a request asks, and let a judge say what the translations show.
+    """Translate images into the targets of a request, and compare a judge's predictions with these.
 
     Args:
         judge: trained on real images; must know the translator's label space.
@@ -95,20 +69,20 @@ def judge_translations(
         request: the targets of each.
     """
     rows, targets = requested_targets(data, request, translator.model.space)
-    said = translate_and_judge(judge, translator, data, rows, targets).said
+    predicted = translate_and_judge(judge, translator, data, rows, targets).predicted
     space = translator.model.space
     return TranslationAccuracy(
         translations=len(rows),
-        right=share_right(said, targets, space),
-        changed=share_right(said, changed_targets(targets, data.codes[rows]), space),
-        all_right=float(((said == targets) | (targets == UNKNOWN)).all(dim=1).double().mean()),
+        right=share_right(predicted, targets, space),
+        changed=share_right(predicted, changed_targets(targets, data.codes[rows]), space),
+        all_right=float(((predicted == targets) | (targets == UNKNOWN)).all(dim=1).double().mean()),
     )
 
 
 def requested_targets(
     data: LabelledImages, request: DomainRequest, space: LabelSpace, *, most: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return what a request asks for.
+    """Return the translations of a request.
 
     Args:
         data: the sources.
@@ -146,7 +120,7 @@ def translate_and_judge(
     batch_size: int = _BATCH,
     go_on: Callable[[int], bool] = lambda _done: True,
 ) -> JudgedTranslations:
-    """Translate images, let a judge say what the translations show, and measure how much they differ.
+    """Translate images, classify the translations, and measure how much they differ from their sources.
 
     Args:
         judge: trained on real images; must know the translator's label space.
@@ -155,9 +129,9 @@ def translate_and_judge(
         rows: (M,) int64, the source of each translation.
         targets: (M, A) int64, its domain, -1 leaves that attribute alone.
         batch_size: translations made and judged at once.
-        go_on: asked before each batch but the first with the number done; False leaves out the rest.
+        go_on: called before each batch but the first with the number done; False leaves out the rest.
     """
-    said, change = [], []
+    predicted, change = [], []
     for start in range(0, len(rows), batch_size):
         if start and not go_on(start):
             break
@@ -165,12 +139,12 @@ def translate_and_judge(
         sources, own = data.images[some], data.codes[some]
         asked = translator.model.space.to_one_label_set(targets[start : start + batch_size], own)
         translated = translator.translate(sources, asked)
-        said.append(judge.predict(translated))
+        predicted.append(judge.predict(translated))
         change.append((translated.double() - sources.double()).abs().mean(dim=(1, 2, 3)))
     done = sum(map(len, change))
     return JudgedTranslations(
         rows=rows[:done],
         targets=targets[:done],
-        said=torch.cat(said) if said else torch.empty(0, targets.shape[1], dtype=torch.int64),
+        predicted=torch.cat(predicted) if predicted else torch.empty(0, targets.shape[1], dtype=torch.int64),
         change=torch.cat(change) if change else torch.empty(0, dtype=torch.float64),
     )

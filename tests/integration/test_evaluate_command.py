@@ -13,9 +13,8 @@ import pandas as pd
 import pytest
 import torch
 
-from augmentor.evaluation.material import Material, read_material
-from augmentor.evaluation.output import read_output
-from augmentor.evaluation.remake import drawn_blindly, model_of, remake
+from augmentor.evaluation.data import EvaluationData, read_data, read_output
+from augmentor.evaluation.remake import draw_ungated, load_output_model, remake
 from augmentor.images import decode
 
 if TYPE_CHECKING:
@@ -50,8 +49,8 @@ def judged(
     return out, thrown
 
 
-def material(judged: tuple[Path, pd.DataFrame], small: Small) -> Material:
-    return read_material(small.manifest, read_output(judged[0]), most=1000)
+def material(judged: tuple[Path, pd.DataFrame], small: Small) -> EvaluationData:
+    return read_data(small.manifest, read_output(judged[0]), most=1000)
 
 
 def test_it_prints_tables_and_writes_what_it_found(
@@ -99,7 +98,7 @@ def test_rejected_translations_are_remade_to_the_pixel(judged: tuple[Path, pd.Da
     out, thrown = judged
     found = material(judged, small)
     everything = np.arange(len(found.rejected.rows))
-    again = remake(found, everything, model=model_of(found, None), device=torch.device("cpu"))
+    again = remake(found, everything, model=load_output_model(found, None), device=torch.device("cpu"))
     files = [decode(out / name, channels=3) for name in thrown["file_name"].iloc[1:]]
     assert torch.equal(again.images, torch.from_numpy(np.stack(files)).permute(0, 3, 1, 2))
     space = found.output.space
@@ -110,7 +109,7 @@ def test_rejected_translations_are_remade_to_the_pixel(judged: tuple[Path, pd.Da
 
 def test_the_blind_draw_has_as_many_of_each_domain(judged: tuple[Path, pd.DataFrame], small: Small) -> None:
     found = material(judged, small)
-    kept, thrown = drawn_blindly(found)
+    kept, thrown = draw_ungated(found)
     assert len(thrown) > 0
     codes = found.output.space
     of_thrown = found.rejected.table.iloc[thrown][list(codes.names)].to_numpy().tolist()

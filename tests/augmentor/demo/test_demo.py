@@ -13,8 +13,9 @@ from augmentor.demo.portraits import write_portraits
 from augmentor.demo.run import MODEL, DemoResult, run_demo, shipped_recipe
 from augmentor.expansion.progress import Progress
 from augmentor.judge.classifier import train_judge
-from augmentor.judge.measures import share_right
-from augmentor.judge.translations import judge_translations, read_images
+from augmentor.judge.data import read_images
+from augmentor.judge.report import share_right
+from augmentor.judge.translations import judge_translations
 from augmentor.planning.domains import parse_domains
 from augmentor.training.recipe import read_recipe
 from augmentor.training.run_folder import TrainEvent

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from augmentor.data.manifest import read_manifest
-from augmentor.evaluation.distances import Distances, measure_distances
-from augmentor.evaluation.lineage import Lineage
-from augmentor.evaluation.material import Material
-from augmentor.evaluation.output import Output
-from augmentor.judge.classifier import LabelledImages
+from augmentor.evaluation.data import EvaluatedOutput, EvaluationData
+from augmentor.evaluation.distances import measure_distances
+from augmentor.evaluation.lineage import TracedTranslations
+from augmentor.evaluation.result import Distances
+from augmentor.judge.data import LabelledImages
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(attributes=(Attribute(name="mark"),))
@@ -31,14 +31,14 @@ def noise(count: int, seed: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8))
 
 
-def material(tmp_path: Path, kept: Tensor, *, sources: list[int] | None = None) -> Material:
+def material(tmp_path: Path, kept: Tensor, *, sources: list[int] | None = None) -> EvaluationData:
     (tmp_path / "manifest.csv").write_text("path,mark\na.png,0\nb.png,1\n")
 
     def labelled(images: Tensor) -> LabelledImages:
         return LabelledImages(images=images, codes=(torch.arange(len(images)) % 2)[:, None])
 
-    return Material(
-        output=Output(
+    return EvaluationData(
+        output=EvaluatedOutput(
             out=tmp_path, space=SPACE, size=(8, 8), channels=3, crop=None, encoding=None, full_size=False,
             gated=False, model_path=None, model_sha256="", precision="auto", fingerprint="",
         ),
@@ -51,7 +51,7 @@ def material(tmp_path: Path, kept: Tensor, *, sources: list[int] | None = None) 
         test_rows=np.arange(200),
         kept=labelled(kept),
         kept_sources=np.arange(len(kept)) if sources is None else np.array(sources),
-        rejected=Lineage(pd.DataFrame(), np.zeros(0, dtype=np.intp)),
+        rejected=TracedTranslations(pd.DataFrame(), np.zeros(0, dtype=np.intp)),
         unreadable=0,
         notes=(),
     )  # fmt: skip

@@ -7,9 +7,8 @@ from collections import Counter
 import numpy as np
 import torch
 
-from augmentor.evaluation.arms import mixed
-from augmentor.evaluation.draws import Pool, batches, even_weights, jitter
-from augmentor.judge.classifier import LabelledImages
+from augmentor.evaluation.arms import Pool, batches, even_weights, jitter, mixed
+from augmentor.judge.data import LabelledImages
 
 
 def images(count: int, code: int, *, channels: int = 3) -> LabelledImages:
@@ -20,7 +19,7 @@ def images(count: int, code: int, *, channels: int = 3) -> LabelledImages:
 
 def drawn(*pools: Pool, steps: int, size: int, augment: bool = False) -> list[tuple[int, int]]:
     made = batches(pools, steps=steps, batch_size=size, seed=0, flip=True, trivial_augment=augment)
-    codes = [batch.codes for batch in made]
+    codes = [codes for _, codes in made]
     assert all(len(each) == size for each in codes)
     return [(int(code), int(number)) for each in codes for code, number in each]
 
@@ -55,7 +54,7 @@ def test_batches_are_the_same_again_and_leave_the_global_generator_alone() -> No
 
     def made(seed: int) -> torch.Tensor:
         found = batches([pool], steps=3, batch_size=8, seed=seed, flip=True, trivial_augment=True)
-        return torch.cat([batch.images for batch in found])
+        return torch.cat([images for images, _ in found])
 
     first, other = made(0), made(1)
     torch.rand(1)
@@ -66,9 +65,9 @@ def test_batches_are_the_same_again_and_leave_the_global_generator_alone() -> No
 
 def test_grey_images_are_augmented_too() -> None:
     pool = Pool(data=images(20, 0, channels=1), share=1.0)
-    (batch,) = batches([pool], steps=1, batch_size=64, seed=0, flip=False, trivial_augment=True)
-    assert batch.images.shape == (64, 1, 8, 8)
-    assert batch.images.dtype == torch.uint8
+    ((drawn, _),) = batches([pool], steps=1, batch_size=64, seed=0, flip=False, trivial_augment=True)
+    assert drawn.shape == (64, 1, 8, 8)
+    assert drawn.dtype == torch.uint8
 
 
 def test_jitter_shifts_by_a_sixteenth_and_repeats_the_edges() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from augmentor.evaluation.metrics import Group, TestSet, difference, interval
+from augmentor.evaluation.metrics import LabelGroup, TestSet, difference, interval
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(
@@ -30,7 +30,7 @@ def test_figures_by_hand() -> None:
     said[2:6, 1] = 1  # 4 the wrong mark, one of them both
     said[12:18, 1] = 0  # and half of the second group has the wrong mark
     test = TestSet(codes, np.arange(len(codes)), counting=[0, 1], space=SPACE, seeds=1)
-    assert test.groups == (Group(codes=(0, 0), images=12), Group(codes=(1, 1), images=12))
+    assert test.groups == (LabelGroup(codes=(0, 0), images=12), LabelGroup(codes=(1, 1), images=12))
     found = test.measure([said])
     assert found.attributes == pytest.approx([(11 / 14 + 1 + 1) / 3, ((8 + 4) / 16 + 6 / 12) / 2])
     assert found.groups == pytest.approx([6 / 12, 6 / 12])

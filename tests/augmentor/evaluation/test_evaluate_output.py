@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from augmentor.errors import AugmentorError, ManifestError, OutputError
-from augmentor.evaluation import EvaluateSettings, Evaluation, Told, evaluate
+from augmentor.evaluation import EvaluateSettings, Evaluation, evaluate
 
 if TYPE_CHECKING:
     from tests.augmentor.evaluation.conftest import Planted, Row, Translation
@@ -98,17 +98,17 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(planted: Planted, name: s
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(manifest, out, settings=quick, device=CPU, told=Told(steps=kill))
+        evaluate(manifest, out, settings=quick, device=CPU, on_steps=kill)
     results = out / "evaluation.json" if name == "out" else out.with_suffix(".evaluation.json")
     assert not results.exists()
     heard.clear()
-    evaluate(manifest, out, settings=quick, device=CPU, told=Told(steps=lambda *at: heard.append(at)))
+    evaluate(manifest, out, settings=quick, device=CPU, on_steps=lambda *at: heard.append(at))
     assert heard[0] == (16, 36, 15)
     evaluate(manifest, other, settings=quick, device=CPU)
     others = other / "evaluation.json" if name == "out" else other.with_suffix(".evaluation.json")
     assert results.read_bytes() == others.read_bytes()
     heard.clear()
-    again = evaluate(manifest, out, settings=quick, device=CPU, told=Told(steps=lambda *at: heard.append(at)))
+    again = evaluate(manifest, out, settings=quick, device=CPU, on_steps=lambda *at: heard.append(at))
     assert heard == []
     state = json.loads(results.read_bytes())
     assert {**again.to_json(), "sha256": state["sha256"]} == state
@@ -169,7 +169,7 @@ def test_test_rows_that_could_have_been_used_are_refused(
             out,
             settings=settings(steps=2),
             device=CPU,
-            told=Told(steps=lambda done, _total, _before: trained.append(done)),
+            on_steps=lambda done, _total, _before: trained.append(done),
         )
     assert named in str(refused.value)
     assert not trained

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from augmentor.evaluation.distances import Distances, Pair
-from augmentor.evaluation.metrics import Measured, TestSet
-from augmentor.evaluation.result import ArmResult, EvaluationVerdict
+from augmentor.evaluation.metrics import ArmMetrics, TestSet
+from augmentor.evaluation.result import ArmResult, Distances, EvaluationVerdict, Pair
 from augmentor.evaluation.verdict import conclude
 from stargan.labels import Attribute, LabelSpace
 
@@ -51,7 +50,7 @@ def verdict(
     measured = {name: test.measure(said(*each)) for name, each in everything.items()}
     swept = {"gated 2": test.measure(said(0.7, 0.7))} if validation else {}
 
-    def result(name: str, each: Measured) -> ArmResult:
+    def result(name: str, each: ArmMetrics) -> ArmResult:
         return ArmResult(
             name=name, title=name, ratio={"gated": 1.0, "gated 2": 2.0}.get(name, 0.0), images=1,
             balanced=each.interval("balanced"), worst_group=None,

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from augmentor.judge.classifier import Judge, JudgeNetwork
 from augmentor.judge.report import AttributeAccuracy, JudgeReport
 from augmentor.judge.stored import KeptJudge
-from augmentor.judge.thresholds import Thresholds
-from augmentor.judge.yardstick import AgreementReference
+from augmentor.judge.thresholds import AgreementReference, Thresholds
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator, Features
 
@@ -78,7 +77,7 @@ def make_kept(space: LabelSpace) -> MakeKept:
             realism=realism,
             preserved=(),
             auto=Thresholds(),
-            yardstick=AgreementReference(
+            reference=AgreementReference(
                 probabilities=torch.empty(0, 4),
                 codes=torch.empty(0, 2, dtype=torch.int64),
                 space=space,

@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from augmentor.judge.appraisal import appraise, with_realism
-from augmentor.judge.classifier import Judge, JudgeNetwork, LabelledImages
+from augmentor.judge.build import appraise, with_realism
+from augmentor.judge.classifier import Judge, JudgeNetwork
+from augmentor.judge.data import LabelledImages
 from augmentor.judge.report import JudgeReport
 from augmentor.judge.stored import KeptJudge
 from augmentor.judge.thresholds import Thresholds
@@ -67,7 +68,7 @@ def test_what_it_knows_and_what_it_does_not(space: LabelSpace, brightness: Discr
     assert kept.report.doubts == (
         "glasses is not gated on: the classifier itself is right about only 50% of real images (guessing: 50%)",
     )
-    assert kept.yardstick.trusted.tolist() == [True, False]
+    assert kept.reference.trusted.tolist() == [True, False]
     assert JudgeReport.from_json(kept.report.to_json()) == kept.report
     # Nothing can be offered falsely but hair.
     assert kept.offers is not None

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from augmentor.judge.gate import Gate
-from augmentor.judge.scores import Scores
-from augmentor.judge.thresholds import Thresholds, preserved_pairs
+from augmentor.judge.scores import Scores, preserved_pairs
+from augmentor.judge.thresholds import Thresholds
 from stargan.labels import LabelSpace
 
 BOTH = torch.tensor([True, True])

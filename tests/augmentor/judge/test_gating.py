@@ -12,13 +12,11 @@ import pytest
 import torch
 
 from augmentor.errors import AugmentorError
-from augmentor.judge.gate import Gate
-from augmentor.judge.gating import GateSettings, TranslationJudge, find_translation_judge
-from augmentor.judge.judgement import RejectedThumbnails
+from augmentor.judge.gate import Gate, RejectedThumbnails
 from augmentor.judge.scores import Scores
 from augmentor.judge.stored import KeptJudge, save_judge
-from augmentor.judge.thresholds import Thresholds
-from augmentor.judge.yardstick import AgreementReference
+from augmentor.judge.thresholds import AgreementReference, Thresholds
+from augmentor.judge.translation_judge import GateSettings, TranslationJudge, find_translation_judge
 from stargan.checkpoints import Model, load_model, save_checkpoint, save_model
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
@@ -170,8 +168,8 @@ def test_what_is_asked_less_of_is_stated(checkpoint: Path, space: LabelSpace, un
     probabilities[:, 3] = torch.where(codes[:, 1] == 1, 0.95, 0.05)
     probabilities[60:, 3] = 0.5
     trusted = torch.tensor([True, True])
-    yardstick = AgreementReference(probabilities=probabilities, codes=codes, space=space, trusted=trusted)
-    keep(checkpoint, replace(untrained_judge(space, auto=Thresholds(agreement=0.9)), yardstick=yardstick))
+    reference = AgreementReference(probabilities=probabilities, codes=codes, space=space, trusted=trusted)
+    keep(checkpoint, replace(untrained_judge(space, auto=Thresholds(agreement=0.9)), reference=reference))
     stated = {}
     for least in (None, 0.8):
         judging, _ = find(checkpoint, demands=GateSettings(gate="auto", thresholds=Thresholds(agreement=least)))

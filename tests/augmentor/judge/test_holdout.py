@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from augmentor.data.manifest import Manifest, read_manifest
-from augmentor.judge.holdout import judge_split
+from augmentor.judge.data import judge_split
 
 
 def table(tmp_path: Path, lines: list[str]) -> Manifest:

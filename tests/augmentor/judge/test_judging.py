@@ -15,14 +15,12 @@ from torch import nn
 
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import ManifestError
-from augmentor.judge.asked import JudgeRequest, judge_manifest
-from augmentor.judge.likeness import patch_scores
+from augmentor.judge.data import read_images
 from augmentor.judge.limits import JudgingStopped, Limits
-from augmentor.judge.measuring import measure_target_accuracy
-from augmentor.judge.obedience import TargetAccuracy
-from augmentor.judge.runs import judge_run, model_looks
+from augmentor.judge.run import JudgeRequest, judge_manifest, judge_run, measure_target_accuracy, model_looks
+from augmentor.judge.scores import patch_scores
 from augmentor.judge.stored import load_judge
-from augmentor.judge.translations import read_images
+from augmentor.judge.target_accuracy import TargetAccuracy
 from stargan.checkpoints import Model, load_discriminator, load_model, save_checkpoint, save_model
 from stargan.config import TrainConfig
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
@@ -96,7 +94,7 @@ def test_an_obedient_attribute_and_an_ignored_one(space: LabelSpace, bright: Man
     assert (found.images, found.translations, found.sources) == (20, 20 * 3, "val")
     assert (hair.translations, glasses.translations) == (40, 20)
     assert (found.step, found.judge_steps, found.judge_images, found.unreadable) == (7, 10, 40, 0)
-    assert "The generator obeys glasses." in found.verdict
+    assert "The generator follows glasses." in found.verdict
     assert shares == sorted(shares)
     assert shares[-1] == 1
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from augmentor.errors import AugmentorError
-from augmentor.judge.appraisal import appraise
-from augmentor.judge.classifier import LabelledImages, train_judge
-from augmentor.judge.scores import Scorer
+from augmentor.judge.build import appraise
+from augmentor.judge.classifier import train_judge
+from augmentor.judge.data import LabelledImages
+from augmentor.judge.gate import Scorer
 from augmentor.judge.stored import KeptJudge, load_judge, save_judge
 from augmentor.judge.thresholds import Thresholds
 from stargan.checkpoints import CheckpointError, Model

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from augmentor.errors import OutputError
-from augmentor.judge.obedience import (
+from augmentor.judge.target_accuracy import (
     AttributeTargetAccuracy,
     TargetAccuracy,
     advice,
+    attribute_accuracies,
     read_target_accuracy,
-    score,
     write_target_accuracy,
 )
 from augmentor.judge.translations import JudgedTranslations
@@ -39,10 +39,10 @@ def test_scores_by_hand(space: LabelSpace) -> None:
         rows=torch.tensor([0, 0, 1, 2, 1]),
         targets=torch.tensor([[1, 0], [2, 0], [2, UNKNOWN], [0, 0], [1, 1]]),
         # Into blond: no. Into brown: yes, yes. Without glasses: yes. With glasses, where that is unknown: no.
-        said=torch.tensor([[0, 0], [2, 0], [2, 1], [0, 0], [1, 0]]),
+        predicted=torch.tensor([[0, 0], [2, 0], [2, 1], [0, 0], [1, 0]]),
         change=torch.tensor([1.0, 2.0, 6.0, 10.0, 20.0], dtype=torch.float64),
     )
-    hair, glasses = score(seen, own, made, space)
+    hair, glasses = attribute_accuracies(seen, own, made, space)
     assert hair == AttributeTargetAccuracy(
         name="hair",
         obeys=0.5,  # blond 0 of 1, brown 2 of 2
@@ -72,10 +72,10 @@ def test_without_translations_there_is_nothing_to_count(space: LabelSpace) -> No
     made = JudgedTranslations(
         rows=torch.empty(0, dtype=torch.int64),
         targets=nothing,
-        said=nothing,
+        predicted=nothing,
         change=torch.empty(0, dtype=torch.float64),
     )
-    for attribute in score(nothing, nothing, made, space):
+    for attribute in attribute_accuracies(nothing, nothing, made, space):
         assert (attribute.obeys, attribute.real, attribute.change, attribute.values) == (None, None, None, {})
         assert (
             attribute.sentence() == f"{attribute.name} cannot be judged: no validation image has a label for it."
@@ -158,13 +158,13 @@ def measured(*attributes: AttributeTargetAccuracy) -> TargetAccuracy:
 
 def test_verdicts() -> None:
     names = [attribute(name) for name in ("hair", "glasses", "smile")]
-    assert measured(*names).verdict == ("The generator obeys hair, glasses and smile.",)
-    assert measured(names[0]).verdict == ("The generator obeys hair.",)
+    assert measured(*names).verdict == ("The generator follows hair, glasses and smile.",)
+    assert measured(names[0]).verdict == ("The generator follows hair.",)
     ignored = attribute("style", obeys=0.12, values={"0": 0.2, "1": 0.04})
     half = attribute("tone", obeys=0.5, values={"dark": 0.1, "light": 0.9})
     assert measured(ignored, names[0], half).verdict == (
-        "The generator obeys hair.",
-        "It obeys tone only in part: 50% of its translations show the new value, and the classifier recognises "
+        "The generator follows hair.",
+        "It follows tone only in part: 50% of its translations show the new value, and the classifier recognises "
         "90% of real images; the hardest is dark (10%).",
         "It ignores style: 12% of its translations show the new value, and the classifier recognises 90% of real "
         "images; the hardest is 1 (4%).",

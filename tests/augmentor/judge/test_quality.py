@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from augmentor.data.manifest import read_manifest
 from augmentor.images import decode
-from augmentor.judge.classifier import Judge, JudgeNetwork, LabelledImages, train_judge
-from augmentor.judge.measures import balanced_accuracy, rarity_weights, recalls, share_right
+from augmentor.judge.classifier import Judge, JudgeNetwork, train_judge
+from augmentor.judge.data import LabelledImages, rarity_weights, read_images
+from augmentor.judge.report import balanced_accuracy, recalls, share_right
 from augmentor.judge.translations import (
     changed_targets,
     judge_translations,
-    read_images,
     requested_targets,
     translate_and_judge,
 )
@@ -256,5 +256,5 @@ def test_translations_are_judged_and_measured_batch_by_batch(space: LabelSpace) 
     made = translate_and_judge(judge, translator, data, rows, targets, batch_size=2, go_on=go_on)
     assert asked == [2, 4]
     assert len(made) == 4
-    assert made.said.tolist() == [[0, 0]] * 3 + [[2, 1]]
+    assert made.predicted.tolist() == [[0, 0]] * 3 + [[2, 1]]
     assert made.change.tolist() == [0] * 4

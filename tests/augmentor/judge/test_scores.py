@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from augmentor.judge.likeness import quantiles_of, shares_below, similarities
-from augmentor.judge.scores import Scorer
+from augmentor.judge.gate import Scorer
+from augmentor.judge.scores import quantiles_of, shares_below, similarities
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Discriminator
 from tests.augmentor.judge.conftest import MakeKept

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from augmentor.judge.measures import rarity_weights
+from augmentor.judge.data import rarity_weights
 from augmentor.training.sampler import Draw, StepSampler
 from augmentor.training.settings import Joint
 from stargan.labels import Attribute, LabelSpace

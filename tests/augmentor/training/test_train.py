@@ -17,7 +17,7 @@ from PIL import Image
 
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import ManifestError, OutputError, TrainingError
-from augmentor.judge.obedience import read_target_accuracy
+from augmentor.judge.target_accuracy import read_target_accuracy
 from augmentor.training.recipe import Recipe, read_recipe
 from augmentor.training.run import (
     TrainResult,

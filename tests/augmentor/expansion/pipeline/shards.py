@@ -14,7 +14,7 @@ from augmentor.expansion.pipeline import RealMode, Sources, run_shards
 from augmentor.expansion.progress import Progress
 from augmentor.expansion.shard_assembly import Shard
 from augmentor.images import OutputSize, Pixels
-from augmentor.judge.judgement import DeviceJudge
+from augmentor.judge.gate import DeviceJudge
 from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.source_files import SourceFile

@@ -15,7 +15,7 @@ from augmentor.expansion.pipeline import Sources, run_shards
 from augmentor.expansion.progress import Progress
 from augmentor.expansion.shard_assembly import Shard
 from augmentor.images import OutputSize, decode, decode_bytes
-from augmentor.judge.judgement import DeviceJudge, Judgement
+from augmentor.judge.gate import DeviceJudge, Judgement
 from augmentor.judge.scores import Scores
 from augmentor.outputs.judge_results import RowScores
 from stargan.checkpoints import Model

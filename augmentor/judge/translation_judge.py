@@ -1,4 +1,4 @@
-"""The gate of one expansion: which judge it asks, and what it demands."""
+"""Judge and gate of one expansion: found from a model or `--judge`, with the thresholds that hold."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import torch
 
 from augmentor.data import is_foreign
 from augmentor.errors import AugmentorError
-from augmentor.judge.gate import Gate
-from augmentor.judge.judgement import SCORES, DeviceJudge
+from augmentor.judge.gate import SCORES, DeviceJudge, Gate
 from augmentor.judge.stored import KeptJudge, load_judge
 from augmentor.judge.thresholds import Thresholds
 from augmentor.storage import Json
@@ -117,7 +116,7 @@ class TranslationJudge:
                 "values": {attributes[column].name: attributes[column].values[code] for column, code in values},
                 "agreement": round(least, 6),
             }
-            for values, least in self.kept.yardstick.lowered()
+            for values, least in self.kept.reference.lowered()
         ]
 
 

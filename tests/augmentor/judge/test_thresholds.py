@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from augmentor.judge.yardstick import AgreementReference
+from augmentor.judge.thresholds import AgreementReference
 from stargan.labels import UNKNOWN, LabelSpace
 
 BOTH = torch.tensor([True, True])
@@ -28,10 +28,10 @@ def sure(most_wrong: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_the_automatic_agreement_of_a_poor_judge_rejects_98_of_100_false_offers(space: LabelSpace) -> None:
-    yardstick = measured(*sure(0.99), space)
+    reference = measured(*sure(0.99), space)
     # False offers are at 0, 0.01, ... 0.99, true ones at 1, 0.99, ... 0.01.
-    offers = yardstick.offers
-    assert yardstick.threshold == pytest.approx(0.97, abs=1e-9)
+    offers = reference.offers
+    assert reference.threshold == pytest.approx(0.97, abs=1e-9)
     assert offers is not None
     assert (offers.true, offers.false, offers.false_rejected) == (100, 100, 0.98)
     assert offers.true_kept == pytest.approx(0.03, abs=0.011)
@@ -40,18 +40,18 @@ def test_the_automatic_agreement_of_a_poor_judge_rejects_98_of_100_false_offers(
 def test_the_automatic_agreement_of_a_good_judge_asks_what_seven_of_ten_real_images_reach(
     space: LabelSpace,
 ) -> None:
-    yardstick = measured(*sure(0.396), space)
+    reference = measured(*sure(0.396), space)
     # True offers are at 1, 0.996, ... 0.604; three of ten at 0.7228 or below; false ones at 0.396 at most.
-    offers = yardstick.offers
-    assert yardstick.threshold == pytest.approx(0.604 + 0.3 * 0.396)
+    offers = reference.offers
+    assert reference.threshold == pytest.approx(0.604 + 0.3 * 0.396)
     assert offers is not None
     assert (offers.true_kept, offers.false_rejected) == (0.7, 1.0)
 
 
 def test_the_automatic_agreement_of_a_sure_judge_is_not_more_than_sure(space: LabelSpace) -> None:
-    yardstick = measured(*sure(0.01), space)
-    offers = yardstick.offers
-    assert yardstick.threshold == 0.9
+    reference = measured(*sure(0.01), space)
+    offers = reference.offers
+    assert reference.threshold == 0.9
     assert offers is not None
     assert (offers.true_kept, offers.false_rejected) == (1.0, 1.0)
 
@@ -76,8 +76,8 @@ def test_too_few_images_and_no_trust(space: LabelSpace) -> None:
     assert (few.threshold, few.offers, few.lowered()) == (0.5, None, [])
     assert (nothing.threshold, nothing.offers, nothing.lowered()) == (None, None, [])
     own = torch.tensor([[1, 1]])
-    assert few.asked(codes[:1], own).least.tolist() == [0.5]
-    assert nothing.asked(codes[:1], own).least.isnan().all()
+    assert few.requirements(codes[:1], own).least.tolist() == [0.5]
+    assert nothing.requirements(codes[:1], own).least.isnan().all()
 
 
 # ---- combinations that the judge knows less well ----
@@ -97,21 +97,21 @@ def lopsided(space: LabelSpace, *, red_with_glasses: int = 10) -> AgreementRefer
 
 
 def test_a_pair_of_values_asks_what_its_own_real_images_reach(space: LabelSpace) -> None:
-    yardstick = lopsided(space)
-    assert yardstick.threshold == 0.9
+    reference = lopsided(space)
+    assert reference.threshold == 0.9
     black, red = torch.tensor([0, 1]), torch.tensor([2, 1])
     bare, other = torch.tensor([2, 0]), torch.tensor([0, 0])
     # Of 0.1, 0.2, ... 1.0 seven of ten reach 0.37; of black hair with glasses all reach more than is asked.
     expected = pytest.approx(0.37)
     targets, own = torch.stack([red, red, black, bare, red]), torch.stack([bare, other, red, red, red])
-    asked = yardstick.asked(targets, own)
+    asked = reference.requirements(targets, own)
     assert asked.least.tolist() == [expected, expected, 0.9, 0.9, 0.9]
     assert asked.counted.all()
 
 
 def test_the_judge_is_not_asked_about_a_kept_value_that_it_doubts_there(space: LabelSpace) -> None:
-    yardstick = lopsided(space)
-    asked = yardstick.asked(torch.tensor([[2, 1], [2, UNKNOWN]]), torch.tensor([[0, 1], [0, 1]]))
+    reference = lopsided(space)
+    asked = reference.requirements(torch.tensor([[2, 1], [2, UNKNOWN]]), torch.tensor([[0, 1], [0, 1]]))
     # Of the red-haired with glasses it knows the hair: the new hair must be as sure as any, the glasses are the
     # source's.
     assert asked.counted.tolist() == [[True, False], [True, True]]
@@ -125,19 +125,21 @@ def test_the_pairs_of_which_less_is_asked(space: LabelSpace) -> None:
 
 
 def test_of_few_images_nothing_is_read(space: LabelSpace) -> None:
-    yardstick = lopsided(space, red_with_glasses=7)
-    assert yardstick.asked(torch.tensor([[2, 1]]), torch.tensor([[0, 0]])).least.tolist() == [yardstick.threshold]
-    assert yardstick.lowered() == []
+    reference = lopsided(space, red_with_glasses=7)
+    assert reference.requirements(torch.tensor([[2, 1]]), torch.tensor([[0, 0]])).least.tolist() == [
+        reference.threshold
+    ]
+    assert reference.lowered() == []
 
 
 def test_a_pair_still_rejects_98_of_100_of_its_own_false_offers(space: LabelSpace) -> None:
     """A judge that sees glasses on every red head must not let bare faces through."""
-    yardstick = lopsided(space)
-    probabilities = yardstick.probabilities.clone()
-    bare = (yardstick.codes[:, 0] == 2) & (yardstick.codes[:, 1] == 0)
+    reference = lopsided(space)
+    probabilities = reference.probabilities.clone()
+    bare = (reference.codes[:, 0] == 2) & (reference.codes[:, 1] == 0)
     probabilities[bare, 3] = 0.6
-    misled = measured(probabilities, yardstick.codes, space)
-    least = misled.asked(torch.tensor([[2, 1]]), torch.tensor([[2, 0]])).least
+    misled = measured(probabilities, reference.codes, space)
+    least = misled.requirements(torch.tensor([[2, 1]]), torch.tensor([[2, 0]])).least
     assert least.tolist() == [pytest.approx(0.6)]
     assert float(least) > 0.6
 
@@ -154,9 +156,9 @@ def test_what_may_be_chance_lowers_nothing(space: LabelSpace) -> None:
     def asked(short: int) -> float:
         found = probabilities.clone()
         found[60 : 60 + short, 3] = 0.5
-        yardstick = measured(found, codes, space)
-        assert yardstick.threshold == 0.9
-        return float(yardstick.asked(red, black).least)
+        reference = measured(found, codes, space)
+        assert reference.threshold == 0.9
+        return float(reference.requirements(red, black).least)
 
     assert asked(short=3) == 0.9
     assert asked(short=10) == pytest.approx(0.5)

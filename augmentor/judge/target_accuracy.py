@@ -1,4 +1,4 @@
-"""Does it obey? What a classifier of real images says of translations, and the verdict in plain words."""
+"""Target accuracy of a model: how often a judge recognises the requested values in its translations."""
 
 from __future__ import annotations
 
@@ -11,35 +11,37 @@ from typing import Literal, Self
 from torch import Tensor
 
 from augmentor.errors import OutputError
-from augmentor.judge.measures import balanced_accuracy, doubt, recalls, rounded
+from augmentor.judge.report import balanced_accuracy, doubt, recalls, rounded
 from augmentor.judge.translations import JudgedTranslations, changed_targets
 from augmentor.storage import Json, read_declared, replacing_text
 from stargan.checkpoints import Model
 from stargan.labels import UNKNOWN, LabelSpace
 
 FILE = "obedience.json"
-"""Its place in a run folder."""
+"""Its name in a run folder."""
 
 Level = Literal["obeys", "in part", "ignores", "not judged"]
 
 _OBEYS, _IGNORES = 0.6, 0.3
-"""Shares of the way up to the classifier's own accuracy: from guessing, and from images left as they are."""
+"""Shares of the way up to the judge's accuracy on real images: from guessing, and from unchanged images."""
+
+_LEVELS: tuple[Level, ...] = ("obeys", "in part", "ignores", "not judged")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeTargetAccuracy:
-    """How well the generator changes one attribute. Shares lie in [0, 1]; None: there is nothing to count.
+    """Target accuracy of one attribute. Shares are in [0, 1]; None where there is nothing to count.
 
     Args:
         name: the attribute.
-        obeys: share of the translations into another value that the classifier judges to have it, the mean over
-            the values.
-        untouched: the same share of their sources: what a generator that does nothing would reach.
-        real: the classifier's balanced accuracy on the real validation images.
-        chance: what guessing reaches there: 1 / the number of values that they have.
+        obeys: target accuracy: share of the translations into another value in which the judge recognises it, the
+            mean over the values.
+        untouched: the same share of their sources: the accuracy of a generator that does nothing.
+        real: the judge's balanced accuracy on the real validation images.
+        chance: the accuracy of guessing there: 1 / the number of values that they have.
         change: mean absolute difference between the translations and their sources, in grey levels (0 to 255).
-        translations: how many were made.
-        real_images: how many validation images the attribute is known of.
+        translations: their number.
+        real_images: number of validation images with a label of it.
         values: `obeys` for each value.
     """
 
@@ -55,7 +57,7 @@ class AttributeTargetAccuracy:
 
     @property
     def level(self) -> Level:
-        """The verdict in one word; it depends on what the classifier itself reaches on real images."""
+        """The verdict in a word; it depends on the judge's accuracy on real images."""
         if self.obeys is None or self.untouched is None or self._doubt() is not None:
             return "not judged"
         real = self.real or 0.0
@@ -66,14 +68,14 @@ class AttributeTargetAccuracy:
         return "in part"
 
     def sentence(self) -> str:
-        """Return what is wrong with the attribute in one sentence; an empty text where it obeys."""
+        """Return in one sentence how the attribute fails; an empty text where it follows the target."""
         match self.level:
             case "obeys":
                 return ""
             case "not judged":
                 return f"{self.name} cannot be judged: {self._doubt() or 'there is nothing to translate'}."
             case level:
-                doing = f"ignores {self.name}" if level == "ignores" else f"obeys {self.name} only in part"
+                doing = f"ignores {self.name}" if level == "ignores" else f"follows {self.name} only in part"
                 worst = min(self.values, key=self.values.__getitem__)
                 hardest = (
                     f"; the hardest is {worst} ({_percent(self.values[worst])})" if len(self.values) > 1 else ""
@@ -84,29 +86,29 @@ class AttributeTargetAccuracy:
                 )
 
     def _doubt(self) -> str | None:
-        """Return why the classifier's word counts for nothing here, if it does."""
+        """Return why the judge cannot be trusted with this attribute, if so."""
         counted = {"validation images": self.real_images, "translations": self.translations}
         return doubt(self.real, chance=self.chance, counted=counted)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetAccuracy:
-    """What was measured of one checkpoint.
+    """Target accuracy of one checkpoint, and the schema of obedience.json.
 
     Args:
         step: the checkpoint's.
         model_sha256: of its weights.
         sources: whose images were translated: "val", or "held out of train" where there is no such split.
         images: validation images.
-        translations: how many were made into another value.
-        judge_steps: optimisation steps of the classifier.
-        judge_images: the real training images that it learnt from.
-        unreadable: images passed over because they cannot be read.
-        seconds: how long it took.
-        identity_change: mean absolute change in grey levels (0 to 255) where an image's own domain is asked for,
-            so that nothing should change; None without images.
+        translations: number of translations into another value.
+        judge_steps: optimisation steps of the judge.
+        judge_images: its real training images.
+        unreadable: images left out because they cannot be read.
+        seconds: duration.
+        identity_change: mean absolute change in grey levels (0 to 255) with the source as its own target;
+            None without images.
         attributes: in the label space's order.
-        advice: what to try where an attribute does not obey, a sentence each.
+        advice: what to try where an attribute does not follow the target.
     """
 
     step: int
@@ -124,11 +126,11 @@ class TargetAccuracy:
 
     @property
     def verdict(self) -> tuple[str, ...]:
-        """The verdict in plain sentences: what obeys, what does not, what cannot be judged, what to try."""
+        """The verdict in sentences: attributes by level, and what to try."""
         by_level = {level: [a for a in self.attributes if a.level == level] for level in _LEVELS}
         lines = []
         if by_level["obeys"]:
-            lines.append(f"The generator obeys {_enumerate([a.name for a in by_level['obeys']])}.")
+            lines.append(f"The generator follows {_enumerate([a.name for a in by_level['obeys']])}.")
         lines += [a.sentence() for level in ("in part", "ignores", "not judged") for a in by_level[level]]
         if by_level["in part"] or by_level["ignores"]:
             lines.append(f"What may help: {'; '.join(self.advice)}.")
@@ -156,36 +158,34 @@ class TargetAccuracy:
         return read_declared(cls, state, lenient=lenient)
 
 
-_LEVELS: tuple[Level, ...] = ("obeys", "in part", "ignores", "not judged")
-
-
-def score(
-    seen: Tensor, own: Tensor, made: JudgedTranslations, space: LabelSpace
+def attribute_accuracies(
+    predicted: Tensor, codes: Tensor, made: JudgedTranslations, space: LabelSpace
 ) -> tuple[AttributeTargetAccuracy, ...]:
-    """Count per attribute how often a classifier sees what was asked for.
+    """Count per attribute how often a judge recognises the target's value.
 
     Args:
-        seen: (N, A) int64, what the classifier sees in the real images.
-        own: (N, A) int64, their labels, -1 unknown.
+        predicted: (N, A) int64, the judge's predictions for the real images.
+        codes: (N, A) int64, their labels, -1 unknown.
         made: translations of them.
         space: names the attributes.
     """
-    asked = changed_targets(made.targets, own[made.rows])
-    obeys, untouched = balanced_accuracy(made.said, asked, space), balanced_accuracy(seen[made.rows], asked, space)
-    real, values = balanced_accuracy(seen, own, space), recalls(made.said, asked, space)
+    wanted = changed_targets(made.targets, codes[made.rows])
+    changed, values = balanced_accuracy(made.predicted, wanted, space), recalls(made.predicted, wanted, space)
+    untouched = balanced_accuracy(predicted[made.rows], wanted, space)
+    real = balanced_accuracy(predicted, codes, space)
     results = []
     for column, name in enumerate(space.names):
-        known = own[own[:, column] != UNKNOWN, column]
-        changed = asked[:, column] != UNKNOWN
+        known = codes[codes[:, column] != UNKNOWN, column]
+        new = wanted[:, column] != UNKNOWN
         results.append(
             AttributeTargetAccuracy(
                 name=name,
-                obeys=rounded(obeys[name]),
+                obeys=rounded(changed[name]),
                 untouched=rounded(untouched[name]),
                 real=rounded(real[name]),
                 chance=round(1 / max(1, len(set(known.tolist()))), 6),
-                change=rounded(float(made.change[changed].mean())),
-                translations=int(changed.sum()),
+                change=rounded(float(made.change[new].mean())),
+                translations=int(new.sum()),
                 real_images=len(known),
                 values={value: round(share, 6) for value, share in values[name].items()},
             )
@@ -193,28 +193,28 @@ def score(
     return tuple(results)
 
 
-def write_target_accuracy(run: Path, obedience: TargetAccuracy) -> None:
-    """Write a run folder's obedience.json; it takes its name only when it is whole.
+def write_target_accuracy(run: Path, found: TargetAccuracy) -> None:
+    """Write a run folder's obedience.json, atomically.
 
     Raises:
         OutputError: it cannot be written.
     """
     try:
         with replacing_text(run / FILE) as file:
-            file.write(json.dumps(obedience.to_json(), indent=2, ensure_ascii=False) + "\n")
+            file.write(json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise OutputError(f"{run / FILE} cannot be written ({error.strerror or error})") from None
 
 
 def read_target_accuracy(path: Path, model: Model) -> TargetAccuracy | None:
-    """Return what was measured of a model.
+    """Return a model's target accuracy.
 
     Args:
-        path: its run folder, or its checkpoint within one.
-        model: what was loaded from there.
+        path: its run folder, or its checkpoint in one.
+        model: the model loaded from there.
 
     Returns:
-        None if nothing was measured, or only another checkpoint.
+        None if it was not measured, or only of another checkpoint.
 
     Raises:
         OutputError: the file is damaged.
@@ -233,7 +233,7 @@ def read_target_accuracy(path: Path, model: Model) -> TargetAccuracy | None:
 
 
 def advice(model: Model) -> tuple[str, ...]:
-    """Return what to try where a model ignores an attribute, by what it was trained with; a few words each."""
+    """Return what to try where a model ignores an attribute, by its training settings."""
     tips = ["train longer (--resume with more --minutes or --steps)"]
     recipe = model.settings.get("recipe")
     loss = recipe.get("loss") if isinstance(recipe, dict) else None

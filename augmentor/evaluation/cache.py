@@ -1,4 +1,4 @@
-"""Classifiers' answers, kept as each is finished, so that the same command goes on after a kill."""
+"""Predictions of finished classifiers on disk, so that an interrupted evaluation continues."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from augmentor.evaluation.arms import Arm
-from augmentor.evaluation.distances import TORCHMETRICS, Distances
+from augmentor.evaluation.arms import TrainingArm
+from augmentor.evaluation.distances import TORCHMETRICS
+from augmentor.evaluation.result import Distances
 from augmentor.judge import LabelledImages
 from augmentor.storage import Json, read_declared, replace_bytes
 
@@ -23,7 +24,7 @@ _VERSION = 1
 """Raised when the same settings would train another classifier."""
 
 
-class Said(NamedTuple):
+class Predictions(NamedTuple):
     """What one classifier sees.
 
     Args:
@@ -35,7 +36,7 @@ class Said(NamedTuple):
     val: NDArray[np.int16]
 
 
-class KeptRuns:
+class EvaluationCache:
     """A folder with a small file for each classifier that was trained.
 
     Args:
@@ -48,18 +49,18 @@ class KeptRuns:
         self._common = {"version": _VERSION, **common}
         self._digests: dict[int, str] = {}
 
-    def read(self, arm: Arm, seed: int) -> Said | None:
+    def read(self, arm: TrainingArm, seed: int) -> Predictions | None:
         """Return what a classifier said; None where it is to be trained, or its file is damaged."""
         try:
             with np.load(self._path(arm, seed), allow_pickle=False) as kept:
-                return Said(test=kept["test"], val=kept["val"])
+                return Predictions(test=kept["test"], val=kept["val"])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return None
 
-    def keep(self, arm: Arm, seed: int, said: Said) -> None:
+    def write(self, arm: TrainingArm, seed: int, predictions: Predictions) -> None:
         """Keep what a classifier said."""
         data = io.BytesIO()
-        np.savez_compressed(data, test=said.test, val=said.val)
+        np.savez_compressed(data, test=predictions.test, val=predictions.val)
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_bytes(self._path(arm, seed), data.getvalue())
 
@@ -70,7 +71,7 @@ class KeptRuns:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def keep_distances(
+    def write_distances(
         self, sets: Mapping[str, LabelledImages | None], features: str, distances: Distances
     ) -> None:
         """Keep what was measured."""
@@ -82,7 +83,7 @@ class KeptRuns:
         state = {**self._common, "sets": digests, "features": features, "torchmetrics": TORCHMETRICS}
         return self.folder / f"distances-{_key(state)}.json"
 
-    def _path(self, arm: Arm, seed: int) -> Path:
+    def _path(self, arm: TrainingArm, seed: int) -> Path:
         pools: list[Json] = [
             {"data": self._digest(pool.data), "share": pool.share, "weighted": pool.weights is not None}
             for pool in arm.pools

@@ -1,11 +1,12 @@
-"""What an evaluation works on, in memory: real images of every split, and translations of the training images."""
+"""Data of an evaluation in memory: real images of every split, and translations of training images."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -14,25 +15,104 @@ from numpy.typing import NDArray
 
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import ImageError, OutputError
-from augmentor.evaluation.lineage import Lineage, read_rejected, refuse_copies, refuse_leaks, trace
-from augmentor.evaluation.output import Output, as_written, side_file
-from augmentor.images import Pixels, decode
+from augmentor.evaluation.lineage import TracedTranslations, read_rejected, refuse_copies, refuse_leaks, trace
+from augmentor.images import ImageFormat, Pixels, decode, decode_bytes, encode
 from augmentor.judge import LabelledImages
-from augmentor.outputs import UNCHANGED
-from augmentor.outputs.readers import ExpandedDataset, open_dataset
-from augmentor.storage import MAX_PIXELS, side_by_side
+from augmentor.outputs import UNCHANGED, encoding_of, paths_of
+from augmentor.outputs.readers import ExpandedDataset, FinishedOutput, open_dataset
+from augmentor.storage import MAX_PIXELS, Json, side_by_side
+from stargan.config import Precision
 from stargan.labels import UNKNOWN, LabelSpace
 
 _MOST_SCORED = 20_000
-"""Images of val and test that are looked at, always the same ones; more would hardly narrow an interval."""
+"""Images of val and test that are read, always the same ones; more would hardly narrow an interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
-    """Everything that classifiers are trained and tried on.
+class EvaluatedOutput:
+    """An output, without its images.
 
     Args:
-        output: what the translations come from.
+        out: the folder or file.
+        space: its label space.
+        size: (height, width) of its images; the model's where they differ.
+        channels: 1 or 3.
+        crop: side of the centred square that sources were cut to first, or None.
+        encoding: lossy format of its files, which real images pass, too; None for lossless ones.
+        full_size: the images have another size than the model's, so changes were blended into the originals.
+        gated: whether translations had to pass a gate.
+        model_path: path of the model, as the user gave it; None if unknown.
+        model_sha256: of the model.
+        precision: precision setting of the model.
+        fingerprint: identifies the output.
+    """
+
+    out: Path
+    space: LabelSpace
+    size: tuple[int, int]
+    channels: int
+    crop: int | None
+    encoding: ImageFormat | None
+    full_size: bool
+    gated: bool
+    model_path: Path | None
+    model_sha256: str
+    precision: Precision
+    fingerprint: str
+
+
+def read_output(out: Path) -> EvaluatedOutput:
+    """Read an output's description.
+
+    Raises:
+        OutputError: it is missing, unfinished or damaged.
+    """
+    finished = FinishedOutput.open(out)
+    described = finished.description
+    settings, made_of = _part(described, "settings"), _part(described, "made_of")
+    model, recorded = _part(described, "model"), _part(made_of, "model")
+    shape, crop, path = described.get("image_shape"), recorded.get("crop"), model.get("path")
+    sides: Json = shape[:2] if isinstance(shape, list) else [None, None]
+    if None in cast("list[int | None]", sides):
+        sides = recorded.get("image_size")
+    height, width = cast("tuple[int, int]", sides)
+    encoding = encoding_of(described)
+    lossy = encoding in ("jpg", "webp") and settings.get("size") != "original"
+    gate = _part(described, "gate")
+    return EvaluatedOutput(
+        out=out,
+        space=finished.space,
+        size=(height, width),
+        channels=finished.channels,
+        crop=crop if isinstance(crop, int) else None,
+        encoding=encoding if lossy else None,
+        full_size=settings.get("size") != "model",
+        gated=bool(gate) and (gate.get("mode") != "off" or bool(gate.get("given"))),
+        model_path=Path(path) if isinstance(path, str) else None,
+        model_sha256=str(model["sha256"]),
+        precision=cast(Precision, settings.get("precision", "auto")),
+        fingerprint=str(described["fingerprint"]),
+    )
+
+
+def as_written(pixels: Pixels, output: EvaluatedOutput) -> Pixels:
+    """Return an image as read back from the output's files: artefacts of JPEG and WebP must not tell labels."""
+    if output.encoding is None:
+        return pixels
+    return decode_bytes(encode(pixels, output.encoding), channels=output.channels)
+
+
+def _part(described: Mapping[str, Json], name: str) -> Mapping[str, Json]:
+    part = described.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationData:
+    """Everything that classifiers are trained and evaluated on.
+
+    Args:
+        output: the output that holds the translations.
         manifest: the user's table, in the output's label space.
         changed: positions of the attributes that the expansion changed, in order.
         train: real training images.
@@ -42,12 +122,12 @@ class Material:
         test_rows: (N,) likewise.
         kept: the translations that the output holds, of train rows.
         kept_sources: (K,) which of `train` each comes from, -1 where that could not be read.
-        rejected: the translations that the judge threw out, not their images.
+        rejected: the translations that the judge rejected, without images.
         unreadable: real rows whose image could not be read.
-        notes: remarks for the person.
+        notes: remarks for the user.
     """
 
-    output: Output
+    output: EvaluatedOutput
     manifest: Manifest
     changed: tuple[int, ...]
     train: LabelledImages
@@ -57,34 +137,34 @@ class Material:
     test_rows: NDArray[np.intp]
     kept: LabelledImages
     kept_sources: NDArray[np.intp]
-    rejected: Lineage
+    rejected: TracedTranslations
     unreadable: int
     notes: tuple[str, ...]
 
     @property
     def test_units(self) -> NDArray[np.intp]:
-        """(N,) what test images belong together, numbered from 0: their group, or else each by itself."""
+        """(N,) number of each test image's unit, from 0: its group, or the image itself."""
         groups = self.manifest.rows["group"].to_numpy()[self.test_rows]
         names = [str(group) or f"\0{row}" for group, row in zip(groups, self.test_rows, strict=True)]
         return np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)[1].astype(np.intp)
 
 
-def read_material(
+def read_data(
     manifest: Path,
-    output: Output,
+    output: EvaluatedOutput,
     *,
     most: int,
     image_column: str | None = None,
     allow_outside: bool = False,
     max_pixels: int = MAX_PIXELS,
-) -> Material:
+) -> EvaluationData:
     """Read everything, and refuse test rows that were used for anything before.
 
     Args:
         manifest: the user's table.
         output: what `read_output` returned.
-        most: training images that are read, and translations, always the same ones: more than a classifier can
-            ever see would be read in vain.
+        most: training images and translations that are read at most, always the same ones: as many as a
+            classifier is trained on.
         image_column: the column of the images' paths, if it has an unusual name.
         allow_outside: images may lie outside the manifest's folder.
         max_pixels: images of more pixels (width x height) are not read.
@@ -96,8 +176,8 @@ def read_material(
     table = read_manifest(manifest, space=space, image_column=image_column)
     table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
     synthetic = open_dataset(out, synthetic=True, size=output.size)
-    rejected = read_rejected(side_file(out, "rejected.csv"), space)
-    everything = [open_dataset(out).labels, rejected.assign(is_synthetic=True)]
+    rejected = read_rejected(paths_of(out).beside("rejected.csv"), space)
+    everything = [FinishedOutput.open(out).label_table(), rejected.assign(is_synthetic=True)]
     refuse_leaks(table, pd.concat(everything, ignore_index=True).astype({"is_synthetic": bool}), out=out)
     for split, why in (("train", "learn from"), ("test", "score on")):
         if not table.split_mask([split]).any():
@@ -123,7 +203,7 @@ def read_material(
     asked = sum(min(limit, int(table.split_mask([split]).sum())) for split, limit in limits.items())
     unreadable = asked - len(train) - len(val) - len(test)
     chosen = _some(np.arange(len(kept.rows)), most)
-    return Material(
+    return EvaluationData(
         output=output,
         manifest=table,
         changed=changed,
@@ -144,7 +224,7 @@ def read_material(
 
 
 def _read_real(
-    manifest: Manifest, output: Output, *, split: str, most: int
+    manifest: Manifest, output: EvaluatedOutput, *, split: str, most: int
 ) -> tuple[LabelledImages, NDArray[np.intp]]:
     """Read a split's images as the output holds its real ones; those that cannot be read are left out."""
 
@@ -165,7 +245,9 @@ def _read_real(
     images = list(side_by_side(read, rows.tolist()))
     there = np.array([image is not None for image in images], dtype=np.bool_)
     pixels = [image for image in images if image is not None]
-    return stack(pixels, manifest.codes[rows[there]], output=output), rows[there]
+    return LabelledImages.stack(
+        pixels, manifest.codes[rows[there]], size=output.size, channels=output.channels
+    ), rows[there]
 
 
 def _read_kept(synthetic: ExpandedDataset, chosen: NDArray[np.intp]) -> LabelledImages:
@@ -174,15 +256,6 @@ def _read_kept(synthetic: ExpandedDataset, chosen: NDArray[np.intp]) -> Labelled
     items = [synthetic[row] for row in rows.tolist()]
     return LabelledImages(
         images=torch.stack([image for image, _ in items]), codes=torch.stack([codes for _, codes in items])
-    )
-
-
-def stack(images: Sequence[Pixels], codes: NDArray[np.integer], *, output: Output) -> LabelledImages:
-    """Return images (H, W, C) and their labels (N, A) as classifiers take them."""
-    stacked = np.stack(images) if len(images) else np.zeros((0, *output.size, output.channels), dtype=np.uint8)
-    return LabelledImages(
-        images=torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(),
-        codes=torch.from_numpy(codes.astype(np.int64)),
     )
 
 

@@ -1,0 +1,316 @@
+"""Building a judge: training, calibration on real validation images, and thresholds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from augmentor.data.manifest import Manifest
+from augmentor.errors import AugmentorError, ManifestError
+from augmentor.judge.calibration import fit_temperatures
+from augmentor.judge.classifier import Judge, JudgeOutputs, likeliest, train_judge
+from augmentor.judge.data import FEWEST_IMAGES, InputSettings, LabelledImages, judge_split, read_rows
+from augmentor.judge.limits import TimeBudget
+from augmentor.judge.report import JudgeReport, judged_attributes
+from augmentor.judge.scores import patch_scores, preserved_pairs, quantiles_of, shares_below, similarities
+from augmentor.judge.stored import KeptJudge
+from augmentor.judge.thresholds import FEWEST, AgreementReference, Thresholds
+from augmentor.judge.translations import requested_targets
+from augmentor.planning import parse_domains
+from stargan.checkpoints import CheckpointError, Model, load_discriminator
+from stargan.inference import Translator
+from stargan.labels import LabelSpace
+from stargan.networks import Discriminator
+
+_MOST_VALIDATION = 512
+
+_MOST_TRAINING = 4096
+
+_MOST_BYTES = 256 << 20
+"""Training images that are held in memory."""
+
+_FEWEST_STEPS = 4
+
+BATCH = 32
+
+_LEAST_TRANSLATIONS, _MOST_TRANSLATIONS = 32, 128
+"""Of validation images, scored by D."""
+
+_TRAINING_READ, _VALIDATION_READ, _TRAINED = 0.2, 0.33, 0.92
+"""Shares of the time at which reading training images, reading validation images, and training end."""
+
+_LEAST_REALISM = 0.05
+"""A translation must look as real to D as at least this share of real validation images."""
+
+_MOST_UNREAL = 0.25
+"""Share of translations that may fail this: above it, D recognises the generator's images as such."""
+
+_NAMED = 3
+"""Pairs of values with a lower threshold that are named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltJudge:
+    """A judge and the real images that it is validated on.
+
+    Args:
+        kept: the judge and what is known of it.
+        validation: real validation images.
+        unreadable: images left out because they cannot be read.
+    """
+
+    kept: KeptJudge
+    validation: LabelledImages
+    unreadable: int
+
+
+def make_judge(
+    manifest: Manifest,
+    *,
+    looks: InputSettings,
+    clock: TimeBudget,
+    device: torch.device,
+    share: float = 1.0,
+    model: Model | None = None,
+    checkpoint: Path | None = None,
+) -> BuiltJudge:
+    """Train a judge on real training rows, and calibrate it on real validation rows, which give the thresholds.
+
+    Without a val split a fifth of the training rows (whole groups, always the same) takes its place.
+
+    Args:
+        manifest: the user's table; its label space is the judge's.
+        looks: form of its images.
+        clock: the time that is left.
+        device: where to compute.
+        share: of the clock's time, for this.
+        model: the model that the judge is for, or None.
+        checkpoint: holds the model's discriminator; None for a judge without realism.
+
+    Raises:
+        JudgingStopped: the user stopped it.
+        AugmentorError: no training row has a label, or none of their images can be read; or the discriminator
+            is damaged.
+    """
+    try:
+        discriminator = None if checkpoint is None else load_discriminator(checkpoint)
+    except CheckpointError as error:
+        raise AugmentorError(str(error)) from error
+    if discriminator is not None:
+        discriminator = discriminator.to(device)
+    training, validation, sources = judge_split(manifest)
+    clock.part(0, _TRAINING_READ * share)
+    bytes_each = math.prod(looks.size) * looks.channels
+    most = min(_MOST_TRAINING, max(FEWEST_IMAGES, _MOST_BYTES // bytes_each))
+    read = read_rows(manifest, training, looks=looks, clock=clock, most=most)
+    learnt = read.data
+    if not len(learnt):
+        raise ManifestError(
+            f"{manifest.path}: no row with split train has a label and an image that can be read, so there is "
+            "nothing for the classifier to learn from"
+        )
+    clock.part(_TRAINING_READ * share, _VALIDATION_READ * share)
+    shown = read_rows(manifest, validation, looks=looks, clock=clock, most=_MOST_VALIDATION)
+    clock.part(_VALIDATION_READ * share, _TRAINED * share)
+    judge, steps = _train(learnt, manifest.space, flip=looks.flip, device=device, clock=clock)
+    kept = appraise(
+        judge,
+        shown.data,
+        groups=shown.groups,
+        steps=steps,
+        images=len(learnt),
+        validation_from=sources,
+        crop=looks.crop,
+        discriminator=discriminator,
+        model_sha256=None if model is None else model.sha256,
+    )
+    clock.part(_TRAINED * share, share)
+    if model is not None and discriminator is not None:
+        kept = with_realism(kept, _some_translations(model, shown.data, device=device, clock=clock), discriminator)
+    return BuiltJudge(kept=kept, validation=shown.data, unreadable=read.unreadable + shown.unreadable)
+
+
+def with_validation(kept: KeptJudge, manifest: Manifest, *, looks: InputSettings, clock: TimeBudget) -> BuiltJudge:
+    """Return a judge of an earlier call with the real validation images of a manifest."""
+    read = read_rows(manifest, judge_split(manifest)[1], looks=looks, clock=clock, most=_MOST_VALIDATION)
+    return BuiltJudge(kept=kept, validation=read.data, unreadable=read.unreadable)
+
+
+def _some_translations(
+    model: Model, shown: LabelledImages, *, device: torch.device, clock: TimeBudget
+) -> LabelledImages:
+    """Translate real images, each attribute in turn; return the translations with the targets that D scores."""
+    rows, targets = requested_targets(shown, parse_domains(["each"], model.space), model.space)
+    reached = model.supports(targets)
+    rows, targets = rows[reached], targets[reached]
+    some = torch.linspace(0, max(0, len(rows) - 1), min(len(rows), _MOST_TRANSLATIONS)).round().long()
+    order = some[torch.randperm(len(some), generator=torch.Generator().manual_seed(0))]
+    asked = model.space.to_one_label_set(targets[order], shown.codes[rows[order]])
+    translator, pictures = Translator(model, device=device, batch_size=BATCH), list[Tensor]()
+    for start in range(0, len(order), BATCH):
+        if start >= _LEAST_TRANSLATIONS and clock.over():
+            break
+        sources = shown.images[rows[order[start : start + BATCH]]]
+        pictures.append(translator.translate(sources, asked[start : start + BATCH]))
+        clock.report(start / len(order))
+    images = torch.cat(pictures) if pictures else shown.images[:0]
+    return LabelledImages(images=images, codes=asked[: len(images)])
+
+
+def _train(
+    data: LabelledImages, space: LabelSpace, *, flip: bool, device: torch.device, clock: TimeBudget
+) -> tuple[Judge, int]:
+    """Train the judge; without a set number of steps, for as many as there is time for by the speed of two."""
+    steps = clock.limits.steps
+    if steps is None:
+        moments: list[float] = []
+
+        def note(_step: int) -> None:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            moments.append(time.monotonic())
+            clock.check()
+
+        train_judge(data, space=space, steps=2, seed=0, device=device, batch_size=BATCH, flip=flip, on_step=note)
+        # The first step is slow: it sets things up.
+        possible = clock.left() / max(moments[1] - moments[0], 1e-6)
+        steps = round(min(clock.limits.most_steps, max(_FEWEST_STEPS, possible)))
+    judge = train_judge(
+        data,
+        space=space,
+        steps=steps,
+        seed=0,
+        device=device,
+        batch_size=BATCH,
+        flip=flip,
+        on_step=lambda step: clock.report(step / steps),
+    )
+    return judge, steps
+
+
+def appraise(
+    judge: Judge,
+    validation: LabelledImages,
+    *,
+    groups: Sequence[str],
+    steps: int,
+    images: int,
+    validation_from: str,
+    crop: int | None,
+    discriminator: Discriminator | None = None,
+    model_sha256: str | None = None,
+) -> KeptJudge:
+    """Calibrate a judge on real images that it was not trained on, and store what scores are compared with.
+
+    Args:
+        judge: newly trained.
+        validation: real images with labels.
+        groups: the subject of each; "" is one of its own.
+        steps: optimisation steps of the judge.
+        images: number of real training images.
+        validation_from: "val" or "held out of train".
+        crop: side of the centred square that was cut out of images first, or None.
+        discriminator: the model's, where the judge is for one.
+        model_sha256: of that model's weights.
+    """
+    space, codes = judge.space, validation.codes
+    _, channels, height, width = validation.images.shape
+    seen = judge.see(validation.images)
+    judge = replace(judge, temperatures=fit_temperatures(seen.logits, codes, space))
+    attributes = judged_attributes(
+        seen.logits, likeliest(seen.logits, space), codes, temperatures=judge.temperatures, space=space
+    )
+    trusted = torch.tensor([attribute.trusted for attribute in attributes], dtype=torch.bool)
+    mean = seen.features.mean(dim=0) if len(seen.features) else torch.zeros(seen.features.shape[1])
+    preserved = _pairs(judge, seen, codes, groups, mean)
+    reference = AgreementReference(
+        probabilities=judge.calibrated(seen.logits), codes=codes, space=space, trusted=trusted
+    )
+    # None for preserved: it measures how little changes, not how good a translation is (BENCHMARKS.md, the gate).
+    thresholds = Thresholds(agreement=reference.threshold)
+    realism = None
+    if discriminator is not None and len(codes):
+        own = space.to_one_label_set(codes, codes)
+        realism = quantiles_of(patch_scores(discriminator, validation.images, own, space))
+    return KeptJudge(
+        judge=judge,
+        report=JudgeReport(steps=steps, images=images, validation=validation_from, attributes=attributes),
+        image_size=(height, width),
+        image_channels=channels,
+        crop=crop,
+        mean=mean,
+        realism=realism,
+        preserved=quantiles_of(preserved),
+        auto=thresholds,
+        reference=reference,
+        notes=_notes(reference),
+        model_sha256=model_sha256,
+    )
+
+
+def with_realism(kept: KeptJudge, translations: LabelledImages, discriminator: Discriminator) -> KeptJudge:
+    """Return the judge with a threshold of realism, unless that would reject too many translations.
+
+    Args:
+        kept: with D's scores of real images.
+        translations: some of validation images, with their targets.
+        discriminator: D.
+    """
+    few = kept.realism is None or len(kept.realism) < FEWEST or len(translations) < FEWEST
+    if kept.realism is None or few:
+        return kept
+    space, real = kept.judge.space, torch.tensor(kept.realism, dtype=torch.float64)
+    scores = patch_scores(discriminator, translations.images, translations.codes, space)
+    unreal = float((shares_below(scores, real) < _LEAST_REALISM).double().mean())
+    judged = f"{unreal:.1%} of {len(translations)} translations of validation images look less real to the "
+    if unreal <= _MOST_UNREAL:
+        note = f"{judged}discriminator than {1 - _LEAST_REALISM:.0%} of real ones; such are rejected."
+        return replace(kept, auto=replace(kept.auto, realism=_LEAST_REALISM), notes=(*kept.notes, note))
+    note = (
+        f"{judged}discriminator than {1 - _LEAST_REALISM:.0%} of real ones: it tells the model's pictures apart "
+        "as such, so realism is not gated on."
+    )
+    return replace(kept, notes=(*kept.notes, note))
+
+
+def _pairs(judge: Judge, seen: JudgeOutputs, codes: Tensor, groups: Sequence[str], mean: Tensor) -> Tensor:
+    first, second, changed = preserved_pairs(codes, groups, judge.space)
+    head = judge.network.head.weight.detach().cpu()
+    return similarities(
+        seen.features[first], seen.features[second], changed, mean=mean, head=head, space=judge.space
+    )
+
+
+def _notes(reference: AgreementReference) -> tuple[str, ...]:
+    least, offers = reference.threshold, reference.offers
+    if least is None:
+        return ("The judge can be trusted with no attribute, so nothing is gated on agreement.",)
+    if offers is None:
+        return (
+            f"{len(reference.codes)} validation images are too few to read thresholds from: translations need an "
+            f"agreement of {least:g}, and nothing else is asked of them.",
+        )
+    notes = (
+        f"An agreement of {least:.3g} rejects {offers.false_rejected:.1%} of real validation "
+        f"images under a label changed to a wrong one, and keeps {offers.true_kept:.1%} of them under their own.",
+    )
+    lowered = reference.lowered()
+    if not lowered:
+        return notes
+    attributes = reference.space.attributes
+    named = [
+        f"{least:.2f} for {' with '.join(f'{attributes[a].name}={attributes[a].values[x]}' for a, x in values)}"
+        for values, least in lowered[:_NAMED]
+    ]
+    more = f" and {len(lowered) - _NAMED} more" if len(lowered) > _NAMED else ""
+    return (
+        *notes,
+        f"The judge knows the real images of some pairs of values less well, and asks less of translations into "
+        f"them: {', '.join(named)}{more}. About a value that the source has already it is not asked there.",
+    )

@@ -1,0 +1,365 @@
+"""Judge of a model or a manifest: built after training or on request, and measuring target accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from augmentor.data import NO_DESCRIPTION, ForeignDescription, model_crop, open_model, read_model_manifest
+from augmentor.data.manifest import Manifest, read_manifest, refuse_all_outside, refuse_split_leaks
+from augmentor.errors import AugmentorError, OutputError
+from augmentor.images import DEFAULT_SIDE, parse_size
+from augmentor.judge.build import BATCH, BuiltJudge, make_judge, with_validation
+from augmentor.judge.data import InputSettings
+from augmentor.judge.limits import JudgingStopped, Limits, TimeBudget
+from augmentor.judge.report import rounded
+from augmentor.judge.stored import KeptJudge, load_judge, open_judge, save_judge
+from augmentor.judge.target_accuracy import (
+    TargetAccuracy,
+    advice,
+    attribute_accuracies,
+    read_target_accuracy,
+    write_target_accuracy,
+)
+from augmentor.judge.translations import JudgedTranslations, requested_targets, translate_and_judge
+from augmentor.planning import parse_domains
+from augmentor.storage import MAX_PIXELS
+from stargan.checkpoints import CheckpointError, Model, find_checkpoint, load_model
+from stargan.inference import Translator
+
+_REQUESTED_SECONDS = 60.0
+"""Time for judging without a training before it."""
+
+_MOST_STEPS = 10_000
+"""Maximum of steps where minutes are given."""
+
+_MOST_TRANSLATIONS = 4096
+
+_BUILT = 0.7
+"""Share of the time for building the judge; translations have the rest."""
+
+
+def judge_run(
+    run: Path,
+    manifest: Manifest,
+    *,
+    limits: Limits,
+    crop: int | None,
+    flip: bool,
+    device: torch.device,
+    on_progress: Callable[[float], None] = lambda _share: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TargetAccuracy | None:
+    """Build the judge of a run's newest checkpoint, save it there, and measure the model's target accuracy.
+
+    A judge that is already there is used as it is, and a measurement that is there is returned.
+
+    Args:
+        run: the run folder.
+        manifest: the training data, in the model's label space.
+        limits: steps and seconds that it may take.
+        crop: side of the centred square that is cut out of each image first, or None.
+        flip: whether mirrored images keep their labels.
+        device: where to compute.
+        on_progress: called with the share that is done, in [0, 1].
+        should_stop: called often; True stops.
+
+    Returns:
+        None if it was stopped.
+
+    Raises:
+        AugmentorError: a file cannot be written.
+    """
+    checkpoint = find_checkpoint(run)
+    model, kept = load_model(checkpoint), _usable_judge(checkpoint)
+    try:
+        known = read_target_accuracy(run, model)
+    except OutputError:
+        known = None  # damaged: the new measurement replaces it
+    if known is not None and kept is not None:
+        return known
+    clock = TimeBudget(limits, on_progress=on_progress, should_stop=should_stop)
+    looks = InputSettings(size=model.image_size, channels=model.image_channels, crop=crop, flip=flip)
+    try:
+        built = _built(kept, model, manifest, looks=looks, clock=clock, device=device, checkpoint=checkpoint)
+        if kept is None:
+            built = replace(built, kept=save_judge(checkpoint, built.kept))
+        found = _target_accuracy(model, built, device=device, clock=clock)
+    except JudgingStopped:
+        return None
+    write_target_accuracy(run, found)
+    return found
+
+
+def judge_model(
+    path: Path,
+    manifest: Path,
+    *,
+    image_column: str | None,
+    device: torch.device,
+    description: ForeignDescription = NO_DESCRIPTION,
+    max_pixels: int = MAX_PIXELS,
+    allow_outside: bool = False,
+    on_progress: Callable[[float], None] = lambda _share: None,
+) -> TargetAccuracy:
+    """Measure a model's target accuracy with its own judge, or a new one; write it into a run folder.
+
+    Args:
+        path: a run folder, a checkpoint, or a foreign file.
+        manifest: the user's table.
+        image_column: the column of the images' paths, if it has an unusual name.
+        device: where to compute.
+        description: what a foreign file does not describe.
+        max_pixels: images of more pixels (width x height) are not read.
+        allow_outside: images may lie outside the manifest's folder.
+        on_progress: called with the share that is done, in [0, 1].
+
+    Raises:
+        AugmentorError: the model, its judge or the manifest cannot be used.
+    """
+    model = open_model(path, description)
+    table = read_model_manifest(manifest, model, image_column=image_column)
+    table = _checked(table, max_pixels=max_pixels, allow_outside=allow_outside)
+    kept = open_judge(path)
+    if kept is not None:
+        kept = kept.for_model(model, crop=model_crop(model), where=f"--model {path}")
+    found = measure_target_accuracy(
+        model, table, kept=kept, limits=_trained_limits(model), device=device, on_progress=on_progress
+    )
+    if (path / "checkpoints").is_dir():
+        write_target_accuracy(path, found)
+    return found
+
+
+def measure_target_accuracy(
+    model: Model,
+    manifest: Manifest,
+    *,
+    limits: Limits,
+    device: torch.device,
+    kept: KeptJudge | None = None,
+    on_progress: Callable[[float], None] = lambda _share: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TargetAccuracy:
+    """Translate validation rows, and count in how many translations a judge recognises the target.
+
+    Args:
+        model: translates; where the validation rows are held out of train, it was trained on them.
+        manifest: the user's table, in the model's label space.
+        limits: steps and seconds that it may take.
+        device: where to compute.
+        kept: the judge; None builds one, which is not saved.
+        on_progress: called with the share that is done, in [0, 1].
+        should_stop: called often; True stops.
+
+    Raises:
+        JudgingStopped: `should_stop` returned True.
+        ManifestError: no training row has a label, or none of their images can be read.
+    """
+    clock = TimeBudget(limits, on_progress=on_progress, should_stop=should_stop)
+    built = _built(kept, model, manifest, looks=model_looks(model), clock=clock, device=device)
+    return _target_accuracy(model, built, device=device, clock=clock)
+
+
+def _built(
+    kept: KeptJudge | None,
+    model: Model,
+    manifest: Manifest,
+    *,
+    looks: InputSettings,
+    clock: TimeBudget,
+    device: torch.device,
+    checkpoint: Path | None = None,
+) -> BuiltJudge:
+    """Return a judge with its validation images: `kept`, or a new one, which belongs to a checkpoint if any."""
+    if kept is not None:
+        clock.part(0, _BUILT)
+        return with_validation(kept, manifest, looks=looks, clock=clock)
+    owner = None if checkpoint is None else model
+    return make_judge(
+        manifest, looks=looks, clock=clock, device=device, share=_BUILT, model=owner, checkpoint=checkpoint
+    )
+
+
+def _target_accuracy(
+    model: Model, built: BuiltJudge, *, device: torch.device, clock: TimeBudget
+) -> TargetAccuracy:
+    """Translate a judge's validation images, and compare its predictions with the targets."""
+    clock.part(_BUILT, 1)
+    judge, validation, report = built.kept.judge, built.validation, built.kept.report
+    judge.network.to(device)
+    translator = Translator(model, device=device, batch_size=BATCH)
+
+    def translate(rows: Tensor, targets: Tensor) -> JudgedTranslations:
+        def go_on(done: int) -> bool:
+            clock.report(done / len(rows))
+            return not clock.over()
+
+        return translate_and_judge(judge, translator, validation, rows, targets, batch_size=BATCH, go_on=go_on)
+
+    some = torch.arange(min(len(validation), 2 * BATCH))
+    some = some[model.supports(validation.codes[some])]
+    identity = translate(some, validation.codes[some])
+    each = parse_domains(["each"], model.space)
+    rows, targets = requested_targets(validation, each, model.space, most=_MOST_TRANSLATIONS)
+    reached = model.supports(targets)
+    translated = translate(rows[reached], targets[reached])
+    clock.report(1.0)
+    return TargetAccuracy(
+        step=model.step,
+        model_sha256=model.sha256,
+        sources=report.validation,
+        images=len(validation),
+        translations=len(translated),
+        judge_steps=report.steps,
+        judge_images=report.images,
+        unreadable=built.unreadable,
+        seconds=round(clock.passed, 3),
+        identity_change=rounded(float(identity.change.mean())) if len(identity) else None,
+        attributes=attribute_accuracies(
+            judge.predict(validation.images), validation.codes, translated, model.space
+        ),
+        advice=advice(model),
+    )
+
+
+def model_looks(model: Model) -> InputSettings:
+    """Return the form of a model's images, which is that of its judge."""
+    images = model.settings.get("images")
+    flip = bool(images.get("flip", True)) if isinstance(images, dict) else True
+    return InputSettings(size=model.image_size, channels=model.image_channels, crop=model_crop(model), flip=flip)
+
+
+def _usable_judge(checkpoint: Path) -> KeptJudge | None:
+    try:
+        return load_judge(checkpoint)
+    except CheckpointError:
+        return None  # damaged: a new one replaces it
+
+
+def _checked(table: Manifest, *, max_pixels: int, allow_outside: bool) -> Manifest:
+    """Return the table with its access rules; refuse subjects in two splits, and images that are all outside."""
+    table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
+    refuse_split_leaks(table)
+    refuse_all_outside(table)
+    return table
+
+
+def _trained_limits(model: Model) -> Limits:
+    """Return the limits that a model's recipe sets for the judge, or the default ones."""
+    recipe = model.settings.get("recipe")
+    section = recipe.get("judge") if isinstance(recipe, dict) else None
+    steps = section.get("steps") if isinstance(section, dict) else None
+    return Limits(steps=steps) if isinstance(steps, int) and steps > 0 else Limits(seconds=_REQUESTED_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeRequest:
+    """Arguments of `augmentor judge`.
+
+    Args:
+        manifest: the user's table.
+        out: the folder to write; None is the model's newest checkpoint.
+        model: the run folder, checkpoint or foreign file whose label space and images are the judge's; None takes
+            those of the manifest.
+        description: what a foreign file does not describe.
+        attributes: the manifest's columns to use where there is no model; none takes all.
+        image_column: the column of the images' paths, if it has an unusual name.
+        size: of images where there is no model, "128" or WIDTHxHEIGHT; None is the default recipe's.
+        crop: side of the centred square that is cut out first where there is no model, or None.
+        flip: whether mirrored images keep their labels; a model's own setting forbids it, too.
+        steps: optimisation steps, or None.
+        minutes: about how long it may take, or None; without both a minute, and 2,000 steps at most.
+        max_pixels: images of more pixels (width x height) are not read.
+        allow_outside: images may lie outside the manifest's folder.
+    """
+
+    manifest: Path
+    out: Path | None = None
+    model: Path | None = None
+    description: ForeignDescription = NO_DESCRIPTION
+    attributes: Sequence[str] = ()
+    image_column: str | None = None
+    size: str | None = None
+    crop: int | None = None
+    flip: bool = True
+    steps: int | None = None
+    minutes: float | None = None
+    max_pixels: int = MAX_PIXELS
+    allow_outside: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse options that exclude each other.
+
+        Raises:
+            AugmentorError: naming the flags.
+        """
+        if self.steps is not None and self.minutes is not None:
+            raise AugmentorError("--minutes and --steps exclude each other: give one of them")
+        if self.model is None and self.out is None:
+            raise AugmentorError("--out says where to write the judge; only with --model can it be left out")
+        if self.model is not None and (self.size is not None or self.crop is not None):
+            raise AugmentorError("--size and --crop are the model's; leave them out, or --model")
+        if self.model is not None and self.out is None and self.model.is_file():
+            raise AugmentorError(f"--model {self.model} is a file: say with --out where to write its judge")
+
+    @property
+    def limits(self) -> Limits:
+        """Steps and seconds that it may take."""
+        if self.minutes is not None:
+            return Limits(seconds=60 * self.minutes, most_steps=_MOST_STEPS)
+        return Limits(steps=self.steps) if self.steps is not None else Limits(seconds=_REQUESTED_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeResult:
+    """A judge, and the folder that it was written to."""
+
+    out: Path
+    kept: KeptJudge
+
+
+def judge_manifest(
+    request: JudgeRequest,
+    *,
+    device: torch.device,
+    on_progress: Callable[[float], None] = lambda _share: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> JudgeResult:
+    """Build a judge and write it; an old one is replaced when the new one is complete.
+
+    Args:
+        request: the arguments.
+        device: where to compute.
+        on_progress: called with the share that is done, in [0, 1].
+        should_stop: called often; True stops.
+
+    Raises:
+        JudgingStopped: `should_stop` returned True; nothing was written.
+        AugmentorError: the manifest or the model cannot be used, or the judge cannot be written.
+    """
+    model, checkpoint = None, None
+    if request.model is None:
+        table = read_manifest(
+            request.manifest, attributes=tuple(request.attributes) or None, image_column=request.image_column
+        )
+        size = (DEFAULT_SIDE, DEFAULT_SIDE) if request.size is None else parse_size(request.size, "--size")
+        looks = InputSettings(size=size, crop=request.crop, flip=request.flip)
+    else:
+        model = open_model(request.model, request.description)
+        table = read_model_manifest(request.manifest, model, image_column=request.image_column)
+        looks = model_looks(model)
+        looks = replace(looks, flip=looks.flip and request.flip)
+        checkpoint = None if request.model.is_file() else find_checkpoint(request.model)
+    table = _checked(table, max_pixels=request.max_pixels, allow_outside=request.allow_outside)
+    out = request.out or checkpoint
+    if out is None or out.is_file():
+        raise AugmentorError(f"--out {out}: a file; --out names the folder to write the judge to")
+    clock = TimeBudget(request.limits, on_progress=on_progress, should_stop=should_stop)
+    built = make_judge(table, looks=looks, clock=clock, device=device, model=model, checkpoint=checkpoint)
+    on_progress(1.0)
+    return JudgeResult(out=out, kept=save_judge(out, built.kept))
