@@ -83,20 +83,13 @@ def decode_bytes(data: bytes, *, channels: int, size: tuple[int, int] | None = N
         data: the content of an image file.
         channels: as for `decode`.
         size: as for `decode`.
-
-    Raises:
-        ImageError: the bytes are not a readable image.
     """
     with _as_image_error("image in memory"):
         return _read(BytesIO(data), channels=channels, size=size, crop=None, max_pixels=MAX_PIXELS)
 
 
 def upright_size(path: Path, *, access: Access = ANYWHERE) -> tuple[int, int]:
-    """Return the (height, width) of an image after its EXIF orientation is applied, without decoding its pixels.
-
-    Raises:
-        ImageError: as for `decode`.
-    """
+    """Return the (height, width) of an image after its EXIF orientation is applied; pixels are not decoded."""
     with _as_image_error(path), access.open(path) as file, _opened(file, access.max_pixels) as image:
         width, height = image.size
         return (width, height) if _orientation(image) in _TURNED else (height, width)
@@ -108,9 +101,6 @@ def verify(path: Path, *, access: Access = ANYWHERE) -> bool:
     Returns:
         Whether the file holds further frames or pages, which `decode` leaves out. The thumbnails that cameras
         append to a JPEG do not count.
-
-    Raises:
-        ImageError: `decode` would fail on this file.
     """
     with _as_image_error(path), access.open(path) as file:
         _read(file, channels=3, size=None, crop=None, max_pixels=access.max_pixels)
@@ -120,11 +110,7 @@ def verify(path: Path, *, access: Access = ANYWHERE) -> bool:
 
 
 def stored_shape(data: bytes) -> tuple[int, int, int]:
-    """Return the (H, W, C) of an encoded image: upright, with the channels that the file itself has.
-
-    Raises:
-        ImageError: it cannot be decoded completely.
-    """
+    """Return the (H, W, C) of an encoded image: upright, with the channels that the file itself has."""
     height, width, _ = decode_bytes(data, channels=3).shape
     with Image.open(BytesIO(data)) as image:
         return height, width, len(image.getbands())
@@ -134,9 +120,6 @@ def usual_suffix(path: Path) -> str:
     """Return the suffix for a copy of an image file, in lower case and with its dot.
 
     The file's own where an image can have it; else that of its format, so that viewers recognize the copy.
-
-    Raises:
-        ImageError: the file cannot be read as an image; the message is "PATH: reason".
     """
     own = path.suffix.lower()
     if own in _SUFFIXES:

@@ -17,11 +17,7 @@ from stargan.inference import Box, blend, edits_input
 
 
 def check_output_size(model: Model, size: OutputSize) -> None:
-    """Refuse another output size than the model's for a model whose changes cannot be scaled.
-
-    Raises:
-        AugmentorError: the model outputs whole images.
-    """
+    """Refuse another output size than the model's for a model whose changes cannot be scaled."""
     if size != "model" and not edits_input(model):
         height, width = model.image_size
         raise AugmentorError(
@@ -99,19 +95,11 @@ class Original:
         self._error: ImageError | None = None
 
     def pixels(self) -> Pixels:
-        """Return the image as it is, uint8 (H, W, C); counts as a use.
-
-        Raises:
-            ImageError: the file cannot be read.
-        """
+        """Return the image as it is, uint8 (H, W, C); counts as a use."""
         return self._use()[0]
 
     def changed(self, change: Tensor) -> Pixels:
-        """Return the image with one of `Translator.changes` blended in, uint8 (H, W, C); counts as a use.
-
-        Raises:
-            ImageError: the file cannot be read.
-        """
+        """Return the image with one of `Translator.changes` blended in, uint8 (H, W, C); counts as a use."""
         pixels, box = self._use()
         blended: Pixels = blend(torch.from_numpy(pixels).permute(2, 0, 1), change, box).permute(1, 2, 0).numpy()
         return blended

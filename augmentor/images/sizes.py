@@ -72,11 +72,7 @@ def parse_output_size(text: str) -> OutputSize:
 
 
 def to_image(pixels: Pixels) -> Image.Image:
-    """Return uint8 (H, W, C) pixels, C = 1 or 3, as a Pillow image of mode L or RGB.
-
-    Raises:
-        ValueError: another shape or type.
-    """
+    """Return uint8 (H, W, C) pixels, C = 1 or 3, as a Pillow image of mode L or RGB."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
         raise ValueError(f"pixels must be uint8 (H, W, 1 or 3), not {pixels.dtype} {pixels.shape}")
     return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))

@@ -181,9 +181,6 @@ def value_code(token: str, attribute: Attribute, where: str, *, marks: str = ", 
         attribute: whose value it is.
         where: the option and its value, for the message.
         marks: other texts that are accepted, for the message.
-
-    Raises:
-        DomainError: the attribute has no such value.
     """
     name, values = attribute.name, attribute.values
     if not token:

@@ -83,21 +83,13 @@ class Plan:
 
     @property
     def filled(self) -> Balance:
-        """The balance.
-
-        Raises:
-            ValueError: there is none.
-        """
+        """The balance."""
         if self.balance is None:
             raise ValueError("the plan has no balance")
         return self.balance
 
     def segment_at(self, position: int) -> tuple[Segment, int]:
-        """Return the segment of an item, and the position of the segment's first item.
-
-        Raises:
-            IndexError: the item is in none.
-        """
+        """Return the segment of an item, and the position of the segment's first item."""
         for segment, first in zip(self.segments, self.starts[1:-1], strict=True):
             if first <= position < first + len(segment):
                 return segment, first
@@ -134,9 +126,6 @@ class Plan:
         Args:
             size: items.
             segments: count only those before so many segments are added; None counts all.
-
-        Raises:
-            ValueError: `size` is below 1.
         """
         if size < 1:
             raise ValueError(f"a shard has at least 1 item, not {size}")
@@ -144,12 +133,7 @@ class Plan:
         return sum(-(-(stop - start) // size) for start, stop in itertools.pairwise(starts))
 
     def shard_range(self, index: int, size: int) -> tuple[int, int]:
-        """Return the position of the first item of shard `index`, and of the one after its last.
-
-        Raises:
-            ValueError: `size` is below 1.
-            IndexError: the plan has no such shard.
-        """
+        """Return the position of the first item of shard `index`, and of the one after its last."""
         shards, before = self.shards(size), 0
         for start, stop in itertools.pairwise(self.starts):
             here = -(-(stop - start) // size)
@@ -160,12 +144,7 @@ class Plan:
         raise IndexError(f"shard {index} is requested, the plan has {shards} of size {size}")
 
     def shard(self, index: int, size: int) -> Iterator[Item]:
-        """Return the items of shard `index`, counted from 0, of shards of `size` items.
-
-        Raises:
-            ValueError: `size` is below 1.
-            IndexError: the plan has no such shard.
-        """
+        """Return the items of shard `index`, counted from 0, of shards of `size` items."""
         return self.items(*self.shard_range(index, size))
 
     def label_counts(self) -> LabelCounts:
@@ -370,9 +349,6 @@ def refuse_other_direction(plan: Plan, model: Model, domains: Sequence[str]) -> 
         plan: the requested targets.
         model: translates.
         domains: the `--domains` SPECs, for the message.
-
-    Raises:
-        DomainError: naming the direction and the number of images of another.
     """
     if model.only_target is None:
         return

@@ -60,11 +60,7 @@ def with_balance(plan: Plan, request: BalanceRequest, *, only: int | None = None
 
 
 def _one_direction(plan: Plan, wanted: Numbers, there: Numbers, only: int) -> Numbers:
-    """Return the counts to reach with a model that makes one value only.
-
-    Raises:
-        DomainError: another value lacks images.
-    """
+    """Return the counts to reach with a model that makes one value only."""
     attribute = plan.space.attributes[0]
     for code, (images, found) in enumerate(zip(wanted.tolist(), there.tolist(), strict=True)):
         if code != only and images > found:

@@ -32,9 +32,6 @@ def read_ade20k(src: Path) -> Listing:
     Args:
         src: the folder of the scene-parsing release (`images/training/ADE_train_00000001.jpg`, the scenes in
             `sceneCategories.txt`), or of a full one (`images/training/a/abbey/ADE_train_00000970.jpg`).
-
-    Raises:
-        DatasetError: naming file and line.
     """
     refuse_no_folder(src)
     listed = find(src, ["sceneCategories.txt"], folders=_FOLDERS)

@@ -58,7 +58,7 @@ class Importer:
     """The reader of a data set.
 
     Args:
-        read: the folder that holds its files -> the listing.
+        read: the folder that holds its files -> the listing; a DatasetError names file and line.
         title: the data set's name, for messages.
         home: where its files come from.
         download: fetches them into a folder; None where a program cannot.
@@ -71,11 +71,7 @@ class Importer:
 
 
 def refuse_no_folder(src: Path) -> None:
-    """Refuse what is not a folder.
-
-    Raises:
-        DatasetError: with the nearest name beside it.
-    """
+    """Refuse what is not a folder."""
     if src.is_dir():
         return
     if src.exists():
@@ -134,11 +130,7 @@ def read_pairs(path: Path) -> dict[str, tuple[str, int]]:
 
 
 def image_files(root: Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[str]:
-    """Return every image below a folder, sorted, as "folder/name.jpg"; links are followed, hidden names are not.
-
-    Raises:
-        DatasetError: a name that is not text.
-    """
+    """Return all images below a folder, sorted, as "folder/name.jpg"; follows links, skips hidden names."""
     found: list[str] = []
     for place, folders, files in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]

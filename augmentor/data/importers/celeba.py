@@ -37,9 +37,6 @@ def read_celeba(src: Path) -> Listing:
 
     Args:
         src: the folder with the owners' files, or torchvision's root.
-
-    Raises:
-        DatasetError: naming file and line.
     """
     refuse_no_folder(src)
     listed = find(src, ["list_attr_celeba.txt"], folders=_FOLDERS)

@@ -47,9 +47,6 @@ def choose(
 
     Returns:
         The rows, with the index that they have in `found`; the names of their attributes; and notes.
-
-    Raises:
-        DatasetError: an attribute, value or split that is not there, or that cannot be.
     """
     frame, default = _renamed(found, selection.label)
     suggested = {
@@ -74,11 +71,7 @@ def choose(
 
 
 def parse_values(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Read "scene=street,bedroom" into the values of each attribute.
-
-    Raises:
-        DatasetError: a text of another form.
-    """
+    """Read "scene=street,bedroom" into the values of each attribute."""
     values: dict[str, tuple[str, ...]] = {}
     for text in texts:
         name, words = _assignment(text, "--values", "scene=street,bedroom")
@@ -87,11 +80,7 @@ def parse_values(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def parse_constants(texts: Iterable[str]) -> dict[str, str]:
-    """Read "domain=mnist" into the value of each column.
-
-    Raises:
-        DatasetError: a text of another form, or one name with two values.
-    """
+    """Read "domain=mnist" into the value of each column."""
     constants: dict[str, str] = {}
     for text in texts:
         name, value = _assignment(text, "--as", "domain=mnist")

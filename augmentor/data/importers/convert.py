@@ -154,11 +154,7 @@ def convert_dataset(
 
 
 def download_dataset(importer: Importer, src: Path) -> None:
-    """Fetch a data set's files with torchvision, unless they are there.
-
-    Raises:
-        DatasetError: it cannot be fetched.
-    """
+    """Fetch a data set's files with torchvision, unless they are there."""
     if importer.download is None:
         raise DatasetError(
             f"--download: {importer.title} cannot be fetched by a program. It comes from {importer.home}; name "

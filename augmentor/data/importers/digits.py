@@ -32,9 +32,6 @@ def read_mnist(src: Path) -> Listing:
 
     Args:
         src: the folder with the four files, or torchvision's root.
-
-    Raises:
-        DatasetError: naming the file that is missing or damaged.
     """
     refuse_no_folder(src)
     found: dict[str, Digits] = {}
@@ -62,11 +59,7 @@ def read_mnist(src: Path) -> Listing:
 
 
 def read_usps(src: Path) -> Listing:
-    """Read USPS as torchvision stores it. Attribute: `digit`.
-
-    Raises:
-        DatasetError: naming file and line.
-    """
+    """Read USPS as torchvision stores it. Attribute: `digit`."""
     refuse_no_folder(src)
     found: dict[str, Digits] = {}
     notes = []
@@ -89,9 +82,6 @@ def digit_listing(name: str, found: Mapping[str, Digits], *, src: Path, notes: t
         found: what each split holds.
         src: where it was read, for messages.
         notes: remarks.
-
-    Raises:
-        DatasetError: the splits' images differ in size.
     """
     sizes = {split: images.shape[1:] for split, (images, _) in found.items()}
     if len(set(sizes.values())) > 1:

@@ -15,9 +15,6 @@ def read_imagefolder(src: Path) -> Listing:
     """Read a tree of class folders; folders inside them belong to the class. Attribute: `label`.
 
     Folders are splits where all of them have a split's name and hold class folders; else they are classes.
-
-    Raises:
-        DatasetError: there are no class folders with images.
     """
     refuse_no_folder(src)
     parts = [PurePosixPath(path).parts for path in image_files(src)]

@@ -29,9 +29,6 @@ def read_rafd(src: Path) -> Listing:
     Attributes: `expression`, `gaze`, `angle` (0 to 180), `gender`, `ethnicity` (caucasian, moroccan) and `age`
     (adult, kid; the kids are Caucasian). A model's number is its group. RaFD has no splits: models are
     drawn, 10 % for val and 10 % for test.
-
-    Raises:
-        DatasetError: naming the file whose name cannot be read.
     """
     refuse_no_folder(src)
     paths = pd.Series(image_files(src), dtype=str)

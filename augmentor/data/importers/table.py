@@ -26,9 +26,6 @@ def with_prefix(frame: pd.DataFrame, folder: Path, manifest: Path) -> pd.DataFra
         frame: rows whose paths start from `folder`.
         folder: where the images are.
         manifest: the table that names them.
-
-    Raises:
-        DatasetError: a file has a name that no table can hold.
     """
     prefix = _relative(folder, manifest.parent)
     frame["path"] = paths = prefix + frame["path"]
@@ -50,10 +47,6 @@ def appended(out: Path, added: pd.DataFrame) -> pd.DataFrame:
     Args:
         out: a manifest; its image column keeps its name.
         added: rows, with `path`.
-
-    Raises:
-        ManifestError: what is there cannot be read.
-        DatasetError: an image is in it already.
     """
     table = read_table(out)
     before = _raw(out, table)
@@ -79,9 +72,6 @@ def understood(frame: pd.DataFrame, out: Path, *, attributes: Sequence[str]) -> 
 
     Returns:
         What they mean, and notes.
-
-    Raises:
-        ManifestError: they would be refused, whatever is done.
     """
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / out.name
@@ -107,11 +97,7 @@ def write(frame: pd.DataFrame, out: Path) -> None:
 
 
 def separator(out: Path) -> str:
-    """Return what separates the cells of a file with this name.
-
-    Raises:
-        DatasetError: it is neither CSV nor TSV.
-    """
+    """Return what separates the cells of a file with this name."""
     if out.suffix.lower() not in DELIMITERS:
         raise DatasetError(f"--out {out}: a manifest is written as .csv or .tsv, not {out.suffix}")
     return DELIMITERS[out.suffix.lower()]

@@ -67,9 +67,6 @@ def choose_sources(
         table: the file.
         attributes: the names to use, of columns or of one-hot attributes; None for all.
         one_hot: the columns of each one-hot attribute.
-
-    Raises:
-        ManifestError: a name that is not there, cannot be used, or is used twice; or no attribute is left.
     """
     owner = _check_one_hot(table, one_hot)
     sources: dict[str, AttributeColumns] = {}
@@ -103,11 +100,7 @@ def choose_sources(
 def sources_for_space(
     table: Table, space: LabelSpace, *, attributes: Sequence[str] | None, one_hot: Mapping[str, Sequence[str]]
 ) -> tuple[list[AttributeColumns], list[str]]:
-    """Return the columns of each attribute of a model, none where the table lacks it, and notes.
-
-    Raises:
-        ManifestError: a requested name is not the model's, or a one-hot declaration cannot be used.
-    """
+    """Return the columns of each attribute of a model, none where the table lacks it, and notes."""
     owner = _check_one_hot(table, one_hot)
     for name in attributes or ():
         if name not in space.names:
@@ -141,11 +134,7 @@ def sources_for_space(
 
 
 def check_name(path: Path, name: str) -> None:
-    """Refuse an attribute name that the output's tables or `--domains` could not hold.
-
-    Raises:
-        ManifestError: the name is taken or holds a separator.
-    """
+    """Refuse an attribute name that the output's tables or `--domains` could not hold."""
     taken = (*LABEL_TABLE_COLUMNS, *FIXED_COLUMNS, *IMAGE_COLUMNS)
     if name.casefold() in taken:
         hint = ""
@@ -159,11 +148,7 @@ def check_name(path: Path, name: str) -> None:
 
 
 def check_text(path: Path, column: str, text: str, *, what: str, row: int | None = None) -> None:
-    """Refuse a name or value that `--domains` could not spell.
-
-    Raises:
-        ManifestError: it holds a separator or an unprintable character, or it is "*" or "~".
-    """
+    """Refuse a name or value that `--domains` could not spell."""
     where = f"{path}, column '{column}'" if row is None else f"{path}, row {row}, column '{column}'"
     found = [character for character in FORBIDDEN if character in text]
     if found:
@@ -288,11 +273,7 @@ def refusal(column: Column, *, requested: bool) -> str | None:
 
 
 def categorical(table: Table, column: Column) -> tuple[Attribute, dict[str, int]]:
-    """Return the attribute and the code of each known text.
-
-    Raises:
-        ManifestError: a value that `--domains` could not spell.
-    """
+    """Return the attribute and the code of each known text."""
     spelling = whole_numbers(column.known)
     for text, value in spelling.items():
         check_text(table.path, column.name, value, what="value", row=table.line_of(column, text))

@@ -53,9 +53,6 @@ def infer_space(
 
     Returns:
         The label space, the codes (N, A) int16 with -1 unknown, and notes.
-
-    Raises:
-        ManifestError: a column mixes spellings, holds unusable values, or is no attribute.
     """
     read = _Read()
     for source in sources:
@@ -85,9 +82,6 @@ def encode_space(table: Table, space: LabelSpace, sources: Sequence[AttributeCol
 
     Returns:
         The codes (N, A) int16, -1 unknown, and notes.
-
-    Raises:
-        ManifestError: a cell holds a value that is not the model's.
     """
     read = _Read()
     for attribute, source in zip(space.attributes, sources, strict=True):

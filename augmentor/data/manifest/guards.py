@@ -81,11 +81,7 @@ def _places(lines: dict[str, list[int]]) -> str:
 
 
 def refuse_split_leaks(manifest: Manifest) -> None:
-    """Refuse a manifest in which a group, or an image of two tables, is in more than one split.
-
-    Raises:
-        ManifestError: naming the first such groups or images and their rows.
-    """
+    """Refuse a manifest in which a group, or an image of two tables, is in more than one split."""
     leaks = split_leaks(manifest)
     if leaks:
         joint = bool(manifest.more_paths)
@@ -114,9 +110,6 @@ def refuse_all_outside(manifest: Manifest, splits: Sequence[str] = SPLITS) -> No
     Args:
         manifest: the rows.
         splits: whose images will be read.
-
-    Raises:
-        ManifestError: naming the first such path and the option that allows it.
     """
     rows = np.flatnonzero(manifest.split_mask(splits))
     if manifest.allow_outside or not len(rows):

@@ -79,11 +79,7 @@ def _groups(tables: Sequence[Table], one_hot: OneHot) -> list[dict[str, Sequence
 def _wanted(
     tables: Sequence[Table], attributes: Sequence[str] | None, groups: Sequence[OneHot]
 ) -> list[list[str] | None]:
-    """Return which of the requested attributes each table has; None where none are requested.
-
-    Raises:
-        ManifestError: no table has one of them, or a table has none.
-    """
+    """Return which of the requested attributes each table has; None where none are requested."""
     if attributes is None:
         return [None for _ in tables]
     usable = []
@@ -109,11 +105,7 @@ def _wanted(
 
 
 def _united(manifests: Sequence[Manifest]) -> LabelSpace:
-    """Return the label space of all tables, with label sets where their attributes differ.
-
-    Raises:
-        ManifestError: two tables share some attributes but not all, or an attribute differs in kind.
-    """
+    """Return the label space of all tables, with label sets where their attributes differ."""
     sets = [(names, manifest) for manifest in manifests for names in _sets(manifest.space)]
     different = distinct([names for names, _ in sets])
     if (pair := overlap(different)) is not None:

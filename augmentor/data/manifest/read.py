@@ -116,11 +116,7 @@ class Manifest:
         return replace(self, rows=self.rows.iloc[chosen].reset_index(drop=True), codes=self.codes[chosen])
 
     def split_mask(self, splits: Sequence[str]) -> NDArray[np.bool_]:
-        """Return (N,) bool: the rows of any of `splits`.
-
-        Raises:
-            ManifestError: a name that is no split.
-        """
+        """Return (N,) bool: the rows of any of `splits`."""
         for split in splits:
             if split not in SPLITS:
                 raise ManifestError(
@@ -171,9 +167,6 @@ def infer_manifest(
         table: the file's cells.
         attributes: see `read_manifest`.
         one_hot: see `read_manifest`.
-
-    Raises:
-        ManifestError: naming file, row, column and the fix.
     """
     sources, choice_notes = choose_sources(table, attributes=attributes, one_hot=dict(one_hot or {}))
     table, duplicate_notes = without_duplicates(table, _used(sources))

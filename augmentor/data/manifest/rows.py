@@ -71,11 +71,7 @@ def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[s
 
 
 def build_rows(table: Table) -> pd.DataFrame:
-    """Return the rows that `Manifest.rows` describes.
-
-    Raises:
-        ManifestError: an unknown split.
-    """
+    """Return the rows that `Manifest.rows` describes."""
     return pd.DataFrame(
         {
             "path": table.images,
@@ -118,9 +114,6 @@ def ids_from_paths(table: Table) -> pd.Series[str]:
     """Return an id for every row, made from its path: "images/ann 1.png" is "images-ann_1".
 
     Paths that give the same id, also in another case, all get a digest of their path behind it.
-
-    Raises:
-        ManifestError: two different paths give the same id.
     """
     ids = table.images.str.replace(r"\.[^./]+$", "", regex=True)
     ids = ids.str.replace(r"^[./]+", "", regex=True).str.replace("/", "-", regex=False)

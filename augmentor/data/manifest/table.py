@@ -110,9 +110,6 @@ def check_header(path: Path, header: Sequence[str], image_column: str | None) ->
         path: the file, for messages.
         header: the header's cells.
         image_column: the column that holds the images, in place of `IMAGE_COLUMNS`.
-
-    Raises:
-        ManifestError: there are too many, a name is repeated, or no column holds images.
     """
     if len(header) > MAX_COLUMNS:
         raise ManifestError(
@@ -156,9 +153,6 @@ def assemble(
         frame: a column per name: str for the images and `id`, categoricals of str for the others.
         lines: (N,) int32, each row's number.
         notes: so far; more are added.
-
-    Raises:
-        ManifestError: there are no rows, or one has no path.
     """
     frame = frame.set_axis(range(len(names)), axis=1).reset_index(drop=True)
     images, ids = pd.Series(dtype=str), None
