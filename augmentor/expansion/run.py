@@ -158,9 +158,10 @@ def _make(
 
     finish = partial(finish_output, expansion.out, write_pages=write_pages, draw_preview=draw_preview)
     if work.plan.balance is not None:
-        filled = run_rounds(work, run)
-        writer = expansion.writer(filled.states)
-        return finish(writer, shards=filled.work.shards, rules=(filled.surplus,)), last, filled.states
+        work, rounds = run_rounds(work, run)
+        balance = rounds.states()
+        counts = finish(expansion.writer(balance), shards=work.shards, rules=(rounds.surplus,))
+        return counts, last, balance
     rules = expansion.settings.rules
     # The selection is known only when all shards are there; without one they are assembled as they come.
     with nullcontext() if rules else work.writer.assembly(work.shards) as assembly:

@@ -104,7 +104,7 @@ def candidates_of(records: Iterable[ShardRecord]) -> Candidates:
     sources: dict[str, int] = {}
     domains: dict[tuple[str, tuple[int, ...]], int] = {}
     for record in records:
-        for position, row, measured in _passed(record):
+        for position, row, measured in candidates_in(record):
             source = sources.setdefault(row.source_id, len(sources))
             domain = domains.setdefault((row.split, row.codes), len(domains))
             places.append((record.index, position, source, domain))
@@ -161,7 +161,7 @@ def drop_unselected(writer: Writer, *, shards: int, rules: Sequence[Rule]) -> in
     return sum(map(len, dropped.values()))
 
 
-def _passed(record: ShardRecord) -> Iterable[tuple[int, LabelRow, RowScores | None]]:
+def candidates_in(record: ShardRecord) -> Iterable[tuple[int, LabelRow, RowScores | None]]:
     """Return a shard's candidates in order of position."""
     scores = record.scores or [None] * len(record.rows)
     kept = [

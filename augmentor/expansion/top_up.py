@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,31 +11,20 @@ import pandas as pd
 
 from augmentor.errors import OutputError
 from augmentor.expansion.executors.work import Work
-from augmentor.expansion.selection import Candidates
-from augmentor.outputs import SURPLUS, LabelRow, ShardRecord
+from augmentor.expansion.selection import Candidates, candidates_in
+from augmentor.outputs import SURPLUS, ShardRecord
 from augmentor.planning import LEFT_ALONE, Cells, CellState, Mask, Numbers, Plan, RoundPlanner
 
 
-class TopUp(NamedTuple):
-    """Result of all rounds.
-
-    Args:
-        work: with the plan of all rounds, each of whose shards is committed.
-        surplus: the rule that drops the surplus.
-        states: counts of every combination once the surplus is dropped.
-    """
-
-    work: Work
-    surplus: DropSurplus
-    states: list[CellState]
-
-
-def run_rounds(work: Work, run: Callable[[Work], None]) -> TopUp:
+def run_rounds(work: Work, run: Callable[[Work], None]) -> tuple[Work, RoundCounts]:
     """Make rounds of translations until every combination has its count, or no source is left.
 
     Args:
         work: with the plan that `augmentor.planning.with_balance` returned, which has the first round.
         run: makes the missing shards, from `Work.first_shard` on.
+
+    Returns:
+        The work with the plan of all rounds, each of whose shards is committed; and their counts.
 
     Raises:
         OutputError: a shard is missing after all, or holds other translations than its round plans.
@@ -57,7 +45,7 @@ def run_rounds(work: Work, run: Callable[[Work], None]) -> TopUp:
             plan, there=counts.there, kept=counts.kept, failed=counts.failed, uses=counts.uses
         )
         if segment is None:
-            return TopUp(replace(work, first_shard=0), counts.surplus, counts.states())
+            return replace(work, first_shard=0), counts
         first, plan = work.shards, plan.extended(segment)
 
 
@@ -138,7 +126,7 @@ class RoundCounts:
             OutputError: it holds other translations than the plan has there.
         """
         self.failed[self._rows([failure.id for failure in record.failures])] = True
-        found = _translations(record)
+        found = [row for _, row, _ in candidates_in(record)]
         if not found:
             return
         rows = self._rows([row.source_id for row in found])
@@ -183,12 +171,6 @@ class RoundCounts:
                 f"shard {shard} holds other translations than its round asks for: the shards before it have "
                 "changed since, perhaps by --repair on another device. Start anew with --overwrite"
             )
-
-
-def _translations(record: ShardRecord) -> list[LabelRow]:
-    """Return a shard's translations that passed the gate, including the surplus."""
-    kept = [row for row in record.rows if row.is_synthetic]
-    return kept + [each.row for each in record.rejected if each.passed]
 
 
 def _index(ids: Sequence[str]) -> pd.Index[str]:

@@ -175,16 +175,16 @@ class WorkerPool:
         workers, cpus, gpus = self.resources
         each = f"{cpus} CPUs and a GPU" if gpus else f"{cpus} CPUs"
         return ProcessError(
-            f"none of {workers} Ray workers has begun for {START_SECONDS / 60:g} minutes. Each needs {each}: "
-            "ray status says who has them. What was committed is safe: run the same command again"
+            f"none of {workers} Ray workers has started for {START_SECONDS / 60:g} minutes. Each needs {each}: "
+            "ray status shows their use. What was committed is safe: run the same command again"
         )
 
     def cannot_start_error(self, error: Exception) -> ProcessError:
         """Return what to raise where workers die before they have started."""
         return ProcessError(
-            f"Ray workers end before they begin: {last_line(error)}. Every node needs the same Python, Ray and "
-            f"augmentor: pip install 'stargan-augmentor[ray]=={__version__}'. What was committed is safe: run the "
-            "same command again"
+            f"Ray workers end before they have started: {last_line(error)}. Every node needs the same Python, Ray "
+            f"and augmentor: pip install 'stargan-augmentor[ray]=={__version__}'. What was committed is safe: run "
+            "the same command again"
         )
 
 
@@ -266,7 +266,7 @@ class _PoolRun:
             answers = not worker.numbers or worker.result in ready or worker.report in ready
             worker.silent = 0.0 if answers else worker.silent + waited
             if worker.silent >= SILENT_SECONDS:
-                raise stalled(["a Ray worker says nothing"], SILENT_SECONDS)
+                raise stalled(["a Ray worker does not respond"], SILENT_SECONDS)
         return ready
 
     def _assign(self, worker: PoolWorker) -> None:

@@ -129,7 +129,7 @@ def _wait(children: Sequence[_Child]) -> list[_Child]:
         for child in children:
             child.silent = 0.0 if child.link in ready else child.silent + waited
             if child.silent >= SILENT_SECONDS:
-                raise stalled([f"the process of {child.name} says nothing"], SILENT_SECONDS)
+                raise stalled([f"the process of {child.name} does not respond"], SILENT_SECONDS)
         if ready:
             return [child for child in children if child.link in ready]
 

@@ -83,24 +83,21 @@ class RemoteWorker:
         """
 
         def receive() -> None:
-            # Before all else: the work of another version may not even be unpickled.
-            if version != __version__:
-                raise OutputError(
-                    f"augmentor is {__version__} there, and {version} here. Install the same one on every node: "
-                    f"pip install stargan-augmentor=={version}"
-                )
-            received: Work = pickle.loads(work)
-            if self._work is None:
-                self._refuse_other_machine(received, holder)
+            try:
+                # Before all else: the work of another version may not even be unpickled.
+                if version != __version__:
+                    raise OutputError(
+                        f"augmentor is {__version__} there, and {version} here. Install the same one on every "
+                        f"node: pip install stargan-augmentor=={version}"
+                    )
+                received: Work = pickle.loads(work)
+                if self._work is None:
+                    self._refuse_other_machine(received, holder)
+            except AugmentorError as error:
+                raise OutputError(f"a worker on {socket.gethostname()} cannot start: {error}") from error
             self._work = replace(received, workers=self._threads)
 
-        def receive_here() -> None:
-            try:
-                receive()
-            except AugmentorError as error:
-                raise OutputError(f"a worker on {socket.gethostname()} cannot begin: {error}") from error
-
-        return self._result_of(receive_here)
+        return self._result_of(receive)
 
     def make_shards(self, turn: int, numbers: tuple[int, ...]) -> WorkerResult:
         """Make shards and commit them.

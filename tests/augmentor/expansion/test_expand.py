@@ -1,4 +1,4 @@
-"""Planning and running an expansion: what is refused, what the fingerprint knows, how progress is told."""
+"""Planning and running an expansion: refused settings, fingerprint, progress."""
 
 from __future__ import annotations
 

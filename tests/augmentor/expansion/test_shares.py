@@ -1,4 +1,4 @@
-"""Which shards are in a share, and how Slurm says which share it is."""
+"""Shares of a plan: their shards, Slurm's variables, lock files."""
 
 from __future__ import annotations
 

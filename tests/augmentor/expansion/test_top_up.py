@@ -1,4 +1,4 @@
-"""TopUp up rare combinations from end to end: rounds, the surplus, interruptions, what the output says of it."""
+"""Top-up rounds from end to end: counts, the surplus, interruptions, the balance in the output."""
 
 from __future__ import annotations
 

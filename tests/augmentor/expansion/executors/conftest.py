@@ -1,4 +1,4 @@
-"""What the tests of several engines make: a small plan and its opened output."""
+"""Fixture of the executors' tests: a small plan and its opened output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards on this machine: which devices there are, and what one process makes of the numbers it is dealt."""
+"""Shards made in this process, by number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which workers a cluster has room for."""
+"""Number and size of Ray workers that a cluster has room for."""
 
 from __future__ import annotations
 

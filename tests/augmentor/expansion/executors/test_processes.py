@@ -1,4 +1,4 @@
-"""Processes of a run: numbers dealt once, errors and deaths told at once, and nobody left behind."""
+"""Child processes: numbers given out once, errors and deaths reported at once, no process left behind."""
 
 from __future__ import annotations
 
@@ -139,7 +139,9 @@ def test_silence_is_told_and_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def hear(place: int, message: object) -> None:
         monkeypatch.setattr(processes, "SILENT_SECONDS", 1.0)  # Not earlier: it takes a while to be there.
 
-    said = r"nothing has moved for 1 seconds while the process of number 1 says nothing\. .*run the same command"
+    said = (
+        r"nothing has moved for 1 seconds while the process of number 1 does not respond\. .*run the same command"
+    )
     with pytest.raises(StalledError, match=said):
         run_processes(say_nothing, None, names=["number 0", "number 1"], on_message=hear)
 
@@ -156,7 +158,7 @@ def test_a_process_that_takes_nothing_is_no_hang_here(monkeypatch: pytest.Monkey
     monkeypatch.setattr(SpawnProcess, "start", stopped)
     monkeypatch.setattr(processes, "SILENT_SECONDS", 0.5)
     monkeypatch.setattr(processes, "_GRACE_SECONDS", 0.2)
-    with pytest.raises(StalledError, match="the process of number 0 says nothing"):
+    with pytest.raises(StalledError, match="the process of number 0 does not respond"):
         heard(sleep_for_ever, b"x" * 10_000_000, count=1)
     assert not anything_hangs()
 

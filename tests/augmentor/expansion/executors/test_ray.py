@@ -1,4 +1,4 @@
-"""What a worker refuses and tells, and what is refused before Ray starts. It runs in `test_ray_command`."""
+"""Refusals and reports of a worker, and refusals before Ray starts. Ray itself runs in `test_ray_command`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_error_is_told_as_it_is(work: Work) -> None:
 def test_a_worker_refuses_another_version(work: Work) -> None:
     answer = RemoteWorker("cpu", threads=2).start("0.0.1", None, b"cannot be read")
     assert isinstance(answer.error, OutputError)
-    assert f"cannot begin: augmentor is {__version__} there, and 0.0.1 here" in str(answer.error)
+    assert f"cannot start: augmentor is {__version__} there, and 0.0.1 here" in str(answer.error)
 
 
 def test_a_worker_refuses_another_disk(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_a_worker_refuses_images_that_are_not_there(work: Work) -> None:
     shutil.rmtree(work.sources.manifest.image_path(0).parent)
     answer = RemoteWorker("cpu", threads=2).start(__version__, None, pickle.dumps(work))
     said = (
-        f"a worker on {socket.gethostname()} cannot begin: {work.sources.manifest.path}: of 12 images looked for"
+        f"a worker on {socket.gethostname()} cannot start: {work.sources.manifest.path}: of 12 images looked for"
     )
     assert str(answer.error).startswith(said)
 

@@ -1,4 +1,4 @@
-"""Shards assigned to workers of which some die."""
+"""Scheduling of shards among workers of which some die."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One shard: every image in its place, with its labels, or a failure."""
+"""One shard: every image at its position, with its labels, or a failure."""
 
 from __future__ import annotations
 

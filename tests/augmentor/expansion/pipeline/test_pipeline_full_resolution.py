@@ -1,4 +1,4 @@
-"""Originals at their own size: in their places, few at once, failing alone."""
+"""Originals at their own size: positions, memory, failures of single rows."""
 
 from __future__ import annotations
 

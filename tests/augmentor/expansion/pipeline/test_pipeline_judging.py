@@ -1,4 +1,4 @@
-"""What the judge rejects is not written, and is told."""
+"""Judged translations: rejected ones are not written, but recorded."""
 
 from __future__ import annotations
 
