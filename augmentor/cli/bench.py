@@ -99,7 +99,7 @@ def bench_table(report: BenchReport) -> Group:
         f"{machine['device']}; {machine['cpu']}, {machine['cores']} cores; torch {machine['torch']}, "
         f"Python {machine['python']}"
     )
-    table = Table(box=None, pad_edge=False, title="images a second, if not said otherwise", title_justify="left")
+    table = Table(box=None, pad_edge=False, title="images per second, unless noted", title_justify="left")
     table.add_column("stage", min_width=9)
     for heading in ("plain", "ours", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -151,8 +151,8 @@ def _number(series: Series, unit: str) -> str:
 
 def _profile(measurement: Measurement) -> Group:
     table = Table(box=None, pad_edge=False)
-    table.add_column("time", justify="right")
-    table.add_column("calls", justify="right")
+    for heading in ("time", "calls"):
+        table.add_column(heading, justify="right")
     table.add_column("operation", overflow="fold")
     for hot in measurement.profile:
         table.add_row(f"{hot.share:.1%}", f"{hot.calls:,}", Text(hot.name))

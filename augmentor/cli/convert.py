@@ -17,7 +17,7 @@ from augmentor.cli.options import (
     RunArgument,
     names,
 )
-from augmentor.cli.session import command, escape, print_json, program, remark, results
+from augmentor.cli.session import command, print_json, print_line, program, remark
 from augmentor.errors import AugmentorError, counted
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def convert_checkpoint(
     model = open_model(run, ForeignDescription(attributes=attributes, size=model_size, crop=model_crop))
     save_model(out, model=model, half=half)
     size = sum(file.stat().st_size for file in out.iterdir())
-    results.print(f"{out} ({display.data_size(size)})", soft_wrap=True, markup=False)
+    print_line(f"{out} ({display.data_size(size)})")
 
 
 @convert.command("dataset")
@@ -126,12 +126,12 @@ def _print(done: Conversion) -> None:
     total = len(done.understood)
     splits = ", ".join(f"{split} {count:,}" for split, count in _splits(done).items())
     more = f", {done.added:,} of them new" if done.added < total else ""
-    results.print(f"{escape(str(done.manifest))}: {counted(total, 'image')}{more} ({splits})", soft_wrap=True)
+    print_line(f"{done.manifest}: {counted(total, 'image')}{more} ({splits})")
     for attribute in done.understood.space.attributes:
-        results.print(f"  {escape(attribute.name)}: {escape(' | '.join(attribute.values))}", soft_wrap=True)
+        print_line(f"  {attribute.name}: {' | '.join(attribute.values)}")
     flags = ["--allow-outside"] if done.outside else []
     following = shlex.join([*program(), "check", str(done.manifest), *flags])
-    results.print(f"Next:  {following}", soft_wrap=True, markup=False)
+    print_line(f"Next:  {following}")
 
 
 def _plain(done: Conversion) -> dict[str, object]:

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from augmentor.cli.display import ProgressBar, TrainingDisplay
 from augmentor.cli.options import DeviceOption, JsonOption
-from augmentor.cli.session import command, messages, print_json, program, results
+from augmentor.cli.session import command, messages, print_json, print_line, program, results
+from augmentor.cli.tables import plain_table
 
 if TYPE_CHECKING:
     from augmentor.demo import DemoResult
@@ -73,7 +74,7 @@ def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> di
     results.print(_summary(result))
     source = ("expand", str(result.manifest), "--model", str(result.model))
     next_command = shlex.join([*program(), *source, "--domains", "hair=~", "--out", f"{result.folder}-hair"])
-    results.print(next_command, soft_wrap=True, markup=False)
+    print_line(next_command)
     return _plain(result)
 
 
@@ -109,18 +110,14 @@ def _summary(result: DemoResult) -> Group:
 
 
 def _target_accuracy(result: DemoResult) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", *result.verdict.right, "all of them"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table = plain_table("", *result.verdict.right, "all of them")
     table.add_row("all translations", *_percent(result.verdict.right), f"{result.verdict.all_right:.1%}")
     table.add_row("where the value changed", *_percent(result.verdict.changed), "")
     return table
 
 
 def _helps(result: DemoResult) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("trained on", "images", *result.without.balanced, "red-haired smiles"):
-        table.add_column(heading, justify="left" if heading == "trained on" else "right")
+    table = plain_table("trained on", "images", *result.without.balanced, "red-haired smiles")
     for name, row in (("real", result.without), ("real + synthetic", result.with_synthetic)):
         table.add_row(name, f"{row.images:,}", *_percent(row.balanced), f"{row.rare:.1%}")
     return table

@@ -1,17 +1,30 @@
-"""Which devices a person means."""
+"""The torch devices of --device and --devices."""
 
 from __future__ import annotations
 
 import torch
 
-from augmentor.errors import OutputError, first_line
+from augmentor.errors import AugmentorError, OutputError, first_line
+
+
+def chosen_devices(device: str, devices: str | None) -> tuple[torch.device, ...]:
+    """Return the devices of --devices, else the one of --device.
+
+    Raises:
+        AugmentorError: both are given, or one is not usable.
+    """
+    if devices is None:
+        return (pick_device(device),)
+    if device != "auto":
+        raise AugmentorError("--device and --devices exclude each other: give one of them")
+    return parse_devices(devices)
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device that `name` means; "auto" is the first GPU, else the CPU.
+    """Return the device of a name; "auto" is the first GPU, else the CPU.
 
     Raises:
-        OutputError: the device is not there.
+        OutputError: the device is not usable.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -24,12 +37,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def parse_devices(text: str) -> tuple[torch.device, ...]:
-    """Return the devices of a comma-separated list; a number is a GPU's.
-
-    Nothing is set up on them: that is their processes' business.
+    """Return the devices of a comma-separated list, without initialising them; a number is a GPU's.
 
     Raises:
-        OutputError: one is not there.
+        OutputError: one is not usable.
     """
     found = []
     for name in filter(None, map(str.strip, text.split(","))):

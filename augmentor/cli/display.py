@@ -18,6 +18,7 @@ from augmentor.cli.session import messages, remark
 
 if TYPE_CHECKING:
     from augmentor.expansion import Loads, Stage
+    from augmentor.expansion import Progress as ExpandingProgress
     from augmentor.training import Started, TrainEvent
     from stargan.training import LogEvent
 
@@ -131,6 +132,20 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
             words = [f"{self._title} {done:,}/{total:,}", f"{speed:,.1f} {self._unit}/s{suffix}", left]
             line = ", ".join(word for word in words if word)
             self._console.print(f"{line}; {note}" if note else line, soft_wrap=True, markup=False)
+
+    def update_share(self, done: float) -> None:
+        """Show a share in [0, 1] in per cent."""
+        self.update(int(100 * done), 100)
+
+    def show_expansion(self, progress: ExpandingProgress, *, workers: str = "--devices", before: str = "") -> None:
+        """Show the progress of an expansion; `workers` and `before` are those of `loads_note`."""
+        self.update(
+            progress.done,
+            progress.total,
+            skipped=progress.resumed,
+            suffix=losses_note(progress.failed, progress.rejected),
+            note=loads_note(progress.loads, workers=workers, before=before),
+        )
 
 
 class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):

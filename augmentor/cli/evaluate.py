@@ -24,6 +24,7 @@ from augmentor.cli.options import (
     names,
 )
 from augmentor.cli.session import command, print_json, remark, results
+from augmentor.cli.tables import plain_table
 from augmentor.errors import AugmentorError
 from augmentor.storage import MAX_PIXELS
 
@@ -118,12 +119,10 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
 
 
 def _arms(evaluation: Evaluation) -> Table:
-    table = Table(
-        box=None, pad_edge=False, title="accuracy in per cent, with 95 % intervals", title_justify="left", width=79
-    )
-    table.add_column("arm")
-    for heading in ("images", "balanced", "worst group"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    title = "accuracy in per cent, with 95 % intervals"
+    table = plain_table("arm", "images", "balanced", "worst group", title=title, width=79)
+    for column in table.columns[1:]:
+        column.no_wrap = True
     for arm in evaluation.arms:
         style = "bold" if arm.name == evaluation.verdict.arm else ""
         table.add_row(*_arm_cells(arm), style=style)
@@ -158,18 +157,15 @@ def _groups(evaluation: Evaluation) -> Table:
 
 
 def _by_arm(title: str, names: Sequence[str], *, counted: str | None = None) -> Table:
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", width=79)
-    table.add_column("", overflow="fold", ratio=1)
-    for heading in (*([counted] if counted else []), *(_HEADS[name] for name in names)):
-        table.add_column(heading, justify="right")
+    headings = [*([counted] if counted else []), *(_HEADS[name] for name in names)]
+    table = plain_table("", *headings, title=title, width=79)
+    table.columns[0].ratio = 1
     return table
 
 
 def _distances(found: Distances) -> Table:
     by = "Inception" if found.features == "inception" else "a classifier of real images"
-    table = Table(box=None, pad_edge=False, title=f"distances between features of {by}", title_justify="left")
-    for heading in ("", "synthetic", "real"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    table = plain_table("", "synthetic", "real", title=f"distances between features of {by}")
     for title, by_set in (("Frechet distance to test", found.frechet), ("kernel distance to test", found.kernel)):
         if by_set is not None:
             table.add_row(title, _number(by_set, "kept"), _number(by_set, "real"))

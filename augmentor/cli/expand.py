@@ -31,10 +31,10 @@ from augmentor.cli.options import (
 )
 from augmentor.cli.session import (
     command,
-    escape,
     exit_for_failures,
     interruptible,
     print_json,
+    print_line,
     recorded_command,
     remark,
     results,
@@ -44,7 +44,7 @@ from augmentor.errors import AugmentorError, counted
 from augmentor.storage import MAX_PIXELS, parse_path
 
 if TYPE_CHECKING:
-    from augmentor.expansion import ExpandResult, Expansion, Progress, RunSettings, Share
+    from augmentor.expansion import ExpandResult, Expansion, RunSettings, Share
     from augmentor.expansion.executors import RayExecutor
 
 _FORMATS = "folder, hdf5, webdataset or parquet. Default: hdf5 for FILE.h5, else folder."
@@ -175,7 +175,7 @@ def expand(
     With --engine ray every node needs the same version of augmentor, and the
     images and --out under the same paths.
     """
-    from augmentor.cli.devices import parse_devices, pick_device
+    from augmentor.cli.devices import chosen_devices
     from augmentor.data import ForeignDescription
     from augmentor.expansion import (
         ExpandSettings,
@@ -219,11 +219,11 @@ def expand(
         raise AugmentorError(
             "--overwrite would delete the work of other shares. Delete --out before the first one"
         )
-    if devices is not None and device != "auto":
-        raise AugmentorError("--device and --devices exclude each other: give one of them")
     executor = _executor(
         engine, address, ray_workers, device=device, devices=devices, share=share, threads=workers
     )
+    # With Ray, --device is that of its nodes.
+    chosen = chosen_devices(device if executor is None else "auto", devices)
     described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop)
     planned = plan_expansion(
         manifest,
@@ -235,9 +235,8 @@ def expand(
         judge=judge,
         command=recorded_command(),
     )
-    here = device if executor is None else "auto"  # With Ray, --device is that of its nodes.
     run = RunSettings(
-        devices=(pick_device(here),) if devices is None else parse_devices(devices),
+        devices=chosen,
         batch_size=batch_size,
         workers=workers,
         compile=compile,
@@ -258,13 +257,13 @@ def expand(
     # --overwrite has deleted the old output by then, so the command that resumes is without it.
     resume = this_command(without=("--overwrite",))
     with interruptible(resume=resume), display.ProgressBar("expanding", unit="images") as bar:
-        show = partial(_show, bar)
+        show = bar.show_expansion
         if executor is not None:
             show = partial(show, workers="--ray-workers", before="waiting for Ray workers")
         result = run_expansion(
             planned, run, write_pages=write_report, overwrite=overwrite, executor=executor, on_progress=show
         )
-    _tell(planned, result, json=json)
+    _print_result(planned, result, json=json)
     exit_for_failures(result.counts.failed, max_failures, planned.paths.beside("failures.csv"))
 
 
@@ -301,43 +300,24 @@ def _executor(
     return RayExecutor(address=address, workers=ray_workers, device=device, threads=threads)
 
 
-def _show(bar: display.ProgressBar, progress: Progress, *, workers: str = "--devices", before: str = "") -> None:
-    """Show the progress of an expansion or a share.
-
-    Args:
-        bar: where it is shown.
-        progress: the state.
-        workers: the flag that sets the number of translating processes.
-        before: the note until the first image is made.
-    """
-    bar.update(
-        progress.done,
-        progress.total,
-        skipped=progress.resumed,
-        suffix=display.losses_note(progress.failed, progress.rejected),
-        note=display.loads_note(progress.loads, workers=workers, before=before),
-    )
-
-
-def _tell(planned: Expansion, result: ExpandResult, *, json: bool) -> None:
+def _print_result(planned: Expansion, result: ExpandResult, *, json: bool) -> None:
     """Print the counts and paths of a finished output."""
     from augmentor.report import report_path
 
     out, made = planned.out, result.counts
     if result.was_complete:
-        results.print(f"{escape(str(out))} is complete already; nothing was changed.", soft_wrap=True)
-    results.print(
-        f"{made.synthetic:,} synthetic and {made.real:,} real images in {escape(str(out))} "
+        print_line(f"{out} is complete already; nothing was changed.")
+    print_line(
+        f"{made.synthetic:,} synthetic and {made.real:,} real images in {out} "
         f"({display.duration(result.seconds)})",
-        soft_wrap=True,
     )
     if result.balance:
         results.print(tables.balance_table(result.balance))
         results.print(tables.balance_verdict(result.balance), soft_wrap=True)
     if made.rejected:
         where = planned.paths.beside("rejected.csv")
-        results.print(f"{made.rejected:,} translations were rejected: {escape(str(where))}", soft_wrap=True)
-    results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
+        print_line(f"{made.rejected:,} translations were rejected: {where}")
+    print_line(f"Report: {report_path(out)}")
     if json:
         print_json(
             {
@@ -367,23 +347,21 @@ def _expand_share(
 
     out = planned.out
     with display.ProgressBar(f"share {share}", unit="images") as bar:
-        result = run_share(planned, share, run, write_pages=write_report, on_progress=partial(_show, bar))
-    results.print(
+        result = run_share(planned, share, run, write_pages=write_report, on_progress=bar.show_expansion)
+    print_line(
         f"Share {share}: {counted(result.made, 'image')} made, {result.resumed:,} there already "
         f"({display.duration(result.seconds)})",
-        soft_wrap=True,
     )
     if result.counts is not None:
-        results.print(
+        print_line(
             f"All shares have ended: {result.counts.synthetic:,} synthetic and {result.counts.real:,} real images "
-            f"in {escape(str(out))}",
-            soft_wrap=True,
+            f"in {out}",
         )
-        results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
+        print_line(f"Report: {report_path(out)}")
     elif result.missing:
-        results.print(f"{result.missing:,} shards of other shares are missing; the last share to end merges them.")
+        print_line(f"{result.missing:,} shards of other shares are missing; the last share to end merges them.")
     else:
-        results.print("All shards are complete; another share is merging them.")
+        print_line("All shards are complete; another share is merging them.")
     if json:
         print_json(
             {

@@ -21,7 +21,7 @@ from augmentor.cli.options import (
     OutsideOption,
     RunArgument,
 )
-from augmentor.cli.session import command, escape, print_json, program, results
+from augmentor.cli.session import command, print_json, print_line, program, results
 from augmentor.cli.tables import target_accuracy_table
 from augmentor.storage import MAX_PIXELS
 
@@ -49,13 +49,13 @@ def info(
     described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop)
     model, judge = open_model(run, described), open_judge(run)
     if manifest is None:
-        obedience = read_target_accuracy(run, model)
+        accuracy = read_target_accuracy(run, model)
     else:
         from augmentor.cli.devices import pick_device
         from augmentor.judge import judge_model
 
         with ProgressBar("judging", unit="%") as bar:
-            obedience = judge_model(
+            accuracy = judge_model(
                 run,
                 manifest,
                 image_column=image_column,
@@ -63,7 +63,7 @@ def info(
                 description=described,
                 max_pixels=max_pixels,
                 allow_outside=allow_outside,
-                on_progress=lambda done: bar.update(int(100 * done), 100),
+                on_progress=bar.update_share,
             )
     height, width = model.image_size
     weights = sum(weight.numel() for weight in model.generator.parameters())
@@ -78,30 +78,30 @@ def info(
                 "weights": weights,
                 "sha256": model.sha256,
                 "judge": judge_json(judge) if judge is not None else None,
-                "obedience": obedience.to_json() if obedience is not None else None,
+                "obedience": None if accuracy is None else accuracy.to_json(),
             }
         )
         return
     colours = "colour" if model.image_channels == 3 else f"{model.image_channels}-channel"
-    results.print(f"{height} x {width} px {colours} images, {model.step:,} steps, {weights:,} weights")
+    print_line(f"{height} x {width} px {colours} images, {model.step:,} steps, {weights:,} weights")
     for attribute in model.space.attributes:
-        results.print(f"  {escape(attribute.name)}: {escape(' | '.join(attribute.values))}", soft_wrap=True)
+        print_line(f"  {attribute.name}: {' | '.join(attribute.values)}")
     if model.space.label_sets:
-        results.print(f"Trained jointly on {escape(describe_sets(model.space))}", soft_wrap=True)
+        print_line(f"Trained jointly on {describe_sets(model.space)}")
     foreign = model.settings.get("foreign")
     if isinstance(foreign, dict):
-        results.print(f"Foreign checkpoint: {foreign['layout']}, {escape(str(foreign['file']))}", soft_wrap=True)
+        print_line(f"Foreign checkpoint: {foreign['layout']}, {foreign['file']}")
     if model.only_target is not None:
         only = model.space.attributes[0]
-        results.print(f"One direction only: into {escape(f'{only.name}={only.values[-1]}')}", soft_wrap=True)
-    results.print(f"sha256 {model.sha256}", soft_wrap=True)
+        print_line(f"One direction only: into {only.name}={only.values[-1]}")
+    print_line(f"sha256 {model.sha256}")
     if judge is not None:
         results.print(judge_table(judge))
     else:
         making = shlex.join(["judge", "MANIFEST", "--model", str(run), *described.flags()])
-        results.print(f"No judge yet:  {shlex.join(program())} {making}", soft_wrap=True, markup=False)
-    if obedience is not None:
-        results.print(target_accuracy_table(obedience))
+        print_line(f"No judge yet:  {shlex.join(program())} {making}")
+    if accuracy is not None:
+        results.print(target_accuracy_table(accuracy))
     else:
         asking = shlex.join([*program(), "info", str(run), *described.flags(), "--manifest"])
-        results.print(f"Target accuracy is not measured yet:  {asking} MANIFEST", soft_wrap=True, markup=False)
+        print_line(f"Target accuracy is not measured yet:  {asking} MANIFEST")

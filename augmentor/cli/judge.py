@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from augmentor.cli.display import ProgressBar
@@ -23,7 +22,8 @@ from augmentor.cli.options import (
     OutsideOption,
     names,
 )
-from augmentor.cli.session import command, escape, print_json, results, visible
+from augmentor.cli.session import command, print_json, print_line, results, visible
+from augmentor.cli.tables import plain_table
 from augmentor.storage import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def judge(
         result = judge_manifest(
             request,
             device=pick_device(device),
-            on_progress=lambda done: bar.update(int(100 * done), 100),
+            on_progress=bar.update_share,
         )
     results.print(judge_table(result.kept))
-    results.print(f"Kept in {escape(str(result.out))}", soft_wrap=True)
+    print_line(f"Kept in {result.out}")
     if json:
         print_json({"out": str(result.out), **judge_json(result.kept)})
 
@@ -105,16 +105,13 @@ def judge(
 def judge_table(kept: KeptJudge) -> Group:
     """Return a judge's accuracy per attribute, its thresholds, and the attributes without a gate."""
     report = kept.report
-    table = Table(title="The judge", title_justify="left", box=None, pad_edge=False)
-    table.add_column("attribute", overflow="fold")
-    for heading in ("real\naccuracy", "chance", "images", "calibration\nerror", "after\ncalibration"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
+    errors = ("calibration\nerror", "after\ncalibration")
+    table = plain_table("attribute", "real\naccuracy", "chance", "images", *errors, "", title="The judge")
     for row in report.attributes:
         shares = ["-" if share is None else f"{share:.1%}" for share in (row.accuracy, row.chance)]
-        errors = ["-" if error is None else f"{error:.1%}" for error in (row.error_before, row.error_after)]
+        found = ["-" if error is None else f"{error:.1%}" for error in (row.error_before, row.error_after)]
         word = Text("trusted", "green") if row.trusted else Text("not trusted", "yellow")
-        table.add_row(visible(row.name), *shares, f"{row.real_images:,}", *errors, word)
+        table.add_row(visible(row.name), *shares, f"{row.real_images:,}", *found, word)
     legend = (
         f"{report.steps:,} steps on {report.images:,} real images. real accuracy: balanced accuracy on validation "
         f"images ({report.validation}); calibration error: mean distance of confidence from accuracy, before and "

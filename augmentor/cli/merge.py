@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from augmentor.cli.options import JsonOption
-from augmentor.cli.session import command, escape, print_json, results
+from augmentor.cli.session import command, print_json, print_line
 from augmentor.storage import parse_path
 
 
@@ -29,9 +29,7 @@ def merge(
     from augmentor.report import report_path, write_report
 
     counts = put_together(out, write_pages=write_report)
-    results.print(
-        f"{counts.synthetic:,} synthetic and {counts.real:,} real images in {escape(str(out))}", soft_wrap=True
-    )
-    results.print(f"Report: {report_path(out)}", soft_wrap=True, markup=False)
+    print_line(f"{counts.synthetic:,} synthetic and {counts.real:,} real images in {out}")
+    print_line(f"Report: {report_path(out)}")
     if json:
         print_json({"out": str(out), "report": str(report_path(out)), **counts.to_json()})

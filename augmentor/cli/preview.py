@@ -20,7 +20,7 @@ from augmentor.cli.options import (
     SizeOption,
     names,
 )
-from augmentor.cli.session import command, results
+from augmentor.cli.session import command, print_line
 from augmentor.storage import MAX_PIXELS
 
 
@@ -65,4 +65,4 @@ def preview(
         max_pixels=max_pixels,
         allow_outside=allow_outside,
     )
-    results.print(str(path), soft_wrap=True, markup=False)
+    print_line(str(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from augmentor.cli.options import JsonOption, OutputArgument
-from augmentor.cli.session import command, print_json, results
+from augmentor.cli.session import command, print_json, print_line
 
 
 @command
@@ -20,6 +20,6 @@ def report(
     from augmentor.report import write_report
 
     page = write_report(out)
-    results.print(str(page), soft_wrap=True, markup=False)
+    print_line(str(page))
     if json:
         print_json({"report": str(page)})

@@ -18,6 +18,7 @@ from typing import NoReturn, ParamSpec
 import typer
 from rich.console import Console
 from rich.markup import escape as escape_markup
+from rich.text import Text
 
 from augmentor.errors import AugmentorError, ManifestError, OutputError, RecipeError, counted
 from augmentor.storage import refuse_unusable
@@ -155,6 +156,11 @@ def recorded_command() -> str:
         else:
             words.append(word)
     return shlex.join(words)
+
+
+def print_line(text: str) -> None:
+    """Print one line on stdout: unwrapped, without markup, control characters spelled out."""
+    results.print(Text(visible(text)), soft_wrap=True)
 
 
 def print_json(values: Mapping[str, object]) -> None:

@@ -35,32 +35,39 @@ _BAR = 24
 _IF_ALL_ARE_KEPT = "after: if every translation is kept. Rejected ones are replaced from other sources."
 
 
+def plain_table(*headings: str, title: str = "", texts: int = 1, width: int | None = None) -> Table:
+    """Return a table without lines.
+
+    Args:
+        headings: of the columns.
+        title: above it, on the left.
+        texts: number of left-aligned columns before the right-aligned ones.
+        width: of the whole table; None for that of its content.
+    """
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, width=width)
+    for place, heading in enumerate(headings):
+        text = place < texts or not heading
+        table.add_column(heading, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
+    return table
+
+
 def counts_table(counts: Mapping[str, Mapping[str, tuple[int, int]]]) -> Table:
     """Return the label counts before and after an expansion, with bars."""
-    table = Table(title="Label counts of the translated rows", title_justify="left", box=None, pad_edge=False)
-    table.add_column("attribute")
-    table.add_column("value", overflow="fold")
-    table.add_column("before", justify="right")
-    table.add_column("after", justify="right")
-    table.add_column("")
+    headings = ("attribute", "value", "before", "after", "")
+    table = plain_table(*headings, title="Label counts of the translated rows", texts=2)
     most = max((after for values in counts.values() for _, after in values.values()), default=1) or 1
     for name, values in counts.items():
         for place, (value, (before, after)) in enumerate(values.items()):
-            old = round(24 * before / most)
-            bar = Text("█" * old, style="blue") + Text("█" * (round(24 * after / most) - old), style="green")
+            old = round(_BAR * before / most)
+            bar = Text("█" * old, style="blue") + Text("█" * (round(_BAR * after / most) - old), style="green")
             table.add_row(escape(name) if place == 0 else "", escape(value), f"{before:,}", f"{after:,}", bar)
     return table
 
 
 def balance_table(states: Sequence[CellState]) -> Table:
     """Return the combinations before and after --balance, with bars; missing images are dotted."""
-    table = Table(title="Combinations", title_justify="left", box=None, pad_edge=False)
-    names = list(states[0].domain)
-    for name in names:
-        table.add_column(escape(name), overflow="fold")
-    for heading in ("before", "wanted", "after"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
+    names = [escape(name) for name in states[0].domain]
+    table = plain_table(*names, "before", "wanted", "after", "", title="Combinations", texts=len(names))
     most = max((max(state.after, state.wanted or 0) for state in states), default=1) or 1
     said: list[str] = []
     for state in states:
@@ -132,11 +139,8 @@ def plan_json(plan: Plan, estimate: Estimate) -> dict[str, object]:
 
 def target_accuracy_table(found: TargetAccuracy) -> Group:
     """Return a model's target accuracy: a row per attribute, then the verdict in words."""
-    table = Table(title="Target accuracy", title_justify="left", box=None, pad_edge=False)
-    table.add_column("attribute", overflow="fold")
-    for heading in ("target\naccuracy", "source", "real\naccuracy", "chance", "change"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
+    headings = ("attribute", "target\naccuracy", "source", "real\naccuracy", "chance", "change", "")
+    table = plain_table(*headings, title="Target accuracy")
     for row in found.attributes:
         shares = ["-" if x is None else f"{x:.1%}" for x in (row.obeys, row.untouched, row.real, row.chance)]
         change = "-" if row.change is None else f"{row.change:.1f}"

@@ -23,11 +23,11 @@ from augmentor.cli.options import (
     names,
 )
 from augmentor.cli.session import (
-    escape,
     exit_for_failures,
     exit_interrupted,
     one_voice,
     print_json,
+    print_line,
     program,
     remark,
     results,
@@ -72,13 +72,11 @@ def train(
     saves a checkpoint before it exits. At the end a judge (a classifier of the
     real images) is trained, and the target accuracy of every attribute measured.
     """
-    from augmentor.cli.devices import parse_devices, pick_device
+    from augmentor.cli.devices import chosen_devices
     from augmentor.data.manifest import read_manifests
     from augmentor.training import is_rank_0, join_ranks, launch, local_device, read_recipe, train_run, world_size
 
-    if device != "auto" and devices is not None:
-        raise AugmentorError("--device and --devices exclude each other: give one of them")
-    chosen = (pick_device(device),) if devices is None else parse_devices(devices)
+    chosen = chosen_devices(device, devices)
     if len(chosen) > 1 and world_size() == 1:
         raise typer.Exit(launch(chosen, run=out))
     if minutes is not None and steps is not None:
@@ -116,14 +114,12 @@ def train(
     if result.obedience is None and should_stop():
         remark("training is finished and saved; only the target accuracy is not measured yet")
         exit_interrupted(resume=this_command("--resume"))
-    results.print(
-        f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {escape(str(result.run))}"
-    )
+    print_line(f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {result.run}")
     if result.obedience is not None:
         results.print(tables.target_accuracy_table(result.obedience))
     following = [*program(), "preview", str(manifests[0]), "--model", str(out), "--out", "preview.png"]
     following += ["--allow-outside"] if allow_outside else []
-    results.print(f"Next:  {shlex.join(following)}", soft_wrap=True, markup=False)
+    print_line(f"Next:  {shlex.join(following)}")
     if json:
         losses = {name: round(value, 6) for name, value in result.losses.items()}
         print_json(

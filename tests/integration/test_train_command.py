@@ -73,7 +73,7 @@ def test_an_interrupted_verdict_leaves_a_finished_run(
     words = ("train", small.manifest, "--out", run, *tiny, "--set", "judge.steps=5000", "--steps", 2)
     running = augmentor.start(*words)
     said = running.folder / "err"
-    running.wait_for(lambda: said.exists() and "judging whether" in said.read_text())
+    running.wait_for(lambda: said.exists() and "measuring target accuracy" in said.read_text())
     running.send(signal.SIGINT)
     stopped = running.end()
     assert stopped.code == 130, stopped.err
