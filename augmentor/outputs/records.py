@@ -175,14 +175,6 @@ class ShardRecord:
             rejected=sorted([*self.rejected, *dropped], key=lambda each: each.position),
         )
 
-    def packed_as(self, packs: dict[str, str]) -> ShardRecord:
-        """Return the record with other packs.
-
-        Args:
-            packs: the sha256 of each, by its path inside the output.
-        """
-        return replace(self, packs=packs)
-
     def write(self, path: Path) -> None:
         """Write the record to a file and sync its content; the caller gives it its final name."""
         counts = Counts(failed=len(self.failures), rejected=len(self.rejected))

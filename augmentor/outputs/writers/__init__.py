@@ -4,10 +4,10 @@ from augmentor.data import Failure
 from augmentor.outputs.paths import OutputFormat
 from augmentor.outputs.records import SCHEMA_VERSION, Counts, ShardRecord
 from augmentor.outputs.writers.assembly import Assembling, WritePages
+from augmentor.outputs.writers.base import ShardWriter, Writer
 from augmentor.outputs.writers.folder import FolderWriter
 from augmentor.outputs.writers.hdf5 import HDF5Writer, counts_of_file
 from augmentor.outputs.writers.packs import PACK_SUFFIXES, PackWriter, packing_of
-from augmentor.outputs.writers.protocol import ShardWriter, Writer
 from augmentor.outputs.writers.remote import RemoteWriter, on_disk, publish
 from augmentor.storage import Json
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
-from augmentor.outputs.fingerprints import Identity, is_same_run, read_identity, refuse_other_run
+from augmentor.outputs.fingerprints import is_same_run, read_identity, refuse_other_run
 from augmentor.outputs.label_table import LabelRow, attribute_named
-from augmentor.outputs.paths import INDEX_FILE, WORK_FOLDER, lock_of_folder
-from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
+from augmentor.outputs.paths import INDEX_FILE, WORK_FOLDER, OutputPaths
+from augmentor.outputs.records import Counts, ShardRecord
 from augmentor.outputs.report_files import EVALUATION_RUNS, remove_evaluation_runs, remove_report_files
+from augmentor.outputs.writers.base import LocalWriter, every_shard
 from augmentor.outputs.writers.metadata import FolderTables
-from augmentor.outputs.writers.protocol import every_shard
 from augmentor.outputs.writers.staged import RECORD, FolderShard, StagedShard
 from augmentor.storage import TEMPORARY, Json, sync_folder
 from stargan.labels import UNKNOWN, LabelSpace
@@ -27,7 +27,7 @@ from stargan.labels import UNKNOWN, LabelSpace
 COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", INDEX_FILE)
 
 
-class FolderWriter:
+class FolderWriter(LocalWriter):
     """Writes DIR/SPLIT/NNNNN/KEY.png, the label tables, `failures.csv` and `dataset.json`.
 
     Args:
@@ -51,12 +51,8 @@ class FolderWriter:
         image_format: ImageFormat = "png",
         class_folders: str | None = None,
     ) -> None:
-        self.out = out
-        self.space = space
-        self.description = description
-        self.identity = Identity.of(description)
+        super().__init__(OutputPaths(out, one_file=False), space=space, description=description)
         self.image_format: ImageFormat = image_format
-        self.records = RecordFolder(out / WORK_FOLDER)
         self._class_column: int | None = None
         self._class_names: tuple[str, ...] = ()
         if class_folders is not None:
@@ -64,22 +60,8 @@ class FolderWriter:
             self._class_column = space.index(class_folders)
             self._class_names = _folder_names(values)
 
-    @property
-    def lock(self) -> Path:
-        """The file that says which process writes to DIR; inside, for the folder around it may be another's."""
-        return lock_of_folder(self.out)
-
-    @property
-    def lock_is_local(self) -> bool:
-        """Whether that file lies on this machine alone."""
-        return False
-
     def check(self) -> None:
-        """Refuse a place that is not this run's, and change nothing.
-
-        Raises:
-            OutputError: DIR is a file, holds something else, or the output of another run.
-        """
+        """See `Writer.check`."""
         if self.out.exists() and not self.out.is_dir():
             raise OutputError(f"{self.out}: is a file, not a folder. Give another --out.")
         found = read_identity(self.out / "dataset.json")
@@ -132,15 +114,7 @@ class FolderWriter:
         self.records.begin(self.description, self.space)
 
     def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
-        """Make DIR and undo shards that a killed run left half moved into place.
-
-        Args:
-            mine: the shards that this process may touch.
-            shards: how many there are in all, where that is known.
-
-        Raises:
-            OutputError: DIR is a file, holds something else, or the output of another run.
-        """
+        """See `Writer.open`; undoes shards that a killed run left half moved into place."""
         self.check()
         self.records.open(self.out, self.description, self.space, shards=shards)
         for staged in sorted(self.records.temporary.iterdir()):
@@ -154,16 +128,8 @@ class FolderWriter:
         return finished and all(table.is_file() for table in tables)
 
     def counts(self) -> Counts:
-        """Return what a complete output holds."""
+        """Return the counts of a complete output."""
         return Counts.from_json(json.loads((self.out / "dataset.json").read_bytes())["counts"])
-
-    def missing(self, shards: int) -> list[int]:
-        """Return the shards, of those numbered from 0, that are not committed."""
-        return self.records.missing(shards)
-
-    def record(self, index: int) -> ShardRecord | None:
-        """Return the record of a committed shard; None where it is to be made."""
-        return self.records.get(index)
 
     def shard(self, index: int) -> StagedShard:
         """Start, or start again, one shard."""
@@ -194,15 +160,6 @@ class FolderWriter:
         return FolderTables(
             self.out, space=self.space, description=self.description, records=self.records, shards=shards
         )
-
-    def finish(self, shards: int) -> Counts:
-        """Write `labels.csv`, every `metadata.csv`, `failures.csv` and, last, `dataset.json`.
-
-        Raises:
-            OutputError: a shard is not committed.
-        """
-        with self.assembly(shards) as assembly:
-            return assembly.finish()
 
     def file_name(self, row: LabelRow, index: int, suffix: str) -> str:
         """Return an image's path inside DIR."""

@@ -18,10 +18,11 @@ from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
 from augmentor.outputs.fingerprints import Identity, is_same_run, refuse_other_run
 from augmentor.outputs.judge_results import RejectedTable, ScoresTable, pack_judged
-from augmentor.outputs.paths import lock_of_file, parts_folder
+from augmentor.outputs.paths import OutputPaths
 from augmentor.outputs.records import Counts, Shape, ShardRecord, describe
 from augmentor.outputs.report_files import EVALUATION_RUNS, remove_evaluation_runs, remove_report_files
 from augmentor.outputs.writers.assembly import Assembly, Ending, discard
+from augmentor.outputs.writers.base import LocalWriter, every_shard
 from augmentor.outputs.writers.hdf5_layout import (
     COLUMN_CHUNK,
     OVERHEAD,
@@ -34,7 +35,6 @@ from augmentor.outputs.writers.hdf5_layout import (
     table_columns,
 )
 from augmentor.outputs.writers.parts import Parts, PartShard
-from augmentor.outputs.writers.protocol import every_shard
 from augmentor.storage import TEMPORARY, Json, sync_file, sync_folder, write_json
 from stargan.labels import LabelSpace
 
@@ -54,7 +54,7 @@ def counts_of_file(out: Path) -> Counts:
         raise OutputError(f"{out}: was not written by expand, or is damaged ({error})") from error
 
 
-class HDF5Writer:
+class HDF5Writer(LocalWriter):
     """Writes FILE.h5, and beside it FILE.dataset.json and FILE.failures.csv, .rejected.csv and .scores.csv.
 
     Until all shards are there they wait as FILE.h5.parts/NNNNN.part; the finished file knows its fingerprint,
@@ -77,30 +77,12 @@ class HDF5Writer:
         description: Mapping[str, Json],
         encoding: ImageFormat | None = None,
     ) -> None:
-        self.out = out
-        self.space = space
-        self.description = description
+        super().__init__(OutputPaths(out, one_file=True), space=space, description=description)
         self.encoding: ImageFormat | None = encoding
-        self.identity = Identity.of(description)
-        self.parts = Parts(out, folder=parts_folder(out), encoding=encoding)
-        self.records = self.parts.records
-
-    @property
-    def lock(self) -> Path:
-        """The file that says which process writes to FILE.h5."""
-        return lock_of_file(self.out)
-
-    @property
-    def lock_is_local(self) -> bool:
-        """Whether that file lies on this machine alone."""
-        return False
+        self.parts = Parts(out, folder=self.paths.work, encoding=encoding)
 
     def check(self) -> None:
-        """Refuse a place that is not this run's, and change nothing.
-
-        Raises:
-            OutputError: FILE.h5 or its parts are not of this run.
-        """
+        """See `Writer.check`."""
         if self.out.is_dir():
             raise OutputError(f"{self.out}: is a folder, not a file. Give another --out, or --format folder.")
         if self.out.exists():
@@ -128,15 +110,7 @@ class HDF5Writer:
             self.remove_parts()
 
     def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
-        """Make the folder of the parts, or, where FILE.h5 is finished, remove what is left of it.
-
-        Args:
-            mine: the shards that this process may touch.
-            shards: how many there are in all, where that is known.
-
-        Raises:
-            OutputError: FILE.h5 or its parts are not of this run.
-        """
+        """See `Writer.open`; where FILE.h5 is finished, removes what is left of its parts."""
         self.check()
         if self.out.exists():
             self.remove_parts()
@@ -157,7 +131,7 @@ class HDF5Writer:
         return counts_of_file(self.out)
 
     def missing(self, shards: int) -> list[int]:
-        """Return the shards, of those numbered from 0, that are not committed."""
+        """See `Writer.missing`."""
         return [] if self.complete() else self.records.missing(shards)
 
     def record(self, index: int) -> ShardRecord | None:
@@ -179,18 +153,6 @@ class HDF5Writer:
     def assembly(self, shards: int) -> HDF5Assembly:
         """Begin to write the file."""
         return HDF5Assembly(self, shards)
-
-    def finish(self, shards: int) -> Counts:
-        """Merge the parts in order, write the companions, give FILE.h5 its name and delete the parts.
-
-        Raises:
-            OutputError: a shard is not committed, or the shards' images differ in shape and are not encoded.
-        """
-        if self.complete():
-            self.remove_parts()
-            return self.counts()
-        with self.assembly(shards) as assembly:
-            return assembly.finish()
 
     def remove_parts(self) -> None:
         """Delete what the finished file no longer needs."""

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from augmentor.data import Failure
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
-from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.paths import INDEX_FILE, OutputFormat
 from augmentor.outputs.records import RecordFolder, ShardRecord
-from augmentor.outputs.source_files import SourceFile
 from augmentor.outputs.writers.folder import FolderWriter
 from augmentor.outputs.writers.hdf5_shards import HDF5Pack, HDF5Packing
 from augmentor.outputs.writers.metadata import FolderTables
@@ -144,7 +142,7 @@ class PackWriter(FolderWriter):
                 path.unlink(missing_ok=True)
         for folder in {(self.out / name).parent for name in record.packs}:
             sync_folder(folder)
-        self.records.rewrite(left.packed_as(packs))
+        self.records.rewrite(replace(left, packs=packs))
 
     def assembly(self, shards: int) -> PackTables:
         """Begin to write the label tables."""
@@ -173,46 +171,26 @@ class PackShard(StagedShard):
     """One shard of a `PackWriter`: encoded side by side, and packed by one thread when it is committed."""
 
     writer: PackWriter
+    holds = "a pack"
 
     def __init__(self, writer: PackWriter, index: int) -> None:
         super().__init__(writer, index, encoding=writer.packing.encoding)
 
-    def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Refuse: a pack holds what was made for it, not files.
-
-        Raises:
-            OutputError: always.
-        """
-        raise OutputError(
-            f"{self.writer.out}: shard {self.index}, item {position} ({row.source_id}): a pack cannot hold "
-            f"{source} as it is. Use --real processed, or --format folder."
-        )
-
-    def commit(
-        self,
-        failures: Sequence[Failure],
-        origins: Mapping[str, SourceFile] | None = None,
-        judged: JudgeResults = NO_JUDGE_RESULTS,
-    ) -> None:
-        """Pack everything, move the packs into place, sync them, then write the record.
-
-        Raises:
-            OutputError: two images have the same name.
-        """
-        gathered = self.gathered()
+    def _publish(self, record: ShardRecord) -> None:
+        """Write the packs, move them into place, sync them, then write the record."""
         packing, out = self.writer.packing, self.writer.out
         staged: dict[str, Path] = {}
         for split in SPLITS:
-            places = [place for place, row in enumerate(gathered.rows) if row.split == split]
+            places = [place for place, row in enumerate(record.rows) if row.split == split]
             if places:
-                rows = [gathered.rows[place] for place in places]
+                rows = [record.rows[place] for place in places]
                 path = self.staged / f"{split}{packing.suffix}"
-                images = self._images([gathered.positions[place] for place in places])
-                packing.write(path, rows, images, shape=self.shape)
+                images = self._images([record.positions[place] for place in places])
+                packing.write(path, rows, images, shape=record.shape)
                 sync_file(path)
                 staged[pack_name(rows[0].file_name, packing.suffix)] = path
         packs = {name: _sha256(path) for name, path in staged.items()}
-        self.stage_record(gathered, failures, origins, judged, packs=packs)
+        self.stage_record(replace(record, packs=packs))
         for name, path in staged.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             path.replace(out / name)

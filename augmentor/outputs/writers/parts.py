@@ -9,22 +9,20 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 import numpy as np
 
-from augmentor.data import Failure
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels, encode
-from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.records import RecordFolder, Shape, ShardRecord, common_shape
-from augmentor.outputs.source_files import SourceFile
+from augmentor.outputs.records import RecordFolder, ShardRecord
+from augmentor.outputs.writers.base import LocalShard
 from augmentor.storage import sync_file, sync_folder
 
 _BLOCK_BYTES = 1 << 25
@@ -98,27 +96,25 @@ class Parts:
             ) from None
 
 
-class PartShard:
+class PartShard(LocalShard):
     """One shard: an unfinished part that `commit` gives its name.
 
-    Pixels lie at their position times their size; encoded images, of which nobody knows the sizes before, lie in
-    the order in which they came.
+    Pixels lie at their position times their size; encoded images, whose sizes are not known before, in the order
+    in which they came.
 
     Args:
         parts: of the output.
         index: the shard's number.
     """
 
+    holds = "an HDF5 file"
+
     def __init__(self, parts: Parts, index: int) -> None:
+        super().__init__(parts.out, index, encoding=parts.encoding)
         self.parts = parts
-        self.index = index
         self._staged = parts.records.temporary / parts.path(index).name
-        self._lock = threading.Lock()
         self._file: BinaryIO | None = None
         self._end = 0
-        self._shape: Shape | None = None
-        self._rows: dict[int, LabelRow] = {}
-        self._digests: dict[int, str] = {}
         self._extents: dict[int, tuple[int, int]] = {}
 
     def __enter__(self) -> Self:
@@ -132,81 +128,33 @@ class PartShard:
         self._staged.unlink(missing_ok=True)
         self._staged.with_suffix(".json").unlink(missing_ok=True)
 
-    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
-        """Write one image into the part; threads may call this at once.
-
-        Raises:
-            ValueError: it has another shape than the first one, and is not encoded.
-        """
-        self.add_all([(position, row, pixels)])
-
     def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
-        """Write images into the part, those that follow one another at once; threads may call this at once.
-
-        Raises:
-            ValueError: one has another shape than the first one, and is not encoded.
-        """
-        encoding = self.parts.encoding
+        """See `ShardWriter.add_all`; images that follow one another are written at once."""
+        encoding = self.encoding
         stored = [encode(pixels, encoding) if encoding else pixels.tobytes() for _, _, pixels in images]
         digests = [hashlib.sha256(data).hexdigest() for data in stored]
         named = [row._replace(file_name=self._file_name(row)) for _, row, _ in images]
         with self._lock:
             for (position, _, pixels), data, digest, row in zip(images, stored, digests, named, strict=True):
-                if pixels.shape != self._shape:
-                    self._see(pixels.shape)
+                self._note(position, row, digest, pixels.shape)
                 first = self._end if encoding else position * len(data)
                 self._write(first, data)
-                self._rows[position] = row
-                self._digests[position] = digest
                 self._extents[position] = first, len(data)
 
-    def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Refuse: an HDF5 file holds what was made for it, not files.
-
-        Raises:
-            OutputError: always.
-        """
-        raise OutputError(
-            f"{self.parts.out}: shard {self.index}, item {position} ({row.source_id}): an HDF5 file cannot "
-            f"hold {source} as it is. Use --real processed, or a folder as --out."
-        )
-
-    def commit(
-        self,
-        failures: Sequence[Failure],
-        origins: Mapping[str, SourceFile] | None = None,
-        judged: JudgeResults = NO_JUDGE_RESULTS,
-    ) -> None:
+    def _publish(self, record: ShardRecord) -> None:
         """Sync the part, give it its name, then write the record."""
         self._close()
-        if self._rows:
+        if record.rows:
             sync_file(self._staged)
             self._staged.replace(self.parts.path(self.index))
             sync_folder(self.parts.folder)
-        positions = sorted(self._rows)
         staged_record = self._staged.with_suffix(".json")
-        ShardRecord(
-            index=self.index,
-            shape=self._shape,
-            rows=[self._rows[position] for position in positions],
-            positions=positions,
-            failures=failures,
-            files={self._rows[position].file_name: self._digests[position] for position in positions},
-            extents=[self._extents[position] for position in positions],
-            origins=origins or {},
-            scores=judged.of(positions),
-            rejected=judged.rejected,
-        ).write(staged_record)
+        replace(record, extents=[self._extents[position] for position in record.positions]).write(staged_record)
         self.parts.records.commit(staged_record, self.index)
 
     def _file_name(self, row: LabelRow) -> str:
         """Return the path that the same image has in a folder of files: PNG, if the images are not encoded."""
-        return f"{row.split}/{self.index:05d}/{row.key}.{self.parts.encoding or 'png'}"
-
-    def _see(self, shape: tuple[int, ...]) -> None:
-        if self._shape is not None and not self.parts.encoding:
-            raise ValueError(f"an image of {shape} among images of {self._shape}")
-        self._shape = common_shape(self._shape, shape)
+        return f"{row.split}/{self.index:05d}/{row.key}.{self.encoding or 'png'}"
 
     def _write(self, first: int, data: bytes) -> None:
         if self._file is None:

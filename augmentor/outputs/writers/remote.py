@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from augmentor.data import Failure
 from augmentor.data.manifest import SPLITS
@@ -27,15 +27,14 @@ from augmentor.errors import OutputError
 from augmentor.images import Pixels
 from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
+from augmentor.outputs.records import Counts, ShardRecord
 from augmentor.outputs.report_files import REPORT_FILES, REPORT_IMAGES, is_report_image
 from augmentor.outputs.source_files import SourceFile
 from augmentor.outputs.writers.assembly import Assembling, Ending, nothing_left
-from augmentor.outputs.writers.folder import COMPANIONS
-from augmentor.outputs.writers.protocol import ShardWriter, Writer, every_shard
+from augmentor.outputs.writers.base import ShardWriter, Writer, every_shard
+from augmentor.outputs.writers.folder import COMPANIONS, FolderWriter
 from augmentor.storage import (
     TEMPORARY,
-    Json,
     RemotePath,
     Status,
     each,
@@ -45,18 +44,8 @@ from augmentor.storage import (
     upload,
     write_bytes,
 )
-from stargan.labels import LabelSpace
 
 _LAST = "dataset.json"
-
-
-class FilesWriter(Writer, Protocol):
-    """A writer of a folder of files, whose records say which of them a shard has placed."""
-
-    out: Path
-    records: RecordFolder
-    description: Mapping[str, Json]
-    space: LabelSpace
 
 
 def scratch() -> Path:
@@ -82,7 +71,7 @@ def publish(file: Path, out: Path) -> None:
         upload(file, out / file.name)
 
 
-class RemoteWriter:
+class RemoteWriter(Writer):
     """Writes what a writer of files writes, to a URL; see the top of this file.
 
     Args:
@@ -91,7 +80,7 @@ class RemoteWriter:
         there: the same with `out` itself as its place, which is only ever asked what is there.
     """
 
-    def __init__(self, out: RemotePath, *, here: FilesWriter, there: FilesWriter) -> None:
+    def __init__(self, out: RemotePath, *, here: FolderWriter, there: FolderWriter) -> None:
         self.out = out
         self.here = here
         self.there = there
@@ -249,15 +238,6 @@ class RemoteWriter:
         self._prepare()
         return RemoteAssembly(self, self.here.assembly(shards), shards)
 
-    def finish(self, shards: int) -> Counts:
-        """Write the tables, upload them, then `dataset.json`.
-
-        Raises:
-            OutputError: a shard is not committed.
-        """
-        with self.assembly(shards) as assembly:
-            return assembly.finish()
-
     def bring_missing(self, shards: int) -> None:
         """Bring the records down that others have committed."""
         self._bring_all(index for index in range(shards) if self.here.record(index) is None)
@@ -377,10 +357,6 @@ class RemoteShard(_Block[ShardWriter]):
     def __init__(self, writer: RemoteWriter, inner: ShardWriter, index: int) -> None:
         super().__init__(writer, inner)
         self._index = index
-
-    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
-        """Encode and write one image; threads may call this at once."""
-        self._inner.add(position, row, pixels)
 
     def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
         """Encode and write several images; threads may call this at once."""

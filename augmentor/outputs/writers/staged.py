@@ -1,24 +1,20 @@
-"""One shard on its way into a folder: its images wait as files of their own until it is committed."""
+"""Shards of folders: images wait as files in a staging folder until the shard is committed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-import threading
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
-from augmentor.data import Failure
-from augmentor.errors import ImageError, OutputError
+from augmentor.errors import ImageError
 from augmentor.images import ImageFormat, Pixels, encode_file, usual_suffix
-from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.records import Shape, ShardRecord, common_shape
-from augmentor.outputs.source_files import SourceFile
+from augmentor.outputs.records import ShardRecord
+from augmentor.outputs.writers.base import LocalShard
 from augmentor.storage import RemotePath, content, sync_files, sync_folder, write_unsynced
 
 if TYPE_CHECKING:
@@ -28,16 +24,8 @@ RECORD = "record.json"
 """Beside the waiting images: the record, once all that it names is there."""
 
 
-class Gathered(NamedTuple):
-    """What a shard holds when it is committed, in the order of the positions."""
-
-    positions: list[int]
-    rows: list[LabelRow]
-    files: dict[str, str]
-
-
-class StagedShard(ABC):
-    """One shard of a writer of folders: files wait under `.augmentor/tmp/` until `commit` places them.
+class StagedShard(LocalShard):
+    """One shard of a folder: files wait under `.augmentor/tmp/` until `commit` moves them into place.
 
     Args:
         writer: whose shard it is.
@@ -46,15 +34,10 @@ class StagedShard(ABC):
     """
 
     def __init__(self, writer: FolderWriter, index: int, *, encoding: ImageFormat | None) -> None:
+        super().__init__(writer.out, index, encoding=encoding)
         self.writer = writer
-        self.index = index
-        self.encoding: ImageFormat | None = encoding
         self.staged = writer.records.temporary / f"{index:05d}"
-        self.shape: Shape | None = None
         self._waiting = f"{self.staged}{os.sep}"
-        self._lock = threading.Lock()
-        self._rows: dict[int, LabelRow] = {}
-        self._digests: dict[str, str] = {}
         self._unsynced: list[str] = []
 
     def __enter__(self) -> Self:
@@ -68,92 +51,29 @@ class StagedShard(ABC):
     ) -> None:
         self.writer.undo(self.staged)
 
-    def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
-        """Write one image to its waiting place; threads may call this at once.
-
-        Raises:
-            ValueError: it has another shape than the others, and is not encoded.
-        """
-        waiting = self.waiting(position)
-        if self.encoding is None:
-            data = pixels.tobytes()
-            write_unsynced(waiting, data)
-        else:
-            data = encode_file(waiting, pixels, self.encoding)
-        digest = hashlib.sha256(data).hexdigest()
-        self._note(position, row, f".{self.encoding or 'png'}", digest, shape=pixels.shape, unsynced=waiting)
-
     def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
-        """Write images to their waiting places; threads may call this at once."""
-        for image in images:
-            self.add(*image)
-
-    @abstractmethod
-    def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Take a source file as it is.
-
-        Raises:
-            ImageError: it cannot be read.
-            OutputError: the form of the output holds no files.
-        """
-
-    @abstractmethod
-    def commit(
-        self,
-        failures: Sequence[Failure],
-        origins: Mapping[str, SourceFile] | None = None,
-        judged: JudgeResults = NO_JUDGE_RESULTS,
-    ) -> None:
-        """Place everything, durably, then write the record.
-
-        Raises:
-            OutputError: two images have the same name.
-        """
+        """See `ShardWriter.add_all`."""
+        for position, row, pixels in images:
+            waiting = self.waiting(position)
+            if self.encoding is None:
+                data = pixels.tobytes()
+                write_unsynced(waiting, data)
+            else:
+                data = encode_file(waiting, pixels, self.encoding)
+            digest, suffix = hashlib.sha256(data).hexdigest(), f".{self.encoding or 'png'}"
+            self._note_file(position, row, suffix, digest, shape=pixels.shape, unsynced=waiting)
 
     def waiting(self, position: int) -> str:
         """Return where an image waits; text, because thousands of `Path`s take longer than the writing."""
         return f"{self._waiting}{position}"
 
-    def gathered(self) -> Gathered:
-        """Return what was added.
-
-        Raises:
-            OutputError: two images have the same name.
-        """
-        positions = sorted(self._rows)
-        rows = [self._rows[position] for position in positions]
-        if len(self._digests) != len(rows):
-            names = [row.file_name for row in rows]
-            double = next(name for name in names if names.count(name) > 1)
-            raise OutputError(f"{self.writer.out}: two images would be called {double}. Make the ids differ.")
-        return Gathered(positions, rows, {row.file_name: self._digests[row.file_name] for row in rows})
-
-    def stage_record(
-        self,
-        gathered: Gathered,
-        failures: Sequence[Failure],
-        origins: Mapping[str, SourceFile] | None,
-        judged: JudgeResults,
-        *,
-        packs: dict[str, str] | None = None,
-    ) -> None:
-        """Write the record beside what it names, ahead of the first move: by it a killed one is undone."""
-        ShardRecord(
-            index=self.index,
-            shape=self.shape,
-            rows=gathered.rows,
-            positions=gathered.positions,
-            failures=failures,
-            files=gathered.files,
-            packs=packs or {},
-            origins=origins or {},
-            scores=judged.of(gathered.positions),
-            rejected=judged.rejected,
-        ).write(self.staged / RECORD)
+    def stage_record(self, record: ShardRecord) -> None:
+        """Write the record beside what it names, ahead of the first move: a killed move is undone by it."""
+        record.write(self.staged / RECORD)
         sync_folder(self.staged)
 
     def commit_record(self, folders: Set[Path]) -> None:
-        """Make the shard count, once all has its place.
+        """Make the shard count, once every file has its name.
 
         Args:
             folders: those that files were moved into, which are synced first, with the output's own.
@@ -162,7 +82,7 @@ class StagedShard(ABC):
             sync_folder(folder)
         self.writer.records.commit(self.staged / RECORD, self.index)
 
-    def _note(
+    def _note_file(
         self,
         position: int,
         row: LabelRow,
@@ -172,15 +92,9 @@ class StagedShard(ABC):
         shape: tuple[int, ...] | None,
         unsynced: str | None,
     ) -> None:
-        name = self.writer.file_name(row, self.index, suffix)
-        named = row._replace(file_name=name)
+        named = row._replace(file_name=self.writer.file_name(row, self.index, suffix))
         with self._lock:
-            self._rows[position] = named
-            self._digests[name] = digest
-            if shape != self.shape:
-                if self.encoding is None and self.shape is not None:
-                    raise ValueError(f"an image of {shape} among images of {self.shape}")
-                self.shape = common_shape(self.shape, shape)
+            self._note(position, named, digest, shape)
             if unsynced is not None:
                 self._unsynced.append(unsynced)
 
@@ -201,28 +115,18 @@ class FolderShard(StagedShard):
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ImageError(f"{source}: cannot be linked or copied: {error.strerror or error}") from error
-        self._note(position, row, suffix, digest, shape=None, unsynced=None if linked else waiting)
+        self._note_file(position, row, suffix, digest, shape=None, unsynced=None if linked else waiting)
 
-    def commit(
-        self,
-        failures: Sequence[Failure],
-        origins: Mapping[str, SourceFile] | None = None,
-        judged: JudgeResults = NO_JUDGE_RESULTS,
-    ) -> None:
-        """Move everything into place, sync it, then write the record.
-
-        Raises:
-            OutputError: two images have the same name.
-        """
-        gathered = self.gathered()
-        rows = gathered.rows
+    def _publish(self, record: ShardRecord) -> None:
+        """Move every file into place, sync it, then write the record."""
+        rows = record.rows
         sync_files(self._unsynced)
-        self.stage_record(gathered, failures, origins, judged)
+        self.stage_record(record)
         folders = {self.writer.out / name for name in {row.file_name.rpartition("/")[0] for row in rows}}
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         root = f"{self.writer.out}{os.sep}"
-        for position, row in zip(gathered.positions, rows, strict=True):
+        for position, row in zip(record.positions, rows, strict=True):
             os.replace(self.waiting(position), root + row.file_name)  # noqa: PTH105 - see `waiting`
         self.commit_record(folders | {folder.parent for folder in folders})
 

@@ -15,6 +15,7 @@ from augmentor.images import Pixels, encode
 from augmentor.outputs.label_table import LabelRow, changed_names, key, real_key
 from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer
 from stargan.labels import Attribute, LabelSpace
+from tests.augmentor.outputs.finishing import finish
 
 SIDE = 8
 SPACE = LabelSpace(
@@ -98,11 +99,11 @@ class Planted:
         with writer.shard(0) as shard:
             for position, row in enumerate(self.rows):
                 pixels = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
-                shard.add(position, _label_row(row, row.codes, synthetic=False), pixels)
+                shard.add_all([(position, _label_row(row, row.codes, synthetic=False), pixels)])
             for position, each in enumerate(translations, start=len(self.rows)):
-                shard.add(position, _label_row(each.source, each.codes, synthetic=True), each.pixels)
+                shard.add_all([(position, _label_row(each.source, each.codes, synthetic=True), each.pixels)])
             shard.commit([])
-        writer.finish(1)
+        finish(writer, 1)
         return out
 
     def translate(

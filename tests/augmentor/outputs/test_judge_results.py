@@ -34,6 +34,7 @@ from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer
 from augmentor.storage.text_files import Json
 from stargan.labels import LabelSpace
+from tests.augmentor.outputs.finishing import finish as finish_output
 
 SHARDS = 3
 SOURCES = 2
@@ -124,7 +125,7 @@ def write_shard(writer: Writer, index: int, space: LabelSpace) -> None:
                     Rejected(position=position, row=row, scores=measured, reason=reason, thumbnail=picture)
                 )
                 continue
-            shard.add(position, row, pixels)
+            shard.add_all([(position, row, pixels)])
             if measured is not None:
                 scores[position] = measured
         shard.commit([], {}, JudgeResults(scores=scores, rejected=rejected))
@@ -140,7 +141,7 @@ def make(writer: Writer, space: LabelSpace, rules: Sequence[KeepBest] = (), *, f
             write_shard(writer, index, space)
     drop_unselected(writer, shards=SHARDS, rules=rules)
     if finish:
-        writer.finish(SHARDS)
+        finish_output(writer, SHARDS)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -193,9 +194,9 @@ def test_without_a_judge_the_tables_have_headers_alone(
     writer.open()
     with writer.shard(0) as shard:
         for position, row, pixels, _ in rows_of(0, space):
-            shard.add(position, row, pixels)
+            shard.add_all([(position, row, pixels)])
         shard.commit([])
-    counts = writer.finish(1)
+    counts = finish_output(writer, 1)
     assert (table(tmp_path, "scores.csv"), table(tmp_path, "rejected.csv"), counts.rejected) == ([], [], 0)
     assert verify_output(out_of(writer)).ok
 

@@ -134,7 +134,7 @@ def make_output(tmp_path: Path) -> MakeOutput:
         with writer.shard(0) as shard:
             for position, row in enumerate(rows):
                 if row.key not in thrown:
-                    shard.add(position, row, picture(position, side))
+                    shard.add_all([(position, row, picture(position, side))])
             shard.commit([], None, judged(rows, thrown, space) if scored else NO_JUDGE_RESULTS)
         made.kept = {row.key: row.agreement or 0.0 for row in rows if row.is_synthetic and row.key not in thrown}
         made.rejected = [row.key for row in rows if row.key in thrown]

@@ -17,6 +17,7 @@ from augmentor.images import Pixels, resize
 from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer
 from stargan.labels import Attribute, LabelSpace
+from tests.augmentor.outputs.finishing import finish
 
 SPACE = LabelSpace(
     attributes=(
@@ -53,9 +54,9 @@ def write(writer: Writer, channels: int = 3) -> None:
     writer.open()
     with writer.shard(0) as shard:
         for index in range(ROWS):
-            shard.add(index, make_row(index), pixels_of(index, channels))
+            shard.add_all([(index, make_row(index), pixels_of(index, channels))])
         shard.commit([])
-    writer.finish(1)
+    finish(writer, 1)
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +183,9 @@ def test_images_of_different_sizes(tmp_path: Path) -> None:
         writer.open()
         with writer.shard(0) as shard:
             for index in range(ROWS):
-                shard.add(index, make_row(index), pixels[index])
+                shard.add_all([(index, make_row(index), pixels[index])])
             shard.commit([])
-        writer.finish(1)
+        finish(writer, 1)
     for out in (tmp_path / "dir", tmp_path / "out.h5"):
         own, sized = open_dataset(out), open_dataset(out, size=(4, 5), split="train")
         for index in (0, 1, 5, 7, ROWS - 1):

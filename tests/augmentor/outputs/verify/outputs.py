@@ -12,6 +12,7 @@ from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.verify import Findings
 from augmentor.outputs.writers import Failure, FolderWriter, HDF5Writer, Json, Writer
 from stargan.labels import Attribute, LabelSpace
+from tests.augmentor.outputs.finishing import finish as finish_output
 
 SPACE = LabelSpace(
     attributes=(
@@ -71,10 +72,10 @@ def make(writer: Writer, *, shards: int = SHARDS, finish: bool = True) -> None:
         if writer.record(index) is None:
             with writer.shard(index) as shard:
                 for item in items(index):
-                    shard.add(*item)
+                    shard.add_all([item])
                 shard.commit([FAILED] if index == 2 else [])
     if finish:
-        writer.finish(shards)
+        finish_output(writer, shards)
 
 
 def folder_writer(out: Path) -> FolderWriter:

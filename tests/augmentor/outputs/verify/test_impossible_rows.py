@@ -17,6 +17,7 @@ from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.verify import Findings, repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter, Json, ShardRecord, Writer
 from stargan.checkpoints import json_sha256
+from tests.augmentor.outputs.finishing import finish
 from tests.augmentor.outputs.verify.outputs import (
     DESCRIPTION,
     SPACE,
@@ -149,9 +150,9 @@ def test_linked_originals_may_have_any_size(tmp_path: Path) -> None:
     writer.open()
     with writer.shard(0) as shard:
         shard.link(0, make_row("a", (0, 0), "train", synthetic=False), source)
-        shard.add(1, make_row("a", (1, 0), "train", synthetic=True), np.zeros((8, 6, 3), np.uint8))
+        shard.add_all([(1, make_row("a", (1, 0), "train", synthetic=True), np.zeros((8, 6, 3), np.uint8))])
         shard.commit([])
-    writer.finish(1)
+    finish(writer, 1)
     assert said(verify_output(tmp_path / "out")) == ""
     source.write_bytes(source.read_bytes()[:200])  # the same file, by another name
     assert re.search(r"a__real\.jpe?g, a__real: its bytes are not", said(verify_output(tmp_path / "out")))
@@ -162,9 +163,9 @@ def leaking(out: Path, rows: list[LabelRow], *, writer: Callable[[Path], Writer]
     made.open()
     with made.shard(0) as shard:
         for position, row in enumerate(rows):
-            shard.add(position, row, np.zeros((4, 4, 3), np.uint8))
+            shard.add_all([(position, row, np.zeros((4, 4, 3), np.uint8))])
         shard.commit([])
-    made.finish(1)
+    finish(made, 1)
     return verify_output(out)
 
 

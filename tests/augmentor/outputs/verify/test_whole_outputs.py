@@ -11,6 +11,7 @@ import pytest
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
 from augmentor.outputs.verify import repair_output, verify_output
+from tests.augmentor.outputs.finishing import finish
 from tests.augmentor.outputs.verify.outputs import FAILED, SHARDS, content, folder_writer, hdf5_writer, make, said
 
 
@@ -54,7 +55,7 @@ def test_outputs_without_images(encoding: ImageFormat | None, tmp_path: Path) ->
         for index in range(2):
             with writer.shard(index) as shard:
                 shard.commit([FAILED])
-        writer.finish(2)
+        finish(writer, 2)
         found = verify_output(out)
         assert said(found) == ""
         assert (found.shards, found.counts.real, found.counts.failed) == (2, 0, 1)

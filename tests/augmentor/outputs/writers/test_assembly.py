@@ -12,6 +12,7 @@ from augmentor.errors import OutputError
 from augmentor.outputs.label_table import LabelRow, real_key
 from augmentor.outputs.writers import Failure, FolderWriter, HDF5Writer, Writer
 from stargan.labels import LabelSpace
+from tests.augmentor.outputs.finishing import finish
 
 SHARDS = 4
 MakeWriter = Callable[[Path], Writer]
@@ -49,7 +50,7 @@ def write_shard(writer: Writer, index: int, *, side: int = 4) -> None:
                     source_path=f"{index}{place}.png",
                     codes=(index % 3, -1),
                 )
-                shard.add(place, row, random.integers(256, size=(side, side, 3), dtype=np.uint8))
+                shard.add_all([(place, row, random.integers(256, size=(side, side, 3), dtype=np.uint8))])
         shard.commit([Failure(id=f"{index}1", path="x", reason="gone")])
 
 
@@ -67,7 +68,7 @@ def test_bytes_do_not_depend_on_when_shards_come(
     at_once.open()
     for index in range(SHARDS):
         write_shard(at_once, index)
-    at_once.finish(SHARDS)
+    finish(at_once, SHARDS)
     one_by_one.open()
     with one_by_one.assembly(SHARDS) as assembly:
         for index in order:
@@ -113,7 +114,7 @@ def test_pixels_of_two_sizes_do_not_fit_into_one_file(space: LabelSpace, tmp_pat
     write_shard(writer, 0)
     write_shard(writer, 1, side=5)
     with pytest.raises(OutputError, match=r"shard 1 has images of \(5, 5, 3\), not \(4, 4, 3\)"):
-        writer.finish(2)
+        finish(writer, 2)
     assert not writer.out.exists()
 
 
@@ -125,7 +126,7 @@ def test_what_is_missing_is_listed_and_nothing_once_all_is_there(make_writer: Ma
         write_shard(writer, index)
     assert writer.missing(SHARDS) == [1]
     with pytest.raises(OutputError, match="shard 1 of 4 is missing"):
-        writer.finish(SHARDS)
+        finish(writer, SHARDS)
     write_shard(writer, 1)
-    writer.finish(SHARDS)
+    finish(writer, SHARDS)
     assert writer.missing(SHARDS) == []

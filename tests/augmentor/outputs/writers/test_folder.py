@@ -22,6 +22,7 @@ from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.writers import Failure, FolderWriter, Writer
 from augmentor.outputs.writers.staged import FolderShard
 from stargan.labels import Attribute, LabelSpace
+from tests.augmentor.outputs.finishing import finish
 
 SPACE = LabelSpace(
     attributes=(
@@ -67,7 +68,7 @@ def items(shard: int) -> Iterator[tuple[int, LabelRow, Pixels]]:
 def write_shard(writer: Writer, index: int) -> None:
     with writer.shard(index) as shard:
         for position, row, pixels in items(index):
-            shard.add(position, row, pixels)
+            shard.add_all([(position, row, pixels)])
         shard.commit(FAILURES[index])
 
 
@@ -76,7 +77,7 @@ def expand(writer: Writer, shards: int = 2) -> None:
     for index in range(shards):
         if writer.record(index) is None:
             write_shard(writer, index)
-    writer.finish(shards)
+    finish(writer, shards)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -140,9 +141,9 @@ def test_threads_and_order_do_not_matter(tmp_path: Path) -> None:
     writer.open()
     for index in (1, 0):
         with writer.shard(index) as shard, ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda item, shard=shard: shard.add(*item), reversed(list(items(index)))))
+            list(pool.map(lambda item, shard=shard: shard.add_all([item]), reversed(list(items(index)))))
             shard.commit(FAILURES[index])
-    writer.finish(2)
+    finish(writer, 2)
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
@@ -241,7 +242,7 @@ def test_rows_that_fail_the_second_time_leave_no_stray_files(
     writer.open()
     with writer.shard(0) as shard:
         shard.commit([Failure(id="a", path="a", reason="gone")])
-    writer.finish(1)
+    finish(writer, 1)
     assert not list(tmp_path.rglob("*.png"))
     assert table(tmp_path / "labels.csv") == []
 
@@ -255,18 +256,18 @@ def test_damaged_or_missing_record_does_not_count(tmp_path: Path) -> None:
     assert writer.record(0) is None
     assert writer.record(1) is not None
     write_shard(writer, 0)
-    writer.finish(2)
+    finish(writer, 2)
     assert tree(tmp_path) == before
     record.unlink()
     with pytest.raises(OutputError, match=r"shard 0 of 2 is missing. Run the same expand again"):
-        writer.finish(2)
+        finish(writer, 2)
 
 
 def test_shard_without_commit_is_forgotten(tmp_path: Path) -> None:
     writer = folder_writer(tmp_path)
     writer.open()
     with pytest.raises(RuntimeError), writer.shard(0) as shard:  # noqa: PT012
-        shard.add(*next(items(0)))
+        shard.add_all([next(items(0))])
         raise RuntimeError
     assert writer.record(0) is None
     assert not list(tmp_path.rglob("*0*"))
@@ -296,8 +297,8 @@ def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     writer.open()
     with writer.shard(0) as shard:
         _, row, pixels = next(items(0))
-        shard.add(0, row, pixels)
-        shard.add(1, row, pixels)
+        shard.add_all([(0, row, pixels)])
+        shard.add_all([(1, row, pixels)])
         with pytest.raises(OutputError, match=r"two images would be called train/00000/00000__real.png"):
             shard.commit([])
 
@@ -323,7 +324,7 @@ def test_original_files_are_linked_or_copied(
         with pytest.raises(ImageError, match=r"gone.png: cannot be linked or copied: No such file"):
             shard.link(2, make_row("c", (0, 0)), tmp_path / "gone.png")
         shard.commit([])
-    writer.finish(1)
+    finish(writer, 1)
     linked = tmp_path / "out/train/00000/a__real.jpg"
     assert linked.read_bytes() == source.read_bytes()
     assert linked.samefile(source) == linkable
@@ -353,7 +354,7 @@ def test_an_original_never_brings_a_suffix_of_its_own(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match="not an image"):
             shard.link(4, make_row("e", (0, 0)), tmp_path / "text.exe")
         shard.commit([])
-    writer.finish(1)
+    finish(writer, 1)
     assert sorted(path.name for path in (tmp_path / "out/train/00000").iterdir()) == [
         f"{name}__real.png" for name in "abcd"
     ]
@@ -365,9 +366,9 @@ def test_class_folders_are_safe_and_torchvision_reads_them(tmp_path: Path) -> No
     writer.open()
     write_shard(writer, 0)
     with writer.shard(1) as shard:
-        shard.add(0, make_row("z", (-1, 0)), np.zeros((8, 8, 3), np.uint8))
+        shard.add_all([(0, make_row("z", (-1, 0)), np.zeros((8, 8, 3), np.uint8))])
         shard.commit([])
-    writer.finish(2)
+    finish(writer, 2)
     folders = sorted(path.name for path in (tmp_path / "train").iterdir() if path.is_dir())
     assert [name.split("-")[0] for name in folders] == ["black", "blond", "unknown", "unknown"]
     assert folders[2] == "unknown"  # of the image whose value is not known; the value "unknown" gave way
@@ -383,9 +384,9 @@ def test_webp_and_grey(tmp_path: Path) -> None:
     writer = folder_writer(tmp_path, image_format="webp")
     writer.open()
     with writer.shard(0) as shard:
-        shard.add(0, make_row("a", (0, 0)), np.full((8, 8, 1), 50, np.uint8))
+        shard.add_all([(0, make_row("a", (0, 0)), np.full((8, 8, 1), 50, np.uint8))])
         shard.commit([])
-    writer.finish(1)
+    finish(writer, 1)
     assert json.loads((tmp_path / "dataset.json").read_bytes())["image_shape"] == [8, 8, 1]
     assert decode(tmp_path / "train/00000/a__real.webp", channels=1).shape == (8, 8, 1)
 
@@ -426,9 +427,9 @@ def test_hugging_face_joins_splits_that_know_different_labels(
     with writer.shard(0) as shard:
         known: Mapping[str, tuple[int, int]] = {"train": (1, -1), "val": (-1, 1), "test": (0, 0)}
         for position, (split, codes) in enumerate(known.items()):
-            shard.add(position, make_row(f"{position}", codes, split), np.zeros((8, 8, 3), np.uint8))
+            shard.add_all([(position, make_row(f"{position}", codes, split), np.zeros((8, 8, 3), np.uint8))])
         shard.commit([])
-    writer.finish(1)
+    finish(writer, 1)
     assert [row["male"] for row in table(tmp_path / "out/labels.csv")] == ["", "1", "0"]
     loaded = hugging_face.load_dataset(
         "imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache")

@@ -22,6 +22,7 @@ from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.writers import Failure, FolderWriter, HDF5Writer, Json, Writer
 from augmentor.outputs.writers.parts import PartShard
 from stargan.labels import Attribute, LabelSpace
+from tests.augmentor.outputs.finishing import finish
 
 SPACE = LabelSpace(
     attributes=(
@@ -64,9 +65,9 @@ def expand(writer: Writer, *, shards: int = SHARDS) -> None:
     for index in writer.missing(shards):
         with writer.shard(index) as shard:
             for position, row, pixels in items(index):
-                shard.add(position, row, pixels)
+                shard.add_all([(position, row, pixels)])
             shard.commit(FAILURES)
-    writer.finish(shards)
+    finish(writer, shards)
 
 
 def hdf5_writer(out: Path, encoding: ImageFormat | None = None) -> HDF5Writer:
@@ -128,9 +129,9 @@ def test_equal_bytes_whatever_the_order(encoding: ImageFormat | None, tmp_path: 
     writer.open()
     for index in reversed(range(SHARDS)):
         with writer.shard(index) as shard, ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda item, shard=shard: shard.add(*item), reversed(list(items(index)))))
+            list(pool.map(lambda item, shard=shard: shard.add_all([item]), reversed(list(items(index)))))
             shard.commit(FAILURES)
-    writer.finish(SHARDS)
+    finish(writer, SHARDS)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
@@ -150,9 +151,9 @@ def test_encoded_images_may_differ_in_size(tmp_path: Path) -> None:
             with writer.shard(index) as shard:
                 for place, (position, row, _) in enumerate(items(index)):
                     if place < 3:
-                        shard.add(position, row, pixels[3 * index + place])
+                        shard.add_all([(position, row, pixels[3 * index + place])])
                 shard.commit([])
-        writer.finish(2)
+        finish(writer, 2)
     with h5py.File(tmp_path / "out.h5") as file:
         assert file.attrs["image_encoding"] == "png"
         assert file["image"].shape == (6,)
@@ -218,7 +219,7 @@ def test_finished_file_is_left_alone_and_leftover_parts_go(tmp_path: Path) -> No
     assert writer.complete()
     assert writer.missing(SHARDS) == []
     writer.open()
-    counts = writer.finish(SHARDS)
+    counts = writer.counts()
     assert (counts.real, counts.synthetic, counts.failed) == (9, 6, 1)
     assert out.read_bytes() == before
     assert out.stat().st_mtime_ns == changed
@@ -229,13 +230,13 @@ def test_missing_part_does_not_count(tmp_path: Path) -> None:
     writer = hdf5_writer(tmp_path / "out.h5")
     writer.open()
     with writer.shard(0) as shard:
-        shard.add(*next(items(0)))
+        shard.add_all([next(items(0))])
         shard.commit([])
     assert writer.record(0) is not None
     (tmp_path / "out.h5.parts/00000.part").unlink()
     assert writer.record(0) is None
     with pytest.raises(OutputError, match="shard 1 of 2 is missing"):
-        writer.finish(2)
+        finish(writer, 2)
 
 
 def test_damage_is_noticed_when_it_is_read(tmp_path: Path) -> None:
@@ -256,15 +257,15 @@ def test_shards_without_images(tmp_path: Path) -> None:
     for index in range(2):
         with writer.shard(index) as shard:
             if index == 1:
-                shard.add(*next(items(0)))
+                shard.add_all([next(items(0))])
             shard.commit(FAILURES)
         assert writer.record(index) is not None
-    assert writer.finish(2).real == 1
+    assert finish(writer, 2).real == 1
     encodings: tuple[ImageFormat | None, ...] = (None, "png")
     for encoding in encodings:
         empty = hdf5_writer(tmp_path / f"empty {encoding}.h5", encoding)
         empty.open()
-        assert empty.finish(0).real == 0
+        assert finish(empty, 0).real == 0
         with h5py.File(empty.out) as file:
             assert file["labels"].shape == (0, 2)
             assert len(file["image"]) == 0
@@ -291,9 +292,9 @@ def test_images_of_another_size_and_files_are_refused(tmp_path: Path) -> None:
     writer.open()
     _, row, pixels = next(items(0))
     with writer.shard(0) as shard:
-        shard.add(0, row, pixels)
+        shard.add_all([(0, row, pixels)])
         with pytest.raises(ValueError, match="among images of"):
-            shard.add(1, row, pixels[:4])
+            shard.add_all([(1, row, pixels[:4])])
         with pytest.raises(OutputError, match="--real processed"):
             shard.link(1, row, tmp_path / "a.png")
     assert writer.record(0) is None
@@ -307,9 +308,9 @@ def test_more_values_than_a_byte_holds(tmp_path: Path) -> None:
     writer.open()
     with writer.shard(0) as shard:
         _, row, pixels = next(items(0))
-        shard.add(0, row._replace(codes=(199,)), pixels)
+        shard.add_all([(0, row._replace(codes=(199,)), pixels)])
         shard.commit([])
-    writer.finish(1)
+    finish(writer, 1)
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["labels"][0, 0] == 199
 

@@ -26,6 +26,7 @@ from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter, Json, OutputFormat, PackWriter, ShardRecord
 from augmentor.outputs.writers.packs import PackShard, open_pack, packing_of
 from stargan.labels import Attribute, LabelSpace
+from tests.augmentor.outputs.finishing import finish
 
 SPACE = LabelSpace(
     attributes=(
@@ -99,7 +100,7 @@ def writer_of(form: str, out: Path, space: LabelSpace = SPACE) -> FolderWriter:
 def write_shard(writer: FolderWriter, index: int) -> None:
     with writer.shard(index) as shard:
         for item in items(index):
-            shard.add(*item)
+            shard.add_all([item])
         shard.commit([])
 
 
@@ -116,7 +117,7 @@ def make(writer: FolderWriter, drop: dict[int, dict[int, str]] | None = None) ->
         assert record is not None
         if not reasons.keys().isdisjoint(record.positions):
             writer.drop(index, reasons)
-    writer.finish(SHARDS)
+    finish(writer, SHARDS)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -244,9 +245,9 @@ def test_images_of_other_sizes_and_files_are_refused(tmp_path: Path) -> None:
     writer.open()
     row = next(items(0))[1]
     with writer.shard(0) as shard:
-        shard.add(0, row, np.zeros((6, 5, 3), np.uint8))
+        shard.add_all([(0, row, np.zeros((6, 5, 3), np.uint8))])
         with pytest.raises(ValueError, match="among images of"):
-            shard.add(1, row, np.zeros((6, 6, 3), np.uint8))
+            shard.add_all([(1, row, np.zeros((6, 6, 3), np.uint8))])
         with pytest.raises(OutputError, match="Use --real processed, or --format folder"):
             shard.link(2, row, tmp_path / "x.png")
 

@@ -18,6 +18,7 @@ from augmentor.outputs.writers import Failure, FolderWriter
 from augmentor.outputs.writers.remote import RemoteWriter, on_disk, scratch
 from augmentor.storage.urls import RemotePath, parse_path, remove, write_bytes
 from stargan.labels import Attribute, LabelSpace
+from tests.augmentor.outputs.finishing import finish
 
 SPACE = LabelSpace(attributes=(Attribute(name="hair", kind="categorical", values=("black", "red")),))
 SHARDS, IMAGES = 3, 4
@@ -70,7 +71,7 @@ def write_shard(writer: FolderWriter | RemoteWriter, index: int) -> None:
                 source_path=f"{stem}.png",
                 codes=codes,
             )
-            shard.add(position, row, random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+            shard.add_all([(position, row, random.integers(0, 256, (8, 8, 3), dtype=np.uint8))])
         shard.commit([Failure(id=f"x{index}", path="x.png", reason="cut")])
 
 
@@ -85,7 +86,7 @@ def make(writer: FolderWriter | RemoteWriter, *, drop: bool = False) -> None:
     if drop:
         for index in range(SHARDS):
             writer.drop(index, DROPPED)
-    writer.finish(SHARDS)
+    finish(writer, SHARDS)
 
 
 def expected(tmp_path: Path, *, drop: bool = False) -> dict[str, bytes]:
@@ -190,7 +191,7 @@ def test_another_machine_finishes_what_others_have_committed(
     writer = remote_writer(out)
     assert writer.missing(SHARDS) == []
     assert writer.record(1) is not None
-    assert writer.finish(SHARDS).failed == SHARDS
+    assert finish(writer, SHARDS).failed == SHARDS
     assert there(out) == expected(tmp_path)
 
 
@@ -206,7 +207,7 @@ def test_two_machines_that_make_the_same_do_no_harm(
         for writer in writers:
             write_shard(writer, index)
     for writer in writers:
-        writer.finish(SHARDS)
+        finish(writer, SHARDS)
     assert there(out) == expected(tmp_path)
 
 

@@ -1,0 +1,264 @@
+"""Interface of the writers of outputs, and the bases of those that write to a disk.
+
+A shard counts when its record is there. The record comes last, by an atomic rename, after everything that it
+names was written and synced; so a kill at any moment loses at most the shards that were being made, and the same
+command again makes exactly what is missing.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from augmentor.data import Failure
+from augmentor.errors import OutputError
+from augmentor.images import ImageFormat, Pixels
+from augmentor.outputs.fingerprints import Identity
+from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
+from augmentor.outputs.label_table import LabelRow
+from augmentor.outputs.paths import OutputPaths
+from augmentor.outputs.records import Counts, RecordFolder, Shape, ShardRecord, common_shape
+from augmentor.outputs.source_files import SourceFile
+from augmentor.outputs.writers.assembly import Assembling
+from augmentor.storage import Json
+from stargan.labels import LabelSpace
+
+
+def every_shard(_index: int) -> bool:
+    """Return True: a run that shares its output with no other may touch every shard."""
+    return True
+
+
+class ShardWriter(Protocol):
+    """Writes the images of one shard; leaving the block without `commit` removes them.
+
+    Several threads may call `add_all` and `link` at once, in any order.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
+        """Encode and write images.
+
+        Args:
+            images: of each its position in the shard, by which the rows of the table are ordered; its labels,
+                whose `file_name` is filled in here; and its pixels, uint8 (H, W, C).
+
+        Raises:
+            ValueError: images are not encoded, and one has another shape than the first one.
+        """
+
+    def link(self, position: int, row: LabelRow, source: Path) -> None:
+        """Add an image file as it is: hard-linked where the disk can, else copied.
+
+        Raises:
+            ImageError: the file cannot be read.
+            OutputError: the format holds no files.
+        """
+
+    def commit(
+        self,
+        failures: Sequence[Failure],
+        origins: Mapping[str, SourceFile] | None = None,
+        judged: JudgeResults = NO_JUDGE_RESULTS,
+    ) -> None:
+        """Make the shard count: sync and move everything into place, then write the record.
+
+        Args:
+            failures: rows that could not be used.
+            origins: the files that were read, by their paths in the manifest.
+            judged: the judge's results for the translations.
+
+        Raises:
+            OutputError: two images have the same name.
+        """
+
+
+class LocalShard(ShardWriter):
+    """Base of shards that are written to a disk: collects rows, digests and the images' common shape.
+
+    Args:
+        out: the output, for messages.
+        index: the shard's number.
+        encoding: of the images; None keeps the pixels, which must then be of one size.
+    """
+
+    holds: str
+    """What the images are written to, and what does hold files, for messages: "a pack cannot hold ... Use ..."."""
+
+    def __init__(self, out: Path, index: int, *, encoding: ImageFormat | None) -> None:
+        self.out = out
+        self.index = index
+        self.encoding: ImageFormat | None = encoding
+        self._shape: Shape | None = None
+        self._lock = threading.Lock()
+        self._rows: dict[int, LabelRow] = {}
+        self._digests: dict[str, str] = {}
+
+    def link(self, position: int, row: LabelRow, source: Path) -> None:
+        """Refuse files, which only folders of images hold.
+
+        Raises:
+            OutputError: always.
+        """
+        raise OutputError(
+            f"{self.out}: shard {self.index}, item {position} ({row.source_id}): {self.holds} cannot hold "
+            f"{source} as it is. Use --real processed, or --format folder."
+        )
+
+    def commit(
+        self,
+        failures: Sequence[Failure],
+        origins: Mapping[str, SourceFile] | None = None,
+        judged: JudgeResults = NO_JUDGE_RESULTS,
+    ) -> None:
+        """See `ShardWriter.commit`."""
+        positions = sorted(self._rows)
+        rows = [self._rows[position] for position in positions]
+        if len(self._digests) != len(rows):
+            names = [row.file_name for row in rows]
+            double = next(name for name in names if names.count(name) > 1)
+            raise OutputError(f"{self.out}: two images would be called {double}. Make the ids differ.")
+        self._publish(
+            ShardRecord(
+                index=self.index,
+                shape=self._shape,
+                rows=rows,
+                positions=positions,
+                failures=failures,
+                files={row.file_name: self._digests[row.file_name] for row in rows},
+                origins=origins or {},
+                scores=judged.of(positions),
+                rejected=judged.rejected,
+            )
+        )
+
+    @abstractmethod
+    def _publish(self, record: ShardRecord) -> None:
+        """Sync the images, give them their names, then write the record, to which the format may add."""
+
+    def _note(self, position: int, row: LabelRow, digest: str, shape: tuple[int, ...] | None) -> None:
+        """Note an image; the caller holds the lock. The shape of a linked file is not known."""
+        self._rows[position] = row
+        self._digests[row.file_name] = digest
+        if shape != self._shape:
+            if self.encoding is None and self._shape is not None:
+                raise ValueError(f"an image of {shape} among images of {self._shape}")
+            self._shape = common_shape(self._shape, shape)
+
+
+class Writer(Protocol):
+    """One output. Holds paths and settings only, so that it can be pickled and used by several processes."""
+
+    @property
+    def lock(self) -> Path:
+        """The lock file, which names the process that writes to the output."""
+
+    @property
+    def lock_is_local(self) -> bool:
+        """Whether that file is on this machine alone, though other machines reach the output."""
+
+    def check(self) -> None:
+        """Refuse what `open` would refuse, and change nothing.
+
+        Raises:
+            OutputError: the place holds something else, or the output of another plan, model or settings.
+        """
+
+    def clear(self) -> None:
+        """Remove what an expansion wrote, whichever it was, and nothing else; after a kill, call it again.
+
+        Raises:
+            OutputError: the place holds something that expand did not write.
+        """
+
+    def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
+        """Make the folders and undo what a killed run left half done; call once, before any shard.
+
+        Args:
+            mine: the shards that this process may touch; others may be made elsewhere meanwhile.
+            shards: how many there are in all, which `merge` needs; None where that is not known yet.
+
+        Raises:
+            OutputError: the place holds something else, or the output of another plan, model or settings.
+        """
+
+    def complete(self) -> bool:
+        """Return whether this output is finished, by this run or an earlier one with the same fingerprint."""
+
+    def counts(self) -> Counts:
+        """Return the counts of a complete output."""
+
+    def missing(self, shards: int) -> list[int]:
+        """Return the shards, of those numbered from 0, that are not committed; damage is not looked for."""
+
+    def record(self, index: int) -> ShardRecord | None:
+        """Return the record of a shard that is committed and whole; None where it is to be made."""
+
+    def shard(self, index: int) -> ShardWriter:
+        """Start, or start again, one shard; use it in a `with` block."""
+
+    def drop(self, index: int, reasons: Mapping[int, str]) -> None:
+        """Reject translations of a committed shard: remove their images, then change the record.
+
+        A kill in between leaves a record of images that are gone: the same call again completes it.
+
+        Args:
+            index: the shard's number.
+            reasons: by the position of the image; positions without an image are passed over.
+
+        Raises:
+            OutputError: the shard is not committed.
+        """
+
+    def assembly(self, shards: int) -> Assembling:
+        """Begin to assemble the output; one at a time, in a `with` block.
+
+        Args:
+            shards: how many there will be, numbered from 0.
+        """
+
+
+class LocalWriter(Writer):
+    """Base of writers to a disk.
+
+    Args:
+        paths: of the output and what belongs to it.
+        space: the attributes of the rows' codes.
+        description: what `dataset.json` holds besides schema version, label space, image shape and counts; its
+            "fingerprint" (a string) differs from that of any other plan, model and settings.
+    """
+
+    def __init__(self, paths: OutputPaths, *, space: LabelSpace, description: Mapping[str, Json]) -> None:
+        self.paths = paths
+        self.out = paths.out
+        self.space = space
+        self.description = description
+        self.identity = Identity.of(description)
+        self.records = RecordFolder(paths.work)
+
+    @property
+    def lock(self) -> Path:
+        """The lock file, which names the process that writes to the output."""
+        return self.paths.lock
+
+    @property
+    def lock_is_local(self) -> bool:
+        """False: whoever reaches the output reaches the file."""
+        return False
+
+    def missing(self, shards: int) -> list[int]:
+        """See `Writer.missing`."""
+        return self.records.missing(shards)
+
+    def record(self, index: int) -> ShardRecord | None:
+        """See `Writer.record`."""
+        return self.records.get(index)
