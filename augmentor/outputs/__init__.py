@@ -1,5 +1,6 @@
 """What an expansion writes: the label table, shard records, and the files and folders of an output."""
 
+from augmentor.outputs.description import Counts
 from augmentor.outputs.judge_results import (
     NOT_BEST,
     SURPLUS,
@@ -21,7 +22,7 @@ from augmentor.outputs.paths import (
     planned_paths,
     stored_encoding,
 )
-from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
+from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.report_files import EVALUATION_RUNS, is_report_image, report_image_name
 from augmentor.outputs.source_files import SourceFile, refuse_changed_sources
 

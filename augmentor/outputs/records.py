@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, NotRequired, TypeAlias, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from augmentor.data import Failure
 from augmentor.errors import OutputError
+from augmentor.outputs.description import SCHEMA_VERSION, Counts, CountsState, Shape
 from augmentor.outputs.fingerprints import Identity, read_identity, refuse_other_run
 from augmentor.outputs.judge_results import (
     Rejected,
@@ -27,70 +28,8 @@ from augmentor.storage import TEMPORARY, Json, sync_folder, write_json, write_sy
 from stargan.checkpoints import json_sha256
 from stargan.labels import LabelSpace
 
-SCHEMA_VERSION = 1
-"""Of everything that expand writes; raised when a reader of the old form would go wrong."""
-
-_SEAL = b', "sha256": "'
-"""What stands ahead of a record's own SHA-256, which covers all that is before."""
-
-
-Shape: TypeAlias = "tuple[int | None, ...]"
-"""(H, W, C) of images; None for a side in which they differ."""
-
-
-class CountsState(TypedDict):
-    """`Counts` as JSON."""
-
-    real: int
-    synthetic: int
-    failed: int
-    rejected: NotRequired[int]
-    splits: dict[str, dict[str, int]]
-
-
-@dataclass(kw_only=True)
-class Counts:
-    """How many images an output, or a shard, holds.
-
-    Args:
-        failed: rows that could not be used, each counted once.
-        rejected: translations that were made and thrown out; they are in no split's number.
-        splits: per split, the number of "real" and "synthetic" images.
-    """
-
-    failed: int = 0
-    rejected: int = 0
-    splits: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def add(self, row: LabelRow) -> None:
-        """Count one image."""
-        split = self.splits.setdefault(row.split, {"real": 0, "synthetic": 0})
-        split["synthetic" if row.is_synthetic else "real"] += 1
-
-    @property
-    def real(self) -> int:
-        """Real images in all splits."""
-        return sum(split["real"] for split in self.splits.values())
-
-    @property
-    def synthetic(self) -> int:
-        """Synthetic images in all splits."""
-        return sum(split["synthetic"] for split in self.splits.values())
-
-    def to_json(self) -> CountsState:
-        """Return the counts as plain JSON values."""
-        return {
-            "real": self.real,
-            "synthetic": self.synthetic,
-            "failed": self.failed,
-            "rejected": self.rejected,
-            "splits": {name: dict(split) for name, split in sorted(self.splits.items())},
-        }
-
-    @classmethod
-    def from_json(cls, state: CountsState) -> Counts:
-        """Return the counts that `to_json` described."""
-        return cls(failed=state["failed"], rejected=state.get("rejected", 0), splits=state["splits"])
+_CHECKSUM = b', "sha256": "'
+"""Precedes a record's own SHA-256, which covers everything before it."""
 
 
 class RecordState(TypedDict):
@@ -201,7 +140,7 @@ class ShardRecord:
             state["scores"] = [scores_to_json(scores) for scores in self.scores]
         if self.rejected:
             state["rejected"] = [each.to_json() for each in self.rejected]
-        write_synced(path, _sealed(json.dumps(state, ensure_ascii=False).encode()))
+        write_synced(path, _with_checksum(json.dumps(state, ensure_ascii=False).encode()))
 
     @classmethod
     def read(cls, path: Path) -> ShardRecord:
@@ -211,7 +150,7 @@ class ShardRecord:
             OutputError: the file is missing, not a record, or damaged.
         """
         try:
-            state: RecordState = json.loads(_unsealed(path.read_bytes()))
+            state: RecordState = json.loads(_checked(path.read_bytes()))
             _refuse_other_places([*state["files"], *state.get("packs", ())])
             return cls(
                 index=state["index"],
@@ -319,8 +258,7 @@ class RecordFolder:
         path = self.work / "run.json"
         try:
             state = json.loads(path.read_bytes())
-            sealed = state.pop("sha256")
-            if sealed != json_sha256(state):
+            if state.pop("sha256") != json_sha256(state):
                 raise ValueError("it was edited")
             return Begun(state["description"], LabelSpace.from_json(state["label_space"]), state["shards"])
         except FileNotFoundError:
@@ -381,19 +319,19 @@ class RecordFolder:
             yield ShardRecord.read(self.path(index))
 
 
-def _sealed(text: bytes) -> bytes:
+def _with_checksum(text: bytes) -> bytes:
     """Return the bytes of a JSON object with their own SHA-256 as its last entry."""
-    return text[:-1] + _SEAL + hashlib.sha256(text).hexdigest().encode() + b'"}\n'
+    return text[:-1] + _CHECKSUM + hashlib.sha256(text).hexdigest().encode() + b'"}\n'
 
 
-def _unsealed(data: bytes) -> bytes:
-    """Return what was sealed; what has no seal is returned as it is.
+def _checked(data: bytes) -> bytes:
+    """Return the JSON object whose checksum was added; one without a checksum is returned as it is.
 
     Raises:
-        ValueError: these are other bytes than were sealed.
+        ValueError: the checksum does not match.
     """
-    text, seal, digest = data.rpartition(_SEAL)
-    if not seal:
+    text, mark, digest = data.rpartition(_CHECKSUM)
+    if not mark:
         return data
     whole = text + b"}"
     if digest != hashlib.sha256(whole).hexdigest().encode() + b'"}\n':
@@ -410,29 +348,3 @@ def _refuse_other_places(names: Iterable[str]) -> None:
     for name in names:
         if "\\" in name or ":" in name.partition("/")[0] or not {"", ".", ".."}.isdisjoint(name.split("/")):
             raise ValueError(f"{name!r} is no file of the output")
-
-
-def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
-    """Return what two shapes have in common: a side in which they differ becomes None.
-
-    Args:
-        first: (H, W, C), or None where there is no image.
-        second: likewise.
-    """
-    if first is None or second is None:
-        return first or second
-    return tuple(a if a == b else None for a, b in zip(first, second, strict=True))
-
-
-def describe(
-    description: Mapping[str, Json], space: LabelSpace, *, counts: Counts, shape: Shape | None
-) -> dict[str, object]:
-    """Return what `dataset.json` holds: the caller's description, what the writer knows, and its own SHA-256."""
-    described = {
-        **description,
-        "schema_version": SCHEMA_VERSION,
-        "label_space": space.to_json(),
-        "image_shape": None if shape is None else list(shape),
-        "counts": counts.to_json(),
-    }
-    return {**described, "sha256": json_sha256(described)}

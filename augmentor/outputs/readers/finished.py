@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from augmentor.errors import ImageError, OutputError
 from augmentor.images import Pixels
+from augmentor.outputs.description import Counts, CountsState
 from augmentor.outputs.judge_results import Rejected, rejected_columns, scores_columns, unpack_judged
 from augmentor.outputs.label_table import columns, read_label_table
 from augmentor.outputs.paths import OutputPaths, format_of, paths_of
 from augmentor.outputs.readers.images import FolderImages, HDF5Images, ImageSource, PackImages
-from augmentor.outputs.records import Counts, CountsState, ShardRecord
+from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.writers.hdf5_layout import SCORE_COLUMNS, TEXT_COLUMNS
 from augmentor.outputs.writers.packs import PACK_SUFFIXES
 from augmentor.storage import Json

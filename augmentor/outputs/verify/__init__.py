@@ -1,7 +1,6 @@
 """Verification of an output: re-reads all of it, reports damage, and drops what has to be made again."""
 
-from augmentor.outputs.verify.output import verify_output
-from augmentor.outputs.verify.repair import Repaired, repair_output
+from augmentor.outputs.verify.output import Repaired, repair_output, verify_output
 from augmentor.outputs.verify.report import Findings, Problem
 
 __all__ = ["Findings", "Problem", "Repaired", "repair_output", "verify_output"]

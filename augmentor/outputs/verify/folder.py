@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,18 +11,33 @@ from typing import NamedTuple
 
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
+from augmentor.outputs.description import (
+    UNPARSED,
+    Counts,
+    checked_object,
+    described_settings,
+    described_space,
+    parse_description,
+)
 from augmentor.outputs.fingerprints import Identity
 from augmentor.outputs.paths import WORK_FOLDER, format_of, parts_folder
-from augmentor.outputs.records import Counts, RecordFolder, ShardRecord
-from augmentor.outputs.verify.looking import TOGETHER, Expected, Seen, look_at_bytes, look_at_file
-from augmentor.outputs.verify.packs import Looked, Task, expected_of, look_into_packs
+from augmentor.outputs.records import RecordFolder, ShardRecord
+from augmentor.outputs.verify.images import (
+    TASK_IMAGES,
+    Expected,
+    ImageFinding,
+    Task,
+    TaskFindings,
+    check_bytes,
+    check_file,
+    check_packs,
+    expected_of,
+)
 from augmentor.outputs.verify.report import Findings, Mend, Problem, Told
-from augmentor.outputs.verify.rows import RowRules
-from augmentor.outputs.verify.tables import compare_tables
+from augmentor.outputs.verify.tables import RowRules, compare_tables
 from augmentor.outputs.writers.packs import PACK_SUFFIXES, pack_name
 from augmentor.outputs.writers.parts import Parts
 from augmentor.storage import side_by_side
-from stargan.checkpoints import json_sha256
 from stargan.labels import LabelSpace
 
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -31,9 +45,6 @@ _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", "
 
 
 _UNNAMED = "no row of the label table names it; move it away"
-
-UNPARSED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
-"""What reading JSON that is damaged, or anybody's, may raise."""
 
 
 def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
@@ -50,11 +61,13 @@ def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
     numbers = _check_records(found, records, rules)
     linked = settings.get("real") == "original"
 
-    def look(task: Task) -> Looked:
+    def look(task: Task) -> TaskFindings:
         if task.record.packs:
-            return look_into_packs(out, task)
+            return check_packs(out, task)
         record, rows = task.record, task.record.rows[task.first : task.first + task.images]
-        return Looked(task, [look_at_file(out / row.file_name, expected_of(record, row, linked)) for row in rows])
+        return TaskFindings(
+            task, [check_file(out / row.file_name, expected_of(record, row, linked)) for row in rows]
+        )
 
     _look_at_images(found, side_by_side(look, _tasks(records, numbers), workers), told)
     if description is not None and space is not None and _counted(found, description):
@@ -72,8 +85,8 @@ def verify_parts(out: Path, *, workers: int | None, told: Told) -> Findings:
     rules = RowRules(space=run.space, splits=_texts(run.settings.get("splits")))
     numbers = _check_records(found, parts.records, rules)
 
-    def look(task: Task) -> Looked:
-        return Looked(task, list(_look_into_part(parts.path(task.record.index), task)))
+    def look(task: Task) -> TaskFindings:
+        return TaskFindings(task, list(_look_into_part(parts.path(task.record.index), task)))
 
     _look_at_images(found, side_by_side(look, _tasks(parts.records, numbers), workers), told)
     return found
@@ -89,40 +102,6 @@ def read_description(path: Path) -> tuple[dict[str, object] | None, Problem | No
         return None, Problem(file=path.name, reason=f"it cannot be read: {error.strerror}", mend="tables")
     except UNPARSED as error:
         return None, Problem(file=path.name, reason=f"it is damaged, or was edited ({error})", mend="tables")
-
-
-def parse_description(text: str | bytes) -> dict[str, object]:
-    """Return what a description says that is whole.
-
-    Raises:
-        ValueError, ...: it is not, see `UNPARSED`.
-    """
-    state = _sealed_object(text)
-    described_space(state)
-    Counts.from_json(state["counts"]).to_json()  # type: ignore[arg-type]
-    Identity.of(state)
-    return state
-
-
-def _sealed_object(text: str | bytes) -> dict[str, object]:
-    """Return a JSON object that holds its own SHA-256, and is what that says."""
-    state = json.loads(text)
-    if not isinstance(state, dict):
-        raise TypeError("it is no JSON object")
-    if state.get("sha256") != json_sha256({key: value for key, value in state.items() if key != "sha256"}):
-        raise ValueError("it is not what its SHA-256 says")
-    return state
-
-
-def described_settings(description: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the settings of a description; none where it does not say."""
-    settings = description.get("settings")
-    return settings if isinstance(settings, dict) else {}
-
-
-def described_space(description: Mapping[str, object]) -> LabelSpace:
-    """Return the label space of a description that is whole."""
-    return LabelSpace.from_json(description["label_space"])  # type: ignore[arg-type]
 
 
 def part_is_encoded(record: ShardRecord) -> bool:
@@ -153,7 +132,7 @@ def _read_run(records: RecordFolder, description: Mapping[str, object] | None) -
     settings = {} if description is None else described_settings(description)
     space = None if description is None else described_space(description)
     try:
-        state = _sealed_object(run.read_bytes())
+        state = checked_object(run.read_bytes())
         identity, reason = Identity.of(state), ""
         if space is None and "label_space" in state:  # The first outputs did not say it.
             space = described_space(state)
@@ -229,12 +208,12 @@ def _inconsistent(record: ShardRecord, number: int) -> str:
 def _tasks(records: RecordFolder, numbers: Sequence[int]) -> Iterator[Task]:
     for number in numbers:
         record = ShardRecord.read(records.path(number))
-        together = len(record.rows) if record.packs else TOGETHER  # A pack is read once.
+        together = len(record.rows) if record.packs else TASK_IMAGES  # A pack is read once.
         for first in range(0, len(record.rows), together):
             yield Task(record, first, min(together, len(record.rows) - first))
 
 
-def _look_into_part(path: Path, task: Task) -> Iterator[Seen]:
+def _look_into_part(path: Path, task: Task) -> Iterator[ImageFinding]:
     """Yield how the images of a part were found, one in memory at a time."""
     record, end = task.record, task.first + task.images
     encoded = part_is_encoded(record)
@@ -246,16 +225,16 @@ def _look_into_part(path: Path, task: Task) -> Iterator[Seen]:
                 file.seek(first)
                 data = file.read(size)
                 shape = expected_of(record, row, linked=False).shape if encoded else record.shape
-                seen = look_at_bytes(data, Expected(record.files[row.file_name], shape, encoded))
+                seen = check_bytes(data, Expected(record.files[row.file_name], shape, encoded))
                 short = f"the part ends after {len(data):,} of its {size:,} bytes"
                 yield seen._replace(wrong=short) if len(data) < size else seen
     except FileNotFoundError:
-        yield from [Seen("", 0, f"the part {path.name} is missing")] * task.images
+        yield from [ImageFinding("", 0, f"the part {path.name} is missing")] * task.images
     except OSError as error:
-        yield from [Seen("", 0, f"the part {path.name} cannot be read: {error.strerror}")] * task.images
+        yield from [ImageFinding("", 0, f"the part {path.name} cannot be read: {error.strerror}")] * task.images
 
 
-def _look_at_images(found: Findings, looks: Iterator[Looked], told: Told) -> None:
+def _look_at_images(found: Findings, looks: Iterator[TaskFindings], told: Told) -> None:
     total, done = found.counts.real + found.counts.synthetic, 0
     told(0, total)
     for task, seen, problems in looks:

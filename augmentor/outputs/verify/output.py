@@ -1,14 +1,37 @@
-"""Verification of one output, whichever form it has."""
+"""Verification and repair of an output of any format."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
+import h5py
+
 from augmentor.errors import OutputError
-from augmentor.outputs.paths import paths_of
-from augmentor.outputs.verify.finished import verify_finished
-from augmentor.outputs.verify.folder import verify_folder, verify_parts
-from augmentor.outputs.verify.report import Findings, Told
+from augmentor.outputs.description import described_space
+from augmentor.outputs.fingerprints import read_identity
+from augmentor.outputs.judge_results import unpack_judged
+from augmentor.outputs.paths import WORK_FOLDER, parts_folder, paths_of
+from augmentor.outputs.records import RecordFolder, ShardRecord
+from augmentor.outputs.verify.folder import read_description, verify_folder, verify_parts
+from augmentor.outputs.verify.hdf5_file import (
+    Described,
+    ShardEntry,
+    companions,
+    describe_file,
+    label_rows,
+    read_columns,
+    read_images,
+    verify_finished,
+)
+from augmentor.outputs.verify.report import Findings, Problem, Told
+from augmentor.outputs.verify.tables import DERIVED
+from augmentor.outputs.writers.hdf5_layout import shard_digest
+from augmentor.outputs.writers.parts import Parts
+from augmentor.storage import locked, sync_file, sync_folder
 
 
 def verify_output(out: Path, *, workers: int | None = None, told: Told = lambda _done, _total: None) -> Findings:
@@ -35,3 +58,194 @@ def verify_output(out: Path, *, workers: int | None = None, told: Told = lambda 
         return verify_parts(out, workers=workers, told=told)
     kind = "is a folder that expand did not write" if out.is_dir() else "there is nothing"
     raise OutputError(f"{out}: {kind}. Give the folder, or FILE.h5, that was its --out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repaired:
+    """What a repair did.
+
+    Args:
+        dropped: numbers of the shards that the same expand will make again.
+        rewritten: names of the files that were mended at once.
+        unfinished: the same expand must be run again.
+        left: problems that only a person can mend.
+    """
+
+    dropped: list[int]
+    rewritten: list[str]
+    unfinished: bool
+    left: list[Problem]
+
+    def to_json(self) -> dict[str, object]:
+        """Return what was done as plain JSON values."""
+        return asdict(self)
+
+
+def repair_output(found: Findings) -> Repaired:
+    """Drop the damaged shards and what was assembled from them, durably and in an order that a kill cannot spoil.
+
+    A folder loses the damaged shards' records, and their images or packs. An HDF5 file that is finished is taken
+    apart again: its whole shards become parts, as before it was finished; one that cannot be read at all is
+    renamed, and all of it is made anew. What stands beside an HDF5 file is written again at once.
+
+    Args:
+        found: what `verify_output` returned.
+
+    Raises:
+        OutputError: a process writes to the output, or it cannot be repaired; nothing was changed.
+    """
+    out = found.out
+    folder = out.is_dir()
+    if found.ok or all(problem.mend == "nothing" for problem in found.problems):
+        return Repaired(dropped=[], rewritten=[], unfinished=not found.finished, left=found.problems)
+    try:
+        with locked(paths_of(out).lock, output=out):
+            rewritten: list[str] = []
+            unfinished = True
+            if folder:
+                rewritten = _repair_folder(found)
+            elif not found.finished:
+                _drop_parts(out, found.damaged_shards)
+            elif found.mended_by("all"):
+                _set_aside(out)
+            elif found.damaged_shards or any(problem.file == out.name for problem in found.mended_by("tables")):
+                _take_apart(out, found.damaged_shards)
+            else:
+                rewritten, unfinished = _rewrite_companions(out, found), False
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be repaired ({error.strerror or error})") from error
+    return Repaired(
+        dropped=found.damaged_shards,
+        rewritten=rewritten,
+        unfinished=unfinished,
+        left=found.mended_by("nothing"),
+    )
+
+
+# ---- folders ----
+
+
+def _repair_folder(found: Findings) -> list[str]:
+    out, records = found.out, RecordFolder(found.out / WORK_FOLDER)
+    run, description = records.work / "run.json", out / "dataset.json"
+    rewritten = []
+    if any(out / problem.file == run for problem in found.mended_by("tables")):
+        described, _ = read_description(description)
+        if described is None:
+            raise OutputError(f"{run} and {description} are damaged both. Start anew: expand with --overwrite")
+        records.work.mkdir(exist_ok=True)
+        given = {name: value for name, value in described.items() if name not in DERIVED}
+        records.begin(given, described_space(described))
+        rewritten.append(run.relative_to(out).as_posix())
+    # First of all: from here on the output is not finished, and a kill does no harm.
+    description.unlink(missing_ok=True)
+    sync_folder(out)
+    for number in found.damaged_shards:
+        _drop_shard(out, records, number)
+    return rewritten
+
+
+def _drop_shard(out: Path, records: RecordFolder, number: int) -> None:
+    """Remove a shard's record, then its images; of a record that cannot be read they stay, and are replaced."""
+    path = records.path(number)
+    try:
+        names = list(ShardRecord.read(path).placed)
+    except OutputError:
+        names = []
+    path.unlink(missing_ok=True)
+    sync_folder(records.shards)
+    root = out.resolve()
+    folders = set()
+    for name in names:
+        image = out / name
+        if image.parent.resolve().is_relative_to(root):  # A folder may have become a link since.
+            image.unlink(missing_ok=True)
+            folders.add(image.parent)
+    for folder in folders:
+        if folder.is_dir():
+            sync_folder(folder)
+
+
+# ---- HDF5 files ----
+
+
+def _drop_parts(out: Path, numbers: list[int]) -> None:
+    parts = Parts(out, folder=parts_folder(out), encoding=None)
+    for number in numbers:
+        parts.records.path(number).unlink(missing_ok=True)
+    sync_folder(parts.records.shards)
+    for number in numbers:
+        parts.path(number).unlink(missing_ok=True)
+
+
+def _set_aside(out: Path) -> None:
+    """Rename a file of which nothing can be read; who wants to may still try."""
+    if read_identity(out.with_suffix(".dataset.json")) is None:
+        raise OutputError(f"{out}: nothing beside it says that expand wrote it. Delete it yourself")
+    out.replace(out.with_name(f"{out.name}.damaged"))
+    sync_folder(out.parent)
+
+
+def _rewrite_companions(out: Path, found: Findings) -> list[str]:
+    damaged = {problem.file for problem in found.mended_by("tables")}
+    with h5py.File(out, "r") as file:
+        described = describe_file(file)
+    written = companions(out, described)
+    names = []
+    for suffix, write in written.items():
+        path = out.with_suffix(suffix)
+        if path.name in damaged:
+            write(path)
+            names.append(path.name)
+    return names
+
+
+def _take_apart(out: Path, damaged: list[int]) -> None:
+    """Make parts of a finished file's whole shards, then remove it: until then a kill changes nothing."""
+    parts = Parts(out, folder=parts_folder(out), encoding=None)
+    shutil.rmtree(parts.folder, ignore_errors=True)
+    try:
+        with h5py.File(out, "r") as file:
+            described = describe_file(file)
+            parts.records.open(out, described.description, described.space)
+            for entry in described.entries:
+                if entry.number not in damaged:
+                    _make_part(file, described, entry, parts)
+    except BaseException:
+        shutil.rmtree(parts.folder, ignore_errors=True)
+        raise
+    out.unlink()
+    sync_folder(out.parent)
+
+
+def _make_part(file: h5py.File, described: Described, entry: ShardEntry, parts: Parts) -> None:
+    """Write one shard as it was before the file was finished, bytes for bytes."""
+    path = parts.path(entry.number)
+    columns = read_columns(file, entry)
+    rows = label_rows(columns)
+    extents: list[tuple[int, int]] = []
+    digests: list[str] = []
+    if rows:
+        with path.open("wb") as part:
+            for _, data in chain.from_iterable(read_images(file, entry)):
+                extents.append((part.tell(), len(data or b"")))
+                digests.append(hashlib.sha256(data or b"").hexdigest())
+                part.write(data or b"")
+        sync_file(path)
+        sync_folder(parts.folder)
+    if shard_digest(columns, digests, entry.failures, entry.judged) != entry.sha256:
+        raise OutputError(f"{file.filename}: shard {entry.number} was whole a moment ago. Verify it again")
+    judged = unpack_judged(entry.judged)
+    record = parts.records.temporary / f"{entry.number:05d}.json"
+    ShardRecord(
+        index=entry.number,
+        shape=described.shape if rows else None,
+        rows=rows,
+        positions=judged.positions or range(len(rows)),
+        failures=entry.failures,
+        files={row.file_name: digest for row, digest in zip(rows, digests, strict=True)},
+        extents=extents,
+        scores=judged.scores,
+        rejected=judged.rejected,
+    ).write(record)
+    parts.records.commit(record, entry.number)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from augmentor.outputs.records import Counts
+from augmentor.outputs.description import Counts
 
 Mend = Literal["shard", "tables", "all", "nothing"]
 """What `--repair` can do: drop the shard; drop what was assembled; drop the whole file; leave it to a person."""

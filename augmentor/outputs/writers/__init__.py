@@ -1,8 +1,9 @@
 """Writers of outputs: folders of files, folders of packs, and HDF5 files."""
 
 from augmentor.data import Failure
+from augmentor.outputs.description import SCHEMA_VERSION, Counts
 from augmentor.outputs.paths import OutputFormat
-from augmentor.outputs.records import SCHEMA_VERSION, Counts, ShardRecord
+from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.writers.assembly import Assembling, WritePages
 from augmentor.outputs.writers.base import ShardWriter, Writer
 from augmentor.outputs.writers.folder import FolderWriter

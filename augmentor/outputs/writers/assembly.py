@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
 from augmentor.data import Failure
-from augmentor.outputs.records import Counts, RecordFolder, Shape, ShardRecord, common_shape
+from augmentor.outputs.description import Counts, Shape, common_shape
+from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.storage import anything_hangs
 
 Ending: TypeAlias = "Callable[[Mapping[str, object], Path], object]"

@@ -17,11 +17,12 @@ from typing import Protocol, Self
 from augmentor.data import Failure
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels
+from augmentor.outputs.description import Counts, Shape, common_shape
 from augmentor.outputs.fingerprints import Identity
 from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.paths import OutputPaths
-from augmentor.outputs.records import Counts, RecordFolder, Shape, ShardRecord, common_shape
+from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.source_files import SourceFile
 from augmentor.outputs.writers.assembly import Assembling
 from augmentor.storage import Json

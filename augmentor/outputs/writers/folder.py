@@ -13,10 +13,11 @@ from pathlib import Path
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
+from augmentor.outputs.description import Counts
 from augmentor.outputs.fingerprints import is_same_run, read_identity, refuse_other_run
 from augmentor.outputs.label_table import LabelRow, attribute_named
 from augmentor.outputs.paths import INDEX_FILE, WORK_FOLDER, OutputPaths
-from augmentor.outputs.records import Counts, ShardRecord
+from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.report_files import EVALUATION_RUNS, remove_evaluation_runs, remove_report_files
 from augmentor.outputs.writers.base import LocalWriter, every_shard
 from augmentor.outputs.writers.metadata import FolderTables

@@ -16,10 +16,11 @@ import numpy as np
 from augmentor.data import write_failures
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
+from augmentor.outputs.description import Counts, Shape, describe
 from augmentor.outputs.fingerprints import Identity, is_same_run, refuse_other_run
 from augmentor.outputs.judge_results import RejectedTable, ScoresTable, pack_judged
 from augmentor.outputs.paths import OutputPaths
-from augmentor.outputs.records import Counts, Shape, ShardRecord, describe
+from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.report_files import EVALUATION_RUNS, remove_evaluation_runs, remove_report_files
 from augmentor.outputs.writers.assembly import Assembly, Ending, discard
 from augmentor.outputs.writers.base import LocalWriter, every_shard
@@ -172,7 +173,7 @@ class HDF5Assembly(Assembly):
         self._file: h5py.File | None = None
         self._columns: dict[str, h5py.Dataset] = {}
         self._length = 0
-        self._seals: list[dict[str, object]] = []
+        self._entries: list[dict[str, object]] = []
         self._reserved = 0
         self._companions = ExitStack()
         self._scores = ScoresTable(writer.out.with_suffix(".scores.csv"), writer.space, self._companions)
@@ -183,8 +184,8 @@ class HDF5Assembly(Assembly):
         judged = pack_judged(record.positions, record.scores, record.rejected)
         digest = shard_digest(columns, record.files.values(), record.failures, judged)
         failures = [asdict(failure) for failure in record.failures]
-        seal: dict[str, object] = {"rows": len(record.rows), "sha256": digest, "failures": failures}
-        self._seals.append({**seal, "judged": judged} if judged else seal)
+        entry: dict[str, object] = {"rows": len(record.rows), "sha256": digest, "failures": failures}
+        self._entries.append({**entry, "judged": judged} if judged else entry)
         self._scores.add(record.rows, record.scores)
         self._rejected.add(record.rejected)
         if record.rows:
@@ -220,7 +221,7 @@ class HDF5Assembly(Assembly):
         self._companions.close()
         self.counts.failed = write_failures(writer.out.with_suffix(".failures.csv"), self.failures)
         description = describe(writer.description, writer.space, counts=self.counts, shape=self.shape)
-        self._reserve(2 * len(json.dumps([self._seals, description])))
+        self._reserve(2 * len(json.dumps([self._entries, description])))
         with system_errors():
             self._describe(description)
             assert self._file is not None
@@ -275,7 +276,7 @@ class HDF5Assembly(Assembly):
         attributes = self._file.attrs
         describe_space(self._file, self._writer.space, encoding=self._writer.encoding)
         attributes["fingerprint"] = self._writer.identity.fingerprint
-        attributes["shards"] = json.dumps(self._seals, ensure_ascii=False)
+        attributes["shards"] = json.dumps(self._entries, ensure_ascii=False)
         attributes["dataset_json"] = json.dumps(description, sort_keys=True, ensure_ascii=False)
 
     def _close(self) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 
 from augmentor.data import Failure
 from augmentor.images import ImageFormat
+from augmentor.outputs.description import SCHEMA_VERSION, Shape
 from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
-from augmentor.outputs.records import SCHEMA_VERSION, Shape
 from stargan.labels import LabelSpace
 
 TEXT_COLUMNS = ("file_name", "key", "split", "group", "source_id", "source_path", "changed")

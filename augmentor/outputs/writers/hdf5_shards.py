@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 
 from augmentor.images import ImageFormat
+from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.paths import INDEX_FILE
-from augmentor.outputs.records import Shape
 from augmentor.outputs.writers.hdf5_layout import (
     COLUMN_CHUNK,
     OVERHEAD,

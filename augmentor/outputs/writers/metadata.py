@@ -11,9 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from augmentor.data import write_failures
+from augmentor.outputs.description import describe
 from augmentor.outputs.judge_results import RejectedTable, ScoresTable
 from augmentor.outputs.label_table import LabelRow, cells, columns, label_table
-from augmentor.outputs.records import RecordFolder, ShardRecord, describe
+from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.writers.assembly import Assembly, Ending, discard
 from augmentor.storage import CsvWriter, Json, write_json
 from stargan.labels import LabelSpace

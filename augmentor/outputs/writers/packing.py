@@ -13,9 +13,9 @@ from typing import NamedTuple, Protocol, Self
 
 from augmentor.errors import AugmentorError, ImageError, MissingExtraError, first_line
 from augmentor.images import ImageFormat
+from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.paths import OutputFormat
-from augmentor.outputs.records import Shape
 from stargan.labels import LabelSpace
 
 _DAMAGED = (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, tarfile.TarError)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from augmentor.errors import MissingExtraError
 from augmentor.images import ImageFormat
+from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow, rounded
-from augmentor.outputs.records import Shape
 from augmentor.outputs.writers.packing import Pack, Packed, damage_named, refuse_unpackable
 from stargan.labels import LabelSpace
 

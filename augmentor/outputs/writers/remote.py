@@ -25,9 +25,10 @@ from augmentor.data import Failure
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.images import Pixels
+from augmentor.outputs.description import Counts
 from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
-from augmentor.outputs.records import Counts, ShardRecord
+from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.report_files import REPORT_FILES, REPORT_IMAGES, is_report_image
 from augmentor.outputs.source_files import SourceFile
 from augmentor.outputs.writers.assembly import Assembling, Ending, nothing_left

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augmentor.images import ImageFormat
+from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import LabelRow, cells, columns, rounded
-from augmentor.outputs.records import Shape
 from augmentor.outputs.writers.packing import Pack, Packed, damage_named, refuse_unpackable
 from stargan.labels import UNKNOWN, LabelSpace
 

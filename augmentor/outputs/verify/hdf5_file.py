@@ -15,14 +15,12 @@ import numpy as np
 
 from augmentor.data import Failure, write_failures
 from augmentor.errors import OutputError, first_line
+from augmentor.outputs.description import UNPARSED, Counts, Shape, described_settings, parse_description
 from augmentor.outputs.judge_results import RejectedTable, ScoresTable, unpack_judged
 from augmentor.outputs.label_table import UNCHANGED, LabelRow
-from augmentor.outputs.records import Counts, Shape
-from augmentor.outputs.verify.folder import UNPARSED, described_settings, parse_description
-from augmentor.outputs.verify.looking import TOGETHER, Expected, Seen, look_at_bytes
+from augmentor.outputs.verify.images import TASK_IMAGES, Expected, ImageFinding, check_bytes
 from augmentor.outputs.verify.report import Findings, Problem, Told
-from augmentor.outputs.verify.rows import RowRules
-from augmentor.outputs.verify.tables import compare_file
+from augmentor.outputs.verify.tables import RowRules, compare_file
 from augmentor.outputs.writers.hdf5_layout import SCORE_COLUMNS, TEXT_COLUMNS, shard_digest
 from augmentor.storage import side_by_side, write_json
 from stargan.labels import LabelSpace
@@ -37,7 +35,7 @@ _READ_TOGETHER = 1 << 25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seal:
+class ShardEntry:
     """What a file says of one of its shards.
 
     Args:
@@ -62,7 +60,7 @@ class Described(NamedTuple):
 
     description: Mapping[str, object]
     space: LabelSpace
-    seals: Sequence[Seal]
+    entries: Sequence[ShardEntry]
     shape: Shape | None
     encoding: str | None
     own: bool
@@ -71,7 +69,7 @@ class Described(NamedTuple):
 class _Block(NamedTuple):
     """Some images of one shard: (row in the file, bytes), None where they cannot be read."""
 
-    seal: Seal
+    entry: ShardEntry
     images: list[tuple[int, bytes | None]]
 
 
@@ -122,19 +120,21 @@ def describe_file(file: h5py.File) -> Described:
     except UNREADABLE:
         own = False
         description = parse_description(Path(file.filename).with_suffix(".dataset.json").read_bytes())
-    seals, first = [], 0
-    for number, seal in enumerate(json.loads(file.attrs["shards"])):
-        failures = tuple(Failure(**failure) for failure in seal["failures"])
-        rows = int(seal["rows"])
-        judged = str(seal.get("judged", ""))
-        sha256 = seal["sha256"]
-        seals.append(Seal(number=number, first=first, rows=rows, sha256=sha256, failures=failures, judged=judged))
+    entries, first = [], 0
+    for number, entry in enumerate(json.loads(file.attrs["shards"])):
+        failures = tuple(Failure(**failure) for failure in entry["failures"])
+        rows = int(entry["rows"])
+        judged = str(entry.get("judged", ""))
+        sha256 = entry["sha256"]
+        entries.append(
+            ShardEntry(number=number, first=first, rows=rows, sha256=sha256, failures=failures, judged=judged)
+        )
         first += rows
     sides, encoding = description["image_shape"], file.attrs.get("image_encoding")
     return Described(
         description=description,
         space=LabelSpace.from_json(description["label_space"]),  # type: ignore[arg-type]
-        seals=seals,
+        entries=entries,
         shape=tuple(sides) if isinstance(sides, list) else None,
         encoding=None if encoding is None else str(encoding),
         own=own,
@@ -152,18 +152,18 @@ def companions(out: Path, described: Described) -> dict[str, Callable[[Path], ob
     def write_rejected(path: Path) -> None:
         with ExitStack() as files:
             table = RejectedTable(path, described.space, files)
-            for seal in described.seals:
-                table.add(unpack_judged(seal.judged).rejected)
+            for entry in described.entries:
+                table.add(unpack_judged(entry.judged).rejected)
 
     def write_scores(path: Path) -> None:
         with h5py.File(out, "r") as file, ExitStack() as files:
             table = ScoresTable(path, described.space, files)
-            for seal in described.seals:
-                scores = unpack_judged(seal.judged).scores
+            for entry in described.entries:
+                scores = unpack_judged(entry.judged).scores
                 if scores:
-                    table.add(label_rows(read_columns(file, seal)), scores)
+                    table.add(label_rows(read_columns(file, entry)), scores)
 
-    failures = [failure for seal in described.seals for failure in seal.failures]
+    failures = [failure for entry in described.entries for failure in entry.failures]
     return {
         ".dataset.json": lambda path: write_json(path, described.description),
         ".failures.csv": lambda path: write_failures(path, failures),
@@ -172,13 +172,13 @@ def companions(out: Path, described: Described) -> dict[str, Callable[[Path], ob
     }
 
 
-def read_columns(file: h5py.File, seal: Seal) -> Columns:
+def read_columns(file: h5py.File, entry: ShardEntry) -> Columns:
     """Return a shard's columns but for its images, as `table_columns` made them.
 
     Raises:
         OSError, ...: see `UNREADABLE`.
     """
-    place = slice(seal.first, seal.first + seal.rows)
+    place = slice(entry.first, entry.first + entry.rows)
     columns: Columns = {name: file[name].asstr()[place].tolist() for name in TEXT_COLUMNS}
     for name in ("is_synthetic", "labels", *SCORE_COLUMNS):
         columns[name] = file[name][place]
@@ -212,13 +212,13 @@ def label_rows(columns: Columns) -> list[LabelRow]:
     return rows
 
 
-def read_images(file: h5py.File, seal: Seal) -> Iterator[list[tuple[int, bytes | None]]]:
+def read_images(file: h5py.File, entry: ShardEntry) -> Iterator[list[tuple[int, bytes | None]]]:
     """Yield a shard's images in order, some at a time: (row in the file, bytes), None for what cannot be read."""
     images = file["image"]
     size = math.prod(images.shape[1:])
-    step = max(1, min(TOGETHER, _READ_TOGETHER // max(1, size)))
-    for first in range(seal.first, seal.first + seal.rows, step):
-        end = min(first + step, seal.first + seal.rows)
+    step = max(1, min(TASK_IMAGES, _READ_TOGETHER // max(1, size)))
+    for first in range(entry.first, entry.first + entry.rows, step):
+        end = min(first + step, entry.first + entry.rows)
         try:
             yield [(first + place, image.tobytes()) for place, image in enumerate(images[first:end])]
         except UNREADABLE:  # One damaged image spoils the block: say which one it is.
@@ -236,101 +236,101 @@ def _read_one(images: h5py.Dataset, row: int) -> bytes | None:
 def _verify(file: h5py.File, described: Described, found: Findings, *, workers: int | None, told: Told) -> None:
     splits = described_settings(described.description).get("splits")
     rules = RowRules(space=described.space, splits=splits if isinstance(splits, list) else None)
-    found.shards = len(described.seals)
+    found.shards = len(described.entries)
     counts = Counts.from_json(described.description["counts"])  # type: ignore[arg-type]
     found.counts.failed = counts.failed
     shape, encoded = described.shape, described.encoding is not None
     if shape is not None and described.encoding == "webp":
         shape = (*shape[:2], 3)  # WebP has no grey.
-    unread = Seen("", 0, "the image cannot be read: its bytes are damaged")
+    unread = ImageFinding("", 0, "the image cannot be read: its bytes are damaged")
 
-    def look(block: _Block) -> tuple[_Block, list[Seen]]:
+    def look(block: _Block) -> tuple[_Block, list[ImageFinding]]:
         expected = Expected(None, shape, encoded)
-        return block, [unread if data is None else look_at_bytes(data, expected) for _, data in block.images]
+        return block, [unread if data is None else check_bytes(data, expected) for _, data in block.images]
 
     columns: dict[int, Columns | None] = {}
     digests: dict[int, list[str]] = {}
-    total, done = sum(seal.rows for seal in described.seals), 0
+    total, done = sum(entry.rows for entry in described.entries), 0
     told(0, total)
     for block, seen in side_by_side(look, _blocks(file, described, found, rules, columns), workers):
-        seal = block.seal
+        entry = block.entry
         for (row, _), image in zip(block.images, seen, strict=True):
-            digests.setdefault(seal.number, []).append(image.sha256)
+            digests.setdefault(entry.number, []).append(image.sha256)
             found.size += image.size
             if image.wrong:
-                place = _row(row, seal, columns[seal.number])
-                found.problems.append(_problem(found, place, image.wrong, seal.number))
+                place = _row(row, entry, columns[entry.number])
+                found.problems.append(_problem(found, place, image.wrong, entry.number))
         done += len(block.images)
         told(done, total)
-        if len(digests.get(seal.number, ())) == seal.rows:
-            _check_seal(seal, columns.pop(seal.number), digests.pop(seal.number, []), found)
+        if len(digests.get(entry.number, ())) == entry.rows:
+            _check_entry(entry, columns.pop(entry.number), digests.pop(entry.number, []), found)
 
 
 def _blocks(
     file: h5py.File, described: Described, found: Findings, rules: RowRules, columns: dict[int, Columns | None]
 ) -> Iterator[_Block]:
     """Yield the images of every shard, at least one block, once its rows were judged and its columns kept."""
-    for seal in described.seals:
-        columns[seal.number] = _judged(file, seal, found, rules)
-        if not seal.rows:
-            yield _Block(seal, [])
-        for images in read_images(file, seal):
-            yield _Block(seal, images)
+    for entry in described.entries:
+        columns[entry.number] = _judged(file, entry, found, rules)
+        if not entry.rows:
+            yield _Block(entry, [])
+        for images in read_images(file, entry):
+            yield _Block(entry, images)
 
 
-def _judged(file: h5py.File, seal: Seal, found: Findings, rules: RowRules) -> Columns | None:
+def _judged(file: h5py.File, entry: ShardEntry, found: Findings, rules: RowRules) -> Columns | None:
     """Judge the rows of a shard and return its columns, None where they cannot be read."""
     try:
-        columns = read_columns(file, seal)
-        rows, rejected = label_rows(columns), unpack_judged(seal.judged).rejected
+        columns = read_columns(file, entry)
+        rows, rejected = label_rows(columns), unpack_judged(entry.judged).rejected
     except UNREADABLE as error:
         reason = f"their labels cannot be read: {first_line(error)}"
-        found.problems.append(_problem(found, _rows(seal), reason, seal.number))
+        found.problems.append(_problem(found, _rows(entry), reason, entry.number))
         return None
-    for place, row in enumerate(rows, start=seal.first):
+    for place, row in enumerate(rows, start=entry.first):
         found.counts.add(row)
-        for reason, blamed in rules.broken(row, seal.number):
-            found.problems.append(_problem(found, _row(place, seal, columns), reason, blamed))
+        for reason, blamed in rules.broken(row, entry.number):
+            found.problems.append(_problem(found, _row(place, entry, columns), reason, blamed))
     for each in rejected:
         found.counts.rejected += 1
-        for reason, blamed in rules.broken_rejected(each, seal.number):
+        for reason, blamed in rules.broken_rejected(each, entry.number):
             found.problems.append(_problem(found, f"rejected {each.row.key}", reason, blamed))
     return columns
 
 
-def _check_seal(seal: Seal, columns: Columns | None, digests: list[str], found: Findings) -> None:
+def _check_entry(entry: ShardEntry, columns: Columns | None, digests: list[str], found: Findings) -> None:
     """Note that a shard is not what was written, unless something of it was told already."""
-    if columns is None or seal.number in found.damaged_shards:
+    if columns is None or entry.number in found.damaged_shards:
         return
-    if shard_digest(columns, digests, seal.failures, seal.judged) != seal.sha256:
+    if shard_digest(columns, digests, entry.failures, entry.judged) != entry.sha256:
         reason = (
-            f"their labels, pixels, scores or failures are not what was written (SHA-256 of shard {seal.number})"
+            f"their labels, pixels, scores or failures are not what was written (SHA-256 of shard {entry.number})"
         )
-        found.problems.append(_problem(found, _rows(seal), reason, seal.number))
+        found.problems.append(_problem(found, _rows(entry), reason, entry.number))
 
 
 def _problem(found: Findings, row: str, reason: str, shard: int) -> Problem:
     return Problem(file=found.out.name, row=row, reason=reason, shard=shard)
 
 
-def _rows(seal: Seal) -> str:
-    return f"rows {seal.first} to {seal.first + seal.rows - 1}"
+def _rows(entry: ShardEntry) -> str:
+    return f"rows {entry.first} to {entry.first + entry.rows - 1}"
 
 
-def _row(place: int, seal: Seal, columns: Columns | None) -> str:
-    return f"row {place}" if columns is None else f"row {place} ({columns['key'][place - seal.first]})"
+def _row(place: int, entry: ShardEntry, columns: Columns | None) -> str:
+    return f"row {place}" if columns is None else f"row {place} ({columns['key'][place - entry.first]})"
 
 
 def _misfits(file: h5py.File, described: Described, name: str) -> Iterator[Problem]:
     """Yield what in the file's own description does not fit to the rest of it."""
     if not described.own:
         yield Problem(file=name, reason="its description (dataset_json) is damaged", mend="tables")
-    rows = sum(seal.rows for seal in described.seals)
+    rows = sum(entry.rows for entry in described.entries)
     for column in ("image", "labels", "is_synthetic", *TEXT_COLUMNS, *SCORE_COLUMNS):
         if len(file[column]) != rows:
             raise ValueError(f"{column} has {len(file[column])} rows, not {rows}")
     counts = Counts.from_json(described.description["counts"])  # type: ignore[arg-type]
-    rejected = sum(len(unpack_judged(seal.judged).rejected) for seal in described.seals)
+    rejected = sum(len(unpack_judged(entry.judged).rejected) for entry in described.entries)
     if counts.rejected != rejected:
         reason = f"it counts {counts.rejected:,} rejected translations, and has {rejected:,}"
         yield Problem(file=name, reason=reason, mend="tables")

@@ -1,0 +1,189 @@
+"""The description of an output, `dataset.json`: its schema, writing and checking it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NotRequired, TypeAlias, TypedDict
+
+from augmentor.outputs.fingerprints import Identity
+from augmentor.outputs.label_table import LabelRow
+from augmentor.storage import Json
+from stargan.checkpoints import json_sha256
+from stargan.labels import AttributeState, LabelSpace
+
+SCHEMA_VERSION = 1
+"""Of everything that expand writes; raised when a reader of the old form would go wrong."""
+
+UNPARSED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading JSON that is damaged, or anybody's, may raise."""
+
+Shape: TypeAlias = "tuple[int | None, ...]"
+"""(H, W, C) of images; None for a side in which they differ."""
+
+
+class CountsState(TypedDict):
+    """`Counts` as JSON."""
+
+    real: int
+    synthetic: int
+    failed: int
+    rejected: NotRequired[int]
+    splits: dict[str, dict[str, int]]
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """How many images an output, or a shard, holds.
+
+    Args:
+        failed: rows that could not be used, each counted once.
+        rejected: translations that were made and thrown out; they are in no split's number.
+        splits: per split, the number of "real" and "synthetic" images.
+    """
+
+    failed: int = 0
+    rejected: int = 0
+    splits: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, row: LabelRow) -> None:
+        """Count one image."""
+        split = self.splits.setdefault(row.split, {"real": 0, "synthetic": 0})
+        split["synthetic" if row.is_synthetic else "real"] += 1
+
+    @property
+    def real(self) -> int:
+        """Real images in all splits."""
+        return sum(split["real"] for split in self.splits.values())
+
+    @property
+    def synthetic(self) -> int:
+        """Synthetic images in all splits."""
+        return sum(split["synthetic"] for split in self.splits.values())
+
+    def to_json(self) -> CountsState:
+        """Return the counts as plain JSON values."""
+        return {
+            "real": self.real,
+            "synthetic": self.synthetic,
+            "failed": self.failed,
+            "rejected": self.rejected,
+            "splits": {name: dict(split) for name, split in sorted(self.splits.items())},
+        }
+
+    @classmethod
+    def from_json(cls, state: CountsState) -> Counts:
+        """Return the counts that `to_json` described."""
+        return cls(failed=state["failed"], rejected=state.get("rejected", 0), splits=state["splits"])
+
+
+class DatasetDescription(TypedDict):
+    """`dataset.json`; an HDF5 file holds a copy in its attribute `dataset_json`.
+
+    Args:
+        schema_version: of everything that expand writes.
+        label_space: the attributes, in the order of the codes.
+        image_shape: (H, W, C), null for a side in which images differ; null where there is no image.
+        counts: of the images.
+        fingerprint: differs from that of any other manifest, model, judge, settings and plan.
+        made_of: what the fingerprint is computed from, in parts.
+        augmentor: the version that wrote it.
+        command: the command line; null if there was none.
+        manifest: the name of the manifest's file.
+        model: its sha256, step and path.
+        image_size: (H, W) requested; null where images keep their own.
+        settings: of the expansion.
+        judge: the judge; null if there was none.
+        gate: the thresholds of the judge; null if there was none.
+        balance: counts of the combinations that `--balance` filled up.
+        sha256: of the other entries.
+    """
+
+    schema_version: int
+    label_space: list[AttributeState]
+    image_shape: list[int | None] | None
+    counts: CountsState
+    fingerprint: str
+    made_of: NotRequired[dict[str, Json]]
+    augmentor: NotRequired[str]
+    command: NotRequired[str | None]
+    manifest: NotRequired[str]
+    model: NotRequired[dict[str, Json]]
+    image_size: NotRequired[list[int] | None]
+    settings: NotRequired[dict[str, Json]]
+    judge: NotRequired[Json]
+    gate: NotRequired[Json]
+    balance: NotRequired[list[dict[str, Json]]]
+    sha256: str
+
+
+def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
+    """Return what two shapes have in common: a side in which they differ becomes None.
+
+    Args:
+        first: (H, W, C), or None where there is no image.
+        second: likewise.
+    """
+    if first is None or second is None:
+        return first or second
+    return tuple(a if a == b else None for a, b in zip(first, second, strict=True))
+
+
+def describe(
+    description: Mapping[str, Json], space: LabelSpace, *, counts: Counts, shape: Shape | None
+) -> Mapping[str, object]:
+    """Return the content of `dataset.json`, see `DatasetDescription`.
+
+    Args:
+        description: the entries that the caller knows.
+        space: the attributes.
+        counts: of the images.
+        shape: of the images.
+    """
+    described = {
+        **description,
+        "schema_version": SCHEMA_VERSION,
+        "label_space": space.to_json(),
+        "image_shape": None if shape is None else list(shape),
+        "counts": counts.to_json(),
+    }
+    return {**described, "sha256": json_sha256(described)}
+
+
+def parse_description(text: str | bytes) -> dict[str, object]:
+    """Return the content of `dataset.json`, whose checksum, label space and counts are checked.
+
+    Raises:
+        ValueError, ...: it is damaged, see `UNPARSED`.
+    """
+    state = checked_object(text)
+    described_space(state)
+    Counts.from_json(state["counts"]).to_json()  # type: ignore[arg-type]
+    Identity.of(state)
+    return state
+
+
+def checked_object(text: str | bytes) -> dict[str, object]:
+    """Return a JSON object whose entry "sha256" matches the others.
+
+    Raises:
+        ValueError, ...: it does not, see `UNPARSED`.
+    """
+    state = json.loads(text)
+    if not isinstance(state, dict):
+        raise TypeError("it is no JSON object")
+    if state.get("sha256") != json_sha256({key: value for key, value in state.items() if key != "sha256"}):
+        raise ValueError("it is not what its SHA-256 says")
+    return state
+
+
+def described_settings(description: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the settings in a description; empty where it has none."""
+    settings = description.get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def described_space(description: Mapping[str, object]) -> LabelSpace:
+    """Return the label space in a description that was checked."""
+    return LabelSpace.from_json(description["label_space"])  # type: ignore[arg-type]

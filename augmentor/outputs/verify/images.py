@@ -1,0 +1,178 @@
+"""Checks of images: are their bytes, sizes and channels those that were written?"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from augmentor.errors import ImageError
+from augmentor.images import stored_shape
+from augmentor.outputs.description import Shape
+from augmentor.outputs.label_table import LabelRow
+from augmentor.outputs.records import ShardRecord
+from augmentor.outputs.verify.report import Problem
+from augmentor.outputs.writers.packs import open_pack, pack_name
+
+TASK_IMAGES = 16
+"""Images of one task."""
+
+
+class Expected(NamedTuple):
+    """What an image must be.
+
+    Args:
+        sha256: of its bytes; None where nobody noted it.
+        shape: (H, W, C), None for a side that may be any; None where nothing is known of it.
+        encoded: whether the bytes are an image file, or bare pixels.
+    """
+
+    sha256: str | None
+    shape: Shape | None
+    encoded: bool
+
+
+class ImageFinding(NamedTuple):
+    """How an image was found.
+
+    Args:
+        sha256: of its bytes; "" where there are none.
+        size: bytes.
+        wrong: what is wrong with it, "" for nothing.
+    """
+
+    sha256: str
+    size: int
+    wrong: str
+
+
+def check_file(path: Path, expected: Expected) -> ImageFinding:
+    """Read one image file whole and compare it with what was written."""
+    try:
+        # A link, a pipe or a device in the place of a file is none of ours, and may wait for ever when it is read.
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return ImageFinding("", 0, "it is not a regular file any more")
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return ImageFinding("", 0, "the file is missing")
+    except OSError as error:
+        return ImageFinding("", 0, f"the file cannot be read: {error.strerror or error}")
+    return check_bytes(data, expected)
+
+
+def check_bytes(data: bytes, expected: Expected) -> ImageFinding:
+    """Compare an image in memory with what was written."""
+    found = hashlib.sha256(data).hexdigest()
+    wrong = ""
+    if expected.sha256 is not None and expected.sha256 != found:
+        wrong = (
+            f"its bytes are not those that were written (SHA-256 {found[:12]}..., not {expected.sha256[:12]}...)"
+        )
+    try:
+        shape = stored_shape(data) if expected.encoded else None
+    except ImageError as error:
+        reason = str(error).partition(": ")[2] or str(error)
+        return ImageFinding(found, len(data), f"{wrong}; {reason}" if wrong else reason)
+    if not wrong:
+        wrong = _misshapen(len(data), shape, expected)
+    return ImageFinding(found, len(data), wrong)
+
+
+def _misshapen(size: int, shape: Shape | None, expected: Expected) -> str:
+    """Return what is wrong with an image's size or channels, "" for nothing."""
+    if expected.shape is None:
+        return ""
+    if shape is None:
+        pixels = math.prod(side or 0 for side in expected.shape)
+        return "" if size == pixels else f"it has {size:,} bytes of pixels, not {pixels:,}"
+    fits = all(wanted in (None, side) for side, wanted in zip(shape, expected.shape, strict=True))
+    return "" if fits else f"it is {_words(shape)}, not {_words(expected.shape)}"
+
+
+def _words(shape: Shape) -> str:
+    """Return "16 x 12 px of 3 channels", width first."""
+    height, width, channels = ("any" if side is None else str(side) for side in shape)
+    return f"{width} x {height} px of {channels} channels"
+
+
+_UNSEEN = ImageFinding("", 0, "")
+
+
+class Task(NamedTuple):
+    """Some images of one shard."""
+
+    record: ShardRecord
+    first: int
+    images: int
+
+
+class TaskFindings(NamedTuple):
+    """How the images of a task were found.
+
+    Args:
+        task: which.
+        seen: of each image.
+        problems: of the files that hold several of them.
+    """
+
+    task: Task
+    seen: Sequence[ImageFinding]
+    problems: Sequence[Problem] = ()
+
+
+def expected_of(record: ShardRecord, row: LabelRow, linked: bool) -> Expected:
+    """Return what an image file must be; of a linked one nothing but its bytes is known."""
+    shape = record.shape
+    if shape is not None and row.file_name.endswith(".webp"):
+        shape = (*shape[:2], 3)  # WebP has no grey.
+    return Expected(record.files[row.file_name], None if linked and not row.is_synthetic else shape, encoded=True)
+
+
+def check_packs(out: Path, task: Task) -> TaskFindings:
+    """Read the packs of a whole shard; of one that is not what was written, no image is looked at."""
+    record = task.record
+    seen: dict[str, ImageFinding] = {}
+    problems = []
+    for name, sha256 in record.packs.items():
+        path = out / name
+        try:
+            problem = _damage(path, sha256)
+            if not problem:
+                rows = [row for row in record.rows if pack_name(row.file_name, path.suffix) == name]
+                seen |= _images(path, rows, record)
+        except ImageError as error:
+            problem = str(error).partition(": ")[2]
+        if problem:
+            problems.append(Problem(file=name, reason=problem, shard=record.index))
+    return TaskFindings(task, [seen.get(row.file_name, _UNSEEN) for row in record.rows], problems)
+
+
+def _damage(path: Path, sha256: str) -> str:
+    """Return how the bytes of a pack differ from those that were written, "" if they do not."""
+    # A link, a pipe or a device in the place of a file is none of ours, and may wait for ever when it is read.
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        return "it is not a regular file any more"
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return "the file is missing"
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror or error}"
+    if found != sha256:
+        return f"its bytes are not those that were written (SHA-256 {found[:12]}..., not {sha256[:12]}...)"
+    return ""
+
+
+def _images(path: Path, rows: Sequence[LabelRow], record: ShardRecord) -> dict[str, ImageFinding]:
+    seen = {}
+    with open_pack(path) as pack:
+        for row in rows:
+            expected = expected_of(record, row, linked=False)
+            if pack.shape is not None:
+                expected = expected._replace(shape=record.shape, encoded=False)
+            seen[row.file_name] = check_bytes(pack.read(row.file_name), expected)
+    return seen
