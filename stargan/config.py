@@ -106,7 +106,7 @@ class TrainConfig:
                 raise ValueError(f"{name} must be above 0, not {value}")
         for name in ("decay_from", "ema_decay", "epoch_decay"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
+                raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
         for name in (
             *("domain_weight", "real_domain_weight", "cycle_weight", "identity_weight", "feature_matching_weight"),
             *("sparsity_weight", "gradient_penalty_weight", "r1_weight"),

@@ -89,7 +89,7 @@ def recolour(images: Tensor, *, brightness: Tensor, saturation: Tensor, contrast
     Args:
         images: (N, C, H, W) float.
         brightness: (N,) float, added; 0 changes nothing.
-        saturation: (N,) float factor; 1 changes nothing, 0 makes grey. With one channel it is left alone.
+        saturation: (N,) float factor; 1 changes nothing, 0 makes grey. Ignored with one channel.
         contrast: (N,) float factor; 1 changes nothing.
     """
     brightness, saturation, contrast = (

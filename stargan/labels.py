@@ -207,7 +207,7 @@ class LabelSpace:
         if bool((known.sum(dim=1) > 1).any()):
             row = int((known.sum(dim=1) > 1).long().argmax())
             raise ValueError(
-                f"domain {row}, {self.domain(codes[row].tolist())}, knows attributes of two label sets; "
+                f"domain {row}, {self.domain(codes[row].tolist())}, has attributes of two label sets; "
                 "LabelSpace.to_one_label_set() narrows it to one"
             )
         mask = known.float()

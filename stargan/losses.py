@@ -219,7 +219,7 @@ def feature_matching_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Ten
     Raises:
         ValueError: there are no layers, or the two differ in their number or in a layer's shape.
 
-    Source: pix2pixHD, section 3.2, L_FM (arXiv 1711.11585), averaged over layers in the place of their sum, so
+    Source: pix2pixHD, section 3.2, L_FM (arXiv 1711.11585), averaged over layers instead of their sum, so
     that its weight does not grow with D's depth.
     """
     if len(real) != len(fake) or not real:
@@ -241,7 +241,7 @@ def sparsity_loss(masks: Tensor) -> Tensor:
     Args:
         masks: (N, 1, H, W) float in [0, 1].
 
-    Source: GANimation, eq. 3 (arXiv 1807.09251), with the absolute in the place of the squared norm.
+    Source: GANimation, eq. 3 (arXiv 1807.09251), with the absolute instead of the squared norm.
     """
     return masks.mean()
 

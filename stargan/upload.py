@@ -63,7 +63,7 @@ def upload_labels(
     packed = upload(torch.cat(parts, dim=1), device)
     sizes = [part.shape[1] for part in parts]
     (source_vectors, source_signed, own), (target_vectors, target_signed, wanted) = (
-        [part.contiguous() for part in torch.split(half, sizes, dim=1)] for half in packed.chunk(2)
+        [part.contiguous() for part in torch.split(side, sizes, dim=1)] for side in packed.chunk(2)
     )
     return Labels(
         source_vectors=source_vectors,

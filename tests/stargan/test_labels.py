@@ -172,7 +172,7 @@ def test_the_layout_is_that_of_the_original_joint_checkpoints() -> None:
 
 
 def test_a_domain_of_two_label_sets_has_no_vector() -> None:
-    with pytest.raises(ValueError, match=r"domain 1, \{'tone': 'dark', 'woman': '1'\}, knows .* two label sets"):
+    with pytest.raises(ValueError, match=r"domain 1, \{'tone': 'dark', 'woman': '1'\}, has .* two label sets"):
         JOINT.encode(torch.tensor([[0, -1, -1], [0, -1, 1]]))
     # D is told of both: it has no mask.
     assert JOINT.encode_signed(torch.tensor([[0, -1, 1]])).tolist() == [[1, -1, 0, 0, 0, 1]]

@@ -55,7 +55,7 @@ def find_layout(weights: Mapping[str, Tensor]) -> Layout:
     discriminators = {"main.0.weight", "conv1.weight"}, {"model.0.weight", "model.2.weight"}
     if any(names <= weights.keys() for names in discriminators):
         raise CheckpointError(
-            "is a discriminator, which translates nothing: give the generator's file, such as 200000-G.ckpt or "
+            "is a discriminator, not a generator: give the generator's file, such as 200000-G.ckpt or "
             "latest_net_G.pth"
         )
     first = ", ".join(list(weights)[:4])
@@ -70,7 +70,7 @@ def is_ignored(name: str, norm: object) -> bool:
     return last == "num_batches_tracked" or (last in _STATISTICS and norm != "batch")
 
 
-# ---- StarGAN: main.0 is the first convolution, main.N.main.M lie in residual blocks ----
+# ---- StarGAN: main.0 is the first convolution, main.N.main.M are in residual blocks ----
 
 
 def _is_stargan(weights: Mapping[str, Tensor]) -> bool:
@@ -141,7 +141,7 @@ def _read_cyclegan(weights: Mapping[str, Tensor]) -> Reading:
         names |= _unit(f"model.{start + 3 * up}", f"model.{start + 3 * up + 1}", f"decoder.{up}", norm)
     last = f"model.{start + 3 * halvings + 1}"
     names |= {f"{last}.weight": "painter.weight", f"{last}.bias": "painter.bias"}
-    _refuse_other_channels(first.shape[1], _kernel(f"{last}.weight", weights).shape[0])
+    _check_channels(first.shape[1], _kernel(f"{last}.weight", weights).shape[0])
     return Reading(
         arguments={
             "kind": "cyclegan-resnet",
@@ -167,7 +167,7 @@ def _is_pix2pix(weights: Mapping[str, Tensor]) -> bool:
 def _read_pix2pix(weights: Mapping[str, Tensor]) -> Reading:
     halvings = sum(tensor.ndim == 4 for tensor in weights.values()) // 2
     if halvings < 2:
-        raise CheckpointError(f"is a U-Net of {halvings} levels, which is none")
+        raise CheckpointError(f"is a U-Net of {halvings} levels; it needs at least 2")
     norm = _norm_kind("model.model.0", "model.model.1.model.2", weights)
     first = _kernel("model.model.0.weight", weights)
 
@@ -183,7 +183,7 @@ def _read_pix2pix(weights: Mapping[str, Tensor]) -> Reading:
             names |= _named(f"{inner}.1", "bottom", bias=norm == "instance")
             names |= _unit(f"{inner}.3", f"{inner}.4", up, norm)
         inner += ".3.model"
-    _refuse_other_channels(first.shape[1], _kernel("model.model.3.weight", weights).shape[1])
+    _check_channels(first.shape[1], _kernel("model.model.3.weight", weights).shape[1])
     return Reading(
         arguments={
             "kind": "pix2pix-unet",
@@ -235,9 +235,7 @@ def _kernel(name: str, weights: Mapping[str, Tensor]) -> Tensor:
     if name not in weights:
         raise CheckpointError(f"lacks the tensor {name}")
     if weights[name].ndim != 4:
-        raise CheckpointError(
-            f"has a tensor {name} of shape {tuple(weights[name].shape)}, which is no convolution"
-        )
+        raise CheckpointError(f"has a tensor {name} of shape {tuple(weights[name].shape)}, not of a convolution")
     return weights[name]
 
 
@@ -245,9 +243,9 @@ def _matches(pattern: str, weights: Mapping[str, Tensor]) -> Iterator[re.Match[s
     return (found for name in weights if (found := re.fullmatch(pattern, name)))
 
 
-def _refuse_other_channels(read: int, painted: int) -> None:
+def _check_channels(read: int, painted: int) -> None:
     if read != painted:
         raise CheckpointError(
-            f"reads images of {read} channels and paints {painted}: what it makes would be of another kind than "
-            "its sources, and could not stand beside them in one data set"
+            f"reads images of {read} channels and paints {painted}: its translations would not fit into a data "
+            "set of its sources"
         )

@@ -51,12 +51,12 @@ class ForeignGenerator:
         if self.entries is None:
             return (
                 "It translates in one direction. Describe that as one attribute: a bare name, like zebra, or one "
-                "with values, like animal=horse|zebra, the last of which it makes"
+                "with values, like animal=horse|zebra, whose last value is the target"
             )
         return (
             "Describe the entries in their order: a bare name is one, a name with values one per value, like "
-            f"{_EXAMPLE!r}; a joint model's data sets have ';' between them, and an entry each in the mask, which "
-            "comes last by itself"
+            f"{_EXAMPLE!r}; the label sets of a joint model are separated by ';', and the mask at the end is not "
+            "described"
         )
 
     def check_space(self, space: LabelSpace) -> None:
@@ -184,8 +184,7 @@ def _check_shapes(weights: Mapping[str, Tensor], reading: Reading) -> None:
         found, expected = tuple(weights[name].shape), tuple(wanted[ours].shape)
         if found != expected:
             raise CheckpointError(
-                f"has a tensor {name} of shape {found}, which in a generator{_sizes(reading)}, as the others say, "
-                f"has shape {expected}"
+                f"has a tensor {name} of shape {found}, which in a generator{_sizes(reading)} has shape {expected}"
             )
 
 

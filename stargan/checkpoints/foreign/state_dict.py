@@ -71,11 +71,11 @@ def _read(file: Path) -> object:
             warnings.simplefilter("ignore")  # of pickle protocols that torch does not know; reading fails then
             return torch.load(file, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        if asked is not None:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code is not None:
             raise CheckpointError(
-                f"needs {asked[1]} to be loaded, and is refused: a file that brings more than tensors can run any "
-                "code. If you trust it, save its weights alone where it was made: "
+                f"needs {code[1]} to be loaded, and is refused: a file that holds more than tensors can run any "
+                "code. If you trust it, save only its weights where it was made: "
                 "torch.save(G.state_dict(), FILE)"
             ) from error
         # The unpickler's own message advises to load the file without protection.

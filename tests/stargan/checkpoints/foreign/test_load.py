@@ -159,7 +159,7 @@ def test_half_precision_and_safetensors(tmp_path: Path) -> None:
         ({"main.7.bias": None}, r"lacks the tensor main\.7\.bias, which a resnet generator of width 4"),
         ({"main.0.bias": tensor(4)}, r"has a tensor main\.0\.bias, which .* does not have"),
         ({"main.17.weight": None}, r"lacks the tensor main\.17\.weight"),
-        ({"main.0.weight": tensor(4)}, r"main\.0\.weight of shape \(4,\), which is no convolution"),
+        ({"main.0.weight": tensor(4)}, r"main\.0\.weight of shape \(4,\), not of a convolution"),
         ({"main.0.weight": tensor(4, 3, 7, 7)}, "reads no label vector"),
         ({"main.4.bias": torch.full((8,), torch.nan)}, r"has values in main\.4\.bias that are not finite"),
         ({"conv1.weight": tensor(1, 4, 3, 3)}, "is a discriminator"),
