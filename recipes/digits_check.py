@@ -1,6 +1,6 @@
-"""Does the recipe for digits learn? scikit-learn's digits in MNIST's and USPS's form: translated, then classified.
+"""Check of the recipe for digits: scikit-learn's digits as MNIST and USPS files, translated, then classified.
 
-python recipes/digits_check.py digits                       # makes the folder digits; needs scikit-learn
+python recipes/digits_check.py digits                       # writes the folder digits; needs scikit-learn
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ def _write_usps(folder: Path, *, train: Digits, test: Digits) -> None:
 
 @dataclass(frozen=True)
 class Score:
-    """What two classifiers of real training images say of some images.
+    """Accuracy of two classifiers of real training images on some images.
 
     Args:
-        images: how many.
-        digit: the share whose digit is found, that of the source if they are translations.
-        domain: the share whose domain is found, the target if they are translations.
+        images: number of images.
+        digit: accuracy of the digit; a translation has its source's.
+        domain: accuracy of the domain; a translation's is its target.
     """
 
     images: int
@@ -116,8 +116,8 @@ def score(out: Path, manifest: Path) -> dict[str, tuple[Score, Score]]:
     """Return, by the source's domain, the scores of the real test images and of their translations.
 
     Args:
-        out: what `augmentor expand` wrote: real images of all splits, and translations of test images.
-        manifest: the table that knows the digits.
+        out: an output of `augmentor expand`: real images of all splits, and translations of test images.
+        manifest: the table with the digits.
     """
     with manifest.open(newline="") as file:
         digits = {row["id"]: row["digit"] for row in csv.DictReader(file)}

@@ -1,12 +1,12 @@
-"""Score models by their translations of test rows: do they obey, are they right, do they look real?
+"""Scores of models by their translations of test rows: target accuracy, error to the true image, realism.
 
 python recipes/score_translations.py manifest.csv --model runs/a --model runs/b --domains "tone=*,style=*"
 
-A classifier trained on the real training rows says what each translation shows. With --truth, a table that tells
-which images are one design (columns id and, by default, glyph), each translation is compared with the real image
-of the same design in the target's domain: the mean absolute error, as a ratio to that of leaving the image as it
-is. The Frechet distance of all translations to the real test rows, on the classifier's features, is given as a
-ratio to that between real training and test rows.
+Target accuracy is measured by a classifier trained on the real training rows. With --truth, a table that groups
+images by design (columns id and, by default, glyph), each translation is compared with the real image of the same
+design in the target's domain: the mean absolute error, as a ratio to that of the unchanged image. The Frechet
+distance of all translations to the real test rows, on the classifier's features, is printed as a ratio to that
+between real training and test rows.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def frechet(features: Features, real: Tensor, other: Tensor) -> float:
 
 
 def true_images(test: Manifest, rows: Tensor, targets: Tensor, *, truth: Path, design: str) -> Tensor:
-    """Return for each translation the row of the test image that it should be, -1 where there is none."""
+    """Return for each translation the row of its true image, -1 where there is none."""
     table = pd.read_csv(truth, dtype=str, keep_default_na=False)
     designs = dict(zip(table["id"], table[design], strict=True))
     names = [designs.get(str(name), f"only {name}") for name in test.rows["id"]]
@@ -75,40 +75,40 @@ def true_images(test: Manifest, rows: Tensor, targets: Tensor, *, truth: Path, d
 
 
 def judge_of(train: LabelledImages, space: LabelSpace, options: argparse.Namespace) -> Judge:
-    """Return the classifier: read from --classifier if that file is there, else trained, and kept there."""
-    kept: Path | None = options.classifier
-    there = kept is not None and kept.exists()
+    """Return the classifier, read from the file --classifier if it exists, else trained and saved there."""
+    file: Path | None = options.classifier
+    exists = file is not None and file.exists()
     judge = train_judge(
         train,
         space=space,
-        steps=1 if there else options.steps,
+        steps=1 if exists else options.steps,
         seed=options.seed,
         batch_size=options.batch_size,
         device=torch.device("cpu"),
     )
-    if kept is not None and there:
-        judge.network.load_state_dict(load_file(kept))
-    elif kept is not None:
-        save_file({name: tensor.contiguous() for name, tensor in judge.network.state_dict().items()}, kept)
+    if file is not None and exists:
+        judge.network.load_state_dict(load_file(file))
+    elif file is not None:
+        save_file({name: tensor.contiguous() for name, tensor in judge.network.state_dict().items()}, file)
     return judge
 
 
 def percent(value: float) -> str:
-    """Return a share in percent, or a dash where there was nothing to count."""
+    """Return a share in percent, or a dash for NaN."""
     return "-" if math.isnan(value) else f"{value:.1%}"
 
 
 def main() -> None:
-    """Train the classifier, then translate, judge and print a block for each model."""
+    """Train the classifier, then translate, score and print a block for each model."""
     parser = argparse.ArgumentParser(description="Score translations of test rows with a classifier of real rows.")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--model", type=Path, action="append", required=True, help="a run folder or a checkpoint")
     parser.add_argument("--domains", action="append", required=True, help="as for augmentor expand")
-    parser.add_argument("--truth", type=Path, help="a table that tells which images are one design")
-    parser.add_argument("--design", default="glyph", help="its column that names the design")
+    parser.add_argument("--truth", type=Path, help="a table that groups images by design")
+    parser.add_argument("--design", default="glyph", help="its column of designs")
     parser.add_argument("--steps", type=int, default=400, help="optimisation steps of the classifier")
     parser.add_argument("--batch-size", type=int, default=32, help="images a step")
-    parser.add_argument("--classifier", type=Path, help="a file to keep the classifier in, and to read it from")
+    parser.add_argument("--classifier", type=Path, help="a file to save the classifier to, and to read it from")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
@@ -122,7 +122,7 @@ def main() -> None:
     features = Features(judge).eval()
     floor = frechet(features, test.images, train.images)
     rows, targets = requested_targets(test, parse_domains(options.domains, space), space)
-    asked = changed_targets(targets, test.codes[rows])
+    changed_only = changed_targets(targets, test.codes[rows])
 
     for path in options.model:
         translator = Translator(open_model(path), device=torch.device("cpu"))
@@ -132,9 +132,9 @@ def main() -> None:
                 for some, wanted in zip(torch.split(rows, BATCH), torch.split(targets, BATCH), strict=True)
             ]
         )
-        said = judge.predict(made)
-        right, changed = share_right(said, targets, space), share_right(said, asked, space)
-        all_right = float(((said == targets) | (targets == UNKNOWN)).all(dim=1).double().mean())
+        predicted = judge.predict(made)
+        right, changed = share_right(predicted, targets, space), share_right(predicted, changed_only, space)
+        all_right = float(((predicted == targets) | (targets == UNKNOWN)).all(dim=1).double().mean())
         print(f"{path}: {len(rows):,} translations of {len(test):,} test images; share judged right")
         print(f"{'attribute':<16}{'real':>8}{'all':>8}{'changed':>9}")
         for name in space.names:

@@ -1,4 +1,4 @@
-"""Train a ResNet-18 on an expanded data set, and test it on the real test split.
+"""Training of a ResNet-18 on an expanded data set, and its test on the real test split.
 
 python recipes/train_classifier.py expanded/                    # real and synthetic images
 python recipes/train_classifier.py expanded/ --real-only        # the same without the synthetic ones
@@ -41,13 +41,13 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor, sizes: list[int]) -> tor
 def balanced_accuracy(
     model: nn.Module, loader: DataLoader[tuple[torch.Tensor, torch.Tensor]], sizes: list[int]
 ) -> list[float]:
-    """Return, per attribute, the mean over its values of the share of images that are recognised."""
+    """Return the balanced accuracy of each attribute: the mean recall over its values."""
     model.eval()
-    said, wanted = [], []
+    predicted, labelled = [], []
     for images, labels in loader:
-        said.append(torch.stack([run.argmax(1) for run in torch.split(model(images), sizes, dim=1)], dim=1))
-        wanted.append(labels)
-    predictions, truth = torch.cat(said), torch.cat(wanted)
+        predicted.append(torch.stack([run.argmax(1) for run in torch.split(model(images), sizes, dim=1)], dim=1))
+        labelled.append(labels)
+    predictions, truth = torch.cat(predicted), torch.cat(labelled)
     result = []
     for column in range(truth.shape[1]):
         values = set(truth[:, column].tolist()) - {-1}

@@ -213,13 +213,6 @@ class Conditions:
     ends: float = float("inf")
     matrix_rates: Mapping[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        """Refuse too few rounds and no time."""
-        if self.rounds < FEWEST_ROUNDS:
-            raise ValueError(f"rounds must be at least {FEWEST_ROUNDS}, not {self.rounds}")
-        if not self.seconds > 0:
-            raise ValueError(f"seconds must be above 0, not {self.seconds}")
-
     @property
     def compiles(self) -> bool:
         """Whether the translator is compiled."""

@@ -1,8 +1,8 @@
 """Reference of `augmentor bench`: one training step and one translation in plain eager PyTorch.
 
-Straightforward float32 PyTorch in the manner of the paper's own implementation: contiguous tensors, Adam as torch
-gives it, G run once without a gradient for D's update and once more for its own, nothing compiled, nothing shared.
-The losses, penalties and draws are those of `stargan.training`, so both sides do the same work with equal numbers.
+Straightforward float32 PyTorch like the paper's own implementation: contiguous tensors, torch's default Adam, G
+run once without a gradient for D's update and once more for its own, nothing compiled, nothing shared. The losses,
+penalties and random numbers are those of `stargan.training`, so both sides do the same work on equal values.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from stargan.upload import Labels
 def plain_state(
     *, generator: TranslatingGenerator, discriminator: Discriminator, config: TrainConfig
 ) -> TrainState:
-    """Return the state at step 0, with torch's Adam as it comes, not fused, and convolutions computed as such."""
+    """Return the state at step 0, with torch's default Adam and without faster forms of strided convolutions."""
     for layer in discriminator.modules():
         if isinstance(layer, StridedConvolution):
             layer.always_convolves = True
@@ -44,16 +44,16 @@ def plain_state(
 def plain_training_step(
     state: TrainState, batch: Batch, targets: Tensor, config: TrainConfig, space: LabelSpace
 ) -> dict[str, Tensor]:
-    """Do one step of `stargan.training.train` the plain way, at a constant learning rate.
+    """Do one step of `stargan.training.train` in plain code, at a constant learning rate.
 
-    `train` given the same `batch.targets` does the same with its own means; losses are equal to rounding.
+    With the same `batch.targets` the losses of `train` are equal up to rounding.
 
     Args:
-        state: changed in place; where its networks lie is where the step is computed.
+        state: changed in place; the step is computed on its networks' device.
         batch: uint8 images and their domains, on the CPU.
         targets: (N, A) int64 domains to translate into, on the CPU.
         config: weights, objective and intervals; precision, compile and schedule are not read.
-        space: what the codes mean.
+        space: the label space of the codes.
 
     Returns:
         The losses by the names that `train` logs, each a scalar on the networks' device.
@@ -149,7 +149,7 @@ def _generator_loss(
 
 
 def _update(optimizer: torch.optim.Adam, state: TrainState, loss: Tensor) -> None:
-    # As the original does: all gradients go, G's and D's.
+    # As in the original implementation both networks' gradients are reset.
     state.generator_optimizer.zero_grad()
     state.discriminator_optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -161,10 +161,10 @@ def plain_translate(model: Model, images: Tensor, targets: Tensor, *, batch_size
     """Translate each image into its target in a plain loop: every pair passes the whole generator, in float32.
 
     Args:
-        model: what translates; computed where its generator lies.
+        model: used on its generator's device.
         images: (N, C, H, W) uint8 on the CPU, the model's size.
-        targets: (N, A) int64 codes, -1 leaves that attribute alone.
-        batch_size: pairs that pass at once.
+        targets: (N, A) int64 codes, -1 keeps the value.
+        batch_size: pairs in a batch.
 
     Returns:
         (N, C, H, W) uint8 on the CPU.

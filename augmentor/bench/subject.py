@@ -142,8 +142,8 @@ class Subject:
         jobs: list[Job] = []
         while pairs > 0:
             for row, targets in self._targets():
-                asked = self.model.space.to_one_label_set(targets, codes[row].expand(len(targets), -1))
-                jobs.append(Job(self.images[len(jobs) % len(self.images)], asked[:pairs]))
+                requested = self.model.space.to_one_label_set(targets, codes[row].expand(len(targets), -1))
+                jobs.append(Job(self.images[len(jobs) % len(self.images)], requested[:pairs]))
                 pairs -= len(targets)
                 if pairs <= 0:
                     break

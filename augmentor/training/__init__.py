@@ -1,7 +1,4 @@
-"""Training.
-
-Recipes, data loading and sampling, the run folder, the run itself, and its launch on several devices.
-"""
+"""Training: recipes, data loading and sampling, the run folder, the run itself, and launch on several devices."""
 
 from augmentor.training.launch import is_rank_0, join_ranks, launch, local_device, world_size
 from augmentor.training.recipe import Recipe, read_recipe

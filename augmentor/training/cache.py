@@ -17,7 +17,7 @@ _SHARE = 4
 
 
 class ImageCache:
-    """Images by row, each kept from its first decoding on.
+    """Images by row, each cached from its first decoding on.
 
     The system provides the memory as it is filled. Several threads may use the cache at once: two that miss the
     same image both decode and keep it, with the same pixels.
@@ -41,11 +41,11 @@ class ImageCache:
         self._kept = np.zeros(rows, dtype=np.bool_)
 
     def __len__(self) -> int:
-        """Return the number of images that are kept."""
+        """Return the number of cached images."""
         return int(self._kept.sum())
 
     def get(self, row: int) -> Pixels | None:
-        """Return a row's image, which must not be changed; None if it is not kept yet."""
+        """Return a row's image, which must not be changed; None if it is not cached yet."""
         return self._pixels[row] if self._kept[row] else None
 
     def keep(self, row: int, pixels: Pixels) -> None:

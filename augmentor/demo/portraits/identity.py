@@ -71,7 +71,7 @@ class Portrait:
     """An identity: everything about a portrait that is not an attribute.
 
     Lengths are in units of a 256-unit board, angles in degrees, colours RGB 0..255, shares in 0..1 unless
-    said otherwise.
+    noted otherwise.
     """
 
     skin: RGB
