@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from augmentor.bench import BenchReport, Measurement, Series
 
 _UNITS = {"images/s": "", "GFLOP/s": " GFLOP/s", "MB": " MB", "s": " s"}
-"""What follows a number; most figures are images a second, which the table's head says."""
+"""Suffix of a number by its unit; the default unit, in the table's title, has none."""
 
 
 @command

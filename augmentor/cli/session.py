@@ -195,17 +195,13 @@ def remark(text: str) -> None:
 
 
 @contextmanager
-def one_voice(speaks: bool) -> Iterator[None]:
-    """Let one of several processes speak for all: the others are silent, but for what stops them alone.
-
-    Args:
-        speaks: whether this process does.
-    """
-    results.quiet = messages.quiet = not speaks
+def output_of_rank_0(is_rank_0: bool) -> Iterator[None]:
+    """Print nothing in other processes than rank 0, except errors that rank 0 does not have."""
+    results.quiet = messages.quiet = not is_rank_0
     try:
         yield
     except (ManifestError, RecipeError, OutputError):
-        raise  # all of them read the same files, and one says what is wrong
+        raise  # all ranks read the same files, and rank 0 prints the error
     except Exception:
         messages.quiet = False
         raise
@@ -213,22 +209,22 @@ def one_voice(speaks: bool) -> Iterator[None]:
 
 @contextmanager
 def stop_flag() -> Iterator[Callable[[], bool]]:
-    """Let SIGINT and SIGTERM ask for a stop; a second SIGINT interrupts at once.
+    """Let SIGINT and SIGTERM request a stop; a second SIGINT interrupts at once.
 
     Yields:
-        A function that says whether a stop was asked for.
+        A function that returns whether a stop was requested.
     """
-    asked = False
+    requested = False
 
-    def ask(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
+    def request(number: int, _frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked = True
+        requested = True
         messages.print("Stopping after this step; the checkpoint is written first ...")
 
-    with _handled(ask):
-        yield lambda: asked
+    with _handled(request):
+        yield lambda: requested
 
 
 @contextmanager

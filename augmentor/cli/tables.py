@@ -69,18 +69,18 @@ def balance_table(states: Sequence[CellState]) -> Table:
     names = [escape(name) for name in states[0].domain]
     table = plain_table(*names, "before", "wanted", "after", "", title="Combinations", texts=len(names))
     most = max((max(state.after, state.wanted or 0) for state in states), default=1) or 1
-    said: list[str] = []
+    above: list[str] = []
     for state in states:
         real, made, wanted = (round(_BAR * n / most) for n in (state.before, state.after, state.wanted or 0))
         bar = Text("█" * real, "blue") + Text("▒" * (made - real), "green") + Text("·" * (wanted - made), "red")
         values = list(state.domain.values())
         # A value equal to the one above is left blank.
-        same = next((i for i, pair in enumerate(zip(values, said, strict=False)) if pair[0] != pair[1]), 0)
+        same = next((i for i, pair in enumerate(zip(values, above, strict=False)) if pair[0] != pair[1]), 0)
         shown = ["" if i < same else escape(value) for i, value in enumerate(values)]
         goal = Text("-", "dim") if state.wanted is None else f"{state.wanted:,}"
         after = Text(f"{state.after:,}", "red" if state.sources_used_up else "")
         table.add_row(*shown, f"{state.before:,}", goal, after, bar)
-        said = values
+        above = values
     return table
 
 

@@ -25,7 +25,7 @@ from augmentor.cli.options import (
 from augmentor.cli.session import (
     exit_for_failures,
     exit_interrupted,
-    one_voice,
+    output_of_rank_0,
     print_json,
     print_line,
     program,
@@ -85,7 +85,7 @@ def train(
     overrides += [f"manifest.attributes={_toml(names(attributes))}"] if attributes else []
     overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
     overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
-    with one_voice(is_rank_0()):
+    with output_of_rank_0(is_rank_0()):
         kept = out / "run.toml"
         base = kept if resume and recipe is None and kept.exists() else recipe
         settings = read_recipe(base, overrides, minutes=minutes, steps=steps, seed=seed, cache=cache)

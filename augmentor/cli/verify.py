@@ -59,8 +59,8 @@ def verify_tables(found: Findings, repaired: Repaired | None) -> Group:
     ]
     if found.ok:
         size = data_size(found.size)
-        said = f"Everything is as written: {size} of images, their labels, names and splits."
-        lines.append(Text(said, style="green"))
+        words = f"Everything is as written: {size} of images, their labels, names and splits."
+        lines.append(Text(words, style="green"))
     elif repaired is None:
         lines.append(Text(f"{counted(len(found.problems), 'problem')}. {_way_out(found)}", style="bold red"))
     else:

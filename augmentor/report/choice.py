@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from augmentor.report.survey import Survey, SurveyedTranslations
+from augmentor.report.survey import Survey, SurveyedRows
 from stargan.labels import UNKNOWN
 
 Verdict = Literal["best", "borderline", "rejected", "kept"]
@@ -44,15 +44,15 @@ class GridChoice:
     rejected: NDArray[np.int64]
 
 
-def changes_of(made: SurveyedTranslations, numbers: Iterable[int]) -> list[Change]:
+def changes_of(made: SurveyedRows, numbers: Iterable[int]) -> list[Change]:
     """Return the requested changes of some translations."""
     return [
-        tuple((int(column), int(code)) for column, code in enumerate(made.asked[number]) if code != UNKNOWN)
+        tuple((int(column), int(code)) for column, code in enumerate(made.changes[number]) if code != UNKNOWN)
         for number in numbers
     ]
 
 
-def choose_best(kept: SurveyedTranslations) -> list[int]:
+def choose_best(kept: SurveyedRows) -> list[int]:
     """Return the numbers of the best kept translations, of every change in turn; at most the better half."""
     # Two digits: beyond that, the judge's probability is noise, and similarity to the source says more.
     agreement = (kept.scores["agreement"] * 100).round()
@@ -60,9 +60,7 @@ def choose_best(kept: SurveyedTranslations) -> list[int]:
     return _of_every_change(kept, order[: -(-int(np.isfinite(agreement).sum()) // 2)])
 
 
-def choose_borderline(
-    kept: SurveyedTranslations, thresholds: Mapping[str, float], *, without: Sequence[int]
-) -> list[int]:
+def choose_borderline(kept: SurveyedRows, thresholds: Mapping[str, float], *, without: Sequence[int]) -> list[int]:
     """Return the numbers of the kept translations nearest to a threshold.
 
     Args:
@@ -78,13 +76,13 @@ def choose_borderline(
     return _of_every_change(kept, order[np.isfinite(margin[order])])
 
 
-def choose_spread(kept: SurveyedTranslations) -> list[int]:
+def choose_spread(kept: SurveyedRows) -> list[int]:
     """Return the numbers of translations without scores, evenly spaced."""
     spread = np.linspace(0, len(kept) - 1, min(len(kept), _POOL)).astype(np.int64)
     return _of_every_change(kept, np.random.default_rng(0).permutation(spread))
 
 
-def choose_rejected(rejected: SurveyedTranslations, there: NDArray[np.bool_]) -> list[int]:
+def choose_rejected(rejected: SurveyedRows, there: NDArray[np.bool_]) -> list[int]:
     """Return the numbers of rejected translations to show, the worst first.
 
     Args:
@@ -101,10 +99,10 @@ def choose_grid(found: Survey) -> GridChoice:
     Where each source has one change, sources of every change take turns.
     """
     kept, rejected = found.kept, found.rejected
-    asked = np.concatenate([kept.asked, rejected.asked])
-    if not len(asked):
+    changes = np.concatenate([kept.changes, rejected.changes])
+    if not len(changes):
         return GridChoice(changes=(), sources=(), kept=np.empty((0, 0), int), rejected=np.empty((0, 0), int))
-    distinct, place, counts = np.unique(asked, axis=0, return_inverse=True, return_counts=True)
+    distinct, place, counts = np.unique(changes, axis=0, return_inverse=True, return_counts=True)
     place = place.reshape(-1)
     several = (distinct != UNKNOWN).sum(axis=1)
     order = np.lexsort((np.arange(len(distinct)), -counts, several))
@@ -122,9 +120,9 @@ def choose_grid(found: Survey) -> GridChoice:
     which = which.reshape(-1)
     filled = np.bincount(which)
     rows = np.argsort(first, kind="stable")
-    asked_for = np.zeros((len(names), len(order)), dtype=bool)
-    asked_for[which, column[place[shown]]] = True
-    rows = _spread(rows, asked_for, filled >= min(filled.max(), np.quantile(filled, 0.75)))
+    requested = np.zeros((len(names), len(order)), dtype=bool)
+    requested[which, column[place[shown]]] = True
+    rows = _spread(rows, requested, filled >= min(filled.max(), np.quantile(filled, 0.75)))
     cells = np.full((2, len(rows), len(order)), -1, dtype=np.int64)
     row_of = np.full(len(names), -1)
     row_of[rows] = np.arange(len(rows))
@@ -133,40 +131,40 @@ def choose_grid(found: Survey) -> GridChoice:
         was_kept = number < len(kept)
         of_kind = number if was_kept else number - len(kept)
         cells[0 if was_kept else 1, row, column[place[number]]] = of_kind
-    changes = tuple(
+    columns = tuple(
         tuple((int(a), int(code)) for a, code in enumerate(distinct[each]) if code != UNKNOWN) for each in order
     )
     return GridChoice(
-        changes=changes, sources=tuple(int(names[row]) for row in rows), kept=cells[0], rejected=cells[1]
+        changes=columns, sources=tuple(int(names[row]) for row in rows), kept=cells[0], rejected=cells[1]
     )
 
 
-def _spread(rows: NDArray[np.int64], asked_for: NDArray[np.bool_], rich: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _spread(rows: NDArray[np.int64], requested: NDArray[np.bool_], rich: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return some of the rows in their order: from its beginning to its end, of each column in turn.
 
     Args:
         rows: (N,) numbers of sources.
-        asked_for: (N, columns) the requested changes of each source.
+        requested: (N, columns) the requested changes of each source.
         rich: (N,) sources with many changes; others only fill a column that has none of these.
     """
-    columns = asked_for.shape[1]
-    pool = rows[(rich | asked_for[:, ~asked_for[rich].any(axis=0)].any(axis=1))[rows]]
+    columns = requested.shape[1]
+    pool = rows[(rich | requested[:, ~requested[rich].any(axis=0)].any(axis=1))[rows]]
     most, taken = min(len(pool), MOST_SOURCES), list[int]()
     for turn in range(most):
         left = pool[~np.isin(pool, taken)]
-        fitting = left[asked_for[left, turn % columns]]
+        fitting = left[requested[left, turn % columns]]
         fitting = fitting if len(fitting) else left
         taken.append(int(fitting[turn * (len(fitting) - 1) // max(1, most - 1)]))
     return rows[np.isin(rows, taken)]
 
 
-def _top(made: SurveyedTranslations, keys: Sequence[NDArray[np.floating]]) -> NDArray[np.int64]:
+def _top(made: SurveyedRows, keys: Sequence[NDArray[np.floating]]) -> NDArray[np.int64]:
     """Return numbers of translations, those with the largest keys first; unknown ones are last."""
     filled = [np.where(np.isnan(key), -np.inf, key) for key in keys]
     return np.lexsort((np.arange(len(made)), *(-key for key in reversed(filled))))
 
 
-def _of_every_change(made: SurveyedTranslations, order: NDArray[np.int64]) -> list[int]:
+def _of_every_change(made: SurveyedRows, order: NDArray[np.int64]) -> list[int]:
     """Return the first `MOST_CARDS` in an order in which every change takes its turn."""
     pool = [int(number) for number in order[:_POOL]]
     queues: dict[Change, list[int]] = {}

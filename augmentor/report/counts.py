@@ -64,7 +64,7 @@ class CountTable:
 
 def attribute_counts(found: Survey, space: LabelSpace) -> list[CountTable]:
     """Count every value of every attribute, in the splits that have translations."""
-    real = found.real.codes[np.isin(found.real.splits, found.splits)]
+    real = found.real.codes[np.isin(found.real_splits, found.splits)]
     tables = []
     for column, attribute in enumerate(space.attributes):
         size = len(attribute.values)
@@ -82,11 +82,11 @@ def attribute_counts(found: Survey, space: LabelSpace) -> list[CountTable]:
 
 def combination_counts(found: Survey, space: LabelSpace) -> CountTable | None:
     """Count the combinations of all attributes that were translated, rarest first; None for a single attribute."""
-    changed = (found.kept.asked != UNKNOWN).any(axis=0) | (found.rejected.asked != UNKNOWN).any(axis=0)
+    changed = (found.kept.changes != UNKNOWN).any(axis=0) | (found.rejected.changes != UNKNOWN).any(axis=0)
     columns = np.flatnonzero(changed)
     if len(columns) < 2:
         return None
-    real = found.real.codes[np.isin(found.real.splits, found.splits)][:, columns]
+    real = found.real.codes[np.isin(found.real_splits, found.splits)][:, columns]
     both = np.concatenate([real, found.kept.codes[:, columns]])
     whole = (both != UNKNOWN).all(axis=1)
     combinations, place = np.unique(both[whole], axis=0, return_inverse=True)

@@ -21,7 +21,7 @@ from augmentor.report.choice import (
     choose_rejected,
     choose_spread,
 )
-from augmentor.report.survey import SCORES, Survey, SurveyedTranslations, hashes
+from augmentor.report.survey import SCORES, Survey, SurveyedRows, hashes
 from augmentor.report.thumbnails import Thumbnails
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -272,7 +272,7 @@ def change_words(change: Change, space: LabelSpace) -> str:
     return ", ".join(f"{space.names[column]}={space.attributes[column].values[code]}" for column, code in change)
 
 
-def _scores(made: SurveyedTranslations, number: int) -> tuple[tuple[str, float], ...]:
+def _scores(made: SurveyedRows, number: int) -> tuple[tuple[str, float], ...]:
     known = ((name, _known(made.scores[name], number)) for name in SCORES)
     return tuple((name, value) for name, value in known if value is not None)
 

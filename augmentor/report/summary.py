@@ -64,7 +64,7 @@ def summary_section(
         judge: the judge, if there was one.
         evaluation: the evaluation, if there is one.
     """
-    real, kept, rejected = len(found.real.places), len(found.kept), len(found.rejected)
+    real, kept, rejected = len(found.real), len(found.kept), len(found.rejected)
     failed = description.counts.failed
     share = kept / (real + kept) if real + kept else 0.0
     tiles = [

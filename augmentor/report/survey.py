@@ -22,13 +22,13 @@ SCORES = ("agreement", "realism", "preserved")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SurveyedTranslations:
-    """Translations, a row each, in the order of their table.
+class SurveyedRows:
+    """Images, a row each, in the order of their table.
 
     Args:
         places: (N,) int64, their rows in that table.
-        codes: (N, A) int16, the target, -1 unknown.
-        asked: (N, A) int16, the target where it differs from the source, else -1.
+        codes: (N, A) int16, the labels, -1 unknown.
+        changes: (N, A) int16, the labels where they differ from the source's, else -1.
         sources: (N,) uint64, a hash of the source's id.
         keys: (N,) uint64, a hash of their key.
         scores: per name of `SCORES` (N,) float32, NaN where unknown.
@@ -37,7 +37,7 @@ class SurveyedTranslations:
 
     places: NDArray[np.int64]
     codes: NDArray[np.int16]
-    asked: NDArray[np.int16]
+    changes: NDArray[np.int16]
     sources: NDArray[np.uint64]
     keys: NDArray[np.uint64]
     scores: dict[str, NDArray[np.float32]]
@@ -48,37 +48,22 @@ class SurveyedTranslations:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SurveyedReals:
-    """The real images, a row each.
-
-    Args:
-        places: (N,) int64, their rows in the label table.
-        codes: (N, A) int16, -1 unknown.
-        sources: (N,) uint64, a hash of their id.
-        splits: (N,) the names of their splits.
-    """
-
-    places: NDArray[np.int64]
-    codes: NDArray[np.int16]
-    sources: NDArray[np.uint64]
-    splits: NDArray[np.object_]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Survey:
     """The tables of an output.
 
     Args:
         real: the real images.
+        real_splits: (N,) the names of their splits.
         kept: the translations in the label table.
         rejected: those in `rejected.csv`.
         reasons: number of rejected translations per reason, the most frequent first; one may have several.
         splits: the splits that have translations.
     """
 
-    real: SurveyedReals
-    kept: SurveyedTranslations
-    rejected: SurveyedTranslations
+    real: SurveyedRows
+    real_splits: NDArray[np.object_]
+    kept: SurveyedRows
+    rejected: SurveyedRows
     reasons: dict[str, int]
     splits: tuple[str, ...]
 
@@ -119,16 +104,11 @@ def survey(output: FinishedOutput) -> Survey:
         first += len(chunk)
         for words, count in chunk["reason"].value_counts().items():
             reasons.update(dict.fromkeys(reason_kinds(str(words)), int(count)))
-    originals = real.translations()
     return Survey(
-        real=SurveyedReals(
-            places=originals.places,
-            codes=originals.codes,
-            sources=originals.sources,
-            splits=np.concatenate([*splits, np.array([], dtype=object)]),
-        ),
-        kept=kept.translations(),
-        rejected=rejected.translations(),
+        real=real.rows(),
+        real_splits=np.concatenate([*splits, np.array([], dtype=object)]),
+        kept=kept.rows(),
+        rejected=rejected.rows(),
         reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         splits=tuple(sorted(map(str, translated))),
     )
@@ -153,12 +133,12 @@ def histogram(values: NDArray[np.float32], *, low: float = 0.0, high: float = 1.
 
 @dataclass
 class _Gathered:
-    """Pieces of `SurveyedTranslations`."""
+    """Pieces of `SurveyedRows`."""
 
     space: LabelSpace
     places: list[NDArray[np.int64]] = field(default_factory=list)
     codes: list[NDArray[np.int16]] = field(default_factory=list)
-    asked: list[NDArray[np.int16]] = field(default_factory=list)
+    changes: list[NDArray[np.int16]] = field(default_factory=list)
     sources: list[NDArray[np.uint64]] = field(default_factory=list)
     scores: dict[str, list[NDArray[np.float32]]] = field(default_factory=lambda: {name: [] for name in SCORES})
     keys: list[NDArray[np.uint64]] = field(default_factory=list)
@@ -173,7 +153,7 @@ class _Gathered:
             codes[:, column] = pd.Index(attribute.values).get_indexer(pd.Index(rows[attribute.name]))
         self.places.append(places.astype(np.int64))
         self.codes.append(codes)
-        self.asked.append(np.where(_changed(rows["changed"], self.space), codes, np.int16(UNKNOWN)))
+        self.changes.append(np.where(_changed(rows["changed"], self.space), codes, np.int16(UNKNOWN)))
         self.sources.append(hashes(rows["source_id"]))
         self.keys.append(hashes(rows["key"]))
         for name in SCORES:
@@ -184,12 +164,12 @@ class _Gathered:
         for column, name in enumerate(self.space.names):
             self.each[column] += histogram(numbers(rows[f"agreement:{name}"]))
 
-    def translations(self) -> SurveyedTranslations:
+    def rows(self) -> SurveyedRows:
         attributes = len(self.space)
-        return SurveyedTranslations(
+        return SurveyedRows(
             places=_joined(self.places, np.empty(0, np.int64)),
             codes=_joined(self.codes, np.empty((0, attributes), np.int16)),
-            asked=_joined(self.asked, np.empty((0, attributes), np.int16)),
+            changes=_joined(self.changes, np.empty((0, attributes), np.int16)),
             sources=_joined(self.sources, np.empty(0, np.uint64)),
             keys=_joined(self.keys, np.empty(0, np.uint64)),
             scores={name: _joined(pieces, np.empty(0, np.float32)) for name, pieces in self.scores.items()},

@@ -176,8 +176,8 @@ def asked_of(found: Survey, changes: Sequence[tuple[int, int]], sources: Sequenc
     count = len(changes)
     asked = np.array(changes, dtype=np.int16).reshape(count, -1)
     places = np.arange(count)
-    kept = replace(found.kept, places=places, asked=asked, sources=np.array(sources, dtype=np.uint64))
-    rejected = replace(found.rejected, places=places[:0], asked=asked[:0], sources=kept.sources[:0])
+    kept = replace(found.kept, places=places, changes=asked, sources=np.array(sources, dtype=np.uint64))
+    rejected = replace(found.rejected, places=places[:0], changes=asked[:0], sources=kept.sources[:0])
     return replace(found, kept=kept, rejected=rejected)
 
 
