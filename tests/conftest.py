@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from augmentor.judge.classifier import Judge, resnet
@@ -23,6 +24,10 @@ from stargan.training import Batch, TrainState, new_state
 # A shell's background jobs begin with Ctrl-C ignored, and so would what the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# On a busy machine any example may be slow.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 MakeState = Callable[..., TrainState]
 MakeBatches = Callable[[int], Iterator[Batch]]

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from augmentor.errors import ManifestError
+from tests.waiting import HANG, PATIENCE, scaled
 
 if TYPE_CHECKING:
     from tests import fuzz, fuzz_cases
@@ -23,7 +24,8 @@ else:  # pytest finds what stands beside conftest.py without the folder's name.
 
 
 def test_a_short_run_finds_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    code = fuzz.main(["--cases", "80", "--recipes", "40", "--images", "80", "--processes", "2", "--seed", "1"])
+    words = ["--cases", "80", "--recipes", "40", "--images", "80", "--processes", "2", "--seed", "1"]
+    code = fuzz.main([*words, "--seconds", str(PATIENCE)])
     table = capfd.readouterr().out
     assert code == 0, table
     for kind, count in {"manifest": 40, "SPEC": 40, "recipe": 40, "image": 80}.items():
@@ -53,13 +55,13 @@ def test_every_kind_of_failure_is_seen(monkeypatch: pytest.MonkeyPatch, capfd: p
             case 3:
                 os._exit(3)
             case 4:
-                time.sleep(60)
+                time.sleep(HANG)
             case 5:
                 held.append(np.ones(150 << 20, dtype=np.uint8))
         return "read"
 
     monkeypatch.setattr(fuzz_cases, "KINDS", {"image": misbehave})
-    words = ["--cases", "0", "--recipes", "0", "--images", "8", "--seconds", "2", "--megabytes", "100"]
+    words = ["--cases", "0", "--recipes", "0", "--images", "8", "--seconds", str(scaled(2)), "--megabytes", "100"]
     assert fuzz.main(words) == 1
     told = capfd.readouterr()
     assert "| image | 8 | 3 | 1 | 1 | 1 | 1 | 1 |" in told.out

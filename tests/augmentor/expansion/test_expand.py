@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -430,10 +432,16 @@ def test_the_fingerprint_knows_the_judge_and_what_it_is_asked(
         run_expansion(planned(manifest, judged, out), RUN, write_pages=write_report)
 
 
-def test_an_estimate_counts_on_the_judge(manifest: Path, judged: Path, tmp_path: Path) -> None:
-    seconds = {}
+def test_an_estimate_counts_on_the_judge(
+    manifest: Path, judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds, looks = {}, itertools.count()
     for gate in ("auto", "off"):
-        found = estimate(planned(manifest, judged, tmp_path / "out", gate=gate), RUN)
+        expansion = planned(manifest, judged, tmp_path / "out", gate=gate)
+        with monkeypatch.context() as patch:
+            # All that is measured takes a second.
+            patch.setattr(time, "monotonic", lambda: float(next(looks)))
+            found = estimate(expansion, RUN)
         seconds[gate] = found.seconds or 0.0
     assert seconds["auto"] > seconds["off"] > 0
 

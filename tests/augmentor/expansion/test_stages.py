@@ -13,9 +13,11 @@ from augmentor.expansion.stages import SHARDS_BEHIND, StageClock, StageThreads, 
 from augmentor.storage import workers
 from augmentor.storage.workers import anything_hangs
 from tests.hanging import wait_for_the_end
+from tests.waiting import scaled, soon
 
 
 def test_all_time_is_some_stages() -> None:
+    began = time.perf_counter()
     clock = StageClock()
     started = time.perf_counter()
     with clock.waiting("decoding"):
@@ -24,10 +26,11 @@ def test_all_time_is_some_stages() -> None:
         time.sleep(0.02)
     with clock.waiting("decoding"):
         time.sleep(0.05)
+    least = time.perf_counter() - started
     seconds = clock.seconds()
-    assert sum(seconds.values()) == pytest.approx(time.perf_counter() - started, abs=0.02)
+    assert least <= sum(seconds.values()) <= time.perf_counter() - began
     assert seconds["decoding"] >= 0.1
-    assert 0.02 <= seconds["writing"] < seconds["decoding"]
+    assert 0.02 <= seconds["writing"] <= least - 0.1
 
 
 def test_loads_of_several_processes_add_up() -> None:
@@ -51,10 +54,11 @@ def test_encoders_are_waited_for_when_too_many_images_are_on_their_way() -> None
         for _ in range(2):
             crew.encode(8, wait)
         assert crew.queues()["encoding"] == Queue(16, 20)
-        assert clock.seconds().get("encoding", 0.0) < 0.05
+        assert "encoding" not in clock.seconds()
         threading.Timer(0.1, free.set).start()
         crew.encode(8, time.sleep, 0)
-        assert clock.seconds()["encoding"] > 0.05
+        assert free.is_set()
+        assert clock.seconds()["encoding"] > 0
 
 
 def test_an_encoder_s_error_is_raised_at_the_next_check() -> None:
@@ -94,15 +98,19 @@ def test_a_commit_waits_for_its_images_and_counts_failures() -> None:
 
 def test_an_error_forgets_what_has_not_begun() -> None:
     made: list[int] = []
+    leaving = threading.Event()
+    pause = scaled(0.05)
 
     def slow() -> None:
-        time.sleep(0.02)
+        leaving.wait()
+        time.sleep(pause)
         made.append(1)
 
     def interrupted() -> None:
         with StageThreads(workers=1, room=1000, clock=StageClock()) as crew:
             tasks = [crew.encode(1, slow) for _ in range(100)]
             crew.commit(tasks, lambda: made.append(1000) or 0)  # type: ignore[func-returns-value]
+            leaving.set()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -114,7 +122,8 @@ def test_an_error_forgets_what_has_not_begun() -> None:
 
 @pytest.mark.parametrize("where", ["decoding", "encoding", "writing"])
 def test_whatever_hangs_ends_the_run(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "STALLED_SECONDS", 0.2)
+    limit = scaled(0.2)
+    monkeypatch.setattr(workers, "STALLED_SECONDS", limit)
     monkeypatch.setattr(workers, "GRACE_SECONDS", 0.2)
     free = threading.Event()
     said = {
@@ -135,10 +144,11 @@ def test_whatever_hangs_ends_the_run(where: str, monkeypatch: pytest.MonkeyPatch
             crew.commit([crew.encode(1, encode)], lambda: work("writing"))
             crew.committed(behind=0)
 
-    started = time.monotonic()
-    with pytest.raises(StalledError, match=rf"nothing has moved for 0\.2 seconds while {said[where]}\. "):
+    with (
+        soon(5),
+        pytest.raises(StalledError, match=f"nothing has moved for {limit:g} seconds while {said[where]}. "),
+    ):
         run()
-    assert time.monotonic() - started < 5
     assert anything_hangs()
     free.set()
     wait_for_the_end()

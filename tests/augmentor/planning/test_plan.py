@@ -378,7 +378,7 @@ def test_a_million_rows_times_forty_domains() -> None:
     )
     rng = np.random.default_rng(0)
     codes = rng.integers(0, (20, 2, 2), (1_000_000, 3)).astype(np.int16)
-    started = time.perf_counter()
+    started = time.process_time()
     plan = make_plan(
         codes,
         space=space,
@@ -389,7 +389,7 @@ def test_a_million_rows_times_forty_domains() -> None:
     )
     counts = plan.label_counts()
     (item,) = plan.items(41 * 777_777 + 40, 41 * 777_777 + 41)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     assert len(plan) == 41_000_000
     assert plan.shards(1000) == 41_000
     assert item == Item(

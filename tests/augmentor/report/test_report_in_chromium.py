@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 if TYPE_CHECKING:
     from tests.augmentor.report.conftest import MakeOutput
 
@@ -84,7 +86,7 @@ def visit(page: Path, profile: Path, *flags: str) -> tuple[dict[str, object], st
         *flags,
         copied.as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     copied.unlink()
     told = re.search(r"&lt;&lt;&lt;(.*)&gt;&gt;&gt;", done.stdout, re.DOTALL)
     assert told is not None, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"

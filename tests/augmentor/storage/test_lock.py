@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from augmentor.errors import OutputError
 from augmentor.storage.lock import Holder, locked, read_holder
+from tests.waiting import HANG, PATIENCE
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,8 +28,8 @@ from pathlib import Path
 from augmentor.storage.lock import locked
 with locked(Path(sys.argv[1]), output=Path("out")):
     print("held", flush=True)
-    time.sleep(60)
-"""
+    time.sleep(HANG)
+""".replace("HANG", str(HANG))
 
 HOLD_WITH_A_CHILD = """
 import os, sys, time
@@ -37,10 +37,10 @@ from pathlib import Path
 from augmentor.storage.lock import locked
 with locked(Path(sys.argv[1]), output=Path("out")):
     if os.fork():
-        print("held", flush=True)
-        time.sleep(60)
-time.sleep(60)
-"""
+        time.sleep(HANG)
+print("held", flush=True)  # The child has left the block, which must not take the parent's lock away.
+time.sleep(HANG)
+""".replace("HANG", str(HANG))
 
 COUNT = """
 import sys, time
@@ -114,7 +114,6 @@ def test_another_process_is_refused_until_this_one_is_killed(tmp_path: Path) -> 
 def test_a_child_that_outlives_the_holder_does_not_keep_it(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with other_process(HOLD_WITH_A_CHILD, path) as process:
-        time.sleep(0.2)  # The child has left the block by then, which must not take the parent's lock away.
         with pytest.raises(OutputError, match=f"process {process.pid} on "), locked(path, output=tmp_path):
             pytest.fail("both have it")
         process.kill()
@@ -151,7 +150,7 @@ def test_processes_that_compete_take_turns(tmp_path: Path) -> None:
     words = [sys.executable, "-c", COUNT, str(tmp_path / ".lock"), str(counter)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     processes = [subprocess.Popen(words, env=environment) for _ in range(3)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert [process.wait(PATIENCE) for process in processes] == [0, 0, 0]
     assert counter.read_text() == "120"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from augmentor.storage.threads import AHEAD, side_by_side, usable_cores
+from tests.waiting import PATIENCE
 
 
 def test_cores_that_this_process_may_not_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +38,7 @@ def test_results_come_in_order_though_later_ones_are_done_first() -> None:
 
     def look(number: int) -> int:
         if number == 0:
-            assert second.wait(30)
+            assert second.wait(PATIENCE)
         if number == 1:
             second.set()
         return number * number

@@ -15,6 +15,7 @@ from augmentor.storage.threads import usable_cores
 from augmentor.training.launch import is_rank_0, join_ranks, local_device, local_rank, local_world_size, world_size
 from augmentor.training.loading import default_workers
 from stargan.distributed import SINGLE_RANK
+from tests.waiting import PATIENCE
 
 CPU = torch.device("cpu")
 TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -50,7 +51,7 @@ def test_nothing_is_left_of_the_group(ending: str) -> None:
         )
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    said = [process.communicate(timeout=PATIENCE)[0].splitlines() for process in processes]
     assert said == [["0 2 True", "False"], ["1 2 True", "False"]]
     assert [process.returncode for process in processes] == [0, 0]
 

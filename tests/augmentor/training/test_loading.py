@@ -33,6 +33,7 @@ from stargan.labels import Attribute, LabelSpace
 from stargan.training import Batch
 from tests.augmentor.loaded import draws
 from tests.hanging import wait_for_the_end
+from tests.waiting import PATIENCE, scaled
 
 HAIR = Attribute(name="hair", kind="categorical", values=("black", "blond", "brown"))
 
@@ -348,7 +349,8 @@ def test_reading_that_hangs_ends_with_a_message(
         return decode(path, **rest)
 
     monkeypatch.setattr(loading, "decode", hang)
-    monkeypatch.setattr(workers, "STALLED_SECONDS", 1.0)
+    limit = scaled(1)
+    monkeypatch.setattr(workers, "STALLED_SECONDS", limit)
     monkeypatch.setattr(workers, "GRACE_SECONDS", 0.2)
     batches = training_batches(images, batch_size=5, first_step=0, workers=1, pin_memory=False, failures={})
     said = (
@@ -356,7 +358,7 @@ def test_reading_that_hangs_ends_with_a_message(
         if cached
         else f"1 processes read training images below {tmp_path}"
     )
-    with pytest.raises(StalledError, match=f"nothing has moved for 1 seconds while {said}"):
+    with pytest.raises(StalledError, match=f"nothing has moved for {limit:g} seconds while {said}"):
         next(batches)
     free.set()
     assert not multiprocessing.active_children()
@@ -398,7 +400,7 @@ def test_shared_memory_that_is_full(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

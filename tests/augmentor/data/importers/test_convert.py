@@ -19,6 +19,7 @@ from augmentor.images import decode
 from augmentor.storage import workers
 from augmentor.storage.workers import anything_hangs
 from tests.hanging import wait_for_the_end
+from tests.waiting import scaled
 
 if TYPE_CHECKING:
     from tests.augmentor.data.importers.conftest import MakeIdx, MakeImage, MakeUsps
@@ -298,14 +299,16 @@ def test_a_download_that_hangs_has_an_end(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_download_that_gets_on_may_take_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pause = scaled(0.05)
+
     def fetch(folder: Path, **_: object) -> None:
         with (folder / "slow").open("wb", buffering=0) as file:
             for _byte in range(10):
-                time.sleep(0.05)
+                time.sleep(pause)
                 file.write(b"x")
 
     monkeypatch.setattr(convert, "MNIST", fetch)
-    monkeypatch.setattr(convert, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(convert, "SILENT_SECONDS", 6 * pause)
     convert.download_dataset(IMPORTERS["mnist"], tmp_path / "src")
     assert (tmp_path / "src" / "slow").stat().st_size == 10
 

@@ -26,6 +26,7 @@ from augmentor.storage.access import Access
 from stargan.checkpoints import Model
 from stargan.inference import Job, Translator
 from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_items
+from tests.waiting import PATIENCE, scaled
 
 
 def run_many(
@@ -53,7 +54,7 @@ def test_a_shard_does_not_wait_for_the_commit_of_the_one_before(manifest: Manife
 
     class First(Memory):
         def committing(self) -> None:
-            assert begun.wait(20), "the second shard's images wait for the first one's commit"
+            assert begun.wait(PATIENCE), "the second shard's images wait for the first one's commit"
 
     class Second(Memory):
         def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
@@ -150,24 +151,29 @@ def test_shards_that_are_there_are_passed_over_in_order(manifest: Manifest, mode
 def test_the_slowest_stage_is_found(
     slow: Stage, manifest: Manifest, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    factor = scaled(1)
+
+    def pause(stage: Stage, seconds: float) -> None:
+        time.sleep(factor * seconds if stage == slow else 0)
+
     class Sluggish(Memory):
         def add(self, position: int, row: LabelRow, pixels: Pixels) -> None:
-            time.sleep(0.05 if slow == "encoding" else 0)
+            pause("encoding", 0.05)
             super().add(position, row, pixels)
 
         def committing(self) -> None:
-            time.sleep(1 if slow == "writing" else 0)
+            pause("writing", 1)
 
     class Dull(Translator):
         def stream(self, jobs: Iterable[Job]) -> Iterator[Tensor]:
             for block in super().stream(jobs):
-                time.sleep(0.1 if slow == "translating" else 0)
+                pause("translating", 0.1)
                 yield block
 
     def reading(
         path: Path, *, channels: int, size: tuple[int, int] | None = None, crop: int | None = None, access: Access
     ) -> Pixels:
-        time.sleep(0.25 if slow == "decoding" else 0)
+        pause("decoding", 0.25)
         return decode(path, channels=channels, size=size, crop=crop, access=access)
 
     monkeypatch.setattr(pipeline, "decode", reading)

@@ -21,6 +21,7 @@ from augmentor.outputs.judge_results import RowScores
 from stargan.checkpoints import Model
 from stargan.inference import Translator
 from tests.augmentor.expansion.pipeline.shards import CPU, Memory, make, make_items
+from tests.waiting import scaled
 
 
 class Greyish(DeviceJudge):
@@ -115,9 +116,11 @@ def test_a_failed_row_is_not_rejected_as_well(manifest: Manifest, model: Model) 
 
 
 def test_judging_is_a_stage_and_rejections_are_told(manifest: Manifest, model: Model) -> None:
+    pause = scaled(0.1)
+
     class Slow(Greyish):
         def judge(self, pictures: Tensor, sources: Tensor, targets: Tensor, own: Tensor) -> Judgement:
-            time.sleep(0.1)
+            time.sleep(pause)
             return super().judge(pictures, sources, targets, own)
 
     news: list[Progress] = []
@@ -132,5 +135,5 @@ def test_judging_is_a_stage_and_rejections_are_told(manifest: Manifest, model: M
     loads = news[-1].loads
     assert loads is not None
     assert loads.slowest == "judging"
-    assert loads.seconds["judging"] >= 0.1 * 2 * 5
+    assert loads.seconds["judging"] >= pause * 2 * 5
     assert (news[-1].rejected, news[-1].done) == (2 * 4 * 5, 2 * len(make_items(manifest)))
