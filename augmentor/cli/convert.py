@@ -118,30 +118,30 @@ def convert_dataset(
 
 
 def _splits(done: Conversion) -> dict[str, int]:
-    counts = done.understood.rows["split"].value_counts(sort=False)
+    counts = done.manifest.rows["split"].value_counts(sort=False)
     return {str(split): int(count) for split, count in counts.items() if count}
 
 
 def _print(done: Conversion) -> None:
-    total = len(done.understood)
+    total = len(done.manifest)
     splits = ", ".join(f"{split} {count:,}" for split, count in _splits(done).items())
     more = f", {done.added:,} of them new" if done.added < total else ""
-    print_line(f"{done.manifest}: {counted(total, 'image')}{more} ({splits})")
-    for attribute in done.understood.space.attributes:
+    print_line(f"{done.path}: {counted(total, 'image')}{more} ({splits})")
+    for attribute in done.manifest.space.attributes:
         print_line(f"  {attribute.name}: {' | '.join(attribute.values)}")
     flags = ["--allow-outside"] if done.outside else []
-    following = shlex.join([*program(), "check", str(done.manifest), *flags])
+    following = shlex.join([*program(), "check", str(done.path), *flags])
     print_line(f"Next:  {following}")
 
 
 def _plain(done: Conversion) -> dict[str, object]:
     return {
-        "manifest": str(done.manifest),
+        "manifest": str(done.path),
         "images": None if done.images is None else str(done.images),
-        "rows": len(done.understood),
+        "rows": len(done.manifest),
         "added": done.added,
         "outside": done.outside,
         "splits": _splits(done),
-        "attributes": {each.name: list(each.values) for each in done.understood.space.attributes},
+        "attributes": {each.name: list(each.values) for each in done.manifest.space.attributes},
         "notes": list(done.notes),
     }

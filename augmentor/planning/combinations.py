@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,16 +65,6 @@ class Cells:
         return {space.names[a]: space.attributes[a].values[code] for a, code in codes}
 
 
-class CellJson(TypedDict):
-    """A `CellState` as JSON."""
-
-    domain: dict[str, str]
-    before: int
-    wanted: int | None
-    after: int
-    sources_used_up: bool
-
-
 class CellState(NamedTuple):
     """Image counts of a combination.
 
@@ -94,20 +85,14 @@ class CellState(NamedTuple):
         """Whether it has fewer than are wanted."""
         return self.wanted is not None and self.after < self.wanted
 
-    def to_json(self) -> CellJson:
+    def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        return {
-            "domain": self.domain,
-            "before": self.before,
-            "wanted": self.wanted,
-            "after": self.after,
-            "sources_used_up": self.sources_used_up,
-        }
+        return {**self._asdict(), "sources_used_up": self.sources_used_up}
 
     @classmethod
-    def from_json(cls, state: CellJson) -> CellState:
+    def from_json(cls, state: Mapping[str, Any]) -> CellState:
         """Return what `to_json` described."""
-        return cls(state["domain"], before=state["before"], wanted=state["wanted"], after=state["after"])
+        return cls(**{name: state[name] for name in cls._fields})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -23,7 +23,7 @@ from augmentor.data.importers.choose import Selection, choose
 from augmentor.data.importers.digits import read_mnist, read_usps
 from augmentor.data.importers.imagefolder import read_imagefolder
 from augmentor.data.importers.rafd import read_rafd
-from augmentor.data.importers.table import appended, separator, understood, with_prefix, write
+from augmentor.data.importers.table import appended, read_back, separator, with_prefix, write
 from augmentor.data.manifest import Manifest, split_leaks
 from augmentor.errors import OutputError, StalledError, counted, did_you_mean
 from augmentor.images import encode
@@ -67,18 +67,18 @@ class Conversion:
     """The result of a conversion.
 
     Args:
-        manifest: the file.
+        path: the manifest's file.
         images: the folder of the images that were written; None where the data set has files.
         added: rows of this data set.
-        understood: the whole manifest, as it is read.
+        manifest: all its rows.
         outside: rows whose images are outside the manifest's folder.
         notes: for the user.
     """
 
-    manifest: Path
+    path: Path
     images: Path | None
     added: int
-    understood: Manifest
+    manifest: Manifest
     outside: int
     notes: tuple[str, ...]
 
@@ -133,7 +133,7 @@ def convert_dataset(
     inside = frame["path"]
     frame = with_prefix(frame.copy(), folder, out)
     whole = appended(out, frame) if out.exists() else frame
-    manifest, remarks = understood(whole, out, attributes=attributes)
+    manifest, remarks = read_back(whole, out, attributes=attributes)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if found.pixels is not None:
@@ -144,10 +144,10 @@ def convert_dataset(
     access = Access(folders=(out.parent,))
     outside = sum(access.is_outside(out.parent / path) for path in manifest.rows["path"])
     return Conversion(
-        manifest=out,
+        path=out,
         images=None if found.pixels is None else folder,
         added=len(frame),
-        understood=manifest,
+        manifest=manifest,
         outside=outside,
         notes=(*found.notes, *notes, *remarks, *_leaks(manifest), *_outside_notes(out, outside)),
     )

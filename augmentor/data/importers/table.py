@@ -62,7 +62,7 @@ def appended(out: Path, added: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([before, added], ignore_index=True).fillna("")
 
 
-def understood(frame: pd.DataFrame, out: Path, *, attributes: Sequence[str]) -> tuple[Manifest, list[str]]:
+def read_back(frame: pd.DataFrame, out: Path, *, attributes: Sequence[str]) -> tuple[Manifest, list[str]]:
     """Read the rows as `augmentor` will read the file, before it is written; no image is opened.
 
     Args:

@@ -232,11 +232,6 @@ def _two_spellings(folded: Mapping[str, str]) -> tuple[str, str]:
     raise AssertionError("one spelling holds every text")
 
 
-def binary_value(family: str, text: str) -> int:
-    """Return 0 or 1 for a known text of `family`."""
-    return BINARY_FAMILIES[family][text.casefold()]
-
-
 def whole_numbers(texts: tuple[str, ...]) -> dict[str, str]:
     """Return how each text is spelt as a value.
 

@@ -12,7 +12,6 @@ from augmentor.data.manifest.columns import (
     BINARY_FAMILIES,
     AttributeColumns,
     binary_family,
-    binary_value,
     categorical,
     check_text,
     refusal,
@@ -129,7 +128,7 @@ def _refuse(table: Table, read: _Read, *, requested: bool) -> None:
 def _binary_codes(column: Column, family: str, read: _Read) -> Codes:
     if family == "-1/1":
         read.signed.append(column.name)
-    return _lookup(column, {text: binary_value(family, text) for text in column.known})
+    return _lookup(column, {text: BINARY_FAMILIES[family][text.casefold()] for text in column.known})
 
 
 def _lookup(column: Column, code_of: Mapping[str, int]) -> Codes:

@@ -106,7 +106,11 @@ def _wanted(
 
 def _united(manifests: Sequence[Manifest]) -> LabelSpace:
     """Return the label space of all tables, with label sets where their attributes differ."""
-    sets = [(names, manifest) for manifest in manifests for names in _sets(manifest.space)]
+    sets = [
+        (names, manifest)
+        for manifest in manifests
+        for names in manifest.space.label_sets or (manifest.space.names,)
+    ]
     different = distinct([names for names, _ in sets])
     if (pair := overlap(different)) is not None:
         one, other = (next(manifest.path for names, manifest in sets if names == shared) for shared in pair)
@@ -125,10 +129,6 @@ def _united(manifests: Sequence[Manifest]) -> LabelSpace:
             attributes[attribute.name] = _both(before, attribute, manifest)
     space = LabelSpace(attributes=tuple(attributes.values()))
     return ordered(space, different)[0] if len(different) > 1 else space
-
-
-def _sets(space: LabelSpace) -> tuple[tuple[str, ...], ...]:
-    return space.label_sets or (space.names,)
 
 
 def _notes(manifests: Sequence[Manifest], space: LabelSpace) -> Iterator[str]:

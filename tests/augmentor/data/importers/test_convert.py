@@ -51,7 +51,7 @@ def test_paths_start_from_the_manifest(animals: Path, tmp_path: Path) -> None:
         (tmp_path / "deep" / "er" / "manifest.tsv", "../../animals/"),
     ):
         done = convert_dataset("imagefolder", animals, out=out)
-        assert list(done.understood.rows["path"]) == [
+        assert list(done.manifest.rows["path"]) == [
             f"{prefix}{name}" for name in ("cat/1.png", "cat/2.png", "dog/1.png")
         ]
         read = read_manifest(out)
@@ -98,7 +98,7 @@ def test_only_chosen_digits_are_written(digits: Path, tmp_path: Path) -> None:
         "train/0/mnist-train-00001.png",
         "train/1/mnist-train-00003.png",
     ]
-    assert table(done.manifest)["path"].iloc[1] == "../elsewhere/train/1/mnist-train-00003.png"
+    assert table(done.path)["path"].iloc[1] == "../elsewhere/train/1/mnist-train-00003.png"
     third = decode(tmp_path / "elsewhere" / "train/1/mnist-train-00003.png", channels=1)
     assert int(third[0, 0, 0]) == 90
 
@@ -110,7 +110,7 @@ def test_mnist_and_usps_as_one_manifest(digits: Path, make_usps: MakeUsps, tmp_p
     done = convert_dataset(
         "usps", tmp_path / "usps", out=out, selection=Selection(constants={"domain": "usps"}), append=True
     )
-    assert (first.added, done.added, len(done.understood)) == (4, 2, 6)
+    assert (first.added, done.added, len(done.manifest)) == (4, 2, 6)
     rows = table(out)
     assert list(rows.columns) == ["path", "id", "split", "dataset", "digit", "domain"]
     assert list(rows["domain"]) == ["mnist"] * 4 + ["usps"] * 2
@@ -133,7 +133,7 @@ def test_appending_unites_columns(animals: Path, digits: Path, tmp_path: Path) -
     assert rows.iloc[1].tolist() == ["photos/y.png", "small", "", "photos-y", "train", "", ""]
     path = "mnist/train/7/mnist-train-00000.png"
     assert rows.iloc[2].tolist() == [path, "", "", "mnist-train-00000", "train", "mnist", "7"]
-    assert (done.added, len(done.understood)) == (4, 6)
+    assert (done.added, len(done.manifest)) == (4, 6)
     # Data sets without ids and splits of their own, too.
     convert_dataset("imagefolder", animals, out=out, append=True)
     rows = table(out)
@@ -213,8 +213,8 @@ def test_subjects_of_rafd_are_split(make_image: MakeImage, tmp_path: Path) -> No
         for word in ("happy", "sad"):
             make_image(tmp_path / "rafd" / f"Rafd090_{model:02d}_Caucasian_male_{word}_frontal.jpg")
     done = convert_dataset("rafd", tmp_path / "rafd", out=tmp_path / "m.csv")
-    assert done.understood.rows["split"].value_counts().to_dict() == {"train": 32, "val": 4, "test": 4}
-    assert done.understood.rows.groupby("group", observed=True)["split"].nunique().max() == 1
+    assert done.manifest.rows["split"].value_counts().to_dict() == {"train": 32, "val": 4, "test": 4}
+    assert done.manifest.rows.groupby("group", observed=True)["split"].nunique().max() == 1
     assert done.notes == ("split groups at random: train 16, val 2, test 2",)
     assert list(table(tmp_path / "m.csv").columns) == ["path", "id", "split", "group", "dataset", "expression"]
 
@@ -279,7 +279,7 @@ def test_download_fetches_nothing_that_is_there(
     make_usps(tmp_path / "usps.t.bz2", np.zeros((2, 256)), [3, 4])
     for name in ("mnist", "usps"):
         done = convert_dataset(name, tmp_path, out=tmp_path / f"{name}.csv", download=True)
-        assert len(done.understood) == 4
+        assert len(done.manifest) == 4
 
 
 def test_a_download_that_hangs_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
