@@ -1,9 +1,9 @@
-"""Throw damaged manifests, SPECs, recipes and image files at what reads them, and count what comes of it.
+"""Fuzz runs: damaged manifests, SPECs, recipes and images, with limits on time, memory and crashes.
 
     python tests/fuzz.py --cases 100000 --images 20000 --seed 0
 
-Not part of the suite: `tests/test_fuzz.py` runs a few cases of each kind. Each case must be read, and then hold
-what everything behind it relies on, or be refused with an `AugmentorError`. Anything else is a failure: another
+Not part of the suite: `tests/test_fuzz.py` runs a few cases of each kind. Each case must be read, and then meet
+the invariants of later steps, or be refused with an `AugmentorError`. Anything else is a failure: another
 error, no answer within `--seconds`, a process that dies, more memory than `--megabytes`. A case depends on the
 seed, its kind and its number alone; `--only image:123` runs that one again, in this process, with its traceback.
 """
@@ -39,7 +39,7 @@ MOST_ADDRESSES = 8 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is asked for; see `--help`."""
+    """Command-line options; see `--help`."""
 
     cases: int
     recipes: int
@@ -81,7 +81,7 @@ class Worker:
 
     Args:
         process: the process.
-        link: tells one outcome after another.
+        link: receives one outcome after another.
         cases: in their order.
         place: the case that it is at.
         deadline: the monotonic clock's second by which that case must have an outcome.
@@ -103,13 +103,13 @@ class Worker:
         theirs.close()
         return cls(process, ours, cases, 0, time.monotonic() + options.seconds)
 
-    def outcome(self, *, told: bool) -> Outcome | None:
+    def outcome(self, *, readable: bool) -> Outcome | None:
         """Return the outcome of the case that it is at; None while there is none.
 
         Args:
-            told: the link has something to read.
+            readable: the link has something to read.
         """
-        if told:
+        if readable:
             try:
                 return self.link.recv()
             except EOFError:
@@ -127,7 +127,7 @@ class Worker:
 
 
 def work(cases: Sequence[Case], options: Options, link: Connection[Outcome, None], folder: Path) -> None:
-    """Be a process: run the cases, and tell the outcome of each."""
+    """Run the cases in a worker process, and send the outcome of each."""
     # Beyond counting what is used: nothing may ask for so much that the machine goes down with it.
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     _, most = resource.getrlimit(resource.RLIMIT_AS)
@@ -146,9 +146,9 @@ def run(cases: Sequence[Case], options: Options, folder: Path) -> Iterator[Outco
     try:
         while workers:
             soonest = min(worker.deadline for worker in workers)
-            told = wait([worker.link for worker in workers], max(0.0, soonest - time.monotonic()))
+            ready = wait([worker.link for worker in workers], max(0.0, soonest - time.monotonic()))
             for worker in list(workers):
-                outcome = worker.outcome(told=worker.link in told)
+                outcome = worker.outcome(readable=worker.link in ready)
                 if outcome is None:
                     continue
                 yield outcome

@@ -1,4 +1,4 @@
-"""What is tried with damaged manifests, SPECs, recipes and image files, and what must hold then; for `fuzz.py`."""
+"""Cases of the fuzz run: reading of damaged files and texts, and the invariants of what is read; for `fuzz.py`."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Case(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a case.
+    """The outcome of a case.
 
     Args:
         case: which.
         result: "read", "refused", or the failure: "error", "hang", "crash" or "memory".
-        detail: what is to be said of a failure.
+        detail: of a failure.
         megabytes: by which the process's peak of memory rose.
     """
 
@@ -91,7 +91,7 @@ def try_manifest(random: Random, folder: Path) -> str:
 
 
 def check_manifest(manifest: Manifest, random: Random) -> None:
-    """Hold a manifest to what a plan and its output rely on."""
+    """Check the invariants of a manifest that a plan and its output rely on."""
     space, codes, rows = manifest.space, manifest.codes, manifest.rows
     sizes = [len(attribute.values) for attribute in space.attributes]
     check(codes.shape == (len(rows), len(space)) and codes.size > 0, f"codes are {codes.shape}")

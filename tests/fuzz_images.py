@@ -183,13 +183,13 @@ DAMAGES: tuple[Callable[[bytearray, Random], bytearray], ...] = (
 
 def _with_checksums(data: bytes | bytearray) -> bytearray:
     """Return a PNG with the checksum of every chunk made right again: else they alone would stop all damage."""
-    mended, place = bytearray(data[:8]), 8
+    fixed, place = bytearray(data[:8]), 8
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
         end = min(place + 8 + length, len(data))
         chunk = data[place + 4 : end]
-        mended += data[place : place + 4] + chunk
+        fixed += data[place : place + 4] + chunk
         if end + 4 <= len(data):
-            mended += struct.pack(">I", zlib.crc32(chunk))
+            fixed += struct.pack(">I", zlib.crc32(chunk))
         place = end + 4
-    return mended + data[place:]
+    return fixed + data[place:]

@@ -1,4 +1,4 @@
-"""A few cases of each kind of the fuzz run, in its own processes; and that it sees what it looks for."""
+"""A short fuzz run with every kind of case, and the detection of every kind of failure."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def test_every_kind_of_failure_is_seen(monkeypatch: pytest.MonkeyPatch, capfd: p
     monkeypatch.setattr(fuzz_cases, "KINDS", {"image": misbehave})
     words = ["--cases", "0", "--recipes", "0", "--images", "8", "--seconds", str(scaled(2)), "--megabytes", "100"]
     assert fuzz.main(words) == 1
-    told = capfd.readouterr()
-    assert "| image | 8 | 3 | 1 | 1 | 1 | 1 | 1 |" in told.out
-    assert "image:2: error" in told.err
-    assert "KeyError: 'oops'" in told.err
-    assert "image:3: crash: exit code 3" in told.err
-    assert "image:4: hang: no answer in time" in told.err
-    assert "image:5: memory: 15" in told.err
+    output = capfd.readouterr()
+    assert "| image | 8 | 3 | 1 | 1 | 1 | 1 | 1 |" in output.out
+    assert "image:2: error" in output.err
+    assert "KeyError: 'oops'" in output.err
+    assert "image:3: crash: exit code 3" in output.err
+    assert "image:4: hang: no answer in time" in output.err
+    assert "image:5: memory: 15" in output.err
 
 
 def test_a_case_depends_on_its_number_and_seed_alone(tmp_path: Path) -> None:
