@@ -24,7 +24,7 @@ TITLES = {
 """The arms in the order in which they are shown."""
 
 BASELINES = ("oversampled", "trivialaugment")
-"""What anyone can do without a generator; synthetic images must be better than the better of these."""
+"""Arms without a generator; synthetic images must be better than the better of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def batches(
         flip: whether mirrored images keep their labels.
         trivial_augment: whether each image also goes through TrivialAugment (arXiv 2103.10158).
     """
-    from torchvision.transforms import v2  # noqa: PLC0415 - takes seconds
+    from torchvision.transforms import v2  # noqa: PLC0415 - slow to import
 
     random = np.random.default_rng(seed)
     streams = [_stream(pool, random) for pool in pools]
@@ -65,7 +65,7 @@ def batches(
     shares = np.array([pool.share for pool in pools])
     augment = v2.TrivialAugmentWide() if trivial_augment else None
     for step in range(1, steps + 1):
-        # As many of each pool so far as its share says, to the nearest image.
+        # So many of each pool in all as its share requires, to the nearest image.
         wanted = _rounded(shares * (step * batch_size), step * batch_size) - drawn
         drawn += wanted
         parts = [
@@ -136,7 +136,7 @@ class TrainingArm:
         name: of `TITLES`; in the sweep with the ratio behind it.
         title: as people read it.
         pools: what is drawn.
-        ratio: synthetic images for each real one, where it was asked for; None for all other arms.
+        ratio: synthetic images for each real one, in the sweep; None for all other arms.
         augment: whether images go through TrivialAugment.
     """
 
@@ -168,7 +168,7 @@ def make_arms(data: EvaluationData, *, ungated: LabelledImages | None) -> list[T
 
     Args:
         data: what is evaluated.
-        ungated: translations drawn as if nobody had judged them; None where there are none, or no others.
+        ungated: translations as without the gate; None where there are none, or no others.
     """
     real = Pool(data=data.train, share=1.0)
     changed = data.train.codes[:, list(data.changed)]

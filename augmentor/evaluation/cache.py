@@ -25,11 +25,11 @@ _VERSION = 1
 
 
 class Predictions(NamedTuple):
-    """What one classifier sees.
+    """Predictions of one classifier.
 
     Args:
-        test: (N, A) int16, in the real test images.
-        val: (M, A) int16, in the real val images.
+        test: (N, A) int16, for the real test images.
+        val: (M, A) int16, for the real val images.
     """
 
     test: NDArray[np.int16]
@@ -40,8 +40,8 @@ class EvaluationCache:
     """A folder with a small file for each classifier that was trained.
 
     Args:
-        folder: made when the first one is kept.
-        common: what all classifiers have in common, as far as it changes what they say.
+        folder: made when the first one is written.
+        common: settings of all classifiers that change their predictions.
     """
 
     def __init__(self, folder: Path, common: Mapping[str, Json]) -> None:
@@ -50,7 +50,7 @@ class EvaluationCache:
         self._digests: dict[int, str] = {}
 
     def read(self, arm: TrainingArm, seed: int) -> Predictions | None:
-        """Return what a classifier said; None where it is to be trained, or its file is damaged."""
+        """Return a classifier's predictions; None where it is to be trained, or its file is damaged."""
         try:
             with np.load(self._path(arm, seed), allow_pickle=False) as kept:
                 return Predictions(test=kept["test"], val=kept["val"])
@@ -58,7 +58,7 @@ class EvaluationCache:
             return None
 
     def write(self, arm: TrainingArm, seed: int, predictions: Predictions) -> None:
-        """Keep what a classifier said."""
+        """Write a classifier's predictions."""
         data = io.BytesIO()
         np.savez_compressed(data, test=predictions.test, val=predictions.val)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class EvaluationCache:
     def write_distances(
         self, sets: Mapping[str, LabelledImages | None], features: str, distances: Distances
     ) -> None:
-        """Keep what was measured."""
+        """Write the distances."""
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_bytes(self._distances_path(sets, features), json.dumps(asdict(distances)).encode())
 

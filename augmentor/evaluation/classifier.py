@@ -36,7 +36,7 @@ class Evaluator(nn.Module):
     """
 
     def __init__(self, *, side: int, outputs: int) -> None:
-        # Here, because it takes seconds, for which a command that evaluates nothing need not wait.
+        # Imported here because it takes seconds.
         from torchvision.models.vgg import make_layers  # noqa: PLC0415
 
         super().__init__()

@@ -185,7 +185,7 @@ def read_data(
                 f"{manifest}: no row has split {split}, so there is nothing to {why}. "
                 "A column 'split' says train, val or test for every row"
             )
-    kept, thrown = trace(table, synthetic.labels, out=out), trace(table, rejected, out=out)
+    kept, of_rejected = trace(table, synthetic.labels, out=out), trace(table, rejected, out=out)
     if not len(kept.rows):
         raise OutputError(f"{out}: holds no translations of train rows, so there is nothing to evaluate")
     limits = {"train": most, "val": _MOST_SCORED, "test": _MOST_SCORED}
@@ -200,8 +200,8 @@ def read_data(
         raise OutputError(f"{manifest}: no test row says what {names} is, so there is nothing to score")
     others = [*_digests(train, train_rows), *_digests(val, val_rows)]
     refuse_copies(table, _digests(test, test_rows), others)
-    asked = sum(min(limit, int(table.split_mask([split]).sum())) for split, limit in limits.items())
-    unreadable = asked - len(train) - len(val) - len(test)
+    wanted = sum(min(limit, int(table.split_mask([split]).sum())) for split, limit in limits.items())
+    unreadable = wanted - len(train) - len(val) - len(test)
     chosen = _some(np.arange(len(kept.rows)), most)
     return EvaluationData(
         output=output,
@@ -214,7 +214,7 @@ def read_data(
         test_rows=test_rows,
         kept=_read_kept(synthetic, chosen),
         kept_sources=pd.Index(train_rows).get_indexer(pd.Index(kept.rows[chosen])),
-        rejected=thrown,
+        rejected=of_rejected,
         unreadable=unreadable,
         notes=(
             *table.notes,

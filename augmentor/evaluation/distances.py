@@ -45,7 +45,7 @@ def measure_distances(
 
     Args:
         data: what is evaluated.
-        ungated: translations drawn as if nobody had judged them, or None.
+        ungated: translations as without the gate, or None.
         extract: what describes images.
         features: its name.
     """
@@ -109,7 +109,7 @@ def inception() -> Extract:
 
 
 class _AsTheyAre(nn.Module):
-    """Stands where torchmetrics wants a network: images have been described already."""
+    """Identity in the place of torchmetrics' network: the inputs are features."""
 
     def __init__(self, features: int) -> None:
         super().__init__()

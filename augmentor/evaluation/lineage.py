@@ -20,7 +20,7 @@ from stargan.labels import LabelSpace
 _SHOWN = 3
 
 _PASSED = ("not among the best", "surplus")
-"""How the reasons begin for which translations were dropped that the judge had found good enough."""
+"""First words of the reasons of translations that passed the gate, and were dropped."""
 
 
 class TracedTranslations(NamedTuple):
@@ -37,7 +37,7 @@ class TracedTranslations(NamedTuple):
 
 
 def read_rejected(path: Path, space: LabelSpace) -> pd.DataFrame:
-    """Return what the judge threw out, one row per translation; no row where there is no such file.
+    """Return the translations that the judge rejected, one row each; no row where there is no such file.
 
     Translations that were dropped because there were better ones, or enough, are left out: they passed the gate.
 
@@ -62,11 +62,11 @@ def refuse_leaks(manifest: Manifest, used: pd.DataFrame, *, out: Path) -> None:
 
     Args:
         manifest: the user's table; its test rows score.
-        used: what the output was made from, and holds: rows of its label table, with rejected ones, too.
+        used: rows of the output's label table and of its rejected translations.
         out: the output, for the messages.
 
     Raises:
-        ManifestError: a group stands in two splits.
+        ManifestError: a group is in two splits.
         OutputError: a test row was used; names it, and how.
     """
     refuse_split_leaks(manifest)

@@ -122,14 +122,14 @@ class TestSet:
         self._weights: Floats = random.multinomial(n, np.full(n, 1 / n), size=REPLICATES).astype(np.float64)
         self._drawn = random.integers(seeds, size=(REPLICATES, max(1, seeds - 1)))
 
-    def measure(self, said: Sequence[NDArray[np.integer]]) -> ArmMetrics:
-        """Return what an arm's classifiers are worth.
+    def measure(self, predictions: Sequence[NDArray[np.integer]]) -> ArmMetrics:
+        """Return the accuracies of an arm's classifiers.
 
         Args:
-            said: per seed, (N, A) the labels that its classifier sees.
+            predictions: per seed, its classifier's predictions (N, A).
         """
-        whole = np.stack([self._shares(each, None)[0] for each in said])
-        resampled = np.stack([self._shares(each, self._weights) for each in said])
+        whole = np.stack([self._shares(each, None)[0] for each in predictions])
+        resampled = np.stack([self._shares(each, self._weights) for each in predictions])
         replicates = resampled[self._drawn, np.arange(REPLICATES)[:, None]].mean(axis=1)
         attributes, groups = self._figures(whole.mean(axis=0)[None])
         each_attributes, each_groups = self._figures(replicates)
@@ -155,9 +155,9 @@ class TestSet:
         attributes, groups = self._figures(shares[None])
         return float(self._overall(attributes)[0]), float(groups.min()) if groups.size else float("nan")
 
-    def _shares(self, said: NDArray[np.integer], weights: Floats | None) -> Floats:
+    def _shares(self, predictions: NDArray[np.integer], weights: Floats | None) -> Floats:
         """Return (B, K) the share of each column's images that are recognised, by units' weights (B, U)."""
-        right = said == self._codes
+        right = predictions == self._codes
         both = (right | (self._codes == UNKNOWN))[:, self._counting].all(axis=1)
         hit = [*(right[:, a] for a, _ in self._values), *(both for _ in self.groups)]
         recognised = _columns(hit, len(right))

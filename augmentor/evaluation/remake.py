@@ -55,21 +55,21 @@ def load_output_model(data: EvaluationData, given: Path | None) -> Model:
 
 
 def draw_ungated(data: EvaluationData) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Draw translations as if nobody had judged them: as many of each domain as were kept.
+    """Draw translations as without the gate: as many of each domain as were kept.
 
-    So the arm differs from the judged one in which translations it holds, and not in how many. Of a domain of
-    which none was kept it gets as many as were kept on average, or all that there are.
+    So both arms have equally many translations. Of a domain of which none was kept, as many are drawn as were kept
+    on average, or all that there are.
 
     Returns:
         Positions in `kept` and in `rejected`.
     """
     codes = _codes(data.rejected.table, data.output.space)
     kept = [tuple(row) for row in data.kept.codes.tolist()]
-    thrown = [tuple(row) for row in codes.tolist()]
+    rejected = [tuple(row) for row in codes.tolist()]
     counts = Counter(kept)
     usual = round(len(kept) / len(counts))
     candidates: dict[tuple[int, ...], list[int]] = {}
-    for number, domain in enumerate([*kept, *thrown]):
+    for number, domain in enumerate([*kept, *rejected]):
         candidates.setdefault(domain, []).append(number)
     random = np.random.default_rng(0)
     drawn = np.concatenate(
@@ -111,11 +111,11 @@ def remake(
             0, 3, 1, 2
         )
         own = torch.from_numpy(manifest.codes[some[there]].astype(np.int64))
-        asked = output.space.to_one_label_set(torch.from_numpy(wanted[there]), own)
+        one_set = output.space.to_one_label_set(torch.from_numpy(wanted[there]), own)
         if output.full_size:
-            made = _blended(data, model, some[there], translator.changes(pixels, asked))
+            made = _blended(data, model, some[there], translator.changes(pixels, one_set))
         else:
-            made = iter(translator.translate(pixels, asked).permute(0, 2, 3, 1).numpy())
+            made = iter(translator.translate(pixels, one_set).permute(0, 2, 3, 1).numpy())
         images += [as_written(image, output) for image in made]
         codes += list(wanted[there])
     stacked = np.array(codes, dtype=np.int64).reshape(-1, len(output.space))

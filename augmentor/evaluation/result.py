@@ -105,7 +105,7 @@ class ArmResult:
 
     Args:
         name: real, oversampled, trivialaugment, ungated, gated, synthetic; in the sweep "gated 0.5" and the like.
-        title: as people read it.
+        title: as shown.
         ratio: synthetic images drawn for each real one; None for synthetic only.
         images: different images that it draws from.
         balanced: mean balanced accuracy of the attributes that count.
@@ -192,7 +192,7 @@ class Evaluation:
     Args:
         fingerprint: of the output that was evaluated.
         manifest: the table's file name.
-        settings: what was asked for.
+        settings: the settings.
         attributes: the names of those that the expansion changed: only these count.
         counts: images of each kind: train, val, test, test_units, kept, rejected, unreadable.
         arms: in the order in which they are shown.

@@ -71,7 +71,7 @@ def conclude(
     Args:
         main: the output's arm.
         measured: every arm but the sweep's.
-        results: the same, as they are told.
+        results: the same, as results.
         sweep: the arms of the sweep.
         distances: for what to do next.
         units: test units.
@@ -96,9 +96,9 @@ def conclude(
         elif surely_below(name, ours, measured[against[measure]], chances=len(BASELINES)):
             words[measure] = "hurts"
     word = _joined(words.values())
-    told = {(each.measure, each.against): each.difference for each in differences}
+    intervals = {(each.measure, each.against): each.difference for each in differences}
     parts = [
-        f"{_NAMES[measure]} {_points(told[measure, other])} against {TITLES[other]!r}"
+        f"{_NAMES[measure]} {_points(intervals[measure, other])} against {TITLES[other]!r}"
         for measure, other in against.items()
     ]
     return EvaluationVerdict(
@@ -110,7 +110,7 @@ def conclude(
             _following(
                 word,
                 main,
-                told,
+                intervals,
                 against=against,
                 results=results,
                 sweep=sweep,
@@ -141,7 +141,7 @@ def _points(each: Interval) -> str:
 def _following(
     word: Outcome,
     main: str,
-    told: Mapping[tuple[Measure, str], Interval],
+    intervals: Mapping[tuple[Measure, str], Interval],
     *,
     against: Mapping[Measure, str],
     results: Sequence[ArmResult],
@@ -158,7 +158,7 @@ def _following(
         )
     unsure = [
         TITLES[other]
-        for (measure, other), each in told.items()
+        for (measure, other), each in intervals.items()
         if against.get(measure) == other and _word(each) != SAME
     ]
     if word == SAME and unsure and units >= LEAST_UNITS:
@@ -178,7 +178,7 @@ def _following(
             f"({_share(best.validation)}; the output as it is, with {own.ratio:.2g}, reaches "
             f"{_share(own.validation)}): draw them so when you train."
         )
-    if word in ("hurts", "mixed") and ("balanced", "real") in told and told["balanced", "real"].low > 0:
+    if word in ("hurts", "mixed") and ("balanced", "real") in intervals and intervals["balanced", "real"].low > 0:
         yield "Against real images alone it does help: it is the baselines without a generator that do better."
     weak = _weakest(arms)
     if word != "helps" and weak is not None:
@@ -195,7 +195,7 @@ def _following(
         )
     if distances.unchanged > _COPIES:
         yield f"{_share(distances.unchanged)} of the translations do not differ from their source: gate them out."
-    widest = max((each.high - each.low) / 2 for (_, other), each in told.items() if other in BASELINES)
+    widest = max((each.high - each.low) / 2 for (_, other), each in intervals.items() if other in BASELINES)
     if word == SAME and widest > _WIDE and units >= LEAST_UNITS:
         more = f"--seeds {max(_FEW_SEEDS, 2 * seeds)} and " if seeds < 2 * _FEW_SEEDS else ""
         yield (
@@ -239,7 +239,7 @@ def summarize(
         seeds: classifiers of each arm.
         distances: of features of images.
         skipped: arm -> why it is not there.
-        settings: what was asked for.
+        settings: the settings.
     """
     space, changed = data.output.space, data.changed
     test = TestSet(data.test.codes.numpy(), data.test_units, counting=changed, space=space, seeds=seeds)

@@ -18,10 +18,10 @@ from stargan.losses import domain_loss
 from stargan.pixels import to_signed
 
 _SMALL_SIDE = 96
-"""Below this many pixels the stem is a 3x3 convolution: a 7x7 one would see half the image at once."""
+"""Below this many pixels the stem is a 3x3 convolution: a 7x7 one would cover half the image."""
 
 _TINY_SIDE = 48
-"""Below this many pixels the stem does not pool: nothing would be left to look at."""
+"""Below this many pixels the stem does not pool, to keep enough positions."""
 
 _WEIGHT_DECAY = 0.01
 _EVAL_BATCH = 256
@@ -33,7 +33,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class JudgeNetwork(nn.Module):
-    """What a judge computes with: a body that makes features of images, and a linear head that reads them.
+    """A judge's network: a body that computes features of images, and a linear head.
 
     Args:
         body: maps (N, C, H, W) floats in [-1, 1] to (N, F) features.
@@ -51,11 +51,11 @@ class JudgeNetwork(nn.Module):
 
 
 class JudgeOutputs(NamedTuple):
-    """What a judge makes of N images, on the CPU.
+    """Logits and features of N images, on the CPU.
 
     Args:
         logits: (N, D) float32, in the label vector's order.
-        features: (N, F) float32, what the logits are read from.
+        features: (N, F) float32, the head's inputs.
     """
 
     logits: Tensor
@@ -64,13 +64,13 @@ class JudgeOutputs(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """A trained classifier: says for every attribute which value an image shows.
+    """A trained classifier of all attributes.
 
     Args:
         network: its weights.
         space: the label space.
-        temperatures: (A,) float32, what each attribute's logits are divided by to make them probabilities that
-            can be believed; ones (the default) leave them as they were learnt.
+        temperatures: (A,) float32, each attribute's logits are divided by its temperature for calibrated
+            probabilities; ones by default.
     """
 
     network: JudgeNetwork
@@ -138,7 +138,7 @@ def resnet(channels: int, *, side: int, outputs: int) -> JudgeNetwork:
         side: the shorter one of the images, in pixels.
         outputs: entries of the label vector, D.
     """
-    # Here, because it takes four seconds, which a command that judges nothing need not wait.
+    # Imported here because it takes seconds.
     from torchvision.models import resnet18  # noqa: PLC0415
 
     body = resnet18(num_classes=outputs)
@@ -253,7 +253,7 @@ def _batches(
 
 @torch.no_grad()
 def _settle(network: nn.Module, batches: Sequence[Tensor]) -> None:
-    """Measure batch norm's statistics anew: after a short training much of the random start is in them."""
+    """Recompute batch norm's statistics: after a short training they still contain the random initial ones."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()

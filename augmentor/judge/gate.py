@@ -76,13 +76,13 @@ class Scorer:
         if self._discriminator is not None:
             shown = self.space.to_one_label_set(targets, own)
             realism = shares_below(patch_scores(self._discriminator, pictures, shown, self.space), self._real)
-        asked = self._reference.requirements(targets, own)
+        required = self._reference.requirements(targets, own)
         return Scores(
-            agreement=joined(each, asked.counted).numpy(),
+            agreement=joined(each, required.counted).numpy(),
             per_attribute=each.numpy(),
             realism=realism.numpy(),
             preserved=preserved.numpy(),
-            expected=asked.least.numpy(),
+            expected=required.least.numpy(),
         )
 
 
@@ -110,12 +110,12 @@ class Gate:
     def limits(self, scores: Scores) -> dict[str, NDArray[np.float64]]:
         """Return the thresholds of n translations, (n,) float64, by the name of each score that has one."""
         n = len(scores.agreement)
-        asked = {
+        required = {
             name: np.full(n, least) for name in SCORES if (least := getattr(self.thresholds, name)) is not None
         }
-        if self.by_domain and "agreement" in asked:
-            asked["agreement"] = np.fmin(asked["agreement"], scores.expected)
-        return asked
+        if self.by_domain and "agreement" in required:
+            required["agreement"] = np.fmin(required["agreement"], scores.expected)
+        return required
 
     def verdicts(self, scores: Scores) -> list[str]:
         """Return for each translation why it is rejected, such as "agreement 0.12 < 0.41"; "" keeps it."""

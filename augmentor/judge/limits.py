@@ -16,7 +16,7 @@ MOST_STEPS = 2000
 """Default maximum of optimisation steps of a judge."""
 
 
-class JudgingStopped(Exception):  # noqa: N818 - no error: the person asked for it
+class JudgingStopped(Exception):  # noqa: N818 - not an error
     """The user interrupted judging."""
 
 

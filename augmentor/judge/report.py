@@ -14,10 +14,10 @@ from augmentor.storage import Json, read_declared
 from stargan.labels import UNKNOWN, LabelSpace
 
 _KNOWS = 0.5
-"""Share of the way from guessing to always right that a classifier must go on real images to be believed."""
+"""Share of the way from guessing to no mistakes that a judge must reach on real images to be trusted."""
 
 _FEWEST = 8
-"""Of anything that is counted: below, a share says nothing."""
+"""Number of images below which a share is not trusted."""
 
 
 def share_right(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> dict[str, float]:
@@ -29,9 +29,9 @@ def share_right(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> dict[st
         space: names the attributes.
     """
     shares = {}
-    for name, said, want in zip(space.names, predicted.T, wanted.T, strict=True):
+    for name, found, want in zip(space.names, predicted.T, wanted.T, strict=True):
         known = want != UNKNOWN
-        shares[name] = float((said[known] == want[known]).double().mean()) if known.any() else float("nan")
+        shares[name] = float((found[known] == want[known]).double().mean()) if known.any() else float("nan")
     return shares
 
 
@@ -59,21 +59,21 @@ def recalls(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> dict[str, d
     """
     return {
         attribute.name: {
-            value: float((said[want == code] == code).double().mean())
+            value: float((found[want == code] == code).double().mean())
             for code, value in enumerate(attribute.values)
             if (want == code).any()
         }
-        for attribute, said, want in zip(space.attributes, predicted.T, wanted.T, strict=True)
+        for attribute, found, want in zip(space.attributes, predicted.T, wanted.T, strict=True)
     }
 
 
 def doubt(accuracy: float | None, *, chance: float, counted: Mapping[str, int]) -> str | None:
-    """Return why a classifier's word about an attribute counts for nothing, in plain words; None where it counts.
+    """Return why a judge cannot be trusted with an attribute; None where it can.
 
     Args:
         accuracy: its balanced accuracy on real validation images, 0 to 1; None where no label of them is known.
-        chance: what guessing reaches there: 1 / the number of values that they have.
-        counted: what the figures rest on, by name, for example {"validation images": 40}.
+        chance: the accuracy of guessing: 1 / the number of values that these images have.
+        counted: the numbers behind the figures, for example {"validation images": 40}.
     """
     if accuracy is None:
         return "no validation image has a label for it"
@@ -94,19 +94,19 @@ def rounded(value: float) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeAccuracy:
-    """How well a judge knows one attribute on real validation images. Shares lie in [0, 1]; None: nothing known.
+    """Accuracy of a judge on real validation images for one attribute. Shares are in [0, 1]; None: nothing known.
 
     Args:
         name: the attribute.
         accuracy: balanced accuracy.
-        chance: what guessing reaches: 1 / the number of values that the images have.
+        chance: the accuracy of guessing: 1 / the number of values that the images have.
         values: for each value the share of its images that are recognised.
         real_images: how many have a label of it.
         temperature: what its logits are divided by.
         error_before: expected calibration error of the bare logits.
         error_after: the same with the temperature, on the images that it was fitted on.
-        doubt: why the judge's word about it counts for nothing; None where it counts.
-        confusion: for each of `values`, in how many of its images each of them is seen.
+        doubt: why the judge cannot be trusted with it; None where it can.
+        confusion: for each of `values`, the number of its images predicted as each of them.
     """
 
     name: str
@@ -122,18 +122,18 @@ class AttributeAccuracy:
 
     @property
     def trusted(self) -> bool:
-        """Whether translations may be rejected for what the judge says about it."""
+        """Whether translations may be rejected for this attribute."""
         return self.doubt is None
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeReport:
-    """What a judge learnt from, and what it is worth.
+    """Training and accuracy of a judge, as judge.json holds them.
 
     Args:
         steps: optimisation steps.
-        images: real training images that it learnt from.
-        validation: where the images come from that it was tried on: "val" or "held out of train".
+        images: number of real training images.
+        validation: source of the validation images: "val" or "held out of train".
         attributes: in the label space's order.
     """
 
@@ -168,22 +168,24 @@ class JudgeReport:
 
 
 def judged_attributes(
-    logits: Tensor, said: Tensor, codes: Tensor, *, temperatures: Tensor, space: LabelSpace
+    logits: Tensor, predicted: Tensor, codes: Tensor, *, temperatures: Tensor, space: LabelSpace
 ) -> tuple[AttributeAccuracy, ...]:
-    """Compare what a judge says of real validation images with their labels.
+    """Compare a judge's predictions for real validation images with their labels.
 
     Args:
         logits: (N, D).
-        said: (N, A) int64, the likeliest domains.
+        predicted: (N, A) int64, the most likely domains.
         codes: (N, A) int64, the images' labels, -1 unknown.
         temperatures: (A,), fitted on these images.
-        space: what all of that means.
+        space: the label space.
     """
-    accuracy, values = balanced_accuracy(said, codes, space), recalls(said, codes, space)
+    accuracy, values = balanced_accuracy(predicted, codes, space), recalls(predicted, codes, space)
     before = calibration_error(logits, codes, space)
     after = calibration_error(logits, codes, space, temperatures=temperatures)
     judged = []
-    for name, column, seen, temperature in zip(space.names, codes.T, said.T, temperatures.tolist(), strict=True):
+    for name, column, seen, temperature in zip(
+        space.names, codes.T, predicted.T, temperatures.tolist(), strict=True
+    ):
         known = column[column != UNKNOWN]
         there = known.unique().tolist()
         chance = round(1 / max(1, len(there)), 6)

@@ -75,7 +75,11 @@ def judge_run(
         AugmentorError: a file cannot be written.
     """
     checkpoint = find_checkpoint(run)
-    model, kept = load_model(checkpoint), _usable_judge(checkpoint)
+    model = load_model(checkpoint)
+    try:
+        kept = load_judge(checkpoint)
+    except CheckpointError:
+        kept = None  # damaged: a new one replaces it
     try:
         known = read_target_accuracy(run, model)
     except OutputError:
@@ -232,13 +236,6 @@ def model_looks(model: Model) -> InputSettings:
     images = model.settings.get("images")
     flip = bool(images.get("flip", True)) if isinstance(images, dict) else True
     return InputSettings(size=model.image_size, channels=model.image_channels, crop=model_crop(model), flip=flip)
-
-
-def _usable_judge(checkpoint: Path) -> KeptJudge | None:
-    try:
-        return load_judge(checkpoint)
-    except CheckpointError:
-        return None  # damaged: a new one replaces it
 
 
 def _checked(table: Manifest, *, max_pixels: int, allow_outside: bool) -> Manifest:

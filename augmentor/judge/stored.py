@@ -28,7 +28,7 @@ from stargan.checkpoints import (
 from stargan.labels import LabelSpace
 
 WEIGHTS, DESCRIPTION = "judge.safetensors", "judge.json"
-"""Their names in a checkpoint's folder, or in one of their own."""
+"""File names in a checkpoint or another folder."""
 
 _FORMAT = 2
 
@@ -39,23 +39,23 @@ _PROBABILITIES, _CODES = "reference.probabilities", "reference.codes"
 
 @dataclass(frozen=True, kw_only=True)
 class KeptJudge:
-    """A judge and all that it needs to score translations.
+    """A judge with its reference data for scores and thresholds.
 
     Args:
         judge: calibrated.
-        report: what it is worth on real validation images.
-        image_size: (height, width) of the images that it knows, in pixels.
+        report: its accuracy on real validation images.
+        image_size: (height, width) of its images, in pixels.
         image_channels: 1 or 3.
         crop: side of the centred square that is cut out of images first, or None.
         mean: (F,) float32, the features of real validation images.
         realism: D's scores of real validation images with their own labels, sorted, 1001 quantiles at most; None
             without D.
         preserved: similarities of pairs of images of different subjects, sorted, 1001 quantiles at most.
-        auto: the thresholds that real validation images ask for.
-        reference: the validation images themselves, and the agreement that each domain asks for.
-        notes: what is to be said about the thresholds, in sentences.
-        model_sha256: of the weights that `realism` belongs to; None where the judge belongs to no model.
-        sha256: of all that is kept; "" until it was saved.
+        auto: the thresholds from real validation images.
+        reference: its probabilities for validation images, and the thresholds of agreement from these.
+        notes: remarks on the thresholds, in sentences.
+        model_sha256: of the weights that `realism` belongs to; None without a model.
+        sha256: of the stored content; "" before it is saved.
     """
 
     judge: Judge
@@ -74,11 +74,11 @@ class KeptJudge:
 
     @property
     def offers(self) -> Offers | None:
-        """How the threshold of agreement does on real validation images; None where it was not measured."""
+        """Accuracy of the threshold of agreement on real validation images; None if not measured."""
         return self.reference.offers
 
     def for_model(self, model: Model, *, crop: int | None, where: str) -> KeptJudge:
-        """Return the judge as it can be used for a model: what it knows of another model's D is left out.
+        """Return the judge for use with a model: without the realism of another model's discriminator.
 
         Args:
             model: what translates.
@@ -109,7 +109,7 @@ class KeptJudge:
 
 
 def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
-    """Write judge.safetensors and judge.json; a kill in between leaves no judge, or the new one.
+    """Write judge.safetensors and judge.json; an interruption leaves no judge, or the new one.
 
     Args:
         folder: a checkpoint, or any folder; made if it is not there.
@@ -159,7 +159,7 @@ def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
 
 
 def load_judge(folder: Path) -> KeptJudge | None:
-    """Return the judge that lies in a checkpoint, or in a folder of its own; None if there is none.
+    """Return the judge in a checkpoint or another folder; None if there is none.
 
     Raises:
         CheckpointError: it is damaged, was edited, or is of another layout.
@@ -213,7 +213,7 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
     with torch.random.fork_rng(devices=[]):
         network = resnet(state["image_channels"], side=min(height, width), outputs=space.domain_size)
     network.load_state_dict(tensors)
-    # As it lay when it was trained: another layout sums in another order.
+    # The memory layout of training: another one sums in another order.
     network.requires_grad_(False).to(memory_format=torch.channels_last).eval()
     return KeptJudge(
         judge=Judge(network=network, space=space, temperatures=temperatures),

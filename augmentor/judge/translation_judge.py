@@ -1,4 +1,4 @@
-"""Judge and gate of one expansion: found from a model or `--judge`, with the thresholds that hold."""
+"""Judge and gate of an expansion, found from its model or from `--judge`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ GateMode = Literal["auto", "off"]
 
 @dataclass(frozen=True, kw_only=True)
 class GateSettings:
-    """What is asked of every translation.
+    """Options of the gate.
 
     Args:
-        gate: whether the judge's own thresholds hold for what has none of its own here.
-        thresholds: those that were given.
-        ranks: whether scores are needed in any case, to choose among the translations.
+        gate: whether the judge's thresholds hold for scores without one here.
+        thresholds: those of the user.
+        ranks: whether scores are needed in any case, to select translations.
     """
 
     gate: GateMode
@@ -38,17 +38,17 @@ class GateSettings:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The scores that a threshold was given for."""
+        """The scores with a threshold of the user."""
         return tuple(name for name in SCORES if getattr(self.thresholds, name) is not None)
 
     @property
     def wanted(self) -> bool:
-        """Whether anything asks for a judge."""
+        """Whether a judge is of use."""
         return self.gate == "auto" or self.needed is not None
 
     @property
     def needed(self) -> str | None:
-        """The flag that makes no sense without a judge; None where it is only better to have one."""
+        """The flag that needs a judge; None where it is optional."""
         if self.given:
             return f"--min-{self.given[0]}"
         return "--keep-best" if self.ranks else None
@@ -56,14 +56,14 @@ class GateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationJudge:
-    """All that a process must know to judge translations; can be pickled.
+    """The judge and the gate of an expansion; can be pickled.
 
     Args:
         kept: the judge.
         discriminator: the model's, if it has one that the judge refers to.
         gate: what translations must reach.
-        mode: whether the judge's own thresholds hold ...
-        given: ... but for these scores, whose thresholds were given.
+        mode: whether the judge's thresholds hold,
+        given: except for these scores, whose thresholds the user gave.
     """
 
     kept: KeptJudge
@@ -73,12 +73,12 @@ class TranslationJudge:
     given: tuple[str, ...] = ()
 
     def on(self, device: torch.device) -> DeviceJudge:
-        """Return what judges on a device."""
+        """Return the judge on a device."""
         return DeviceJudge(self.kept, self.discriminator, self.gate, device=device)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the gate, in sentences."""
+        """Remarks on the gate for the user, in sentences."""
         notes = self.kept.report.doubts
         if self.mode == "auto" and "agreement" not in self.given:
             return (*notes, *self.kept.notes)
@@ -87,7 +87,7 @@ class TranslationJudge:
         return notes
 
     def to_json(self) -> dict[str, Json]:
-        """Return what `dataset.json` says: of the judge what it is worth, of the gate what it demands."""
+        """Return the parts `judge` and `gate` of `dataset.json`."""
         kept, thresholds = self.kept, self.gate.thresholds
         offers = kept.offers
         return {
@@ -107,7 +107,7 @@ class TranslationJudge:
         }
 
     def _lowered(self) -> list[Json]:
-        """Return the pairs of values of which less agreement is asked, and how much."""
+        """Return the pairs of values with a lower threshold of agreement, and these thresholds."""
         if not self.gate.by_domain:
             return []
         attributes = self.kept.judge.space.attributes
@@ -135,14 +135,14 @@ def find_translation_judge(
     Args:
         model: what translates.
         path: where it was loaded from: a run folder, a checkpoint or a foreign file.
-        demands: what is asked of translations.
+        demands: options of the gate.
         judge: a folder that holds a judge which takes the place of the model's; or the run of another model.
         crop: what the model's images are cut to first.
         manifest: the user's table, for messages.
         described: the words of a command line that describe a foreign file, for messages.
 
     Returns:
-        What judges, None if nobody does; and what the user should know about it, in sentences.
+        The judge, None without one; and remarks for the user, in sentences.
 
     Raises:
         AugmentorError: the judge does not fit to the model, is damaged, or is needed and not there.
