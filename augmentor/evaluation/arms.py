@@ -151,12 +151,6 @@ class TrainingArm:
         """How many different images it draws from."""
         return sum(len(pool.data) for pool in self.pools)
 
-    def batches(self, *, steps: int, batch_size: int, seed: int, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield what a classifier of this arm learns from."""
-        return batches(
-            self.pools, steps=steps, batch_size=batch_size, seed=seed, flip=flip, trivial_augment=self.augment
-        )
-
 
 def main_arm(data: EvaluationData) -> str:
     """Return the name of the arm that stands for the output as it is."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from augmentor.errors import AugmentorError
-from augmentor.evaluation.arms import TITLES, TrainingArm, main_arm, make_arms, make_sweep
+from augmentor.evaluation.arms import TITLES, TrainingArm, batches, main_arm, make_arms, make_sweep
 from augmentor.evaluation.cache import EvaluationCache, Predictions, digest
 from augmentor.evaluation.classifier import LEARNING_RATE, Evaluator, describe, predict
 from augmentor.evaluation.data import EvaluationData, read_data, read_output
@@ -254,12 +254,17 @@ class _Trainer:
     ) -> Evaluator:
         """Train one classifier; those of one seed have the same initial weights in every arm."""
         settings, data, seed = self._settings, self._data, _FIRST_SEED + seed
+        drawn = batches(
+            arm.pools,
+            steps=settings.steps,
+            batch_size=settings.batch_size,
+            seed=seed,
+            flip=settings.flip,
+            trivial_augment=arm.augment,
+        )
         network = train_classifier(
             lambda: Evaluator(side=min(data.output.size), outputs=data.output.space.domain_size),
-            islice(
-                arm.batches(steps=settings.steps, batch_size=settings.batch_size, seed=seed, flip=settings.flip),
-                steps,
-            ),
+            islice(drawn, steps),
             space=data.output.space,
             steps=settings.steps,
             seed=seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,26 +102,16 @@ def conclude(
         f"{_NAMES[measure]} {_points(intervals[measure, other])} against {TITLES[other]!r}"
         for measure, other in against.items()
     ]
-    return EvaluationVerdict(
+    verdict = EvaluationVerdict(
         word=word,
         arm=main,
         against=against,
         sentence=f"{_OPENINGS[word]}: {'; '.join(parts)}. Points of per cent, with 95 % intervals.",
-        following=list(
-            _following(
-                word,
-                main,
-                intervals,
-                against=against,
-                results=results,
-                sweep=sweep,
-                distances=distances,
-                units=units,
-                seeds=seeds,
-            )
-        ),
+        following=(),
         differences=differences,
     )
+    advice = _advice(verdict, results=results, sweep=sweep, distances=distances, units=units, seeds=seeds)
+    return replace(verdict, following=list(advice))
 
 
 def _word(each: Interval) -> Outcome:
@@ -138,12 +129,9 @@ def _points(each: Interval) -> str:
     return f"{100 * each.value:+.1f} [{100 * each.low:+.1f}, {100 * each.high:+.1f}]"
 
 
-def _following(
-    word: Outcome,
-    main: str,
-    intervals: Mapping[tuple[Measure, str], Interval],
+def _advice(
+    verdict: EvaluationVerdict,
     *,
-    against: Mapping[Measure, str],
     results: Sequence[ArmResult],
     sweep: Sequence[ArmResult],
     distances: Distances,
@@ -151,6 +139,8 @@ def _following(
     seeds: int,
 ) -> Iterable[str]:
     """Yield what to do next, the most useful first."""
+    word, against = verdict.word, verdict.against
+    intervals = {(each.measure, each.against): each.difference for each in verdict.differences}
     if units < LEAST_UNITS:
         yield (
             f"The test split has {units} independent units (subjects, or images without a group): too few for any "
@@ -169,7 +159,7 @@ def _following(
     if word == "helps":
         yield "Train on the output as it is: labels.csv lists real and synthetic images together."
     arms = {arm.name: arm for arm in results}
-    own = arms[main]
+    own = arms[verdict.arm]
     known = [arm for arm in (own, *sweep) if arm.validation is not None]
     best = max(known, key=lambda arm: arm.validation or 0.0, default=own)
     if best is not own and best.ratio is not None and own.ratio is not None:

@@ -221,7 +221,7 @@ def appraise(
     """
     space, codes = judge.space, validation.codes
     _, channels, height, width = validation.images.shape
-    seen = judge.see(validation.images)
+    seen = judge.outputs(validation.images)
     judge = replace(judge, temperatures=fit_temperatures(seen.logits, codes, space))
     attributes = judged_attributes(
         seen.logits, likeliest(seen.logits, space), codes, temperatures=judge.temperatures, space=space

@@ -83,7 +83,7 @@ class Judge:
             object.__setattr__(self, "temperatures", torch.ones(len(self.space)))
 
     @torch.inference_mode()
-    def see(self, images: Tensor) -> JudgeOutputs:
+    def outputs(self, images: Tensor) -> JudgeOutputs:
         """Return the logits and features of uint8 images (N, C, H, W)."""
         network = self.network.eval()
         weight = network.head.weight
@@ -95,23 +95,15 @@ class Judge:
             return JudgeOutputs(torch.empty(0, self.space.domain_size), torch.empty(0, weight.shape[1]))
         return JudgeOutputs(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the logits, (N, D) float32 on the CPU, of uint8 images (N, C, H, W)."""
-        return self.see(images).logits
-
     def predict(self, images: Tensor) -> Tensor:
         """Return the most likely domain of each image, (N, A) int64, of uint8 images (N, C, H, W)."""
-        return likeliest(self.logits(images), self.space)
+        return likeliest(self.outputs(images).logits, self.space)
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Return calibrated probabilities, (N, D) float32, in the label vector's order, of uint8 images.
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Return calibrated probabilities, (N, D) float32 in the label vector's order, of logits (N, D).
 
         A binary attribute's entry is the probability of "1"; the entries of a categorical one sum to 1.
         """
-        return self.calibrated(self.logits(images))
-
-    def calibrated(self, logits: Tensor) -> Tensor:
-        """Return what `logits`, (N, D), mean as probabilities; see `probabilities`."""
         made = []
         for attribute, run, temperature in zip(
             self.space.attributes, self.space.slices, self.temperatures.tolist(), strict=True

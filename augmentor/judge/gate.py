@@ -64,9 +64,9 @@ class Scorer:
             targets: (n, A) int64, -1 unknown.
             own: (n, A) int64, the sources' labels, -1 unknown.
         """
-        seen = self._judge.see(pictures)
+        seen = self._judge.outputs(pictures)
         distinct, place = _without_repeats(sources)
-        before = self._judge.see(distinct).features[place]
+        before = self._judge.outputs(distinct).features[place]
         each = target_probabilities(self._judge.calibrated(seen.logits), targets, self.space)
         changed = (targets != own) & (targets != UNKNOWN)
         preserved = similarities(

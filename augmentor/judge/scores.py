@@ -42,7 +42,7 @@ def target_probabilities(probabilities: Tensor, targets: Tensor, space: LabelSpa
     """Return how likely each image shows each value of its target, (N, A) float64; NaN where it knows none.
 
     Args:
-        probabilities: (N, D), see `Judge.probabilities`.
+        probabilities: (N, D), see `Judge.calibrated`.
         targets: (N, A) int64, -1 unknown.
         space: what both mean.
     """

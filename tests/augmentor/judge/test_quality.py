@@ -83,14 +83,14 @@ def test_predictions_are_the_likeliest_values(space: LabelSpace) -> None:
     judge = mean_judge(space)
     images = torch.stack([torch.full((3, 4, 4), 255), torch.zeros(3, 4, 4)]).to(torch.uint8)
     # White is +1: logits 1, 0, -1 -> black; -2 -> no glasses. Black is -1: the other way round.
-    assert judge.logits(images).tolist() == [[1, 0, -1, -2], [-1, 0, 1, 2]]
+    assert judge.outputs(images).logits.tolist() == [[1, 0, -1, -2], [-1, 0, 1, 2]]
     assert judge.predict(images).tolist() == [[0, 0], [2, 1]]
 
 
 def test_many_images_and_none(space: LabelSpace) -> None:
     judge = mean_judge(space)
     images = torch.randint(256, (600, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(judge.logits(images)[-1], judge.logits(images[-1:])[0])
+    assert torch.allclose(judge.outputs(images).logits[-1], judge.outputs(images[-1:]).logits[0])
     assert judge.predict(images[:0]).shape == (0, 2)
 
 
@@ -180,9 +180,9 @@ def test_a_judge_learns_what_is_easy(space: LabelSpace) -> None:
 def test_a_seed_is_a_judge_and_the_global_random_state_stays(space: LabelSpace) -> None:
     data, before, steps = easy_images(space, 8), torch.get_rng_state(), list[int]()
     first, again, other = (
-        train_judge(data, space=space, steps=2, seed=seed, device=CPU, batch_size=4, on_step=steps.append).logits(
-            data.images
-        )
+        train_judge(data, space=space, steps=2, seed=seed, device=CPU, batch_size=4, on_step=steps.append)
+        .outputs(data.images)
+        .logits
         for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
@@ -196,7 +196,7 @@ def test_sizes_and_channels(channels: int, side: int, space: LabelSpace) -> None
     data = easy_images(space, 2, side=side)
     data = LabelledImages(images=data.images[:, :channels], codes=data.codes)
     judge = train_judge(data, space=space, steps=1, seed=0, device=CPU, batch_size=2, flip=False)
-    logits = judge.logits(data.images)
+    logits = judge.outputs(data.images).logits
     assert logits.shape == (2, 4)
     assert torch.isfinite(logits).all()
 

@@ -47,8 +47,8 @@ def test_temperatures_count(make_kept: MakeKept) -> None:
     kept.judge.temperatures[1] = 3
     green, target = picture(BLACK, WHITE, BLACK), torch.tensor([[UNKNOWN, 0]])
     assert Scorer(kept, None).score(green, green, target, target).agreement == pytest.approx([sigmoid(1)])
-    assert kept.judge.probabilities(green)[0, 3] == pytest.approx(sigmoid(-1))
-    assert kept.judge.probabilities(green)[0, :3].sum() == pytest.approx(1)
+    assert kept.judge.calibrated(kept.judge.outputs(green).logits)[0, 3] == pytest.approx(sigmoid(-1))
+    assert kept.judge.calibrated(kept.judge.outputs(green).logits)[0, :3].sum() == pytest.approx(1)
 
 
 def test_an_attribute_that_is_not_trusted_leaves_the_agreement(make_kept: MakeKept) -> None:
