@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 class Painter(Generator):
     """Knows the trick of `bright`: glasses are a bright image, no glasses a dark one. Hair it leaves as it is."""
 
-    def finish(self, shared: Features, images: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+    def decoder_stage(self, encoded: Features, images: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         bright = vectors[:, 3, None, None, None] > 0.5
         return images - images.mean(dim=(1, 2, 3), keepdim=True) + torch.where(bright, 0.6, -0.6)
 
