@@ -39,7 +39,7 @@ class Counts:
 
     Args:
         failed: rows that could not be used, each counted once.
-        rejected: translations that were made and thrown out; they are in no split's number.
+        rejected: translations that were made and rejected; they are in no split's number.
         splits: per split, the number of "real" and "synthetic" images.
     """
 

@@ -1,4 +1,4 @@
-"""What tells one expansion from another, and in which words it is said what differs."""
+"""Fingerprints of expansions, and messages that list the differences between two of them."""
 
 from __future__ import annotations
 

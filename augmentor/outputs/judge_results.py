@@ -1,4 +1,4 @@
-"""What the judge said of a shard's translations: scores of those that are kept, and those that are thrown out."""
+"""Results of the judge for a shard: scores of the kept translations, and the rejected ones with reasons."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RowScores(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejected:
-    """A translation that was thrown out.
+    """A rejected translation.
 
     Args:
         position: its place in the shard.
@@ -87,7 +87,7 @@ class Rejected:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeResults:
-    """What a shard's commit is told of its translations.
+    """The judge's results for a shard's translations.
 
     Args:
         scores: of those that were added, by their position.
@@ -126,7 +126,7 @@ def scores_from_json(state: ScoresState) -> RowScores | None:
 
 
 class Unpacked(NamedTuple):
-    """What `pack_judged` packed: places of the rows in their shard, their scores, and what was thrown out."""
+    """What `pack_judged` packed: positions of the rows, their scores, and the rejected translations."""
 
     positions: list[int]
     scores: list[RowScores | None]
@@ -199,7 +199,7 @@ class ScoresTable:
 
 
 class RejectedTable:
-    """Writes `rejected.csv`: a row per translation that was thrown out, the header alone if there is none.
+    """Writes `rejected.csv`: a row per rejected translation, the header alone if there is none.
 
     Args:
         path: the file.
@@ -213,7 +213,7 @@ class RejectedTable:
         self._table.writerow(rejected_columns(space))
 
     def add(self, rejected: Sequence[Rejected]) -> None:
-        """Write what was thrown out of one shard."""
+        """Write the rejected translations of one shard."""
         for each in rejected:
             row = each.row
             written = cells(row, self._space)

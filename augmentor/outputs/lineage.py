@@ -1,4 +1,4 @@
-"""What the label table says of each image: whose translation it is, what it is called, what was changed."""
+"""Label table rows of a manifest's images: key, source, target and changed attributes."""
 
 from __future__ import annotations
 

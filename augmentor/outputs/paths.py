@@ -1,4 +1,4 @@
-"""Where an output and all that belongs to it lie: the one place that tells its forms from one another."""
+"""Paths of an output and of all that belongs to it, for every format."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class ShardRecord:
         extents: where in the shard's part the images lie, (first byte, bytes) each; none where they are files.
         origins: the files that they were made from, by the path that the manifest writes.
         scores: what was measured of every row, None of real ones; none at all where nothing was judged.
-        rejected: translations that were thrown out, in the order of their positions.
+        rejected: rejected translations, in the order of their positions.
     """
 
     index: int
@@ -87,7 +87,7 @@ class ShardRecord:
         return tuple(self.packs or ([] if self.extents else self.files))
 
     def without(self, reasons: Mapping[int, str]) -> ShardRecord:
-        """Return the record as it is when some of its translations are thrown out after all.
+        """Return the record as it is when some more of its translations are rejected.
 
         Args:
             reasons: why, by the position; what is no row any more stays as it is.

@@ -1,4 +1,4 @@
-"""The pages beside an output, for people and catalogues: which there are, and how they are taken away."""
+"""Names and removal of the report, card and evaluation files beside an output."""
 
 from __future__ import annotations
 

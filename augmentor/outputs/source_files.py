@@ -1,4 +1,4 @@
-"""The source files of a shard as they were when it was made, so that a later run notices what has changed."""
+"""State of a shard's source files when it was made, so that a later run notices changes."""
 
 from __future__ import annotations
 

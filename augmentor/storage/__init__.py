@@ -17,7 +17,6 @@ from augmentor.storage.atomic import (
 from augmentor.storage.lock import Holder, TakenError, is_free, locked, patiently_locked, read_holder
 from augmentor.storage.schema import read_declared
 from augmentor.storage.text_files import CsvWriter, Json, write_json
-from augmentor.storage.threads import side_by_side, usable_cores
 from augmentor.storage.urls import (
     RemotePath,
     Status,
@@ -39,7 +38,9 @@ from augmentor.storage.workers import (
     anything_hangs,
     end_together,
     leave_behind,
+    side_by_side,
     stalled,
+    usable_cores,
     wait_limits,
 )
 

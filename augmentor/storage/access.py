@@ -1,4 +1,4 @@
-"""Which images may be opened: regular files, inside the manifest's folder or below its URL, and not too large."""
+"""Access rules for images: regular files, inside the manifest's folder or below its URL, and not too large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all, also after kill -9 or a power cut."""
+"""Atomic files: complete or absent, also after kill -9 or a power cut."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Requests to storages by URL, and what is told of those that fail. The only file that knows fsspec.
+"""fsspec access to object stores: retries and error messages. The only file that imports fsspec.
 
-Credentials come from the environment alone, as the storage's own library finds them. Every request is repeated as
+Credentials come from the environment alone, as the store's own library finds them. Every request is repeated as
 `RetryPolicy` says.
 """
 

@@ -1,4 +1,4 @@
-"""One run at a time on an output: a lock that the system releases when its process ends, however it ends."""
+"""File locks of outputs, one run at a time; the system releases them when the process ends, however it ends."""
 
 from __future__ import annotations
 

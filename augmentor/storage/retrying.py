@@ -1,7 +1,7 @@
-"""Requests to a storage are repeated while what went wrong may go right the next time, with ever longer pauses.
+"""The retry policy of requests to object stores, and which errors are worth a retry.
 
-Which errors are of that kind is told by HTTP's status and by the names of their classes: every storage has a
-library of its own, and none of them is imported here.
+Errors are told apart by HTTP status and by the names of their classes: every store has a library of its own, and
+none of them is imported here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JSON and CSV files: plain values, and rows as every reader understands them."""
+"""Writers of JSON and CSV files."""
 
 from __future__ import annotations
 

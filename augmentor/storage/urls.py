@@ -1,8 +1,8 @@
-"""Places by URL (s3://, gs://, memory://, ...): paths among other paths, and what is read and written there.
+"""Paths that are URLs (s3://, gs://, memory://, ...), and reading and writing what they name.
 
-A storage of objects knows no folders, no renaming and no locks. An object is there whole or not at all: an upload
-that breaks off leaves nothing, or what was there before. A URL that holds credentials is refused: they come from
-the environment alone.
+An object store has no folders, no renaming and no locks. An object is there whole or not at all: an upload that
+breaks off leaves nothing, or what was there before. A URL that holds credentials is refused: they come from the
+environment alone.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Threads whose every wait has an end: what hangs is named, the run stops, and the process leaves it behind.
+"""Threads with bounded waits: a task that hangs is named, and the run stops without waiting for it.
 
 A thread that waits for a disk that does not answer cannot be ended from outside, and an interpreter waits for its
-threads before it ends. So whoever starts one uses `Workers`, and the command line ends the process by force where
+threads before it exits. So threads are started by `Workers`, and the command line exits by force where
 `anything_hangs`.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -19,6 +20,9 @@ from augmentor.errors import StalledError
 P = ParamSpec("P")
 T = TypeVar("T")
 Given = TypeVar("Given")
+
+AHEAD = 4
+"""Tasks under way per worker: enough to keep every worker busy, few enough to hold little in memory."""
 
 STALLED_SECONDS = 3600.0
 """Seconds without any task being done after which a run stops. The slowest thing that comes back by itself is a
@@ -195,6 +199,39 @@ def end_together(several: Sequence[Workers], error: BaseException | None) -> Non
             for future in hanging:
                 leave_behind(lambda future=future: not future.done())  # type: ignore[misc]
             workers._pool.shutdown(wait=not hanging, cancel_futures=True)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, which may be fewer than the machine has."""
+    # Only Linux tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _looking(_given: object) -> str:
+    return "reading images"
+
+
+def side_by_side(
+    look: Callable[[Given], T],
+    given: Iterable[Given],
+    workers: int | None = None,
+    *,
+    what: Callable[[Given], str] = _looking,
+) -> Iterator[T]:
+    """Yield `look` of everything that is given, in order, worked out by threads; only so many are under way.
+
+    Args:
+        look: works in a thread; its error is raised here, in its turn.
+        given: read in the caller's thread, at most `AHEAD` a worker ahead of what is yielded.
+        workers: threads; None for one per usable core.
+        what: says what `look` does with one of them, for the message if it hangs.
+
+    Raises:
+        StalledError: nothing has moved for too long; names what hangs.
+    """
+    count = workers or usable_cores()
+    with Workers(count, name="looking") as pool:
+        yield from pool.map(what, look, given, ahead=count * AHEAD)
 
 
 class WaitLimits(NamedTuple):

@@ -1,4 +1,4 @@
-"""A torch Dataset over what expand writes, for classifier jobs."""
+"""A torch Dataset over an output of expand, for training classifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the images of an output, whichever form it has: from files, from packs, or from one HDF5 file."""
+"""Readers of an output's images: from files, from packs, or from one HDF5 file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verifies what lies in files: a folder with its tables, and the parts of an HDF5 file that is not finished."""
+"""Verification of folders and their tables, and of the parts of an unfinished HDF5 file."""
 
 from __future__ import annotations
 

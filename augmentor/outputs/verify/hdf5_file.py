@@ -1,4 +1,4 @@
-"""Verifies a finished HDF5 file shard by shard, by the SHA-256 of each that the file itself holds."""
+"""Verification of a finished HDF5 file, shard by shard, by the SHA-256 of each that the file holds."""
 
 from __future__ import annotations
 

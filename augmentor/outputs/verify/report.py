@@ -1,4 +1,4 @@
-"""What `augmentor verify` found: how much an output holds, and all of it that is not as it was written."""
+"""Findings of `augmentor verify`: counts of an output, and everything that is damaged."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ class RowRules:
         yield from self._group(row, shard)
 
     def broken_rejected(self, each: Rejected, shard: int) -> Iterator[tuple[str, int]]:
-        """Yield what is wrong with a translation that was thrown out, as `broken` does of an image.
+        """Yield what is wrong with a rejected translation, as `broken` does of an image.
 
         Args:
             each: of any shard.

@@ -1,4 +1,4 @@
-"""Puts committed shards together in their order while later ones are made, so that the end takes no time."""
+"""Assembly of committed shards in their order, while later ones are still being made."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.storage import anything_hangs
 
 Ending: TypeAlias = "Callable[[Mapping[str, object], Path], object]"
-"""Does what is left to do when everything is written but `dataset.json`, or the file's name: it is told what that
-will say, and where the images are until then, the folder or the unfinished file."""
+"""Last step before `dataset.json`, or the file's name, is written: called with the description, and with the path
+of the images until then, the folder or the unfinished file."""
 
 WritePages: TypeAlias = "Callable[[Path, Mapping[str, object], Path], object]"
 """Writes the pages beside an output that is about to be finished: its place, and the arguments of an `Ending`."""

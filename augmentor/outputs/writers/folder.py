@@ -137,7 +137,7 @@ class FolderWriter(LocalWriter):
         return FolderShard(self, index, encoding=self.image_format)
 
     def drop(self, index: int, reasons: Mapping[int, str]) -> None:
-        """Remove some images of a committed shard, then say in its record that they were thrown out.
+        """See `Writer.drop`.
 
         Raises:
             OutputError: its record cannot be read.

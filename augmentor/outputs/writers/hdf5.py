@@ -144,7 +144,7 @@ class HDF5Writer(LocalWriter):
         return PartShard(self.parts, index)
 
     def drop(self, index: int, reasons: Mapping[int, str]) -> None:
-        """Say in a committed shard's record that some images were thrown out; the finished file leaves them out.
+        """See `Writer.drop`; only the record changes, and the finished file leaves the images out.
 
         Raises:
             OutputError: its record cannot be read.

@@ -1,4 +1,4 @@
-"""What every HDF5 file of an output holds: its columns and its attributes."""
+"""Layout of every HDF5 file of an output: its columns and its attributes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packs that are HDF5 files, and the one virtual file through which all of them are read."""
+"""HDF5 packs, and the virtual file dataset.h5 through which all of them are read."""
 
 from __future__ import annotations
 

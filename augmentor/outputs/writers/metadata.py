@@ -1,4 +1,4 @@
-"""The tables of a folder: one of all images, and one per split, in which Hugging Face finds the same types."""
+"""Tables of a folder: one of all images, and one per split, whose types Hugging Face reads alike in all splits."""
 
 from __future__ import annotations
 

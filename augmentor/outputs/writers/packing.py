@@ -1,4 +1,4 @@
-"""What is asked of a form of pack: a file that holds the images of one split of one shard, with their labels."""
+"""Interface of pack formats: a pack is one file with the images of one split of one shard, and their labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packs for Hugging Face: Parquet files with a column of images and the features that their loader looks for."""
+"""Parquet packs: a column of images, and the features that Hugging Face's loader looks for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The parts of an unfinished HDF5 file: one file of bare bytes per shard, which threads write side by side.
+"""Parts of an unfinished HDF5 file: one file of image bytes per shard, which threads write side by side.
 
-HDF5 itself does one thing at a time, and would hold up the threads that encode; so its own form is made from the
-parts by one thread, and in order.
+HDF5 does one thing at a time, and would delay the threads that encode; so one thread makes the HDF5 file of the
+parts, in order.
 """
 
 from __future__ import annotations

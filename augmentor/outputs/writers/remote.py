@@ -1,13 +1,13 @@
-"""Outputs that lie behind a URL: made on this disk, shard by shard, and uploaded.
+"""Writer of outputs to URLs: shards are made on this disk and uploaded.
 
-A storage of objects cannot rename. So a shard's files are uploaded whole, then its record: upload, then record.
-An object that no record names does not count; the next run writes over it. `dataset.json` comes last of all. The
-records on the storage decide what is done. This machine has copies of them in a folder of its own (`scratch`), and
-what a killed run had not uploaded yet; it is removed when the output is complete.
+An object store cannot rename. So a shard's files are uploaded first, then its record. An object that no record
+names does not count; the next run overwrites it. `dataset.json` comes last of all. The records on the store decide
+what is done. This machine has copies of them in a folder of its own (`scratch`), with what a killed run had not
+uploaded yet; it is removed when the output is complete.
 
-There is no lock on a storage. `RemoteWriter.lock` keeps two processes of this machine apart. Two machines that are
-given the same command each make what they do not find committed, the same bytes: that costs time, no more.
-To divide the work, give them `--shards`.
+An object store has no lock. `RemoteWriter.lock` keeps two processes of this machine apart. Two machines with the
+same command each make what they do not find committed, the same bytes: that costs time only. To divide the work,
+use `--shards`.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class RemoteWriter(Writer):
         self._drop_files(record)
 
     def drop(self, index: int, reasons: Mapping[int, str]) -> None:
-        """Remove some images of a committed shard, then say in its record that they were thrown out.
+        """See `Writer.drop`.
 
         Raises:
             OutputError: the shard is not committed.

@@ -1,4 +1,4 @@
-"""Packs for webdataset: tar files in which every image is followed by its labels as JSON."""
+"""WebDataset packs: tar files in which every image is followed by its labels as JSON."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from augmentor.storage.threads import AHEAD, side_by_side, usable_cores
+from augmentor.storage.workers import AHEAD, side_by_side, usable_cores
 from tests.waiting import PATIENCE
 
 

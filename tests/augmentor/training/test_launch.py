@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from augmentor.errors import AugmentorError
-from augmentor.storage.threads import usable_cores
+from augmentor.storage.workers import usable_cores
 from augmentor.training.launch import is_rank_0, join_ranks, local_device, local_rank, local_world_size, world_size
 from augmentor.training.loading import default_workers
 from stargan.distributed import SINGLE_RANK
