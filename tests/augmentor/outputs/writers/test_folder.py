@@ -263,16 +263,6 @@ def test_damaged_or_missing_record_does_not_count(tmp_path: Path) -> None:
         finish(writer, 2)
 
 
-def test_shard_without_commit_is_forgotten(tmp_path: Path) -> None:
-    writer = folder_writer(tmp_path)
-    writer.open()
-    with pytest.raises(RuntimeError), writer.shard(0) as shard:  # noqa: PT012
-        shard.add_all([next(items(0))])
-        raise RuntimeError
-    assert writer.record(0) is None
-    assert not list(tmp_path.rglob("*0*"))
-
-
 def test_other_runs_and_other_people_s_files_are_refused(tmp_path: Path) -> None:
     expand(folder_writer(tmp_path / "out"))
     other = FolderWriter(tmp_path / "out", space=SPACE, description={"fingerprint": "other"})
@@ -290,17 +280,6 @@ def test_other_runs_and_other_people_s_files_are_refused(tmp_path: Path) -> None
         folder_writer(tmp_path / "mine/thesis.tex").open()
     (tmp_path / "empty").mkdir()
     folder_writer(tmp_path / "empty").open()
-
-
-def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
-    writer = folder_writer(tmp_path)
-    writer.open()
-    with writer.shard(0) as shard:
-        _, row, pixels = next(items(0))
-        shard.add_all([(0, row, pixels)])
-        shard.add_all([(1, row, pixels)])
-        with pytest.raises(OutputError, match=r"two images would be called train/00000/00000__real.png"):
-            shard.commit([])
 
 
 @pytest.mark.parametrize("linkable", [True, False])

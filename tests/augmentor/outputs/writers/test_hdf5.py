@@ -287,19 +287,6 @@ def test_other_runs_and_other_files_are_refused(tmp_path: Path) -> None:
         hdf5_writer(tmp_path).open()
 
 
-def test_images_of_another_size_and_files_are_refused(tmp_path: Path) -> None:
-    writer = hdf5_writer(tmp_path / "out.h5")
-    writer.open()
-    _, row, pixels = next(items(0))
-    with writer.shard(0) as shard:
-        shard.add_all([(0, row, pixels)])
-        with pytest.raises(ValueError, match="among images of"):
-            shard.add_all([(1, row, pixels[:4])])
-        with pytest.raises(OutputError, match="--real processed"):
-            shard.link(1, row, tmp_path / "a.png")
-    assert writer.record(0) is None
-
-
 def test_more_values_than_a_byte_holds(tmp_path: Path) -> None:
     wide = LabelSpace(
         attributes=(Attribute(name="who", kind="categorical", values=tuple(f"v{i}" for i in range(200))),)

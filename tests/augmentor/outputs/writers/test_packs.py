@@ -19,7 +19,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from augmentor import open_dataset
-from augmentor.errors import AugmentorError, ImageError, MissingExtraError, OutputError
+from augmentor.errors import AugmentorError, ImageError, MissingExtraError
 from augmentor.images import ImageFormat, Pixels
 from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.verify import repair_output, verify_output
@@ -238,18 +238,6 @@ def test_attributes_called_as_what_the_form_has_taken_are_refused(form: str, nam
     with pytest.raises(AugmentorError, match=f"an attribute is called '{name}'"):
         writer_of(form, tmp_path / "out", space).open()
     writer_of("hdf5", tmp_path / "out", space).open()
-
-
-def test_images_of_other_sizes_and_files_are_refused(tmp_path: Path) -> None:
-    writer = writer_of("hdf5", tmp_path / "out")
-    writer.open()
-    row = next(items(0))[1]
-    with writer.shard(0) as shard:
-        shard.add_all([(0, row, np.zeros((6, 5, 3), np.uint8))])
-        with pytest.raises(ValueError, match="among images of"):
-            shard.add_all([(1, row, np.zeros((6, 6, 3), np.uint8))])
-        with pytest.raises(OutputError, match="Use --real processed, or --format folder"):
-            shard.link(2, row, tmp_path / "x.png")
 
 
 # ---- kills ----
