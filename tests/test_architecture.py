@@ -6,6 +6,7 @@ Everything is read from the source with `ast`, so imports inside functions and u
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -363,3 +364,34 @@ def test_packages_say_that_they_are_typed(package: str) -> None:
 
 def test_the_packages_are_the_two_of_the_design() -> None:
     assert sorted(PACKAGES) == ["augmentor", "stargan"]
+
+
+def test_no_public_class_is_defined_twice() -> None:
+    """One concept, one name: a second class of a name needs another, or is the same thing and imported."""
+    homes: dict[str, list[str]] = {}
+    for file, source in SOURCES.items():
+        for node in ast.parse(source).body:
+            if (
+                isinstance(node, ast.ClassDef)
+                and not node.name.startswith("_")
+                and not file.startswith("recipes/")
+            ):
+                homes.setdefault(node.name, []).append(file)
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
+
+
+@pytest.mark.parametrize("walk", ["An image through `expand`", "A batch through `train`"])
+def test_the_walks_of_contributing_are_true_and_short(walk: str) -> None:
+    """Every hop names a file and something that it defines; at most 30 files from the command to the disk."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split(f"### {walk}")[1].split("\n#")[0]
+    hops = re.findall(r"^\d+\. `([^`]+\.py)`: `([^`]+)`", text, re.MULTILINE)
+    assert len(hops) > 10
+    assert len({file for file, _ in hops}) <= 30
+    for file, name in hops:
+        nodes: list[ast.stmt] = ast.parse(SOURCES[file]).body
+        for part in name.split("."):
+            inside = [
+                node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == part
+            ]
+            assert inside, f"{file} has no {name}"
+            nodes = inside[0].body
