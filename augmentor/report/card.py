@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from augmentor.outputs import format_of
 from augmentor.outputs.readers import FinishedOutput
 from augmentor.report.counts import CountTable, attribute_counts
-from augmentor.report.description import DatasetDescription
+from augmentor.report.description import DescribedOutput
 from augmentor.report.evaluation import EvaluationSection
 from augmentor.report.judge import JudgeSection
 from augmentor.report.survey import Survey
@@ -35,7 +35,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~])")
 def write_card(
     output: FinishedOutput,
     found: Survey,
-    description: DatasetDescription,
+    description: DescribedOutput,
     *,
     title: str,
     judge: JudgeSection | None,
@@ -119,7 +119,7 @@ def _front_matter(title: str, images: int, splits: Sequence[str], *, output: Fin
 
 
 def _limits(
-    description: DatasetDescription, judge: JudgeSection | None, tables: Sequence[CountTable], *, evaluated: bool
+    description: DescribedOutput, judge: JudgeSection | None, tables: Sequence[CountTable], *, evaluated: bool
 ) -> list[str]:
     """Return the known limits, a sentence or two each."""
     limits = [

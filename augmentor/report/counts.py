@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from augmentor.report.description import DatasetDescription
+from augmentor.report.description import DescribedOutput
 from augmentor.report.survey import Survey
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -109,7 +109,7 @@ def combination_counts(found: Survey, space: LabelSpace) -> CountTable | None:
     return CountTable(name="Combinations", rows=tuple(rows), hidden=hidden) if rows else None
 
 
-def balance_counts(description: DatasetDescription) -> CountTable | None:
+def balance_counts(description: DescribedOutput) -> CountTable | None:
     """Return the combinations of `--balance`, requested and reached; None without it."""
     rows = []
     for cell in description.balance:

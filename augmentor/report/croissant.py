@@ -8,7 +8,7 @@ from pathlib import Path
 
 from augmentor.outputs import columns
 from augmentor.outputs.readers import FinishedOutput
-from augmentor.report.description import DatasetDescription
+from augmentor.report.description import DescribedOutput
 from augmentor.storage import Json, write_json
 
 _KEYS = (
@@ -55,7 +55,7 @@ _PACK_ENCODINGS = {
 }
 
 
-def write_croissant(output: FinishedOutput, description: DatasetDescription, *, title: str) -> Path:
+def write_croissant(output: FinishedOutput, description: DescribedOutput, *, title: str) -> Path:
     """Write croissant.json, or FILE.croissant.json beside FILE.h5; equal inputs give equal bytes.
 
     It has no date, so that equal commands give equal bytes, and no licence, which is not known.
@@ -109,7 +109,7 @@ def _file(path: Path, name: str, what: str, *, encoding: str) -> Json:
     }
 
 
-def _file_sets(output: FinishedOutput, description: DatasetDescription) -> list[Json]:
+def _file_sets(output: FinishedOutput, description: DescribedOutput) -> list[Json]:
     """Return the sets of files that hold the images: shard files, or image files by suffix."""
     splits, packs = sorted(description.counts.splits), output.pack_suffix
     if packs is not None:

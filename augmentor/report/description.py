@@ -83,7 +83,7 @@ class DescribedJudge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetDescription:
+class DescribedOutput:
     """A dataset.json; text fields that are missing are empty."""
 
     augmentor: str

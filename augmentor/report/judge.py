@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from augmentor.judge import AttributeAccuracy, JudgeReport, Offers
 from augmentor.report.charts import Histogram, histogram_of
-from augmentor.report.description import DatasetDescription
+from augmentor.report.description import DescribedOutput
 from augmentor.report.survey import SCORES, Survey, histogram
 from stargan.labels import LabelSpace
 
@@ -66,7 +66,7 @@ class JudgeSection:
     offers: str
 
 
-def judge_section(description: DatasetDescription) -> JudgeSection | None:
+def judge_section(description: DescribedOutput) -> JudgeSection | None:
     """Return the section on the judge; None for an expansion without one."""
     report = description.judge.report
     if not report.attributes:

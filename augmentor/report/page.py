@@ -18,7 +18,7 @@ from augmentor.outputs.readers import FinishedOutput
 from augmentor.report.card import write_card
 from augmentor.report.counts import attribute_counts, balance_counts, combination_counts
 from augmentor.report.croissant import write_croissant
-from augmentor.report.description import DatasetDescription
+from augmentor.report.description import DescribedOutput
 from augmentor.report.evaluation import evaluation_section
 from augmentor.report.gallery import Gallery, make_gallery
 from augmentor.report.judge import attribute_histograms, judge_section, score_histograms
@@ -70,7 +70,7 @@ def write_report(out: Path, description: Mapping[str, object] | None = None, ima
     """
     output = FinishedOutput.open(out, description=description, images=images)
     page, space = output.beside("report.html"), output.space
-    found, described = survey(output), DatasetDescription.from_json(output.description)
+    found, described = survey(output), DescribedOutput.from_json(output.description)
     title = out.name or described.manifest or "data set"
     judge = judge_section(described)
     evaluation = evaluation_section(read_json(output.beside("evaluation.json")), fingerprint=described.fingerprint)

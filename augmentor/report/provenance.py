@@ -9,7 +9,7 @@ from pathlib import Path
 
 from augmentor.outputs.readers import FinishedOutput, read_chunks
 from augmentor.report.charts import LineChart, line_of
-from augmentor.report.description import DatasetDescription
+from augmentor.report.description import DescribedOutput
 from augmentor.storage import Json, read_declared
 
 _MOST_CURVES = 12
@@ -88,7 +88,7 @@ class OriginSection:
     version: str
 
 
-def training_section(description: DatasetDescription) -> TrainingSection:
+def training_section(description: DescribedOutput) -> TrainingSection:
     """Read the run folder of the model, as far as it is still there."""
     model = description.model
     if not model.path:
@@ -149,7 +149,7 @@ def read_json(path: Path) -> Json:
     return value
 
 
-def origin_section(output: FinishedOutput, description: DatasetDescription) -> OriginSection:
+def origin_section(output: FinishedOutput, description: DescribedOutput) -> OriginSection:
     """Return where an output comes from, by its dataset.json and failures.csv."""
     model = description.model
     facts = [

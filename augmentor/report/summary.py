@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from augmentor.errors import counted
-from augmentor.report.description import DatasetDescription
+from augmentor.report.description import DescribedOutput
 from augmentor.report.evaluation import EvaluationSection, Tone
 from augmentor.report.judge import JudgeSection
 from augmentor.report.survey import Survey
@@ -49,7 +49,7 @@ class SummarySection:
 
 def summary_section(
     found: Survey,
-    description: DatasetDescription,
+    description: DescribedOutput,
     space: LabelSpace,
     *,
     judge: JudgeSection | None,
@@ -102,7 +102,7 @@ def _verdict(evaluation: EvaluationSection | None) -> SummaryNote:
     return SummaryNote(head=f"{verdict.word.capitalize()}.", words=verdict.sentence, tone=evaluation.tone)
 
 
-def _gate(found: Survey, description: DatasetDescription, judge: JudgeSection | None) -> list[SummaryNote]:
+def _gate(found: Survey, description: DescribedOutput, judge: JudgeSection | None) -> list[SummaryNote]:
     if judge is None and not found.scored:
         return [SummaryNote(head="Not judged.", words="Every translation was kept, unchecked.", tone="mid")]
     if not description.thresholds:

@@ -17,7 +17,7 @@ from augmentor.report import write_report
 from augmentor.report.charts import HEIGHT, WIDTH, histogram_of, line_of
 from augmentor.report.choice import changes_of, choose_best, choose_borderline, choose_grid, choose_rejected
 from augmentor.report.counts import attribute_counts, balance_counts, combination_counts
-from augmentor.report.description import DatasetDescription
+from augmentor.report.description import DescribedOutput
 from augmentor.report.evaluation import evaluation_section
 from augmentor.report.judge import attribute_histograms, score_histograms
 from augmentor.report.survey import BINS, Survey, histogram, reason_kinds, survey
@@ -76,12 +76,12 @@ def test_what_balance_asked_for() -> None:
         "after": 7,
         "sources_used_up": True,
     }
-    table = balance_counts(DatasetDescription.from_json({"balance": [cell, {**cell, "after": 9}]}))
+    table = balance_counts(DescribedOutput.from_json({"balance": [cell, {**cell, "after": 9}]}))
     assert table is not None
     short, reached = table.rows
     assert (short.name, short.before, short.added, short.wanted) == ("hair=red", 3, 4, 9)
     assert (short.note, reached.note) == ("all sources used up", "")
-    assert balance_counts(DatasetDescription.from_json({})) is None
+    assert balance_counts(DescribedOutput.from_json({})) is None
 
 
 # ---- scores ----
@@ -103,7 +103,7 @@ def test_reasons_without_their_numbers() -> None:
 
 def test_thresholds_of_either_form() -> None:
     def thresholds(state: dict[str, Json]) -> dict[str, float]:
-        return DatasetDescription.from_json(state).thresholds
+        return DescribedOutput.from_json(state).thresholds
 
     assert thresholds({"gate": {"thresholds": {"agreement": 0.4, "realism": None}}}) == {"agreement": 0.4}
     assert thresholds({"gate": {"preserved": -0.1}}) == {"preserved": -0.1}
