@@ -14,10 +14,10 @@ from stargan.checkpoints import json_sha256
 from stargan.labels import AttributeState, LabelSpace
 
 SCHEMA_VERSION = 1
-"""Of everything that expand writes; raised when a reader of the old form would go wrong."""
+"""Schema version of all files that expand writes; raised when readers of the old version would go wrong."""
 
 UNPARSED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
-"""What reading JSON that is damaged, or anybody's, may raise."""
+"""Exceptions of parsing JSON that is damaged or foreign."""
 
 Shape: TypeAlias = "tuple[int | None, ...]"
 """(H, W, C) of images; None for a side in which they differ."""
@@ -35,11 +35,11 @@ class CountsState(TypedDict):
 
 @dataclass(kw_only=True)
 class Counts:
-    """How many images an output, or a shard, holds.
+    """Numbers of images in an output or a shard.
 
     Args:
         failed: rows that could not be used, each counted once.
-        rejected: translations that were made and rejected; they are in no split's number.
+        rejected: rejected translations, which no split counts.
         splits: per split, the number of "real" and "synthetic" images.
     """
 
@@ -82,10 +82,8 @@ class DatasetDescription(TypedDict):
     """`dataset.json`; an HDF5 file holds a copy in its attribute `dataset_json`.
 
     Args:
-        schema_version: of everything that expand writes.
         label_space: the attributes, in the order of the codes.
         image_shape: (H, W, C), null for a side in which images differ; null where there is no image.
-        counts: of the images.
         fingerprint: differs from that of any other manifest, model, judge, settings and plan.
         made_of: what the fingerprint is computed from, in parts.
         augmentor: the version that wrote it.
@@ -93,9 +91,8 @@ class DatasetDescription(TypedDict):
         manifest: the name of the manifest's file.
         model: its sha256, step and path.
         image_size: (H, W) requested; null where images keep their own.
-        settings: of the expansion.
-        judge: the judge; null if there was none.
-        gate: the thresholds of the judge; null if there was none.
+        judge: null if there was none.
+        gate: the judge's thresholds; null if there was no judge.
         balance: counts of the combinations that `--balance` filled up.
         sha256: of the other entries.
     """
@@ -119,12 +116,7 @@ class DatasetDescription(TypedDict):
 
 
 def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
-    """Return what two shapes have in common: a side in which they differ becomes None.
-
-    Args:
-        first: (H, W, C), or None where there is no image.
-        second: likewise.
-    """
+    """Merge two (H, W, C) shapes, None where there is no image: a side in which they differ becomes None."""
     if first is None or second is None:
         return first or second
     return tuple(a if a == b else None for a, b in zip(first, second, strict=True))
@@ -133,14 +125,7 @@ def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
 def describe(
     description: Mapping[str, Json], space: LabelSpace, *, counts: Counts, shape: Shape | None
 ) -> Mapping[str, object]:
-    """Return the content of `dataset.json`, see `DatasetDescription`.
-
-    Args:
-        description: the entries that the caller knows.
-        space: the attributes.
-        counts: of the images.
-        shape: of the images.
-    """
+    """Return the content of `dataset.json`, see `DatasetDescription`; `description` has the caller's entries."""
     described = {
         **description,
         "schema_version": SCHEMA_VERSION,
@@ -152,7 +137,7 @@ def describe(
 
 
 def parse_description(text: str | bytes) -> dict[str, object]:
-    """Return the content of `dataset.json`, whose checksum, label space and counts are checked.
+    """Return the content of `dataset.json`, its checksum, label space and counts checked.
 
     Raises:
         ValueError, ...: it is damaged, see `UNPARSED`.
@@ -179,11 +164,11 @@ def checked_object(text: str | bytes) -> dict[str, object]:
 
 
 def described_settings(description: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the settings in a description; empty where it has none."""
+    """Return a description's settings; empty where it has none."""
     settings = description.get("settings")
     return settings if isinstance(settings, dict) else {}
 
 
 def described_space(description: Mapping[str, object]) -> LabelSpace:
-    """Return the label space in a description that was checked."""
+    """Return the label space of a checked description."""
     return LabelSpace.from_json(description["label_space"])  # type: ignore[arg-type]

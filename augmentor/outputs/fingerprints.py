@@ -10,19 +10,18 @@ from typing import NamedTuple
 from augmentor.errors import OutputError
 
 _PLAN = "plan"
-"""The part that follows from the others, unless another version of augmentor made it."""
+"""Follows from the other parts, unless another version of augmentor made it."""
 
 _SHOWN = 160
-"""Characters of a value that a message repeats."""
+"""Maximum characters of a value in a message."""
 
 
 class Identity(NamedTuple):
     """What an output is made of.
 
     Args:
-        fingerprint: equal only if everything is.
-        made_of: the same in parts, as plain JSON values: manifest, model, judge, settings. Empty where it is not
-            known.
+        fingerprint: equal only if all parts are.
+        made_of: the parts as plain JSON values: manifest, model, judge, settings. Empty where unknown.
     """
 
     fingerprint: str
@@ -30,7 +29,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, description: Mapping[str, object]) -> Identity:
-        """Return the identity that a description, or a file that holds one, tells.
+        """Return the identity in a description.
 
         Raises:
             KeyError: it has no fingerprint.
@@ -54,20 +53,15 @@ def read_identity(path: Path) -> Identity | None:
 
 
 def is_same_run(found: Identity | None, expected: Identity) -> bool:
-    """Return whether what was found, if anything was, is made of the same manifest, model and settings."""
+    """Return whether an output exists and is made of the same manifest, model and settings."""
     return found is not None and found.fingerprint == expected.fingerprint
 
 
 def refuse_other_run(output: Path, *, found: Identity | None, expected: Identity) -> None:
-    """Raise unless an output that is there was made with the same manifest, model and settings.
-
-    Args:
-        output: where it is, for the message.
-        found: of the output that is there; None where it tells none.
-        expected: of this run.
+    """Raise unless an existing output, `found`, was made with the same manifest, model and settings as `expected`.
 
     Raises:
-        OutputError: it was not; names what differs.
+        OutputError: it was not, or its identity is unknown (None); the message names the differences.
     """
     if found is None:
         raise OutputError(
@@ -85,12 +79,9 @@ def refuse_other_run(output: Path, *, found: Identity | None, expected: Identity
 
 
 def differences(before: Mapping[str, object], now: Mapping[str, object], *, of: str = "") -> list[str]:
-    """Return in words what differs between the parts of two identities; nothing where one is not known.
+    """Return in words the differences between two identities' parts; empty where one is unknown.
 
-    Args:
-        before: plain JSON values.
-        now: likewise.
-        of: the name of what they are parts of.
+    `of` names the part that `before` and `now` are the content of.
     """
     found: list[str] = []
     for name in [*before, *(name for name in now if name not in before)] if before and now else ():

@@ -16,8 +16,7 @@ from augmentor.storage import CsvWriter, replacing_text
 from stargan.labels import LabelSpace
 
 NOT_BEST, SURPLUS = "not among the best", "surplus"
-"""How the reasons begin for which a translation is dropped that passed the gate: it stays a candidate, so that the
-choice among all of them may be made anew at any time."""
+"""First words of the reasons of translations that passed the gate but were dropped: they stay candidates."""
 
 _SCORES = ("agreement", "realism", "preserved")
 
@@ -26,10 +25,10 @@ RejectedState: TypeAlias = "tuple[int, RowState, ScoresState, str, str]"
 
 
 class RowScores(NamedTuple):
-    """What was measured of a translation besides its label row's agreement and realism.
+    """Scores of a translation besides its label row's agreement and realism.
 
     Args:
-        preserved: how much like its own source it is where nothing was to change, in [-1, 1]; None if unknown.
+        preserved: similarity to its source where nothing was to change, in [-1, 1]; None if unknown.
         per_attribute: (A,) the judge's probability of the target's value, in [0, 1]; None where unknown.
     """
 
@@ -37,7 +36,7 @@ class RowScores(NamedTuple):
     per_attribute: tuple[float | None, ...]
 
     def rounded(self) -> RowScores:
-        """Return the scores as every form of an output holds them: 4 decimals."""
+        """Return the scores with 4 decimals, as all formats hold them."""
         return RowScores(rounded(self.preserved), tuple(map(rounded, self.per_attribute)))
 
 
@@ -48,9 +47,8 @@ class Rejected:
     Args:
         position: its place in the shard.
         row: its label row, without a file name.
-        scores: what else was measured; None if nothing was.
-        reason: why, in plain words.
-        thumbnail: a small JPEG for people to look at, as base64; "" for most.
+        scores: None if nothing was measured.
+        thumbnail: a small JPEG as base64; "" for most.
     """
 
     position: int
@@ -61,7 +59,7 @@ class Rejected:
 
     @property
     def passed(self) -> bool:
-        """Whether it passed the gate, and only better ones, or enough of them, were there."""
+        """Whether it passed the gate, and was rejected in favour of others."""
         return self.reason.startswith((NOT_BEST, SURPLUS))
 
     def to_json(self) -> RejectedState:
@@ -90,15 +88,15 @@ class JudgeResults:
     """The judge's results for a shard's translations.
 
     Args:
-        scores: of those that were added, by their position.
-        rejected: those that were not, in the order of their positions.
+        scores: of the kept ones, by position.
+        rejected: in the order of their positions.
     """
 
     scores: Mapping[int, RowScores] = field(default_factory=dict)
     rejected: Sequence[Rejected] = ()
 
     def of(self, positions: Sequence[int]) -> list[RowScores | None]:
-        """Return the scores at these positions, an empty list if there are none at all."""
+        """Return the scores at these positions; an empty list if nothing was judged."""
         return [self.scores.get(position) for position in positions] if self.scores else []
 
 
@@ -106,18 +104,14 @@ NO_JUDGE_RESULTS = JudgeResults()
 
 
 def scores_to_json(scores: RowScores | None) -> ScoresState:
-    """Return scores as one flat list, rounded."""
+    """Return scores as one flat, rounded list."""
     if scores is None:
         return None
     return [rounded(scores.preserved), *map(rounded, scores.per_attribute)]
 
 
 def scores_from_json(state: ScoresState) -> RowScores | None:
-    """Return what `scores_to_json` described.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """Return what `scores_to_json` described; raise ValueError for anything else."""
     if state is None:
         return None
     if not state or not all(score is None or isinstance(score, int | float) for score in state):
@@ -126,7 +120,7 @@ def scores_from_json(state: ScoresState) -> RowScores | None:
 
 
 class Unpacked(NamedTuple):
-    """What `pack_judged` packed: positions of the rows, their scores, and the rejected translations."""
+    """Content of `pack_judged`: positions of the rows, their scores, and the rejected translations."""
 
     positions: list[int]
     scores: list[RowScores | None]
@@ -134,7 +128,7 @@ class Unpacked(NamedTuple):
 
 
 def pack_judged(positions: Sequence[int], scores: Sequence[RowScores | None], rejected: Sequence[Rejected]) -> str:
-    """Return as one short text what the columns of an HDF5 file do not hold; "" where nothing was judged."""
+    """Return the results as one short text for an HDF5 attribute; "" where nothing was judged."""
     if not scores and not rejected:
         return ""
     state = [list(positions), list(map(scores_to_json, scores)), [each.to_json() for each in rejected]]
@@ -145,8 +139,7 @@ def unpack_judged(text: str) -> Unpacked:
     """Return what `pack_judged` packed.
 
     Raises:
-        ValueError: it is something else, or damaged.
-        TypeError: likewise.
+        ValueError, TypeError: it is something else, or damaged.
     """
     if not text:
         return Unpacked([], [], [])
@@ -162,23 +155,20 @@ def unpack_judged(text: str) -> Unpacked:
 
 
 def scores_columns(space: LabelSpace) -> list[str]:
-    """Return the columns of `scores.csv` in order."""
+    """Return the columns of `scores.csv`."""
     return ["key", *_SCORES, *(f"agreement:{name}" for name in space.names)]
 
 
 def rejected_columns(space: LabelSpace) -> list[str]:
-    """Return the columns of `rejected.csv` in order."""
+    """Return the columns of `rejected.csv`."""
     lineage = [name for name in COLUMNS_BEFORE if name not in ("file_name", "is_synthetic")]
     return [*lineage, *space.names, "changed", *scores_columns(space)[1:], "reason"]
 
 
 class ScoresTable:
-    """Writes `scores.csv`: a row per translation that is kept and was judged.
+    """Writer of `scores.csv`: a row per kept translation with scores.
 
-    Args:
-        path: the file.
-        space: names the attributes.
-        files: closes it, which then takes its name, or throws it away where it ends with an error.
+    Closing `files` gives the file its name, or discards it on an error.
     """
 
     def __init__(self, path: Path, space: LabelSpace, files: ExitStack) -> None:
@@ -187,24 +177,16 @@ class ScoresTable:
         self._table.writerow(scores_columns(space))
 
     def add(self, rows: Sequence[LabelRow], scores: Sequence[RowScores | None]) -> None:
-        """Write the rows of one shard.
-
-        Args:
-            rows: the shard's images.
-            scores: of each; or none at all.
-        """
+        """Write the rows of one shard; `scores` holds one entry per row, or none at all."""
         for row, measured in zip(rows, scores, strict=bool(scores)):
             if measured is not None:
                 self._table.writerow([row.key, *_score_cells(row, measured, self._space)])
 
 
 class RejectedTable:
-    """Writes `rejected.csv`: a row per rejected translation, the header alone if there is none.
+    """Writer of `rejected.csv`: a row per rejected translation.
 
-    Args:
-        path: the file.
-        space: names the attributes.
-        files: closes it, which then takes its name, or throws it away where it ends with an error.
+    Closing `files` gives the file its name, or discards it on an error.
     """
 
     def __init__(self, path: Path, space: LabelSpace, files: ExitStack) -> None:

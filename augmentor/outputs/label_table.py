@@ -23,8 +23,8 @@ COLUMNS_BEFORE = ("file_name", "key", "split", "group", "is_synthetic", "source_
 COLUMNS_AFTER = ("changed", "agreement", "realism")
 
 UNCHANGED = "none"
-"""What `changed` says where nothing was. Not blank: a split of real images alone would then have a column
-without a single word, which Hugging Face's loader takes for numbers and refuses to join with the others."""
+"""Cell of `changed` where nothing changed. Not blank: Hugging Face's loader takes a blank column for numbers
+and refuses to join it with text."""
 
 _MAX_KEY = 180
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -42,14 +42,13 @@ class LabelRow(NamedTuple):
         key: the image's readable, unique name.
         split: train, val or test.
         group: the source's group; "" for none.
-        is_synthetic: whether the image was translated.
         source_id: id of the manifest row that it comes from.
         source_path: that row's path, as the manifest writes it.
-        codes: (A,) the image's labels in the label space's order, -1 unknown.
+        codes: (A,) labels in the label space's order, -1 unknown.
         changed: names of the attributes that differ from the source.
-        agreement: the judge's probability in [0, 1] for the target's values; None where there was no judge.
+        agreement: the judge's probability in [0, 1] for the target's values; None without a judge.
         realism: share of real validation images, in [0, 1], that the discriminator scores no higher; None for
-            real images, and where there was no judge or discriminator.
+            real images, and without a judge or discriminator.
     """
 
     file_name: str
@@ -65,7 +64,7 @@ class LabelRow(NamedTuple):
     realism: float | None = None
 
     def to_json(self) -> RowState:
-        """Return the row as a list of plain JSON values."""
+        """Return the row as plain JSON values."""
         return [
             self.file_name,
             self.key,
@@ -85,7 +84,7 @@ class LabelRow(NamedTuple):
         """Return the row that `to_json` described.
 
         Raises:
-            ValueError: the list has another length or other kinds of values.
+            ValueError: the list has another length or other types.
         """
         match state:
             case [
@@ -123,12 +122,12 @@ class LabelRow(NamedTuple):
 
 
 def columns(space: LabelSpace) -> list[str]:
-    """Return the table's column names in order."""
+    """Return the table's columns."""
     return [*COLUMNS_BEFORE, *space.names, *COLUMNS_AFTER]
 
 
 def cells(row: LabelRow, space: LabelSpace) -> list[str]:
-    """Return a row as the table writes it: unknown is blank, yes and no are 1 and 0, scores have 4 decimals."""
+    """Return a row's cells: unknown is blank, yes and no are 1 and 0, scores have 4 decimals."""
     values = [
         "" if code == UNKNOWN else attribute.values[code]
         for attribute, code in zip(space.attributes, row.codes, strict=True)
@@ -142,15 +141,7 @@ def cells(row: LabelRow, space: LabelSpace) -> list[str]:
 
 @contextmanager
 def label_table(path: Path, space: LabelSpace) -> Iterator[CsvWriter]:
-    """Open a table for writing as CSV; it takes its name only when the block ends without an error.
-
-    Args:
-        path: the table's file; replaced if it is there.
-        space: the attributes that the rows' codes stand for.
-
-    Yields:
-        A writer of rows, which `cells` makes; it has written the columns' names.
-    """
+    """Open a table for writing rows of `cells` below its header; it takes its name if the block succeeds."""
     with replacing_text(path) as file:
         writer = CsvWriter(file)
         writer.writerow(columns(space))
@@ -158,14 +149,10 @@ def label_table(path: Path, space: LabelSpace) -> Iterator[CsvWriter]:
 
 
 def read_label_table(path: Path, space: LabelSpace) -> pd.DataFrame:
-    """Read a label table.
-
-    Returns:
-        One row per image: text as written (unknown is ""), `is_synthetic` bool, `agreement` and `realism`
-        float64 with NaN for unknown.
+    """Read a label table: text (unknown is ""), `is_synthetic` bool, scores float64 with NaN for unknown.
 
     Raises:
-        OutputError: the file is missing or its columns are not this label space's.
+        OutputError: the file is missing or damaged, or its columns are not this label space's.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
@@ -187,8 +174,8 @@ def read_label_table(path: Path, space: LabelSpace) -> pd.DataFrame:
 def key(stem: str, domain: Mapping[str, str]) -> str:
     """Return the readable, unique, file-safe name of a translation: `00012__hair-blond_male-0`.
 
-    Where a name or value has characters that a file name should not have, could be read in two ways, or the
-    whole is longer than 180 characters, it is cut to fit and ends in a hash of the exact domain.
+    A name with unsafe characters, an ambiguous one, or one of more than 180 characters is cut to fit and ends in a
+    hash of the exact domain.
 
     Args:
         stem: the source's unique and file-safe name, without "__".
@@ -198,11 +185,7 @@ def key(stem: str, domain: Mapping[str, str]) -> str:
 
 
 class Keys:
-    """The keys of one label space's translations; what depends on the target alone is worked out once.
-
-    Args:
-        space: the attributes that the targets' codes stand for.
-    """
+    """Keys of one label space's translations; caches what depends on the target alone."""
 
     def __init__(self, space: LabelSpace) -> None:
         names = [name.casefold() for name in space.names]
@@ -222,8 +205,8 @@ class Keys:
     def key(self, stem: str, target: tuple[int, ...]) -> str:
         """Return what the function `key` returns for this stem and the domain of these codes.
 
-        Where names of attributes, or values of one, differ in case alone, which some disks take for one name, the
-        key ends in a hash as well.
+        Where names of attributes, or values of one, differ in case alone, the key ends in a hash as well, because
+        some disks ignore case.
         """
         return self._end(target).key(stem)
 
@@ -233,12 +216,12 @@ def _has_twins(attribute: Attribute) -> bool:
 
 
 class _KeyEnd(NamedTuple):
-    """What follows the stem in a key.
+    """The part of a key after the stem.
 
     Args:
-        readable: the domain as file names may spell it.
-        exact: the domain, for the digest.
-        suffices: whether `readable` can be read in one way only.
+        readable: the domain in file-safe characters.
+        exact: the domain, for the hash.
+        suffices: whether `readable` is unambiguous.
     """
 
     readable: str
@@ -265,18 +248,12 @@ class _KeyEnd(NamedTuple):
 
 
 def real_key(stem: str) -> str:
-    """Return the name of a source's own image: `00012__real`, never a number and never a translation's key."""
+    """Return the key of a source's own image: `00012__real`, never a number or a translation's key."""
     return f"{stem}__real"
 
 
 def changed_names(source: Sequence[int], target: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the attributes whose code differs between a source and its translation.
-
-    Args:
-        source: the source's codes.
-        target: the translation's, as many.
-        names: the attributes', as many (`LabelSpace.names`, which is worth keeping where many rows are made).
-    """
+    """Return the names of the attributes whose code differs; all three sequences have the same length."""
     return tuple(compress(names, map(ne, source, target)))
 
 
@@ -284,7 +261,7 @@ def attribute_named(space: LabelSpace, name: str) -> Attribute:
     """Return an attribute of the label space.
 
     Raises:
-        AugmentorError: there is none of that name; the message names the nearest.
+        AugmentorError: there is none of that name; the message suggests the nearest.
     """
     if name in space.names:
         return space[name]
@@ -293,11 +270,11 @@ def attribute_named(space: LabelSpace, name: str) -> Attribute:
 
 
 def rounded(score: float | None) -> float | None:
-    """Return the score as every form of the table holds it: 4 decimals, None for what is not a number."""
+    """Return a score with 4 decimals, None where it is not finite."""
     return None if score is None or not math.isfinite(score) else round(float(score), 4)
 
 
 def score_cell(score: float | None) -> str:
-    """Return the score as tables write it: 4 decimals, blank where it is not known."""
+    """Return the cell of a score: 4 decimals, blank where unknown."""
     score = rounded(score)
     return "" if score is None else f"{score:.4f}"

@@ -15,7 +15,7 @@ from augmentor.planning import Item
 from augmentor.storage import located
 
 _ROWS_TOGETHER = 256
-"""Rows that are read from the manifest at once: one cell of a table takes as long as a hundred in a row."""
+"""Manifest rows read at once: reading one cell takes as long as reading a hundred."""
 
 _KEPT_BLOCKS = 8
 
@@ -30,10 +30,10 @@ class _Cells(NamedTuple):
 
 
 class Lineage:
-    """Makes rows of the label table, quickly and from several threads at once.
+    """Makes label table rows, quickly and from several threads at once.
 
     Args:
-        manifest: the user's table, in the label space of the targets.
+        manifest: in the label space of the targets.
         stems: (N,) file-safe unique names of its rows.
     """
 
@@ -49,16 +49,11 @@ class Lineage:
         return located(self._manifest.root, self._cells(row).path)
 
     def written_path(self, row: int) -> str:
-        """Return a row's image file as the manifest writes it."""
+        """Return the path of a row's image as the manifest writes it."""
         return self._cells(row).path
 
     def label_rows(self, row: int, items: Sequence[Item]) -> list[LabelRow]:
-        """Return the rows of the label table of one source's items; the writer fills in the files' names.
-
-        Args:
-            row: the source.
-            items: its items.
-        """
+        """Return the label table rows of one source's items; the writer fills in the files' names."""
         cells, stem = self._cells(row), self._stems[row]
         own = self._manifest.codes[row].tolist()
         return [
@@ -77,7 +72,7 @@ class Lineage:
         ]
 
     def failure(self, row: int, error: ImageError) -> Failure:
-        """Return a row of `failures.csv`, which has a column for the path: the reason need not repeat it."""
+        """Return a row of `failures.csv`; its reason does not repeat the path."""
         cells = self._cells(row)
         return Failure(id=cells.id, path=cells.path, reason=str(error).removeprefix(f"{self.path(row)}: "))
 

@@ -29,7 +29,7 @@ from stargan.checkpoints import json_sha256
 from stargan.labels import LabelSpace
 
 _CHECKSUM = b', "sha256": "'
-"""Precedes a record's own SHA-256, which covers everything before it."""
+"""Precedes a record's SHA-256, which covers everything before it."""
 
 
 class RecordState(TypedDict):
@@ -51,22 +51,20 @@ class RecordState(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRecord:
-    """What one committed shard holds.
+    """Content of one committed shard.
 
     Args:
         index: the shard's number, from 0.
-        shape: (H, W, C) of the images that were written, a side in which they differ None; None if there was
-            none.
+        shape: (H, W, C) of the images, None for a side in which they differ; None if there is no image.
         rows: the images in the plan's order.
         positions: their places in the shard, same length as `rows`.
         failures: the shard's rows that could not be used.
         files: sha256 of every image, by its `file_name`.
-        packs: sha256 of every file that holds images of this shard, by its path inside the output; none where
-            each image is a file of its own, or where the output will be one file.
-        extents: where in the shard's part the images lie, (first byte, bytes) each; none where they are files.
-        origins: the files that they were made from, by the path that the manifest writes.
-        scores: what was measured of every row, None of real ones; none at all where nothing was judged.
-        rejected: rejected translations, in the order of their positions.
+        packs: sha256 of every pack, by its path inside the output; empty for other formats.
+        extents: (first byte, bytes) of each image in the shard's part; empty where images are files.
+        origins: the source files, by the path that the manifest writes.
+        scores: of every row, None for real ones; empty where nothing was judged.
+        rejected: in the order of their positions.
     """
 
     index: int
@@ -83,15 +81,11 @@ class ShardRecord:
 
     @property
     def placed(self) -> tuple[str, ...]:
-        """The files that this shard has put under the output, by their paths inside it."""
+        """Paths, inside the output, of the shard's files."""
         return tuple(self.packs or ([] if self.extents else self.files))
 
     def without(self, reasons: Mapping[int, str]) -> ShardRecord:
-        """Return the record as it is when some more of its translations are rejected.
-
-        Args:
-            reasons: why, by the position; what is no row any more stays as it is.
-        """
+        """Return the record with more translations rejected: `reasons` by position, unknown positions ignored."""
         kept = [place for place, position in enumerate(self.positions) if position not in reasons]
         dropped = [
             Rejected(
@@ -115,7 +109,7 @@ class ShardRecord:
         )
 
     def write(self, path: Path) -> None:
-        """Write the record to a file and sync its content; the caller gives it its final name."""
+        """Write the record and sync its content; the caller gives it its final name."""
         counts = Counts(failed=len(self.failures), rejected=len(self.rejected))
         for row in self.rows:
             counts.add(row)
@@ -170,12 +164,12 @@ class ShardRecord:
 
 
 class Begun(NamedTuple):
-    """What the folder of the records says of the run that writes there.
+    """Content of `run.json`: the run that a folder of records belongs to.
 
     Args:
-        description: what `dataset.json` will say of where the output comes from.
-        space: what the codes mean.
-        shards: how many there will be; None where that is not known yet.
+        description: the caller's entries of `dataset.json`.
+        space: the label space of the codes.
+        shards: their number; None where it is not known yet.
     """
 
     description: Mapping[str, Json]
@@ -187,7 +181,7 @@ class RecordFolder:
     """The records of one output and the run that they belong to.
 
     Args:
-        work: the folder that holds `run.json`, `shards/NNNNN.json` and unfinished files under `tmp/`.
+        work: the folder of `run.json`, `shards/NNNNN.json` and unfinished files under `tmp/`.
     """
 
     def __init__(self, work: Path) -> None:
@@ -196,7 +190,7 @@ class RecordFolder:
         self.temporary = work / "tmp"
 
     def path(self, index: int) -> Path:
-        """Return where a shard's record belongs."""
+        """Return the path of a shard's record."""
         return self.shards / f"{index:05d}.json"
 
     def started(self) -> bool:
@@ -206,13 +200,13 @@ class RecordFolder:
     def open(
         self, output: Path, description: Mapping[str, object], space: LabelSpace, *, shards: int | None = None
     ) -> None:
-        """Make the folders, or check that those that are there belong to the same run.
+        """Make the folders, or check that existing ones belong to the same run.
 
         Args:
-            output: whose records these are, for messages.
-            description: of the run, which tells it from any other.
-            space: what the codes of its rows mean.
-            shards: how many there will be, where that is known.
+            output: for messages.
+            description: of the run, with its fingerprint.
+            space: the label space of the codes.
+            shards: their number, where it is known.
 
         Raises:
             OutputError: they belong to another plan, model or settings.
@@ -228,7 +222,7 @@ class RecordFolder:
             leftover.unlink(missing_ok=True)
 
     def check(self, output: Path, identity: Identity) -> None:
-        """Refuse records of another run, and change nothing.
+        """Refuse records of another run; changes nothing.
 
         Raises:
             OutputError: they belong to another plan, model or settings.
@@ -238,7 +232,7 @@ class RecordFolder:
             refuse_other_run(output, found=found, expected=identity)
 
     def begin(self, description: Mapping[str, object], space: LabelSpace, *, shards: int | None = None) -> None:
-        """Say whose records these are, what their codes mean, and what becomes of them; the folder is there."""
+        """Write `run.json` durably; the folder exists."""
         state = {
             **Identity.of(description)._asdict(),
             "label_space": space.to_json(),
@@ -250,10 +244,10 @@ class RecordFolder:
         sync_folder(self.work.parent)
 
     def begun(self) -> Begun:
-        """Return what was begun here.
+        """Read `run.json`.
 
         Raises:
-            OutputError: nothing was, or what says so is damaged or of another version of augmentor.
+            OutputError: it is missing, damaged, or of another version of augmentor.
         """
         path = self.work / "run.json"
         try:
@@ -269,23 +263,23 @@ class RecordFolder:
             ) from error
 
     def _says(self, shards: int | None) -> bool:
-        """Return whether a run was begun here of so many shards; `clear` has begun one without saying how many."""
+        """Return whether `run.json` has this number of shards; after `clear` it has none."""
         try:
             return self.begun().shards == shards
         except OutputError:
             return False
 
     def has(self, index: int) -> bool:
-        """Return whether a shard's record is there and whole."""
+        """Return whether a shard's record exists and is whole."""
         return self.get(index) is not None
 
     def missing(self, shards: int) -> list[int]:
-        """Return the shards, of those numbered from 0, whose record is not there; one listing, nothing is read."""
+        """Return the numbers, below `shards`, without a record; one listing, reads no record."""
         there = {path.name for path in self.shards.iterdir()} if self.shards.is_dir() else set()
         return [index for index in range(shards) if self.path(index).name not in there]
 
     def get(self, index: int) -> ShardRecord | None:
-        """Return a shard's record; None where it is not there, or damaged: then the shard is made again."""
+        """Return a shard's record; None where it is missing or damaged, so that the shard is made again."""
         path = self.path(index)
         try:
             record = ShardRecord.read(path) if path.exists() else None
@@ -294,12 +288,12 @@ class RecordFolder:
         return record if record is not None and record.index == index else None
 
     def commit(self, staged: Path, index: int) -> None:
-        """Give a written record its final name: from here on the shard counts."""
+        """Give a written record its final name, durably: from here on the shard counts."""
         staged.replace(self.path(index))
         sync_folder(self.shards)
 
     def rewrite(self, record: ShardRecord) -> None:
-        """Put a record in the place of one that is committed."""
+        """Replace a committed record."""
         staged = self.shards / f"{TEMPORARY}{record.index:05d}.json"
         record.write(staged)
         self.commit(staged, record.index)
@@ -320,16 +314,12 @@ class RecordFolder:
 
 
 def _with_checksum(text: bytes) -> bytes:
-    """Return the bytes of a JSON object with their own SHA-256 as its last entry."""
+    """Return the bytes of a JSON object with their SHA-256 as its last entry."""
     return text[:-1] + _CHECKSUM + hashlib.sha256(text).hexdigest().encode() + b'"}\n'
 
 
 def _checked(data: bytes) -> bytes:
-    """Return the JSON object whose checksum was added; one without a checksum is returned as it is.
-
-    Raises:
-        ValueError: the checksum does not match.
-    """
+    """Return a record's JSON without its checksum, if it has one; raise ValueError where that does not match."""
     text, mark, digest = data.rpartition(_CHECKSUM)
     if not mark:
         return data
@@ -340,11 +330,7 @@ def _checked(data: bytes) -> bytes:
 
 
 def _refuse_other_places(names: Iterable[str]) -> None:
-    """Refuse file names that leave the output, whoever wrote them: what they name may be read and removed.
-
-    Raises:
-        ValueError: naming the first.
-    """
+    """Raise ValueError for a file name that leaves the output: named files are read and removed."""
     for name in names:
         if "\\" in name or ":" in name.partition("/")[0] or not {"", ".", ".."}.isdisjoint(name.split("/")):
             raise ValueError(f"{name!r} is no file of the output")

@@ -10,41 +10,37 @@ from pathlib import Path
 from augmentor.storage import TEMPORARY
 
 REPORT_FILES = ("report.html", "README.md", "croissant.json", "evaluation.json")
-"""Their names inside a folder; beside FILE.h5 they are FILE.NAME."""
+"""Names inside a folder; beside FILE.h5 they are FILE.NAME."""
 
 REPORT_IMAGES = "report"
-"""The folder of the report's small pictures."""
+"""The folder of the report's thumbnails."""
 
 EVALUATION_RUNS = "evaluation.runs"
-"""The folder in which an evaluation keeps what its classifiers said: beside FILE.h5 it is FILE.evaluation.runs,
-and in a folder it lies where readers of images do not look."""
+"""The folder of an evaluation's classifier outputs: FILE.evaluation.runs beside FILE.h5; hidden from readers of
+images in a folder."""
 
 _STEM = 16
 _SUFFIXES = (".png", ".webp", ".jpg")
 
 
 def report_image_name(digest: str, suffix: str) -> str:
-    """Return the name of a small picture.
+    """Return the name of a thumbnail.
 
     Args:
-        digest: hexadecimal, of what tells the picture from others: no loader finds the name of a split in it.
+        digest: hexadecimal, so that no loader finds the name of a split in it.
         suffix: ".png", ".webp" or ".jpg".
     """
     return digest[:_STEM] + suffix
 
 
 def is_report_image(name: str) -> bool:
-    """Return whether a file in `REPORT_IMAGES` is ours: made by `report_image_name`, or on its way."""
+    """Return whether a name in `REPORT_IMAGES` is one of `report_image_name`, or of its temporary file."""
     stem, dot, suffix = name.removeprefix(TEMPORARY).rpartition(".")
     return dot + suffix in _SUFFIXES and len(stem) == _STEM and set(stem) <= set("0123456789abcdef")
 
 
 def remove_report_files(beside: Callable[[str], Path]) -> None:
-    """Remove the pages and their pictures; other files stay, and the folder that they are in.
-
-    Args:
-        beside: returns where a companion of the output lies, by its name inside a folder.
-    """
+    """Remove the pages and their images, and no other files; `beside` returns the path of a companion."""
     for path in map(beside, REPORT_FILES):
         path.unlink(missing_ok=True)
         path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
@@ -58,6 +54,6 @@ def remove_report_files(beside: Callable[[str], Path]) -> None:
 
 
 def remove_evaluation_runs(folder: Path) -> None:
-    """Remove what an evaluation's classifiers said of an output, all of which is ours."""
+    """Remove the folder of an evaluation's classifier outputs."""
     if folder.exists():
         shutil.rmtree(folder)

@@ -12,16 +12,16 @@ from augmentor.errors import OutputError
 from augmentor.storage import ANYWHERE, RemotePath, Workers, content, located
 
 _LOOKED_AT_ONCE = 16
-"""Files that are looked at side by side: a network disk answers slowly, but many at once."""
+"""Files looked at in parallel, because network disks have a high latency."""
 
 _TOGETHER = 16
-"""Files that one task looks at: few, for that one gets on is seen when it ends, and contents may take long."""
+"""Files per task: few, because progress is reported by task and reading contents may take long."""
 
 _NAMED = 3
 
 
 class SourceFile(NamedTuple):
-    """A source file.
+    """State of a source file.
 
     Args:
         size: in bytes.
@@ -35,7 +35,7 @@ class SourceFile(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> SourceFile:
-        """Look at a file.
+        """Return a file's state.
 
         Raises:
             OSError: it cannot be read.
@@ -48,12 +48,7 @@ class SourceFile(NamedTuple):
             return cls(state.st_size, state.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
 
     def change(self, path: Path, *, by_content: bool) -> str | None:
-        """Say in words how a file differs from this; None if it does not.
-
-        Args:
-            path: the file.
-            by_content: compare the content, not the time.
-        """
+        """Return in words how a file differs from this, None if it does not; `by_content` ignores the time."""
         try:
             if by_content:
                 return None if SourceFile.of(path).sha256 == self.sha256 else "other content"
@@ -74,7 +69,7 @@ def _size_and_time(path: Path) -> tuple[int, int]:
 
 
 def refuse_changed_sources(root: Path, origins: Mapping[str, SourceFile], *, by_content: bool) -> None:
-    """Raise if one of the files that a committed shard was made from is not what it was.
+    """Raise if a source file of a committed shard has changed.
 
     Args:
         root: the manifest's folder.
