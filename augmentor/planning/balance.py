@@ -32,8 +32,7 @@ class BalanceRequest:
     """The request of `--balance`, `--balance-to`, `--counts` and `--max-per-source`; `parse` reads it.
 
     Args:
-        cells: the combinations, of which the table's counts are.
-        goal: up to where they are filled; see `wanted`.
+        goal: up to where combinations are filled; see `wanted`.
         counts: (combination, images) pairs of a table, in the place of the goal; None without a table.
         max_per_source: see `Balance`.
     """
@@ -53,12 +52,11 @@ class BalanceRequest:
         max_per_source: int | None = None,
         space: LabelSpace,
     ) -> BalanceRequest:
-        """Read a request against a label space.
+        """Read a request against a model's label space.
 
         Args:
             attributes: names, or one text with commas; may be left out where a table has them.
-            to: one of imbalanced-learn's words for over-sampling, a number of images, or, with a point, the share
-                of the most frequent combination's images.
+            to: a word of imbalanced-learn's, a number of images, or a share of the most frequent combination's.
             counts: a table with a column per attribute and `count`.
             max_per_source: translations of one row at most.
             space: the model's attributes and values.
@@ -87,19 +85,15 @@ class BalanceRequest:
         return cls(cells=cells, counts=wanted, max_per_source=max_per_source)
 
     def wanted(self, there: Numbers) -> Numbers:
-        """Return how many images each combination is to have.
+        """Return how many images each combination is to have, (C,) int64; `LEFT_ALONE` for no change.
 
         The words are imbalanced-learn's: `minority` fills the rarest combination, `not minority` all but it, `not
         majority` (and `auto`) all but the most frequent one, `all` all, each up to the most frequent one's count.
         Of equally frequent ones the first counts. A number of images is wanted of all, a share of the most
-        frequent one's of all others. Other than with imbalanced-learn the combinations are all that can be: one
-        without any image is the rarest.
+        frequent one's of all others. Unlike imbalanced-learn, combinations without any image count as the rarest.
 
         Args:
             there: (C,) int64, the images that are there.
-
-        Returns:
-            (C,) int64; `LEFT_ALONE` where a combination is not to be filled.
 
         Raises:
             DomainError: there are no images.

@@ -100,7 +100,6 @@ class Balance:
     """The counts that a plan is to reach.
 
     Args:
-        cells: the combinations.
         before: (C,) int64, real images of the rows that may be translated.
         domains: (C,) int64, translations of `--domains`.
         wanted: (C,) int64, images that each is to have, or `LEFT_ALONE`.
@@ -121,10 +120,7 @@ class Balance:
     def states(self, after: Numbers, space: LabelSpace, before: Numbers | None = None) -> list[CellState]:
         """Return the image counts of every combination.
 
-        Args:
-            after: (C,) int64, images with the translations.
-            space: the attributes.
-            before: (C,) int64, real images, if some of them turned out not to be readable.
+        `after` counts the translations too, `before` the readable real images; both (C,) int64.
         """
         real = self.before if before is None else before
         return [

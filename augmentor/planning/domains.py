@@ -30,7 +30,7 @@ class AttributeChoice:
     """The values that one attribute takes within a SPEC.
 
     Args:
-        attribute: the attribute's position in the label space.
+        attribute: its position in the label space.
         values: codes that every row gets, ascending: values given by name, or all of them for `*`.
         others: `~`: besides `values`, every value but the row's own (every value where that is unknown).
     """
@@ -63,19 +63,15 @@ class DomainRequest:
 
 
 def parse_domains(specs: Sequence[str], space: LabelSpace) -> DomainRequest:
-    """Read `--domains` SPECs against a label space.
+    """Read `--domains` SPECs against a label space; a SPEC equal to an earlier one is left out.
 
     Args:
         specs: one text per `--domains`, for example `["hair=*,male=~", "each"]`.
         space: the model's attributes and values.
 
-    Returns:
-        The union; a SPEC equal to an earlier one is left out.
-
     Raises:
-        DomainError: there is no SPEC, a SPEC does not parse, names an attribute or a value that the
-            label space does not have or attributes of two label sets, or the request has more than
-            `MAX_TARGETS` targets for a row.
+        DomainError: there is no SPEC, one does not parse, has unknown names or values or mixes label sets, or a
+            row would have more than `MAX_TARGETS` targets.
     """
     if not specs:
         raise DomainError("no domains are requested: give --domains SPEC, for example --domains each")
@@ -174,13 +170,9 @@ def _parse_choice(part: str, text: str, space: LabelSpace) -> AttributeChoice:
 
 
 def value_code(token: str, attribute: Attribute, where: str, *, marks: str = ", * or ~") -> int:
-    """Return the code of a value as the user writes it.
+    """Return the code of a value as the user writes it; yes, no, true and false are a binary attribute's, too.
 
-    Args:
-        token: the value; yes, no, true and false are a binary attribute's, too.
-        attribute: whose value it is.
-        where: the option and its value, for the message.
-        marks: other texts that are accepted, for the message.
+    `where` is the option and its value, `marks` other accepted texts, for messages.
     """
     name, values = attribute.name, attribute.values
     if not token:
@@ -200,15 +192,12 @@ def value_code(token: str, attribute: Attribute, where: str, *, marks: str = ", 
 
 
 def preview_columns(request: DomainRequest, space: LabelSpace, *, only: int | None = None) -> list[Assignment]:
-    """Return the targets of a preview's columns: every value combination that the request names.
+    """Return a preview's targets: every value combination of the request, in order, `MOST_COLUMNS` at most.
 
     Args:
         request: the requested domains; `~` counts as every value.
         space: the label space that it was parsed against.
         only: the one code that the model translates its one attribute into, see `Model.only_target`.
-
-    Returns:
-        At most `MOST_COLUMNS` assignments, each once, in the request's order.
     """
     columns: list[Assignment] = []
     for spec in request.specs:

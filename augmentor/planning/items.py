@@ -22,7 +22,6 @@ class Item:
         position: its place in the plan, from 0.
         row: the manifest row that it is made from.
         target: the codes of its domain, one per attribute, -1 unknown; a real image's are its row's own.
-        is_synthetic: False for the row's real image.
     """
 
     position: int
@@ -49,26 +48,13 @@ class Segment:
         return len(self.rows)
 
     def targets(self, codes: Codes, start: int = 0, stop: int | None = None) -> Codes:
-        """Return the domains of the translations from `start` to `stop`, (n, A) int16.
-
-        Args:
-            codes: (N, A) int16, the manifest's.
-            start: the first translation's place in the segment.
-            stop: the place after the last one's; None for the end.
-        """
+        """Return the domains of the translations `start` to `stop`, (n, A) int16; `codes` are the manifest's."""
         targets: Codes = codes[self.rows[start:stop]]
         targets[:, self.columns] = self.values[start:stop]
         return targets
 
     def items(self, codes: Codes, start: int, stop: int, *, position: int) -> Iterator[Item]:
-        """Yield the translations from `start` to `stop` as items.
-
-        Args:
-            codes: (N, A) int16, the manifest's.
-            start: the first one's place in the segment.
-            stop: the place after the last one's.
-            position: the first one's place in the plan.
-        """
+        """Yield the translations `start` to `stop` as items, the first one at `position` in the plan."""
         for first in range(start, stop, _TOGETHER):
             end = min(stop, first + _TOGETHER)
             targets = self.targets(codes, first, end).tolist()

@@ -1,8 +1,7 @@
 """The plan: the (row, target) pairs of one expansion, in a fixed order, never all held in memory.
 
-Row by row in the manifest's order; within a row its real image first, then its targets. A row's targets depend
-on its codes alone, so they are counted once per distinct combination of codes and listed when they are read.
-Then come the segments, which list the translations for `--balance`, round by round.
+Row by row in the manifest's order: the real image, then its targets, counted once per distinct combination of
+codes and listed when they are read. Then the segments: translations for `--balance`, round by round.
 """
 
 from __future__ import annotations
@@ -38,14 +37,11 @@ _COUNTED_ROWS = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """The items of one expansion; `make_plan` builds it.
+    """The items of one expansion; `make_plan` builds it. It can be pickled.
 
-    Takes 12 bytes per row besides the manifest's codes, however many items `--domains` requests, and some per item
-    of a segment. It can be pickled.
+    Takes 12 bytes per row besides the codes, however many items are requested, and some per item of a segment.
 
     Args:
-        space: the label space.
-        request: the requested domains.
         with_real: every row's real image is an item.
         grid: the compiled request.
         codes: (N, A) int16, the manifest's codes, not copied; -1 unknown.
@@ -74,10 +70,7 @@ class Plan:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """The position of each segment's first item, the first one's being 0, and the number of items.
-
-        The first segment are the items of `--domains`, with the real images; then come `segments`.
-        """
+        """The position of each segment's first item, the items of `--domains` first, and the number of items."""
         lengths = [int(self.offsets[-1]), *map(len, self.segments)]
         return tuple(itertools.accumulate(lengths, initial=0))
 
@@ -148,11 +141,9 @@ class Plan:
         return self.items(*self.shard_range(index, size))
 
     def label_counts(self) -> LabelCounts:
-        """Count labels over the rows that are translated, before and after.
+        """Count labels over the rows that are translated, as (rows, rows + translations) per attribute and value.
 
-        Returns:
-            Per attribute and value (rows, rows + translations), in the label space's order; "unknown" comes
-            last and only where it is not (0, 0). Where a value has that very name it is "not labelled".
+        In the label space's order; "unknown" ("not labelled" where a value has that name) is last, unless (0, 0).
         """
         before = self._count_rows(None)
         # What the translations keep of untouched attributes, then what they do to the touched ones.
@@ -174,8 +165,7 @@ class Plan:
     def fingerprint(self) -> str:
         """Return a sha256 that changes with anything that changes the items: codes, request, order, flags.
 
-        Segments are not part of it: they follow from the request, and from what was rejected. Nor are the
-        manifest's ids and paths, which the caller adds.
+        Without segments, which follow from the request and from rejections, and the manifest's ids and paths.
         """
         settings = {
             "order": _ORDER_VERSION,
@@ -320,10 +310,9 @@ def make_plan(
 def _combinations(
     codes: Codes, eligible: Mask, grid: TargetGrid
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Number the distinct touched codes of the eligible rows.
+    """Number the eligible rows' distinct touched codes.
 
-    Returns:
-        (N,) int32, each row's number, -1 where it is not eligible; (U,) int64, one row per number.
+    Returns each row's number, (N,) int32, -1 where it is not eligible, and one row per number, (U,) int64.
     """
     numbers = np.full(len(codes), -1, dtype=np.int32)
     rows = np.flatnonzero(eligible)
@@ -343,13 +332,7 @@ def _combinations(
 
 
 def refuse_other_direction(plan: Plan, model: Model, domains: Sequence[str]) -> None:
-    """Refuse a plan with targets that a one-direction model cannot make.
-
-    Args:
-        plan: the requested targets.
-        model: translates.
-        domains: the `--domains` SPECs, for the message.
-    """
+    """Refuse a plan with targets that a one-direction model cannot make; `domains` is for the message."""
     if model.only_target is None:
         return
     only = model.space.attributes[0]

@@ -1,7 +1,7 @@
 """Rounds of translations that top up rare combinations until all counts are reached.
 
-The first round requests what is missing, as if no translation were rejected. Every later one is a pure function of
-the plan and of the records of the rounds before it, so that a run that was killed makes the same rounds again.
+The first round assumes that no translation is rejected. Every later one is a pure function of the plan and of the
+records of earlier rounds, so that a run that was killed makes the same rounds again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TURNS = 16
 def with_balance(plan: Plan, request: BalanceRequest, *, only: int | None = None) -> Plan:
     """Return a plan that also tops up combinations, with its first round.
 
-    Counted are the rows that may be translated: their real images, and the translations of `--domains`.
+    Counted are the real images of the rows that may be translated, and the translations of `--domains`.
 
     Args:
         plan: from `make_plan`.
@@ -107,18 +107,16 @@ class RoundPlanner:
         return self.pick(plan, ask, failed=failed, uses=uses)
 
     def pick(self, plan: Plan, ask: Numbers, *, failed: Mask, uses: npt.NDArray[np.int64]) -> Segment | None:
-        """Return the nearest sources that are still free, those that change fewest attributes first.
+        """Return the nearest free sources, in the manifest's order; None where there is none.
 
-        Equally near ones come in a random order, another for each combination, seeded by the plan.
+        Near ones change few attributes; equally near ones are in a seeded random order, another for each
+        combination.
 
         Args:
             plan: with the rounds so far; no source is used for the same target twice.
             ask: (C,) int64, translations wanted; fewer are returned where there are no more sources.
             failed: (N,) bool, rows that cannot be used.
             uses: (N,) int64, translations of each row so far.
-
-        Returns:
-            The translations in the manifest's order; None where there is none.
         """
         ask = ask.copy()
         limit = self._balance.max_per_source
@@ -173,11 +171,7 @@ def preview_balance(
 ) -> list[CellState]:
     """Return the training rows' combinations before and after `expand --balance`, if all translations are kept.
 
-    Args:
-        manifest: the rows.
-        attributes: as for `BalanceRequest.parse`.
-        to: as for `BalanceRequest.parse`.
-        counts: as for `BalanceRequest.parse`.
+    `attributes`, `to` and `counts` are those of `BalanceRequest.parse`.
 
     Raises:
         DomainError: a name, word or cell of the table cannot be used, or there is nothing to count.
@@ -231,7 +225,7 @@ def _mixed(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 class _Requested:
     """The targets of `--domains` in terms of the combinations of some attributes.
 
-    Rows that are equal in these and in the touched attributes are of one kind: they have the same targets.
+    Rows of one kind are equal in these and in the touched attributes, and so have the same targets.
 
     Args:
         counts: (C,) int64, translations into each combination.

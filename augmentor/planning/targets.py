@@ -1,8 +1,7 @@
 """Targets of rows, computed for many rows at once.
 
-A request is compiled into a fixed grid of candidate targets, the same for every row. A row's targets are a boolean
-mask over the grid: without candidates that repeat its own value under `~`, its identity, and targets that an
-earlier SPEC already gave.
+A request is compiled into a grid of candidate targets, the same for every row. A row's targets are a boolean mask
+over the grid: without those that repeat its own value under `~`, its identity, and targets of an earlier SPEC.
 """
 
 from __future__ import annotations
@@ -45,13 +44,8 @@ class Block:
 class TargetGrid:
     """The candidates of a request and the rule that picks a row's targets among them.
 
-    Rows are looked at through `touched` alone, the T positions of the attributes that some SPEC names: all
-    others keep their value, so rows that differ only there share their targets.
-
-    Args:
-        request: the requested domains.
-        space: the label space that it was parsed against.
-        include_identity: keep a row's identity where the request has it.
+    Only `touched` counts, the T positions of the attributes that some SPEC names: rows that are equal there share
+    their targets. With `include_identity`, a row's identity is kept where the request has it.
     """
 
     def __init__(self, request: DomainRequest, *, space: LabelSpace, include_identity: bool) -> None:
@@ -71,14 +65,7 @@ class TargetGrid:
             yield slice(start, min(start + step, rows))
 
     def mask(self, codes: Codes) -> Mask:
-        """Return which candidates are targets of which rows.
-
-        Args:
-            codes: (N, T) int16, the rows' touched codes, -1 unknown.
-
-        Returns:
-            (N, width) bool; a row's targets are in the grid's order.
-        """
+        """Return the targets among the candidates, (N, width) bool, for touched codes (N, T) int16, -1 unknown."""
         mask = np.empty((len(codes), self.width), dtype=np.bool_)
         for block in self.blocks:
             kept = own_domain = np.ones((len(codes), 1), dtype=np.bool_)
@@ -94,14 +81,7 @@ class TargetGrid:
         return mask
 
     def targets(self, codes: Codes) -> Codes:
-        """Return one row's targets, in order.
-
-        Args:
-            codes: (T,) int16, the row's touched codes.
-
-        Returns:
-            (M, T) int16.
-        """
+        """Return one row's targets in order, (M, T) int16, for its touched codes (T,) int16."""
         (mask,) = self.mask(codes[None])
         targets = np.repeat(codes[None], self.width, axis=0)
         for block in self.blocks:
@@ -174,14 +154,11 @@ class TargetGrid:
 
 
 def pack(columns: Iterable[Codes], sizes: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Turn rows of codes into one number each: two rows get the same number exactly if they are equal.
+    """Turn rows of codes into numbers, (N,) int64, not negative, that are equal exactly where the rows are.
 
     Args:
-        columns: one (N,) int16 array per attribute, -1 unknown; read one at a time. At least one.
+        columns: at least one, each (N,) int16, -1 unknown; read one at a time.
         sizes: the attributes' numbers of values.
-
-    Returns:
-        (N,) int64, not negative.
     """
     keys: npt.NDArray[np.int64] | None = None
     span = 1
@@ -222,10 +199,7 @@ def _outer_and(left: Mask, right: Mask) -> Mask:
 
 
 def _repeating_specs(specs: Sequence[Spec], include_identity: bool) -> list[bool]:
-    """Return, per SPEC, whether some row may get one of its targets from another SPEC too.
-
-    Looking for repeats costs a sort per row; most requests (`each`, one SPEC) provably have none.
-    """
+    """Return, per SPEC, whether another may give a row the same target, so that the costly search is rare."""
     by_attribute = [{choice.attribute: choice for choice in spec} for spec in specs]
     repeating = [False] * len(specs)
     for first, second in itertools.combinations(range(len(specs)), 2):
