@@ -50,14 +50,7 @@ def processor() -> str:
 
 
 def measure_matrices(device: torch.device, dtype: torch.dtype, *, seconds: float, rounds: int) -> Measurement:
-    """Measure the device's floating-point operations per second in one large matrix product.
-
-    Args:
-        device: where to compute.
-        dtype: of the matrices.
-        seconds: of measuring, about.
-        rounds: of measuring.
-    """
+    """Measure the FLOP/s of one large matrix product; `seconds` is the time of all rounds, about."""
     side = 8192 if device.type == "cuda" else 1024
     # Random values: with equal ones a GPU draws less power and runs faster than on real data.
     random = torch.Generator().manual_seed(0)
@@ -89,13 +82,9 @@ def measure_matrices(device: torch.device, dtype: torch.dtype, *, seconds: float
 
 @contextmanager
 def profiled(device: torch.device) -> Iterator[list[HotOperation]]:
-    """Profile the operations that take most of a device's time.
+    """Profile the block; the yielded list receives its longest operations at the end, longest first.
 
-    Args:
-        device: its outstanding work is waited for at both ends.
-
-    Yields:
-        A list that is filled with them at the end of the block, longest first.
+    The device's outstanding work is waited for at both ends.
     """
     cuda = device.type == "cuda"
     found: list[HotOperation] = []

@@ -25,12 +25,7 @@ _SMALLEST_LOSS = 1e-3
 
 
 class Round(NamedTuple):
-    """One round of one side.
-
-    Args:
-        work: amount of work, in the measurement's unit (images, pairs, steps, FLOPs).
-        seconds: its duration.
-    """
+    """One round of one side: work in the measurement's unit (images, pairs, steps, FLOPs), and its duration."""
 
     work: float
     seconds: float
@@ -47,11 +42,7 @@ Side = Callable[[], Round]
 
 @dataclass(frozen=True)
 class Series:
-    """The rounds of one side, in order.
-
-    Args:
-        values: per round, the work per second or the ratio of two sides.
-    """
+    """The rounds of one side, in order: `values` are work per second, or ratios of two sides."""
 
     values: tuple[float, ...]
 
@@ -84,13 +75,7 @@ class Series:
 
 
 class HotOperation(NamedTuple):
-    """One operation of a profile.
-
-    Args:
-        name: torch's name of it.
-        share: of all profiled time on the device, in [0, 1].
-        calls: number of calls.
-    """
+    """One operation of a profile, by torch's name; `share` of all profiled time on the device, in [0, 1]."""
 
     name: str
     share: float
@@ -98,13 +83,7 @@ class HotOperation(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A bound that a measurement has to keep.
-
-    Args:
-        quantity: of the measurement: "ratio", "share_of_matrix_rate", "largest_difference", ...
-        bound: the least, or the most, that meets the target.
-        at_most: whether `bound` is the most.
-    """
+    """A bound on a quantity ("ratio", "share_of_matrix_rate", ...): the least, or with `at_most` the most."""
 
     quantity: str
     bound: float
@@ -126,16 +105,13 @@ class Measurement:
     """One row of the report.
 
     Args:
-        stage: the measured stage, for example "translate".
+        stage: for example "translate".
         setting: what it was measured on, for example "128 px, planes".
         unit: of both sides' rates.
-        ours: the rates of this program.
-        plain: the rates that they are compared with; None without a comparison.
-        against: a description of `plain`.
+        plain: the rates that ours are compared with, described by `against`; None without a comparison.
         quantities: other measured values, by name ("largest_difference", "share_of_matrix_rate", ...).
         notes: remarks for the table.
         profile: the operations that took most of the device's time, longest first.
-        targets: the bounds to keep.
     """
 
     stage: str
@@ -190,14 +166,11 @@ class Conditions:
     """The device, precision, threads and time of measurements.
 
     Args:
-        device: where to compute.
         work: a temporary folder.
         workers: threads that decode and encode.
         compile: "auto" compiles wherever that works, as a long run does.
-        precision: of the generator.
         seconds: of each measurement, both sides together, without warm-up.
         rounds: of each side.
-        profile: whether to record a profile of the device's time.
         ends: the `time.monotonic()` after which no further measurement starts.
         matrix_rates: FLOP/s of a large matrix product on the device, by precision.
     """
@@ -244,13 +217,7 @@ class Conditions:
 
 
 class PixelDifference(NamedTuple):
-    """The difference between two sides' images.
-
-    Args:
-        largest: of any value, in grey levels of 255.
-        mean: over all values, in grey levels.
-        share: of the values that differ at all, in [0, 1].
-    """
+    """Largest and mean difference of two sides' values, in grey levels of 255, and the share that differ."""
 
     largest: int
     mean: float
@@ -258,11 +225,7 @@ class PixelDifference(NamedTuple):
 
 
 def compare_pictures(ours: Tensor, plain: Tensor) -> PixelDifference:
-    """Return the difference between two batches of images.
-
-    Args:
-        ours: (N, C, H, W) uint8.
-        plain: same shape and type.
+    """Return the difference between two batches of images, (N, C, H, W) uint8.
 
     Raises:
         ValueError: the shapes differ, or the batches are empty.
@@ -306,16 +269,9 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 
 def take_turns(sides: Mapping[str, Side], *, rounds: int) -> dict[str, Series]:
-    """Measure all sides in turn, round after round, so that changes in between (heat, other load) affect all.
+    """Measure all warmed-up sides in turn, round after round, and return the work per second of each.
 
-    Every other round runs them in the reverse order, so that none always comes first.
-
-    Args:
-        sides: by name; warmed up before.
-        rounds: of each side.
-
-    Returns:
-        The work per second of each side.
+    In turn, so that changes in between (heat, other load) affect all; every other round in reverse order.
     """
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):

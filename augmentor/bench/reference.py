@@ -50,9 +50,9 @@ def plain_training_step(
 
     Args:
         state: changed in place; the step is computed on its networks' device.
-        batch: uint8 images and their domains, on the CPU.
+        batch: on the CPU.
         targets: (N, A) int64 domains to translate into, on the CPU.
-        config: weights, objective and intervals; precision, compile and schedule are not read.
+        config: precision, compile and schedule are not read.
         space: the label space of the codes.
 
     Returns:
@@ -162,12 +162,9 @@ def plain_translate(model: Model, images: Tensor, targets: Tensor, *, batch_size
 
     Args:
         model: used on its generator's device.
-        images: (N, C, H, W) uint8 on the CPU, the model's size.
+        images: (N, C, H, W) uint8 on the CPU, the model's size; so is the result.
         targets: (N, A) int64 codes, -1 keeps the value.
         batch_size: pairs in a batch.
-
-    Returns:
-        (N, C, H, W) uint8 on the CPU.
     """
     device = next(model.generator.parameters()).device
     made = []

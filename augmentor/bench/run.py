@@ -51,10 +51,7 @@ class BenchSettings:
         size: side of the images in pixels, of an untrained model; None for the recipe's.
         targets: translations of each drawn image.
         images: most images of a manifest, or images to draw; None for all, or 512.
-        stages: the stages to measure.
         suite: a suite to run, in place of all the above; None for none.
-        compile: whether the Translator and training are compiled.
-        precision: of the Translator and of training.
         workers: threads that decode and encode; None chooses by the cores.
         seconds: of each measurement, without warm-up; None for the default.
         allow_outside: allow images outside the manifest's folder.
@@ -76,11 +73,7 @@ class BenchSettings:
     allow_outside: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse settings that do not go together.
-
-        Raises:
-            AugmentorError: naming the flags.
-        """
+        """Refuse settings that do not go together, with an AugmentorError that names the flags."""
         if self.suite is not None and (self.manifest or self.model or self.recipe or self.size):
             raise AugmentorError(
                 f"--suite {self.suite} measures its own images and models. Leave out MANIFEST, --model, --recipe "
@@ -103,13 +96,7 @@ class BenchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchReport:
-    """The result of a benchmark.
-
-    Args:
-        machine: device, processor and versions, as plain JSON values.
-        seconds: its duration.
-        measurements: in the order in which they were made.
-    """
+    """The result of a benchmark: the machine as plain JSON values, the duration, and the measurements in order."""
 
     machine: dict[str, Json]
     seconds: float

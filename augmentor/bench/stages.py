@@ -52,13 +52,7 @@ _MOST_WRITTEN = 16_384
 
 
 class OutputForm(NamedTuple):
-    """An output format to measure.
-
-    Args:
-        title: its name in the table.
-        name: of the output; with ".h5" it is an HDF5 file.
-        image_format: of a folder's images.
-    """
+    """An output format to measure: its title in the table; a `name` that ends in ".h5" is an HDF5 file."""
 
     title: str
     name: str
@@ -162,10 +156,7 @@ def measure_encode(subject: Subject, conditions: Conditions, image_format: Image
 def measure_write(subject: Subject, conditions: Conditions, name: str) -> Measurement:
     """Measure writing and committing one shard, from pixels in memory to synchronised files.
 
-    Args:
-        subject: its images are written.
-        conditions: of the measurement.
-        name: of the output: "out.h5" for an HDF5 file, anything else for a folder of PNG files.
+    With the name "out.h5" the output is an HDF5 file, with any other a folder of PNG files.
     """
     pictures: list[Pixels] = [image.permute(1, 2, 0).contiguous().numpy() for image in subject.images]
     with Workers(conditions.workers, name="bench") as pool:
@@ -196,11 +187,7 @@ def measure_expand(subject: Subject, conditions: Conditions, forms: Sequence[Out
 
     The clock starts after the first images, so that compiling does not count, and stops when the last shard is
     committed. The preview, whose time does not depend on the size, and the end of the output are reported apart.
-
-    Args:
-        subject: the images and the model.
-        conditions: of the measurement; each side has `seconds`, in few rounds, because only long ones are precise.
-        forms: the output formats.
+    Each side has `conditions.seconds`, in few rounds, because only long ones are precise.
     """
     conditions = replace(conditions, rounds=FEWEST_ROUNDS)
     translator = conditions.translator(subject.model)
@@ -250,12 +237,7 @@ def _expand(
 ) -> Round:
     """Expand the first `rows` images; return the images made after the first ones, and their time.
 
-    Args:
-        subject: the images and the model.
-        conditions: of the measurement.
-        rows: the number of images to translate.
-        form: the output format.
-        closing: receives the seconds of the preview and the end of the output.
+    `closing` receives the seconds of the preview and the end of the output.
     """
     folder = conditions.folder()
     expansion = subject.expansion(
@@ -300,12 +282,7 @@ def _rate_alone(
 ) -> Measurement:
     """Measure a stage without a comparison.
 
-    Args:
-        stage: its name.
-        setting: what it is measured on.
-        conditions: of the measurement.
-        work: processes that many images and returns the seconds.
-        most: images in a round.
+    `work` processes that many images, at most `most` in a round, and returns the seconds.
     """
     few = 8 * conditions.workers
     work(few)

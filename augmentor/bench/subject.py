@@ -43,7 +43,6 @@ class Subject:
 
     Args:
         manifest: the images' table, in the model's label space.
-        model: the model.
         folder: the model's checkpoint.
         recipe: settings of training.
         domains: the SPECs of the targets.
@@ -81,15 +80,7 @@ class Subject:
         precision: Precision = "auto",
         real: RealMode = "none",
     ) -> Expansion:
-        """Plan an expansion of the first rows into a folder, or into an HDF5 file if `out` ends so.
-
-        Args:
-            out: the output.
-            rows: the number of images to translate, at most all.
-            image_format: of a folder's images.
-            precision: of the generator.
-            real: whether and how the sources are written.
-        """
+        """Plan an expansion of the first rows (at most all) into a folder, or into an HDF5 file for ".h5"."""
         settings = ExpandSettings(
             domains=self.domains,
             splits=SPLITS,
@@ -134,7 +125,7 @@ class Subject:
         return torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2).contiguous()
 
     def jobs(self, pairs: int) -> list[Job]:
-        """Return (source, target) pairs for the Translator, grouped by source.
+        """Return that many (source, target) pairs for the Translator, grouped by source.
 
         The sources are repetitions of `images`, so that no file is read during a measurement.
         """
@@ -186,9 +177,6 @@ def given_subject(
         images: the most to use; None uses all.
         work: a temporary folder.
         allow_outside: allow images outside the manifest's folder.
-
-    Raises:
-        AugmentorError: the manifest or the model cannot be used.
     """
     if model is None:
         table = read_manifest(
@@ -219,10 +207,10 @@ def synthetic_subject(
 
     Args:
         recipe: its size, channels and networks are used.
-        targets: translations of each image.
+        targets: translations of each image; with a trained `model` they follow from it.
         images: JPEG files to write.
         work: a temporary folder.
-        model: a trained model to use instead; `targets` then follows from it.
+        model: a trained model to use instead.
     """
     if model is None:
         values = tuple(f"value{number}" for number in range(targets + 1))
@@ -258,7 +246,7 @@ def untrained(recipe: Recipe, space: LabelSpace, folder: Path) -> Path:
 
 
 def write_pictures(folder: Path, *, space: LabelSpace, size: tuple[int, int], channels: int, count: int) -> Path:
-    """Write JPEG files a third larger than the model's images, and a manifest in its label space.
+    """Write JPEG files and a manifest in the model's label space; return the manifest.
 
     Like photographs they have detail at all scales, less at finer ones, so that reading and writing them takes as
     long as for photographs.
@@ -266,12 +254,9 @@ def write_pictures(folder: Path, *, space: LabelSpace, size: tuple[int, int], ch
     Args:
         folder: created here.
         space: the attributes; the rows take their values in turn.
-        size: (height, width) of the model's images, in pixels.
+        size: (height, width) of the model's images, in pixels; the files are a third larger.
         channels: 1 or 3.
         count: files to write.
-
-    Returns:
-        The manifest.
     """
     folder.mkdir(parents=True)
     shape = (size[0] * 4 // 3, size[1] * 4 // 3)
@@ -289,16 +274,7 @@ def write_pictures(folder: Path, *, space: LabelSpace, size: tuple[int, int], ch
 
 
 def draw_picture(shape: tuple[int, int], channels: int, random: torch.Generator) -> Pixels:
-    """Draw a random image: the sum of noise at every scale, each half as strong as the next coarser one.
-
-    Args:
-        shape: (height, width) in pixels.
-        channels: 1 or 3.
-        random: source of the noise.
-
-    Returns:
-        uint8 (H, W, C).
-    """
+    """Draw a random uint8 (H, W, C) image: noise at every scale, each half as strong as the next coarser one."""
     height, width = shape
     picture = torch.zeros(1, channels, height, width)
     cells, strength = 2, 70.0

@@ -65,12 +65,10 @@ Measure = Callable[[Subject, Conditions], Iterable[Measurement]]
 
 
 class Part(NamedTuple):
-    """One subject of a suite and its measurements.
+    """One subject of a suite and its measurements, with their targets.
 
     Args:
         recipe: overrides of the default recipe.
-        targets_per_image: translations of each image.
-        measure: the measurements, with their targets.
         seconds: factor on the time of a measurement.
         images: JPEG files to draw.
     """
@@ -195,13 +193,7 @@ def run_suite(
 
 
 def measure_memory(subject: Subject, conditions: Conditions, outputs: tuple[int, int]) -> Measurement:
-    """Compare the peak memory of a small and a large expansion, each in a process of its own.
-
-    Args:
-        subject: the images and the model.
-        conditions: the device and the number of workers.
-        outputs: images that the small and the large one make.
-    """
+    """Compare the peak memory of a small and a large expansion, each in a process of its own, by images made."""
     small, large = (_peak(subject, conditions, count) for count in outputs)
     return Measurement(
         stage="memory",
@@ -215,13 +207,7 @@ def measure_memory(subject: Subject, conditions: Conditions, outputs: tuple[int,
 
 
 def measure_doublings(subject: Subject, conditions: Conditions, outputs: tuple[int, ...]) -> list[Measurement]:
-    """Measure the time of expansions, in turn, each of twice as many images as the one it is compared with.
-
-    Args:
-        subject: the images and the model.
-        conditions: of the measurements.
-        outputs: images to make, in doublings.
-    """
+    """Measure the time of expansions, in turn; each of `outputs` is twice the one that it is compared with."""
     seconds: dict[int, list[float]] = {count: [] for count in outputs}
     _seconds(subject, conditions, outputs[0])
     for number in range(conditions.rounds):

@@ -39,10 +39,7 @@ def measure_training(subject: Subject, conditions: Conditions) -> Measurement:
     """Measure training steps of the subject's recipe, on batches in memory.
 
     A single run of `train` covers all rounds; the plain loop's rounds take place between its steps.
-
-    Args:
-        subject: its recipe and images are used.
-        conditions: a precision or compile setting other than "auto" overrides the recipe's.
+    A precision or compile setting of `conditions` other than "auto" overrides the recipe's.
     """
     config = replace(train_config(subject.recipe), schedule="constant", steps=_ENDLESS, minutes=None)
     if conditions.precision != "auto":
@@ -87,14 +84,7 @@ def measure_training(subject: Subject, conditions: Conditions) -> Measurement:
 
 
 class _Turns:
-    """Batches for `train` that measure its rounds, and the plain loop's in between.
-
-    Args:
-        subject: its networks are trained.
-        config: settings of the training loop.
-        batches: used in turn.
-        conditions: of the measurement.
-    """
+    """Batches for `train`, used in turn, that measure its rounds, and the plain loop's in between."""
 
     def __init__(
         self, subject: Subject, config: TrainConfig, batches: list[Batch], conditions: Conditions
