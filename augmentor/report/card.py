@@ -41,16 +41,7 @@ def write_card(
     judge: JudgeSection | None,
     evaluation: EvaluationSection | None,
 ) -> Path:
-    """Write README.md, or FILE.README.md beside FILE.h5; equal inputs give equal bytes.
-
-    Args:
-        output: the output.
-        found: its tables.
-        description: its dataset.json.
-        title: the data set's name.
-        judge: the judge, if there was one.
-        evaluation: the evaluation, if there is one.
-    """
+    """Write README.md, or FILE.README.md beside FILE.h5; equal inputs give equal bytes."""
     splits = [
         (name, images.real, images.synthetic)
         for name in sorted(description.counts.splits, key=[*_HUB_SPLITS, *sorted(description.counts.splits)].index)

@@ -26,15 +26,12 @@ class Histogram:
     """The distribution of a score.
 
     Args:
-        name: of the score.
         meaning: of the score, in a sentence.
         bars: from left to right.
         low: the score at the left edge.
         high: the score at the right edge.
-        threshold: the minimum of the gate; None without one.
-        at: the threshold's x; None likewise.
-        kept: number of kept translations with this score.
-        rejected: number of rejected ones.
+        threshold: the minimum of the gate, and `at` its x; None without one.
+        kept: number of kept translations with this score; `rejected` likewise.
     """
 
     name: str
@@ -50,16 +47,9 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class LineChart:
-    """A line chart.
+    """A line chart: `points` as "x,y x,y ..." in its units, labels of the left (first) and right edge (last).
 
-    Args:
-        name: what is drawn.
-        points: "x,y x,y ..." in the chart's units.
-        first: label of the left edge.
-        last: label of the right edge.
-        low: the value at the bottom.
-        high: the value at the top.
-        end: the last value.
+    `low` and `high` are the values at its bottom and top, `end` is the last value.
     """
 
     name: str
@@ -81,17 +71,7 @@ def histogram_of(
     high: float = 1.0,
     threshold: float | None = None,
 ) -> Histogram:
-    """Draw the counts of equal bins.
-
-    Args:
-        name: of the score.
-        meaning: of the score, in a sentence.
-        kept: counts of kept translations.
-        rejected: counts of rejected ones, as many.
-        low: the left edge of the first bin.
-        high: the right edge of the last one.
-        threshold: the minimum of the gate, or None.
-    """
+    """Draw the counts of equal bins between `low` and `high`, with the gate's threshold if there is one."""
     top = max((a + b for a, b in zip(kept, rejected, strict=True)), default=0) or 1
     width = WIDTH / max(1, len(kept))
     step = (high - low) / max(1, len(kept))
@@ -124,14 +104,9 @@ def histogram_of(
 def line_of(
     name: str, xs: Sequence[float], ys: Sequence[float], *, unit: str, most: int = 200
 ) -> LineChart | None:
-    """Draw a line; None for less than two points.
+    """Draw a line of at most `most` evenly spaced points; None for less than two.
 
-    Args:
-        name: what is drawn.
-        xs: ascending.
-        ys: as many.
-        unit: of x, in the plural.
-        most: maximum number of points, evenly spaced.
+    `xs` ascend; `unit` is that of x, in the plural.
     """
     pairs = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y)]
     if len(pairs) < 2 or pairs[0][0] >= pairs[-1][0]:

@@ -29,13 +29,9 @@ _POOL = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class GridChoice:
-    """Selected sources and changes.
+    """Selected changes, one per column, and sources, one per row, as hashes.
 
-    Args:
-        changes: of the columns.
-        sources: per row the source's hash.
-        kept: per row and column the translation's number among the kept ones, -1 for none.
-        rejected: the same among the rejected ones.
+    `kept` and `rejected` hold each cell's number among the kept or rejected translations, -1 for none.
     """
 
     changes: tuple[Change, ...]
@@ -61,12 +57,9 @@ def choose_best(kept: SurveyedRows) -> list[int]:
 
 
 def choose_borderline(kept: SurveyedRows, thresholds: Mapping[str, float], *, without: Sequence[int]) -> list[int]:
-    """Return the numbers of the kept translations nearest to a threshold.
+    """Return the numbers of the kept translations nearest to a score's threshold, except those in `without`.
 
-    Args:
-        kept: all of them.
-        thresholds: minimum of each score; without any, the lowest agreement is nearest.
-        without: numbers to leave out.
+    Without thresholds, the lowest agreement is nearest.
     """
     limits = thresholds or {"agreement": 0.0}
     margins = np.stack([kept.scores[name] - least for name, least in sorted(limits.items())])
@@ -83,12 +76,7 @@ def choose_spread(kept: SurveyedRows) -> list[int]:
 
 
 def choose_rejected(rejected: SurveyedRows, there: NDArray[np.bool_]) -> list[int]:
-    """Return the numbers of rejected translations to show, the worst first.
-
-    Args:
-        rejected: all of them.
-        there: (N,) whether its image was stored.
-    """
+    """Return the numbers of rejected translations to show, the worst first; `there`: (N,) has a stored image."""
     order = _top(rejected, [-np.nan_to_num(rejected.scores["agreement"], nan=2), -rejected.scores["preserved"]])
     return _of_every_change(rejected, order[there[order]])
 

@@ -16,15 +16,7 @@ _MOST_COMBINATIONS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class CountRow:
-    """Images of a value or a combination.
-
-    Args:
-        name: of the value.
-        before: real images.
-        added: kept translations.
-        wanted: the requested number; None without one.
-        note: a remark, or "".
-    """
+    """Real images (before) and kept translations (added) of a value or combination; `wanted` were requested."""
 
     name: str
     before: int

@@ -56,14 +56,9 @@ _PACK_ENCODINGS = {
 
 
 def write_croissant(output: FinishedOutput, description: DescribedOutput, *, title: str) -> Path:
-    """Write croissant.json, or FILE.croissant.json beside FILE.h5; equal inputs give equal bytes.
+    """Write croissant.json, or FILE.croissant.json beside FILE.h5, which is read whole for its SHA-256.
 
-    It has no date, so that equal commands give equal bytes, and no licence, which is not known.
-
-    Args:
-        output: the output; an HDF5 file is read whole for its SHA-256.
-        description: its dataset.json.
-        title: the data set's name.
+    It has no date, so that equal inputs give equal bytes, and no licence, which is not known.
 
     Source: Croissant 1.0, http://mlcommons.org/croissant/1.0.
     """

@@ -61,10 +61,9 @@ class BalancedCombination:
 
 @dataclass(frozen=True, kw_only=True)
 class DescribedGate:
-    """What scores had to reach.
+    """The thresholds of scores.
 
     Args:
-        thresholds: of each score.
         lowered: pairs of values with a lower threshold of agreement.
         offers: how often the threshold of agreement is right on real images; None if unknown.
     """

@@ -61,11 +61,9 @@ class EvaluationSection:
         stale: whether it belongs to another version of the output.
         tone: of its verdict.
         attributes: names of the attributes that the arms have accuracies of.
-        differences: a plot per measure.
         sweep: by rising ratio.
         sweep_range: the values at the bottom and the top of its chart.
-        groups: combinations, the rarest among the real training images first.
-        hidden: number of groups left out.
+        groups: combinations, the rarest among the real training images first; `hidden` more are left out.
         distances: (name, of translations, of real images); NaN for unknown.
         shares: (name, share of the translations).
     """
@@ -84,12 +82,7 @@ class EvaluationSection:
 
 
 def evaluation_section(state: object, *, fingerprint: str) -> EvaluationSection | None:
-    """Return the section on an evaluation; None for one without arms.
-
-    Args:
-        state: the content of evaluation.json.
-        fingerprint: of the reported output.
-    """
+    """Return the section on the content of evaluation.json, stale for another fingerprint; None without arms."""
     found = Evaluation.from_json(state)
     if not found.arms:
         return None

@@ -32,7 +32,6 @@ class TranslationCard:
 
     Args:
         verdict: the group that it is shown in.
-        key: its name.
         source: address of the source's thumbnail; None if it is not in the output.
         made: address of its own.
         change: the requested change, as "hair=red".
@@ -55,13 +54,9 @@ class TranslationCard:
 
 @dataclass(frozen=True, kw_only=True)
 class GridCell:
-    """A cell of the grid.
+    """A cell of the grid; `picture` is its thumbnail's address, `words` the text alternative.
 
-    Args:
-        verdict: "kept", "rejected", or "none" for one that was not requested or failed.
-        picture: address of its thumbnail, or None.
-        words: its text alternative.
-        agreement: the judge's; None for unknown.
+    `verdict` is "kept", "rejected", or "none" for one that was not requested or failed.
     """
 
     verdict: str
@@ -90,12 +85,9 @@ class SourceGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """The images of the page.
+    """The images of the page; `unseen` is the number of rejected translations without a stored image.
 
-    Args:
-        grid: sources against targets.
-        cards: the best, the borderline and the rejected translations; without scores, some.
-        unseen: number of rejected translations without a stored image.
+    The cards are the best, the borderline and the rejected translations; without scores, some.
     """
 
     grid: SourceGrid
@@ -118,8 +110,7 @@ class _Images:
         output: the output.
         found: its tables.
         pictures: writes the thumbnails.
-        kept: numbers of the selected kept translations.
-        rejected: numbers of the selected rejected ones.
+        kept: numbers of the selected translations; `rejected` likewise.
         sources: hashes of the selected sources.
         thumbnails: JPEG files of rejected translations, by key.
     """
@@ -168,14 +159,7 @@ class _Images:
 def make_gallery(
     output: FinishedOutput, found: Survey, pictures: Thumbnails, *, thresholds: Mapping[str, float]
 ) -> Gallery:
-    """Select the images and write their thumbnails.
-
-    Args:
-        output: the output.
-        found: its tables.
-        pictures: writes the thumbnails.
-        thresholds: minimum of each score.
-    """
+    """Select the images and write their thumbnails; `thresholds` are the minimum of each score."""
     kept, rejected = found.kept, found.rejected
     thumbnails = output.rejected_pictures() if len(rejected) else {}
     there = np.isin(rejected.keys, hashes(pd.Series(list(thumbnails), dtype=object)))

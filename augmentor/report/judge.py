@@ -27,7 +27,6 @@ class ConfusionRow:
     """The judge's answers for the real validation images of one value.
 
     Args:
-        value: the value.
         share: of its images that are recognised, in [0, 1].
         predicted: per value of the attribute the share of its images classified as that; empty if unknown.
     """
@@ -53,13 +52,7 @@ class ConfusionTable:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSection:
-    """The judge of an expansion.
-
-    Args:
-        report: its accuracy per attribute.
-        confusions: a table per attribute with known values.
-        offers: a sentence on the threshold of agreement, or "".
-    """
+    """The judge of an expansion; `offers` is a sentence on the threshold of agreement, or ""."""
 
     report: JudgeReport
     confusions: tuple[ConfusionTable, ...]

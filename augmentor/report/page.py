@@ -63,7 +63,7 @@ def write_report(out: Path, description: Mapping[str, object] | None = None, ima
         images: the file that will be renamed to FILE.h5, likewise.
 
     Returns:
-        The page.
+        The page's path.
 
     Raises:
         OutputError: there is no such output, a table is damaged, or the page cannot be written.

@@ -48,7 +48,7 @@ class _LogLine:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSection:
-    """What is known of the model's training.
+    """The training of the model, as far as it is known.
 
     Args:
         path: the model's, as expand recorded it; "" if it did not.
@@ -69,14 +69,12 @@ class TrainingSection:
 
 @dataclass(frozen=True, kw_only=True)
 class OriginSection:
-    """Where the output comes from.
+    """The origin of the output.
 
     Args:
-        command: the command line, or "".
         facts: (name, value).
         settings: as JSON.
-        failures: (id, reason) of the first rows that could not be used.
-        more_failures: number of the others.
+        failures: (id, reason) of the first rows that could not be used; `more_failures` counts the others.
         version: of augmentor.
     """
 

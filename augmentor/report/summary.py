@@ -32,14 +32,7 @@ class SummaryNote:
 
 @dataclass(frozen=True, kw_only=True)
 class SummarySection:
-    """The head of the page.
-
-    Args:
-        lead: the output in a sentence.
-        tiles: the figures.
-        notes: the remarks.
-        rejected: number of rejected translations.
-    """
+    """The head of the page: a sentence on the output, figures, remarks, the number of rejected translations."""
 
     lead: str
     tiles: tuple[SummaryTile, ...]
@@ -55,15 +48,7 @@ def summary_section(
     judge: JudgeSection | None,
     evaluation: EvaluationSection | None,
 ) -> SummarySection:
-    """Return the head of the page.
-
-    Args:
-        found: the output's tables.
-        description: its dataset.json.
-        space: its attributes.
-        judge: the judge, if there was one.
-        evaluation: the evaluation, if there is one.
-    """
+    """Return the head of the page."""
     real, kept, rejected = len(found.real), len(found.kept), len(found.rejected)
     failed = description.counts.failed
     share = kept / (real + kept) if real + kept else 0.0

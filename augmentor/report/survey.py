@@ -49,13 +49,10 @@ class SurveyedRows:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """The tables of an output.
+    """The tables of an output: real images, kept translations, and those in `rejected.csv`.
 
     Args:
-        real: the real images.
-        real_splits: (N,) the names of their splits.
-        kept: the translations in the label table.
-        rejected: those in `rejected.csv`.
+        real_splits: (N,) the names of the real images' splits.
         reasons: number of rejected translations per reason, the most frequent first; one may have several.
         splits: the splits that have translations.
     """

@@ -19,11 +19,7 @@ _LOSSLESS_UP_TO = 64
 
 
 class Thumbnails:
-    """Writer of thumbnails.
-
-    Args:
-        folder: created if missing; `remove_others` deletes the thumbnails of an earlier page.
-    """
+    """Writer of thumbnails into a folder; `remove_others` deletes those of an earlier page."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,14 +29,9 @@ class Thumbnails:
         folder.mkdir(exist_ok=True)
 
     def add(self, key: str, pixels: Pixels) -> str | None:
-        """Write the thumbnail of an image, once.
+        """Write the thumbnail of a uint8 (H, W, C) image, once per key.
 
-        Args:
-            key: the image's unique name.
-            pixels: uint8 (H, W, C).
-
-        Returns:
-            Its address relative to the page; None if `MOST_BYTES` is reached.
+        Returns its address relative to the page; None if `MOST_BYTES` is reached.
         """
         self.largest_side = max(self.largest_side, *pixels.shape[:2])
         small = fit(pixels, LONGEST)
