@@ -52,7 +52,7 @@ class Classified:
     """A classifier's results on the real test portraits.
 
     Args:
-        images: training images.
+        images: number of training images.
         balanced: balanced accuracy per attribute.
         rare: recall of the test portraits with red hair and a smile.
     """
@@ -68,9 +68,7 @@ class DemoResult:
 
     Args:
         manifest: the drawn portraits.
-        model: the model that was used.
-        folder: the expanded folder.
-        hdf5: the same as one file.
+        folder: the expanded folder; `hdf5` is the same as one file.
         preview: test portraits, each with every single change.
         rare_before: real training portraits with the rare combination.
         rare_after: real and synthetic ones.

@@ -26,7 +26,7 @@ from augmentor.demo.portraits.identity import HAIR, RGB, Portrait, mix
 
 
 def render(portrait: Portrait, *, hair: str, glasses: bool, smile: bool, size: int = 64) -> NDArray[np.uint8]:
-    """Draw an identity with the given attributes.
+    """Draw an identity with the given attributes, as (size, size, 3) uint8 RGB.
 
     Two renderings of one identity differ only where the differing attributes show.
 
@@ -36,9 +36,6 @@ def render(portrait: Portrait, *, hair: str, glasses: bool, smile: bool, size: i
         glasses: whether the person wears glasses.
         smile: whether the person smiles.
         size: side of the image in pixels.
-
-    Returns:
-        (size, size, 3) uint8 RGB.
 
     Raises:
         ValueError: the hair colour is unknown or the size is not positive.
@@ -67,7 +64,6 @@ def render(portrait: Portrait, *, hair: str, glasses: bool, smile: bool, size: i
 
 
 def _draw_backdrop(board: Board, p: Portrait) -> None:
-    """Draw the backdrop."""
     second = p.backdrop_second
     match p.pattern:
         case "fade":

@@ -116,11 +116,7 @@ class Portrait:
 
 
 def draw_identity(rng: np.random.Generator) -> Portrait:
-    """Draw an identity.
-
-    Args:
-        rng: the only source of randomness.
-    """
+    """Draw an identity; `rng` is the only source of randomness."""
 
     def one(options: Sequence[RGB]) -> RGB:
         jitter = rng.normal(0, 5, 3)
