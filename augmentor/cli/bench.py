@@ -120,11 +120,7 @@ def report_json(report: BenchReport, *, command: str) -> dict[str, object]:
 
 
 def write_report(path: Path, values: Mapping[str, object]) -> None:
-    """Write the figures as JSON.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write the figures as JSON; raises OutputError if the file cannot be written."""
     try:
         path.write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     except OSError as error:

@@ -38,16 +38,9 @@ def demo(
 
 
 def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> dict[str, object]:
-    """Run the demo, print what it did, where everything is and what to try next.
+    """Run the demo, print what it did, where everything is and what to try next; return its figures as JSON.
 
-    Args:
-        out: the folder to write.
-        minutes: train a model for so long first; None takes the one that ships with the package.
-        seed: of the portraits.
-        device: where to compute.
-
-    Returns:
-        The figures, as plain JSON values.
+    `minutes` is the time to train a model first; None takes the one that ships with the package.
     """
     from augmentor.cli.devices import pick_device
     from augmentor.demo import run_demo

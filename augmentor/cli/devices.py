@@ -21,11 +21,7 @@ def chosen_devices(device: str, devices: str | None) -> tuple[torch.device, ...]
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a name; "auto" is the first GPU, else the CPU.
-
-    Raises:
-        OutputError: the device is not usable.
-    """
+    """Return the device of a name, "auto" for the first GPU, else the CPU; an OutputError if it is not usable."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -37,11 +33,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def parse_devices(text: str) -> tuple[torch.device, ...]:
-    """Return the devices of a comma-separated list, without initialising them; a number is a GPU's.
-
-    Raises:
-        OutputError: one is not usable.
-    """
+    """Return the devices of a comma-separated list, without initialising them; a number is a GPU's."""
     found = []
     for name in filter(None, map(str.strip, text.split(","))):
         try:

@@ -65,13 +65,7 @@ class _NotedProgress(Progress):
 
 
 class ProgressBar(AbstractContextManager["ProgressBar"]):
-    """A counted progress bar: `done/total`, speed, time left, and a note below.
-
-    Args:
-        title: the activity.
-        unit: what is counted, in the plural.
-        console: where it is drawn.
-    """
+    """A counted progress bar: `done/total`, speed, time left, and a note below; `unit` is in the plural."""
 
     def __init__(self, title: str, *, unit: str, console: Console = messages) -> None:
         self._title, self._unit, self._console = title, unit, console
@@ -103,14 +97,9 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
             self._bar.stop()
 
     def update(self, done: int, total: int, *, skipped: int = 0, suffix: str = "", note: str = "") -> None:
-        """Show the progress.
+        """Show the progress: items done and all items, text after the speed, and a note below the bar.
 
-        Args:
-            done: items done, including those of an earlier run.
-            total: all items.
-            skipped: items done by an earlier run, not counted in the speed.
-            suffix: text after the speed.
-            note: text below the bar.
+        Skipped items were done by an earlier run: they count in `done`, not in the speed.
         """
         now = time.monotonic()
         if self._started is None:  # not earlier: the bar may exist long before its work starts
@@ -241,10 +230,7 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
 def loads_note(loads: Loads | None, *, workers: str = "--devices", before: str = "") -> str:
     """Return an expansion's slowest stage, what would help, and the lengths of its queues.
 
-    Args:
-        loads: of the stages; None if unknown.
-        workers: the flag that sets the number of translating processes.
-        before: the text until the first item is done.
+    `workers` is the flag that sets the number of translating processes; `before` the text until an item is done.
     """
     if loads is None or loads.slowest is None:
         return before

@@ -277,12 +277,7 @@ def _executor(
     share: Share | None,
     threads: int | None,
 ) -> RayExecutor | None:
-    """Return the executor that replaces this machine's devices; None for --engine local.
-
-    Raises:
-        AugmentorError: flags exclude each other.
-        MissingExtraError: Ray is not installed.
-    """
+    """Return the executor that replaces this machine's devices; None for --engine local."""
     if engine == "local":
         if address is None and ray_workers is None:
             return None

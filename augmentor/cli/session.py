@@ -139,8 +139,7 @@ _PLACES = frozenset({"--out"})
 def recorded_command() -> str:
     """Return the running command line as outputs record it, without flags of execution.
 
-    It is equal after a kill, on another device, with other workers and in another folder, so that the output's
-    bytes are equal, too.
+    Equal after a kill, on another device, with other workers and in another folder: so are the output's bytes.
     """
     words = ["augmentor"]
     given = iter(sys.argv[1:])
@@ -174,10 +173,9 @@ def escape(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return text with control and direction characters spelled out.
+    """Return text with control and direction characters spelled out: file names and table cells are not trusted.
 
-    File names and table cells are not trusted: one that clears the screen, or changes the direction of writing,
-    could falsify a message.
+    One that clears the screen, or changes the direction of writing, could falsify a message.
     """
     return text.translate(_SPELLED_OUT)
 
@@ -211,8 +209,7 @@ def output_of_rank_0(is_rank_0: bool) -> Iterator[None]:
 def stop_flag() -> Iterator[Callable[[], bool]]:
     """Let SIGINT and SIGTERM request a stop; a second SIGINT interrupts at once.
 
-    Yields:
-        A function that returns whether a stop was requested.
+    Yields a function that returns whether a stop was requested.
     """
     requested = False
 
@@ -285,11 +282,7 @@ def _print_error(text: str) -> None:
 
 
 def exit_for_failures(failed: int, allowed: int, where: Path) -> None:
-    """Print the number of failed rows, and exit with 1 if more failed than allowed.
-
-    Raises:
-        typer.Exit: more failed.
-    """
+    """Print the number of failed rows, and exit with 1 if more failed than allowed."""
     if failed:
         messages.print(f"{counted(failed, 'row')} could not be used: {escape(str(where))}", soft_wrap=True)
     if failed > allowed:

@@ -36,14 +36,7 @@ _IF_ALL_ARE_KEPT = "after: if every translation is kept. Rejected ones are repla
 
 
 def plain_table(*headings: str, title: str = "", texts: int = 1, width: int | None = None) -> Table:
-    """Return a table without lines.
-
-    Args:
-        headings: of the columns.
-        title: above it, on the left.
-        texts: number of left-aligned columns before the right-aligned ones.
-        width: of the whole table; None for that of its content.
-    """
+    """Return a table without lines, `texts` left-aligned columns first; without a width it fits its content."""
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, width=width)
     for place, heading in enumerate(headings):
         text = place < texts or not heading
@@ -157,13 +150,7 @@ def target_accuracy_table(found: TargetAccuracy) -> Group:
 
 
 def listed(kind: str, lines: Sequence[str], style: str = "red") -> list[Text]:
-    """Return a line per problem, its kind in colour; of many only the first.
-
-    Args:
-        kind: the word before each line.
-        lines: one problem each.
-        style: of that word.
-    """
+    """Return a line per problem, its kind in colour; of many only the first."""
     shown = [Text.assemble((f"{kind:<11}", style), visible(line)) for line in lines[:_MOST_PROBLEMS]]
     if len(lines) > _MOST_PROBLEMS:
         shown.append(
