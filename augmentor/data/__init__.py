@@ -1,7 +1,4 @@
-"""What users bring.
-
-Manifests, data sets in their owners' layouts, models, and the rows of them that cannot be used.
-"""
+"""Input data: manifests, data sets in their owners' layouts, models, and rows that cannot be used."""
 
 from augmentor.data.check import CheckReport, check_manifest
 from augmentor.data.failures import Failure, write_failures

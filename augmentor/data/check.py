@@ -19,12 +19,10 @@ from stargan.labels import UNKNOWN, Kind
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeSummary:
-    """Kind, values and label counts of an attribute.
+    """Kind, values (in code order) and label counts of an attribute.
 
     Args:
-        name: the attribute.
         kind: "binary" or "categorical".
-        values: its values in code order.
         counts: rows of each value, for each split that has rows.
         unknown: rows of all splits where it is not labelled.
     """
@@ -38,14 +36,7 @@ class AttributeSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProblem:
-    """A row whose image cannot be used.
-
-    Args:
-        id: the row's id.
-        path: the path as the manifest has it.
-        row: the row as a spreadsheet numbers it; the header is row 1.
-        reason: in plain English.
-    """
+    """A row whose image cannot be used; `row` as a spreadsheet numbers it (the header is row 1)."""
 
     id: str
     path: str
@@ -59,10 +50,9 @@ class CheckReport:
 
     Args:
         manifest: the table's file.
-        rows: the rows, duplicates left out.
+        rows: how many rows there are, duplicates left out.
         splits: the rows of each split that has any.
         datasets: the rows of each data set that is named.
-        attributes: a summary of each attribute, in order.
         missing: rows whose file is not there.
         unreadable: rows whose file does not decode.
         several_frames: ids of the rows whose file holds several frames or pages, of which the first is used.
@@ -114,17 +104,13 @@ def check_manifest(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
-    """Open every image of a manifest and report what cannot be used.
+    """Open every image of a manifest and report what cannot be used; bad images raise nothing.
 
     Args:
         manifest: the rows.
-        decode: decodes an image file completely, in a worker's thread; returns whether it holds further frames,
-            and raises ImageError.
+        decode: decodes an image file in a thread; returns whether it holds further frames, or raises ImageError.
         workers: threads; None for one per usable core.
         progress: called with (images done, images in all) after each image, in the caller's thread.
-
-    Returns:
-        The report. Problems with images are part of it and raise nothing.
     """
     total = len(manifest)
     missing: list[ImageProblem] = []

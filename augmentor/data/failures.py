@@ -11,13 +11,7 @@ from augmentor.storage import CsvWriter, replacing_text
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """A row that could not be used.
-
-    Args:
-        id: the manifest row's id.
-        path: its image, as the manifest writes it.
-        reason: in plain English.
-    """
+    """A manifest row that could not be used: its id, its path as written, and the reason in plain English."""
 
     id: str
     path: str
@@ -25,11 +19,7 @@ class Failure:
 
 
 def write_failures(path: Path, failures: Iterable[Failure]) -> int:
-    """Write `failures.csv`: the first failure of every id, in order; the header alone if there is none.
-
-    Returns:
-        How many rows were written.
-    """
+    """Write `failures.csv`, the first failure of every id, in order, and return how many rows it has."""
     seen: set[str] = set()
     with replacing_text(path) as file:
         writer = CsvWriter(file)

@@ -37,15 +37,11 @@ NO_DESCRIPTION = ForeignDescription()
 
 
 def open_model(path: Path, description: ForeignDescription = NO_DESCRIPTION) -> Model:
-    """Load a model.
-
-    Args:
-        path: a run folder, a checkpoint, or a foreign file.
-        description: of a foreign file.
+    """Load a model from a run folder, a checkpoint, or a foreign file with its description.
 
     Raises:
-        AugmentorError: there is nothing to load, a file is damaged, or the description is missing, does not fit,
-            or is given for augmentor's own checkpoint.
+        AugmentorError: nothing to load, a damaged file, or a description that is missing, does not fit or is not
+            needed.
     """
     try:
         if is_foreign(path):

@@ -41,15 +41,9 @@ def read_samples(
     crop: int | None,
     most: int,
 ) -> Samples:
-    """Read a few images spread over the manifest, the same on every call; unreadable ones are skipped.
+    """Read at most `most` images spread over the manifest, the same on every call; unreadable ones are skipped.
 
-    Args:
-        manifest: the user's table.
-        splits: whose rows may be read.
-        size: (height, width) in pixels.
-        channels: 1 or 3.
-        crop: side of the centred square that is cut out first, or None.
-        most: rows wanted; fewer where fewer can be read.
+    `size` is (height, width) in pixels, `crop` the side of the centred square that is cut out first.
     """
     rows = np.flatnonzero(manifest.split_mask(splits))
     spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), 4 * most)).astype(int)]
@@ -90,13 +84,7 @@ def sample_originals(
 ) -> list[Original] | None:
     """Return the samples at the output size, for their changes to be blended in; None for the model's size.
 
-    Args:
-        manifest: that they were read from.
-        model: translates them.
-        samples: from `read_model_samples`.
-        size: of the output.
-        uses: as for `Original`.
-        longest: as for `Original`.
+    `uses` and `longest` are those of `Original`.
     """
     if size == "model":
         return None

@@ -90,12 +90,7 @@ def find(src: Path, names: Sequence[str], *, folders: Sequence[str]) -> Path | N
 
 
 def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """Yield the words of each line of a text file, with the line's number; blank lines are left out.
-
-    Args:
-        path: a UTF-8 file.
-        count: the words that every line must have.
-        skip: lines at the beginning that are none of these.
+    """Yield the line's number and the `count` words of each line of a UTF-8 file; blank lines are left out.
 
     Raises:
         DatasetError: a line has more or fewer words, or the file is not text.
@@ -116,11 +111,7 @@ def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int,
 
 
 def read_pairs(path: Path) -> dict[str, tuple[str, int]]:
-    """Read a file of "KEY VALUE" lines as key -> (value, the line's number).
-
-    Raises:
-        DatasetError: a line of another form, or a repeated key.
-    """
+    """Read a file of "KEY VALUE" lines, keys unique, as key -> (value, the line's number)."""
     pairs: dict[str, tuple[str, int]] = {}
     for number, (key, value) in read_fields(path, count=2):
         if key in pairs:
@@ -148,15 +139,7 @@ def image_files(root: Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list
 
 
 def without_missing(frame: pd.DataFrame, *, there: Sequence[str], where: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out rows whose image is missing, as in a part of a large data set.
-
-    Args:
-        frame: the rows, with `path`.
-        there: the paths of the images that exist.
-        where: the folder, for messages.
-
-    Returns:
-        The rows, renumbered, and a note where some were left out.
+    """Leave out rows whose image is not in `there`, with a note; the rows are renumbered.
 
     Raises:
         DatasetError: not one image is there.

@@ -30,13 +30,10 @@ _FOLDERS = ("", "celeba", "Anno", "Eval", "Img", "CelebA/Anno", "CelebA/Eval", "
 
 
 def read_celeba(src: Path) -> Listing:
-    """Read CelebA.
+    """Read CelebA from the folder with the owners' files, or torchvision's root.
 
     Attributes: `hair` (black, blond, brown, gray; unknown where none or several are set) and the 36 others under
     their names in lower case, 0 or 1. Identities become groups.
-
-    Args:
-        src: the folder with the owners' files, or torchvision's root.
     """
     refuse_no_folder(src)
     listed = find(src, ["list_attr_celeba.txt"], folders=_FOLDERS)

@@ -38,16 +38,7 @@ class Selection:
 def choose(
     found: Listing, selection: Selection, *, dataset: str
 ) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
-    """Return the selected rows and columns.
-
-    Args:
-        found: the data set.
-        selection: what of it.
-        dataset: the value of the column `dataset`.
-
-    Returns:
-        The rows, with the index that they have in `found`; the names of their attributes; and notes.
-    """
+    """Return the selected rows, with their index in `found`, the names of their attributes, and notes."""
     frame, default = _renamed(found, selection.label)
     suggested = {
         default[0] if name == found.default[0] else name: found.suggested[name] for name in found.suggested
@@ -174,11 +165,9 @@ def _with_splits(frame: pd.DataFrame, split: str, usual: Shares | None) -> tuple
 
 
 def split_of(keys: Sequence[str], shares: Shares) -> dict[str, str]:
-    """Return a split for every key, the same on every call and in whatever order the keys are.
+    """Return a split for every key, the same in whatever order the keys are.
 
-    Args:
-        keys: different texts.
-        shares: parts of train, val and test; a part that is not 0 gets a key at least, as long as there are three.
+    Of three keys or more, each share that is not 0 gets one at least.
     """
     ordered = sorted(keys, key=lambda key: (hashlib.sha256(key.encode()).digest(), key))
     sizes = [round(len(keys) * share / sum(shares)) for share in shares[1:]]

@@ -28,11 +28,7 @@ _USPS_FILES = {"train": "usps.bz2", "test": "usps.t.bz2"}
 
 
 def read_mnist(src: Path) -> Listing:
-    """Read MNIST, or a set of digits in its form. Attribute: `digit`.
-
-    Args:
-        src: the folder with the four files, or torchvision's root.
-    """
+    """Read MNIST's four files, or other digits in its form, also from torchvision's root. Attribute: `digit`."""
     refuse_no_folder(src)
     found: dict[str, Digits] = {}
     notes = []
@@ -75,14 +71,7 @@ def read_usps(src: Path) -> Listing:
 
 
 def digit_listing(name: str, found: Mapping[str, Digits], *, src: Path, notes: tuple[str, ...] = ()) -> Listing:
-    """Return the listing of digits without files: `SPLIT/DIGIT/NAME-SPLIT-00000.png`.
-
-    Args:
-        name: of the data set.
-        found: what each split holds.
-        src: where it was read, for messages.
-        notes: remarks.
-    """
+    """Return the listing of the digits of each split, which have no files: `SPLIT/DIGIT/NAME-SPLIT-00000.png`."""
     sizes = {split: images.shape[1:] for split, (images, _) in found.items()}
     if len(set(sizes.values())) > 1:
         raise DatasetError(f"{src}: images of different sizes, {' and '.join(map(str, sizes.values()))}")
@@ -96,13 +85,9 @@ def digit_listing(name: str, found: Mapping[str, Digits], *, src: Path, notes: t
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
-    """Return the numbers of an IDX file of bytes.
+    """Return the bytes of an IDX file, unpacked if it ends in ".gz", as an array of so many dimensions.
 
     Its head is two zeros, the numbers' type, the dimensions, and the size of each in 4 bytes, big-endian.
-
-    Args:
-        path: the file; one that ends in ".gz" is unpacked.
-        dimensions: that it must have.
 
     Raises:
         DatasetError: it is another kind of file, or cut short.

@@ -27,8 +27,7 @@ def read_rafd(src: Path) -> Listing:
     """Read RaFD from the names of all files below `src`.
 
     Attributes: `expression`, `gaze`, `angle` (0 to 180), `gender`, `ethnicity` (caucasian, moroccan) and `age`
-    (adult, kid; the kids are Caucasian). A model's number is its group. RaFD has no splits: models are
-    drawn, 10 % for val and 10 % for test.
+    (adult, kid; the kids are Caucasian). Groups are the models, split 80/10/10, as RaFD has no splits.
     """
     refuse_no_folder(src)
     paths = pd.Series(image_files(src), dtype=str)

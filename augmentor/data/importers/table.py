@@ -20,13 +20,7 @@ from augmentor.storage import replacing_text
 
 
 def with_prefix(frame: pd.DataFrame, folder: Path, manifest: Path) -> pd.DataFrame:
-    """Return the rows with paths that start from the manifest's folder.
-
-    Args:
-        frame: rows whose paths start from `folder`.
-        folder: where the images are.
-        manifest: the table that names them.
-    """
+    """Return the rows with paths that start from the manifest's folder, no longer from the images' `folder`."""
     prefix = _relative(folder, manifest.parent)
     frame["path"] = paths = prefix + frame["path"]
     odd = paths.str.contains(r"[\\\x00-\x1f\x7f]", regex=True) | (paths != paths.str.strip())
@@ -39,14 +33,10 @@ def with_prefix(frame: pd.DataFrame, folder: Path, manifest: Path) -> pd.DataFra
 
 
 def appended(out: Path, added: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of an existing manifest with new ones appended.
+    """Return the rows of an existing manifest, which keeps its image column's name, with new ones appended.
 
     Columns are united; a row's cell is blank where its data set has no such column, but for `split`: rows
     of a table without that column are train. Ids of added rows that are taken get a digest of their path.
-
-    Args:
-        out: a manifest; its image column keeps its name.
-        added: rows, with `path`.
     """
     table = read_table(out)
     before = _raw(out, table)
@@ -63,7 +53,7 @@ def appended(out: Path, added: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_back(frame: pd.DataFrame, out: Path, *, attributes: Sequence[str]) -> tuple[Manifest, list[str]]:
-    """Read the rows as `augmentor` will read the file, before it is written; no image is opened.
+    """Read all rows as the file `out` will be read, before it is written; no image is opened.
 
     Args:
         frame: all rows.

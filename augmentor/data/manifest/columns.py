@@ -45,13 +45,7 @@ _WHOLE = re.compile(r"[+-]?\d+(\.0+)?", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeColumns:
-    """The columns of an attribute: one, or several that are one-hot, or none.
-
-    Args:
-        name: the attribute.
-        columns: the names of its columns; a one-hot attribute's values are these names.
-        one_hot: each column is binary and stands for one value.
-    """
+    """The columns of an attribute: none, one, or with `one_hot` several binary ones named as its values."""
 
     name: str
     columns: tuple[str, ...]
@@ -63,10 +57,8 @@ def choose_sources(
 ) -> tuple[list[AttributeColumns], list[str]]:
     """Return the attributes' columns in the file's order, and notes about the columns left out.
 
-    Args:
-        table: the file.
-        attributes: the names to use, of columns or of one-hot attributes; None for all.
-        one_hot: the columns of each one-hot attribute.
+    `attributes` names columns or one-hot attributes, None for all; `one_hot` holds the columns of each of the
+    latter.
     """
     owner = _check_one_hot(table, one_hot)
     sources: dict[str, AttributeColumns] = {}
@@ -198,11 +190,7 @@ def _check_requested(
 
 
 def binary_family(table: Table, column: Column) -> str | None:
-    """Return the name of the spelling that all known cells keep to; None where they are not binary.
-
-    Raises:
-        ManifestError: every cell is binary, but they mix spellings.
-    """
+    """Return the spelling that all known cells keep to, None where they are not binary; refuse mixed spellings."""
     folded = {text.casefold(): text for text in column.known}
     for name, spelling in BINARY_FAMILIES.items():
         if folded and all(text in spelling for text in folded):
@@ -235,8 +223,7 @@ def _two_spellings(folded: Mapping[str, str]) -> tuple[str, str]:
 def whole_numbers(texts: tuple[str, ...]) -> dict[str, str]:
     """Return how each text is spelt as a value.
 
-    A spreadsheet or pandas that met a blank cell writes 3 as 3.0: where every text is a whole number, that
-    ending is dropped. Anything else stays as it is.
+    Where all are whole numbers, 3.0 becomes 3: spreadsheets and pandas write it so beside a blank cell.
     """
     if texts and all(_WHOLE.fullmatch(text) for text in texts):
         return {text: text.partition(".")[0] for text in texts}
@@ -246,9 +233,7 @@ def whole_numbers(texts: tuple[str, ...]) -> dict[str, str]:
 def refusal(column: Column, *, requested: bool) -> str | None:
     """Return why a column that is not binary is no attribute; None where it is one.
 
-    Args:
-        column: the cells.
-        requested: the user named the column, so numbers are categories.
+    If the user requested the column, numbers are categories.
     """
     values = set(whole_numbers(column.known).values())
     cells = len(column.codes) - len(column.rows_with(""))
@@ -293,13 +278,7 @@ def _pieces(value: str) -> list[tuple[int, int, str]]:
 
 
 def value_notes(path: Path, attribute: Attribute, used: set[int]) -> list[str]:
-    """Return notes on what is allowed but probably a mistake.
-
-    Args:
-        path: the manifest, for the message.
-        attribute: the attribute.
-        used: the codes that some row has.
-    """
+    """Return notes on what is allowed but probably a mistake; `used` are the codes that some row has."""
     name, notes = attribute.name, []
     if len(used) == 1:
         notes.append(f"{path}, column '{name}': every known cell is {attribute.values[next(iter(used))]}")

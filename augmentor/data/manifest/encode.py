@@ -45,10 +45,7 @@ def infer_space(
 ) -> tuple[LabelSpace, Codes, list[str]]:
     """Infer each attribute's kind and values from its cells.
 
-    Args:
-        table: the file.
-        sources: the attributes' columns.
-        requested: the user named the attributes, so none may be left out and numbers are categories.
+    If the user requested the attributes, none may be left out and numbers are categories.
 
     Returns:
         The label space, the codes (N, A) int16 with -1 unknown, and notes.
@@ -72,15 +69,9 @@ def infer_space(
 
 
 def encode_space(table: Table, space: LabelSpace, sources: Sequence[AttributeColumns]) -> tuple[Codes, list[str]]:
-    """Encode the cells against the attributes of a model.
+    """Encode the cells against a model's attributes: codes (N, A) int16, -1 unknown, and notes.
 
-    Args:
-        table: the file.
-        space: the model's attributes.
-        sources: the columns of each of them, in the same order; no columns where the table lacks it.
-
-    Returns:
-        The codes (N, A) int16, -1 unknown, and notes.
+    `sources` are the columns of each attribute, in the same order; no columns where the table lacks it.
     """
     read = _Read()
     for attribute, source in zip(space.attributes, sources, strict=True):

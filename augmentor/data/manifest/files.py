@@ -23,14 +23,7 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
 def read_table(path: Path, *, image_column: str | None = None) -> Table:
-    """Read a CSV, TSV or Parquet file.
-
-    Args:
-        path: the file, or a URL; its suffix decides the format.
-        image_column: the column that holds the images, in place of the usual ones.
-
-    Returns:
-        The table, with at least one row and with a path in each.
+    """Read a CSV, TSV or Parquet file or URL, by its suffix; the table has at least one row and a path in each.
 
     Raises:
         ManifestError: the file is missing, is no such table, or its header or a row cannot be used.
@@ -70,13 +63,7 @@ def _refuse_secrets(table: Table) -> None:
 
 
 def _read(path: Path, file: Path, image_column: str | None) -> Table:
-    """Read a table.
-
-    Args:
-        path: what messages call it.
-        file: where it is on the disk.
-        image_column: as for `read_table`.
-    """
+    """Read a table from `file` on the disk; messages call it `path`."""
     if file is path:
         _refuse_all_but_files(path)
     suffix = path.suffix.casefold()

@@ -22,13 +22,9 @@ _FRAMED = (".gif", ".tif", ".tiff", ".apng")
 
 
 def split_leaks(manifest: Manifest) -> list[str]:
-    """Return a message for every group that is in more than one split.
+    """Return a message for every group, or image file of several tables, that is in more than one split.
 
-    Groups of one name in several tables mean the same subject where the tables are in the same folder. An image
-    file in different splits of two tables is a leak as well.
-
-    Args:
-        manifest: the rows; a blank group is none.
+    Equal groups of several tables are one where the tables are in the same folder; a blank group is none.
 
     Returns:
         Messages such as "group 'ann' is in train (rows 2, 3) and test (row 9)", in the order of the rows.
@@ -53,11 +49,7 @@ def _in_two_splits(
 ) -> list[str]:
     """Return a message for every name whose rows are in several splits.
 
-    Args:
-        rows: rows of a manifest.
-        names: (N,) what must stay in one split.
-        within: (N,) within which equal names mean the same; None: everywhere.
-        what: their noun, for messages.
+    `names` (N,) must each stay in one split; equal ones mean the same where `within` (N,) is equal, or everywhere.
     """
     where = pd.Series("", index=rows.index) if within is None else within
     key = names.groupby([where, names], sort=False).ngroup()
@@ -105,12 +97,7 @@ def frame_notes(manifest: Manifest) -> list[str]:
 
 
 def refuse_all_outside(manifest: Manifest, splits: Sequence[str] = SPLITS) -> None:
-    """Refuse a manifest whose images are all outside its folder; if only some are, their rows fail.
-
-    Args:
-        manifest: the rows.
-        splits: whose images will be read.
-    """
+    """Refuse a manifest whose images in `splits` are all outside its folder; if only some are, their rows fail."""
     rows = np.flatnonzero(manifest.split_mask(splits))
     if manifest.allow_outside or not len(rows):
         return

@@ -37,14 +37,8 @@ def with_label_sets(
     Data sets with the same attributes are of one kind. Where two share some attributes but not all, the table's
     columns mean the same in both: missing labels are unknown, and there are no label sets.
 
-    Args:
-        space: the table's attributes.
-        codes: (N, A) int16, -1 unknown.
-        datasets: (N,) the rows' data sets, a categorical.
-        where: the table's file, for messages.
-
     Returns:
-        The label space, its attributes one set after another; the codes in that order; notes.
+        The label space, its attributes one set after another; the codes (N, A) in that order; notes.
     """
     names, numbers = list(datasets.cat.categories), datasets.cat.codes.to_numpy()
     knows = np.stack(

@@ -76,12 +76,7 @@ class Manifest:
         return Access(max_pixels=self.max_pixels, folders=folders)
 
     def allowing(self, *, outside: bool | None = None, max_pixels: int | None = None) -> Manifest:
-        """Return the manifest with other images allowed.
-
-        Args:
-            outside: whether they may be outside the tables' folders; None for no change.
-            max_pixels: the most pixels of an image; None for no change.
-        """
+        """Return the manifest with images outside its folders or of more pixels allowed; None for no change."""
         return replace(
             self,
             allow_outside=self.allow_outside if outside is None else outside,
@@ -89,10 +84,7 @@ class Manifest:
         )
 
     def label_set_of_rows(self) -> NDArray[np.int64]:
-        """Return the first label set in which each row is labelled, (N,); -1 for rows without a label.
-
-        All zeros where there is one label set.
-        """
+        """Return the first label set in which each row is labelled, (N,), 0 if there are no sets; -1 for none."""
         if not self.space.label_sets:
             return np.zeros(len(self), dtype=np.int64)
         known = self.codes != UNKNOWN
@@ -104,11 +96,7 @@ class Manifest:
         return located(self.root, str(self.rows["path"].iat[i]))
 
     def select(self, which: NDArray[np.bool_] | NDArray[np.integer] | Sequence[int]) -> Manifest:
-        """Return the manifest with some of its rows, renumbered from 0.
-
-        Args:
-            which: a mask (N,) bool, or row numbers in the order wanted.
-        """
+        """Return the rows of a mask (N,), or of row numbers in the order wanted, renumbered from 0."""
         chosen = np.asarray(which)
         if chosen.dtype == np.bool_:
             chosen = np.flatnonzero(chosen)
@@ -139,8 +127,8 @@ def read_manifest(
 
     Args:
         path: a CSV, TSV or Parquet file.
-        attributes: the attributes to use, columns or names of `one_hot`; None for every column without another
-            meaning. With `space`, its other attributes are unknown.
+        attributes: columns or names of `one_hot`; None for every column without another meaning. With `space`, its
+            other attributes are unknown.
         space: the attributes of a model, with which cells are encoded; None infers them.
         one_hot: categorical attributes, each the names of binary columns of which one is set.
         image_column: the column that holds the image paths, in place of path, file_name or image.
@@ -161,13 +149,7 @@ def read_manifest(
 def infer_manifest(
     table: Table, *, attributes: Sequence[str] | None = None, one_hot: Mapping[str, Sequence[str]] | None = None
 ) -> Manifest:
-    """Turn a table of cells into a manifest; data sets with different attributes become label sets.
-
-    Args:
-        table: the file's cells.
-        attributes: see `read_manifest`.
-        one_hot: see `read_manifest`.
-    """
+    """Turn a table of cells into a manifest; data sets with different attributes become label sets."""
     sources, choice_notes = choose_sources(table, attributes=attributes, one_hot=dict(one_hot or {}))
     table, duplicate_notes = without_duplicates(table, _used(sources))
     space, codes, notes = infer_space(table, sources, requested=attributes is not None)

@@ -30,14 +30,7 @@ MAX_STEM = 100
 
 
 def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[str]]:
-    """Drop rows that repeat another in every used cell.
-
-    Args:
-        table: the file.
-        used: attribute columns and those with a fixed meaning.
-
-    Returns:
-        The table and notes.
+    """Drop rows that repeat another in every used cell; return the table and notes.
 
     Raises:
         ManifestError: two rows have the same id, or the same path and no id, but differ in another cell.

@@ -68,8 +68,6 @@ class Table:
     """The file's rows, wholly blank ones left out.
 
     Args:
-        path: the file.
-        image_column: the name of the column that holds the image paths.
         images: (N,) str, stripped, with "/" between folders.
         ids: (N,) str, stripped, or None without an `id` column.
         columns: every other column that has a name, in the file's order.
@@ -104,13 +102,7 @@ class Table:
 
 
 def check_header(path: Path, header: Sequence[str], image_column: str | None) -> tuple[list[str], str]:
-    """Return the stripped column names and which of them holds the images.
-
-    Args:
-        path: the file, for messages.
-        header: the header's cells.
-        image_column: the column that holds the images, in place of `IMAGE_COLUMNS`.
-    """
+    """Return the stripped column names, and which holds the images: `image_column`, or one of `IMAGE_COLUMNS`."""
     if len(header) > MAX_COLUMNS:
         raise ManifestError(
             f"{path}: {len(header):,} columns, more than {MAX_COLUMNS:,}. Keep that of the images and those that "
