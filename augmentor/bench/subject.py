@@ -168,15 +168,12 @@ def given_subject(
     work: Path,
     allow_outside: bool = False,
 ) -> Subject:
-    """Return the user's images, with the user's model or an untrained one of a recipe.
+    """Return at most `images` of the user's images, with the user's model or an untrained one of the recipe.
 
-    Args:
-        manifest: the user's table.
-        model: a run folder or a checkpoint; None creates an untrained model of the recipe.
-        recipe: settings of training, and of an untrained model.
-        images: the most to use; None uses all.
-        work: a temporary folder.
-        allow_outside: allow images outside the manifest's folder.
+    `model` is a run folder or a checkpoint, `work` a temporary folder.
+
+    Raises:
+        AugmentorError: the manifest or the model cannot be used.
     """
     if model is None:
         table = read_manifest(
@@ -203,14 +200,10 @@ def given_subject(
 def synthetic_subject(
     recipe: Recipe, *, targets: int, images: int, work: Path, model: Path | None = None
 ) -> Subject:
-    """Return drawn images and an untrained model of a recipe; both are reproducible.
+    """Return that many drawn images and a recipe's untrained model, both reproducible.
 
-    Args:
-        recipe: its size, channels and networks are used.
-        targets: translations of each image; with a trained `model` they follow from it.
-        images: JPEG files to write.
-        work: a temporary folder.
-        model: a trained model to use instead.
+    A trained `model` replaces the untrained one; the number of `targets` of each image then follows from it.
+    `work` is a temporary folder.
     """
     if model is None:
         values = tuple(f"value{number}" for number in range(targets + 1))
@@ -246,17 +239,10 @@ def untrained(recipe: Recipe, space: LabelSpace, folder: Path) -> Path:
 
 
 def write_pictures(folder: Path, *, space: LabelSpace, size: tuple[int, int], channels: int, count: int) -> Path:
-    """Write JPEG files and a manifest in the model's label space; return the manifest.
+    """Write JPEG files a third larger than `size`, (height, width) of the model's images, and their manifest.
 
     Like photographs they have detail at all scales, less at finer ones, so that reading and writing them takes as
-    long as for photographs.
-
-    Args:
-        folder: created here.
-        space: the attributes; the rows take their values in turn.
-        size: (height, width) of the model's images, in pixels; the files are a third larger.
-        channels: 1 or 3.
-        count: files to write.
+    long as for photographs. The manifest's rows take the attributes' values in turn.
     """
     folder.mkdir(parents=True)
     shape = (size[0] * 4 // 3, size[1] * 4 // 3)

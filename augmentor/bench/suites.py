@@ -173,13 +173,9 @@ GPU_LIMIT = 400.0
 def run_suite(
     name: Suite, conditions: Conditions, *, overrides: Sequence[str], on_part: Callable[[str], None]
 ) -> Iterator[Measurement]:
-    """Yield a suite's measurements.
+    """Yield a suite's measurements; `on_part` is called with a description of each part before it starts.
 
-    Args:
-        name: of the suite.
-        conditions: of the measurements.
-        overrides: `section.key=value` lines on top of every recipe.
-        on_part: called with a description of each part before it starts.
+    `overrides` are `section.key=value` lines on top of every recipe.
     """
     for number, part in enumerate(SUITES[name]):
         if conditions.time_is_up:

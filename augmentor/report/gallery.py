@@ -106,13 +106,8 @@ class _Detail:
 class _Images:
     """Reader of the selected images, and writer of their thumbnails.
 
-    Args:
-        output: the output.
-        found: its tables.
-        pictures: writes the thumbnails.
-        kept: numbers of the selected translations; `rejected` likewise.
-        sources: hashes of the selected sources.
-        thumbnails: JPEG files of rejected translations, by key.
+    `kept` and `rejected` are numbers of the selected translations, `sources` hashes of the selected sources;
+    `thumbnails` are JPEG files of rejected translations, by key.
     """
 
     def __init__(

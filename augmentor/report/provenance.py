@@ -69,13 +69,9 @@ class TrainingSection:
 
 @dataclass(frozen=True, kw_only=True)
 class OriginSection:
-    """The origin of the output.
+    """The origin of the output, with its settings as JSON.
 
-    Args:
-        facts: (name, value).
-        settings: as JSON.
-        failures: (id, reason) of the first rows that could not be used; `more_failures` counts the others.
-        version: of augmentor.
+    `failures` are (id, reason) of the first rows that could not be used; `more_failures` counts the others.
     """
 
     command: str

@@ -26,16 +26,12 @@ from augmentor.demo.portraits.identity import HAIR, RGB, Portrait, mix
 
 
 def render(portrait: Portrait, *, hair: str, glasses: bool, smile: bool, size: int = 64) -> NDArray[np.uint8]:
-    """Draw an identity with the given attributes, as (size, size, 3) uint8 RGB.
+    """Draw an identity with the given attributes; `hair` is one of `HAIR`, `size` the side in pixels.
 
     Two renderings of one identity differ only where the differing attributes show.
 
-    Args:
-        portrait: the identity.
-        hair: one of `HAIR`.
-        glasses: whether the person wears glasses.
-        smile: whether the person smiles.
-        size: side of the image in pixels.
+    Returns:
+        (size, size, 3) uint8 RGB.
 
     Raises:
         ValueError: the hair colour is unknown or the size is not positive.
