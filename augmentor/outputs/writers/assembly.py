@@ -1,4 +1,4 @@
-"""Assembly of committed shards in their order, while later ones are still being made."""
+"""Assembly of committed shards in order, while later ones are still being made."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.storage import anything_hangs
 
 Ending: TypeAlias = "Callable[[Mapping[str, object], Path], object]"
-"""Last step before `dataset.json`, or the file's name, is written: called with the description, and with the path
-of the images until then, the folder or the unfinished file."""
+"""Last step before `dataset.json`, or the file's name, is written: called with the description, and with the
+folder or the unfinished file that holds the images."""
 
 WritePages: TypeAlias = "Callable[[Path, Mapping[str, object], Path], object]"
-"""Writes the pages beside an output that is about to be finished: its place, and the arguments of an `Ending`."""
+"""Writes the pages beside an output about to be finished: called with its path and `Ending`'s arguments."""
 
 
 def nothing_left(_description: Mapping[str, object], _images: Path) -> None:
@@ -27,7 +27,7 @@ def nothing_left(_description: Mapping[str, object], _images: Path) -> None:
 
 
 class Assembling(Protocol):
-    """An output on its way to being finished; leaving the block without `finish` throws away what was written."""
+    """An output being assembled; leaving the block without `finish` discards what was written."""
 
     def __enter__(self) -> Self: ...
 
@@ -36,21 +36,20 @@ class Assembling(Protocol):
     ) -> None: ...
 
     def take(self, index: int) -> None:
-        """Add a shard that is committed, and those after it that came too early."""
+        """Add a committed shard, and those after it that were committed earlier."""
 
     def finish(self, ending: Ending = nothing_left) -> Counts:
-        """Add the shards that are still missing, finish the output and return what it holds."""
+        """Add the missing shards, finish the output and return its counts."""
 
 
 class Assembly(ABC):
-    """One output on its way to being finished; leaving the block without `finish` throws away what it wrote.
+    """Base of assemblies; leaving the block without `finish` discards what was written.
 
-    It reads nothing but records and what they name. So it may be begun anew at any time, and has the same bytes
-    at the end whether the shards came one by one or were all there before.
+    It reads only records and what they name: it can be started again at any time, and the order in which shards
+    are committed does not change a byte.
 
     Args:
-        records: of the shards.
-        shards: how many there will be, numbered from 0.
+        shards: their number; they are numbered from 0.
     """
 
     def __init__(self, records: RecordFolder, shards: int) -> None:
@@ -72,10 +71,10 @@ class Assembly(ABC):
             self._discard()
 
     def take(self, index: int) -> None:
-        """Add a shard that is committed, and those after it that came too early.
+        """Add a committed shard, and those after it that were committed earlier.
 
         Raises:
-            OutputError: its record cannot be read, or it does not fit to the others.
+            OutputError: its record cannot be read, or does not match the others.
         """
         self._there.add(index)
         while self._next in self._there:
@@ -83,16 +82,10 @@ class Assembly(ABC):
             self._take(ShardRecord.read(self._records.path(self._next)))
 
     def finish(self, ending: Ending = nothing_left) -> Counts:
-        """Add the shards that are still missing and finish the output.
-
-        Args:
-            ending: what is to be there, too, before the output counts as finished.
-
-        Returns:
-            What it holds.
+        """Add the missing shards, call `ending`, finish the output and return its counts.
 
         Raises:
-            OutputError: a shard is not committed, or does not fit to the others.
+            OutputError: a shard is not committed, or does not match the others.
         """
         for record in self._records.read_all(self._shards, first=self._next):
             self._take(record)
@@ -110,22 +103,22 @@ class Assembly(ABC):
 
     @abstractmethod
     def _add(self, record: ShardRecord) -> None:
-        """Add one shard; `shape`, `counts` and `failures` are those before it, but for its own failures."""
+        """Add one shard; `shape` and `counts` are those before it, `failures` include its own."""
 
     @abstractmethod
     def _finish(self, ending: Ending) -> None:
-        """Give the output its name, after the ending; `counts.failed` is filled in here."""
+        """Call the ending, then give the output its name; fills in `counts.failed`."""
 
     @abstractmethod
     def _discard(self) -> None:
-        """Throw away what was not finished; after `_finish` there is nothing."""
+        """Discard what is not finished; nothing after `_finish`."""
 
 
 class _DiscardedError(Exception):
-    """Tells files that they end before they are finished."""
+    """Makes the files of an `ExitStack` discard their content."""
 
 
 def discard(files: ExitStack) -> None:
-    """Close files that take their names when they are finished, and throw them away; those that are stay."""
+    """Close and discard the files that do not have their names yet."""
     with suppress(_DiscardedError), files:
         raise _DiscardedError

@@ -1,8 +1,7 @@
 """Interface of the writers of outputs, and the bases of those that write to a disk.
 
-A shard counts when its record is there. The record comes last, by an atomic rename, after everything that it
-names was written and synced; so a kill at any moment loses at most the shards that were being made, and the same
-command again makes exactly what is missing.
+A shard counts when its record exists. The record comes last, by an atomic rename, after everything that it names
+was written and synced; so a kill loses at most the unfinished shards, and the same command makes exactly those.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from stargan.labels import LabelSpace
 
 
 def every_shard(_index: int) -> bool:
-    """Return True: a run that shares its output with no other may touch every shard."""
+    """Return True: the run may touch every shard."""
     return True
 
 
@@ -50,15 +49,15 @@ class ShardWriter(Protocol):
         """Encode and write images.
 
         Args:
-            images: of each its position in the shard, by which the rows of the table are ordered; its labels,
-                whose `file_name` is filled in here; and its pixels, uint8 (H, W, C).
+            images: (position in the shard, labels, uint8 (H, W, C) pixels) each; the positions order the table's
+                rows, and the labels' `file_name` is filled in here.
 
         Raises:
-            ValueError: images are not encoded, and one has another shape than the first one.
+            ValueError: images are not encoded, and their shapes differ.
         """
 
     def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Add an image file as it is: hard-linked where the disk can, else copied.
+        """Add an image file as it is: hard-linked where possible, else copied.
 
         Raises:
             ImageError: the file cannot be read.
@@ -75,7 +74,7 @@ class ShardWriter(Protocol):
 
         Args:
             failures: rows that could not be used.
-            origins: the files that were read, by their paths in the manifest.
+            origins: the source files, by their paths in the manifest.
             judged: the judge's results for the translations.
 
         Raises:
@@ -84,16 +83,15 @@ class ShardWriter(Protocol):
 
 
 class LocalShard(ShardWriter):
-    """Base of shards that are written to a disk: collects rows, digests and the images' common shape.
+    """Base of shards on a disk: collects rows, digests and the images' common shape.
 
     Args:
         out: the output, for messages.
-        index: the shard's number.
-        encoding: of the images; None keeps the pixels, which must then be of one size.
+        encoding: of the images; None for pixels, which must be of one size.
     """
 
     holds: str
-    """What the images are written to, and what does hold files, for messages: "a pack cannot hold ... Use ..."."""
+    """The image container, for messages: "a pack cannot hold ..."."""
 
     def __init__(self, out: Path, index: int, *, encoding: ImageFormat | None) -> None:
         self.out = out
@@ -105,11 +103,7 @@ class LocalShard(ShardWriter):
         self._digests: dict[str, str] = {}
 
     def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Refuse files, which only folders of images hold.
-
-        Raises:
-            OutputError: always.
-        """
+        """Raise OutputError: only folders of images hold files."""
         raise OutputError(
             f"{self.out}: shard {self.index}, item {position} ({row.source_id}): {self.holds} cannot hold "
             f"{source} as it is. Use --real processed, or --format folder."
@@ -147,7 +141,7 @@ class LocalShard(ShardWriter):
         """Sync the images, give them their names, then write the record, to which the format may add."""
 
     def _note(self, position: int, row: LabelRow, digest: str, shape: tuple[int, ...] | None) -> None:
-        """Note an image; the caller holds the lock. The shape of a linked file is not known."""
+        """Note an image; the caller holds the lock. The shape of a linked file is None."""
         self._rows[position] = row
         self._digests[row.file_name] = digest
         if shape != self._shape:
@@ -157,7 +151,7 @@ class LocalShard(ShardWriter):
 
 
 class Writer(Protocol):
-    """One output. Holds paths and settings only, so that it can be pickled and used by several processes."""
+    """Writer of one output. Holds paths and settings only: it can be pickled and used by several processes."""
 
     @property
     def lock(self) -> Path:
@@ -165,44 +159,44 @@ class Writer(Protocol):
 
     @property
     def lock_is_local(self) -> bool:
-        """Whether that file is on this machine alone, though other machines reach the output."""
+        """Whether other machines reach the output, but not the lock file."""
 
     def check(self) -> None:
-        """Refuse what `open` would refuse, and change nothing.
+        """Refuse what `open` would refuse; changes nothing.
 
         Raises:
             OutputError: the place holds something else, or the output of another plan, model or settings.
         """
 
     def clear(self) -> None:
-        """Remove what an expansion wrote, whichever it was, and nothing else; after a kill, call it again.
+        """Remove what any expansion wrote, and nothing else; call it again after a kill.
 
         Raises:
             OutputError: the place holds something that expand did not write.
         """
 
     def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
-        """Make the folders and undo what a killed run left half done; call once, before any shard.
+        """Make the folders and undo what a killed run left unfinished; call once, before any shard.
 
         Args:
-            mine: the shards that this process may touch; others may be made elsewhere meanwhile.
-            shards: how many there are in all, which `merge` needs; None where that is not known yet.
+            mine: the shards that this process may touch; other processes may make the others.
+            shards: their number, which `merge` needs; None where it is not known yet.
 
         Raises:
             OutputError: the place holds something else, or the output of another plan, model or settings.
         """
 
     def complete(self) -> bool:
-        """Return whether this output is finished, by this run or an earlier one with the same fingerprint."""
+        """Return whether this output is finished, by any run with the same fingerprint."""
 
     def counts(self) -> Counts:
         """Return the counts of a complete output."""
 
     def missing(self, shards: int) -> list[int]:
-        """Return the shards, of those numbered from 0, that are not committed; damage is not looked for."""
+        """Return the numbers, below `shards`, of the shards that are not committed; does not look for damage."""
 
     def record(self, index: int) -> ShardRecord | None:
-        """Return the record of a shard that is committed and whole; None where it is to be made."""
+        """Return the record of a committed and whole shard; None where it is to be made."""
 
     def shard(self, index: int) -> ShardWriter:
         """Start, or start again, one shard; use it in a `with` block."""
@@ -210,22 +204,18 @@ class Writer(Protocol):
     def drop(self, index: int, reasons: Mapping[int, str]) -> None:
         """Reject translations of a committed shard: remove their images, then change the record.
 
-        A kill in between leaves a record of images that are gone: the same call again completes it.
+        A kill in between leaves a record of removed images: the same call again completes it.
 
         Args:
             index: the shard's number.
-            reasons: by the position of the image; positions without an image are passed over.
+            reasons: by the image's position; positions without an image are ignored.
 
         Raises:
             OutputError: the shard is not committed.
         """
 
     def assembly(self, shards: int) -> Assembling:
-        """Begin to assemble the output; one at a time, in a `with` block.
-
-        Args:
-            shards: how many there will be, numbered from 0.
-        """
+        """Start to assemble an output of this many shards; one at a time, in a `with` block."""
 
 
 class LocalWriter(Writer):
@@ -233,9 +223,9 @@ class LocalWriter(Writer):
 
     Args:
         paths: of the output and what belongs to it.
-        space: the attributes of the rows' codes.
-        description: what `dataset.json` holds besides schema version, label space, image shape and counts; its
-            "fingerprint" (a string) differs from that of any other plan, model and settings.
+        space: the label space of the rows' codes.
+        description: the entries of `dataset.json` except those that `describe` adds; its "fingerprint" (a string)
+            differs from that of any other plan, model and settings.
     """
 
     def __init__(self, paths: OutputPaths, *, space: LabelSpace, description: Mapping[str, Json]) -> None:
@@ -248,12 +238,12 @@ class LocalWriter(Writer):
 
     @property
     def lock(self) -> Path:
-        """The lock file, which names the process that writes to the output."""
+        """See `Writer.lock`."""
         return self.paths.lock
 
     @property
     def lock_is_local(self) -> bool:
-        """False: whoever reaches the output reaches the file."""
+        """False: other machines that reach the output reach the lock file."""
         return False
 
     def missing(self, shards: int) -> list[int]:

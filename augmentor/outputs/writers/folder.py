@@ -33,11 +33,10 @@ class FolderWriter(LocalWriter):
 
     Args:
         out: DIR.
-        space: the attributes of the rows' codes.
-        description: what `dataset.json` says besides schema version, label space, image shape and counts; its
-            "fingerprint" (a string) tells this plan, model and settings from any other.
-        image_format: of the images that are encoded; linked files keep their own.
-        class_folders: an attribute whose values name the folders in the place of the shards' numbers.
+        space: the label space of the rows' codes.
+        description: as for `LocalWriter`.
+        image_format: of encoded images; linked files keep their own.
+        class_folders: an attribute whose values name the folders, in place of the shards' numbers.
 
     Raises:
         AugmentorError: `class_folders` is no attribute.
@@ -78,10 +77,10 @@ class FolderWriter(LocalWriter):
         self.records.check(self.out, self.identity)
 
     def clear(self) -> None:
-        """Remove what an expansion wrote into DIR, whichever it was; other files, and their folders, stay.
+        """Remove what any expansion wrote into DIR; other files, and their folders, stay.
 
         Raises:
-            OutputError: nothing says which files expand wrote.
+            OutputError: the records of what expand wrote are missing.
         """
         if not self.records.started():
             if (self.out / "dataset.json").exists():
@@ -115,7 +114,7 @@ class FolderWriter(LocalWriter):
         self.records.begin(self.description, self.space)
 
     def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
-        """See `Writer.open`; undoes shards that a killed run left half moved into place."""
+        """See `Writer.open`; undoes the half-committed shards of a killed run."""
         self.check()
         self.records.open(self.out, self.description, self.space, shards=shards)
         for staged in sorted(self.records.temporary.iterdir()):
@@ -123,7 +122,7 @@ class FolderWriter(LocalWriter):
                 self.undo(staged)
 
     def complete(self) -> bool:
-        """Return whether `dataset.json`, which is written last, is there and of this run, and the tables, too."""
+        """Return whether this run's `dataset.json`, which is written last, and the tables exist."""
         tables = [self.out / name for name in ("labels.csv", "failures.csv", "rejected.csv", "scores.csv")]
         finished = is_same_run(read_identity(self.out / "dataset.json"), self.identity)
         return finished and all(table.is_file() for table in tables)
@@ -157,7 +156,7 @@ class FolderWriter(LocalWriter):
         self.records.rewrite(record.without(reasons))
 
     def assembly(self, shards: int) -> FolderTables:
-        """Begin to write the label tables."""
+        """Start to write the label tables."""
         return FolderTables(
             self.out, space=self.space, description=self.description, records=self.records, shards=shards
         )
@@ -171,11 +170,7 @@ class FolderWriter(LocalWriter):
         return f"{row.split}/{folder}/{row.key}{suffix}"
 
     def undo(self, staged: Path) -> set[Path]:
-        """Remove a shard that was not committed: its waiting files, and those that had moved already.
-
-        Returns:
-            The folders that these had moved to.
-        """
+        """Remove the files of an uncommitted shard, staged or moved; return the folders that they had moved to."""
         folders = set()
         record_path = staged / RECORD
         if record_path.exists() and not self.records.has(int(staged.name)):
@@ -195,7 +190,7 @@ class FolderWriter(LocalWriter):
 
 
 def _folder_names(values: Sequence[str]) -> tuple[str, ...]:
-    """Return a folder name per value: the value itself where a disk can hold it and it is not taken."""
+    """Return a folder name per value: the value itself where it is a unique, valid name, else with a hash."""
     names: list[str] = []
     taken = {"unknown"}
     for value in values:

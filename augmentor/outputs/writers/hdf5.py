@@ -1,4 +1,4 @@
-"""One HDF5 file with images, labels and the label table's other columns; made from one part per shard."""
+"""One HDF5 file with images, labels and the label table's other columns, made from one part per shard."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json",
 
 
 def counts_of_file(out: Path) -> Counts:
-    """Return what a finished FILE.h5 holds.
+    """Return the counts of a finished FILE.h5.
 
     Raises:
-        OutputError: it was not written by expand.
+        OutputError: it was not written by expand, or is damaged.
     """
     try:
         with h5py.File(out, "r") as file:
@@ -58,16 +58,14 @@ def counts_of_file(out: Path) -> Counts:
 class HDF5Writer(LocalWriter):
     """Writes FILE.h5, and beside it FILE.dataset.json and FILE.failures.csv, .rejected.csv and .scores.csv.
 
-    Until all shards are there they wait as FILE.h5.parts/NNNNN.part; the finished file knows its fingerprint,
+    Until all shards are committed they are in FILE.h5.parts/NNNNN.part; the finished file holds its fingerprint,
     so nothing else has to stay.
 
     Args:
         out: FILE.h5.
-        space: the attributes of the rows' codes.
-        description: what FILE.dataset.json says besides schema version, label space, image shape and counts;
-            its "fingerprint" (a string) tells this plan, model and settings from any other.
-        encoding: hold the bytes of image files of this format, which may be of any sizes; None holds pixels of
-            one size.
+        space: the label space of the rows' codes.
+        description: as for `LocalWriter`.
+        encoding: format of encoded images, which may be of any sizes; None for pixels of one size.
     """
 
     def __init__(
@@ -92,7 +90,7 @@ class HDF5Writer(LocalWriter):
             self.records.check(self.out, self.identity)
 
     def clear(self) -> None:
-        """Remove FILE.h5, what lies beside it and its parts, whichever expansion wrote them.
+        """Remove FILE.h5, the files beside it and its parts, of any expansion.
 
         Raises:
             OutputError: FILE.h5 was not written by expand.
@@ -111,7 +109,7 @@ class HDF5Writer(LocalWriter):
             self.remove_parts()
 
     def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
-        """See `Writer.open`; where FILE.h5 is finished, removes what is left of its parts."""
+        """See `Writer.open`; where FILE.h5 is finished, removes the rest of its parts."""
         self.check()
         if self.out.exists():
             self.remove_parts()
@@ -124,7 +122,7 @@ class HDF5Writer(LocalWriter):
                 staged.unlink()
 
     def complete(self) -> bool:
-        """Return whether FILE.h5 is there and of this run."""
+        """Return whether this run's FILE.h5 exists."""
         return self.out.is_file() and is_same_run(_identity(self.out), self.identity)
 
     def counts(self) -> Counts:
@@ -136,7 +134,7 @@ class HDF5Writer(LocalWriter):
         return [] if self.complete() else self.records.missing(shards)
 
     def record(self, index: int) -> ShardRecord | None:
-        """Return the record of a shard that waits to be merged; None where it is to be made."""
+        """Return the record of a shard that is not merged yet; None where it is to be made."""
         return self.parts.get(index)
 
     def shard(self, index: int) -> PartShard:
@@ -152,11 +150,11 @@ class HDF5Writer(LocalWriter):
         self.records.rewrite(ShardRecord.read(self.records.path(index)).without(reasons))
 
     def assembly(self, shards: int) -> HDF5Assembly:
-        """Begin to write the file."""
+        """Start to write the file."""
         return HDF5Assembly(self, shards)
 
     def remove_parts(self) -> None:
-        """Delete what the finished file no longer needs."""
+        """Delete the parts of a finished file."""
         if self.records.shards.exists():
             shutil.rmtree(self.records.shards)  # First of all: no record must outlive what says whose it is.
         if self.parts.folder.exists():
@@ -236,11 +234,7 @@ class HDF5Assembly(Assembly):
         writer.remove_parts()
 
     def _reserve(self, size: int) -> None:
-        """Make sure of so many bytes more on the disk: HDF5 may crash, not fail, where it cannot write.
-
-        Raises:
-            OSError: there is no room for them.
-        """
+        """Reserve disk space for so many bytes more, or raise OSError; see `reserve`."""
         end = 0 if self._file is None else self._file.id.get_filesize()
         room = end + size + SLACK + 2 * COLUMN_CHUNK * len(self._writer.space)
         if room > self._reserved:
@@ -254,11 +248,11 @@ class HDF5Assembly(Assembly):
         discard(self._companions)
 
     def _begin(self, shape: Shape | None, *, rows: int) -> None:
-        """Lay the file out, unless it was.
+        """Create the file and its columns, unless they exist.
 
         Args:
-            shape: (H, W, C) of the pixels; of encoded images, or if there is none, it does not matter.
-            rows: of the first shard that has any; no chunk of a column is longer than all shards would then be.
+            shape: (H, W, C) of pixels; ignored for encoded images.
+            rows: of the first shard that is not empty; times the number of shards, it limits a column's chunks.
         """
         if self._file is not None:
             return
@@ -286,11 +280,7 @@ class HDF5Assembly(Assembly):
 
 
 def _identity(path: Path) -> Identity | None:
-    """Return what a finished file is made of; None where it does not say.
-
-    Raises:
-        OutputError: the file is not HDF5.
-    """
+    """Return the identity in a finished file, None where it has none; raise OutputError where it is not HDF5."""
     try:
         with h5py.File(path, "r") as file:
             described = file.attrs.get("dataset_json")

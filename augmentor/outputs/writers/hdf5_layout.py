@@ -1,4 +1,4 @@
-"""Layout of every HDF5 file of an output: its columns and its attributes."""
+"""Layout of every HDF5 file of an output: columns and attributes."""
 
 from __future__ import annotations
 
@@ -28,20 +28,18 @@ SCORE_COLUMNS = ("agreement", "realism")
 COLUMN_CHUNK = 4096
 
 OVERHEAD = 256
-"""Bytes an image, more than enough, for what HDF5 notes about it."""
+"""Upper bound of HDF5's overhead, bytes per image."""
 
 SLACK = 1 << 22
-"""Bytes, more than enough, for the first chunk of every column and for what HDF5 notes about the file."""
+"""Upper bound, in bytes, of the first chunk of every column and of HDF5's overhead per file."""
 
 
 class HDF5Column(NamedTuple):
     """A data set of length N.
 
     Args:
-        name: its name.
-        dtype: of its elements.
         width: the shape of one row.
-        checked: whether a chunk that was damaged is an error when it is read.
+        checked: whether chunks have checksums.
     """
 
     name: str
@@ -50,14 +48,7 @@ class HDF5Column(NamedTuple):
     checked: bool
 
     def create(self, file: h5py.File, *, rows: int, chunk: int, grows: bool) -> h5py.Dataset:
-        """Add the data set to a file.
-
-        Args:
-            file: open for writing.
-            rows: its length.
-            chunk: rows of a chunk; of images always one.
-            grows: whether it will be resized.
-        """
+        """Add the data set, of `rows` rows, to a file; chunks of `chunk` rows, or of one image."""
         return file.create_dataset(
             self.name,
             (rows, *self.width),
@@ -72,10 +63,7 @@ class HDF5Column(NamedTuple):
 def file_columns(space: LabelSpace, *, encoding: ImageFormat | None, shape: Shape | None) -> list[HDF5Column]:
     """Return the columns of a file: the image, the labels, and the rest of the label table.
 
-    Args:
-        space: the attributes.
-        encoding: of the images; None holds pixels.
-        shape: (H, W, C) of the pixels; of encoded images, or if there is none, it does not matter.
+    `shape` is (H, W, C) of pixels, and ignored for encoded images.
     """
     values = max((len(attribute.values) for attribute in space.attributes), default=0)
     labels = np.dtype(np.int16 if values > np.iinfo(np.int8).max else np.int8)
@@ -98,10 +86,7 @@ def file_columns(space: LabelSpace, *, encoding: ImageFormat | None, shape: Shap
 
 
 def describe_space(file: h5py.File, space: LabelSpace, *, encoding: ImageFormat | None) -> None:
-    """Write what the codes of a file mean as its attributes.
-
-    Texts are variable-length, which HDF5's limit of 64 KiB does not meet.
-    """
+    """Write the label space as a file's attributes, in texts of variable length: HDF5 limits others to 64 KiB."""
     attributes, text = file.attrs, h5py.string_dtype()
     attributes["schema_version"] = SCHEMA_VERSION
     attributes["attribute_names"] = np.array(space.names, dtype=text)
@@ -112,7 +97,7 @@ def describe_space(file: h5py.File, space: LabelSpace, *, encoding: ImageFormat 
 
 
 def table_columns(rows: Sequence[LabelRow]) -> dict[str, np.ndarray | list[str]]:
-    """Return the rows as the file's columns: texts, int8 flags, (n, A) codes and float32 scores (NaN unknown)."""
+    """Return the rows as columns: texts, int8 flags, (n, A) int16 codes and float32 scores (NaN unknown)."""
     columns: dict[str, np.ndarray | list[str]] = {
         "file_name": [row.file_name for row in rows],
         "key": [row.key for row in rows],
@@ -136,13 +121,13 @@ def shard_digest(
     failures: Iterable[Failure],
     judged: str = "",
 ) -> str:
-    """Return the SHA-256 of all that the file holds of one shard, by which `augmentor verify` knows damage.
+    """Return the SHA-256 of one shard's content in the file, by which `augmentor verify` detects damage.
 
     Args:
-        columns: what `table_columns` returned, or the same read from the file.
+        columns: of `table_columns`, or the same read from the file.
         images: the SHA-256 of each image's bytes in the file, in order.
         failures: rows that could not be used.
-        judged: what `pack_judged` returned.
+        judged: the text of `pack_judged`.
     """
     digest = hashlib.sha256(json.dumps([*images, *map(asdict, failures)]).encode())
     for name, values in sorted(columns.items()):
@@ -155,14 +140,12 @@ def shard_digest(
 
 
 def reserve(path: Path, size: int) -> None:
-    """Make sure that a file can grow to so many bytes: HDF5 may crash, not fail, where it cannot write.
+    """Reserve disk space for a file of at most `size` bytes: HDF5 may crash where it cannot write.
 
-    Args:
-        path: the file; made if it is not there.
-        size: its bytes, at most. What is not needed of them is to be cut off in the end.
+    The file is created if it is missing; the caller truncates it in the end.
 
     Raises:
-        OSError: there is no room for them.
+        OSError: the disk has no room for it.
     """
     if not hasattr(os, "posix_fallocate"):  # Linux has it.
         return
@@ -178,7 +161,7 @@ def reserve(path: Path, size: int) -> None:
 
 @contextmanager
 def system_errors() -> Iterator[None]:
-    """Turn what HDF5 says when the disk is full into one OSError; where HDF5 closes, it is a RuntimeError."""
+    """Turn HDF5's errors for a full disk (on closing, a RuntimeError) into an OSError with its errno."""
     try:
         yield
     except (OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""HDF5 packs, and the virtual file dataset.h5 through which all of them are read."""
+"""HDF5 packs, and the virtual file dataset.h5 over all of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from augmentor.storage import TEMPORARY, sync_file, sync_folder
 from stargan.labels import LabelSpace
 
 _TOGETHER = 1 << 25
-"""Bytes of pixels that are written at once."""
+"""Bytes of pixels written at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,10 @@ class HDF5Packing:
     """Writes SPLIT/NNNNN.h5, each with the columns of one HDF5 file, and dataset.h5 over all of them.
 
     In dataset.h5 every column is virtual: it names the columns of the files by their relative paths, in the order
-    of the shards, and within a shard train first, then val, then test. Nothing is copied.
+    of the shards, and within a shard train, val, test. Nothing is copied.
 
     Args:
-        space: the attributes.
-        encoding: of the images; None holds pixels of one size.
+        encoding: of the images; None for pixels of one size.
     """
 
     space: LabelSpace
@@ -51,10 +50,10 @@ class HDF5Packing:
     suffix: str = ".h5"
 
     def check(self) -> None:
-        """Refuse nothing: h5py is always there, and attributes are no columns."""
+        """Accept everything: h5py is always installed, and attributes are no columns."""
 
     def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
-        """Write a pack; see `augmentor.outputs.writers.packing.Packing`."""
+        """See `Packing.write`."""
         table = table_columns(rows)
         texts = sum(len(text.encode()) for values in table.values() if isinstance(values, list) for text in values)
         columns = file_columns(self.space, encoding=self.encoding, shape=shape)
@@ -96,14 +95,7 @@ class HDF5Packing:
 
 
 class HDF5Pack(Pack):
-    """An HDF5 file that is open for reading; see `augmentor.outputs.writers.packing.Pack`.
-
-    Args:
-        path: the file.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
+    """An open HDF5 file; raises ImageError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,10 +118,7 @@ class HDF5Pack(Pack):
 
 
 def _create_virtual(file: h5py.File, column: HDF5Column, packs: Sequence[Packed]) -> None:
-    """Add a column that is made of the packs' columns of its name.
-
-    Not by h5py's own `create_virtual_dataset`, which notes the time.
-    """
+    """Add a virtual column over the packs' columns; h5py's own `create_virtual_dataset` would store the time."""
     shape = (sum(pack.rows for pack in packs), *column.width)
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_obj_track_times(False)
@@ -145,7 +134,7 @@ def _create_virtual(file: h5py.File, column: HDF5Column, packs: Sequence[Packed]
 
 
 def _blocks(images: Iterable[bytes]) -> Iterable[list[bytes]]:
-    """Yield images, some at a time."""
+    """Yield images in lists of about `_TOGETHER` bytes."""
     block: list[bytes] = []
     size = 0
     for image in images:

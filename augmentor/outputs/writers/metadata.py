@@ -20,21 +20,18 @@ from augmentor.storage import CsvWriter, Json, write_json
 from stargan.labels import LabelSpace
 
 _SAMPLED_ROWS = 10_000
-"""The loader looks at this many rows of a split to find the columns' types."""
+"""Rows of a split from which Hugging Face's loader guesses the columns' types."""
 
 _UNKNOWN_WORD = "unknown"
 
 
 class FolderTables(Assembly):
-    """Writes `labels.csv`, every `metadata.csv`, what was judged, `failures.csv` and, last, `dataset.json`.
+    """Writes `labels.csv`, `metadata.csv` per split, `scores.csv`, `rejected.csv`, `failures.csv`, `dataset.json`.
 
     Args:
-        out: the output folder.
-        space: its attributes.
-        description: what `dataset.json` says besides what is known here.
-        records: of the shards.
-        shards: how many there will be.
-        per_split: whether every split gets a table of its own, beside its images.
+        description: as for `LocalWriter`.
+        shards: their number.
+        per_split: whether every split gets a table beside its images.
     """
 
     def __init__(
@@ -77,7 +74,7 @@ class FolderTables(Assembly):
         write_json(self._out / "dataset.json", described)
 
     def _write_index(self, described: Mapping[str, object]) -> None:
-        """Write what lies over the images of all shards, if anything does; `dataset.json` will say `described`."""
+        """Write an index over all shards, if the format has one; `described` is the content of `dataset.json`."""
 
     def _discard(self) -> None:
         discard(self._files)
@@ -91,14 +88,11 @@ class SplitTables:
     """The label table cut into splits.
 
     The loader guesses every column's type from one split's first rows and refuses to join splits that differ.
-    So a 0/1 attribute with blanks in `train` (read as floats) and none in `test` (read as integers), or words
-    in `train` and blanks alone in `test`, would make the whole output unreadable. Where, and only where, that
-    is so, a split's file spells these cells "1.0" and "unknown"; `labels.csv` never does.
+    A 0/1 attribute with blanks in `train` (read as floats) and none in `test` (read as integers), or words in
+    `train` and only blanks in `test`, would make the whole output unreadable. Only in these cases a split's file
+    spells the cells "1.0" and "unknown"; `labels.csv` never does.
 
-    Args:
-        out: the output folder.
-        space: its attributes.
-        files: closes the files, which then take their names, or throws them away where it ends with an error.
+    Closing `files` gives the files their names, or discards them on an error.
     """
 
     def __init__(self, out: Path, space: LabelSpace, files: ExitStack) -> None:
@@ -112,12 +106,7 @@ class SplitTables:
         self._sampled: dict[str, int] = {}
 
     def add(self, split: str, written: list[str]) -> None:
-        """Write a row into its split's file, spelled as in `labels.csv`.
-
-        Args:
-            split: the row's.
-            written: its cells in `labels.csv`; the first one is changed.
-        """
+        """Write a row of `labels.csv` into its split's file; changes its first cell in place."""
         if split not in self._writers:
             self._writers[split] = self._open(split, self._files)
             self._seen[split] = [set() for _ in self._guessed]
@@ -130,11 +119,7 @@ class SplitTables:
         self._writers[split].writerow(written)
 
     def respell(self, rows: Callable[[], Iterable[LabelRow]]) -> None:
-        """Write those splits again that must be spelled otherwise; after `files` was closed.
-
-        Args:
-            rows: returns all rows once more.
-        """
+        """Write the splits again that need another spelling, after `files` was closed; `rows` returns all rows."""
         respelled = self._respelled()
         if not respelled:
             return
@@ -154,7 +139,7 @@ class SplitTables:
         return files.enter_context(label_table(self.out / split / "metadata.csv", self._space))
 
     def _respelled(self) -> dict[str, dict[int, dict[str, str]]]:
-        """Return per split and column which cells must be spelled otherwise; empty in nearly all outputs."""
+        """Return, per split and column, the cells' other spelling; empty for nearly all outputs."""
         respelled: dict[str, dict[int, dict[str, str]]] = {}
         for number, column in enumerate(self._guessed):
             kinds = {split: _guessed_kind(seen[number]) for split, seen in self._seen.items()}
@@ -170,7 +155,7 @@ class SplitTables:
 
 
 def _guessed_kind(cells_seen: set[str]) -> str:
-    """Return what pandas takes a column of these cells for: integer, float, blank or text."""
+    """Return the type that pandas guesses for a column of these cells: integer, float, blank or text."""
     file = io.StringIO()
     csv.writer(file).writerows([["cell"], *([cell] for cell in sorted(cells_seen))])
     file.seek(0)

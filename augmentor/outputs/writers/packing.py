@@ -19,48 +19,40 @@ from augmentor.outputs.paths import OutputFormat
 from stargan.labels import LabelSpace
 
 _DAMAGED = (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, tarfile.TarError)
-"""What reading a pack that is damaged, or anybody's, may raise."""
+"""Exceptions of reading a pack that is damaged or foreign."""
 
 
 class Packed(NamedTuple):
-    """A pack that is there.
-
-    Args:
-        name: its path inside the output.
-        rows: how many images it holds.
-    """
+    """A pack that exists: its path inside the output, and its number of images."""
 
     name: str
     rows: int
 
 
 class Packing(Protocol):
-    """Writes packs of one form. Holds settings only, so that it can be pickled.
-
-    The same images give the same bytes.
-    """
+    """Writes packs of one format; the same images give the same bytes. Holds settings only: it can be pickled."""
 
     @property
     def suffix(self) -> str:
-        """Of the files, with its dot."""
+        """Suffix of the files, with its dot."""
 
     @property
     def encoding(self) -> ImageFormat | None:
-        """What images are encoded as; None takes bare pixels, which are of one size."""
+        """Format of the images; None for pixels, which must be of one size."""
 
     def check(self) -> None:
         """Refuse what cannot be written.
 
         Raises:
             MissingExtraError: a library is not installed.
-            AugmentorError: an attribute has a name that the form has taken.
+            AugmentorError: an attribute has a name that the format reserves.
         """
 
     def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
         """Write a pack; the caller syncs it and gives it its name.
 
         Args:
-            path: the file; replaced if it is there.
+            path: the file; replaced if it exists.
             rows: the labels, at least one.
             images: the bytes of each, in the same order; read once.
             shape: (H, W, C) of all images, None for a side in which they differ.
@@ -69,21 +61,14 @@ class Packing(Protocol):
     def write_index(
         self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
     ) -> None:
-        """Write what lies over all packs, if this form has something of the kind.
-
-        Args:
-            out: the output folder.
-            packs: in their order.
-            shape: (H, W, C) of all images.
-            description: what `dataset.json` will say.
-        """
+        """Write an index over all packs, in order, if the format has one; `description` is `dataset.json`."""
 
 
 class Pack(ABC):
-    """A pack that is open for reading; close it in a `with` block, or by `close`.
+    """A pack open for reading, to be used in a `with` block or closed.
 
     Attributes:
-        shape: (H, W, C) of images that are bare pixels; None where they are image files.
+        shape: (H, W, C) of pixels; None where images are encoded.
     """
 
     shape: tuple[int, ...] | None = None
@@ -101,10 +86,10 @@ class Pack(ABC):
         """Return the bytes of an image.
 
         Args:
-            file_name: as the label table names it.
+            file_name: its name in the label table.
 
         Raises:
-            ImageError: it is not there, or cannot be read.
+            ImageError: it is missing, or cannot be read.
         """
 
     @abstractmethod
@@ -113,14 +98,14 @@ class Pack(ABC):
 
 
 def refuse_unpackable(form: OutputFormat, *, library: str, space: LabelSpace, taken: str, by: str) -> None:
-    """Refuse a form whose library is not there, or that has taken an attribute's name for itself.
+    """Refuse a format whose library is missing, or that reserves an attribute's name.
 
     Args:
-        form: what `--format` says, which is the extra's name, too.
-        library: that writes it, as it is imported.
+        form: the value of `--format`, also the extra's name.
+        library: by its import name.
         space: the attributes.
-        taken: the name that none of them may have.
-        by: what has it.
+        taken: the reserved name.
+        by: what it is reserved for.
 
     Raises:
         MissingExtraError: the library is not installed.
@@ -139,7 +124,7 @@ def refuse_unpackable(form: OutputFormat, *, library: str, space: LabelSpace, ta
 
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
-    """Turn whatever reading a pack raises into one error that names it."""
+    """Turn the errors of reading a pack into an ImageError with its path."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Folders of packs: one file per split and shard holds all its images, with their labels."""
+"""Folders of packs: one file per split and shard holds all its images and labels."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _PACKS: dict[str, type[HDF5Pack] | type[TarPack] | type[ParquetPack]] = {
 
 
 def packing_of(output_format: OutputFormat, *, space: LabelSpace, encoding: ImageFormat | None) -> Packing:
-    """Return what writes the packs of a form.
+    """Return the packing of a format.
 
     Args:
         output_format: not "folder".
-        space: the attributes.
-        encoding: of the images; None keeps pixels, which HDF5 alone can.
+        space: the label space.
+        encoding: of the images; None for pixels, in HDF5 only.
 
     Raises:
-        ValueError: the form has no packs, or cannot hold such images.
+        ValueError: the format has no packs, or cannot hold such images.
     """
     if output_format == "hdf5":
         return HDF5Packing(space=space, encoding=encoding)
@@ -55,17 +55,12 @@ def packing_of(output_format: OutputFormat, *, space: LabelSpace, encoding: Imag
 
 
 def open_pack(path: Path) -> Pack:
-    """Open a pack for reading.
-
-    Raises:
-        ImageError: it is missing or damaged.
-        MissingExtraError: what reads it is not installed.
-    """
+    """Open a pack for reading; raises ImageError if it is damaged, MissingExtraError without its library."""
     return _FetchedPack(path) if isinstance(path, RemotePath) else _PACKS[path.suffix](path)
 
 
 class _FetchedPack(Pack):
-    """A pack behind a URL, brought to this disk for as long as it is open."""
+    """A remote pack, downloaded to this disk while it is open."""
 
     def __init__(self, path: RemotePath) -> None:
         with ExitStack() as held:
@@ -84,7 +79,7 @@ class _FetchedPack(Pack):
 
 
 def pack_name(file_name: str, suffix: str) -> str:
-    """Return the path of the pack that holds an image: train/00003/KEY.png lies in train/00003.tar."""
+    """Return the path of an image's pack: train/00003/KEY.png is in train/00003.tar."""
     return file_name.rpartition("/")[0] + suffix
 
 
@@ -93,9 +88,9 @@ class PackWriter(FolderWriter):
 
     Args:
         out: DIR.
-        space: the attributes of the rows' codes.
-        description: what `dataset.json` says, as for `FolderWriter`.
-        packing: what writes the packs.
+        space: the label space of the rows' codes.
+        description: as for `LocalWriter`.
+        packing: writes the packs.
     """
 
     def __init__(self, out: Path, *, space: LabelSpace, description: Mapping[str, Json], packing: Packing) -> None:
@@ -103,16 +98,12 @@ class PackWriter(FolderWriter):
         self.packing = packing
 
     def check(self) -> None:
-        """Refuse a place that is not this run's, or packs that cannot be written, and change nothing.
-
-        Raises:
-            AugmentorError: see `FolderWriter.check` and `Packing.check`.
-        """
+        """See `FolderWriter.check` and `Packing.check`."""
         self.packing.check()
         super().check()
 
     def complete(self) -> bool:
-        """Return whether the output is finished, and what lies over its packs is there, too."""
+        """Return whether the output is finished, with the index over its packs."""
         return super().complete() and (self.packing.suffix != ".h5" or (self.out / INDEX_FILE).is_file())
 
     def shard(self, index: int) -> PackShard:
@@ -122,7 +113,7 @@ class PackWriter(FolderWriter):
     def drop(self, index: int, reasons: Mapping[int, str]) -> None:
         """Write the packs of a committed shard again without some images, then its record.
 
-        A kill in between leaves packs that hold less than the record says: the same call again ends it.
+        A kill in between leaves packs with fewer images than the record names: the same call again completes it.
 
         Raises:
             OutputError: its record cannot be read.
@@ -145,7 +136,7 @@ class PackWriter(FolderWriter):
         self.records.rewrite(replace(left, packs=packs))
 
     def assembly(self, shards: int) -> PackTables:
-        """Begin to write the label tables."""
+        """Start to write the label tables."""
         return PackTables(
             self.out,
             space=self.space,
@@ -156,7 +147,7 @@ class PackWriter(FolderWriter):
         )
 
     def _repack(self, path: Path, rows: Sequence[LabelRow], record: ShardRecord) -> str:
-        """Write a pack anew with some of its images; return its sha256."""
+        """Write a pack again with only these rows' images; return its SHA-256."""
         fresh = path.with_name(TEMPORARY + path.name)
         with open_pack(path) as pack:
             images = (pack.read(row.file_name) for row in rows)
@@ -168,7 +159,7 @@ class PackWriter(FolderWriter):
 
 
 class PackShard(StagedShard):
-    """One shard of a `PackWriter`: encoded side by side, and packed by one thread when it is committed."""
+    """One shard of a `PackWriter`: images are encoded in parallel, and packed by one thread on commit."""
 
     writer: PackWriter
     holds = "a pack"
@@ -201,16 +192,7 @@ class PackShard(StagedShard):
 
 
 class PackTables(FolderTables):
-    """The tables of a folder of packs, and what lies over them.
-
-    Args:
-        out: the output folder.
-        space: its attributes.
-        description: what `dataset.json` says besides what is known here.
-        records: of the shards.
-        shards: how many there will be.
-        packing: what wrote the packs.
-    """
+    """The tables of a folder of packs, and the index over them; arguments as for `FolderTables`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Parquet packs: a column of images, and the features that Hugging Face's loader looks for."""
+"""Parquet packs: a column of images, and the features of Hugging Face's loader."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 IMAGE = "image"
 
 ROW_GROUP = 100
-"""Images that are read together, as Hugging Face writes them: some megabytes, which one request fetches,
-and of which few are read in vain where one image alone is asked for."""
+"""Images per row group, Hugging Face's default: some megabytes, one request; reading one image reads them all."""
 
 _TYPES = {"is_synthetic": "bool", "agreement": "float64", "realism": "float64"}
 
@@ -32,11 +31,7 @@ class ParquetPacking:
     """Writes SPLIT/NNNNN.parquet: the image, the label table's columns, and every attribute as a ClassLabel.
 
     A ClassLabel is the code (int64) with the values' names beside it; unknown is -1, as in Hugging Face's own data
-    sets. Scores are null where they are unknown.
-
-    Args:
-        space: the attributes.
-        encoding: of the images.
+    sets. Unknown scores are null.
     """
 
     space: LabelSpace
@@ -44,13 +39,13 @@ class ParquetPacking:
     suffix: str = ".parquet"
 
     def check(self) -> None:
-        """Refuse to go on without pyarrow, or with an attribute called as the image is."""
+        """Refuse a missing pyarrow, or an attribute with the image column's name."""
         refuse_unpackable(
             "parquet", library="pyarrow", space=self.space, taken=IMAGE, by="the column of the images is"
         )
 
     def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
-        """Write a pack; see `augmentor.outputs.writers.packing.Packing`."""
+        """See `Packing.write`."""
         del shape  # The images say it.
         import pyarrow as pa  # noqa: PLC0415 - an extra
         from pyarrow import parquet as pq  # noqa: PLC0415
@@ -74,20 +69,13 @@ class ParquetPacking:
     def write_index(
         self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
     ) -> None:
-        """Write nothing: readers are given the packs' names."""
+        """Write nothing: readers get the packs' names."""
 
 
 class ParquetPack(Pack):
-    """A Parquet file that is open for reading; see `augmentor.outputs.writers.packing.Pack`.
+    """An open Parquet file; raises ImageError if it cannot be read, MissingExtraError without pyarrow.
 
-    The images of a row group are read together, and the last one is kept.
-
-    Args:
-        path: the file.
-
-    Raises:
-        ImageError: it cannot be read.
-        MissingExtraError: pyarrow is not installed.
+    The images of a row group are read together, and the last group is kept.
     """
 
     shape: tuple[int, ...] | None = None
@@ -124,7 +112,7 @@ class ParquetPack(Pack):
 
 
 def _schema(space: LabelSpace) -> pa.Schema:
-    """Return the columns' types, with Hugging Face's own beside them."""
+    """Return the columns' types, with Hugging Face's features as metadata."""
     import pyarrow as pa  # noqa: PLC0415 - an extra
 
     types = {name: _TYPES.get(name, "string") for name in (*COLUMNS_BEFORE, *COLUMNS_AFTER)}
@@ -144,7 +132,7 @@ def _schema(space: LabelSpace) -> pa.Schema:
 
 
 def _columns(rows: Sequence[LabelRow], images: Sequence[bytes], space: LabelSpace) -> dict[str, list[object]]:
-    """Return the rows as the columns of a table."""
+    """Return the rows as table columns."""
     return {
         IMAGE: [
             {"bytes": image, "path": row.file_name.rpartition("/")[2]}

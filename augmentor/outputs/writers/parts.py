@@ -1,7 +1,6 @@
-"""Parts of an unfinished HDF5 file: one file of image bytes per shard, which threads write side by side.
+"""Parts of an unfinished HDF5 file: one file of image bytes per shard, which threads write in parallel.
 
-HDF5 does one thing at a time, and would delay the threads that encode; so one thread makes the HDF5 file of the
-parts, in order.
+HDF5 runs one call at a time, and would delay the threads that encode; so one thread merges the parts, in order.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from augmentor.outputs.writers.base import LocalShard
 from augmentor.storage import sync_file, sync_folder
 
 _BLOCK_BYTES = 1 << 25
-"""Bytes of images that are read at once."""
+"""Bytes of images read at once."""
 
 _WRITTEN_TOGETHER = 1 << 20
-"""Bytes that are given to the disk at once."""
+"""Buffer size of a part's file."""
 
 
 class Parts:
-    """Where the shards of FILE.h5 wait until it is finished.
+    """The shards of an unfinished FILE.h5.
 
     Args:
         out: FILE.h5.
@@ -48,11 +47,11 @@ class Parts:
         self.records = RecordFolder(folder)
 
     def path(self, index: int) -> Path:
-        """Return the file of a shard's images."""
+        """Return the path of a shard's part."""
         return self.folder / f"{index:05d}.part"
 
     def get(self, index: int) -> ShardRecord | None:
-        """Return a shard's record, if it is committed with all the bytes that it names; else None."""
+        """Return a shard's record if it is committed and its part has all the bytes; else None."""
         record = self.records.get(index)
         if record is None or not record.extents:
             return record
@@ -60,12 +59,7 @@ class Parts:
         return record if path.is_file() and path.stat().st_size >= end else None
 
     def pixels(self, record: ShardRecord, shape: tuple[int, ...]) -> Iterator[Pixels]:
-        """Yield a shard's images in order, (n, H, W, C) uint8 at a time.
-
-        Args:
-            record: the shard's.
-            shape: (H, W, C) of every image.
-        """
+        """Yield a shard's images of this (H, W, C) in order, in blocks of uint8 (n, H, W, C)."""
         size = math.prod(shape)
         step = max(1, _BLOCK_BYTES // size)
         with self._open(record) as file:
@@ -99,12 +93,7 @@ class Parts:
 class PartShard(LocalShard):
     """One shard: an unfinished part that `commit` gives its name.
 
-    Pixels lie at their position times their size; encoded images, whose sizes are not known before, in the order
-    in which they came.
-
-    Args:
-        parts: of the output.
-        index: the shard's number.
+    Pixels are at their position times their size; encoded images, whose sizes differ, in order of arrival.
     """
 
     holds = "an HDF5 file"
@@ -129,7 +118,7 @@ class PartShard(LocalShard):
         self._staged.with_suffix(".json").unlink(missing_ok=True)
 
     def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
-        """See `ShardWriter.add_all`; images that follow one another are written at once."""
+        """See `ShardWriter.add_all`; adjacent images are written at once."""
         encoding = self.encoding
         stored = [encode(pixels, encoding) if encoding else pixels.tobytes() for _, _, pixels in images]
         digests = [hashlib.sha256(data).hexdigest() for data in stored]
@@ -153,7 +142,7 @@ class PartShard(LocalShard):
         self.parts.records.commit(staged_record, self.index)
 
     def _file_name(self, row: LabelRow) -> str:
-        """Return the path that the same image has in a folder of files: PNG, if the images are not encoded."""
+        """Return the image's path in an equivalent folder of files: PNG for pixels."""
         return f"{row.split}/{self.index:05d}/{row.key}.{self.encoding or 'png'}"
 
     def _write(self, first: int, data: bytes) -> None:

@@ -1,13 +1,13 @@
 """Writer of outputs to URLs: shards are made on this disk and uploaded.
 
 An object store cannot rename. So a shard's files are uploaded first, then its record. An object that no record
-names does not count; the next run overwrites it. `dataset.json` comes last of all. The records on the store decide
-what is done. This machine has copies of them in a folder of its own (`scratch`), with what a killed run had not
-uploaded yet; it is removed when the output is complete.
+names does not count; the next run overwrites it. `dataset.json` comes last. The records on the store decide what
+is committed. This machine keeps copies of them, and what a killed run had not uploaded yet, under `scratch()`
+until the output is complete.
 
-An object store has no lock. `RemoteWriter.lock` keeps two processes of this machine apart. Two machines with the
-same command each make what they do not find committed, the same bytes: that costs time only. To divide the work,
-use `--shards`.
+An object store has no lock. `RemoteWriter.lock` excludes other processes of this machine. Two machines with the
+same command both make the shards that they do not find committed, with the same bytes; `--shards` divides the
+work.
 """
 
 from __future__ import annotations
@@ -50,35 +50,30 @@ _LAST = "dataset.json"
 
 
 def scratch() -> Path:
-    """Return the folder under which outputs are made that go to a URL: $XDG_CACHE_HOME, or ~/.cache."""
+    """Return the local folder of outputs that go to a URL: under $XDG_CACHE_HOME, or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "augmentor", "outputs")
 
 
 def on_disk(out: Path, fingerprint: str) -> Path:
-    """Return where an output is made: there, or for a URL in a folder of this machine, the same for the same run.
-
-    Args:
-        out: a folder, a file, or a URL.
-        fingerprint: of the run.
-    """
+    """Return where an output is made: `out`, or for a URL a local folder, the same for the same fingerprint."""
     if not isinstance(out, RemotePath):
         return out
     return scratch() / hashlib.sha256(f"{out}\0{fingerprint}".encode()).hexdigest()[:16] / out.name
 
 
 def publish(file: Path, out: Path) -> None:
-    """Upload a file that lies beside the images, where the output is a URL."""
+    """Upload a companion file, where the output is a URL."""
     if isinstance(out, RemotePath):
         upload(file, out / file.name)
 
 
 class RemoteWriter(Writer):
-    """Writes what a writer of files writes, to a URL; see the top of this file.
+    """Writes what a `FolderWriter` writes, to a URL; see this module's docstring.
 
     Args:
         out: the URL.
         here: writes on this disk, at `on_disk(out, ...)`.
-        there: the same with `out` itself as its place, which is only ever asked what is there.
+        there: the same at `out`, only used to look.
     """
 
     def __init__(self, out: RemotePath, *, here: FolderWriter, there: FolderWriter) -> None:
@@ -88,29 +83,29 @@ class RemoteWriter(Writer):
 
     @property
     def lock(self) -> Path:
-        """The file that says which process of this machine writes to the URL."""
+        """The lock file on this machine."""
         folder = self.here.out.parent
         return folder.with_name(f"{folder.name}.lock")
 
     @property
     def lock_is_local(self) -> bool:
-        """Whether that file lies on this machine alone."""
+        """True: other machines do not see the lock."""
         return True
 
     def check(self) -> None:
-        """Refuse a place that is not this run's, and change nothing.
+        """See `Writer.check`.
 
         Raises:
-            OutputError: there is something else, or the output of another run.
+            OutputError: the URL holds something else, or the output of another run.
             OSError: the storage does not answer, or refuses.
         """
         self.there.check()
 
     def clear(self) -> None:
-        """Remove what an expansion wrote to the URL, whichever it was, and nothing else.
+        """Remove what any expansion wrote to the URL, and nothing else.
 
         Raises:
-            OutputError: nothing says which objects expand wrote.
+            OutputError: the records of what expand wrote are missing.
         """
         records = self.there.records
         if not records.started():
@@ -141,17 +136,17 @@ class RemoteWriter(Writer):
         self._upload_beginning()
 
     def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
-        """Say on the storage whose output this is, and bring this disk and the storage into agreement.
+        """Write `run.json` to the storage, and synchronise this disk and the storage.
 
-        Records come down, no image does. A shard that is committed on this disk alone, because its upload broke
-        off, is uploaded again.
+        Records are downloaded, images are not. A shard that is committed on this disk only, because its upload was
+        interrupted, is uploaded again.
 
         Args:
             mine: the shards that this process may touch.
-            shards: how many there are in all, where that is known.
+            shards: their number, where it is known.
 
         Raises:
-            OutputError: there is something else, or the output of another run.
+            OutputError: the URL holds something else, or the output of another run.
         """
         self.check()
         if self.complete():
@@ -176,24 +171,20 @@ class RemoteWriter(Writer):
                 self.here.records.path(index).unlink()
 
     def complete(self) -> bool:
-        """Return whether `dataset.json`, which is uploaded last, is there and of this run, and the tables, too."""
+        """Return whether this run's `dataset.json`, which is uploaded last, and the tables exist."""
         return self.there.complete()
 
     def counts(self) -> Counts:
-        """Return what a complete output holds."""
+        """Return the counts of a complete output."""
         return self.there.counts()
 
     def missing(self, shards: int) -> list[int]:
-        """Return the shards that no machine has committed, by one look at the storage.
-
-        Args:
-            shards: how many there will be, numbered from 0.
-        """
+        """Return the shards, numbered below `shards`, that no machine has committed; one listing."""
         there = self._committed()
         return [index for index in range(shards) if index not in there]
 
     def record(self, index: int) -> ShardRecord | None:
-        """Return the record of a shard that is committed and whole; None where it is to be made."""
+        """Return the record of a committed and whole shard; None where it is to be made."""
         return self.here.record(index) or self._bring(index)
 
     def shard(self, index: int) -> RemoteShard:
@@ -202,11 +193,12 @@ class RemoteWriter(Writer):
         return RemoteShard(self, self.here.shard(index), index)
 
     def push(self, index: int) -> None:
-        """Commit a shard that is committed on this disk: upload its files, then its record; drop the files here.
+        """Commit a locally committed shard: upload its files, then its record; remove the local files.
 
-        Where another machine was faster, what it has committed stays, which is the same.
+        If another machine has committed it, its identical files stay.
 
         Raises:
+            OutputError: the local record is missing.
             OSError: the storage does not answer, or refuses.
         """
         record = self.here.record(index)
@@ -235,16 +227,16 @@ class RemoteWriter(Writer):
         self._upload_record(index)
 
     def assembly(self, shards: int) -> RemoteAssembly:
-        """Begin to write the tables on this disk."""
+        """Start to write the tables on this disk."""
         self._prepare()
         return RemoteAssembly(self, self.here.assembly(shards), shards)
 
     def bring_missing(self, shards: int) -> None:
-        """Bring the records down that others have committed."""
+        """Download the records that other machines have committed."""
         self._bring_all(index for index in range(shards) if self.here.record(index) is None)
 
     def upload_companions(self) -> None:
-        """Upload all that was written beside the images but `dataset.json`."""
+        """Upload all companion files except `dataset.json`."""
         root = self.here.out
         files = [path for path in sorted(root.rglob("*")) if path.is_file()]
         names = [path.relative_to(root).as_posix() for path in files if not path.name.startswith(TEMPORARY)]
@@ -252,24 +244,24 @@ class RemoteWriter(Writer):
         each(self._sending, lambda name: upload(root / name, self.out / name), wanted)
 
     def upload_description(self) -> None:
-        """Upload `dataset.json`, with which the output is complete, and remove what this disk still has of it."""
+        """Upload `dataset.json`, which completes the output, and remove the local copy of the output."""
         upload(self.here.out / _LAST, self.out / _LAST)
         self._remove_scratch()
 
     def _prepare(self) -> None:
-        """Make the folders of this machine, where another one has opened the output."""
+        """Make the local folders, where another machine has opened the output."""
         if not self.here.records.started():
             with patiently_locked(self.lock.with_name(f"{self.lock.name}.opening"), output=self.out):
                 if not self.here.records.started():
                     self.here.open(lambda _index: False)
 
     def _committed(self) -> dict[int, Status]:
-        """Return what the storage says of the records that are there, by the shards' numbers."""
+        """Return the storage's status of every committed record, by the shard's number."""
         found = _remote(self.there.records.shards).listing()
         return {int(name.removesuffix(".json")): status for name, status in found.items() if name[0].isdigit()}
 
     def _bring_all(self, indices: Iterable[int]) -> None:
-        """Bring records down, side by side; those that are here already and the same are not asked for."""
+        """Download records in parallel, except those whose local copy is the same."""
         there = self._committed()
         wanted = [index for index in indices if index in there and not self._is_same(index, there[index])]
         each(lambda index: f"reading {self.there.records.path(index)}", self._bring, wanted)
@@ -282,7 +274,7 @@ class RemoteWriter(Writer):
         return hashlib.md5(data, usedforsecurity=False).hexdigest() == status.etag
 
     def _bring(self, index: int) -> ShardRecord | None:
-        """Return the record that is committed, and keep it here; None where there is none, or it is damaged."""
+        """Download and return a committed record; None where it is missing or damaged."""
         try:
             data = self.there.records.path(index).read_bytes()
         except FileNotFoundError:
@@ -297,7 +289,7 @@ class RemoteWriter(Writer):
         return record
 
     def _repack(self, index: int, record: ShardRecord, reasons: Mapping[int, str]) -> None:
-        """Bring a shard's packs to this disk, take images out of them, and upload what is left."""
+        """Download a shard's packs, remove images from them, and upload the rest."""
         for name in record.packs:
             path = self.here.out / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -336,7 +328,7 @@ _Inner = TypeVar("_Inner", bound=ShardWriter | Assembling)
 
 
 class _Block(Generic[_Inner]):
-    """A block of a `RemoteWriter`, begun and ended with the one that does its work on this disk."""
+    """A `with` block of a `RemoteWriter` around the local one."""
 
     def __init__(self, writer: RemoteWriter, inner: _Inner) -> None:
         self._writer = writer
@@ -360,11 +352,11 @@ class RemoteShard(_Block[ShardWriter]):
         self._index = index
 
     def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
-        """Encode and write several images; threads may call this at once."""
+        """See `ShardWriter.add_all`."""
         self._inner.add_all(images)
 
     def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Take an image file as it is."""
+        """See `ShardWriter.link`."""
         self._inner.link(position, row, source)
 
     def commit(
@@ -373,29 +365,25 @@ class RemoteShard(_Block[ShardWriter]):
         origins: Mapping[str, SourceFile] | None = None,
         judged: JudgeResults = NO_JUDGE_RESULTS,
     ) -> None:
-        """Commit the shard on this disk, upload its files, then its record: from then on it counts."""
+        """See `ShardWriter.commit`; uploads the files, then the record: from then on the shard counts."""
         self._inner.commit(failures, origins, judged)
         self._writer.push(self._index)
 
 
 class RemoteAssembly(_Block[Assembling]):
-    """The tables of a `RemoteWriter`, written on this disk while shards are made anywhere."""
+    """The tables of a `RemoteWriter`, written on this disk while any machine makes shards."""
 
     def __init__(self, writer: RemoteWriter, inner: Assembling, shards: int) -> None:
         super().__init__(writer, inner)
         self._shards = shards
 
     def take(self, index: int) -> None:
-        """Add a shard that is committed, by this machine or another one."""
+        """Add a shard that this or another machine has committed."""
         self._writer.record(index)
         self._inner.take(index)
 
     def finish(self, ending: Ending = nothing_left) -> Counts:
-        """Finish the output on this disk, upload what lies beside the images, then `dataset.json`.
-
-        Args:
-            ending: told that the images are at the URL; what it writes beside the tables is uploaded with them.
-        """
+        """Finish the output on this disk, upload the companion files (`ending`'s, too), then `dataset.json`."""
         self._writer.bring_missing(self._shards)
 
         def ended(description: Mapping[str, object], _images: Path) -> None:

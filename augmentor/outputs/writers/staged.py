@@ -1,4 +1,4 @@
-"""Shards of folders: images wait as files in a staging folder until the shard is committed."""
+"""Shards of folders: images are files in a staging folder until the shard is committed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,11 @@ if TYPE_CHECKING:
     from augmentor.outputs.writers.folder import FolderWriter
 
 RECORD = "record.json"
-"""Beside the waiting images: the record, once all that it names is there."""
+"""The record in the staging folder, written once all that it names is there."""
 
 
 class StagedShard(LocalShard):
-    """One shard of a folder: files wait under `.augmentor/tmp/` until `commit` moves them into place.
-
-    Args:
-        writer: whose shard it is.
-        index: its number.
-        encoding: of the images; None keeps the pixels, which must then be of one size.
-    """
+    """One shard of a folder: files are under `.augmentor/tmp/` until `commit` moves them into place."""
 
     def __init__(self, writer: FolderWriter, index: int, *, encoding: ImageFormat | None) -> None:
         super().__init__(writer.out, index, encoding=encoding)
@@ -64,20 +58,16 @@ class StagedShard(LocalShard):
             self._note_file(position, row, suffix, digest, shape=pixels.shape, unsynced=waiting)
 
     def waiting(self, position: int) -> str:
-        """Return where an image waits; text, because thousands of `Path`s take longer than the writing."""
+        """Return a staged image's path; str, because making thousands of `Path`s takes longer than the writing."""
         return f"{self._waiting}{position}"
 
     def stage_record(self, record: ShardRecord) -> None:
-        """Write the record beside what it names, ahead of the first move: a killed move is undone by it."""
+        """Write the record before the first move, so that an interrupted move can be undone."""
         record.write(self.staged / RECORD)
         sync_folder(self.staged)
 
     def commit_record(self, folders: Set[Path]) -> None:
-        """Make the shard count, once every file has its name.
-
-        Args:
-            folders: those that files were moved into, which are synced first, with the output's own.
-        """
+        """Make the shard count, once every file has its name; syncs `folders` and the output's first."""
         for folder in folders | {self.writer.out}:
             sync_folder(folder)
         self.writer.records.commit(self.staged / RECORD, self.index)
@@ -100,10 +90,10 @@ class StagedShard(LocalShard):
 
 
 class FolderShard(StagedShard):
-    """One shard of a `FolderWriter`: every image becomes a file of its own."""
+    """One shard of a `FolderWriter`: a file per image."""
 
     def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Take a source file as it is, under its own suffix in lower case where that is an image's.
+        """See `ShardWriter.link`; keeps the source's suffix, in lower case, where it is an image's.
 
         Raises:
             ImageError: it cannot be read.
@@ -132,7 +122,7 @@ class FolderShard(StagedShard):
 
 
 def _taken(source: Path, waiting: str) -> bool:
-    """Link a file, or else copy it; return whether it was linked."""
+    """Hard-link a file, or else copy it; return whether it was linked."""
     if isinstance(source, RemotePath):
         write_unsynced(waiting, content(source))
         return False

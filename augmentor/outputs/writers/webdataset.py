@@ -15,21 +15,17 @@ from augmentor.outputs.writers.packing import Pack, Packed, damage_named, refuse
 from stargan.labels import UNKNOWN, LabelSpace
 
 CODES = "labels"
-"""The entry of a sample's JSON that holds its codes."""
+"""The key of the codes in a sample's JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TarPacking:
     """Writes SPLIT/NNNNN.tar with KEY.png and KEY.json, by webdataset's own writer.
 
-    The JSON is the image's row of the label table: texts as `labels.csv` writes them (blank is unknown),
-    `is_synthetic` 0 or 1, scores as numbers, and `labels`, the codes. Unknown codes and scores are -1, never null:
-    Hugging Face takes the types of all samples from the first five. A dot in a key, where webdataset would see the
-    suffix begin, is written %2E.
-
-    Args:
-        space: the attributes.
-        encoding: of the images.
+    The JSON is the image's row of the label table: texts as in `labels.csv` (blank is unknown), `is_synthetic` 0
+    or 1, scores as numbers, and `labels`, the codes. Unknown codes and scores are -1, never null: Hugging Face
+    takes the types of all samples from the first five. A dot in a key, where webdataset would split off the
+    suffix, is written %2E.
     """
 
     space: LabelSpace
@@ -37,13 +33,13 @@ class TarPacking:
     suffix: str = ".tar"
 
     def check(self) -> None:
-        """Refuse to go on without webdataset, or with an attribute called as the codes are."""
+        """Refuse a missing webdataset, or an attribute with the codes' key as its name."""
         refuse_unpackable(
             "webdataset", library="webdataset", space=self.space, taken=CODES, by="the codes of all attributes are"
         )
 
     def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
-        """Write a pack; see `augmentor.outputs.writers.packing.Packing`."""
+        """See `Packing.write`."""
         del shape  # The images say it.
         import webdataset as wds  # noqa: PLC0415 - an extra
 
@@ -59,7 +55,7 @@ class TarPacking:
     def write_index(
         self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
     ) -> None:
-        """Write nothing: readers are given the packs' names."""
+        """Write nothing: readers get the packs' names."""
 
     def _labels(self, row: LabelRow) -> bytes:
         written: dict[str, object] = dict(zip(columns(self.space), cells(row, self.space), strict=True))
@@ -71,20 +67,13 @@ class TarPacking:
 
 
 def member_name(file_name: str) -> str:
-    """Return what an image is called in its tar file: its key, without a dot, and its suffix."""
+    """Return an image's name in its tar file: its key with dots as %2E, and its suffix."""
     stem, _, suffix = file_name.rpartition("/")[2].rpartition(".")
     return f"{stem.replace('.', '%2E')}.{suffix}"
 
 
 class TarPack(Pack):
-    """A tar file whose members' places are known; see `augmentor.outputs.writers.packing.Pack`.
-
-    Args:
-        path: the file.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
+    """A tar file and the places of its members; raises ImageError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -100,4 +89,4 @@ class TarPack(Pack):
                 return file.read(size)
 
     def close(self) -> None:
-        """Do nothing: between two images the file is closed."""
+        """Do nothing: the file is closed between two images."""
