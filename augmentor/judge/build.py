@@ -33,7 +33,7 @@ _MOST_VALIDATION = 512
 _MOST_TRAINING = 4096
 
 _MOST_BYTES = 256 << 20
-"""Training images that are held in memory."""
+"""Maximum of training images in memory."""
 
 _FEWEST_STEPS = 4
 
@@ -52,18 +52,11 @@ _MOST_UNREAL = 0.25
 """Share of translations that may fail this: above it, D recognises the generator's images as such."""
 
 _NAMED = 3
-"""Pairs of values with a lower threshold that are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltJudge:
-    """A judge and the real images that it is validated on.
-
-    Args:
-        kept: the judge and what is known of it.
-        validation: real validation images.
-        unreadable: images left out because they cannot be read.
-    """
+    """A judge, the real images that it is validated on, and the number of unreadable images."""
 
     kept: KeptJudge
     validation: LabelledImages
@@ -82,8 +75,6 @@ def make_judge(
 ) -> BuiltJudge:
     """Train a judge on real training rows, and calibrate it on real validation rows, which give the thresholds.
 
-    Without a val split a fifth of the training rows (whole groups, always the same) takes its place.
-
     Args:
         manifest: the user's table; its label space is the judge's.
         looks: form of its images.
@@ -95,8 +86,7 @@ def make_judge(
 
     Raises:
         JudgingStopped: the user stopped it.
-        AugmentorError: no training row has a label, or none of their images can be read; or the discriminator
-            is damaged.
+        AugmentorError: no training row has a label and a readable image, or the discriminator is damaged.
     """
     try:
         discriminator = None if checkpoint is None else load_discriminator(checkpoint)
@@ -208,16 +198,8 @@ def appraise(
 ) -> KeptJudge:
     """Calibrate a judge on real images that it was not trained on, and store what scores are compared with.
 
-    Args:
-        judge: newly trained.
-        validation: real images with labels.
-        groups: the subject of each; "" is one of its own.
-        steps: optimisation steps of the judge.
-        images: number of real training images.
-        validation_from: "val" or "held out of train".
-        crop: side of the centred square that was cut out of images first, or None.
-        discriminator: the model's, where the judge is for one.
-        model_sha256: of that model's weights.
+    `groups` are the images' subjects ("" is one of its own); `steps` and `images` count the judge's training;
+    `validation_from` is "val" or "held out of train"; discriminator and SHA-256 are those of the judge's model.
     """
     space, codes = judge.space, validation.codes
     _, channels, height, width = validation.images.shape
@@ -255,12 +237,9 @@ def appraise(
 
 
 def with_realism(kept: KeptJudge, translations: LabelledImages, discriminator: Discriminator) -> KeptJudge:
-    """Return the judge with a threshold of realism, unless that would reject too many translations.
+    """Return the judge with a threshold of realism, unless that would reject too many of some translations.
 
-    Args:
-        kept: with D's scores of real images.
-        translations: some of validation images, with their targets.
-        discriminator: D.
+    `translations` are of validation images, with their targets.
     """
     few = kept.realism is None or len(kept.realism) < FEWEST or len(translations) < FEWEST
     if kept.realism is None or few:

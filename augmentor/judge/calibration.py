@@ -10,21 +10,14 @@ from stargan.labels import UNKNOWN, LabelSpace
 _COOLEST, _HOTTEST = 0.05, 20.0
 
 _HALVINGS = 60
-"""Of the interval of inverse temperatures: more than a float64 tells apart."""
 
 _BINS = 15
-"""Of the calibration error, as in its source."""
 
 
 def value_logits(logits: Tensor, space: LabelSpace) -> list[Tensor]:
-    """Return the logits attribute by attribute, one column per value, so that softmax fits all.
+    """Return per attribute (N, values) float64 logits, a column per value; a binary one's "0" has the logit 0.
 
-    Args:
-        logits: (N, D), in the label vector's order.
-        space: says which belong to which attribute.
-
-    Returns:
-        For each attribute (N, number of values) float64; a binary one's "0" has the logit 0.
+    logits: (N, D), in the label vector's order.
     """
     columns = []
     for attribute, run in zip(space.attributes, space.slices, strict=True):
@@ -34,16 +27,11 @@ def value_logits(logits: Tensor, space: LabelSpace) -> list[Tensor]:
 
 
 def fit_temperatures(logits: Tensor, codes: Tensor, space: LabelSpace) -> Tensor:
-    """Return per attribute the temperature under which its logits explain the labels best.
+    """Return per attribute the temperature with the least mean negative log-likelihood of the labels.
 
-    That is the least mean negative log-likelihood of softmax(logits / temperature). The labels are softened as
-    Laplace's rule asks: that all of n images were right says that the next one is with 1 - 1 / (n + 2), not with
-    certainty. So a classifier without a mistake is not believed without bounds.
+    Labels are softened by Laplace's rule, so that a classifier without a mistake does not become certain.
 
-    Args:
-        logits: (N, D) of images that the classifier did not learn from.
-        codes: (N, A) int64, their labels, -1 unknown.
-        space: what both mean.
+    logits: (N, D) of images that the classifier was not trained on; codes: (N, A) int64, -1 unknown.
 
     Returns:
         (A,) float32 in [0.05, 20]; 1 where no label is known, or there is one value only.
@@ -76,16 +64,9 @@ def _fit(logits: Tensor, codes: Tensor) -> float:
 def calibration_error(
     logits: Tensor, codes: Tensor, space: LabelSpace, *, temperatures: Tensor | None = None
 ) -> dict[str, float]:
-    """Return per attribute how far confidence and accuracy lie apart, 0 to 1 (the expected calibration error).
+    """Return per attribute the expected calibration error, 0 to 1; NaN where no label is known.
 
-    Args:
-        logits: (N, D).
-        codes: (N, A) int64, the images' labels, -1 unknown.
-        space: what both mean.
-        temperatures: (A,); ones if not given.
-
-    Returns:
-        NaN where no label is known.
+    logits: (N, D); codes: (N, A) int64, -1 unknown; temperatures: (A,), ones if not given.
 
     Source: Guo et al., eq. 3 (arXiv 1706.04599): 15 bins of equal width.
     """

@@ -33,30 +33,20 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class JudgeNetwork(nn.Module):
-    """A judge's network: a body that computes features of images, and a linear head.
-
-    Args:
-        body: maps (N, C, H, W) floats in [-1, 1] to (N, F) features.
-        head: maps the features to (N, D) logits, in the label vector's order.
-    """
+    """A body from images (N, C, H, W) in [-1, 1] to features (N, F), and a linear head to logits (N, D)."""
 
     def __init__(self, *, body: nn.Module, head: nn.Linear) -> None:
         super().__init__()
         self.body, self.head = body, head
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (N, C, H, W) floats in [-1, 1] to (N, D) logits."""
+        """Map (N, C, H, W) floats in [-1, 1] to (N, D) logits, in the label vector's order."""
         logits: Tensor = self.head(self.body(images))
         return logits
 
 
 class JudgeOutputs(NamedTuple):
-    """Logits and features of N images, on the CPU.
-
-    Args:
-        logits: (N, D) float32, in the label vector's order.
-        features: (N, F) float32, the head's inputs.
-    """
+    """Logits (N, D), in the label vector's order, and features (N, F), the head's inputs: float32 on the CPU."""
 
     logits: Tensor
     features: Tensor
@@ -69,8 +59,7 @@ class Judge:
     Args:
         network: its weights.
         space: the label space.
-        temperatures: (A,) float32, each attribute's logits are divided by its temperature for calibrated
-            probabilities; ones by default.
+        temperatures: (A,) float32, divisors of each attribute's logits for calibrated probabilities; default ones.
     """
 
     network: JudgeNetwork
@@ -123,12 +112,9 @@ def likeliest(logits: Tensor, space: LabelSpace) -> Tensor:
 
 
 def resnet(channels: int, *, side: int, outputs: int) -> JudgeNetwork:
-    """Return a judge's network with random weights: a torchvision ResNet-18 whose stem suits the images' size.
+    """Return a torchvision ResNet-18 with random weights, whose stem suits the images' size.
 
-    Args:
-        channels: of the images, 1 or 3.
-        side: the shorter one of the images, in pixels.
-        outputs: entries of the label vector, D.
+    `side` is the shorter one in pixels; `outputs` are the entries of the label vector, D.
     """
     # Imported here because it takes seconds.
     from torchvision.models import resnet18  # noqa: PLC0415
@@ -196,21 +182,11 @@ def train_judge(
     flip: bool = True,
     on_step: Callable[[int], None] = lambda _step: None,
 ) -> Judge:
-    """Train a judge from scratch on real images; see `train_classifier`.
+    """Train a judge from scratch on real images, with `train_classifier`.
 
     Rows are drawn with the weight of their rarest label, so that an imbalanced set does not make a biased judge;
-    images are shifted by up to 1/16 of their side and mirrored.
-
-    Args:
-        data: the training rows.
-        space: what the codes mean.
-        steps: optimisation steps of `batch_size` images.
-        seed: of weights, draws and augmentation.
-        device: where to compute.
-        batch_size: images a step.
-        learning_rate: the peak of the schedule.
-        flip: whether mirrored images keep their labels.
-        on_step: called after each step with its number.
+    images are shifted by up to 1/16 of their side and, if `flip`, mirrored at random.
+    `steps` are of `batch_size` images; `seed` is that of weights, draws and augmentation.
 
     Raises:
         ValueError: there are no images.

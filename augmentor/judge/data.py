@@ -23,12 +23,7 @@ FEWEST_IMAGES = 32
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImages:
-    """Images in memory with their labels.
-
-    Args:
-        images: (N, C, H, W) uint8.
-        codes: (N, A) int64, -1 unknown.
-    """
+    """Images (N, C, H, W) uint8 in memory, with their labels (N, A) int64, -1 unknown."""
 
     images: Tensor
     codes: Tensor
@@ -97,11 +92,7 @@ def read_images(
 ) -> LabelledImages:
     """Read all images of a manifest into memory.
 
-    Args:
-        manifest: the rows; `Manifest.select` narrows them.
-        size: (height, width) in pixels.
-        channels: 1 or 3.
-        crop: side of the centred square that is cut out first, or None.
+    `size` is (height, width) in pixels; `crop` is the side of the centred square that is cut out first, or None.
 
     Raises:
         ImageError: an image cannot be read.
@@ -115,12 +106,9 @@ def _decode(manifest: Manifest, row: int, *, size: tuple[int, int], channels: in
 
 
 def judge_split(manifest: Manifest) -> tuple[NDArray[np.intp], NDArray[np.intp], str]:
-    """Return the rows for training and for validation of a judge, and the source of the latter.
+    """Return the labelled rows of train and of val, and the source of the latter: "val" or "held out of train".
 
-    They are the labelled rows of train and val. Without a val split a fifth of train, whole groups, is held out.
-
-    Returns:
-        Row numbers, each in a fixed order in which rare labels come early; then "val" or "held out of train".
+    Without a val split a fifth of train, whole groups, is held out. The order is fixed; rare labels come early.
     """
     labelled = (manifest.codes != UNKNOWN).any(axis=1)
     training, validation = (np.flatnonzero(manifest.split_mask([split]) & labelled) for split in ("train", "val"))
@@ -154,9 +142,7 @@ def _shuffled(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.intp]:
 def rarity_weights(codes: NDArray[np.integer], space: LabelSpace) -> NDArray[np.float64]:
     """Return how often each row should be drawn, (N,) summing to 1: inversely to its rarest label's frequency.
 
-    Args:
-        codes: (N, A), -1 unknown (which counts as no label).
-        space: what the codes mean.
+    codes: (N, A), -1 unknown, which counts as no label.
     """
     weights = np.zeros(len(codes))
     for attribute, column in zip(space.attributes, codes.T, strict=True):

@@ -22,7 +22,6 @@ from stargan.networks import Discriminator
 _CPU = torch.device("cpu")
 
 SCORES = ("agreement", "realism", "preserved")
-"""Scores that can have a threshold."""
 
 _THUMBNAIL = 96
 """Pixels of the longest side of a thumbnail."""
@@ -32,15 +31,10 @@ _SHOWN = 3
 
 
 class Scorer:
-    """Scores translations with a judge and a discriminator.
+    """Scores of translations from a judge and a discriminator (or None) of the same label space.
 
-    Equal calls give equal scores. In blocks of other images, scores may differ in the last digits, so what depends
+    Equal calls give equal scores. In blocks of other images scores may differ in the last digits, so what depends
     on scores should score the same blocks again.
-
-    Args:
-        kept: the judge and what it refers to.
-        discriminator: the model's, or None; its label space must be the judge's.
-        device: where to compute.
     """
 
     def __init__(
@@ -58,11 +52,8 @@ class Scorer:
     def score(self, pictures: Tensor, sources: Tensor, targets: Tensor, own: Tensor) -> Scores:
         """Score translations.
 
-        Args:
-            pictures: (n, C, H, W) uint8 on the CPU, the translations.
-            sources: the same, what each was made of; equal neighbours are computed once.
-            targets: (n, A) int64, -1 unknown.
-            own: (n, A) int64, the sources' labels, -1 unknown.
+        pictures, sources: (n, C, H, W) uint8 on the CPU; equal neighbouring sources are computed once.
+        targets, own (the sources' labels): (n, A) int64, -1 unknown.
         """
         seen = self._judge.outputs(pictures)
         distinct, place = _without_repeats(sources)
@@ -97,11 +88,9 @@ def _without_repeats(images: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """Rejects translations whose scores do not reach the thresholds; a score that is unknown rejects nothing.
+    """Thresholds below which translations are rejected; an unknown score rejects nothing.
 
-    Args:
-        thresholds: what each score must reach.
-        by_domain: whether the threshold of agreement is lower in domains where real images reach less, too.
+    With `by_domain` the threshold of agreement is lower in domains where real images reach less, too.
     """
 
     thresholds: Thresholds
@@ -132,10 +121,7 @@ class Gate:
         ]
 
     def shortfalls(self, scores: Scores) -> NDArray[np.float64]:
-        """Return each largest distance below a threshold, (n,) float64; below 0 where all are reached.
-
-        NaN where no score with a threshold is known.
-        """
+        """Return the largest distances below a threshold, (n,) float64; below 0: all reached; NaN: none known."""
         missed = np.full(len(scores.agreement), np.nan)
         for name, least in self.limits(scores).items():
             missed = np.fmax(missed, least - getattr(scores, name))
@@ -151,13 +137,7 @@ def _compared(name: str, score: float, least: float) -> str:
 
 
 class Judgement(NamedTuple):
-    """Scores and rejections of n translations.
-
-    Args:
-        scores: of each.
-        reasons: why each is rejected; "" keeps it.
-        shortfalls: (n,) float64, see `Gate.shortfalls`.
-    """
+    """Scores of n translations, reasons for rejecting them ("" keeps one) and `Gate.shortfalls`, (n,) float64."""
 
     scores: Scores
     reasons: list[str]
@@ -165,16 +145,9 @@ class Judgement(NamedTuple):
 
 
 class DeviceJudge:
-    """Judges translations on one device.
+    """A judge of translations on one device; the discriminator is the model's, or None.
 
-    On a GPU it has a stream of its own, so that it need not wait for the translator's next blocks, which are
-    queued already, and the device stays busy meanwhile.
-
-    Args:
-        kept: the judge.
-        discriminator: the model's, or None.
-        gate: what translations must reach.
-        device: where.
+    On a GPU it has its own stream, so that it need not wait for the translator's next blocks, which are queued.
     """
 
     def __init__(
@@ -193,7 +166,7 @@ class DeviceJudge:
 
         Args:
             pictures: (n, C, H, W) uint8 on the CPU, the translations at the model's size.
-            sources: the same, what each was made of.
+            sources: (n, C, H, W) uint8, the image that each was made from.
             targets: (n, A) int64, the labels that each is written with, -1 unknown.
             own: (n, A) int64, the sources' labels, -1 unknown.
         """
@@ -211,13 +184,7 @@ class RejectedThumbnails:
         self._worst: list[tuple[float, int, Pixels]] = []
 
     def add(self, position: int, shortfall: float, picture: Tensor) -> None:
-        """Add a rejected translation; of equal ones the first stays.
-
-        Args:
-            position: its place in the shard.
-            shortfall: how far it misses the threshold.
-            picture: (C, H, W) uint8.
-        """
+        """Add a rejected translation, (C, H, W) uint8, by its position in the shard; of equals the first stays."""
         for kept, rank in ((self._nearest, shortfall), (self._worst, -shortfall)):
             if len(kept) == _SHOWN and (rank, position) > kept[-1][:2]:
                 continue

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 _SHARE_OF_TRAINING = 0.1
 
 _LEAST_SECONDS = 1.0
-"""Time for judging: a share of the training's time, and at least a second."""
 
 MOST_STEPS = 2000
-"""Default maximum of optimisation steps of a judge."""
 
 
 class JudgingStopped(Exception):  # noqa: N818 - not an error
@@ -43,13 +41,7 @@ class Limits:
 
 
 class TimeBudget:
-    """Time left for judging, its progress, and whether the user stopped it.
-
-    Args:
-        limits: steps and seconds.
-        on_progress: called with the share that is done, in [0, 1].
-        should_stop: called often; True stops.
-    """
+    """Time left for judging, its progress as a share in [0, 1], and whether the user stopped it."""
 
     def __init__(
         self,
@@ -69,10 +61,7 @@ class TimeBudget:
         return time.monotonic() - self._start
 
     def part(self, start: float, end: float) -> None:
-        """Start the part that takes the progress from `start` to `end`.
-
-        It has that share of the time, however late it starts, and what earlier parts left over.
-        """
+        """Start the part that takes the progress from `start` to `end`; it has that share of the time at least."""
         shares = time.monotonic() + (end - start) * self.limits.seconds, self._start + end * self.limits.seconds
         self._part, self._end = (start, end), max(shares)
         self.report(0.0)

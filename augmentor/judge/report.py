@@ -21,12 +21,9 @@ _FEWEST = 8
 
 
 def share_right(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> dict[str, float]:
-    """Return per attribute the share of rows whose predicted value is the wanted one, unknown rows left out.
+    """Return per attribute the share of rows whose predicted value is the wanted one; NaN where none is known.
 
-    Args:
-        predicted: (N, A) int64.
-        wanted: (N, A) int64, -1 unknown.
-        space: names the attributes.
+    predicted, wanted: (N, A) int64; wanted -1 is unknown, and left out.
     """
     shares = {}
     for name, found, want in zip(space.names, predicted.T, wanted.T, strict=True):
@@ -36,13 +33,7 @@ def share_right(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> dict[st
 
 
 def balanced_accuracy(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> dict[str, float]:
-    """Return per attribute the mean over its values of the share of that value's rows that are recognised.
-
-    Args:
-        predicted: (N, A) int64.
-        wanted: (N, A) int64, -1 unknown.
-        space: names the attributes and their values.
-    """
+    """Return per attribute the mean of its values' recalls, of (N, A) int64 codes; wanted -1 is unknown."""
     return {
         name: sum(shares.values()) / len(shares) if shares else float("nan")
         for name, shares in recalls(predicted, wanted, space).items()
@@ -50,13 +41,7 @@ def balanced_accuracy(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> d
 
 
 def recalls(predicted: Tensor, wanted: Tensor, space: LabelSpace) -> dict[str, dict[str, float]]:
-    """Return per attribute and value the share of that value's rows that are recognised.
-
-    Args:
-        predicted: (N, A) int64.
-        wanted: (N, A) int64, -1 unknown.
-        space: names the attributes and their values; a value that no row wants is left out.
-    """
+    """Return recall per attribute and value that occurs, of (N, A) int64 codes, wanted -1 unknown."""
     return {
         attribute.name: {
             value: float((found[want == code] == code).double().mean())
@@ -88,7 +73,7 @@ def doubt(accuracy: float | None, *, chance: float, counted: Mapping[str, int]) 
 
 
 def rounded(value: float) -> float | None:
-    """Return a number as JSON can hold it: None in place of NaN."""
+    """Return a number with 6 decimals for JSON: None in place of NaN."""
     return None if math.isnan(value) else round(value, 6)
 
 
@@ -97,12 +82,11 @@ class AttributeAccuracy:
     """Accuracy of a judge on real validation images for one attribute. Shares are in [0, 1]; None: nothing known.
 
     Args:
-        name: the attribute.
         accuracy: balanced accuracy.
         chance: the accuracy of guessing: 1 / the number of values that the images have.
-        values: for each value the share of its images that are recognised.
+        values: recall of each value.
         real_images: how many have a label of it.
-        temperature: what its logits are divided by.
+        temperature: divisor of its logits.
         error_before: expected calibration error of the bare logits.
         error_after: the same with the temperature, on the images that it was fitted on.
         doubt: why the judge cannot be trusted with it; None where it can.
@@ -144,7 +128,7 @@ class JudgeReport:
 
     @property
     def trusted(self) -> tuple[str, ...]:
-        """The names of the attributes that it can be trusted with."""
+        """Names of the attributes that it can be trusted with."""
         return tuple(attribute.name for attribute in self.attributes if attribute.trusted)
 
     @property
@@ -172,12 +156,7 @@ def judged_attributes(
 ) -> tuple[AttributeAccuracy, ...]:
     """Compare a judge's predictions for real validation images with their labels.
 
-    Args:
-        logits: (N, D).
-        predicted: (N, A) int64, the most likely domains.
-        codes: (N, A) int64, the images' labels, -1 unknown.
-        temperatures: (A,), fitted on these images.
-        space: the label space.
+    logits: (N, D); predicted, codes: (N, A) int64, -1 unknown; temperatures: (A,), fitted on these images.
     """
     accuracy, values = balanced_accuracy(predicted, codes, space), recalls(predicted, codes, space)
     before = calibration_error(logits, codes, space)

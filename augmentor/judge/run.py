@@ -66,10 +66,7 @@ def judge_run(
         flip: whether mirrored images keep their labels.
         device: where to compute.
         on_progress: called with the share that is done, in [0, 1].
-        should_stop: called often; True stops.
-
-    Returns:
-        None if it was stopped.
+        should_stop: called often; True stops, and the result is None.
 
     Raises:
         AugmentorError: a file cannot be written.
@@ -119,7 +116,7 @@ def judge_model(
         device: where to compute.
         description: what a foreign file does not describe.
         max_pixels: images of more pixels (width x height) are not read.
-        allow_outside: images may lie outside the manifest's folder.
+        allow_outside: images may be outside the manifest's folder.
         on_progress: called with the share that is done, in [0, 1].
 
     Raises:
@@ -151,18 +148,8 @@ def measure_target_accuracy(
 ) -> TargetAccuracy:
     """Translate validation rows, and count in how many translations a judge recognises the target.
 
-    Args:
-        model: translates; where the validation rows are held out of train, it was trained on them.
-        manifest: the user's table, in the model's label space.
-        limits: steps and seconds that it may take.
-        device: where to compute.
-        kept: the judge; None builds one, which is not saved.
-        on_progress: called with the share that is done, in [0, 1].
-        should_stop: called often; True stops.
-
-    Raises:
-        JudgingStopped: `should_stop` returned True.
-        ManifestError: no training row has a label, or none of their images can be read.
+    `kept` is the judge; None builds one, which is not saved. Validation rows that are held out of train are rows
+    that the model was trained on.
     """
     clock = TimeBudget(limits, on_progress=on_progress, should_stop=should_stop)
     built = _built(kept, model, manifest, looks=model_looks(model), clock=clock, device=device)
@@ -261,8 +248,7 @@ class JudgeRequest:
     Args:
         manifest: the user's table.
         out: the folder to write; None is the model's newest checkpoint.
-        model: the run folder, checkpoint or foreign file whose label space and images are the judge's; None takes
-            those of the manifest.
+        model: run folder, checkpoint or foreign file of the model that the judge is for, or None.
         description: what a foreign file does not describe.
         attributes: the manifest's columns to use where there is no model; none takes all.
         image_column: the column of the images' paths, if it has an unusual name.
@@ -272,7 +258,7 @@ class JudgeRequest:
         steps: optimisation steps, or None.
         minutes: about how long it may take, or None; without both a minute, and 2,000 steps at most.
         max_pixels: images of more pixels (width x height) are not read.
-        allow_outside: images may lie outside the manifest's folder.
+        allow_outside: images may be outside the manifest's folder.
     """
 
     manifest: Path
@@ -290,11 +276,7 @@ class JudgeRequest:
     allow_outside: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse options that exclude each other.
-
-        Raises:
-            AugmentorError: naming the flags.
-        """
+        """Refuse options that exclude each other, by the names of their flags."""
         if self.steps is not None and self.minutes is not None:
             raise AugmentorError("--minutes and --steps exclude each other: give one of them")
         if self.model is None and self.out is None:
@@ -329,11 +311,7 @@ def judge_manifest(
 ) -> JudgeResult:
     """Build a judge and write it; an old one is replaced when the new one is complete.
 
-    Args:
-        request: the arguments.
-        device: where to compute.
-        on_progress: called with the share that is done, in [0, 1].
-        should_stop: called often; True stops.
+    `on_progress` is called with the share that is done, in [0, 1], `should_stop` often; True stops.
 
     Raises:
         JudgingStopped: `should_stop` returned True; nothing was written.

@@ -15,20 +15,17 @@ from stargan.networks import Discriminator
 from stargan.pixels import to_signed
 
 _BATCH = 256
-"""Images that D scores at once."""
 
 
 class Scores(NamedTuple):
-    """The scores of n translations; NaN where there is none.
+    """The scores of n translations, float64; NaN where there is none.
 
     Args:
-        agreement: (n,) float64, the judge's probability of all that the target asks for, of the attributes that
-            it can be trusted with there, see `AgreementReference`: the product of theirs.
-        per_attribute: (n, A) float64, its probability of the target's value of each attribute; NaN where the
-            target knows none.
-        realism: (n,) float64, the share of real validation images that D finds no more real; NaN without D.
-        preserved: (n,) float64, -1 to 1, how much of the source is left, apart from what had to change.
-        expected: (n,) float64, the agreement that real images of such a domain reach; see `AgreementReference`.
+        agreement: (n,) the judge's probability of the whole target: product over the attributes that count there.
+        per_attribute: (n, A) its probability of the target's value of each attribute.
+        realism: (n,) share of real validation images that D finds no more real; NaN without D.
+        preserved: (n,) -1 to 1, how much of the source is left, apart from what had to change.
+        expected: (n,) the agreement that real images of such a domain reach; see `AgreementReference`.
     """
 
     agreement: NDArray[np.float64]
@@ -39,12 +36,9 @@ class Scores(NamedTuple):
 
 
 def target_probabilities(probabilities: Tensor, targets: Tensor, space: LabelSpace) -> Tensor:
-    """Return how likely each image shows each value of its target, (N, A) float64; NaN where it knows none.
+    """Return the probability of each value of the targets, (N, A) float64; NaN where the target is unknown.
 
-    Args:
-        probabilities: (N, D), see `Judge.calibrated`.
-        targets: (N, A) int64, -1 unknown.
-        space: what both mean.
+    probabilities: (N, D), see `Judge.calibrated`; targets: (N, A) int64, -1 unknown.
     """
     columns = []
     for attribute, run, target in zip(space.attributes, space.slices, targets.T, strict=True):
@@ -56,11 +50,9 @@ def target_probabilities(probabilities: Tensor, targets: Tensor, space: LabelSpa
 
 
 def joined(per_attribute: Tensor, trusted: Tensor) -> Tensor:
-    """Return the product over the attributes that count, (N,) float64; NaN where the target knows none of them.
+    """Return the product over the trusted attributes, (N,) float64; NaN where none of them is known.
 
-    Args:
-        per_attribute: (N, A), NaN unknown; see `target_probabilities`.
-        trusted: (A,) or (N, A) bool, the attributes that count.
+    per_attribute: (N, A), NaN unknown; trusted: (A,) or (N, A) bool.
     """
     counts = ~per_attribute.isnan() & trusted
     product = torch.where(counts, per_attribute, 1.0).prod(dim=1)
@@ -71,11 +63,7 @@ def joined(per_attribute: Tensor, trusted: Tensor) -> Tensor:
 def patch_scores(discriminator: Discriminator, images: Tensor, domains: Tensor, space: LabelSpace) -> Tensor:
     """Return D's mean score over an image's patches, (N,) float64 on the CPU; higher is more real.
 
-    Args:
-        discriminator: computes where it lies.
-        images: (N, C, H, W) uint8.
-        domains: (N, A) int64, what the images should show, -1 unknown; a D that does not match ignores it.
-        space: what the domains mean.
+    images: (N, C, H, W) uint8; domains: (N, A) int64, -1 unknown, ignored by a D that does not match labels.
     """
     device = next(discriminator.parameters()).device
     scores = [torch.empty(0, dtype=torch.float64)]
@@ -107,16 +95,11 @@ def similarities(
 ) -> Tensor:
     """Return how much of each source's features its picture has kept, apart from what had to change.
 
-    The cosine of the angle between both, around the mean of real images, after all directions are taken out that
-    the judge reads the changed attributes from.
+    That is the cosine similarity around the mean of real images, without all directions from which the judge reads
+    the changed attributes.
 
-    Args:
-        pictures: (N, F) features.
-        sources: the same of their sources.
-        changed: (N, A) bool, the attributes that had to change.
-        mean: (F,) features of real images.
-        head: (D, F) weights of the judge's head.
-        space: says which rows of the head belong to which attribute.
+    pictures, sources: (N, F) features; changed: (N, A) bool; mean: (F,) features of real images;
+    head: (D, F) weights of the judge's head.
 
     Returns:
         (N,) float64 in [-1, 1]; 0 where nothing is left of one of the two.
@@ -139,10 +122,7 @@ def similarities(
 def preserved_pairs(codes: Tensor, groups: Sequence[str], space: LabelSpace) -> tuple[Tensor, Tensor, Tensor]:
     """Return pairs of real images of different subjects, each with one attribute that is taken for changed.
 
-    Args:
-        codes: (N, A) int64, the images' labels.
-        groups: the subject of each; "" is one of its own.
-        space: names the attributes.
+    codes: (N, A) int64; groups: the subject of each, "" is one of its own.
 
     Returns:
         Two (P,) int64 of rows, and (P, A) bool.

@@ -39,17 +39,15 @@ _PROBABILITIES, _CODES = "reference.probabilities", "reference.codes"
 
 @dataclass(frozen=True, kw_only=True)
 class KeptJudge:
-    """A judge with its reference data for scores and thresholds.
+    """A calibrated judge with its reference data for scores and thresholds.
 
     Args:
-        judge: calibrated.
         report: its accuracy on real validation images.
         image_size: (height, width) of its images, in pixels.
         image_channels: 1 or 3.
         crop: side of the centred square that is cut out of images first, or None.
         mean: (F,) float32, the features of real validation images.
-        realism: D's scores of real validation images with their own labels, sorted, 1001 quantiles at most; None
-            without D.
+        realism: D's scores of real validation images, sorted, 1001 quantiles at most; None without D.
         preserved: similarities of pairs of images of different subjects, sorted, 1001 quantiles at most.
         auto: the thresholds from real validation images.
         reference: its probabilities for validation images, and the thresholds of agreement from these.
@@ -80,10 +78,7 @@ class KeptJudge:
     def for_model(self, model: Model, *, crop: int | None, where: str) -> KeptJudge:
         """Return the judge for use with a model: without the realism of another model's discriminator.
 
-        Args:
-            model: what translates.
-            crop: what its images are cut to first.
-            where: what the judge came from, for the message.
+        `crop` is that of the model's images; `where` is what the judge came from, for the message.
 
         Raises:
             AugmentorError: it knows other attributes, or other images.
@@ -109,14 +104,9 @@ class KeptJudge:
 
 
 def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
-    """Write judge.safetensors and judge.json; an interruption leaves no judge, or the new one.
+    """Write judge.safetensors and judge.json, and return the judge with its `sha256`.
 
-    Args:
-        folder: a checkpoint, or any folder; made if it is not there.
-        kept: what to write.
-
-    Returns:
-        The same with its `sha256`.
+    An interruption leaves no judge, or the new one.
 
     Raises:
         OutputError: it cannot be written.

@@ -18,7 +18,6 @@ from stargan.checkpoints import Model
 from stargan.labels import UNKNOWN, LabelSpace
 
 FILE = "obedience.json"
-"""Its name in a run folder."""
 
 Level = Literal["obeys", "in part", "ignores", "not judged"]
 
@@ -33,9 +32,7 @@ class AttributeTargetAccuracy:
     """Target accuracy of one attribute. Shares are in [0, 1]; None where there is nothing to count.
 
     Args:
-        name: the attribute.
-        obeys: target accuracy: share of the translations into another value in which the judge recognises it, the
-            mean over the values.
+        obeys: share of translations into another value in which the judge recognises it, the mean over the values.
         untouched: the same share of their sources: the accuracy of a generator that does nothing.
         real: the judge's balanced accuracy on the real validation images.
         chance: the accuracy of guessing there: 1 / the number of values that they have.
@@ -99,14 +96,13 @@ class TargetAccuracy:
         step: the checkpoint's.
         model_sha256: of its weights.
         sources: whose images were translated: "val", or "held out of train" where there is no such split.
-        images: validation images.
+        images: number of validation images.
         translations: number of translations into another value.
         judge_steps: optimisation steps of the judge.
-        judge_images: its real training images.
+        judge_images: number of its real training images.
         unreadable: images left out because they cannot be read.
         seconds: duration.
-        identity_change: mean absolute change in grey levels (0 to 255) with the source as its own target;
-            None without images.
+        identity_change: mean absolute change in grey levels (0 to 255) with the source as its own target.
         attributes: in the label space's order.
         advice: what to try where an attribute does not follow the target.
     """
@@ -163,11 +159,7 @@ def attribute_accuracies(
 ) -> tuple[AttributeTargetAccuracy, ...]:
     """Count per attribute how often a judge recognises the target's value.
 
-    Args:
-        predicted: (N, A) int64, the judge's predictions for the real images.
-        codes: (N, A) int64, their labels, -1 unknown.
-        made: translations of them.
-        space: names the attributes.
+    predicted, codes: (N, A) int64, predictions for the real images and their labels, -1 unknown.
     """
     wanted = changed_targets(made.targets, codes[made.rows])
     changed, values = balanced_accuracy(made.predicted, wanted, space), recalls(made.predicted, wanted, space)
@@ -194,11 +186,7 @@ def attribute_accuracies(
 
 
 def write_target_accuracy(run: Path, found: TargetAccuracy) -> None:
-    """Write a run folder's obedience.json, atomically.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write a run folder's obedience.json, atomically; OutputError if it cannot be written."""
     try:
         with replacing_text(run / FILE) as file:
             file.write(json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
@@ -207,14 +195,11 @@ def write_target_accuracy(run: Path, found: TargetAccuracy) -> None:
 
 
 def read_target_accuracy(path: Path, model: Model) -> TargetAccuracy | None:
-    """Return a model's target accuracy.
+    """Return a model's target accuracy; None if it was not measured, or only of another checkpoint.
 
     Args:
         path: its run folder, or its checkpoint in one.
         model: the model loaded from there.
-
-    Returns:
-        None if it was not measured, or only of another checkpoint.
 
     Raises:
         OutputError: the file is damaged.

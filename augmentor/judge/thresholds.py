@@ -1,8 +1,8 @@
 """Thresholds of agreement, from the judge's probabilities on real validation images.
 
 A judge knows some combinations less well than others: where its training rows have dark men, and no dark women,
-its agreement is low for real dark women, and for translations into them. One threshold from all validation images
-would reject the very combinations that were to be filled up, so combinations get thresholds of their own.
+its agreement is low for real dark women, and for translations into them. One threshold for all would reject the
+very combinations that were to be filled up, so combinations get thresholds of their own.
 """
 
 from __future__ import annotations
@@ -45,13 +45,7 @@ Values = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Minimum scores of a translation; None has no minimum.
-
-    Args:
-        agreement: 0 to 1.
-        realism: 0 to 1.
-        preserved: -1 to 1.
-    """
+    """Minimum scores of a translation, None for no minimum; agreement and realism 0 to 1, preserved -1 to 1."""
 
     agreement: float | None = None
     realism: float | None = None
@@ -62,12 +56,11 @@ class Thresholds:
 class Offers:
     """How the threshold of agreement does on real validation images.
 
-    Each image is offered once under its own labels, which is true, and once under every change of one of them,
-    which is false.
+    Each image is offered once under its own labels, which is true, and under every change of one, which is false.
 
     Args:
-        true: offers under own labels.
-        false: offers under other labels.
+        true: number of offers under own labels.
+        false: number of offers under other labels.
         true_kept: share of the true ones that reach the threshold.
         false_rejected: share of the false ones that do not.
     """
@@ -95,13 +88,13 @@ class AgreementReference:
     """A judge's probabilities for real validation images, and the thresholds of agreement that follow.
 
     The threshold rejects 98 % of false offers, and is at least the agreement that seven of ten real images reach
-    under their own labels. The first alone would be the lower, the better the judge is: for one without a mistake
-    it is near 0, and a translation that changed by half would pass (BENCHMARKS.md, the gate).
+    under their own labels: the first alone is near 0 for a judge without a mistake, and a translation that changed
+    by half would pass (BENCHMARKS.md, the gate).
 
     Args:
         probabilities: (N, D) float32 of real validation images, see `Judge.calibrated`.
         codes: (N, A) int64, their labels, -1 unknown.
-        space: what both mean.
+        space: the label space.
         trusted: (A,) bool, the attributes that count.
 
     Computed:
@@ -141,9 +134,7 @@ class AgreementReference:
         another one of the target's, the threshold is the agreement that these reach. Where the other value is the
         doubtful one, and the source has it already, that attribute does not count.
 
-        Args:
-            targets: (n, A) int64, -1 unknown.
-            own: (n, A) int64, the sources' labels, -1 unknown.
+        targets, own (the sources' labels): (n, A) int64, -1 unknown.
         """
         n = len(targets)
         everywhere = math.nan if self.threshold is None else self.threshold

@@ -59,11 +59,9 @@ class TranslationJudge:
     """The judge and the gate of an expansion; can be pickled.
 
     Args:
-        kept: the judge.
         discriminator: the model's, if it has one that the judge refers to.
-        gate: what translations must reach.
-        mode: whether the judge's thresholds hold,
-        given: except for these scores, whose thresholds the user gave.
+        mode: whether the judge's thresholds hold, except for the scores in `given`.
+        given: scores whose thresholds the user gave.
     """
 
     kept: KeptJudge
@@ -130,19 +128,16 @@ def find_translation_judge(
     manifest: Path,
     described: Sequence[str] = (),
 ) -> tuple[TranslationJudge | None, tuple[str, ...]]:
-    """Find the judge of an expansion.
+    """Find the judge of an expansion, None if there is none, and remarks for the user, in sentences.
 
     Args:
         model: what translates.
         path: where it was loaded from: a run folder, a checkpoint or a foreign file.
         demands: options of the gate.
-        judge: a folder that holds a judge which takes the place of the model's; or the run of another model.
-        crop: what the model's images are cut to first.
+        judge: a folder with a judge in place of the model's; or the run of another model.
+        crop: side of the square that the model's images are cut to first, or None.
         manifest: the user's table, for messages.
         described: the words of a command line that describe a foreign file, for messages.
-
-    Returns:
-        The judge, None without one; and remarks for the user, in sentences.
 
     Raises:
         AugmentorError: the judge does not fit to the model, is damaged, or is needed and not there.

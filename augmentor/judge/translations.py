@@ -17,7 +17,6 @@ from stargan.inference import Translator
 from stargan.labels import UNKNOWN, LabelSpace
 
 _BATCH = 256
-"""Translations that are computed at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ class JudgedTranslations:
 
     Args:
         rows: (M,) int64, the source of each.
-        targets: (M, A) int64, its domain, -1 unknown.
+        targets: (M, A) int64, -1 unknown.
         predicted: (M, A) int64, the judge's prediction.
         change: (M,) float64, the mean absolute difference from its source in grey levels, 0 to 255.
     """
@@ -62,11 +61,7 @@ def judge_translations(
 ) -> TranslationAccuracy:
     """Translate images into the targets of a request, and compare a judge's predictions with these.
 
-    Args:
-        judge: trained on real images; must know the translator's label space.
-        translator: the model.
-        data: the sources.
-        request: the targets of each.
+    The judge must know the translator's label space.
     """
     rows, targets = requested_targets(data, request, translator.model.space)
     predicted = translate_and_judge(judge, translator, data, rows, targets).predicted
@@ -82,16 +77,9 @@ def judge_translations(
 def requested_targets(
     data: LabelledImages, request: DomainRequest, space: LabelSpace, *, most: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the translations of a request.
+    """Return source row, (M,) int64, and target, (M, A) int64, of each translation of a request, row by row.
 
-    Args:
-        data: the sources.
-        request: the targets of each.
-        space: what the codes mean.
-        most: how many translations to return, the first ones; None for all.
-
-    Returns:
-        The row, (M,) int64, and the target, (M, A) int64, of each translation, row by row.
+    `most` limits them to the first ones.
     """
     plan = make_plan(
         data.codes.numpy(),
@@ -122,14 +110,8 @@ def translate_and_judge(
 ) -> JudgedTranslations:
     """Translate images, classify the translations, and measure how much they differ from their sources.
 
-    Args:
-        judge: trained on real images; must know the translator's label space.
-        translator: the model.
-        data: the sources.
-        rows: (M,) int64, the source of each translation.
-        targets: (M, A) int64, its domain, -1 leaves that attribute alone.
-        batch_size: translations made and judged at once.
-        go_on: called before each batch but the first with the number done; False leaves out the rest.
+    rows: (M,) int64, the sources; targets: (M, A) int64, -1 leaves that attribute alone;
+    go_on: called before each batch but the first with the number done; False leaves out the rest.
     """
     predicted, change = [], []
     for start in range(0, len(rows), batch_size):
