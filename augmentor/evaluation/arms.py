@@ -32,7 +32,6 @@ class Pool:
     """Images that an arm draws from.
 
     Args:
-        data: the images.
         share: how much of every batch comes from here; the shares of all pools add up to 1.
         weights: (N,) how often each image is drawn, summing to 1; None goes through all of them in turn.
     """
@@ -45,17 +44,10 @@ class Pool:
 def batches(
     pools: Sequence[Pool], *, steps: int, batch_size: int, seed: int, flip: bool, trivial_augment: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield training batches: images (N, C, H, W) and codes (N, A).
+    """Yield training batches from non-empty pools: images (N, C, H, W) uint8 and codes (N, A).
 
-    Every image is shifted by up to 1/16 of its side and, half the time, mirrored.
-
-    Args:
-        pools: where images come from, none of them empty.
-        steps: how many batches.
-        batch_size: images of each.
-        seed: of all draws.
-        flip: whether mirrored images keep their labels.
-        trivial_augment: whether each image also goes through TrivialAugment (arXiv 2103.10158).
+    Every image is shifted by up to 1/16 of its side, mirrored half the time if `flip`, and, if `trivial_augment`,
+    changed by TrivialAugment (arXiv 2103.10158).
     """
     from torchvision.transforms import v2  # noqa: PLC0415 - slow to import
 
@@ -96,8 +88,7 @@ def jitter(images: Tensor, random: np.random.Generator, *, flip: bool) -> Tensor
 def even_weights(codes: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return how often each row is drawn, (N,) summing to 1, so that all combinations of labels come up equally.
 
-    Args:
-        codes: (N, A) of the attributes that count, -1 unknown, which is a label like any other.
+    codes: (N, A) of the attributes that count; -1, unknown, is a label like any other.
     """
     _, which, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     weights = 1.0 / counts[which.reshape(-1)]
@@ -134,7 +125,7 @@ class TrainingArm:
 
     Args:
         name: of `TITLES`; in the sweep with the ratio behind it.
-        title: as people read it.
+        title: as shown.
         pools: what is drawn.
         ratio: synthetic images for each real one, in the sweep; None for all other arms.
         augment: whether images go through TrivialAugment.
@@ -160,9 +151,7 @@ def main_arm(data: EvaluationData) -> str:
 def make_arms(data: EvaluationData, *, ungated: LabelledImages | None) -> list[TrainingArm]:
     """Return the arms in the order of `TITLES`; one that there is nothing for is left out.
 
-    Args:
-        data: what is evaluated.
-        ungated: translations as without the gate; None where there are none, or no others.
+    `ungated` are translations as without the gate; None where there are none, or no others.
     """
     real = Pool(data=data.train, share=1.0)
     changed = data.train.codes[:, list(data.changed)]
@@ -197,13 +186,9 @@ def make_sweep(data: EvaluationData, ratios: Sequence[float]) -> list[TrainingAr
 
 
 def mixed(real: LabelledImages, synthetic: LabelledImages, *, ratio: float | None = None) -> tuple[Pool, Pool]:
-    """Return both kinds of images as they are drawn together.
+    """Return both kinds of images as they are drawn together, in the ratio of translations to real images.
 
-    Args:
-        real: real images.
-        synthetic: translations.
-        ratio: of drawn translations to drawn real images; None draws every image as often as any other, as a
-            training job does that reads the label table as it is.
+    None draws every image as often as any other, as a training job does that reads the label table as it is.
     """
     ratio = len(synthetic) / len(real) if ratio is None else ratio
     share = ratio / (1 + ratio)

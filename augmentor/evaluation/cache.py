@@ -25,12 +25,7 @@ _VERSION = 1
 
 
 class Predictions(NamedTuple):
-    """Predictions of one classifier.
-
-    Args:
-        test: (N, A) int16, for the real test images.
-        val: (M, A) int16, for the real val images.
-    """
+    """One classifier's predictions for the real test images, (N, A) int16, and val images, (M, A) int16."""
 
     test: NDArray[np.int16]
     val: NDArray[np.int16]
@@ -39,9 +34,7 @@ class Predictions(NamedTuple):
 class EvaluationCache:
     """A folder with a small file for each classifier that was trained.
 
-    Args:
-        folder: made when the first one is written.
-        common: settings of all classifiers that change their predictions.
+    `common` are the settings of all classifiers that change their predictions.
     """
 
     def __init__(self, folder: Path, common: Mapping[str, Json]) -> None:

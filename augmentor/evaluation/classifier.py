@@ -24,13 +24,10 @@ _EVAL_BATCH = 256
 
 
 class Evaluator(nn.Module):
-    """A plain stack of convolutions, batch norm and pooling (VGG), with one linear head for all attributes.
+    """A plain stack of convolutions, batch norm and pooling (VGG), with one linear head of D outputs.
 
     Twice the side takes one more pooling and half the width at the start, so that a pass costs much the same.
-
-    Args:
-        side: of the images, the shorter one, in pixels.
-        outputs: entries of the domain head, D.
+    `side` is the images' shorter one, in pixels.
 
     Source: VGG (arXiv 1409.1556) as torchvision builds it, with far fewer layers.
     """

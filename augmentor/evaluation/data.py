@@ -41,9 +41,7 @@ class EvaluatedOutput:
         encoding: lossy format of its files, which real images pass, too; None for lossless ones.
         full_size: the images have another size than the model's, so changes were blended into the originals.
         gated: whether translations had to pass a gate.
-        model_path: path of the model, as the user gave it; None if unknown.
-        model_sha256: of the model.
-        precision: precision setting of the model.
+        model_path: as the user gave it; None if unknown.
         fingerprint: identifies the output.
     """
 
@@ -62,11 +60,7 @@ class EvaluatedOutput:
 
 
 def read_output(out: Path) -> EvaluatedOutput:
-    """Read an output's description.
-
-    Raises:
-        OutputError: it is missing, unfinished or damaged.
-    """
+    """Read an output's description; OutputError if it is missing, unfinished or damaged."""
     finished = FinishedOutput.open(out)
     described = finished.description
     settings, made_of = _part(described, "settings"), _part(described, "made_of")
@@ -112,14 +106,10 @@ class EvaluationData:
     """Everything that classifiers are trained and evaluated on.
 
     Args:
-        output: the output that holds the translations.
         manifest: the user's table, in the output's label space.
         changed: positions of the attributes that the expansion changed, in order.
-        train: real training images.
-        val: real validation images.
-        test: real test images.
-        train_rows: (N,) their manifest rows.
-        test_rows: (N,) likewise.
+        train: real training images, likewise `val` and `test`.
+        train_rows: (N,) their manifest rows, likewise `test_rows`.
         kept: the translations that the output holds, of train rows.
         kept_sources: (K,) which of `train` each comes from, -1 where that could not be read.
         rejected: the translations that the judge rejected, without images.
@@ -160,14 +150,7 @@ def read_data(
 ) -> EvaluationData:
     """Read everything, and refuse test rows that were used for anything before.
 
-    Args:
-        manifest: the user's table.
-        output: what `read_output` returned.
-        most: training images and translations that are read at most, always the same ones: as many as a
-            classifier is trained on.
-        image_column: the column of the images' paths, if it has an unusual name.
-        allow_outside: images may lie outside the manifest's folder.
-        max_pixels: images of more pixels (width x height) are not read.
+    `most` limits training images and translations, always the same ones: as many as a classifier is trained on.
 
     Raises:
         AugmentorError: the manifest cannot be used, lacks train or test rows, or test rows were used.

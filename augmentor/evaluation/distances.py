@@ -29,10 +29,10 @@ _UNCHANGED = 1.0
 """Grey levels, on average, below which a translation has not changed its source."""
 
 _CLOSEST = 1.0
-"""Per cent of test images that lie nearest to a training image: what lies nearer still is called a copy."""
+"""Percentile of test images' distances to a training image: a translation nearer than this is called a copy."""
 
 TORCHMETRICS = importlib.util.find_spec("torchmetrics") is not None
-"""Whether the extra is there that Frechet and kernel distances need."""
+"""Whether the extra for Frechet and kernel distances is installed."""
 
 Extract = Callable[[Tensor], Tensor]
 """Maps uint8 images (N, C, H, W) to features (N, F) float32 on the CPU."""
@@ -41,13 +41,9 @@ Extract = Callable[[Tensor], Tensor]
 def measure_distances(
     data: EvaluationData, *, ungated: LabelledImages | None, extract: Extract, features: str
 ) -> Distances:
-    """Measure everything.
+    """Measure all distances with an extractor of features that has this name.
 
-    Args:
-        data: what is evaluated.
-        ungated: translations as without the gate, or None.
-        extract: what describes images.
-        features: its name.
+    `ungated` are translations as without the gate, or None.
     """
     random = np.random.default_rng(0)
     train_rows = _some(len(data.train), random)
@@ -86,7 +82,7 @@ def inception() -> Extract:
     """Return the Inception network that published Frechet distances are measured with.
 
     Raises:
-        MissingExtraError: torchmetrics or torch-fidelity is not installed, or the weights cannot be had.
+        MissingExtraError: torchmetrics, torch-fidelity or the weights are missing.
     """
     try:
         from torchmetrics.image.fid import FrechetInceptionDistance  # noqa: PLC0415 - an extra

@@ -20,15 +20,14 @@ from stargan.labels import LabelSpace
 _SHOWN = 3
 
 _PASSED = ("not among the best", "surplus")
-"""First words of the reasons of translations that passed the gate, and were dropped."""
+"""First words of the reasons why translations that passed the gate were dropped."""
 
 
 class TracedTranslations(NamedTuple):
     """Translations of train rows.
 
     Args:
-        table: one row per translation, with the label table's columns `source_id`, `source_path`, `group`, `split`
-            and the attributes'.
+        table: one row each, with the label table's `source_id`, `source_path`, `group`, `split` and attributes.
         rows: (N,) the manifest row that each comes from.
     """
 
@@ -39,7 +38,7 @@ class TracedTranslations(NamedTuple):
 def read_rejected(path: Path, space: LabelSpace) -> pd.DataFrame:
     """Return the translations that the judge rejected, one row each; no row where there is no such file.
 
-    Translations that were dropped because there were better ones, or enough, are left out: they passed the gate.
+    Translations that passed the gate, and were dropped because there were better ones or enough, are left out.
 
     Raises:
         OutputError: the table is damaged or lacks a column.
@@ -58,12 +57,9 @@ def read_rejected(path: Path, space: LabelSpace) -> pd.DataFrame:
 
 
 def refuse_leaks(manifest: Manifest, used: pd.DataFrame, *, out: Path) -> None:
-    """Refuse a manifest whose test rows the output, or the model behind it, may have learnt from.
+    """Refuse a manifest whose test rows the output, or the model behind it, may have been trained on.
 
-    Args:
-        manifest: the user's table; its test rows score.
-        used: rows of the output's label table and of its rejected translations.
-        out: the output, for the messages.
+    `used` are the rows of the output's label table and of its rejected translations; `out` is for the messages.
 
     Raises:
         ManifestError: a group is in two splits.
@@ -100,15 +96,9 @@ def refuse_leaks(manifest: Manifest, used: pd.DataFrame, *, out: Path) -> None:
 def refuse_copies(
     manifest: Manifest, test: Iterable[tuple[int, bytes]], other: Iterable[tuple[int, bytes]]
 ) -> None:
-    """Refuse test images that are the very pixels of an image of another split.
+    """Refuse test images with exactly the pixels of an image of another split; OutputError names the first rows.
 
-    Args:
-        manifest: the user's table.
-        test: row of each test image, and a digest of the pixels that classifiers see.
-        other: row and digest of each other image.
-
-    Raises:
-        OutputError: naming the first rows.
+    test, other: row of each image, and a digest of the pixels that classifiers see.
     """
     known = {pixels: row for row, pixels in other}
     copies = [(row, known[pixels]) for row, pixels in test if pixels in known]
@@ -122,12 +112,7 @@ def refuse_copies(
 
 
 def trace(manifest: Manifest, table: pd.DataFrame, *, out: Path) -> TracedTranslations:
-    """Find the train row that each translation comes from.
-
-    Args:
-        manifest: the user's table.
-        table: translations; those of another split than train are left out.
-        out: the output, for the messages.
+    """Find the train row that each translation comes from; translations of other splits are left out.
 
     Raises:
         OutputError: a source is no train row of this manifest; names it.

@@ -12,26 +12,21 @@ from augmentor.evaluation.result import Interval
 from stargan.labels import UNKNOWN, LabelSpace
 
 LEAST_IN_GROUP = 10
-"""Test images below which a combination of labels is not looked at by itself: its share would be mere chance."""
+"""Test images below which a combination of labels is no group: its share would be mere chance."""
 
 REPLICATES = 2000
 
 _CHUNK = 250
 
 _OUTSIDE = 2.5
-"""Per cent of the replicates that lie beyond either end of an interval: it holds 95 %."""
+"""Per cent of the replicates beyond either end of an interval, which holds 95 %."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelGroup:
-    """The test images of one combination of the attributes that count.
-
-    Args:
-        codes: the combination, in those attributes' order.
-        images: how many test images show it.
-    """
+    """One combination of the attributes that count, in their order, and the number of its test images."""
 
     codes: tuple[int, ...]
     images: int
@@ -48,7 +43,7 @@ class ArmMetrics:
         groups: (G,) share of each group's images of which all that counts is recognised.
         worst_group: which of the groups is the worst; -1 where there is none.
         seeds: per seed, balanced and worst accuracy.
-        replicates: name of a figure -> (B,); "balanced", "worst" (the least of the groups of each replicate),
+        replicates: (B,) by the name of a figure: "balanced", "worst" (the least of the groups of each replicate),
             "attribute 0" ..., "group 0" ...
     """
 
@@ -63,8 +58,7 @@ class ArmMetrics:
     def interval(self, name: str) -> Interval:
         """Return "balanced", "worst", "attribute 0" ... or "group 0" ... with its interval.
 
-        That of the worst is the interval of the group that is the worst: the least of many resampled shares would
-        lie below the share itself.
+        "worst" has the interval of the worst group: the least of many resampled shares would lie below the share.
         """
         kind, _, number = name.partition(" ")
         match kind:
@@ -89,7 +83,7 @@ class TestSet:
         codes: (N, A) labels, -1 unknown.
         units: (N,) which unit each image belongs to, from 0; images of a unit (a subject) are drawn together.
         counting: positions of the attributes that the expansion changed.
-        space: what the codes mean.
+        space: the label space.
         seeds: how many classifiers each arm has.
 
     Source: percentile bootstrap, with the rescaling for few seeds of Rao and Wu (JASA 83, 1988).
@@ -123,11 +117,7 @@ class TestSet:
         self._drawn = random.integers(seeds, size=(REPLICATES, max(1, seeds - 1)))
 
     def measure(self, predictions: Sequence[NDArray[np.integer]]) -> ArmMetrics:
-        """Return the accuracies of an arm's classifiers.
-
-        Args:
-            predictions: per seed, its classifier's predictions (N, A).
-        """
+        """Return the accuracies of an arm's classifiers, from the predictions (N, A) of each seed."""
         whole = np.stack([self._shares(each, None)[0] for each in predictions])
         resampled = np.stack([self._shares(each, self._weights) for each in predictions])
         replicates = resampled[self._drawn, np.arange(REPLICATES)[:, None]].mean(axis=1)
@@ -203,14 +193,9 @@ def difference(name: str, ours: ArmMetrics, theirs: ArmMetrics) -> Interval:
 
 
 def surely_below(name: str, ours: ArmMetrics, theirs: ArmMetrics, *, chances: int) -> bool:
-    """Return whether one arm is below another in "balanced" or "worst".
+    """Return whether one arm is below another, the better-looking of `chances` arms, in "balanced" or "worst".
 
-    Args:
-        name: the figure.
-        ours: the arm that may be below.
-        theirs: the other, which was picked among some because it looks best.
-        chances: among how many: the more there are, the surer it must be, so that none is found below by mere luck
-            more often than in 1 of 40 such evaluations.
+    The more there are, the surer it must be, so that mere luck finds one below in 1 of 40 evaluations at most.
     """
     replicates = ours.replicates[name] - theirs.replicates[name]
     known = replicates[~np.isnan(replicates)]

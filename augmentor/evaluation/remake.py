@@ -28,11 +28,7 @@ class CannotRemakeError(Exception):
 
 
 def load_output_model(data: EvaluationData, given: Path | None) -> Model:
-    """Load the model that the output was made with.
-
-    Args:
-        data: what is evaluated.
-        given: `--model`; None takes the place that the output noted.
+    """Load the model that the output was made with, from `--model` or the place that the output noted.
 
     Raises:
         AugmentorError: the given model cannot be loaded, or is another one.
@@ -55,10 +51,9 @@ def load_output_model(data: EvaluationData, given: Path | None) -> Model:
 
 
 def draw_ungated(data: EvaluationData) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Draw translations as without the gate: as many of each domain as were kept.
+    """Draw translations as without the gate: as many of each domain as were kept, so that both arms have as many.
 
-    So both arms have equally many translations. Of a domain of which none was kept, as many are drawn as were kept
-    on average, or all that there are.
+    Of a domain of which none was kept, as many are drawn as were kept on average, or all that there are.
 
     Returns:
         Positions in `kept` and in `rejected`.
@@ -85,17 +80,7 @@ def draw_ungated(data: EvaluationData) -> tuple[NDArray[np.intp], NDArray[np.int
 def remake(
     data: EvaluationData, chosen: NDArray[np.intp], *, model: Model, device: torch.device
 ) -> LabelledImages:
-    """Translate the sources of some rejected translations again.
-
-    Args:
-        data: what is evaluated.
-        chosen: positions in `rejected`.
-        model: what translated them.
-        device: where to compute.
-
-    Returns:
-        The translations in order; those whose source cannot be read are left out.
-    """
+    """Translate the sources of rejected translations (positions in `rejected`) again, but for unreadable ones."""
     output, manifest = data.output, data.manifest
     targets = _codes(data.rejected.table, output.space)[chosen]
     rows = data.rejected.rows[chosen]

@@ -19,13 +19,7 @@ Measure = Literal["worst_group", "balanced"]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A figure and the interval that holds it in 95 of 100 such evaluations.
-
-    Args:
-        value: what was measured.
-        low: the interval's lower end.
-        high: its upper end.
-    """
+    """A figure, and the ends of the interval that holds it in 95 of 100 such evaluations."""
 
     value: float
     low: float
@@ -34,12 +28,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The same figure of translations and of real images.
-
-    Args:
-        synthetic: of translations; NaN where there are too few.
-        real: of real images.
-    """
+    """The same figure of translations and of real images; NaN where there are too few."""
 
     synthetic: float
     real: float
@@ -73,12 +62,7 @@ class Distances:
 
 @dataclass(frozen=True, kw_only=True)
 class WorstGroup:
-    """The combination of labels that is recognised worst.
-
-    Args:
-        group: its name, as in `GroupResult`.
-        accuracy: share of its test images of which every attribute that counts is recognised.
-    """
+    """The combination of labels that is recognised worst: its name in `GroupResult`, and its accuracy there."""
 
     group: str
     accuracy: Interval
@@ -86,13 +70,7 @@ class WorstGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
-    """One classifier.
-
-    Args:
-        seed: from 0.
-        balanced: its balanced accuracy.
-        worst_group: its lowest accuracy of a group; NaN where there is no group.
-    """
+    """One classifier: its seed from 0, balanced accuracy, and lowest accuracy of a group (NaN without groups)."""
 
     seed: int
     balanced: float
@@ -101,7 +79,7 @@ class SeedResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResult:
-    """What the classifiers of an arm are worth, on the real test images; shares are in [0, 1].
+    """Accuracy of an arm's classifiers on the real test images; shares are in [0, 1].
 
     Args:
         name: real, oversampled, trivialaugment, ungated, gated, synthetic; in the sweep "gated 0.5" and the like.
@@ -133,9 +111,9 @@ class GroupResult:
     Args:
         name: "tone=dark, woman=1".
         domain: attribute -> value.
-        test_images: how many show it.
-        train_real: real training images of it.
-        train_synthetic: translations of it.
+        test_images: number of real test images of it.
+        train_real: number of real training images of it.
+        train_synthetic: number of translations of it.
         accuracy: per arm, the share of its test images of which every attribute that counts is recognised.
     """
 
@@ -149,14 +127,7 @@ class GroupResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmDifference:
-    """By how much the output's arm is above another, on the same images and seeds.
-
-    Args:
-        measure: what differs.
-        against: the other arm.
-        difference: in [-1, 1]; above 0 the output's arm is better.
-        word: what the interval says.
-    """
+    """By how much (-1 to 1) the output's arm is above another, on the same images and seeds, and its verdict."""
 
     measure: Measure
     against: str
@@ -166,10 +137,9 @@ class ArmDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationVerdict:
-    """The answer.
+    """The verdict on the output's arm.
 
     Args:
-        word: helps, no difference seen, hurts, or mixed.
         arm: the one that stands for the output as it is: gated, or ungated where there was no gate.
         against: per measure, the better of the arms that need no generator.
         sentence: the answer in words, with the intervals.
@@ -192,16 +162,14 @@ class Evaluation:
     Args:
         fingerprint: of the output that was evaluated.
         manifest: the table's file name.
-        settings: the settings.
         attributes: the names of those that the expansion changed: only these count.
         counts: images of each kind: train, val, test, test_units, kept, rejected, unreadable.
         arms: in the order in which they are shown.
         skipped: arm -> why it is not there.
         sweep: the output's arm at other ratios of synthetic to real images.
         groups: combinations with enough test images.
-        verdict: the answer.
         distances: of features of images.
-        notes: remarks for the person.
+        notes: remarks for the user.
     """
 
     fingerprint: str

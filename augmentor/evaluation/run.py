@@ -30,7 +30,6 @@ STEPS = 800
 """Where the accuracy of real images alone begins to level off on val (emoji, 32 px; see BENCHMARKS.md)."""
 
 _FIRST_SEED = 1000
-"""First seed, far from the judge's."""
 
 _TIMED_STEPS = 3
 
@@ -56,11 +55,7 @@ class EvaluateSettings:
     inception: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            AugmentorError: naming the flag.
-        """
+        """Refuse values out of range, by the names of their flags."""
         for flag, value in (("--seeds", self.seeds), ("--steps", self.steps)):
             if value < 1:
                 raise AugmentorError(f"{flag} must be at least 1, not {value}")
@@ -95,11 +90,11 @@ def evaluate(
     Args:
         manifest: the table that the output was made from; its test rows score.
         out: the folder or FILE.h5 that expand wrote.
-        settings: how.
+        settings: seeds, steps and ratios of synthetic images.
         device: where to compute.
         model: the output's model, to make rejected translations again; None takes the path noted in the output.
         image_column: the column of the images' paths, if it has an unusual name.
-        allow_outside: images may lie outside the manifest's folder.
+        allow_outside: images may be outside the manifest's folder.
         max_pixels: images of more pixels (width x height) are not read.
         on_note: called with remarks, a sentence each.
         on_steps: called with the optimisation steps that are done, those in all, and those of earlier calls.
@@ -181,7 +176,7 @@ def _distances(
 def _ungated(
     data: EvaluationData, model: Path | None, *, device: torch.device
 ) -> tuple[LabelledImages | None, dict[str, str]]:
-    """Return translations as they would be without the gate; or None, and why by the name of the skipped arm."""
+    """Return translations as without the gate; or None, and why by the name of the skipped arm."""
     if main_arm(data) == "ungated":
         return None, {"gated": "the output was made without a gate"}
     if not len(data.rejected.rows):

@@ -31,7 +31,7 @@ from augmentor.storage import Json
 from stargan.labels import LabelSpace
 
 LEAST_UNITS = 5
-"""Test units (subjects, or single images) below which no interval can be believed."""
+"""Test units (subjects, or single images) below which there is no verdict."""
 
 _WIDE = 0.05
 
@@ -63,20 +63,14 @@ def conclude(
     units: int,
     seeds: int,
 ) -> EvaluationVerdict:
-    """Compare the output's arm with what needs no generator, and say what that means.
+    """Compare the output's arm with what needs no generator.
 
     It helps by a measure only if it is above both baselines with an interval that excludes 0, so that the choice
     of the better one cannot make it look good; it hurts if it is below the better one, more surely than a single
     comparison asks for, so that this choice cannot make it look bad either.
 
-    Args:
-        main: the output's arm.
-        measured: every arm but the sweep's.
-        results: the same, as results.
-        sweep: the arms of the sweep.
-        distances: for what to do next.
-        units: test units.
-        seeds: classifiers of each arm.
+    `measured` and `results` hold every arm but the sweep's; `units` and `seeds` are numbers of test units and of
+    classifiers of each arm.
     """
     enough = units >= LEAST_UNITS
     ours = measured[main]
@@ -219,17 +213,9 @@ def summarize(
     skipped: Mapping[str, str],
     settings: Mapping[str, Json],
 ) -> Evaluation:
-    """Return the results of an evaluation.
+    """Return the results of an evaluation, from the predictions of each arm's classifiers.
 
-    Args:
-        data: what was evaluated.
-        arms: in the order in which they are shown.
-        sweep: the output's arm at other ratios.
-        predictions: per arm, those of each of its classifiers.
-        seeds: classifiers of each arm.
-        distances: of features of images.
-        skipped: arm -> why it is not there.
-        settings: the settings.
+    `sweep` is the output's arm at other ratios; `skipped` says why an arm is not there.
     """
     space, changed = data.output.space, data.changed
     test = TestSet(data.test.codes.numpy(), data.test_units, counting=changed, space=space, seeds=seeds)
