@@ -49,8 +49,7 @@ class CheckReport:
     """The result of `augmentor check`.
 
     Args:
-        manifest: the table's file.
-        rows: how many rows there are, duplicates left out.
+        rows: how many there are, duplicates left out.
         splits: the rows of each split that has any.
         datasets: the rows of each data set that is named.
         missing: rows whose file is not there.

@@ -113,7 +113,7 @@ class Balance:
     max_per_source: int | None = None
 
     def missing(self, there: Numbers) -> Numbers:
-        """Return how many images each combination lacks, (C,) int64, of how many are there, (C,)."""
+        """Return how many images each combination lacks, (C,) int64; `there` (C,) are those it has."""
         lacking: Numbers = np.maximum(self.wanted - there, 0)
         return lacking
 

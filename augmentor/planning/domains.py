@@ -17,7 +17,6 @@ MAX_TARGETS = 65_536
 """The most targets of one row: more is a mistake (`all` over 40 attributes), not a wish."""
 
 MOST_COLUMNS = 24
-"""The most columns of a preview."""
 
 Assignment = dict[int, int]
 """Attribute position -> code: the target of a preview's column; other attributes keep the row's value."""
@@ -194,10 +193,7 @@ def value_code(token: str, attribute: Attribute, where: str, *, marks: str = ", 
 def preview_columns(request: DomainRequest, space: LabelSpace, *, only: int | None = None) -> list[Assignment]:
     """Return a preview's targets: every value combination of the request, in order, `MOST_COLUMNS` at most.
 
-    Args:
-        request: the requested domains; `~` counts as every value.
-        space: the label space that it was parsed against.
-        only: the one code that the model translates its one attribute into, see `Model.only_target`.
+    `~` counts as every value. `only` is the one code that the model makes, see `Model.only_target`.
     """
     columns: list[Assignment] = []
     for spec in request.specs:

@@ -43,7 +43,6 @@ class Plan:
 
     Args:
         with_real: every row's real image is an item.
-        grid: the compiled request.
         codes: (N, A) int16, the manifest's codes, not copied; -1 unknown.
         combinations: (N,) int32, each row's combination of touched codes; -1 where it is not translated.
         examples: (U,) int64, per combination one row that has it.
@@ -116,9 +115,7 @@ class Plan:
     def shards(self, size: int, *, segments: int | None = None) -> int:
         """Return the number of shards of `size` items; the last one of every segment may be shorter.
 
-        Args:
-            size: items.
-            segments: count only those before so many segments are added; None counts all.
+        `segments` counts only those before so many segments are added; None counts all.
         """
         if size < 1:
             raise ValueError(f"a shard has at least 1 item, not {size}")
@@ -217,7 +214,6 @@ class Plan:
             position = end
 
     def _row_items(self, row: int, start: int, stop: int) -> Iterator[Item]:
-        """Yield the items of one row from position `start` to `stop`."""
         first = int(self.offsets[row])
         if self.with_real:
             if start == first:

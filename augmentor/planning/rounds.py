@@ -30,11 +30,7 @@ def with_balance(plan: Plan, request: BalanceRequest, *, only: int | None = None
     """Return a plan that also tops up combinations, with its first round.
 
     Counted are the real images of the rows that may be translated, and the translations of `--domains`.
-
-    Args:
-        plan: from `make_plan`.
-        request: the counts to reach.
-        only: the one code that the model translates its one attribute into, see `Model.only_target`.
+    `only` is the one code that the model translates its one attribute into, see `Model.only_target`.
 
     Raises:
         DomainError: there is nothing to count, or the model cannot make what is requested.
@@ -73,11 +69,7 @@ def _one_direction(plan: Plan, wanted: Numbers, there: Numbers, only: int) -> Nu
 
 
 class RoundPlanner:
-    """The sources of top-up rounds, and the targets that `--domains` already requests of them.
-
-    Args:
-        plan: from `with_balance`; its segments do not matter.
-    """
+    """The sources of top-up rounds of a plan, whatever its segments, and the targets that `--domains` requests."""
 
     def __init__(self, plan: Plan) -> None:
         self._balance = plan.filled

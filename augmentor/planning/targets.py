@@ -156,9 +156,7 @@ class TargetGrid:
 def pack(columns: Iterable[Codes], sizes: Sequence[int]) -> npt.NDArray[np.int64]:
     """Turn rows of codes into numbers, (N,) int64, not negative, that are equal exactly where the rows are.
 
-    Args:
-        columns: at least one, each (N,) int16, -1 unknown; read one at a time.
-        sizes: the attributes' numbers of values.
+    `columns` are one or more, (N,) int16, -1 unknown, read one at a time; `sizes` their numbers of values.
     """
     keys: npt.NDArray[np.int64] | None = None
     span = 1

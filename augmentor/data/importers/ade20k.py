@@ -29,9 +29,8 @@ _CATCH_ALL = ("misc", "outliers", "unknown", "not_labeled", "~not labeled")
 def read_ade20k(src: Path) -> Listing:
     """Read ADE20K. Attribute: `scene`.
 
-    Args:
-        src: the folder of the scene-parsing release (`images/training/ADE_train_00000001.jpg`, the scenes in
-            `sceneCategories.txt`), or of a full one (`images/training/a/abbey/ADE_train_00000970.jpg`).
+    `src` is the folder of the scene-parsing release (`images/training/ADE_train_00000001.jpg`, the scenes in
+    `sceneCategories.txt`), or of a full one (`images/training/a/abbey/ADE_train_00000970.jpg`).
     """
     refuse_no_folder(src)
     listed = find(src, ["sceneCategories.txt"], folders=_FOLDERS)

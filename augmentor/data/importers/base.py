@@ -36,7 +36,6 @@ class Listing:
         default: the attributes that a manifest gets unless others are requested.
         shares: usual percentages of train, val and test of a data set without splits.
         suggested: for attributes with too many values, those that are kept unless others are requested.
-        notes: for the user.
     """
 
     frame: pd.DataFrame
@@ -59,7 +58,6 @@ class Importer:
 
     Args:
         read: the folder that holds its files -> the listing; a DatasetError names file and line.
-        title: the data set's name, for messages.
         home: where its files come from.
         download: fetches them into a folder; None where a program cannot.
     """
@@ -90,11 +88,7 @@ def find(src: Path, names: Sequence[str], *, folders: Sequence[str]) -> Path | N
 
 
 def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line's number and the `count` words of each line of a UTF-8 file; blank lines are left out.
-
-    Raises:
-        DatasetError: a line has more or fewer words, or the file is not text.
-    """
+    """Yield line number and words of each line that is not blank; refuse lines with another number of words."""
     with path.open(encoding="utf-8") as file:
         try:
             for number, line in enumerate(file, start=1):
@@ -139,11 +133,7 @@ def image_files(root: Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list
 
 
 def without_missing(frame: pd.DataFrame, *, there: Sequence[str], where: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out rows whose image is not in `there`, with a note; the rows are renumbered.
-
-    Raises:
-        DatasetError: not one image is there.
-    """
+    """Leave out rows whose image is not in `there`, with a note, and renumber; refuse if no image is left."""
     kept = frame["path"].isin(list(there))
     missing = frame.loc[~kept, "path"]
     if missing.empty:

@@ -67,12 +67,10 @@ class Conversion:
     """The result of a conversion.
 
     Args:
-        path: the manifest's file.
         images: the folder of the images that were written; None where the data set has files.
         added: rows of this data set.
         manifest: all its rows.
         outside: rows whose images are outside the manifest's folder.
-        notes: for the user.
     """
 
     path: Path

@@ -85,12 +85,9 @@ def digit_listing(name: str, found: Mapping[str, Digits], *, src: Path, notes: t
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
-    """Return the bytes of an IDX file, unpacked if it ends in ".gz", as an array of so many dimensions.
+    """Return the bytes of an IDX file, unpacked if it ends in ".gz", as an array; refuse other kinds and cut ones.
 
     Its head is two zeros, the numbers' type, the dimensions, and the size of each in 4 bytes, big-endian.
-
-    Raises:
-        DatasetError: it is another kind of file, or cut short.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -61,7 +61,6 @@ def read_rafd(src: Path) -> Listing:
 
 
 def _refuse_names(src: Path, paths: pd.Series[str], parts: pd.DataFrame) -> None:
-    """Refuse names that are not made as RaFD's are."""
     unread = parts["model"].isna()
     if unread.any():
         raise DatasetError(

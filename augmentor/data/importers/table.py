@@ -53,15 +53,9 @@ def appended(out: Path, added: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_back(frame: pd.DataFrame, out: Path, *, attributes: Sequence[str]) -> tuple[Manifest, list[str]]:
-    """Read all rows as the file `out` will be read, before it is written; no image is opened.
+    """Return the manifest that `frame` will be in the file `out`, and notes, before it is written; opens no image.
 
-    Args:
-        frame: all rows.
-        out: the file that they will become.
-        attributes: the columns of the data set that was added.
-
-    Returns:
-        What they mean, and notes.
+    `attributes` are the columns of the data set that was added.
     """
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / out.name

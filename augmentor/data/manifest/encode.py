@@ -43,12 +43,9 @@ class _Read:
 def infer_space(
     table: Table, sources: Sequence[AttributeColumns], *, requested: bool
 ) -> tuple[LabelSpace, Codes, list[str]]:
-    """Infer each attribute's kind and values from its cells.
+    """Infer each attribute's kind and values: the label space, codes (N, A) int16 with -1 unknown, and notes.
 
     If the user requested the attributes, none may be left out and numbers are categories.
-
-    Returns:
-        The label space, the codes (N, A) int16 with -1 unknown, and notes.
     """
     read = _Read()
     for source in sources:
@@ -104,7 +101,6 @@ def _infer_column(table: Table, column: Column, read: _Read, *, requested: bool)
 
 
 def _refuse(table: Table, read: _Read, *, requested: bool) -> None:
-    """Refuse the columns that are no attributes, all in one message with the fix."""
     if not read.refused:
         return
     good = ",".join(attribute.name for attribute in read.attributes)

@@ -23,12 +23,7 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
 def read_table(path: Path, *, image_column: str | None = None) -> Table:
-    """Read a CSV, TSV or Parquet file or URL, by its suffix; the table has at least one row and a path in each.
-
-    Raises:
-        ManifestError: the file is missing, is no such table, or its header or a row cannot be used.
-        MissingExtraError: it is a Parquet file and pyarrow is not installed.
-    """
+    """Read a CSV, TSV or Parquet file or URL, by its suffix; the table has at least one row and a path in each."""
     try:
         with _on_disk(path) as file:
             table = _read(path, file, image_column)

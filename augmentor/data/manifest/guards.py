@@ -25,9 +25,7 @@ def split_leaks(manifest: Manifest) -> list[str]:
     """Return a message for every group, or image file of several tables, that is in more than one split.
 
     Equal groups of several tables are one where the tables are in the same folder; a blank group is none.
-
-    Returns:
-        Messages such as "group 'ann' is in train (rows 2, 3) and test (row 9)", in the order of the rows.
+    A message reads "group 'ann' is in train (rows 2, 3) and test (row 9)"; they are in the order of the rows.
     """
     rows = manifest.rows
     named = rows["group"] != ""

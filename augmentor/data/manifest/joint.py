@@ -31,13 +31,8 @@ def read_manifests(
     """Read one manifest, or several as one: their rows one after another, their attributes side by side.
 
     Tables with the same attributes are simply joined. Tables with different ones become label sets, told apart by
-    a mask (StarGAN, section 3.3). Image paths stay relative to each table's own folder.
-
-    Args:
-        paths: CSV, TSV or Parquet files.
-        attributes: the attributes to use; each must be in a table, and each table must have one of them.
-        one_hot: categorical attributes, each the names of binary columns of which one is set.
-        image_column: the column that holds the image paths, in place of path, file_name or image.
+    a mask (StarGAN, section 3.3). Image paths stay relative to each table's own folder. Options are those of
+    `read_manifest`; each of `attributes` must be in a table, and each table must have one of them.
 
     Raises:
         ManifestError: a table cannot be used, or two share some attributes but not all.

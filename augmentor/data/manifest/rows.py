@@ -13,7 +13,6 @@ from augmentor.data.manifest.table import Column, Table
 from augmentor.errors import ManifestError, counted, did_you_mean, row_list, short
 
 SPLITS = ("train", "val", "test")
-"""In display order."""
 
 SPLIT_WORDS = {
     "train": "train",
@@ -30,10 +29,9 @@ MAX_STEM = 100
 
 
 def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[str]]:
-    """Drop rows that repeat another in every used cell; return the table and notes.
+    """Drop rows that repeat another in every used cell, with a note.
 
-    Raises:
-        ManifestError: two rows have the same id, or the same path and no id, but differ in another cell.
+    Refused are rows with the same id, or the same path and no id, that differ in another cell.
     """
     key = table.images if table.ids is None else table.ids
     if table.ids is not None and bool((key == "").any()):
@@ -129,9 +127,6 @@ def key_stems(rows: pd.DataFrame) -> pd.Series[str]:
 
     Args:
         rows: `Manifest.rows`, or any table with unique ids in the column `id`.
-
-    Returns:
-        (N,) str, with the rows' index.
     """
     ids: pd.Series[str] = rows["id"]
     safe = ids.str.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")

@@ -72,7 +72,6 @@ class Table:
         ids: (N,) str, stripped, or None without an `id` column.
         columns: every other column that has a name, in the file's order.
         lines: (N,) int32, the row's number as a spreadsheet shows it; the header is row 1.
-        notes: for the user.
     """
 
     path: Path
@@ -136,15 +135,10 @@ def assemble(
     *,
     notes: list[str],
 ) -> Table:
-    """Make the table from parsed cells.
+    """Make the table from parsed cells; more notes are added.
 
-    Args:
-        path: the file.
-        names: the stripped header, "" for a column without a name.
-        image: which of them holds the images.
-        frame: a column per name: str for the images and `id`, categoricals of str for the others.
-        lines: (N,) int32, each row's number.
-        notes: so far; more are added.
+    `names` is the stripped header, "" for a column without a name; `frame` has a column for each, str for the
+    images and `id`, categoricals of str for the others; `lines` is (N,) int32.
     """
     frame = frame.set_axis(range(len(names)), axis=1).reset_index(drop=True)
     images, ids = pd.Series(dtype=str), None
