@@ -56,7 +56,7 @@ class BalanceRequest:
 
         Args:
             attributes: names, or one text with commas; may be left out where a table has them.
-            to: a word of imbalanced-learn's, a number of images, or a share of the most frequent combination's.
+            to: a word of imbalanced-learn's, a number of images, or, with a point, a share of the highest count.
             counts: a table with a column per attribute and `count`.
             max_per_source: translations of one row at most.
             space: the model's attributes and values.

@@ -162,7 +162,7 @@ class Plan:
     def fingerprint(self) -> str:
         """Return a sha256 that changes with anything that changes the items: codes, request, order, flags.
 
-        Without segments, which follow from the request and from rejections, and the manifest's ids and paths.
+        Left out are segments, which follow from request and rejections, and ids and paths, which the caller adds.
         """
         settings = {
             "order": _ORDER_VERSION,
@@ -308,7 +308,8 @@ def _combinations(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Number the eligible rows' distinct touched codes.
 
-    Returns each row's number, (N,) int32, -1 where it is not eligible, and one row per number, (U,) int64.
+    Returns:
+        Each row's number, (N,) int32, -1 where it is not eligible; one row per number, (U,) int64.
     """
     numbers = np.full(len(codes), -1, dtype=np.int32)
     rows = np.flatnonzero(eligible)
