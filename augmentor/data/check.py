@@ -107,7 +107,7 @@ def check_manifest(
 
     Args:
         manifest: the rows.
-        decode: decodes an image file in a thread; returns whether it holds further frames, or raises ImageError.
+        decode: decodes a whole file in a thread; returns whether it holds further frames, or raises ImageError.
         workers: threads; None for one per usable core.
         progress: called with (images done, images in all) after each image, in the caller's thread.
     """

@@ -88,7 +88,7 @@ def find(src: Path, names: Sequence[str], *, folders: Sequence[str]) -> Path | N
 
 
 def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and words of each line that is not blank; refuse lines with another number of words."""
+    """Yield number and words of each line that is not blank; refuse lines that do not have `count` words."""
     with path.open(encoding="utf-8") as file:
         try:
             for number, line in enumerate(file, start=1):
