@@ -23,19 +23,18 @@ class TrainConfig:
         steps: total D steps; None trains for `minutes`.
         minutes: total minutes of training, including resumed runs; None trains for `steps`.
         seed: of all randomness in the loop.
-        objective: the adversarial losses: "wgan-gp" (with `gradient_penalty_weight`), "logistic", "least-squares"
-            or "hinge" (with `r1_weight`).
+        objective: "wgan-gp" (with `gradient_penalty_weight`), or with `r1_weight` "logistic", "least-squares",
+            "hinge".
         critic_steps: D steps per G step.
         learning_rate: Adam's step size for G and D.
         betas: Adam's decay rates.
-        schedule: of the learning rate: "constant", "linear" (to zero from `decay_from` on), or "exponential" (by
-            `epoch_decay` per epoch).
+        schedule: "constant", "linear" (to zero from `decay_from` on), or "exponential" (by `epoch_decay` per
+            epoch).
         decay_from: share of the run, in [0, 1], after which the linear schedule starts to fall.
         epoch_decay: the exponential schedule's factor per epoch, in (0, 1].
         domain_weight: weight of the domain classification loss of translations, for G.
         real_domain_weight: weight of the domain classification loss of real images, for D.
-        normalise_domain: divide the domain classification loss by the number of attributes, so that its weight
-            does not grow with them; the paper sums.
+        normalise_domain: divide the domain classification loss by the number of attributes; the paper sums.
         cycle_weight: weight of the cycle loss.
         cycle_every: G steps between two cycle losses, each weighted so many times; 1 is the paper's. Round trips
             take half of the time of a G step.
@@ -88,7 +87,6 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
-        """Check the values; an error names the field."""
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give steps or minutes, one of the two")
         positive = {
@@ -146,15 +144,9 @@ def translates_in_bfloat16(precision: Precision, device: torch.device) -> bool:
 
 
 def learning_rate_factor(config: TrainConfig, *, progress: float, epoch: int) -> float:
-    """Return the factor of the learning rate.
+    """Return the learning rate's factor at a share of the run (`progress`, in [0, 1]) after so many epochs.
 
-    Args:
-        config: its `schedule`, `decay_from` and `epoch_decay` are read.
-        progress: share of the run that is done, in [0, 1].
-        epoch: passes over the training rows that are done.
-
-    Source: the linear schedule is StarGAN's, section 5.1: "linearly decay the learning rate to 0 over the next"
-    half.
+    Source: the linear schedule is StarGAN's, section 5.1.
     """
     match config.schedule:
         case "constant":

@@ -1,7 +1,7 @@
 """DiffAugment: differentiable random augmentation of D's input, real and translated alike.
 
-With few images D overfits them; augmenting only the real ones would teach G the augmentations. Here gradients pass
-through the augmentation of both, so G learns images without it.
+With few images D overfits. Augmenting only the real ones would teach G the augmentations; here gradients pass
+through the augmentation of both.
 
 Source: Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training (arXiv 2006.10738); the ranges are
 those of the authors' implementation.
@@ -19,16 +19,14 @@ from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.upload import upload
 
 Policy = Literal["color", "translation", "cutout"]
-"""A kind of augmentation, by the authors' names."""
 
 POLICIES: tuple[Policy, ...] = get_args(Policy)
-"""All policies, in the paper's order."""
 
 TRANSLATION_SHARE = 1 / 8
-"""Largest translation, as a share of the image's side."""
+"""As a share of the image's side."""
 
 CUTOUT_SHARE = 1 / 2
-"""Side of the box that is cut out, as a share of the image's side."""
+"""As a share of the image's side."""
 
 
 def diff_augment(
@@ -36,23 +34,18 @@ def diff_augment(
 ) -> Tensor:
     """Augment every image of a batch by its own random draw; differentiable in the images.
 
-    The draws depend on the images' shape alone: from the same state of `generator`, real images and translations
-    of one shape get the same augmentation. Values may leave [-1, 1]; empty pixels become 0, mid-grey.
+    From the same state of `generator`, real images and translations of one shape get the same augmentation. Values
+    may leave [-1, 1]; empty pixels become 0, mid-grey.
 
-    "color" shifts the brightness by up to 0.5 either way (a quarter of the range), then multiplies the saturation
-    by 0 to 2 and the contrast by 0.5 to 1.5: do not use it where labels are colours. "translation" moves by up to
-    1/8 of each side. "cutout" empties a box of half of each side, centred anywhere in the image.
+    "color" shifts the brightness by up to 0.5 either way, then multiplies the saturation by 0 to 2 and the
+    contrast by 0.5 to 1.5: do not use it where labels are colours. "translation" moves by up to 1/8 of each side.
+    "cutout" empties a box of half of each side, centred anywhere in the image.
 
     Args:
-        images: (N, C, H, W) float in [-1, 1], any number of channels; the saturation of one channel is not
-            changed.
+        images: (N, C, H, W) float in [-1, 1]; the saturation of one channel is not changed.
         policy: augmentations, in this order; without any the images are returned.
-        generator: the source of randomness, on any device.
-        ranks: the ranks that train together, whose generators are in equal states: each uses its share of the
-            draws.
-
-    Returns:
-        (N, C, H, W) of the same type on the same device.
+        generator: on any device.
+        ranks: the ranks that train together, with generators in equal states: each uses its share of the draws.
 
     Raises:
         ValueError: there is no policy of that name.
@@ -86,11 +79,8 @@ def diff_augment(
 def recolour(images: Tensor, *, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
     """Change brightness, saturation (about each pixel's grey), then contrast (about each image's mean), unclamped.
 
-    Args:
-        images: (N, C, H, W) float.
-        brightness: (N,) float, added; 0 changes nothing.
-        saturation: (N,) float factor; 1 changes nothing, 0 makes grey. Ignored with one channel.
-        contrast: (N,) float factor; 1 changes nothing.
+    Brightness is added (0 changes nothing), saturation and contrast are factors (1 changes nothing), all (N,)
+    float.
     """
     brightness, saturation, contrast = (
         amount.to(images.dtype).view(-1, 1, 1, 1) for amount in (brightness, saturation, contrast)
@@ -104,13 +94,7 @@ def recolour(images: Tensor, *, brightness: Tensor, saturation: Tensor, contrast
 
 
 def shift(images: Tensor, *, down: Tensor, right: Tensor) -> Tensor:
-    """Move each image by whole pixels, padding with 0.
-
-    Args:
-        images: (N, C, H, W) float.
-        down: (N,) int64, rows to move down; negative moves up.
-        right: (N,) int64, columns to move to the right; negative moves to the left.
-    """
+    """Move each image down and right by (N,) int64 whole pixels, negative for up and left, padding with 0."""
     n, c, h, w = images.shape
     rows = torch.arange(h, device=images.device) - down[:, None]
     columns = torch.arange(w, device=images.device) - right[:, None]
@@ -122,14 +106,9 @@ def shift(images: Tensor, *, down: Tensor, right: Tensor) -> Tensor:
 
 
 def cut_out(images: Tensor, *, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    """Set a box of each image to 0; the box may extend beyond the image.
+    """Set a box of each image to 0, with its first row and column from `top` and `left`, (N,) int64.
 
-    Args:
-        images: (N, C, H, W) float.
-        top: (N,) int64, the box's first row; may be negative.
-        left: (N,) int64, the box's first column; may be negative.
-        height: rows of the box.
-        width: columns of the box.
+    The box may extend beyond the image, so that they may be negative.
     """
     *_, h, w = images.shape
     rows = _within(torch.arange(h, device=images.device) - top[:, None], height)

@@ -42,11 +42,7 @@ class Ranks:
         return self.rank == 0
 
     def all_gather(self, rows: Tensor) -> Tensor:
-        """Return (world_size * N, ...) rows of all ranks, in their order.
-
-        Args:
-            rows: (N, ...) on the CPU, of the same shape on all ranks.
-        """
+        """Return (world_size * N, ...) rows of all ranks, in their order, of (N, ...) rows on the CPU."""
         if self.cpu_group is None:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.world_size)]
@@ -55,20 +51,11 @@ class Ranks:
         return torch.cat(parts)
 
     def local_share(self, whole: Tensor, *, dim: int = 0) -> Tensor:
-        """Return this rank's part of a tensor that is equal on all ranks; nothing is exchanged.
-
-        Args:
-            whole: world_size * N entries along `dim`.
-            dim: the dimension that counts images.
-        """
+        """Return this rank's part of a tensor that is equal on all ranks: world_size * N entries along `dim`."""
         return whole if self.world_size == 1 else whole.chunk(self.world_size, dim=dim)[self.rank]
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its mean over all ranks, in one all-reduce.
-
-        Args:
-            tensors: on the networks' device, of the same shapes on all ranks.
-        """
+        """Replace each tensor, on the networks' device, by its mean over all ranks, in one all-reduce."""
         if self.device_group is None or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
@@ -80,12 +67,7 @@ class Ranks:
         torch._foreach_copy_(list(tensors), shaped)
 
     def synchronize(self, *, elapsed: float, stopping: bool) -> tuple[float, bool]:
-        """Return rank 0's clock, and whether any rank is to stop: equal on all ranks.
-
-        Args:
-            elapsed: seconds trained, by this process's clock.
-            stopping: whether this process was requested to stop.
-        """
+        """Return rank 0's seconds trained, and whether any rank is to stop: equal on all ranks."""
         if self.cpu_group is None:
             return elapsed, stopping
         rows = self.all_gather(torch.tensor([[elapsed, float(stopping)]], dtype=torch.float64))

@@ -33,7 +33,7 @@ class Attribute:
     Args:
         name: for example "hair".
         kind: "binary" (values "0" and "1", one entry of the label vector) or "categorical" (one-hot).
-        values: the values in code order; code `i` means `values[i]`.
+        values: in code order; code `i` means `values[i]`.
     """
 
     name: str
@@ -41,7 +41,6 @@ class Attribute:
     values: tuple[str, ...] = ("0", "1")
 
     def __post_init__(self) -> None:
-        """Check the fields."""
         if not self.name:
             raise ValueError("an attribute needs a name")
         if self.kind == "binary" and self.values != ("0", "1"):
@@ -57,11 +56,7 @@ class Attribute:
         return 1 if self.kind == "binary" else len(self.values)
 
     def code(self, value: str) -> int:
-        """Return the code of `value`.
-
-        Raises:
-            KeyError: the attribute has no such value.
-        """
+        """Return the code of `value`; KeyError if the attribute has no such value."""
         try:
             return self.values.index(value)
         except ValueError:
@@ -72,17 +67,17 @@ class Attribute:
 class LabelSpace:
     """The ordered attributes of a model.
 
-    A domain is a row of codes, int64 (A,): the index of each attribute's value, `UNKNOWN` (-1) where it is not
-    labelled. The label vector, float32 (L,), is the generator's input: one 0/1 entry per binary attribute and a
-    one-hot run per categorical one, in order. The discriminator's domain head has the same D entries.
+    A domain is a row of codes, int64 (A,): the index of each attribute's value, or `UNKNOWN` (-1). The label
+    vector, float32 (L,), is the generator's input: one 0/1 entry per binary attribute and a one-hot run per
+    categorical one, in order. The discriminator's domain head has the same D entries.
 
     Joint training: the labels of an image, and of a target, belong to one label set. The entries of all other sets
     are zero, and a mask, one-hot over the S label sets, ends the label vector: L = D + S.
 
     Args:
         attributes: in order.
-        label_sets: the names of each set's attributes, together `attributes` in order; empty for one data set,
-            whose label vector has no mask.
+        label_sets: the names of each set's attributes, together `attributes` in order; empty (no mask) for one
+            data set.
 
     Source: StarGAN, sections 3.1 and 3.3 (arXiv 1711.09020).
     """
@@ -91,7 +86,6 @@ class LabelSpace:
     label_sets: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that names are unique and label sets are the attributes in order."""
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"attribute names must be unique, got {', '.join(self.names)}")
         if not self.label_sets:
@@ -115,11 +109,7 @@ class LabelSpace:
         return tuple(attribute.name for attribute in self.attributes)
 
     def index(self, name: str) -> int:
-        """Return the position of the attribute `name`.
-
-        Raises:
-            KeyError: no attribute has that name.
-        """
+        """Return the position of the attribute `name`; KeyError if there is none."""
         try:
             return self.names.index(name)
         except ValueError:
@@ -150,11 +140,7 @@ class LabelSpace:
         return tuple(i for i, names in enumerate(self.label_sets or (self.names,)) for _ in names)
 
     def known_sets(self, codes: Tensor) -> Tensor:
-        """Return which label sets each domain has labels of, (N, S) bool; S is 1 with one data set.
-
-        Args:
-            codes: (N, A) integers, -1 unknown.
-        """
+        """Return which label sets (N, A) domains have labels of, (N, S) bool; S is 1 with one data set."""
         known = torch.zeros(len(codes), max(1, len(self.label_sets)), dtype=torch.bool, device=codes.device)
         for column, label_set in enumerate(self.set_of_attribute):
             known[:, label_set] |= codes[:, column] != UNKNOWN
@@ -163,8 +149,8 @@ class LabelSpace:
     def to_one_label_set(self, targets: Tensor, sources: Tensor) -> Tensor:
         """Return (N, A) targets with the attributes of one label set each; the others become unknown.
 
-        It is the set in which the target differs from the source, or else the first of which it has values. With
-        one data set the targets are returned.
+        It is the set in which the target differs from the source, else the first of which it has values. With one
+        data set the targets are returned.
 
         Args:
             targets: (N, A) integers, -1 keeps that attribute.
@@ -187,18 +173,14 @@ class LabelSpace:
         return torch.where(kept, targets, UNKNOWN)
 
     def encode(self, codes: Tensor) -> Tensor:
-        """Return the (N, L) float32 label vectors of domains.
+        """Return the (N, L) float32 label vectors of (N, A) integer domains, -1 unknown.
 
-        An unknown categorical attribute is all zero; an unknown binary one is 0.5, between its two values, and the
-        generator learns to keep such an attribute. Of a label set without a known attribute all entries are zero,
-        and so is its mask entry.
-
-        Args:
-            codes: (N, A) integers, -1 unknown.
+        An unknown categorical attribute is all zero; an unknown binary one is 0.5, and the generator learns to
+        keep it. All entries of a label set without a known attribute are zero, and so is its mask entry.
 
         Raises:
-            ValueError: the number of columns is not the number of attributes, a code has no value, or a domain has
-                attributes of two label sets (see `to_one_label_set`).
+            ValueError: wrong number of columns, a code without a value, or a domain with attributes of two label
+                sets.
         """
         entries = self._entries(codes)
         if not self.label_sets:
@@ -232,16 +214,13 @@ class LabelSpace:
         return vectors
 
     def encode_signed(self, codes: Tensor) -> Tensor:
-        """Return the domains as the input of a discriminator with `matches`, (N, D) float32.
+        """Return (N, A) integer domains as the input of a discriminator with `matches`, (N, D) float32.
 
-        1 for a value that the image should show, -1 for one that it should not, 0 for every entry of an unknown
+        1 for a value that the image should show, -1 for one that it should not, 0 for all entries of an unknown
         attribute.
 
-        Args:
-            codes: (N, A) integers, -1 unknown.
-
         Raises:
-            ValueError: the number of columns is not the number of attributes, or a code has no value.
+            ValueError: wrong number of columns, or a code without a value.
         """
         known = torch.cat(
             [(codes[:, i : i + 1] != UNKNOWN).expand(-1, a.size) for i, a in enumerate(self.attributes)], dim=1
@@ -249,14 +228,10 @@ class LabelSpace:
         return (self._entries(codes) * 2 - 1) * known
 
     def decode(self, vectors: Tensor) -> Tensor:
-        """Return the (N, A) int64 codes nearest to label vectors, or to D's domain logits mapped to [0, 1].
+        """Return the (N, A) int64 codes nearest to (N, L) label vectors, or to (N, D) domain scores in [0, 1].
 
-        An all-zero categorical run, a binary 0.5, and every attribute of a label set whose mask entry is not above
-        0.5 are unknown (-1).
-
-        Args:
-            vectors: (N, L) or (N, D) floats; binary entries are compared with 0.5, categorical runs decoded by
-                their maximum.
+        Binary entries are compared with 0.5, categorical runs decoded by their maximum. An all-zero categorical
+        run, a binary 0.5, and every attribute of a label set whose mask entry is not above 0.5 are unknown (-1).
 
         Raises:
             ValueError: the vectors have another number of entries.
@@ -323,7 +298,7 @@ def permuted_targets(codes: Tensor, space: LabelSpace, *, generator: torch.Gener
     Args:
         codes: (N, A) int64 source domains, -1 unknown.
         space: the label space.
-        generator: the source of randomness, on the CPU.
+        generator: on the CPU.
 
     Source: the original implementation permutes the batch's labels (StarGAN, section 5.1).
     """
@@ -332,17 +307,15 @@ def permuted_targets(codes: Tensor, space: LabelSpace, *, generator: torch.Gener
 
 
 def merge_targets(drawn: Tensor, own: Tensor, space: LabelSpace) -> Tensor:
-    """Return drawn domains as targets: attributes that a drawn domain does not know keep the image's value.
+    """Return drawn domains as (N, A) int64 targets: attributes unknown in a drawn domain keep the image's value.
 
-    With label sets this holds within the drawn domain's set: the attributes of the image's own set become unknown.
+    With label sets this holds within the drawn domain's set; the attributes of the image's own set become unknown.
 
     Args:
-        drawn: (N, A) int64 domains, -1 unknown, each of one label set at most.
+        drawn: (N, A) int64 domains, -1 unknown, each of one label set at most; all unknown keeps the image's
+            domain.
         own: (N, A) int64, the images' domains.
         space: the label space.
-
-    Returns:
-        (N, A) int64 targets; an image's own domain where nothing is known of the drawn one.
     """
     unknown = drawn == UNKNOWN
     if space.label_sets:

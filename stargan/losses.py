@@ -1,7 +1,6 @@
 """The losses of D and G, as functions of tensors.
 
-Adversarial losses take `real_scores` and `fake_scores`, D's scores of real images and of translations, of any
-shape.
+`real_scores` and `fake_scores` are D's scores of real images and of translations, of any shape.
 """
 
 from __future__ import annotations
@@ -67,8 +66,7 @@ def least_squares_generator_loss(fake_scores: Tensor) -> Tensor:
 def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """D's hinge loss: zero for real images above 1 and translations below -1.
 
-    Source: Geometric GAN (arXiv 1705.02894) and spectral normalisation, section 4 (arXiv 1802.05957), negated
-    because D minimises.
+    Source: Geometric GAN (arXiv 1705.02894); spectral normalisation, section 4 (arXiv 1802.05957), negated.
     """
     return functional.relu(1 - real_scores).mean() + functional.relu(1 + fake_scores).mean()
 
@@ -116,18 +114,15 @@ def domain_loss(
 ) -> Tensor:
     """Domain classification loss: summed over attributes, averaged over known labels.
 
-    Binary cross-entropy for binary attributes, cross-entropy for categorical ones; unknown labels are left out,
-    and an attribute without a known label in the batch adds nothing.
+    Binary cross-entropy for binary attributes, cross-entropy for categorical ones; unknown labels are left out.
 
     Args:
         logits: (N, L) float, D's domain head.
         codes: (N, A) int64, -1 unknown.
         space: the label space.
-        known: (A,) number of labels of each attribute to average over, if the batch is one rank's share of a
-            larger
-            one: the mean over the ranks. None counts those of `codes`.
-        normalise: divide the sum by the number of attributes with a known label in the batch, so that the loss's
-            weight does not grow with the number of attributes.
+        known: (A,) number of labels of each attribute to average over, the mean over the ranks; None counts
+            `codes`.
+        normalise: divide by the number of attributes with a known label, so that the weight does not grow with it.
 
     Source: StarGAN, eqs. 2 and 3 (arXiv 1711.09020); summed over attributes as in the original implementation.
     """
@@ -175,8 +170,7 @@ def identity_loss(images: Tensor, translated: Tensor) -> Tensor:
 def multiscale_loss(images: Tensor, reconstructed: Tensor, weights: Sequence[float]) -> Tensor:
     """Multi-scale cycle loss: weighted sum of the mean absolute errors of the round trip on an image pyramid.
 
-    Level i averages blocks of 2^i by 2^i pixels; weights of (1,) give `cycle_loss`. Rows and columns that do not
-    fill a block are left out of its level.
+    Level i averages blocks of 2^i by 2^i pixels, without incomplete blocks; weights of (1,) give `cycle_loss`.
 
     Args:
         images: (N, C, H, W) float in [-1, 1].
@@ -217,10 +211,9 @@ def feature_matching_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Ten
         fake: D's features of translations, the same shapes.
 
     Raises:
-        ValueError: there are no layers, or the two differ in their number or in a layer's shape.
+        ValueError: there are no layers, or their number or a shape differs.
 
-    Source: pix2pixHD, section 3.2, L_FM (arXiv 1711.11585), averaged over layers instead of their sum, so
-    that its weight does not grow with D's depth.
+    Source: pix2pixHD, section 3.2, L_FM (arXiv 1711.11585), averaged over layers instead of summed.
     """
     if len(real) != len(fake) or not real:
         raise ValueError(f"feature matching got {len(real)} layers of real images and {len(fake)} of translations")
@@ -236,10 +229,7 @@ def feature_matching_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Ten
 
 
 def sparsity_loss(masks: Tensor) -> Tensor:
-    """Mask sparsity loss: mean of the attention masks, the share of the image that a masked generator repaints.
-
-    Args:
-        masks: (N, 1, H, W) float in [0, 1].
+    """Mask sparsity loss: mean of (N, 1, H, W) attention masks in [0, 1], the share of an image repainted.
 
     Source: GANimation, eq. 3 (arXiv 1807.09251), with the absolute instead of the squared norm.
     """

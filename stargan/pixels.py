@@ -5,11 +5,7 @@ from torch import Tensor
 
 
 def to_signed(images: Tensor) -> Tensor:
-    """Map (..., H, W) uint8 images to float32 of the same shape: 0 becomes -1, 255 becomes 1.
-
-    Raises:
-        TypeError: the images are not uint8.
-    """
+    """Map (..., H, W) uint8 images to float32 in [-1, 1] of the same shape; TypeError if they are not uint8."""
     if images.dtype != torch.uint8:
         raise TypeError(f"expected uint8 images, got {images.dtype}")
     return images.float() / 127.5 - 1.0

@@ -127,12 +127,12 @@ def train(
 ) -> bool:
     """Train G and D on `batches` from `state.step` on, until the run is over or `should_stop` returns True.
 
-    All randomness of a step comes from the seed and the step's number, so a run that was stopped and resumed with
-    the batches that follow ends with the same weights as one that was not.
+    All randomness of a step comes from the seed and the step's number: a run that is stopped and resumed with the
+    batches that follow ends with the same weights as one that is not.
 
-    With several ranks each calls this with its own share of every batch, all of one size, and the same networks;
-    losses and weights are then those of one process with all shares in one batch, except for the statistics of
-    batch norm, which are those of rank 0's share. All ranks get the same events at the same steps.
+    Each of several ranks calls this with the same networks and its share of every batch, all of one size. Losses
+    and weights are those of one process with the whole batches, except for batch norm's statistics, which are
+    those of rank 0's share. All ranks get the same events at the same steps.
 
     Args:
         state: changed in place; its networks are on `device`.
@@ -199,8 +199,7 @@ def train(
         with autocast:
             if penalise or stateful:
                 fake_scores, _ = compiled.discriminate(seen_fake, labels.target_signed)
-                # Only the plain network can be differentiated twice, and before another pass: a fused one replaces
-                # the statistics of batch norm.
+                # Before another pass, and on the plain network: a fused one cannot be differentiated twice.
                 real_scores, real_logits = (discriminator if penalise else compiled.discriminate)(
                     seen_real, labels.source_signed
                 )
@@ -312,8 +311,7 @@ class _Compiled:
     def __init__(self, state: TrainState, config: TrainConfig, device: torch.device) -> None:
         self.translate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] = state.generator.translate
         self.discriminate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = state.discriminator
-        # On CUDA torch.compile needs Triton, which is not part of every installation of torch. On a CPU it takes
-        # minutes to save a tenth of a step's time in float32, and nothing in bfloat16.
+        # On CUDA torch.compile needs Triton, which is optional. On a CPU it saves a tenth of the time at most.
         pays = device.type == "cuda" and importlib.util.find_spec("triton") is not None
         if config.compile == "on" or (config.compile == "auto" and pays):
             # Batches have two sizes, with and without translations: each gets kernels of its own.
@@ -334,14 +332,12 @@ class _Clock:
         self._last = dict.fromkeys(("log", "sample", "checkpoint"), self.state.elapsed)
 
     def progress(self, step: int | None = None) -> float:
-        """Return the share of the run that is done after `step`, by default the state's."""
         if self.config.steps is not None:
             return min(1.0, (self.state.step if step is None else step) / self.config.steps)
         assert self.config.minutes is not None
         return min(1.0, self.state.elapsed / (self.config.minutes * 60))
 
     def seconds(self) -> float:
-        """Return the seconds trained, including resumed runs, by this process's clock."""
         return time.monotonic() - self._start
 
     def due(self, name: str, seconds: float) -> bool:
@@ -370,11 +366,7 @@ class _Meter:
         self._images += images
 
     def read(self, *, step: int, progress: float, elapsed: float, learning_rate: float) -> LogEvent:
-        """Return the means and reset them.
-
-        Raises:
-            DivergenceError: one of them is not finite or too large.
-        """
+        """Return the means and reset them; DivergenceError if one is not finite or too large."""
         names = sorted(self._sums)
         self._ranks.average([self._sums[name][0] for name in names])
         means = {name: float(self._sums[name][0]) / self._sums[name][1] for name in names}

@@ -14,15 +14,9 @@ from stargan.labels import UNKNOWN, LabelSpace
 class Labels(NamedTuple):
     """A batch's domains and targets in every form that networks and losses read, on one device.
 
-    Args:
-        source_vectors: (N, L) float32, label vectors of the domains; see `LabelSpace.encode`.
-        target_vectors: (N, L) float32, label vectors of the targets.
-        source_signed: (N, D) float32, the domains for a D with `matches`; see `LabelSpace.encode_signed`.
-        target_signed: (N, D) float32, the targets for it.
-        codes: (N, A) int64, the domains, -1 unknown.
-        targets: (N, A) int64, the targets, -1 unknown.
-        known_codes: (A,) float32, known codes in a rank's share on average; None with one rank.
-        known_targets: (A,) float32, the same of the targets.
+    Vectors are `LabelSpace.encode`'s, (N, L) float32. `signed` is `LabelSpace.encode_signed`'s, (N, D) float32,
+    for a D with `matches`. Codes and targets are (N, A) int64, -1 unknown. `known` counts the known labels in a
+    rank's share on average, (A,) float32; None with one rank.
     """
 
     source_vectors: Tensor
@@ -46,14 +40,9 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
 def upload_labels(
     codes: Tensor, targets: Tensor, space: LabelSpace, *, device: torch.device, ranks: Ranks = SINGLE_RANK
 ) -> Labels:
-    """Encode a batch's domains and targets on the CPU and copy them all at once.
+    """Encode a batch's domains and targets on the CPU and copy this rank's share to the device, all at once.
 
-    Args:
-        codes: (world_size * N, A) int64 on the CPU, of all ranks, -1 unknown.
-        targets: (world_size * N, A) int64 on the CPU, of all ranks, -1 unknown.
-        space: the label space.
-        device: of the result.
-        ranks: the ranks that train together; the result is this rank's share.
+    `codes` and `targets` are those of all ranks, (world_size * N, A) int64 on the CPU, -1 unknown.
     """
     several = ranks.world_size > 1
     counts = [upload(_known(whole, ranks), device) if several else None for whole in (codes, targets)]
