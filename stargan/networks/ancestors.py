@@ -23,18 +23,15 @@ from stargan.networks.layers import (
 )
 
 _WIDEST = 8
-"""Largest multiple of the width that a U-Net's maps have as channels."""
 
 _SLOPE = 0.2
-"""Of the U-Net encoder's leaky ReLUs, below 0."""
 
 
 class CycleGanResnet(TranslatingGenerator):
     """CycleGAN's generator, kind "cyclegan-resnet".
 
-    7x7 convolution, strided 3x3 convolutions, residual blocks, transposed 3x3 convolutions, 7x7 convolution,
-    tanh; the image is mirrored at its border, except by the strided ones. Instance norm neither scales nor
-    shifts in the published files: here its weights are 1 and 0.
+    7x7 convolution, strided 3x3 convolutions, residual blocks, transposed 3x3 convolutions, 7x7 convolution, tanh;
+    the image is mirrored at its border, except by the strided ones. Instance norm neither scales nor shifts.
 
     Args:
         vector_size: entries of the label vector, which is not read.
@@ -42,8 +39,8 @@ class CycleGanResnet(TranslatingGenerator):
         width: channels after the first convolution; doubled by each downsampling.
         downsamplings: strided convolutions; image sides must be multiples of 2 ** downsamplings.
         blocks: residual blocks; 6 or 9 in the published files.
-        norm: "instance" (CycleGAN's), "batch" (by running statistics in eval mode), or "none". Convolutions have
-            a bias where it is "instance".
+        norm: "instance" (CycleGAN's; convolutions then have a bias), "batch" (running statistics in eval mode),
+            "none".
 
     Source: Zhu et al., CycleGAN, section 7.2 (arXiv 1703.10593).
     """
@@ -107,14 +104,15 @@ class Pix2PixUnet(TranslatingGenerator):
     """pix2pix's U-Net, kind "pix2pix-unet"; with 8 downsamplings the published unet_256.
 
     Strided 4x4 convolutions down to the bottleneck, transposed ones up again, each joined with the encoder's map
-    of its size. Its dropout is off, and batch norm goes by its running statistics, as in any eval mode.
+    of its size; no dropout.
 
     Args:
         vector_size: entries of the label vector, which is not read.
         image_channels: 1 or 3 (any number works).
         width: channels after the first convolution; doubled by each of the next three.
         downsamplings: strided convolutions, at least 2; image sides must be multiples of 2 ** downsamplings.
-        norm: "batch" (pix2pix's), "instance" or "none". Convolutions have a bias where it is "instance".
+        norm: "batch" (pix2pix's; running statistics in eval mode), "instance" (convolutions then have a bias),
+            "none".
 
     Source: Isola et al., pix2pix, section 6.1.1 (arXiv 1611.07004).
     """

@@ -17,7 +17,7 @@ Conditioning = Literal["concat", "norm"]
 OutputKind = Literal["direct", "masked", "residual"]
 
 _OPEN_MASK = 1.0
-"""The masked output's initial bias: sigmoid(1) = 0.73, so that the generator first changes the image."""
+"""Initial bias of the mask: sigmoid(1) = 0.73, so that the generator first changes the image."""
 
 _LARGEST_CHANGE = 2.0
 """Of a residual output: from -1, black, to 1, white."""
@@ -51,19 +51,12 @@ class TranslatingGenerator(nn.Module, ABC):
     def encode(self, images: Tensor, vectors: Tensor) -> Features:
         """Run the layers before the bottleneck, whose features are last in the result.
 
-        Args:
-            images: (N, C, H, W) float in [-1, 1].
-            vectors: (N, L) float.
+        Images are (N, C, H, W) float in [-1, 1], vectors (N, L) float.
         """
 
     @abstractmethod
     def decode(self, features: Features, vectors: Tensor) -> Tensor:
-        """Return the painter's input.
-
-        Args:
-            features: what `encode` returned.
-            vectors: (N, L) float.
-        """
+        """Return the painter's input for the features that `encode` returned and (N, L) float vectors."""
 
     def paint(self, features: Features, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
         """Run everything after `encode`.
@@ -74,8 +67,9 @@ class TranslatingGenerator(nn.Module, ABC):
             vectors: (N, L) float.
 
         Returns:
-            The translation, (N, C, H, W) in [-1, 1], and its mask, (N, 1, H, W) in [0, 1] (1 = repainted), or
-            None unless the output is "masked".
+            The translation, (N, C, H, W) in [-1, 1], and with output "masked" its mask, (N, 1, H, W) in [0, 1] (1
+                =
+            repainted), else None.
         """
         decoded = self.decode(features, vectors)
         # Networks return float32, under autocast too.
@@ -110,9 +104,7 @@ class TranslatingGenerator(nn.Module, ABC):
     def finish_encoding(self, encoded: Features, vectors: Tensor) -> Features:
         """Return the result of `encode`, but for rounding; generators whose `encode` reads labels override this.
 
-        Args:
-            encoded: what `encoder_stage` returned, one row for each vector.
-            vectors: (N, L) float.
+        `encoded` is what `encoder_stage` returned, one row for each of the (N, L) float vectors.
         """
         del vectors
         return encoded
@@ -120,10 +112,8 @@ class TranslatingGenerator(nn.Module, ABC):
     def decoder_stage(self, encoded: Features, images: Tensor, vectors: Tensor) -> Tensor:
         """Return the result of `forward`, but for rounding.
 
-        Args:
-            encoded: what `encoder_stage` returned, one row for each vector.
-            images: (N, C, H, W) float in [-1, 1], the images of the rows.
-            vectors: (N, L) float.
+        `encoded` is what `encoder_stage` returned, one row for each of the (N, L) float vectors and (N, C, H, W)
+        images.
         """
         return self.paint(self.finish_encoding(encoded, vectors), images, vectors)[0]
 

@@ -37,9 +37,8 @@ Network = TypeVar("Network")
 def build_generator(arguments: Mapping[str, object]) -> TranslatingGenerator:
     """Build the generator of `arguments["kind"]`, by default the paper's.
 
-    Args:
-        arguments: of the constructor, for example another generator's `arguments`. Those that only other kinds
-            have must be at their defaults; `image_size` is ignored by kinds that do not have it.
+    `arguments` are the constructor's, for example another generator's `arguments`. Those that only other kinds
+    have must be at their defaults; `image_size` is ignored by kinds that do not have it.
 
     Raises:
         ValueError: an unknown kind or argument, or one that this kind does not have.
@@ -77,8 +76,8 @@ def check_networks(
 
     Args:
         image_size: (height, width) in pixels.
-        generator: arguments of `build_generator` other than those that follow from the data; omitted ones have
-            their defaults.
+        generator: arguments of `build_generator` that do not follow from the data; omitted ones have their
+            defaults.
         discriminator: arguments of `build_discriminator`, likewise.
         objective: see `TrainConfig`.
 

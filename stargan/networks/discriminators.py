@@ -30,11 +30,8 @@ class Discriminator(nn.Module, ABC):
     def inner(self, images: Tensor) -> Features:
         """Return the activations after every convolution, for feature matching; the heads read the last.
 
-        Args:
-            images: (N, C, H, W) float in [-1, 1].
-
-        Returns:
-            (N, width * 2**i, H / 2**(i + 1), W / 2**(i + 1)) for i from 0 to depth - 1.
+        They are (N, width * 2**i, H / 2**(i + 1), W / 2**(i + 1)) for i from 0 to depth - 1, for (N, C, H, W)
+        float images in [-1, 1].
         """
         activations = []
         features = images
@@ -50,12 +47,11 @@ class Discriminator(nn.Module, ABC):
 
         Args:
             last: `inner(images)[-1]`.
-            wanted: (N, L) float, the domains that the images should show, see `LabelSpace.encode_signed`; read
-                only with `matches`.
+            wanted: (N, L) float, the domains to show, see `LabelSpace.encode_signed`; read only with `matches`.
 
         Returns:
-            Real-or-fake scores (N, 1, h, w), higher is more real, one for each of the kind's patches, and domain
-            logits (N, L), in the label vector's order.
+            Real-or-fake scores (N, 1, h, w), higher is more real, and domain logits (N, L) in the label vector's
+                order.
         """
 
     def forward(self, images: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,13 +70,9 @@ class _StridedDiscriminator(Discriminator):
         depth: strided convolutions.
         matches: whether the scores are for an image *and* the domain it should show (a projection, as in Miyato
             and Koyama, arXiv 1802.05637). The paper's D scores the image alone, and a small G then satisfies the
-            domain head with smudges that are no smile but are classified as one.
+            domain head with smudges.
         norm: after every convolution but the first: "none" (the paper's), "instance" or "batch" (DCGAN's).
         spectral: whether every layer's weight is divided by its largest singular value.
-
-    Attributes:
-        kind: see `build_discriminator`.
-        slope: of the leaky ReLUs, below 0.
     """
 
     kind: ClassVar[DiscriminatorKind]
@@ -111,13 +103,7 @@ class _StridedDiscriminator(Discriminator):
     def _new_heads(
         self, last: tuple[int, int, int], vector_size: int, *, matches: bool
     ) -> tuple[Head, Head, Head | None]:
-        """Return the heads: real or fake, domain, and with `matches` the projection.
-
-        Args:
-            last: (C, H, W) of the last features.
-            vector_size: entries of the domain head.
-            matches: whether there is a projection.
-        """
+        """Return the heads (real or fake, domain, projection with `matches`) for (C, H, W) features."""
 
 
 class PatchDiscriminator(_StridedDiscriminator):
@@ -179,9 +165,9 @@ class DcganDiscriminator(_StridedDiscriminator):
 class StridedConvolution(nn.Conv2d):
     """A 4x4 convolution of stride 2 and padding 1, which halves even sides.
 
-    On a CPU a discriminator's last convolutions, with far more weights than their small maps have pixels, spend
-    their time on rearranging weights. A product of weights and patches is three times as fast there, in both
-    directions and in the second derivative.
+    On a CPU convolutions with far more weights than their maps have pixels spend their time on rearranging
+    weights. A product of weights and patches is three times as fast, in both directions and in the second
+    derivative.
 
     Attributes:
         always_convolves: whether torch's convolution is used for every shape.
@@ -195,8 +181,7 @@ class StridedConvolution(nn.Conv2d):
         """Map (N, channels_in, H, W) to (N, channels, H / 2, W / 2)."""
         n, _, h, w = input.shape
         patches = n * (h // 2) * (w // 2)
-        # The cost of copying patches grows with their number, that of rearranging weights with the channels: as
-        # measured, they are equal at four channels per patch.
+        # As measured, copying patches takes as long as rearranging weights at four channels per patch.
         if self.always_convolves or input.device.type != "cpu" or 4 * patches >= self.out_channels:
             return super().forward(input)
         columns = functional.unfold(input, 4, padding=1, stride=2)

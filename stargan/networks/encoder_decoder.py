@@ -24,9 +24,7 @@ class EncoderDecoder(TranslatingGenerator):
         image_channels: 1 or 3 (any number works).
         width: channels after the first convolution; doubled by each further one.
         downsamplings: strided convolutions, at least 1.
-        output: see `Generator`.
-        norm: see `Generator`; DCGAN's is "batch".
-        spectral: see `Generator`.
+        output, norm, spectral: see `Generator`; DCGAN's norm is "batch".
         latent: entries of the latent vector.
     """
 

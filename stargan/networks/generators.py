@@ -35,16 +35,13 @@ class Generator(TranslatingGenerator):
             modulates the norms from the first residual block on, so that instance norm cannot remove it and the
             encoder runs once for all targets of an image.
         output: "direct" paints the whole image (the paper's); "masked" blends a painted image with the input
-            by an attention mask (as in GANimation, arXiv 1807.09251, section 4), and "residual" adds a change,
-            2 tanh(.), to the input, so that the rest of the image stays as it is.
-        upsampling: "transposed" convolutions (the paper's) or "nearest" resize and 3x3 convolution, which
-            avoids checkerboard artefacts.
+            by an attention mask (GANimation, arXiv 1807.09251, section 4); "residual" adds 2 tanh(.) to the input.
+        upsampling: "transposed" convolutions (the paper's), or "nearest" and 3x3 convolution (no checkerboards).
         norm: "instance" (the paper's), "batch", or "none".
         padding: of the 7x7 convolutions and the residual blocks: "zero" (the paper's), or "reflection", which
             leaves no rim but lets instance norm remove constant planes.
         dilation: of the residual blocks' convolutions, for a larger receptive field at the same cost.
-        spectral: whether every layer's weight is divided by its largest singular value, but a residual output's
-            last.
+        spectral: whether every weight is divided by its largest singular value, but a residual output's last.
         skips: whether each upsampled map is added to the encoder's of its size (U-Net, arXiv 1505.04597).
     """
 
@@ -97,9 +94,8 @@ class Generator(TranslatingGenerator):
     def encode(self, images: Tensor, vectors: Tensor) -> Features:
         """See `TranslatingGenerator.encode`; with conditioning "norm" `vectors` are not read.
 
-        Returns:
-            (N, width * 2**d, H / 2**d, W / 2**d) features, d the number of downsamplings; with `skips`, before
-            them those of every earlier layer, (N, width * 2**i, H / 2**i, W / 2**i) for i from 0 on.
+        Returns (N, width * 2**d, H / 2**d, W / 2**d) features, d the number of downsamplings; with `skips`, before
+        them those of every earlier layer, (N, width * 2**i, H / 2**i, W / 2**i) for i from 0 on.
         """
         n, _, h, w = images.shape
         features = images
@@ -145,8 +141,7 @@ class Generator(TranslatingGenerator):
     def _convolved_planes(self, vectors: Tensor, height: int, width: int) -> Tensor:
         """Return the first convolution's part over the planes of the vectors, (N, width, H, W) of the given size.
 
-        Planes are constant, so it varies only near the border: it is computed for planes as large as the kernel,
-        whose middle pixel has the value of all inner pixels.
+        Planes are constant, so it varies only near the border: planes as large as the kernel have all its values.
         """
         stem = self._stem.convolution
         assert isinstance(stem, nn.Conv2d)
@@ -169,13 +164,7 @@ class Generator(TranslatingGenerator):
 
 
 def _stretched(cases: int, pixels: int, device: torch.device) -> Tensor:
-    """Return the index in a short line for each pixel of a longer one; the middle of the short one is repeated.
-
-    Args:
-        cases: pixels of the short line: odd, or as many as the longer one has.
-        pixels: of the longer line.
-        device: of the result.
-    """
+    """Return for each pixel of a line its index in a shorter one of odd length, whose middle is repeated."""
     places = torch.arange(pixels, device=device)
     if cases == pixels:
         return places

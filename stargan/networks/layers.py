@@ -17,18 +17,13 @@ Padding = Literal["zero", "reflection"]
 Upsampling = Literal["transposed", "nearest"]
 
 Features = tuple[Tensor, ...]
-"""Feature maps of one pass, first to last."""
 
 
 class ModulatedNorm(nn.Module, ABC):
     """A norm, then a learnt scale and shift per channel.
 
-    With `vector_size`, the label vector adds to the scale and the shift (FiLM, arXiv 1709.07871; adaptive
-    instance norm), which the norm cannot remove.
-
-    Args:
-        channels: channels of the features.
-        vector_size: entries of the label vector, 0 for a norm that ignores it.
+    With a `vector_size` above 0, the label vector adds to the scale and the shift (FiLM, arXiv 1709.07871;
+    adaptive instance norm), which the norm cannot remove.
     """
 
     def __init__(self, *, channels: int, vector_size: int = 0) -> None:
@@ -132,14 +127,7 @@ class ConvUnit(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around an identity path (StarGAN, table 4).
-
-    Args:
-        channels: channels in and out.
-        norm: see `NORMS`.
-        vector_size: see `ModulatedNorm`.
-        padding, dilation, bias: see `same_convolution`.
-    """
+    """Two 3x3 convolutions (see `same_convolution`) around an identity path (StarGAN, table 4)."""
 
     def __init__(
         self,
@@ -182,13 +170,8 @@ def same_convolution(
 ) -> nn.Conv2d:
     """Return a convolution from `channels_in` to `channels` that keeps the size of its input.
 
-    Args:
-        channels_in: input channels.
-        channels: output channels.
-        side: of the kernel, odd.
-        padding: with zeros, or with the image mirrored at its border.
-        dilation: pixels between the kernel's taps; the padding grows with it.
-        bias: whether it has a bias.
+    `side` is the odd side of the kernel; "reflection" padding mirrors the image at its border; `dilation` is the
+    distance of the kernel's taps.
     """
     return nn.Conv2d(
         channels_in,
@@ -202,13 +185,7 @@ def same_convolution(
 
 
 def convolve(convolution: nn.Conv2d, features: Tensor, weight: Tensor) -> Tensor:
-    """Apply a convolution with another weight and no bias.
-
-    Args:
-        convolution: its stride, padding and dilation are used.
-        features: (N, C_in, H, W) float.
-        weight: (C, C_in, K, K) float, of the convolution's kernel size.
-    """
+    """Apply a convolution with another (C, C_in, K, K) weight, and without a bias, to (N, C_in, H, W) features."""
     padding, dilation = convolution.padding, convolution.dilation
     assert not isinstance(padding, str)
     if convolution.padding_mode != "zeros":
@@ -229,25 +206,15 @@ def upsample(upsampling: Upsampling, channels_in: int, channels: int) -> nn.Modu
 
 
 def constructor_arguments(network: nn.Module, kind: str, values: Mapping[str, object]) -> dict[str, Any]:
-    """Return a network's kind and constructor arguments, in the order of its signature.
-
-    Args:
-        network: of which the constructor is running.
-        kind: see `build_generator` and `build_discriminator`.
-        values: the constructor's `locals()`.
-    """
+    """Return a kind and the arguments among a constructor's `locals()`, in the order of its signature."""
     return {"kind": kind, **{name: values[name] for name in inspect.signature(type(network)).parameters}}
 
 
 def normalise_spectrally(network: nn.Module, *, exempt: nn.Module | None = None) -> None:
-    """Add spectral norm to every convolution and linear layer: weights divided by their largest singular value.
+    """Add spectral norm to every convolution and linear layer but `exempt`, in place.
 
-    The value is estimated by one step of the power method per training pass. In the state dict a layer's `weight`
-    becomes `parametrizations.weight.original` and two buffers.
-
-    Args:
-        network: changed in place.
-        exempt: a layer of it that is not changed.
+    Weights are divided by their largest singular value, estimated by one step of the power method per training
+    pass. In the state dict a layer's `weight` becomes `parametrizations.weight.original` and two buffers.
 
     Source: Miyato et al., spectral normalisation (arXiv 1802.05957).
     """
