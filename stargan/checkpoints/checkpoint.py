@@ -1,8 +1,7 @@
 """Saving and loading of models and training states.
 
-A checkpoint is a folder of safetensors files and a `config.json`, which holds the SHA-256 of every other file and
-of itself. It is written under a temporary name and renamed, so a checkpoint folder that exists is complete.
-Loading never unpickles.
+A checkpoint is a folder of safetensors files and a `config.json`, which holds the SHA-256 of every file and of
+itself. It is written under a temporary name and renamed, so that it is complete. Loading never unpickles.
 """
 
 from __future__ import annotations
@@ -89,10 +88,10 @@ def save_checkpoint(
     image_size: tuple[int, int],
     settings: Mapping[str, Json],
 ) -> None:
-    """Write a whole training state into `folder`, which appears once everything is on the disk.
+    """Write a whole training state into `folder`, which must not exist and appears once everything is on the disk.
 
     Args:
-        folder: must not exist.
+        folder: of the checkpoint.
         state: what to save.
         config: the run's hyper-parameters.
         space: the label space.
@@ -116,12 +115,9 @@ def save_checkpoint(
 
 
 def save_model(folder: Path, *, model: Model, half: bool = False) -> None:
-    """Write a model without its training state.
+    """Write a model without its training state into `folder`, which must not exist.
 
-    Args:
-        folder: must not exist.
-        model: what to save.
-        half: store the weights as float16, at half the bytes; they are read back as float32.
+    With `half` the weights are stored as float16, at half the bytes; they are read back as float32.
     """
     weights = {name: tensor.half() if half else tensor for name, tensor in weights_of(model.generator).items()}
     values = _config_values(
@@ -172,12 +168,12 @@ def load_discriminator(path: Path) -> Discriminator | None:
 
 
 def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> TrainState:
-    """Load a training state to resume from.
+    """Load a training state to resume from, of a checkpoint or of the newest checkpoint of a run folder.
 
     Args:
-        path: a run folder or a checkpoint folder.
+        path: the folder.
         config: the hyper-parameters of the resumed run.
-        device: the device of the networks.
+        device: of the networks.
 
     Raises:
         CheckpointError: nothing to load there, a file is damaged, or it holds no training state.
@@ -207,18 +203,14 @@ def remove_checkpoint(folder: Path) -> None:
 
 
 def remove_incomplete(checkpoints: Path) -> None:
-    """Delete what a killed run left partly written, or partly deleted, in its folder of checkpoints."""
+    """Delete partly written and partly deleted checkpoints of a killed run."""
     for suffix in (_WRITING, _DELETING):
         for leftover in checkpoints.glob(f".*{suffix}"):
             shutil.rmtree(leftover)
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return `path` if it is a checkpoint folder, or the newest checkpoint of a run folder.
-
-    Raises:
-        CheckpointError: there is none.
-    """
+    """Return a checkpoint folder, or the newest one of a run folder; CheckpointError if there is none."""
     if (path / "config.json").is_file():
         return path
     if path.is_file():

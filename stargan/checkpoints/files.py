@@ -52,11 +52,7 @@ class CheckpointConfig(TypedDict):
 
 
 def read_config(folder: Path) -> CheckpointConfig:
-    """Read a checkpoint's config.json, and verify its types and its own SHA-256.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, edited, or of another layout.
-    """
+    """Read a checkpoint's config.json, and verify its types and its own SHA-256."""
     file = folder / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))

@@ -15,8 +15,7 @@ from stargan.inference.prepare import PreparedGenerator
 from stargan.networks import Features
 
 _QUEUED_BLOCKS = 2
-"""Blocks queued on a device ahead of the one that is downloaded, so that it has work while the host consumes
-it."""
+"""Blocks queued on a device ahead of the downloaded one, so that it has work while the host consumes that."""
 
 DecoderStage: TypeAlias = Callable[[Features, Tensor, Tensor], Tensor]
 T = TypeVar("T")
@@ -77,11 +76,8 @@ class Stream:
         generator: the generator.
         encode: maps (N, A) codes to (N, L) label vectors.
         device: the generator's device.
-        batch_size: images in a chunk, and pairs in a block.
+        batch_size: images in a chunk, and pairs in a block; halved whenever the device's memory does not suffice.
         fixed_shapes: whether the last chunk and block are padded by repetition, so that all have one shape.
-
-    Attributes:
-        batch_size: halved whenever the device's memory does not suffice.
     """
 
     def __init__(
@@ -103,9 +99,8 @@ class Stream:
     def blocks(self, jobs: Iterable[tuple[Tensor, Tensor]], decode: DecoderStage) -> Iterator[Tensor]:
         """Yield the decoder stage's results for all pairs, on the CPU.
 
-        Args:
-            jobs: images, (C, H, W) uint8, each with its targets, (M, A) int64 with M at least 1.
-            decode: `generator.decoder_stage` or `generator.decoder_difference`.
+        Jobs are (C, H, W) uint8 images, each with its (M, A) int64 targets, M at least 1; `decode` is
+        `generator.decoder_stage` or `generator.decoder_difference`.
         """
         downloads: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
         ahead = _QUEUED_BLOCKS if self._transfer.overlaps else 0

@@ -11,8 +11,7 @@ from stargan.checkpoints import Model
 from stargan.pixels import to_signed, to_uint8
 
 _BAND = 1 << 15
-"""Values blended at once: few enough to fit the cache, to bound the memory for any image size, and for torch not
-to use several threads, so that several images can be blended in parallel."""
+"""Values blended at once: they fit the cache, and torch uses one thread, so images are blended in parallel."""
 
 
 class Box(NamedTuple):
@@ -27,8 +26,7 @@ class Box(NamedTuple):
 def edits_input(model: Model) -> bool:
     """Return whether a model's generator edits its input (output "masked" or "residual").
 
-    Only then are changes local, so that `blend` can add them to an original of another size. An image painted as a
-    whole differs everywhere from its input, and blending the difference would blur the original.
+    Only then are changes local, so that `blend` can add them to an original of another size without blurring it.
     """
     return bool(model.generator.arguments.get("output", "direct") != "direct")
 
@@ -41,12 +39,9 @@ def blend(original: Tensor, change: Tensor, box: Box) -> Tensor:
     box, pixels stay exactly equal. Thread-safe.
 
     Args:
-        original: (C, h, w) uint8, of any size and memory layout.
+        original: (C, h, w) uint8, of any size and memory layout; the result is alike.
         change: (C, H, W) float32, one of `Translator.changes`.
         box: the part of the original that the change belongs to.
-
-    Returns:
-        (C, h, w) uint8, in the original's memory layout.
 
     Raises:
         ValueError: the channels differ, or the box is empty.
@@ -74,10 +69,7 @@ def blend(original: Tensor, change: Tensor, box: Box) -> Tensor:
 
 
 def _taps(samples: int, pixels: int, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for each pixel from `start` to `stop` of `pixels`, the samples before and after it in `samples`.
-
-    The third tensor is the weight of the sample after it, in [0, 1].
-    """
+    """Return the samples before and after each pixel in the range, and the weight of the latter, in [0, 1]."""
     places = ((torch.arange(start, stop) + 0.5) * (samples / pixels) - 0.5).clamp(0, samples - 1)
     before = places.floor().long()
     return before, (before + 1).clamp(max=samples - 1), places - before

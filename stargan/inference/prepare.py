@@ -29,18 +29,12 @@ class PreparedGenerator:
     Its results are the generator's, but for rounding. The weights of spectral norm are folded, features are in
     channels-last layout, and layers that torch computes slowly are replaced by equal ones.
 
-    Args:
-        generator: is not changed.
-        device: where to compute.
-        bfloat16: whether convolutions compute in bfloat16.
-        compile: whether torch.compile fuses each stage, for one shape.
-
     Attributes:
         encoder_stage: maps (P, C, H, W) uint8 images to what their targets share.
         decoder_stage: maps the encoder stage's features, one row for each target, their (N, C, H, W) uint8 images
             and (N, L) label vectors to (N, C, H, W) uint8 translations.
-        decoder_difference: like `decoder_stage`, but returns translation minus image, (N, C, H, W) float32 in the
-            networks' range.
+        decoder_difference: like `decoder_stage`, but returns translation minus image, float32 in the networks'
+            range.
     """
 
     def __init__(
@@ -122,8 +116,8 @@ def _make_ready(generator: TranslatingGenerator, *, device: torch.device, bfloat
 class _GroupedUnit(ConvUnit):
     """A unit whose instance norm is computed as a group norm with one channel per group, and its ReLU in place.
 
-    torch computes instance norm as the batch norm of one image with N C channels, for which it copies
-    channels-last features. Measured on a CPU, group norm takes a half to a sixth of the time.
+    For torch's instance norm channels-last features are copied: on a CPU, group norm takes a half to a sixth of
+    the time.
     """
 
     def __init__(self, unit: ConvUnit, norm: InstanceNorm) -> None:
@@ -154,11 +148,8 @@ class _ByRows(nn.Conv2d):
     """A K x K convolution to few channels, computed as a 1 x K convolution to K times as many, for CPUs.
 
     A convolution to 3 channels leaves most of a CPU's vector lanes unused. Here each row of the kernel has output
-    channels of its own, which are then added up, shifted by the row's offset: the same sum in less than half the
-    time.
-
-    Args:
-        whole: a convolution with an odd kernel, stride and dilation 1, and padding that keeps the size.
+    channels of its own, which are added up, shifted by the row's offset, in less than half the time. For odd
+    kernels, stride and dilation 1, and padding that keeps the size.
     """
 
     def __init__(self, whole: nn.Conv2d) -> None:

@@ -26,8 +26,7 @@ _GPU_MAPS = 32
 """Maps of the widest layer's size that a GPU holds for each pair, an upper estimate."""
 
 _CPU_BYTES = 1 << 24
-"""Size of a batch's map of the widest layer on a CPU. Larger ones do not fit the cache, and beyond 32 MiB the C
-library requests new memory from the system for every layer."""
+"""Size of a batch's map of the widest layer on a CPU: larger ones do not fit the cache."""
 
 
 class Job(NamedTuple):
@@ -50,13 +49,9 @@ class Translator:
         model: is not changed.
         device: where to compute.
         batch_size: images in a batch of the encoder stage, and (image, target) pairs in one of the decoder stage.
-            None chooses by the sizes of the model and the device, not by free memory, so that runs are
-            reproducible.
+            None chooses by the model's and the device's size, not by free memory, so that runs are reproducible.
         precision: of the convolutions; "auto" is bfloat16 on CUDA devices that support it, else float32.
         compile: whether torch.compile fuses the generator, which takes minutes at the start.
-
-    Attributes:
-        model: the model.
     """
 
     def __init__(
@@ -79,7 +74,6 @@ class Translator:
             encode=self._vectors,
             device=device,
             batch_size=_fitting_batch(model, device) if batch_size is None else batch_size,
-            # Code is compiled for one shape, and again for any other.
             fixed_shapes=compile,
         )
 
@@ -92,12 +86,12 @@ class Translator:
         """Translate each job's image into each of its targets; an image is uploaded and encoded once.
 
         Args:
-            jobs: consumed when they are needed, a batch of images at once; on CUDA so early that two blocks are
-                queued while the next images are prepared.
+            jobs: consumed a batch of images at once; on CUDA two blocks are queued while the next images are
+                prepared.
 
         Yields:
-            (n, C, H, W) uint8 on the CPU in channels-last layout: all pairs in the jobs' order, in blocks of at
-            most a batch.
+            (n, C, H, W) uint8 on the CPU in channels-last layout: all pairs in the jobs' order, at most a batch
+                each.
 
         Raises:
             ValueError: an image has not the model's size and channels, or the model does not support a target.
@@ -155,9 +149,9 @@ def _pairs(images: Tensor, targets: Tensor) -> list[Job]:
 
 @torch.no_grad()
 def generator_flops(model: Model) -> float:
-    """Return the floating-point operations of one forward pass of one image; a multiply-add counts as two.
+    """Return the floating-point operations of one forward pass of one image, of convolutions and linear layers.
 
-    Only convolutions and linear layers are counted, in a pass that is run for it.
+    A multiply-add counts as two. The pass is run.
     """
     flops = 0
 

@@ -44,11 +44,7 @@ class Layout(NamedTuple):
 
 
 def find_layout(weights: Mapping[str, Tensor]) -> Layout:
-    """Return the layout that has tensors of these names.
-
-    Raises:
-        CheckpointError: no layout does; a discriminator is named as one.
-    """
+    """Return the layout that has tensors of these names; CheckpointError if none has, or for a discriminator."""
     for layout in LAYOUTS:
         if layout.recognise(weights):
             return layout

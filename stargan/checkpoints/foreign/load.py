@@ -32,7 +32,7 @@ class ForeignGenerator:
         title: the layout's name, for messages.
         arguments: of `build_generator`, all but `vector_size`.
         weights: by the names of `build_generator`'s network.
-        entries: of its label vector, 1 or more; None if it reads none and translates in one direction.
+        entries: of its label vector; None if it reads none and translates in one direction.
         usual_size: (height, width) in pixels of the images that such a generator is usually trained on.
         sha256: of the file.
     """
@@ -60,11 +60,7 @@ class ForeignGenerator:
         )
 
     def check_space(self, space: LabelSpace) -> None:
-        """Check that a label space fits the label vector.
-
-        Raises:
-            ValueError: the numbers of entries differ, or there are several attributes for one direction.
-        """
+        """Check that a label space fits the label vector; ValueError otherwise."""
         if self.entries is None:
             if len(space) != 1:
                 raise ValueError(f"{len(space)} attributes are described ({', '.join(space.names)}). {self.hint}")
@@ -75,11 +71,7 @@ class ForeignGenerator:
             )
 
     def check_size(self, image_size: tuple[int, int]) -> None:
-        """Check that the network can downsample and upsample images of (height, width) pixels.
-
-        Raises:
-            ValueError: it cannot; the message says what the sides must be.
-        """
+        """Check that the network can downsample images of (height, width) pixels; ValueError otherwise."""
         multiple = 1 << self.arguments["downsamplings"]
         # A U-Net's last map may be one pixel; the others mirror or normalise theirs.
         smallest = multiple if self.arguments["kind"] == "pix2pix-unet" else max(4, 2 * multiple)
@@ -133,8 +125,7 @@ def read_foreign(file: Path) -> ForeignGenerator:
         file: a state dict that torch.save wrote, alone or nested under a usual name.
 
     Raises:
-        CheckpointError: it holds more than tensors, has no known layout, or a tensor, which is named, does not fit
-            the layout.
+        CheckpointError: it holds more than tensors, has no known layout, or a tensor does not fit the layout.
     """
     try:
         return _read(file)
@@ -203,10 +194,9 @@ def _nearest(name: str, others: Iterable[str]) -> str:
 def parse_attributes(text: str) -> LabelSpace:
     """Return the label space that a text describes, such as "hair=black|blond|brown,male,young".
 
-    Args:
-        text: attributes separated by commas, in the label vector's order: a bare name is one binary entry, a name
-            with values one entry per value. Label sets of joint training are separated by semicolons; the mask
-            follows them and is not described.
+    Attributes are separated by commas, in the label vector's order: a bare name is one binary entry, a name with
+    values one entry per value. Label sets of joint training are separated by semicolons; the mask is not
+    described.
 
     Raises:
         ValueError: the text does not parse, or two attributes share a name.

@@ -44,8 +44,7 @@ _DAMAGE = (
 def read_weights(file: Path) -> Weights:
     """Return the tensors of a state dict on the CPU, floats as float32.
 
-    Args:
-        file: a state dict that torch.save wrote, alone or beside other plain values, or a safetensors file.
+    The file is a safetensors file, or a state dict that torch.save wrote, alone or beside other plain values.
 
     Raises:
         CheckpointError: it cannot be read, needs code to be loaded, or holds no state dict.
