@@ -75,14 +75,8 @@ def make_judge(
 ) -> BuiltJudge:
     """Train a judge on real training rows, and calibrate it on real validation rows, which give the thresholds.
 
-    Args:
-        manifest: the user's table; its label space is the judge's.
-        looks: form of its images.
-        clock: the time that is left.
-        device: where to compute.
-        share: of the clock's time, for this.
-        model: the model that the judge is for, or None.
-        checkpoint: holds the model's discriminator; None for a judge without realism.
+    It takes `share` of the clock's time. `model` is the model that the judge is for, or None; `checkpoint` holds
+    its discriminator, None for a judge without realism.
 
     Raises:
         JudgingStopped: the user stopped it.

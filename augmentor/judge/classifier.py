@@ -143,15 +143,10 @@ def train_classifier(
 ) -> Network:
     """Train a classifier of all attributes with AdamW and a one-cycle schedule, a step for each batch.
 
-    Args:
-        build: makes the network, which maps (N, C, H, W) floats in [-1, 1] to (N, D) logits.
-        batches: (N, C, H, W) uint8 images and their (N, A) int64 codes, -1 unknown, which the loss leaves out.
-        space: what the codes mean.
-        steps: length of the schedule; there may be fewer batches.
-        seed: of the weights.
-        device: where to compute.
-        learning_rate: the schedule's peak.
-        on_step: called after each step with its number; may raise to stop.
+    `build` makes a network from (N, C, H, W) floats in [-1, 1] to (N, D) logits, with initial weights from `seed`.
+    `batches` are (N, C, H, W) uint8 images with (N, A) int64 codes, -1 unknown, which the loss leaves out.
+    `steps` is the length of the schedule, whose peak is `learning_rate`; there may be fewer batches.
+    `on_step` is called after each step with its number, and may raise to stop.
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)

@@ -61,7 +61,7 @@ def judge_run(
     Args:
         run: the run folder.
         manifest: the training data, in the model's label space.
-        limits: steps and seconds that it may take.
+        limits: steps and seconds.
         crop: side of the centred square that is cut out of each image first, or None.
         flip: whether mirrored images keep their labels.
         device: where to compute.
@@ -109,15 +109,8 @@ def judge_model(
 ) -> TargetAccuracy:
     """Measure a model's target accuracy with its own judge, or a new one; write it into a run folder.
 
-    Args:
-        path: a run folder, a checkpoint, or a foreign file.
-        manifest: the user's table.
-        image_column: the column of the images' paths, if it has an unusual name.
-        device: where to compute.
-        description: what a foreign file does not describe.
-        max_pixels: images of more pixels (width x height) are not read.
-        allow_outside: images may be outside the manifest's folder.
-        on_progress: called with the share that is done, in [0, 1].
+    `path` is a run folder, a checkpoint, or a foreign file with its description; images of more than `max_pixels`
+    (width x height) are not read; `on_progress` is called with the share that is done, in [0, 1].
 
     Raises:
         AugmentorError: the model, its judge or the manifest cannot be used.
@@ -246,7 +239,6 @@ class JudgeRequest:
     """Arguments of `augmentor judge`.
 
     Args:
-        manifest: the user's table.
         out: the folder to write; None is the model's newest checkpoint.
         model: run folder, checkpoint or foreign file of the model that the judge is for, or None.
         description: what a foreign file does not describe.
@@ -255,8 +247,7 @@ class JudgeRequest:
         size: of images where there is no model, "128" or WIDTHxHEIGHT; None is the default recipe's.
         crop: side of the centred square that is cut out first where there is no model, or None.
         flip: whether mirrored images keep their labels; a model's own setting forbids it, too.
-        steps: optimisation steps, or None.
-        minutes: about how long it may take, or None; without both a minute, and 2,000 steps at most.
+        minutes: about how long it may take; without minutes and steps one minute, and 2,000 steps at most.
         max_pixels: images of more pixels (width x height) are not read.
         allow_outside: images may be outside the manifest's folder.
     """

@@ -93,13 +93,11 @@ def quantiles_of(values: Tensor, *, most: int = 1001) -> tuple[float, ...]:
 def similarities(
     pictures: Tensor, sources: Tensor, changed: Tensor, *, mean: Tensor, head: Tensor, space: LabelSpace
 ) -> Tensor:
-    """Return how much of each source's features its picture has kept, apart from what had to change.
+    """Return the cosine similarity of pictures' features with their sources', apart from what had to change.
 
-    That is the cosine similarity around the mean of real images, without all directions from which the judge reads
-    the changed attributes.
+    The origin is the mean of real images; directions from which the judge reads `changed` attributes are left out.
 
-    pictures, sources: (N, F) features; changed: (N, A) bool; mean: (F,) features of real images;
-    head: (D, F) weights of the judge's head.
+    pictures, sources: (N, F); changed: (N, A) bool; mean: (F,); head: (D, F) weights of the judge's head.
 
     Returns:
         (N,) float64 in [-1, 1]; 0 where nothing is left of one of the two.

@@ -50,7 +50,6 @@ class KeptJudge:
         realism: D's scores of real validation images, sorted, 1001 quantiles at most; None without D.
         preserved: similarities of pairs of images of different subjects, sorted, 1001 quantiles at most.
         auto: the thresholds from real validation images.
-        reference: its probabilities for validation images, and the thresholds of agreement from these.
         notes: remarks on the thresholds, in sentences.
         model_sha256: of the weights that `realism` belongs to; None without a model.
         sha256: of the stored content; "" before it is saved.

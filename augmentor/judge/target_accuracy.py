@@ -94,7 +94,6 @@ class TargetAccuracy:
 
     Args:
         step: the checkpoint's.
-        model_sha256: of its weights.
         sources: whose images were translated: "val", or "held out of train" where there is no such split.
         images: number of validation images.
         translations: number of translations into another value.

@@ -59,10 +59,8 @@ class Offers:
     Each image is offered once under its own labels, which is true, and under every change of one, which is false.
 
     Args:
-        true: number of offers under own labels.
-        false: number of offers under other labels.
-        true_kept: share of the true ones that reach the threshold.
-        false_rejected: share of the false ones that do not.
+        true_kept: share of the true offers that reach the threshold.
+        false_rejected: share of the false offers that do not.
     """
 
     true: int
@@ -72,12 +70,7 @@ class Offers:
 
 
 class Requirement(NamedTuple):
-    """Requirements of n translations.
-
-    Args:
-        least: (n,) float64, the agreement that each must reach; NaN for none.
-        counted: (n, A) bool, the attributes that agreement is computed from.
-    """
+    """Agreement that n translations must reach, (n,) float64, NaN for none; attributes that count, (n, A) bool."""
 
     least: Tensor
     counted: Tensor
@@ -94,12 +87,9 @@ class AgreementReference:
     Args:
         probabilities: (N, D) float32 of real validation images, see `Judge.calibrated`.
         codes: (N, A) int64, their labels, -1 unknown.
-        space: the label space.
         trusted: (A,) bool, the attributes that count.
-
-    Computed:
-        threshold: the agreement that translations must reach; None where no attribute is trusted.
-        offers: how it does on the images; None where they are too few, or no attribute is trusted.
+        threshold: computed: the agreement that translations must reach; None where no attribute is trusted.
+        offers: computed: how it does on the images; None where they are too few, or no attribute is trusted.
     """
 
     probabilities: Tensor
