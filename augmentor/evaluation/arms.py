@@ -121,12 +121,9 @@ def _augmented(images: Tensor, augment: Callable[[Tensor], Tensor], *, seed: int
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingArm:
-    """One way to train a classifier.
+    """One way to train a classifier; its name is one of `TITLES`, in the sweep with the ratio behind it.
 
     Args:
-        name: of `TITLES`; in the sweep with the ratio behind it.
-        title: as shown.
-        pools: what is drawn.
         ratio: synthetic images for each real one, in the sweep; None for all other arms.
         augment: whether images go through TrivialAugment.
     """
@@ -139,7 +136,7 @@ class TrainingArm:
 
     @property
     def images(self) -> int:
-        """How many different images it draws from."""
+        """Number of different images that it draws from."""
         return sum(len(pool.data) for pool in self.pools)
 
 

@@ -33,8 +33,6 @@ class EvaluatedOutput:
     """An output, without its images.
 
     Args:
-        out: the folder or file.
-        space: its label space.
         size: (height, width) of its images; the model's where they differ.
         channels: 1 or 3.
         crop: side of the centred square that sources were cut to first, or None.
@@ -42,7 +40,6 @@ class EvaluatedOutput:
         full_size: the images have another size than the model's, so changes were blended into the originals.
         gated: whether translations had to pass a gate.
         model_path: as the user gave it; None if unknown.
-        fingerprint: identifies the output.
     """
 
     out: Path

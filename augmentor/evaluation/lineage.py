@@ -59,7 +59,7 @@ def read_rejected(path: Path, space: LabelSpace) -> pd.DataFrame:
 def refuse_leaks(manifest: Manifest, used: pd.DataFrame, *, out: Path) -> None:
     """Refuse a manifest whose test rows the output, or the model behind it, may have been trained on.
 
-    `used` are the rows of the output's label table and of its rejected translations; `out` is for the messages.
+    `used` are the rows of the output's label table and of its rejected translations.
 
     Raises:
         ManifestError: a group is in two splits.

@@ -83,7 +83,6 @@ class TestSet:
         codes: (N, A) labels, -1 unknown.
         units: (N,) which unit each image belongs to, from 0; images of a unit (a subject) are drawn together.
         counting: positions of the attributes that the expansion changed.
-        space: the label space.
         seeds: how many classifiers each arm has.
 
     Source: percentile bootstrap, with the rescaling for few seeds of Rao and Wu (JASA 83, 1988).

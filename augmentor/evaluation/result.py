@@ -83,14 +83,12 @@ class ArmResult:
 
     Args:
         name: real, oversampled, trivialaugment, ungated, gated, synthetic; in the sweep "gated 0.5" and the like.
-        title: as shown.
         ratio: synthetic images drawn for each real one; None for synthetic only.
         images: different images that it draws from.
         balanced: mean balanced accuracy of the attributes that count.
         worst_group: None where no group has enough test images.
         attributes: balanced accuracy of each attribute of the label space that some test image knows.
         validation: as `balanced`, on the real val images; None without any.
-        seeds: each classifier by itself.
     """
 
     name: str
@@ -106,10 +104,9 @@ class ArmResult:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupResult:
-    """One combination of the attributes that count.
+    """One combination of the attributes that count, such as "tone=dark, woman=1".
 
     Args:
-        name: "tone=dark, woman=1".
         domain: attribute -> value.
         test_images: number of real test images of it.
         train_real: number of real training images of it.
@@ -164,11 +161,9 @@ class Evaluation:
         manifest: the table's file name.
         attributes: the names of those that the expansion changed: only these count.
         counts: images of each kind: train, val, test, test_units, kept, rejected, unreadable.
-        arms: in the order in which they are shown.
         skipped: arm -> why it is not there.
         sweep: the output's arm at other ratios of synthetic to real images.
         groups: combinations with enough test images.
-        distances: of features of images.
         notes: remarks for the user.
     """
 

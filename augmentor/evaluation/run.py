@@ -39,9 +39,8 @@ class EvaluateSettings:
     """How translations are evaluated.
 
     Args:
-        seeds: classifiers of each arm.
+        seeds: number of classifiers of each arm.
         steps: optimisation steps of each classifier, of every arm alike.
-        batch_size: images of each step.
         ratios: synthetic images for each real one, of the sweep.
         flip: whether mirrored images keep their labels.
         inception: measure distances with the Inception network instead of the evaluator's own features.
