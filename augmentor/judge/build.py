@@ -33,7 +33,7 @@ _MOST_VALIDATION = 512
 _MOST_TRAINING = 4096
 
 _MOST_BYTES = 256 << 20
-"""Maximum of training images in memory."""
+"""Maximum size of the training images in memory."""
 
 _FEWEST_STEPS = 4
 
