@@ -26,9 +26,9 @@ Transform = Callable[[Tensor], Tensor]
 class ExpandedDataset(Dataset[tuple[Tensor, Tensor]]):
     """Images and labels of an output; made by `open_dataset`.
 
-    Items are (image, labels): uint8 (C, H, W), or what the transform makes of it, and int64 (A,) codes in the
-    order of `space`, -1 unknown. Images of different sizes (`--size original`, `--real original`) are returned in
-    their own unless a size was asked for.
+    Items are (image, labels): uint8 (C, H, W), or the transform's result, and int64 (A,) codes in the order of
+    `space`, -1 unknown. Images keep their own sizes (`--size original`, `--real original`) unless a size was
+    given.
 
     Args:
         images: reads the selected images.
@@ -73,18 +73,18 @@ def open_dataset(
     size: tuple[int, int] | None = None,
     transform: Transform | None = None,
 ) -> ExpandedDataset:
-    """Open what `augmentor expand` wrote, a folder of any form or an HDF5 file, as a torch Dataset.
+    """Open what `augmentor expand` wrote, in any format, as a torch Dataset.
 
     It is safe with DataLoader workers under fork and spawn. `dataset.labels` is the label table of the
     selected rows as a DataFrame, for samplers and weights.
 
     Args:
         out: the folder or the .h5 file.
-        attributes: names of those wanted, in the order wanted; None for all.
+        attributes: names of the selected ones, in this order; None for all.
         split: "train", "val" or "test"; None for all.
         synthetic: True for translated images only, False for real ones only, None for both.
-        size: (height, width) in pixels; the largest centred rectangle of these proportions is cut out of every
-            image and resized, so that images of different sizes fit into one batch. None keeps each one's own.
+        size: (height, width) in pixels of every image, by a centred crop of these proportions and a resize; None
+            keeps each one's own.
         transform: applied to each uint8 (C, H, W) image.
 
     Raises:
@@ -121,7 +121,7 @@ def _refuse_unknown_split(out: Path, split: str, there: Sequence[str]) -> None:
 
 
 def _codes(labels: pd.DataFrame, space: LabelSpace) -> Tensor:
-    """Return (N, A) int64 codes of a label table's cells, -1 for blanks."""
+    """Return (N, A) int64 codes of a label table, -1 for blanks."""
     codes = np.full((len(labels), len(space)), UNKNOWN, dtype=np.int64)
     for column, attribute in enumerate(space.attributes):
         cells = labels[attribute.name]

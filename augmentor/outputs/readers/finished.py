@@ -1,7 +1,4 @@
-"""The reader of finished outputs of every form: description, tables in pieces, and images.
-
-Tables are read in pieces, so that a million rows need little memory.
-"""
+"""Reader of finished outputs of every format: description, tables in chunks, and images."""
 
 from __future__ import annotations
 
@@ -36,21 +33,21 @@ from stargan.labels import AttributeState, LabelSpace
 Item = TypeVar("Item")
 
 CHUNK = 1 << 16
-"""Rows of a table that are in memory at once."""
+"""Rows of a table in memory at once."""
 
 _MOST_RECORDS = 256
-"""Shards, evenly spread, whose rejected translations can be shown: to read all of a million rows takes long."""
+"""Shards, evenly spread, whose rejected translations are read: reading all takes long for a million rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedOutput:
-    """A finished output of any form, or one that is about to be finished.
+    """A finished output of any format, or one about to be finished.
 
     Args:
         out: the folder, or FILE.h5.
-        images: where the images are now: `out`, its URL, or the file that is about to take its name.
-        description: the content of `dataset.json`; an HDF5 file holds a copy, which is the one that is read.
-        space: its attributes.
+        images: where the images are now: `out`, its URL, or the unfinished file.
+        description: the content of `dataset.json`, or of an HDF5 file's copy of it.
+        space: the label space.
     """
 
     out: Path
@@ -66,8 +63,8 @@ class FinishedOutput:
 
         Args:
             out: the folder, or FILE.h5.
-            description: what `dataset.json` will hold, where the output is not finished; else it is read.
-            images: where the images are until the output is finished; None for `out`.
+            description: of an unfinished output; None reads it.
+            images: where an unfinished output's images are; None for `out`.
 
         Raises:
             OutputError: there is no finished output, or it is damaged.
@@ -98,22 +95,22 @@ class FinishedOutput:
 
     @property
     def counts(self) -> Counts:
-        """Numbers of images, as the description states them."""
+        """Numbers of images in the description."""
         return Counts.from_json(cast(CountsState, self.description["counts"]))
 
     @property
     def channels(self) -> int:
-        """Channels of the images, 1 or 3; 3 where the description does not say."""
+        """Channels of the images, 1 or 3; 3 where unknown."""
         shape = self.description.get("image_shape")
         return (cast(int | None, shape[2]) if isinstance(shape, Sequence) and len(shape) == 3 else None) or 3
 
     @property
     def pack_suffix(self) -> str | None:
-        """Suffix of the shard files that hold the images; None where they are one file, or files of their own."""
+        """Suffix of the packs; None where images are in one file or files of their own."""
         return None if self.is_file else PACK_SUFFIXES.get(format_of(self.description))
 
     def label_table(self) -> pd.DataFrame:
-        """Return the label table as `read_label_table` does, whole.
+        """Return the whole label table, as `read_label_table` does.
 
         Raises:
             OutputError: it is missing or damaged.
@@ -124,7 +121,7 @@ class FinishedOutput:
             return _hdf5_rows(file, self.space, slice(None))
 
     def label_rows(self) -> Iterator[pd.DataFrame]:
-        """Yield the label table in pieces; text as it is written, `is_synthetic` bool.
+        """Yield the label table in chunks; text as written, `is_synthetic` bool.
 
         Raises:
             OutputError: it is missing or damaged.
@@ -139,13 +136,13 @@ class FinishedOutput:
             yield chunk
 
     def score_rows(self) -> Iterator[pd.DataFrame]:
-        """Yield `scores.csv` in pieces; nothing where there is none."""
+        """Yield `scores.csv` in chunks; nothing where it is missing."""
         path = self.beside("scores.csv")
         if path.is_file():
             yield from read_chunks(path, expected=scores_columns(self.space))
 
     def rejected_rows(self) -> Iterator[pd.DataFrame]:
-        """Yield `rejected.csv` in pieces; nothing where there is none."""
+        """Yield `rejected.csv` in chunks; nothing where it is missing."""
         path = self.beside("rejected.csv")
         if path.is_file():
             yield from read_chunks(path, expected=rejected_columns(self.space))
@@ -168,12 +165,7 @@ class FinishedOutput:
         return FolderImages(where, names, channels=self.channels, size=size)
 
     def read(self, row: int, file_name: str) -> Pixels | None:
-        """Return one image, uint8 (H, W, C); None where it cannot be read: `augmentor verify` reports the reason.
-
-        Args:
-            row: its row in the label table.
-            file_name: its name there.
-        """
+        """Return one image, uint8 (H, W, C), by its label table row and name; None where it cannot be read."""
         try:
             if self._packs is not None:
                 return self._packs.read_named(file_name)
@@ -183,12 +175,12 @@ class FinishedOutput:
 
     @cached_property
     def _packs(self) -> PackImages | None:
-        """The shard files, some of which stay open; None where there are none."""
+        """The reader of the packs, some of which stay open; None for other formats."""
         suffix = self.pack_suffix
         return None if suffix is None else PackImages(self.images, [], suffix=suffix, channels=self.channels)
 
     def rejected_pictures(self) -> dict[str, bytes]:
-        """Return the JPEG thumbnails that the shards keep of rejected translations, by key."""
+        """Return the JPEG thumbnails of rejected translations, by key."""
         pictures: dict[str, bytes] = {}
         for rejected in self._rejected():
             if rejected.thumbnail:
@@ -197,7 +189,7 @@ class FinishedOutput:
         return pictures
 
     def _rejected(self) -> Iterator[Rejected]:
-        """Yield the rejected translations of some shards; damaged shards, which `verify` reports, are left out."""
+        """Yield the rejected translations of some shards, without damaged shards, which `verify` reports."""
         if self.is_file:
             with _hdf5(self.images) as file:
                 shards: list[dict[str, object]] = json.loads(file.attrs["shards"])
@@ -211,11 +203,11 @@ class FinishedOutput:
 
 
 def read_chunks(path: Path, *, expected: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """Yield a CSV file in pieces, all cells as text.
+    """Yield a CSV file in chunks, all cells as text.
 
     Args:
         path: the file.
-        expected: the columns that it must have, in order.
+        expected: its columns, in order.
 
     Raises:
         OutputError: it is missing, damaged, or has other columns.
@@ -261,7 +253,7 @@ def _folder_description(out: Path) -> Mapping[str, object]:
 
 
 def _file_description(path: Path) -> Mapping[str, object]:
-    """Return the copy of `dataset.json` in an HDF5 file."""
+    """Return an HDF5 file's copy of `dataset.json`."""
     with _hdf5(path) as file:
         described = json.loads(file.attrs["dataset_json"])
         if not isinstance(described, dict):
@@ -271,11 +263,7 @@ def _file_description(path: Path) -> Mapping[str, object]:
 
 @contextmanager
 def _hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file of an output; what reading it raises becomes one error that names it.
-
-    Raises:
-        OutputError: it is not what expand wrote, or damaged.
-    """
+    """Open an output's HDF5 file; raise OutputError for all errors of opening and reading it."""
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -18,7 +18,7 @@ from augmentor.outputs.writers.packing import Pack
 from augmentor.outputs.writers.packs import open_pack, pack_name
 
 _OPEN_PACKS = 32
-"""Packs that a process keeps open, with the places of their images: files are few that a process may open."""
+"""Packs that a process keeps open: the number of its open files is limited."""
 
 
 class ImageSource(Protocol):
@@ -35,7 +35,7 @@ class FolderImages:
         folder: the output.
         names: the files' names inside it.
         channels: 1 (grey) or 3 (RGB).
-        size: (height, width) that every image is cut and resized to; None keeps each one's own.
+        size: (height, width) that every image is cropped and resized to; None keeps its own.
     """
 
     def __init__(
@@ -53,15 +53,13 @@ class FolderImages:
 
 
 class HDF5Images:
-    """Images of an output file.
-
-    The file is opened by every process for itself: an open handle must not cross a fork or a pickle.
+    """Images of an HDF5 file, which every process opens for itself: handles must not cross a fork or a pickle.
 
     Args:
         path: the file.
-        rows: (N,) integers, where the images are in it.
+        rows: (N,) the images' rows in it.
         channels: 1 (grey) or 3 (RGB), of encoded images.
-        size: (height, width) that every image is cut and resized to; None keeps each one's own.
+        size: (height, width) that every image is cropped and resized to; None keeps its own.
     """
 
     def __init__(
@@ -89,17 +87,16 @@ class HDF5Images:
 
 
 class PackImages:
-    """Images of a folder of packs.
+    """Images of a folder of packs, which every process opens for itself.
 
-    Packs are opened by every process for itself, as one HDF5 file is. In any order, images of Parquet files come
-    slowly: with each one, the row group around it is read.
+    Random access to Parquet is slow: each image's whole row group is read.
 
     Args:
         folder: the output.
-        names: the images' names, as the label table has them.
+        names: the images' names in the label table.
         suffix: of the packs.
         channels: 1 (grey) or 3 (RGB), of encoded images.
-        size: (height, width) that every image is cut and resized to; None keeps each one's own.
+        size: (height, width) that every image is cropped and resized to; None keeps its own.
     """
 
     def __init__(
@@ -128,11 +125,7 @@ class PackImages:
         return self.read_named(self.names[index].decode())
 
     def read_named(self, name: str) -> Pixels:
-        """Return one image, as `read` does.
-
-        Args:
-            name: as the label table names it.
-        """
+        """Return one image, as `read` does, by its name in the label table."""
         pack = self._pack(pack_name(name, self.suffix))
         data = pack.read(name)
         if pack.shape is None:

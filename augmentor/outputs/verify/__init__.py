@@ -1,4 +1,4 @@
-"""Verification of an output: re-reads all of it, reports damage, and drops what has to be made again."""
+"""Verification of an output: reads all of it again, reports damage, and drops what has to be made again."""
 
 from augmentor.outputs.verify.output import Repaired, repair_output, verify_output
 from augmentor.outputs.verify.report import Findings, Problem

@@ -41,14 +41,14 @@ from augmentor.storage import side_by_side
 from stargan.labels import LabelSpace
 
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-"""Of files that loaders take for images of the data set."""
+"""Suffixes of the files that loaders take for images of the data set."""
 
 
 _UNNAMED = "no row of the label table names it; move it away"
 
 
 def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
-    """Read everything in DIR again; see `verify_output`."""
+    """Verify DIR; see `verify_output`."""
     records = RecordFolder(out / WORK_FOLDER)
     description, problem = read_description(out / "dataset.json")
     found = Findings(out=out, finished=problem is not None or description is not None)
@@ -77,7 +77,7 @@ def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
 
 
 def verify_parts(out: Path, *, workers: int | None, told: Told) -> Findings:
-    """Read the committed shards of FILE.h5 again, which is not finished; see `verify_output`."""
+    """Verify the committed shards of an unfinished FILE.h5; see `verify_output`."""
     parts = Parts(out, folder=parts_folder(out), encoding=None)
     found = Findings(out=out, finished=False)
     run = _read_run(parts.records, None)
@@ -93,7 +93,7 @@ def verify_parts(out: Path, *, workers: int | None, told: Told) -> Findings:
 
 
 def read_description(path: Path) -> tuple[dict[str, object] | None, Problem | None]:
-    """Return what `dataset.json` says, None where there is none, and what is wrong with it."""
+    """Return the content of `dataset.json`, None where it is missing, and what is wrong with it."""
     try:
         return parse_description(path.read_bytes()), None
     except FileNotFoundError:
@@ -105,7 +105,7 @@ def read_description(path: Path) -> tuple[dict[str, object] | None, Problem | No
 
 
 def part_is_encoded(record: ShardRecord) -> bool:
-    """Return whether a shard's part holds image files: bare pixels have just the bytes of their shape."""
+    """Return whether a shard's part holds image files: pixels have exactly the bytes of their shape."""
     sides = record.shape or ()
     pixels = None if None in sides else math.prod(side for side in sides if side is not None)
     return any(size != pixels for _, size in record.extents)
@@ -115,9 +115,9 @@ class _Run(NamedTuple):
     """The run that wrote an output.
 
     Args:
-        settings: none where it does not say.
-        space: what its codes mean; None where it does not say.
-        problems: what is wrong with `run.json`.
+        settings: empty where unknown.
+        space: None where unknown.
+        problems: of `run.json`.
     """
 
     settings: Mapping[str, object]
@@ -126,7 +126,7 @@ class _Run(NamedTuple):
 
 
 def _read_run(records: RecordFolder, description: Mapping[str, object] | None) -> _Run:
-    """Return the run that wrote this; of a finished output it is its description that says it."""
+    """Return the run that wrote an output, by its description if it is finished."""
     run = records.work / "run.json"
     name = run.relative_to(records.work.parent).as_posix()
     settings = {} if description is None else described_settings(description)
@@ -153,7 +153,7 @@ def _read_run(records: RecordFolder, description: Mapping[str, object] | None) -
 
 
 def _check_records(found: Findings, records: RecordFolder, rules: RowRules) -> list[int]:
-    """Read every record and judge its rows; return the numbers of those that can be read."""
+    """Read every record and check its rows; return the numbers of the readable ones."""
     there = sorted(int(path.stem) for path in records.shards.glob("*.json") if path.stem.isdigit())
     whole: list[int] = []
     for number in range(there[-1] + 1) if there and found.finished else there:
@@ -188,7 +188,7 @@ def _check_records(found: Findings, records: RecordFolder, rules: RowRules) -> l
 
 
 def _inconsistent(record: ShardRecord, number: int) -> str:
-    """Return why a record that can be read cannot be of this shard, "" if it can."""
+    """Return why a readable record cannot be this shard's, "" if it can."""
     if record.index != number:
         return f"the record is of shard {record.index}"
     rows = len(record.rows)
@@ -214,7 +214,7 @@ def _tasks(records: RecordFolder, numbers: Sequence[int]) -> Iterator[Task]:
 
 
 def _look_into_part(path: Path, task: Task) -> Iterator[ImageFinding]:
-    """Yield how the images of a part were found, one in memory at a time."""
+    """Yield the findings of a part's images, one image in memory at a time."""
     record, end = task.record, task.first + task.images
     encoded = part_is_encoded(record)
     try:
@@ -250,7 +250,7 @@ def _look_at_images(found: Findings, looks: Iterator[TaskFindings], told: Told) 
 
 
 def _counted(found: Findings, description: Mapping[str, object]) -> bool:
-    """Return whether the tables can be compared: every record is there and whole."""
+    """Return whether the tables can be compared: every record exists and is whole."""
     if any(problem.file.startswith(WORK_FOLDER) for problem in found.problems if problem.mend == "shard"):
         return False
     counts = Counts.from_json(description["counts"])  # type: ignore[arg-type]
@@ -269,7 +269,7 @@ def _told_counts(counts: Counts) -> str:
 
 
 def _strays(out: Path, records: RecordFolder, numbers: Sequence[int], packs: str | None) -> Iterator[Problem]:
-    """Yield images, or packs, beside those of the data set, which loaders would take for its own."""
+    """Yield images, or packs, that are not the data set's, but that loaders would take for its own."""
     suffixes = _IMAGE_SUFFIXES if packs is None else {packs}
     named: set[str] = set()
     for number in numbers:

@@ -1,4 +1,4 @@
-"""Verification of a finished HDF5 file, shard by shard, by the SHA-256 of each that the file holds."""
+"""Verification of a finished HDF5 file, by the SHA-256 of each shard in it."""
 
 from __future__ import annotations
 
@@ -28,23 +28,22 @@ from stargan.labels import LabelSpace
 Columns = dict[str, np.ndarray | list[str]]
 
 UNREADABLE = (*UNPARSED, OSError, RuntimeError, IndexError)
-"""What reading a damaged HDF5 file may raise."""
+"""Exceptions of reading a damaged HDF5 file."""
 
 _READ_TOGETHER = 1 << 25
-"""Bytes of pixels that are read at once."""
+"""Bytes of pixels read at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardEntry:
-    """What a file says of one of its shards.
+    """A shard's entry in a file's attributes.
 
     Args:
-        number: the shard's.
         first: its first row in the file.
-        rows: how many it has.
-        sha256: what `shard_digest` gave when it was written.
+        rows: their number.
+        sha256: of `shard_digest`.
         failures: rows that could not be used.
-        judged: scores and rejected translations, as `pack_judged` packed them.
+        judged: the text of `pack_judged`.
     """
 
     number: int
@@ -56,7 +55,7 @@ class ShardEntry:
 
 
 class Described(NamedTuple):
-    """What a file says of itself; if `own` is not set, it was told by the file beside it."""
+    """Description of a file; `own` is False where it comes from FILE.dataset.json."""
 
     description: Mapping[str, object]
     space: LabelSpace
@@ -67,14 +66,14 @@ class Described(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Some images of one shard: (row in the file, bytes), None where they cannot be read."""
+    """Some images of one shard: (row in the file, bytes), None for unreadable ones."""
 
     entry: ShardEntry
     images: list[tuple[int, bytes | None]]
 
 
 def verify_finished(out: Path, *, workers: int | None, told: Told) -> Findings:
-    """Read everything in FILE.h5 again, and what lies beside it; see `verify_output`."""
+    """Verify FILE.h5 and its companions; see `verify_output`."""
     found = Findings(out=out, finished=True)
     try:
         file = h5py.File(out, "r")
@@ -95,11 +94,7 @@ def verify_finished(out: Path, *, workers: int | None, told: Told) -> Findings:
 
 
 def _unreadable(found: Findings, error: BaseException) -> Findings:
-    """Note that nothing of a file can be read.
-
-    Raises:
-        OutputError: nor does anything beside it say that expand wrote it.
-    """
+    """Add the problem of an unreadable file; raise OutputError if FILE.dataset.json is missing, too."""
     out, reason = found.out, first_line(error)
     if not out.with_suffix(".dataset.json").is_file():
         raise OutputError(f"{out}: is not what expand wrote ({reason}). Give its --out") from error
@@ -109,10 +104,10 @@ def _unreadable(found: Findings, error: BaseException) -> Findings:
 
 
 def describe_file(file: h5py.File) -> Described:
-    """Return what a file says of itself; where that is damaged, what FILE.dataset.json beside it says.
+    """Return a file's description; where that is damaged, the content of FILE.dataset.json.
 
     Raises:
-        KeyError, TypeError, ValueError, ...: neither is whole, or what the file says of its shards is not.
+        KeyError, TypeError, ValueError, ...: both are damaged, or the shards' entries are.
     """
     own = True
     try:
@@ -142,12 +137,7 @@ def describe_file(file: h5py.File) -> Described:
 
 
 def companions(out: Path, described: Described) -> dict[str, Callable[[Path], object]]:
-    """Return what writes the files beside FILE.h5, by their suffix.
-
-    Args:
-        out: FILE.h5, which is read again for the scores.
-        described: what it says of itself.
-    """
+    """Return functions that write the files beside FILE.h5, by suffix; that of the scores reads FILE.h5 again."""
 
     def write_rejected(path: Path) -> None:
         with ExitStack() as files:
@@ -173,11 +163,7 @@ def companions(out: Path, described: Described) -> dict[str, Callable[[Path], ob
 
 
 def read_columns(file: h5py.File, entry: ShardEntry) -> Columns:
-    """Return a shard's columns but for its images, as `table_columns` made them.
-
-    Raises:
-        OSError, ...: see `UNREADABLE`.
-    """
+    """Return a shard's columns except the images, as `table_columns` makes them; errors are `UNREADABLE`."""
     place = slice(entry.first, entry.first + entry.rows)
     columns: Columns = {name: file[name].asstr()[place].tolist() for name in TEXT_COLUMNS}
     for name in ("is_synthetic", "labels", *SCORE_COLUMNS):
@@ -186,7 +172,7 @@ def read_columns(file: h5py.File, entry: ShardEntry) -> Columns:
 
 
 def label_rows(columns: Columns) -> list[LabelRow]:
-    """Return the rows that `table_columns` would make these columns of."""
+    """Return the label rows of columns, the inverse of `table_columns`."""
     rows = []
     texts = {name: columns[name] for name in TEXT_COLUMNS}
     codes, synthetic = np.asarray(columns["labels"]).tolist(), np.asarray(columns["is_synthetic"]).tolist()
@@ -213,7 +199,7 @@ def label_rows(columns: Columns) -> list[LabelRow]:
 
 
 def read_images(file: h5py.File, entry: ShardEntry) -> Iterator[list[tuple[int, bytes | None]]]:
-    """Yield a shard's images in order, some at a time: (row in the file, bytes), None for what cannot be read."""
+    """Yield a shard's images in order, in lists of (row in the file, bytes), None for unreadable ones."""
     images = file["image"]
     size = math.prod(images.shape[1:])
     step = max(1, min(TASK_IMAGES, _READ_TOGETHER // max(1, size)))
@@ -269,7 +255,7 @@ def _verify(file: h5py.File, described: Described, found: Findings, *, workers: 
 def _blocks(
     file: h5py.File, described: Described, found: Findings, rules: RowRules, columns: dict[int, Columns | None]
 ) -> Iterator[_Block]:
-    """Yield the images of every shard, at least one block, once its rows were judged and its columns kept."""
+    """Yield the images of every shard, at least one block, after checking its rows and keeping its columns."""
     for entry in described.entries:
         columns[entry.number] = _judged(file, entry, found, rules)
         if not entry.rows:
@@ -279,7 +265,7 @@ def _blocks(
 
 
 def _judged(file: h5py.File, entry: ShardEntry, found: Findings, rules: RowRules) -> Columns | None:
-    """Judge the rows of a shard and return its columns, None where they cannot be read."""
+    """Check the rows of a shard and return its columns, None where they cannot be read."""
     try:
         columns = read_columns(file, entry)
         rows, rejected = label_rows(columns), unpack_judged(entry.judged).rejected
@@ -299,7 +285,7 @@ def _judged(file: h5py.File, entry: ShardEntry, found: Findings, rules: RowRules
 
 
 def _check_entry(entry: ShardEntry, columns: Columns | None, digests: list[str], found: Findings) -> None:
-    """Note that a shard is not what was written, unless something of it was told already."""
+    """Add a problem if a shard's digest differs, unless the shard has problems already."""
     if columns is None or entry.number in found.damaged_shards:
         return
     if shard_digest(columns, digests, entry.failures, entry.judged) != entry.sha256:
@@ -322,7 +308,7 @@ def _row(place: int, entry: ShardEntry, columns: Columns | None) -> str:
 
 
 def _misfits(file: h5py.File, described: Described, name: str) -> Iterator[Problem]:
-    """Yield what in the file's own description does not fit to the rest of it."""
+    """Yield the differences between the file's description and the rest of it."""
     if not described.own:
         yield Problem(file=name, reason="its description (dataset_json) is damaged", mend="tables")
     rows = sum(entry.rows for entry in described.entries)

@@ -1,4 +1,4 @@
-"""Checks of images: are their bytes, sizes and channels those that were written?"""
+"""Checks of images: bytes, sizes and channels."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TASK_IMAGES = 16
 
 
 class Expected(NamedTuple):
-    """What an image must be.
+    """Expected properties of an image.
 
     Args:
-        sha256: of its bytes; None where nobody noted it.
-        shape: (H, W, C), None for a side that may be any; None where nothing is known of it.
-        encoded: whether the bytes are an image file, or bare pixels.
+        sha256: of its bytes; None where unknown.
+        shape: (H, W, C), None for any side; None where unknown.
+        encoded: whether the bytes are an image file, or pixels.
     """
 
     sha256: str | None
@@ -36,12 +36,12 @@ class Expected(NamedTuple):
 
 
 class ImageFinding(NamedTuple):
-    """How an image was found.
+    """Finding of one image.
 
     Args:
         sha256: of its bytes; "" where there are none.
-        size: bytes.
-        wrong: what is wrong with it, "" for nothing.
+        size: in bytes.
+        wrong: the reason, "" for a good image.
     """
 
     sha256: str
@@ -50,7 +50,7 @@ class ImageFinding(NamedTuple):
 
 
 def check_file(path: Path, expected: Expected) -> ImageFinding:
-    """Read one image file whole and compare it with what was written."""
+    """Read an image file and compare it with what was written."""
     try:
         # A link, a pipe or a device in the place of a file is none of ours, and may wait for ever when it is read.
         if not stat.S_ISREG(path.lstat().st_mode):
@@ -110,13 +110,7 @@ class Task(NamedTuple):
 
 
 class TaskFindings(NamedTuple):
-    """How the images of a task were found.
-
-    Args:
-        task: which.
-        seen: of each image.
-        problems: of the files that hold several of them.
-    """
+    """Findings of a task: one per image, and problems of packs."""
 
     task: Task
     seen: Sequence[ImageFinding]
@@ -124,7 +118,7 @@ class TaskFindings(NamedTuple):
 
 
 def expected_of(record: ShardRecord, row: LabelRow, linked: bool) -> Expected:
-    """Return what an image file must be; of a linked one nothing but its bytes is known."""
+    """Return the expected properties of an image file; of a linked one only its bytes are known."""
     shape = record.shape
     if shape is not None and row.file_name.endswith(".webp"):
         shape = (*shape[:2], 3)  # WebP has no grey.
@@ -132,7 +126,7 @@ def expected_of(record: ShardRecord, row: LabelRow, linked: bool) -> Expected:
 
 
 def check_packs(out: Path, task: Task) -> TaskFindings:
-    """Read the packs of a whole shard; of one that is not what was written, no image is looked at."""
+    """Check the packs of a whole shard; the images of a damaged pack are skipped."""
     record = task.record
     seen: dict[str, ImageFinding] = {}
     problems = []
@@ -151,7 +145,7 @@ def check_packs(out: Path, task: Task) -> TaskFindings:
 
 
 def _damage(path: Path, sha256: str) -> str:
-    """Return how the bytes of a pack differ from those that were written, "" if they do not."""
+    """Return how a pack's bytes differ from those that were written, "" if they do not."""
     # A link, a pipe or a device in the place of a file is none of ours, and may wait for ever when it is read.
     if path.is_symlink() or (path.exists() and not path.is_file()):
         return "it is not a regular file any more"

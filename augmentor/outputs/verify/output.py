@@ -35,15 +35,14 @@ from augmentor.storage import locked, sync_file, sync_folder
 
 
 def verify_output(out: Path, *, workers: int | None = None, told: Told = lambda _done, _total: None) -> Findings:
-    """Read every image and every row of an output again; change nothing.
+    """Read every image and every row of an output again; changes nothing.
 
-    Images are compared with the SHA-256 that the shard records (or a finished HDF5 file) hold, and unpacked; their
-    size and channels, the counts, keys and labels, the tables, and which split a translation descends from are
-    checked as well.
+    Images are decoded and compared with the SHA-256 in the shard records (or in a finished HDF5 file). Sizes,
+    channels, counts, keys, labels, tables, and the splits of translations are checked as well.
 
     Args:
-        out: a folder or FILE.h5 that expand wrote, or has begun to write.
-        workers: threads that read and unpack; None for one per usable core.
+        out: a folder or FILE.h5 that expand wrote, finished or not.
+        workers: threads that read and decode; None for one per usable core.
         told: called with (images done, images in all).
 
     Raises:
@@ -62,13 +61,13 @@ def verify_output(out: Path, *, workers: int | None = None, told: Told = lambda 
 
 @dataclass(frozen=True, kw_only=True)
 class Repaired:
-    """What a repair did.
+    """Result of a repair.
 
     Args:
         dropped: numbers of the shards that the same expand will make again.
-        rewritten: names of the files that were mended at once.
-        unfinished: the same expand must be run again.
-        left: problems that only a person can mend.
+        rewritten: names of the files that were written again.
+        unfinished: whether the same expand must be run again.
+        left: problems that only a person can fix.
     """
 
     dropped: list[int]
@@ -77,19 +76,19 @@ class Repaired:
     left: list[Problem]
 
     def to_json(self) -> dict[str, object]:
-        """Return what was done as plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
 def repair_output(found: Findings) -> Repaired:
-    """Drop the damaged shards and what was assembled from them, durably and in an order that a kill cannot spoil.
+    """Drop the damaged shards and what was assembled from them, durably and safely against kills.
 
-    A folder loses the damaged shards' records, and their images or packs. An HDF5 file that is finished is taken
-    apart again: its whole shards become parts, as before it was finished; one that cannot be read at all is
-    renamed, and all of it is made anew. What stands beside an HDF5 file is written again at once.
+    A folder loses the damaged shards' records, and their images or packs. A finished HDF5 file is taken apart:
+    its whole shards become parts again; an unreadable file is renamed, and all of it is made again. The companion
+    files of an HDF5 file are written again at once.
 
     Args:
-        found: what `verify_output` returned.
+        found: the result of `verify_output`.
 
     Raises:
         OutputError: a process writes to the output, or it cannot be repaired; nothing was changed.
@@ -146,7 +145,7 @@ def _repair_folder(found: Findings) -> list[str]:
 
 
 def _drop_shard(out: Path, records: RecordFolder, number: int) -> None:
-    """Remove a shard's record, then its images; of a record that cannot be read they stay, and are replaced."""
+    """Remove a shard's record, then its images; those of an unreadable record stay, and are replaced later."""
     path = records.path(number)
     try:
         names = list(ShardRecord.read(path).placed)
@@ -179,7 +178,7 @@ def _drop_parts(out: Path, numbers: list[int]) -> None:
 
 
 def _set_aside(out: Path) -> None:
-    """Rename a file of which nothing can be read; who wants to may still try."""
+    """Rename an unreadable file."""
     if read_identity(out.with_suffix(".dataset.json")) is None:
         raise OutputError(f"{out}: nothing beside it says that expand wrote it. Delete it yourself")
     out.replace(out.with_name(f"{out.name}.damaged"))
@@ -219,7 +218,7 @@ def _take_apart(out: Path, damaged: list[int]) -> None:
 
 
 def _make_part(file: h5py.File, described: Described, entry: ShardEntry, parts: Parts) -> None:
-    """Write one shard as it was before the file was finished, bytes for bytes."""
+    """Write a shard's part and record again, with the same bytes as before the file was finished."""
     path = parts.path(entry.number)
     columns = read_columns(file, entry)
     rows = label_rows(columns)

@@ -1,4 +1,4 @@
-"""Findings of `augmentor verify`: counts of an output, and everything that is damaged."""
+"""Findings of `augmentor verify`: an output's counts and problems."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Literal
 from augmentor.outputs.description import Counts
 
 Mend = Literal["shard", "tables", "all", "nothing"]
-"""What `--repair` can do: drop the shard; drop what was assembled; drop the whole file; leave it to a person."""
+"""What `--repair` can do: drop the shard; drop what was assembled; drop the whole file; nothing."""
 
 Told = Callable[[int, int], None]
-"""Called with (images looked at, images in all)."""
+"""Called with (images checked, images in all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is damaged.
+    """A damaged file or row.
 
     Args:
-        file: the damaged file's path inside the output, or its name.
-        reason: what is wrong with it, in plain English.
-        row: which row of it; "" for the whole file.
-        shard: the number of the shard that it belongs to; None where it belongs to none.
+        file: its path inside the output, or its name.
+        reason: in plain English.
+        row: "" for the whole file.
+        shard: its number; None where the file belongs to none.
         mend: what a repair can do about it.
     """
 
@@ -41,15 +41,14 @@ class Problem:
 
 @dataclass(kw_only=True)
 class Findings:
-    """What is known of an output so far.
+    """Findings so far.
 
     Args:
         out: the folder or file.
-        finished: whether it was assembled; else shards are still to come.
-        shards: how many are committed.
-        counts: what they hold.
+        finished: whether it was assembled; else shards are missing.
+        shards: number of committed ones.
+        counts: of the committed shards.
         size: bytes of the images that were read.
-        problems: all that is damaged.
     """
 
     out: Path
@@ -74,7 +73,7 @@ class Findings:
         return [problem for problem in self.problems if problem.mend == mend]
 
     def to_json(self) -> dict[str, object]:
-        """Return the findings as plain JSON values."""
+        """Return plain JSON values."""
         return {
             "ok": self.ok,
             "out": str(self.out),

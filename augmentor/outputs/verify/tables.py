@@ -24,24 +24,16 @@ from augmentor.storage import Json
 from stargan.labels import UNKNOWN, LabelSpace
 
 _MOST_CELLS = 20
-"""Cells of one table that are told; the rest is counted."""
+"""Cells of one table that are reported; the rest is counted."""
 
 DERIVED = frozenset({"schema_version", "label_space", "image_shape", "counts", "sha256"})
-"""What the writer adds to the description of `dataset.json`."""
+"""Entries of `dataset.json` that the writer adds."""
 
 
 def compare_tables(
     out: Path, space: LabelSpace, description: Mapping[str, object], *, records: RecordFolder, shards: int
 ) -> Iterator[Problem]:
-    """Yield what differs between the tables and the records.
-
-    Args:
-        out: the output folder.
-        space: its attributes.
-        description: what `dataset.json` says.
-        records: all of them whole.
-        shards: how many there are.
-    """
+    """Yield the differences between an output folder's tables and its records, all of which are whole."""
     given = cast(dict[str, Json], {key: value for key, value in description.items() if key not in DERIVED})
     with TemporaryDirectory(prefix="augmentor-verify-") as name:
         fresh = Path(name)
@@ -64,7 +56,7 @@ def compare_tables(
 def _tables(
     fresh: Path, space: LabelSpace, given: Mapping[str, Json], records: RecordFolder, shards: int
 ) -> FolderTables:
-    """Return what writes the tables of this form of output elsewhere."""
+    """Return a writer of this format's tables to another folder."""
     form = format_of(given)
     if form == "folder":
         return FolderTables(fresh, space=space, description=given, records=records, shards=shards)
@@ -73,12 +65,7 @@ def _tables(
 
 
 def compare_file(path: Path, write: Callable[[Path], object]) -> Iterator[Problem]:
-    """Yield what differs between a file and what it must hold.
-
-    Args:
-        path: the file.
-        write: writes it once more, elsewhere.
-    """
+    """Yield the differences between a file and what `write` writes."""
     with TemporaryDirectory(prefix="augmentor-verify-") as folder:
         fresh = Path(folder) / path.name
         write(fresh)
@@ -107,7 +94,7 @@ def _differences(expected: Path, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _cells(expected: Path, path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the cells in which a table differs; the header is row 1, as spreadsheets count."""
+    """Yield the cells in which a table differs; the header is row 1, as in spreadsheets."""
     with expected.open(encoding="utf-8", newline="") as first, path.open(encoding="utf-8", newline="") as second:
         wanted, found = csv.reader(first), csv.reader(second)
         names: list[str] = []
@@ -143,11 +130,11 @@ def _short(value: object) -> str:
 
 
 class RowRules:
-    """Looks at every row once, in any order; remembers keys, sources and groups to compare them.
+    """Checks every row once, in any order; remembers keys, sources and groups to compare them.
 
     Args:
-        space: the attributes of the rows' codes; None where the output does not say, and codes are not judged.
-        splits: whose rows were to be translated; None where the output does not say.
+        space: None where unknown: codes are not checked.
+        splits: whose rows were to be translated; None where unknown.
     """
 
     def __init__(self, *, space: LabelSpace | None, splits: Sequence[str] | None) -> None:
@@ -161,23 +148,13 @@ class RowRules:
         self._told: set[str] = set()
 
     def broken(self, row: LabelRow, shard: int) -> Iterator[tuple[str, int]]:
-        """Yield what is wrong with a row, and the shard that is to blame: this one, or an earlier one as well.
-
-        Args:
-            row: of any shard.
-            shard: its number.
-        """
+        """Yield (what is wrong with a row, number of the shard to blame: `shard`, or an earlier one as well)."""
         for reason in (*self._names(row), *self._labels(row), *self._lineage(row)):
             yield reason, shard
         yield from self._group(row, shard)
 
     def broken_rejected(self, each: Rejected, shard: int) -> Iterator[tuple[str, int]]:
-        """Yield what is wrong with a rejected translation, as `broken` does of an image.
-
-        Args:
-            each: of any shard.
-            shard: its number.
-        """
+        """Yield what is wrong with a rejected translation, as `broken` does."""
         row = each.row
         if row.file_name or not row.is_synthetic:
             yield "it was rejected, and yet is an image of the output", shard
