@@ -1,7 +1,4 @@
-"""Paths and URLs, access rules, atomic files, locks, and threads whose waits end.
-
-Everything about where bytes are kept.
-"""
+"""Paths and URLs, access rules, atomic files, locks, and threads with bounded waits."""
 
 from augmentor.storage.access import ANYWHERE, MAX_PIXELS, Access, is_there
 from augmentor.storage.atomic import (

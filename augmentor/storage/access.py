@@ -12,7 +12,7 @@ from pathlib import Path
 from augmentor.storage.urls import RemotePath, content, is_inside
 
 MAX_PIXELS = 178_956_970
-"""Images of more pixels are refused: a small file can unpack to more than the memory (Pillow's own limit)."""
+"""Pillow's limit: a small file can unpack to more than the memory."""
 
 _KEPT_FOLDERS = 4096
 
@@ -23,26 +23,25 @@ class OutsideError(OSError):
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What may be read. By default every regular file of a usual size.
+    """The rules of access. By default every regular file of a usual size may be read.
 
     Args:
-        max_pixels: images of more pixels (width x height) are refused before they are unpacked.
-        folders: where files must lie once ".." and links are followed, or below which URL; None for anywhere.
+        max_pixels: images of more pixels (width x height) are refused before they are decoded.
+        folders: folders or URLs that the files must be in once ".." and links are resolved; None for no limit.
     """
 
     max_pixels: int = MAX_PIXELS
     folders: tuple[Path, ...] | None = None
 
     def open(self, path: Path) -> BufferedReader | BytesIO:
-        """Open a regular file, or an object of a storage, that has content.
+        """Open a regular file, or an object of a storage (read whole), that is not empty.
 
-        Nothing else is ever opened: a pipe would wait for ever, and a device may do anything. An object is fetched
-        whole.
+        Nothing else is opened: a pipe would block, and a device may do anything.
 
         Raises:
-            OutsideError: it lies outside `folders`.
+            OutsideError: it is outside of `folders`.
             IsADirectoryError: it is a folder.
-            OSError: it is not there, empty, no regular file, or cannot be opened.
+            OSError: it is missing, empty, no regular file, or cannot be opened.
         """
         real = self.check(path)
         if isinstance(path, RemotePath):
@@ -60,12 +59,10 @@ class Access:
         return open(real, "rb")  # noqa: PTH123 - the caller's to close
 
     def check(self, path: Path) -> str:
-        """Return where a path leads, its folder's links followed; as text, which is several times faster.
-
-        A URL never lies in a folder of this disk, nor a file of this disk below a URL.
+        """Return a path with its folder's links resolved, as text, which is several times faster.
 
         Raises:
-            OutsideError: out of `folders`.
+            OutsideError: it is outside of `folders`; a URL is never in a folder of this disk, nor the reverse.
         """
         if self.folders is None:
             return os.fspath(path)
@@ -84,7 +81,7 @@ class Access:
         return real
 
     def is_outside(self, path: Path) -> bool:
-        """Return whether a path leads out of `folders`; whether there is such a file does not matter."""
+        """Return whether a path leads out of `folders`; the file need not exist."""
         try:
             self.check(path)
         except OutsideError:
@@ -92,30 +89,22 @@ class Access:
         return False
 
     def led(self, path: Path) -> str:
-        """Return where a path leads, every link followed."""
+        """Return a path with every link resolved."""
         return str(path) if isinstance(path, RemotePath) else _followed(path)
 
 
 ANYWHERE = Access()
-"""Every regular file of a usual size."""
 
 
 def is_there(path: Path) -> bool:
-    """Return whether there is a file, or an object of a storage.
-
-    Raises:
-        OSError: a storage does not say; a disk always does.
-    """
+    """Return whether there is a file, or an object of a storage; OSError if a storage does not answer."""
     if isinstance(path, RemotePath):
         return path.exists()
     return os.path.exists(path)  # noqa: PTH110 - not `Path.exists`, which raises for a name that is too long
 
 
 def _followed(path: Path) -> str:
-    """Return the file that a path means, every link followed.
-
-    Thousands of images share a folder, whose links are followed once.
-    """
+    """Return a path with every link resolved; those of its folder are cached."""
     folder, name = os.path.split(_absolute(os.fspath(path)))
     joined = os.path.join(_real(folder), name)  # noqa: PTH118
     special = name in ("", os.curdir, os.pardir)
@@ -123,7 +112,7 @@ def _followed(path: Path) -> str:
 
 
 def _absolute(path: str) -> str:
-    # Not `abspath`, which takes "link/.." for the folder that holds the link.
+    # Not `abspath`, which would remove "link/..".
     return os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
 
 

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import TextIO
 
 TEMPORARY = ".tmp-"
-"""Names of unfinished files start with this; such a file means nothing and may be overwritten."""
+"""Prefix of the names of unfinished files, which may be overwritten."""
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows alone has it.
 
 _SYNCED_AT_ONCE = 16
-"""Files that wait for the disk side by side: it then writes its journal once for many of them."""
+"""Files synced in parallel: the disk then writes its journal once for many of them."""
 
 
 @contextmanager
 def replacing_text(path: Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file for writing that takes its name only when the block ends without an error.
+    """Open a UTF-8 text file for writing that replaces `path` only when the block ends without an error.
 
-    Args:
-        path: the final name; a file of this name is replaced. Line ends are written as they are.
+    Line ends are written as they are.
     """
     with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         yield file
@@ -32,7 +31,7 @@ def replacing_text(path: Path) -> Iterator[TextIO]:
 
 
 def replace_bytes(path: Path, data: bytes) -> None:
-    """Write a file that takes its name only when its content is on the disk; a file of this name is replaced."""
+    """Write a file that replaces `path` only when its content is on the disk."""
     with _replacing(path) as temporary:
         write_synced(temporary, data)
 
@@ -48,9 +47,7 @@ def write_synced(path: Path, data: bytes) -> None:
 def write_unsynced(path: str, data: bytes) -> None:
     """Write a file that is there after a kill, but not after a power cut (see `sync_files`).
 
-    Args:
-        path: text, because a million `Path`s take longer than the writing.
-        data: its content.
+    `path` is text, because a million `Path`s take longer than the writing.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
     try:
@@ -71,7 +68,7 @@ def sync_file(path: Path | str) -> None:
 
 
 def sync_files(paths: Sequence[str]) -> None:
-    """Wait until the content of existing files is on the disk, many times faster than one after another."""
+    """Wait until the contents of existing files are on the disk, many times faster than one by one."""
 
     def sync(first: int) -> None:
         for path in paths[first::_SYNCED_AT_ONCE]:
@@ -95,7 +92,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a name to write to; what was written takes the final name if the block ends without an error."""
+    """Yield a temporary name, which is renamed to `path` if the block ends without an error."""
     temporary = path.with_name(TEMPORARY + path.name)
     try:
         yield temporary

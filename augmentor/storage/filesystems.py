@@ -1,7 +1,6 @@
 """fsspec access to object stores: retries and error messages. The only file that imports fsspec.
 
-Credentials come from the environment alone, as the store's own library finds them. Every request is repeated as
-`RetryPolicy` says.
+Credentials come from the environment alone, as the store's own library finds them.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _PACKAGES = {
     **dict.fromkeys(("abfs", "abfss", "az"), "adlfs"),
     **dict.fromkeys(("http", "https"), "aiohttp"),
 }
-"""What must be installed, besides fsspec, for a scheme."""
+"""Scheme -> the package that it requires besides fsspec."""
 
 _ENVIRONMENT = {
     "s3fs": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the machine's role",
@@ -39,18 +38,14 @@ _ENVIRONMENT = {
 
 
 def ask(url: str, request: Callable[[AbstractFileSystem], T]) -> T:
-    """Ask a storage, and tell its errors as the disk's are told, with what to do in their text.
-
-    Args:
-        url: of the object.
-        request: asks.
+    """Return the result of a request to the storage of `url`, with its errors as those of a disk.
 
     Raises:
-        FileNotFoundError: there is no such object, or no such bucket.
-        PermissionError: without, or with these, credentials it is refused.
-        OSError: the storage does not answer, or something else.
-        AugmentorError: the URL's scheme is not known, or names no bucket.
-        MissingExtraError: what speaks with this storage is not installed.
+        FileNotFoundError: no such object or bucket.
+        PermissionError: credentials are missing or not sufficient.
+        OSError: any other error.
+        AugmentorError: the URL's scheme is not known, or it names no bucket.
+        MissingExtraError: the library for its scheme is not installed.
     """
     files = files_of(url)
     try:
@@ -77,7 +72,7 @@ def _refused(url: str, error: Exception) -> str:
 
 
 def files_of(url: str) -> AbstractFileSystem:
-    """Return what speaks with the storage of a URL; raises as `ask` does where there is none."""
+    """Return the file system of a URL's storage; raises as `ask` does."""
     scheme, colon, rest = url.partition("://")
     host = rest.partition("/")[0]
     if not colon or not host:
@@ -87,7 +82,7 @@ def files_of(url: str) -> AbstractFileSystem:
 
 @lru_cache
 def _filesystem(scheme: str, host: str, _process: int) -> AbstractFileSystem:
-    """Return what speaks with a storage; one for all threads of a process, for each has connections of its own."""
+    """Return a storage's file system; one for all threads of a process, since each has its own connections."""
     package = _PACKAGES.get(scheme)
     try:
         from fsspec.config import conf  # noqa: PLC0415 - an extra
@@ -106,12 +101,12 @@ def _filesystem(scheme: str, host: str, _process: int) -> AbstractFileSystem:
 
 
 def _options(scheme: str, configured: dict[str, dict[str, object]]) -> dict[str, object]:
-    """Return what the storage's library is told, on top of what the user's own configuration says."""
+    """Return the options of the storage's library that complete the user's own configuration."""
     package = _PACKAGES.get(scheme)
     if package == "s3fs":
-        # Else three layers would repeat what each of them repeats.
+        # Retries in several layers would multiply.
         requests = {**configured.get("config_kwargs", {}), "retries": {"total_max_attempts": 1}}
-        # With several connections for one object each would be asked for its size before it is read.
+        # With several connections per object its size would be requested before it is read.
         return {"use_listings_cache": False, "max_concurrency": 1, "config_kwargs": requests}
-    # A list that is remembered would not show what others have written since.
+    # A cached listing would not show what others have written since.
     return {"use_listings_cache": False} if package in ("gcsfs", "adlfs") else {}

@@ -24,16 +24,16 @@ else:
 
 _BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
-"""What a file system answers that knows no locks, as some network ones do."""
+"""Errors of file systems without locks, such as some network ones."""
 
 _WINDOWS_PLACE = 1 << 30
-"""Windows lets nobody read a byte that is locked: so this one, far behind the text."""
+"""The locked byte, far behind the text: on Windows nobody can read it."""
 
 _PATIENCE_SECONDS = 120.0
-"""For so long one waits for a lock that others hold for moments."""
+"""How long `patiently_locked` waits."""
 
 _held: set[int] = set()
-"""The open files of the locks that this process holds."""
+"""Descriptors of the locks that this process holds."""
 
 
 class TakenError(OutputError):
@@ -42,7 +42,7 @@ class TakenError(OutputError):
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who writes to an output.
+    """The process that writes to an output.
 
     Args:
         host: the machine's name.
@@ -56,13 +56,13 @@ class Holder:
 
     @classmethod
     def this_process(cls) -> Holder:
-        """Return what the lock file says while this process holds it."""
+        """Return the lock file's content while this process holds it."""
         now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
         return cls(host=socket.gethostname(), pid=os.getpid(), started=now)
 
     @property
     def gone(self) -> bool:
-        """The process is known to have ended; of other machines nothing is known."""
+        """Whether the process is known to have ended; False for other machines."""
         if self.host != socket.gethostname():
             return False
         try:
@@ -76,15 +76,15 @@ class Holder:
 
 @contextmanager
 def locked(path: Path, *, output: Path, shared: bool = False) -> Iterator[None]:
-    """Keep other processes, on this machine and on others that share the disk, from the same output.
+    """Keep other processes, on this machine and on others that share the disk, from writing to the same output.
 
-    Whoever is killed leaves the file, but not the lock: the next run takes it. Child processes do not share it. A
-    thread that hangs (see `augmentor.storage.workers`) keeps it until the process ends.
+    A killed process leaves the file, but not the lock. Child processes do not inherit it. A thread that hangs (see
+    `augmentor.storage.workers`) keeps it until the process ends.
 
     Args:
-        path: the lock file; it is made, with its folders, says who holds it, and is removed in the end.
+        path: the lock file; created with its folders, names the holder, and is removed in the end.
         output: what is written to, for the message.
-        shared: others may hold it at the same time, if they share it, too; none of them is named.
+        shared: other processes may hold the lock at the same time, if they share it, too; none of them is named.
 
     Raises:
         TakenError: another process holds it; names host, process and time.
@@ -96,7 +96,7 @@ def locked(path: Path, *, output: Path, shared: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        # Not in a forked child; and where a thread that may still write hangs, not before the process ends.
+        # Not in a forked child, nor, where a hanging thread may still write, before the process ends.
         if handle in _held and not anything_hangs():
             _held.remove(handle)
             if not shared or _lock(handle, path):  # else others have it still
@@ -107,14 +107,10 @@ def locked(path: Path, *, output: Path, shared: bool = False) -> Iterator[None]:
 
 @contextmanager
 def patiently_locked(path: Path, *, output: Path) -> Iterator[None]:
-    """Hold a lock that others hold for moments only, while they make an output's folders.
-
-    Args:
-        path: as for `locked`.
-        output: likewise.
+    """Wait for and hold a lock that others hold for moments only, while they create an output's folders.
 
     Raises:
-        TakenError: somebody has held it for minutes.
+        TakenError: another process has held it for minutes.
         OSError: the file cannot be written.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -131,7 +127,7 @@ def patiently_locked(path: Path, *, output: Path) -> Iterator[None]:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Return who wrote a lock file; None where there is none, or it is not yet written."""
+    """Return the holder that a lock file names; None where there is no file, or it is not yet written."""
     try:
         state = json.loads(path.read_bytes())
         return Holder(host=str(state["host"]), pid=int(state["pid"]), started=str(state["started"]))
@@ -140,7 +136,7 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def is_free(path: Path) -> bool:
-    """Return whether nobody holds a lock: its file is not there, or was left by a process that is gone."""
+    """Return whether no process holds a lock: its file does not exist, or was left by a process that has ended."""
     try:
         handle = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -173,7 +169,7 @@ def _take(path: Path, output: Path, *, shared: bool) -> int:
 
 
 def _lock(handle: int, path: Path, *, shared: bool = False) -> bool:
-    """Lock the file, unless another process has; without locks, believe what is written in it."""
+    """Lock the file, unless another process has; without locks, trust its content."""
     try:
         if sys.platform == "win32":
             if shared:
@@ -182,7 +178,7 @@ def _lock(handle: int, path: Path, *, shared: bool = False) -> bool:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
             os.lseek(handle, 0, os.SEEK_SET)
         else:
-            # Not lockf: to read the file and close it again would give the lock away.
+            # Not lockf: closing any descriptor of the file would release the lock.
             fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _NO_LOCKS:
@@ -195,7 +191,7 @@ def _lock(handle: int, path: Path, *, shared: bool = False) -> bool:
 
 
 def _leave_to_parent() -> None:
-    """Let go of what a forked child has inherited: it may outlive a killed parent by seconds."""
+    """Close the locks that a forked child inherits: it may outlive a killed parent by seconds."""
     for handle in _held:
         os.close(handle)
     _held.clear()
@@ -213,7 +209,7 @@ def _is_still(path: Path, handle: int) -> bool:
 
 
 def _patient_holder(path: Path) -> Holder | None:
-    """Return who holds the lock; it may just be about to write that."""
+    """Return the lock's holder, waiting a moment for it to write its name."""
     for _ in range(20):
         holder = read_holder(path)
         if holder is not None:

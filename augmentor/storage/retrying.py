@@ -1,7 +1,6 @@
-"""The retry policy of requests to object stores, and which errors are worth a retry.
+"""The retry policy of requests to object stores.
 
-Errors are told apart by HTTP status and by the names of their classes: every store has a library of its own, and
-none of them is imported here.
+Errors are recognised by HTTP status and class name: every store has its own library, and none is imported here.
 """
 
 from __future__ import annotations
@@ -42,15 +41,15 @@ _CREDENTIALS_NAMES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How often, and with which pauses, something is tried.
+    """The number of tries of a request and the pauses between them.
 
     Args:
         tries: at most.
-        first: seconds of the first pause at most; each of the following may be twice as long.
-        longest: seconds of a pause at most.
+        first: maximum of the first pause in seconds; it doubles with each pause.
+        longest: maximum of any pause in seconds.
         sleep: waits.
-        draw: returns a number between two others. Pauses are drawn between half of what they may be and all of it,
-            so that those who were turned away together do not come back together.
+        draw: returns a number between two others. Pauses are drawn between half of their maximum and all of it, so
+            that clients do not retry in step.
     """
 
     tries: int = 6
@@ -60,11 +59,7 @@ class RetryPolicy:
     draw: Callable[[float, float], float] = random.SystemRandom().uniform
 
     def call(self, request: Callable[[], T]) -> T:
-        """Return what a request returns, repeating it while its errors may pass.
-
-        Raises:
-            Exception: the last one.
-        """
+        """Return the result of a request, repeated while its errors are transient; raises the last one."""
         pause = self.first
         for _ in range(self.tries - 1):
             try:
@@ -78,7 +73,7 @@ class RetryPolicy:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Return whether the same request may succeed the next time: 5xx, throttling, timeouts, broken connections."""
+    """Return whether an error may be transient: 5xx, throttling, timeouts, broken connections."""
     if isinstance(error, TimeoutError | ConnectionError):
         return True
     if isinstance(error, _LASTING):
@@ -92,12 +87,12 @@ def may_pass(error: BaseException) -> bool:
 
 
 def lacks_credentials(error: BaseException) -> bool:
-    """Return whether it says that there are no credentials, or none that can be used."""
+    """Return whether an error means that credentials are missing or unusable."""
     return bool(_names(error) & _CREDENTIALS_NAMES)
 
 
 def http_status(error: BaseException) -> int | None:
-    """Return the HTTP status that an error, or the one that it was made of, tells; None where it tells none."""
+    """Return the HTTP status of an error or of its causes, if any."""
     for each in _causes(error):
         response = getattr(each, "response", None)
         told = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None

@@ -12,16 +12,15 @@ Declared = TypeVar("Declared")
 
 
 def read_declared(declared: type[Declared], state: object, *, lenient: bool = False) -> Declared:
-    """Return the instance of a dataclass that `asdict` and JSON wrote.
+    """Return the instance of a dataclass that `asdict` and JSON wrote; other keys are ignored.
 
     Fields may be str, bool, int, float (null is NaN), Literal, `T | None`, tuples and sequences, mappings from
-    str, and dataclasses; a union of several types is taken as it is. Other keys are ignored.
+    str, and dataclasses; a union of several types is not checked.
 
     Args:
         declared: the dataclass.
         state: the JSON value.
-        lenient: read a damaged file, too: what is missing or of another type becomes "", False, 0, NaN, None or
-            empty, whichever its field allows.
+        lenient: read a damaged file, too: missing and mistyped fields become "", False, 0, NaN, None or empty.
 
     Raises:
         KeyError: a field is missing.

@@ -15,19 +15,15 @@ Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json
 
 
 def write_json(path: Path, state: Mapping[str, object]) -> None:
-    """Write JSON as people read it: sorted keys, two spaces, a line end; a file of this name is replaced."""
+    """Write JSON with sorted keys, two spaces and a final line end; a file of this name is replaced."""
     with replacing_text(path) as file:
         file.write(json.dumps(state, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
 
 
 class CsvWriter:
-    """Writes rows as CSV, a line feed behind each.
+    """A CSV writer with line feeds, for a text file that does not translate line ends.
 
-    Python's own writer leaves a cell with a carriage return bare (before 3.13), where readers see the end of a
-    row: such a row is quoted.
-
-    Args:
-        file: open for text, and not translating line ends.
+    It quotes cells with a carriage return, which Python's own writer does not (before 3.13).
     """
 
     def __init__(self, file: TextIO) -> None:

@@ -1,8 +1,7 @@
-"""Paths that are URLs (s3://, gs://, memory://, ...), and reading and writing what they name.
+"""URL paths (s3://, gs://, memory://, ...), and reading and writing of their objects.
 
-An object store has no folders, no renaming and no locks. An object is there whole or not at all: an upload that
-breaks off leaves nothing, or what was there before. A URL that holds credentials is refused: they come from the
-environment alone.
+An object store has no folders, renames or locks. An upload is complete, or changes nothing. A URL with credentials
+is refused: they come from the environment alone.
 """
 
 from __future__ import annotations
@@ -32,27 +31,27 @@ else:
     _Path = PosixPath
 
 SIDE_BY_SIDE = 16
-"""Requests that wait for the storage at the same time."""
+"""Concurrent requests."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
-"""What `Path` makes of a URL."""
+"""A URL after `Path` has collapsed its slashes."""
 _SECRETS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]*:[^/]*@")
 
 _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "created")
-"""What storages call the time at which an object was written."""
+"""Keys of the modification time in the answers of storages."""
 
 _WHOLE_BYTES = 1 << 26
 """Files up to this size are sent in one request; larger ones in parts."""
 
 _KEPT_BYTES = 1 << 26
-"""Of images that were read, because one is looked at several times in a row."""
+"""Size of the cache of image contents: an image is read several times in a row."""
 
 
 class RemotePath(_Path):
-    """A URL that can be handled like any other path: `/`, `parent`, `name`, `suffix`, `read_bytes`, `exists`.
+    """A URL as a path: `/`, `parent`, `name`, `suffix`, `read_bytes`, `exists`; made by `parse_path`.
 
-    Its text is the URL. Whatever else a `Path` can do finds no such file on the disk. Made by `parse_path`.
+    Its text is the URL. Methods that are not overridden here find no such file on the disk.
     """
 
     def __str__(self) -> str:
@@ -63,18 +62,18 @@ class RemotePath(_Path):
         """Return the content of the object.
 
         Raises:
-            FileNotFoundError: there is none, or no such bucket.
-            PermissionError: without, or with these, credentials it cannot be read.
+            FileNotFoundError: no such object or bucket.
+            PermissionError: credentials are missing or not sufficient.
             OSError: the storage does not answer.
         """
         return ask(str(self), lambda files: bytes(files.cat_file(str(self))))
 
     def status(self) -> Status:
-        """Return what the storage says of the object; raises as `read_bytes` does."""
+        """Return the object's metadata; raises as `read_bytes` does."""
         return Status.of(ask(str(self), lambda files: files.info(str(self))))
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - there are none
-        """Return whether there is such an object, or any object below; raises if the storage does not say."""
+        """Return whether there is such an object, or any object below; OSError if the storage does not answer."""
         return self._kind() is not None
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002
@@ -86,11 +85,11 @@ class RemotePath(_Path):
         return self._kind() == "directory"
 
     def iterdir(self) -> Iterator[RemotePath]:  # type: ignore[override]
-        """Yield what lies directly below; nothing where nothing does."""
+        """Yield the paths directly below, if any."""
         yield from (self / name for name in self.listing())
 
     def listing(self) -> dict[str, Status]:
-        """Return the names directly below with what the storage says of them; empty where there are none."""
+        """Return the names directly below with their metadata; empty where there are none."""
         try:
             found = ask(str(self), lambda files: files.ls(str(self), detail=True))
         except FileNotFoundError:
@@ -100,19 +99,15 @@ class RemotePath(_Path):
         return {posixpath.basename(name): Status.of(info) for name, info in sorted(names.items())}
 
     def resolve(self, strict: bool = False) -> RemotePath:  # noqa: ARG002
-        """Return the same: there are no links."""
+        """Return the path itself: there are no links."""
         return self
 
     def absolute(self) -> RemotePath:
-        """Return the same."""
+        """Return the path itself."""
         return self
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: ARG002
-        """Refuse: the disk would get a folder of that name.
-
-        Raises:
-            OSError: always.
-        """
+        """Raise OSError: `Path.mkdir` would make a folder of that name on the disk."""
         raise OSError(errno.ENOTSUP, "a storage of objects has no folders", str(self))
 
     def _kind(self) -> str | None:
@@ -123,13 +118,13 @@ class RemotePath(_Path):
 
 
 class Status(NamedTuple):
-    """What a storage says of an object.
+    """The metadata of an object.
 
     Args:
         kind: "file", or "directory" where there are objects below.
         size: in bytes.
-        modified: nanoseconds since 1970; 0 where the storage does not say.
-        etag: changes with the content, often its MD5; "" where the storage does not say.
+        modified: nanoseconds since 1970; 0 if unknown.
+        etag: changes with the content, often its MD5; "" if unknown.
     """
 
     kind: str
@@ -139,7 +134,7 @@ class Status(NamedTuple):
 
     @classmethod
     def of(cls, info: dict[str, object]) -> Status:
-        """Read what fsspec returned; each storage has its own words."""
+        """Convert fsspec's metadata, whose keys depend on the storage."""
         size = info.get("size")
         modified = next((info[name] for name in _MODIFIED if info.get(name)), 0)
         return cls(
@@ -151,7 +146,7 @@ class Status(NamedTuple):
 
 
 def parse_path(text: str) -> Path:
-    """Return the path that a person means: a `RemotePath` for a URL, but for file:// the file itself."""
+    """Return the path of a user's text: a `RemotePath` for a URL, but for file:// the file itself."""
     if not _URL.match(text):
         return Path(text)
     scheme, _, rest = text.partition("://")
@@ -161,12 +156,7 @@ def parse_path(text: str) -> Path:
 
 
 def located(root: Path, written: str) -> Path:
-    """Return the place of what a table in a folder names: below the folder, absolute, or a URL.
-
-    Args:
-        root: the table's folder.
-        written: the cell.
-    """
+    """Return the path of a table's cell: a URL, an absolute path, or relative to `root`, the table's folder."""
     if "://" in written and _URL.match(written):
         return parse_path(written)
     if not isinstance(root, RemotePath):
@@ -175,7 +165,7 @@ def located(root: Path, written: str) -> Path:
 
 
 def is_inside(path: RemotePath, folder: Path) -> bool:
-    """Return whether an object lies below a folder of the same storage; names are compared, there are no links."""
+    """Return whether an object's name is below a folder of the same storage."""
     return isinstance(folder, RemotePath) and f"{path}/".startswith(f"{folder}/")
 
 
@@ -185,14 +175,11 @@ def has_secrets(text: str) -> bool:
 
 
 def refuse_unusable(path: Path) -> None:
-    """Refuse, before anything is done, a URL that cannot be used, and one where a place on a disk is wanted.
-
-    Args:
-        path: what `parse_path` returned, or, where no URL will do, what `Path` did.
+    """Refuse a URL that cannot be used, and one where a path on the disk is required (made by `Path`).
 
     Raises:
-        AugmentorError: it holds a password, its scheme is not known, or it is a URL where none will do.
-        MissingExtraError: what reads it is not installed.
+        AugmentorError: it holds a password, its scheme is not known, or it is a URL where none is allowed.
+        MissingExtraError: the library for its scheme is not installed.
     """
     if has_secrets(str(path)):
         raise AugmentorError(
@@ -215,11 +202,7 @@ def hide_secrets(text: str) -> str:
 
 
 def upload(file: Path, to: RemotePath) -> None:
-    """Write a file of the disk to a storage, whole; what was there is replaced.
-
-    Raises:
-        OSError: as for `RemotePath.read_bytes`.
-    """
+    """Write a file of the disk to a storage, replacing the object; raises as `RemotePath.read_bytes` does."""
     if file.stat().st_size > _WHOLE_BYTES:
         ask(str(to), lambda files: files.put_file(str(file), str(to)))
     else:
@@ -227,12 +210,12 @@ def upload(file: Path, to: RemotePath) -> None:
 
 
 def write_bytes(path: RemotePath, data: bytes) -> None:
-    """Write an object whole; what was there is replaced. Raises as `upload` does."""
+    """Write an object, replacing it; raises as `upload` does."""
     ask(str(path), lambda files: files.pipe_file(str(path), data))
 
 
 def remove(path: RemotePath) -> None:
-    """Remove an object, if there is one. Raises as `upload` does."""
+    """Remove an object, if there is one; raises as `upload` does."""
     try:
         ask(str(path), lambda files: files.rm_file(str(path)))
     except FileNotFoundError:
@@ -240,19 +223,16 @@ def remove(path: RemotePath) -> None:
 
 
 def each(what: Callable[[Given], str], request: Callable[[Given], T], given: Iterable[Given]) -> list[T]:
-    """Ask for several things side by side, and return the answers in order.
+    """Run concurrent requests and return their results in order; an error of one is raised.
 
-    Args:
-        what: says what is done, for the message if it hangs.
-        request: works in a thread; its error is raised here.
-        given: what it is called with.
+    `what` describes a request, for the message if it hangs.
     """
     with Workers(SIDE_BY_SIDE, name="storage") as pool:
         return list(pool.map(what, request, given, ahead=2 * SIDE_BY_SIDE))
 
 
 class _Kept:
-    """The content of objects that were read last."""
+    """A cache of the objects that were read last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -287,11 +267,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def content(path: RemotePath) -> bytes:
-    """Return the content of an image, which is asked for once though it is looked at several times in a row.
-
-    Raises:
-        OSError: as for `RemotePath.read_bytes`.
-    """
+    """Return the content of an image from the cache, or the storage; raises as `RemotePath.read_bytes` does."""
     return _kept.get(path)
 
 

@@ -1,8 +1,7 @@
-"""Threads with bounded waits: a task that hangs is named, and the run stops without waiting for it.
+"""Threads with bounded waits: a task that hangs is named in an error, and the run stops without waiting for it.
 
-A thread that waits for a disk that does not answer cannot be ended from outside, and an interpreter waits for its
-threads before it exits. So threads are started by `Workers`, and the command line exits by force where
-`anything_hangs`.
+A thread that waits for a dead disk cannot be ended from outside, and an interpreter waits for its threads before
+it exits. So the command line exits by force where `anything_hangs`.
 """
 
 from __future__ import annotations
@@ -22,57 +21,52 @@ T = TypeVar("T")
 Given = TypeVar("Given")
 
 AHEAD = 4
-"""Tasks under way per worker: enough to keep every worker busy, few enough to hold little in memory."""
+"""Tasks under way per worker."""
 
 STALLED_SECONDS = 3600.0
-"""Seconds without any task being done after which a run stops. The slowest thing that comes back by itself is a
-network disk whose server starts anew, which takes minutes; the slowest task is a shard of large images that a slow
-disk writes out, which may take half an hour."""
+"""Seconds without a finished task after which a run stops. A network disk whose server restarts takes minutes; the
+slowest task, a shard of large images on a slow disk, half an hour.
+"""
 
 GRACE_SECONDS = 30.0
-"""After an error, or Ctrl-C, tasks that have begun are waited for so long: most end in a fraction of a second."""
+"""Seconds to wait for running tasks after an error or Ctrl-C."""
 
 TURNS = 100
-"""A wait is cut into so many turns, which are counted in the place of the time: whoever suspends a run and lets it
-go on the next day has not waited for it."""
+"""Parts into which a wait is cut and counted, so that the time in which a run is suspended does not count."""
 
 _NAMED = 3
 """Hanging tasks that a message names."""
 
 What = str | Callable[[], str]
-"""What a task does, "reading a.png"; a function where it takes time to say so."""
+"""A description of a task, "reading a.png", or a function that returns it."""
 
 _left_behind: list[Callable[[], bool]] = []
-"""Say whether what was left behind hangs still."""
+"""Functions that return whether a thread or process that could not be ended still hangs."""
 
 
 def leave_behind(hangs: Callable[[], bool]) -> None:
-    """Note something that could not be ended.
-
-    Args:
-        hangs: returns whether it still hangs.
-    """
+    """Register a thread or process that could not be ended; `hangs` returns whether it still hangs."""
     _left_behind.append(hangs)
 
 
 def anything_hangs() -> bool:
     """Return whether a thread or a process that was left behind still hangs.
 
-    Then nobody must wait for what it may hold, as a lock, nor remove what it may still write to: the process is to
-    end, and the next run undoes what is half done, as after a kill.
+    Then nobody may wait for its locks, nor remove what it may still write: the process is to end, and the next run
+    cleans up, as after a kill.
     """
     return any(hangs() for hangs in _left_behind)
 
 
 class Workers:
-    """Threads that work off tasks; used in a `with` block.
+    """A pool of threads; used in a `with` block, at whose end no thread is left, unless it hangs.
 
-    Leaving it with an error forgets tasks that have not begun. No thread is left then, unless it hangs.
+    An error in the block cancels tasks that have not started.
 
     Args:
         count: threads.
-        name: of the threads, for who looks at them.
-        limit: seconds without any task being done after which waiting ends; None for `STALLED_SECONDS`.
+        name: prefix of the threads' names.
+        limit: seconds without a finished task after which waiting ends; None for `STALLED_SECONDS`.
     """
 
     def __init__(self, count: int, *, name: str, limit: float | None = None) -> None:
@@ -91,14 +85,7 @@ class Workers:
         end_together((self,), error)
 
     def submit(self, what: What, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Let a thread run a function; ask `result` for what it returns.
-
-        Args:
-            what: it does, for the message if it hangs.
-            function: works in a thread.
-            *args: its arguments.
-            **kwargs: likewise.
-        """
+        """Run a function in a thread; `what` describes it in the message if it hangs."""
 
         def run() -> T:
             key = object()
@@ -119,16 +106,16 @@ class Workers:
 
         Args:
             future: what `submit` returned.
-            sign: what it returns changes while a long task gets on.
+            sign: returns a value that changes while a long task makes progress.
 
         Raises:
-            StalledError: nothing has moved for too long; names what hangs.
+            StalledError: no progress within the limit; names the hanging tasks.
         """
         self.wait(future, sign=sign)
         return future.result()
 
     def wait(self, future: Future[T], *, sign: Callable[[], object] = lambda: None) -> None:
-        """Wait for a task, as `result` does, and leave its result, or its error, where it is."""
+        """Wait for a task, as `result` does, without returning its result or raising its error."""
         turns, moved = 0, (self._done, sign())
         while not future.done():
             wait((future,), timeout=self.limit / TURNS)
@@ -140,16 +127,12 @@ class Workers:
     def map(
         self, what: Callable[[Given], str], function: Callable[[Given], T], given: Iterable[Given], *, ahead: int
     ) -> Iterator[T]:
-        """Yield the function of everything that is given, in order; only so many tasks are under way.
+        """Yield the function's results in order, with `ahead` tasks under way, at least 1.
 
-        Args:
-            what: says what a task does.
-            function: works in a thread.
-            given: read in the caller's thread; may have no end.
-            ahead: tasks under way, at least 1.
+        `given` is read in the caller's thread and may have no end.
 
         Raises:
-            StalledError: nothing has moved for too long; names what hangs.
+            StalledError: no progress within the limit; names the hanging tasks.
         """
         rest, waiting = iter(given), deque[Future[T]]()
 
@@ -164,22 +147,20 @@ class Workers:
                 begin(1)
                 yield found
         finally:
-            # An error, or somebody who wants no more, must not wait for tasks that nobody will ask about.
+            # The caller must not wait for tasks whose results are not needed.
             for future in waiting:
                 future.cancel()
 
     @property
     def hanging(self) -> list[str]:
-        """What the threads are doing now."""
+        """Descriptions of the running tasks."""
         return [what if isinstance(what, str) else what() for what in list(self._begun.values())]
 
 
 def end_together(several: Sequence[Workers], error: BaseException | None) -> None:
-    """End threads, of which earlier ones may be waited for by later ones.
+    """End pools of threads, where tasks of later ones may wait for tasks of earlier ones.
 
-    Args:
-        several: whose.
-        error: on its way, or None; with one, what has not begun is forgotten, and what has gets `GRACE_SECONDS`.
+    With an error, tasks that have not started are cancelled, and running ones get `GRACE_SECONDS`.
 
     Raises:
         StalledError: without an error, a task hangs.
@@ -203,7 +184,6 @@ def end_together(several: Sequence[Workers], error: BaseException | None) -> Non
 
 def usable_cores() -> int:
     """Return how many cores this process may use, which may be fewer than the machine has."""
-    # Only Linux tells.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -218,16 +198,16 @@ def side_by_side(
     *,
     what: Callable[[Given], str] = _looking,
 ) -> Iterator[T]:
-    """Yield `look` of everything that is given, in order, worked out by threads; only so many are under way.
+    """Yield the results of `look`, computed in threads, in order.
 
     Args:
-        look: works in a thread; its error is raised here, in its turn.
-        given: read in the caller's thread, at most `AHEAD` a worker ahead of what is yielded.
+        look: its error is raised here, in its turn.
+        given: read in the caller's thread, at most `AHEAD` per worker ahead of what is yielded.
         workers: threads; None for one per usable core.
-        what: says what `look` does with one of them, for the message if it hangs.
+        what: describes a task, for the message if it hangs.
 
     Raises:
-        StalledError: nothing has moved for too long; names what hangs.
+        StalledError: no progress within the limit; names the hanging tasks.
     """
     count = workers or usable_cores()
     with Workers(count, name="looking") as pool:
@@ -247,12 +227,7 @@ def wait_limits() -> WaitLimits:
 
 
 def stalled(hanging: Sequence[str], seconds: float) -> StalledError:
-    """Return the error that says that nothing moves.
-
-    Args:
-        hanging: what does not end, "reading a.png"; may be empty.
-        seconds: for how long.
-    """
+    """Return the error for a lack of progress within so many seconds; `hanging` describes the running tasks."""
     doing = ", ".join(dict.fromkeys(hanging[:_NAMED])) or "waiting"
     more = f", and {len(hanging) - _NAMED} more" if len(hanging) > _NAMED else ""
     time = f"{seconds / 60:g} minutes" if seconds >= 60 else f"{seconds:g} seconds"
