@@ -15,7 +15,7 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - its free space is read, nothin
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
 
 _TORCH_SHARED_MEMORY = re.compile(r"shared memory|/torch_\d")
-"""In torch's messages when it cannot create, enlarge or allocate /torch_PID_..., or a process had a bus error."""
+"""In torch's messages on /torch_PID_... files that cannot be created or allocated, and on bus errors."""
 
 _TORCH_CPU_MEMORY = "DefaultCPUAllocator: "
 """Start of torch's message, in a plain RuntimeError, when memory on the CPU cannot be allocated."""
@@ -29,8 +29,8 @@ def first_line(error: BaseException) -> str:
 class AugmentorError(Exception):
     """An error that the user can fix.
 
-    The message is one short block: what is wrong, where (file, row, column), what to do.
-    Commands print it without a traceback and end with `exit_code`.
+    The message is one short block: what is wrong, where (file, row, column), what to do. Commands print it without
+    a traceback and exit with `exit_code`.
     """
 
     exit_code = 2
@@ -89,14 +89,14 @@ class MissingExtraError(AugmentorError):
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the option closest to `word`, ignoring case, or "" where none is close."""
+    """Return " Did you mean 'x'?" for the option closest to `word`, ignoring case, or "" if none is close."""
     folded = {option.casefold(): option for option in options}
     matches = get_close_matches(word.casefold(), list(folded), n=1, cutoff=0.6)
     return f" Did you mean '{folded[matches[0]]}'?" if matches else ""
 
 
 def short(text: str, limit: int = 60) -> str:
-    """Return `text`, cut where it is so long that a message would drown in it."""
+    """Return `text`, truncated for messages."""
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
@@ -127,8 +127,8 @@ def explain_faults(path: Path, *, kept: Callable[[], str], resume: str, less_mem
         less_memory: a sentence without a full stop: what continues it with less memory.
 
     Raises:
-        OutputError: in the place of an OSError.
-        MemoryShortError: in the place of an error that says that memory is exhausted.
+        OutputError: in place of an OSError.
+        MemoryShortError: in place of an out-of-memory error.
     """
     try:
         yield
@@ -155,7 +155,7 @@ def out_of_memory(error: RuntimeError | MemoryError) -> str:
 
 
 def shared_memory_error(error: OSError | RuntimeError, *, instead: str) -> SharedMemoryError | None:
-    """Return the error to raise in the place of one that says that shared memory is exhausted; None for others.
+    """Return the error to raise in place of one for exhausted shared memory; None for other errors.
 
     Args:
         error: an OSError must come from a place that writes nothing but shared memory.

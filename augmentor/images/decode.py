@@ -19,8 +19,8 @@ from augmentor.errors import ImageError
 from augmentor.images.sizes import REDUCING_GAP, Pixels, crop_box
 from augmentor.storage import ANYWHERE, MAX_PIXELS, Access
 
-# Registered now, so that threads do not race to do it. Only raster formats that Pillow itself decodes: EPS, for
-# example, would start Ghostscript on a file from anywhere.
+# Registered now, so that threads do not race to do it. Only raster formats that Pillow itself decodes: EPS would
+# start Ghostscript.
 Image.init()
 _READABLE: list[str] = [
     name
@@ -39,7 +39,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _TURNED = (5, 6, 7, 8)
-"""Orientations that swap width and height."""
+"""EXIF orientations that swap width and height."""
 
 
 def decode(
@@ -50,10 +50,10 @@ def decode(
     crop: int | None = None,
     access: Access = ANYWHERE,
 ) -> Pixels:
-    """Read one image as 8-bit pixels, upright, in sRGB, at the wanted size.
+    """Read one image as 8-bit pixels, uint8 (H, W, C), upright, in sRGB, at the wanted size.
 
-    The first frame is used. Transparent pixels are blended with white. An image that has the wanted size already
-    keeps its pixels.
+    The first frame is used. Transparent pixels are blended with white. An image of the wanted size is not
+    resampled.
 
     Args:
         path: a regular file.
@@ -61,11 +61,7 @@ def decode(
         size: (height, width) in pixels; None keeps the image's own size and crops nothing but `crop`.
         crop: side in pixels of a centred square, clipped to the image, that is cut out first. Then the
             largest centred rectangle of the wanted proportions is resized, bicubic and antialiased.
-        access: the folders that the file may be in, and the most pixels it may have; larger images are refused
-            before they are decoded.
-
-    Returns:
-        uint8 (H, W, C).
+        access: the access rules; larger images are refused before they are decoded.
 
     Raises:
         ImageError: the file may not, or cannot, be read as an image; the message is "PATH: reason".
@@ -77,30 +73,22 @@ def decode(
 
 
 def decode_bytes(data: bytes, *, channels: int, size: tuple[int, int] | None = None) -> Pixels:
-    """Read an encoded image from memory.
-
-    Args:
-        data: the content of an image file.
-        channels: as for `decode`.
-        size: as for `decode`.
-    """
+    """Read an encoded image from memory; see `decode`."""
     with _as_image_error("image in memory"):
         return _read(BytesIO(data), channels=channels, size=size, crop=None, max_pixels=MAX_PIXELS)
 
 
 def upright_size(path: Path, *, access: Access = ANYWHERE) -> tuple[int, int]:
-    """Return the (height, width) of an image after its EXIF orientation is applied; pixels are not decoded."""
+    """Return the (height, width) of an image with its EXIF orientation applied; pixels are not decoded."""
     with _as_image_error(path), access.open(path) as file, _opened(file, access.max_pixels) as image:
         width, height = image.size
         return (width, height) if _orientation(image) in _TURNED else (height, width)
 
 
 def verify(path: Path, *, access: Access = ANYWHERE) -> bool:
-    """Check that an image can be decoded completely.
+    """Check that an image can be decoded completely; return whether it has further frames or pages.
 
-    Returns:
-        Whether the file holds further frames or pages, which `decode` leaves out. The thumbnails that cameras
-        append to a JPEG do not count.
+    `decode` reads the first one only. The thumbnails that cameras append to a JPEG do not count.
     """
     with _as_image_error(path), access.open(path) as file:
         _read(file, channels=3, size=None, crop=None, max_pixels=access.max_pixels)
@@ -110,17 +98,14 @@ def verify(path: Path, *, access: Access = ANYWHERE) -> bool:
 
 
 def stored_shape(data: bytes) -> tuple[int, int, int]:
-    """Return the (H, W, C) of an encoded image: upright, with the channels that the file itself has."""
+    """Return the (H, W, C) of an encoded image: upright, with its own number of channels."""
     height, width, _ = decode_bytes(data, channels=3).shape
     with Image.open(BytesIO(data)) as image:
         return height, width, len(image.getbands())
 
 
 def usual_suffix(path: Path) -> str:
-    """Return the suffix for a copy of an image file, in lower case and with its dot.
-
-    The file's own where an image can have it; else that of its format, so that viewers recognize the copy.
-    """
+    """Return the suffix for a copy of an image file, in lower case with its dot: its own, or else its format's."""
     own = path.suffix.lower()
     if own in _SUFFIXES:
         return own
@@ -144,11 +129,11 @@ def _read(
         opened.load()
         image = opened.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else opened
         image = _flatten(image)
-    # A JPEG that was unpacked at 1/2, 1/4 or 1/8 has its sides rounded up, so the scale is the nearest such one.
+    # A JPEG decoded at 1/2, 1/4 or 1/8 has its sides rounded up, so the scale is the nearest such one.
     scale = round(max(width / image.width, height / image.height)) if image.size != (width, height) else 1
     kept = [edge / scale for edge in box]
     left, top = floor(kept[0]), floor(kept[1])
-    # Cut first: with a `reducing_gap`, resize alone would mix in what lies outside its box.
+    # Cut first: with a `reducing_gap`, resize alone would include pixels from outside its box.
     image = image.crop((left, top, min(ceil(kept[2]), image.width), min(ceil(kept[3]), image.height)))
     inner = (
         kept[0] - left,
@@ -164,7 +149,7 @@ def _read(
 
 def _opened(file: IO[bytes], max_pixels: int) -> Image.Image:
     """Read an image's header; raises whatever Pillow raises, and _TooLargeError for too many pixels."""
-    # Pillow's own limit is the whole process's, and twice this number: left alone unless more is asked for.
+    # Pillow's own limit applies to the whole process, at twice this number: only raised if necessary.
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels
     image = Image.open(file, formats=_READABLE)
@@ -178,7 +163,7 @@ def _opened(file: IO[bytes], max_pixels: int) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where the EXIF data is damaged, since the pixels may be fine."""
+    """Return the EXIF orientation, 1 to 8; 1 where the EXIF data is damaged."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
@@ -189,7 +174,7 @@ def _orientation(image: Image.Image) -> int:
 def _draft(
     image: Image.Image, *, upright_size: tuple[int, int], box: tuple[int, ...], size: tuple[int, int]
 ) -> None:
-    """Decode a JPEG that is far larger than needed at 1/2, 1/4 or 1/8 of its size: several times faster."""
+    """Decode a much larger JPEG at 1/2, 1/4 or 1/8 of its size: several times faster."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return
     # The kept box must stay `REDUCING_GAP` times as large as the result, so that bicubic does the last step.
@@ -225,7 +210,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _scale_16_bit(image: Image.Image) -> Image.Image:
-    """Map 0..65535 to 0..255; Pillow's own conversion would clip at 255 and turn most pixels white."""
+    """Map 0..65535 to 0..255; Pillow's own conversion would clip at 255."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(
@@ -235,7 +220,7 @@ def _scale_16_bit(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Apply an embedded colour profile; one that is damaged, or not for this kind of pixels, is ignored."""
+    """Apply an embedded colour profile; one that is damaged, or for other pixels, is ignored."""
     if not profile:
         return image
     try:
@@ -259,10 +244,7 @@ class _TooLargeError(ValueError):
 
 @contextmanager
 def _as_image_error(name: Path | str) -> Iterator[None]:
-    """Raise every error as an `ImageError`, "NAME: reason".
-
-    Damaged files make Pillow's readers raise almost anything (struct.error, IndexError, zlib.error, ...).
-    """
+    """Raise every error as an `ImageError`, "NAME: reason": Pillow raises almost anything on damaged files."""
     try:
         yield
     except Exception as error:
@@ -270,7 +252,7 @@ def _as_image_error(name: Path | str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return what went wrong, in plain English."""
+    """Return the message for an error."""
     detail = str(error)
     match error:
         case FileNotFoundError():

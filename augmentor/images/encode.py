@@ -17,8 +17,7 @@ def encode(pixels: Pixels, image_format: ImageFormat) -> bytes:
 
     Args:
         pixels: uint8 (H, W, C), C = 1 or 3.
-        image_format: "png" (lossless), "jpg" (quality 95, full colour resolution) or "webp" (lossy, quality
-            95; it has no grey mode, so grey pixels are stored as RGB).
+        image_format: "png" (lossless), "jpg" (quality 95, 4:4:4) or "webp" (lossy, quality 95, always RGB).
     """
     buffer = BytesIO()
     _save(pixels, buffer, image_format)
@@ -26,21 +25,15 @@ def encode(pixels: Pixels, image_format: ImageFormat) -> bytes:
 
 
 def encode_file(path: str, pixels: Pixels, image_format: ImageFormat) -> bytes:
-    """Write an image file, without waiting for the disk.
+    """Write an image file, without waiting for the disk, and return its content, equal to `encode`'s.
 
-    Args:
-        path: the file; text, because a million `Path`s take longer than their files.
-        pixels: uint8 (H, W, C), C = 1 or 3.
-        image_format: as for `encode`.
-
-    Returns:
-        The file's content, what `encode` would return.
+    `path` is text, because a million `Path`s take longer than their files.
     """
     if image_format != "jpg":
         data = encode(pixels, image_format)
         write_unsynced(path, data)
         return data
-    # Into a real file Pillow's JPEG encoder writes by itself; into memory it would hold up all other threads.
+    # Pillow's JPEG encoder releases the interpreter's lock only when it writes into a real file.
     with Path(path).open("w+b", buffering=0) as file:
         _save(pixels, file, image_format)
         file.seek(0)

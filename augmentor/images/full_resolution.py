@@ -17,7 +17,7 @@ from stargan.inference import Box, blend, edits_input
 
 
 def check_output_size(model: Model, size: OutputSize) -> None:
-    """Refuse another output size than the model's for a model whose changes cannot be scaled."""
+    """Refuse an output size other than the model's for a model whose changes cannot be scaled."""
     if size != "model" and not edits_input(model):
         height, width = model.image_size
         raise AugmentorError(
@@ -30,7 +30,7 @@ def check_output_size(model: Model, size: OutputSize) -> None:
 def seen_box(
     height: int, width: int, *, shown: tuple[int, int] | None, model: tuple[int, int], crop: int | None
 ) -> Box:
-    """Return the region of the written image that the model sees.
+    """Return the region that the model sees, in pixels of the written image; it may extend beyond the image.
 
     Args:
         height: of the upright source, in pixels.
@@ -38,9 +38,6 @@ def seen_box(
         shown: (height, width) that the source is cropped and resized to for writing; None keeps all of it.
         model: (height, width) of the model's images.
         crop: side of the centred square that is cut out of the source first, in source pixels, or None.
-
-    Returns:
-        In pixels of the written image; it reaches beyond the image where `shown` crops part of the region.
     """
     left, top, right, bottom = crop_box(width, height, size=model, crop=crop)
     if shown is None:
@@ -58,9 +55,7 @@ def _scaled(box: Box, *, across: float, down: float) -> Box:
 
 
 class Original:
-    """A source image at the output size, read at its first use and released after its last one.
-
-    Only the originals in use take memory. Safe to use from several threads.
+    """A source image at the output size, read at its first use and released after its last one. Thread-safe.
 
     Args:
         path: the image's file.
@@ -69,7 +64,7 @@ class Original:
         crop: side of the centred square that is cut out first, in source pixels, or None.
         uses: how many times it will be used.
         longest: pixels to which the longest side is shrunk, for previews; None for no limit.
-        access: the folders that the file may be in, and the most pixels it may have.
+        access: the access rules.
     """
 
     def __init__(

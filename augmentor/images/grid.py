@@ -48,7 +48,7 @@ def preview_grid(
     row_labels: Sequence[str] | None = None,
     originals: Sequence[Original] | None = None,
 ) -> Pixels:
-    """Translate every image into every column's target and draw the grid.
+    """Translate every image into every column's target and draw the grid: the source, then a column per target.
 
     Args:
         translator: the model.
@@ -56,11 +56,11 @@ def preview_grid(
         codes: (N, A) the images' own labels, -1 unknown.
         columns: the target of each column, attribute position -> code; other attributes keep the row's value.
         row_labels: a word per row.
-        originals: the rows' sources at the output size, to be drawn in the place of `images`, with the changes
-            blended in; each is used once more than there are columns.
+        originals: the rows' sources at the output size, drawn instead of `images`, with the changes blended in;
+            each is used once more than there are columns.
 
     Returns:
-        uint8 (H, W, 3): the source first, then a column per target with its name.
+        uint8 (H, W, 3).
     """
     space = translator.model.space
     sources = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
@@ -99,19 +99,14 @@ def label_grid(
     scale: int | None = None,
     source_columns: int = 1,
 ) -> Pixels:
-    """Draw a table of images with a heading over every column.
+    """Draw a table of images with a heading over every column, uint8 (H, W, 3).
 
     Args:
-        rows: per row, uint8 (H, W, C) images, C = 1 or 3, of any sizes; None, or a short row, leaves an empty
-            box.
+        rows: uint8 (H, W, C) images, C = 1 or 3, of any sizes; None, or a short row, leaves an empty box.
         columns: the headings; long ones are wrapped, first at commas, and elided.
         row_labels: a word per row, drawn at the left.
-        scale: whole-number enlargement of the images, without smoothing; None enlarges small ones to cells of
-            about 96 pixels.
-        source_columns: this many columns at the left are inputs and set apart by a wider gap; 0 for none.
-
-    Returns:
-        uint8 (H, W, 3), the picture.
+        scale: whole-number enlargement without smoothing; None enlarges small images to about 96 pixels.
+        source_columns: the number of input columns at the left, set apart by a wider gap.
 
     Raises:
         ValueError: a row has more images than there are columns, or the row labels do not match the rows.
@@ -202,7 +197,7 @@ def _words(text: str, font: _Font, width: int) -> list[str]:
 def elide(text: str, font: _Font, width: int) -> str:
     """Shorten a text in its middle until it is at most `width` pixels wide."""
     if len(text) > _MOST_CHARACTERS:
-        # Measured at every length, a long one would take its square, and Pillow refuses a million.
+        # To measure a long text at every length would take quadratic time.
         text = text[: _MOST_CHARACTERS // 2] + text[-_MOST_CHARACTERS // 2 :]
     if font.getlength(text) <= width:
         return text

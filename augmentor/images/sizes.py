@@ -13,7 +13,7 @@ from augmentor.errors import AugmentorError, did_you_mean
 from augmentor.storage import MAX_PIXELS
 
 Pixels: TypeAlias = NDArray[np.uint8]
-"""An image at a file boundary: uint8 (H, W, C), C = 1 or 3."""
+"""An image: uint8 (H, W, C), C = 1 or 3."""
 
 OutputSize: TypeAlias = Literal["model", "original"] | tuple[int, int]
 """The size of the written images: the model's, each source's own, or one (height, width) in pixels."""
@@ -22,22 +22,17 @@ REDUCING_GAP = 3.0
 """Pillow's `reducing_gap`: how much larger than the result an image stays for bicubic, after box averaging."""
 
 DEFAULT_SIDE = 128
-"""Pixels of the sides of the images that a model is trained on, unless a recipe says otherwise."""
+"""The default size of the images that a model is trained on."""
 
 LONGEST_SIDE = 4096
-"""Pixels. A map of 64 channels at 4096 x 4096 px fills 4 GB, and a network keeps dozens of maps of an image."""
+"""Pixels: a map of 64 channels at 4096 x 4096 px fills 4 GB, and a network keeps dozens of maps."""
 
 
 _SIZE = re.compile(r"([0-9]{1,9})(?:\s*x\s*([0-9]{1,9}))?")
-"""A number of pixels, or WIDTHxHEIGHT."""
 
 
 def parse_size(text: str, flag: str) -> tuple[int, int]:
-    """Read the size of a network's images, "128" or WIDTHxHEIGHT, as (height, width) in pixels.
-
-    Args:
-        text: what the user wrote.
-        flag: the option, for messages.
+    """Read the size of a network's images, "128" or WIDTHxHEIGHT, as (height, width); `flag` is for messages.
 
     Raises:
         AugmentorError: it is neither, or a side is 0 or above `LONGEST_SIDE`.
@@ -52,7 +47,7 @@ def parse_size(text: str, flag: str) -> tuple[int, int]:
 
 
 def parse_output_size(text: str) -> OutputSize:
-    """Read `--size` of images that are written: model, original, or WIDTHxHEIGHT in pixels.
+    """Read the `--size` of written images: model, original, or WIDTHxHEIGHT in pixels.
 
     Raises:
         AugmentorError: it is none of these, or has no pixels or more than `MAX_PIXELS`.
@@ -81,11 +76,8 @@ def to_image(pixels: Pixels) -> Image.Image:
 def crop_box(width: int, height: int, *, size: tuple[int, int] | None, crop: int | None) -> tuple[int, ...]:
     """Return the centred part of an image that is kept, as (left, top, right, bottom) in whole pixels.
 
-    Args:
-        width: the image's width in pixels.
-        height: the image's height in pixels.
-        size: wanted (height, width), of which only the proportions count; None keeps what `crop` leaves.
-        crop: side in pixels of a square that is cut out first, clipped to the image.
+    Of `size`, (height, width), only the proportions count; None keeps what `crop` leaves, the side in pixels of a
+    square that is cut out first, clipped to the image.
     """
     kept_width = min(width, crop or width)
     kept_height = min(height, crop or height)
@@ -99,12 +91,7 @@ def crop_box(width: int, height: int, *, size: tuple[int, int] | None, crop: int
 
 
 def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Cut out the largest centred rectangle of the wanted proportions and resize it, as `decode` does.
-
-    Args:
-        pixels: uint8 (H, W, C), C = 1 or 3.
-        size: wanted (height, width).
-    """
+    """Resize the largest centred rectangle of the wanted (height, width)'s proportions, as `decode` does."""
     box = crop_box(pixels.shape[1], pixels.shape[0], size=size, crop=None)
     image = to_image(pixels).crop((box[0], box[1], box[2], box[3]))
     image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
@@ -112,12 +99,7 @@ def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def fit(pixels: Pixels, longest: int) -> Pixels:
-    """Shrink an image, in its proportions, until no side is longer than `longest` pixels; a smaller one stays.
-
-    Args:
-        pixels: uint8 (H, W, C), C = 1 or 3.
-        longest: pixels.
-    """
+    """Shrink an image, in its proportions, until no side is longer than `longest` pixels."""
     height, width, channels = pixels.shape
     if max(height, width) <= longest:
         return pixels
