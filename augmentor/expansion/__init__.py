@@ -1,7 +1,4 @@
-"""The expansion of a manifest.
-
-Settings, plan, the pipeline from source to committed shard, and the end of an output.
-"""
+"""Expansion of a manifest: settings, plan, pipeline from source to committed shard, and the end of an output."""
 
 from augmentor.expansion.estimate import Estimate, estimate
 from augmentor.expansion.job import Expansion, plan_expansion

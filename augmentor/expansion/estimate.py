@@ -20,24 +20,14 @@ _TRIED_ROWS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Estimated size and duration of an expansion.
-
-    Args:
-        size: bytes on the disk; None if no source could be read.
-        seconds: of translating, judging and encoding on the given devices; None likewise.
-    """
+    """Estimated size (bytes on the disk) and duration of an expansion; None if no source could be read."""
 
     size: int | None
     seconds: float | None
 
 
 def estimate(expansion: Expansion, settings: RunSettings) -> Estimate:
-    """Translate and encode a few sources to estimate the bytes and seconds of the whole expansion.
-
-    Args:
-        expansion: from `plan_expansion`.
-        settings: of the run.
-    """
+    """Translate and encode a few sources to estimate the bytes and seconds of the whole expansion."""
     shown = read_model_samples(
         expansion.manifest, expansion.model, splits=expansion.settings.splits, most=_TRIED_ROWS
     )

@@ -24,21 +24,10 @@ def finish_output(
     draw_preview: Callable[[], None] | None = None,
     assembly: Assembling | None = None,
 ) -> Counts:
-    """Finish an output, all of whose shards are committed.
+    """Finish an output, all of whose shards are committed; return the counts of its images.
 
-    The output counts as finished last of all; after a kill before that, the same command completes the rest.
-
-    Args:
-        out: the folder or file, or the URL of a folder.
-        writer: of the output, whose lock is held.
-        shards: how many there are.
-        rules: of the selection, which drop translations.
-        write_pages: writes the report and the card.
-        draw_preview: draws the preview; None where that is done.
-        assembly: of the tables, already begun; None begins one.
-
-    Returns:
-        Counts of the output's images.
+    The output counts as finished last of all; after a kill before that, the same command completes the rest. The
+    caller holds the writer's lock. No `draw_preview`: it is drawn already; no `assembly` of the tables: begin one.
 
     Raises:
         OutputError: a shard is missing, or something cannot be written.
@@ -55,11 +44,7 @@ def finish_output(
 
 
 def share_locks(lock: Path) -> list[tuple[Path, int]]:
-    """Return the lock files of shares of an output, and into how many shares its plan was divided for each.
-
-    Args:
-        lock: the output's own lock file.
-    """
+    """Return the lock files of shares beside an output's own, each with the number of shares of its division."""
     return [
         (path, int(match[1]))
         for path in sorted(lock.parent.glob(f"{escape(lock.name)}.*-of-*"))

@@ -52,10 +52,7 @@ class Expansion:
 
     Args:
         manifest: the user's table, in the model's label space.
-        model: the generator.
-        settings: what is made.
         out: the folder or file to write, or the URL of a folder.
-        plan: the items.
         model_path: where the model was loaded from, as the user wrote it.
         judging: the judge and its thresholds; None accepts all translations.
         notes: remarks for the user, in sentences.
@@ -159,21 +156,13 @@ class Expansion:
         return Translator(self.model, device=device, batch_size=batch_size, precision=precision)
 
     def writer(self, balance: Sequence[CellState] = ()) -> Writer:
-        """Return the writer of this expansion's output.
-
-        Args:
-            balance: counts of the combinations filled up, once they are known.
-        """
+        """Return the output's writer; `balance`, once known, counts the combinations filled up."""
         return make_writer(
             self.out, settings=self.settings, space=self.manifest.space, description=self.description(balance)
         )
 
     def description(self, balance: Sequence[CellState] = ()) -> dict[str, Json]:
-        """Return what `dataset.json` says about the origin of the output.
-
-        Args:
-            balance: counts of the combinations filled up.
-        """
+        """Return what `dataset.json` says about the output's origin; `balance` counts the filled combinations."""
         size = self.settings.size
         judged: dict[str, Json] = {"judge": None, "gate": None}
         return {

@@ -1,9 +1,8 @@
 """Pipeline of an expansion: decode -> translate -> judge -> encode -> write and commit, shard by shard.
 
-The calling thread translates and judges; the other stages run in `StageThreads`, overlapped. Sources are decoded
-ahead, past the end of a shard, and while a shard waits for its last images and for the disk, the next one is
-translated. The contents of a shard never depend on other shards: the translator starts anew with each, and the
-judge is called with the translator's blocks.
+The calling thread translates and judges; the other stages run in `StageThreads`, overlapped, also across shards.
+The contents of a shard never depend on other shards: the translator starts anew with each, and the judge is
+called with the translator's blocks.
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ _IMAGES_BEHIND = 256
 """Images that may wait for their encoder before translating pauses, or two batches where those are larger."""
 
 _PER_TASK = 8
-"""Sources that one task decodes, and images that one task encodes: the overhead of a task is about the time of
-decoding one small image."""
+"""Sources decoded, or images encoded, by one task, whose overhead is about the time of decoding a small image."""
 
 _REPORT_SECONDS = 0.1
 
@@ -58,7 +56,6 @@ class Sources:
         manifest: the user's table, encoded in the model's label space.
         stems: (N,) file-safe unique names of the rows.
         crop: side of the centred square that is cut out first, in source pixels; None for the largest fit.
-        real: how real items are written.
         size: of the images that are written.
     """
 
@@ -84,14 +81,9 @@ def run_shards(
     Each source is decoded once for all its items in a shard; all items of a source that cannot be read become one
     failure. A shard that is made again has the same bytes, whichever shards were made before it.
 
-    Args:
-        shards: read lazily, a little ahead.
-        sources: the manifest's side.
-        translator: the model.
-        workers: threads that decode and encode.
-        judges: judge each block of translations; rejected ones are not written. None accepts all.
-        on_progress: called several times a second, in this thread, and at the end.
-        on_committed: called with the number of each committed shard, in order, in another thread.
+    `shards` are read lazily, a little ahead; without `judges` all translations are accepted. `on_progress` is called
+    several times a second, in this thread, and at the end; `on_committed` with the number of each committed shard,
+    in order, in another thread.
     """
     pipeline = _Pipeline(
         sources, translator, judges, workers=workers, on_progress=on_progress, on_committed=on_committed
@@ -242,12 +234,9 @@ class _Pipeline:
         return f"reading {self._lineage.path(sources[0].row)}{more}"
 
     def _refuse_vanishing(self, path: Path) -> None:
-        """Stop where a file is missing and the one that was read before it is missing by now, too.
+        """Raise SourcesLostError where a missing file's predecessor, read before, is missing by now, too.
 
         A broken image is a failed row; a disk that is no longer mounted would make one of every row.
-
-        Raises:
-            SourcesLostError: both are missing.
         """
         before = self._last_read
         if before is not None and _is_gone(path) and _is_gone(before):

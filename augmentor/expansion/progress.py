@@ -11,12 +11,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class Queue(NamedTuple):
-    """Fill level of a queue in front of, or behind, the translator.
-
-    Args:
-        filled: entries that wait in it.
-        room: its capacity.
-    """
+    """Fill level and capacity of a queue in front of, or behind, the translator, in entries."""
 
     filled: int
     room: int
@@ -24,13 +19,10 @@ class Queue(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Loads:
-    """Load of each pipeline stage; the slowest one limits the speed.
-
-    The translating thread is never idle: it translates, judges, or waits for one of the other stages. The stage
-    that takes most of its time is the one to speed up.
+    """Load of each pipeline stage; the one that takes most of the translating thread's time limits the speed.
 
     Args:
-        seconds: of that thread, by stage.
+        seconds: of the translating thread, by stage: it translates, judges, or waits for another stage.
         queues: sources decoded ahead, images that wait for an encoder, and shards that wait for the disk.
     """
 
@@ -91,12 +83,7 @@ class Progress:
 
     @classmethod
     def combined(cls, parts: Iterable[Progress], *, total: int) -> Progress:
-        """Return the sum of several processes' progress.
-
-        Args:
-            parts: of each process.
-            total: items to be done by all of them.
-        """
+        """Return the sum of several processes' progress, with the total items of all of them."""
         many = list(parts)
         loads = [part.loads for part in many if part.loads is not None]
         return cls(

@@ -30,8 +30,7 @@ class ExpandResult:
     """Result of an expansion.
 
     Args:
-        out: the finished output.
-        counts: of its images.
+        counts: of the output's images.
         resumed: items made by earlier runs.
         seconds: duration of this run.
         was_complete: whether the output was finished already.
@@ -64,9 +63,7 @@ def run_expansion(
     executor: Executor | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> ExpandResult:
-    """Make the missing shards of an expansion and finish its output.
-
-    Only one process at a time writes to an output.
+    """Make the missing shards of an expansion and finish its output, to which one process at a time may write.
 
     Args:
         expansion: from `plan_expansion`.
@@ -77,8 +74,7 @@ def run_expansion(
         on_progress: called several times a second.
 
     Raises:
-        OutputError: the output is another expansion's, another process writes to it, it cannot be written, or
-            sources have changed since its first run.
+        OutputError: another expansion's or process's output, one that cannot be written, or changed sources.
         SourcesLostError: the sources disappeared meanwhile.
         ManifestError: none of the sources exists.
         ProcessError: one of several processes died.
@@ -134,11 +130,7 @@ def _make(
     write_pages: WritePages,
     on_progress: Callable[[Progress], None],
 ) -> tuple[Counts, Progress, Sequence[CellState]]:
-    """Make the missing shards and finish the output.
-
-    Returns:
-        Counts of the output's images, the last progress, and the counts of the combinations filled up.
-    """
+    """Make the missing shards and finish the output; return its counts, the last progress, the balance."""
     before = last = Progress()
 
     def run(work: Work, on_committed: Callable[[int], None] = _ignore) -> None:

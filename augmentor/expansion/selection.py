@@ -1,7 +1,7 @@
 """Selection among the translations that passed the gate: candidates, rules, and the removal of dropped ones.
 
-The selection depends on the shards' records alone, in which a dropped translation stays a candidate. It can be
-repeated with the same result, also after a kill while translations are dropped.
+It depends on the shards' records alone, in which a dropped translation stays a candidate: repeated, also after a
+kill while translations are dropped, it has the same result.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ class Candidates:
         positions: (N,) int64, position in it.
         sources: (N,) int64, equal for translations of one image.
         domains: (N,) int64, index of the domain in `targets`.
-        agreement: (N,) float64, as in the label table; NaN for unknown.
-        realism: likewise.
-        preserved: likewise.
+        agreement, realism, preserved: (N,) float64, as in the label table; NaN for unknown.
         targets: the split and the codes of every domain.
     """
 
@@ -51,12 +49,9 @@ class Candidates:
         return len(self.shards)
 
     def best_first(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the indices of all candidates, group by group, the best first in each.
+        """Return the indices of all candidates by group, (N,), the best first in each.
 
         The order is by agreement, realism, preserved (all descending, unknown last), then by position.
-
-        Args:
-            groups: (N,) the group of each.
         """
         keys = [
             -np.where(np.isnan(score), -np.inf, score) for score in (self.preserved, self.realism, self.agreement)
@@ -76,12 +71,7 @@ Rule: TypeAlias = Callable[[Candidates], Mapping[int, str]]
 
 @dataclass(frozen=True)
 class KeepBest:
-    """The rule that keeps the best few of every group.
-
-    Args:
-        most: number kept of each group.
-        per: the groups: the translations of one image, or those into one domain of one split.
-    """
+    """The rule that keeps the best `most` of each group: of one image, or into one domain of one split."""
 
     most: int
     per: BestPer
@@ -139,10 +129,7 @@ def select(records: Iterable[ShardRecord], rules: Sequence[Rule]) -> Dropped:
 
 
 def drop_unselected(writer: Writer, *, shards: int, rules: Sequence[Rule]) -> int:
-    """Remove the translations that the rules drop from the committed shards; a second call changes nothing.
-
-    Returns:
-        Number of dropped translations.
+    """Remove the translations that the rules drop; return how many. A second call changes nothing.
 
     Raises:
         OutputError: a shard is not committed.

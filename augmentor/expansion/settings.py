@@ -46,11 +46,9 @@ class ExpandSettings:
         max_pixels: sources of more pixels (width x height) are failed rows.
         allow_outside: whether sources may be outside the manifest's folder; else these are failed rows.
         gate: whether translations must reach the judge's thresholds, calibrated on real validation images.
-        min_agreement: threshold of agreement in place of the judge's, 0 to 1.
-        min_realism: likewise of realism, 0 to 1.
+        min_agreement, min_realism: thresholds in place of the judge's, 0 to 1.
         min_preserved: likewise of the similarity to the source, -1 to 1.
-        keep_best: number of translations kept of each group, the best; None keeps all.
-        best_per: the groups of `keep_best`.
+        keep_best: number of translations kept of each group (`best_per`), the best; None keeps all.
         balance: attributes whose combinations are filled up; empty with `counts`, or without either.
         balance_to: wanted counts, see `augmentor.planning.balance.BalanceRequest.parse`.
         counts: a table of wanted counts; its contents are part of the plan's fingerprint.
@@ -82,11 +80,7 @@ class ExpandSettings:
     max_per_source: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot work together.
-
-        Raises:
-            AugmentorError: naming the flags.
-        """
+        """Refuse settings that cannot work together, with an AugmentorError that names the flags."""
         if self.output_format != "folder" and self.class_folders is not None:
             raise AugmentorError(
                 f"--class-folders names folders, and {_NAMES[self.output_format]} has none. Use --format folder"
@@ -134,11 +128,7 @@ class ExpandSettings:
 
     @classmethod
     def from_json(cls, state: Mapping[str, object]) -> Self:
-        """Return the settings stored with an output.
-
-        Raises:
-            TypeError: another version of augmentor stored them.
-        """
+        """Return the settings stored with an output; TypeError: another version of augmentor stored them."""
         plain = {name: tuple(value) if isinstance(value, list) else value for name, value in state.items()}
         return cls(**plain)  # type: ignore[arg-type]
 

@@ -19,12 +19,11 @@ from augmentor.planning import Item
 
 
 class Shard(NamedTuple):
-    """A shard to be made, or one that is committed already.
+    """A shard to be made; without a writer, one that is committed already.
 
     Args:
         number: its index in the plan, from 0.
         items: in plan order, read once.
-        writer: of its images; None where an earlier run has committed it.
     """
 
     number: int
@@ -33,12 +32,11 @@ class Shard(NamedTuple):
 
 
 class ShardSource(NamedTuple):
-    """A source image and its items in a shard.
+    """A source image and its items in a shard, in plan order.
 
     Args:
         row: of the manifest.
         position: of its first item in the shard.
-        items: in plan order.
         link: the label row of its real item, where the file is linked unchanged.
     """
 
@@ -54,7 +52,6 @@ class PendingImage(NamedTuple):
     Args:
         row: of the manifest.
         position: in the shard.
-        label_row: its labels.
         pixels: its source at the model's size; None where neither the judge nor the encoder needs them.
         original: the source at the size to be written, where that is not the model's.
     """
@@ -73,10 +70,9 @@ class PendingImage(NamedTuple):
         return self.pixels
 
     def output(self, translation: Tensor | None) -> Pixels:
-        """Return the pixels to be written.
+        """Return the pixels to write.
 
-        Args:
-            translation: the translator's output, (C, H, W), or with an original its change; None for a real image.
+        `translation` is the translator's output, (C, H, W), or with an original its change; None for a real image.
         """
         if self.original is not None:
             return self.original.pixels() if translation is None else self.original.changed(translation)
@@ -91,7 +87,6 @@ class ShardAssembly:
     """A shard that is being made.
 
     Args:
-        writer: of its images.
         judged: whether translations are judged, which needs the pixels of their sources.
         failed: errors by row of the manifest.
         origins: the files that were read, by the path in the manifest.
@@ -111,14 +106,7 @@ class ShardAssembly:
     def add(
         self, source: ShardSource, label_rows: Sequence[LabelRow], *, pixels: Pixels, original: Original | None
     ) -> None:
-        """Append the images of a source to the pending ones, without a linked one.
-
-        Args:
-            source: the source.
-            label_rows: of its items.
-            pixels: the source at the model's size.
-            original: the source at the size to be written, where that is not the model's.
-        """
+        """Append a source's images, without a linked one, to the pending ones; `pixels` have the model's size."""
         for position, label_row in enumerate(label_rows, start=source.position):
             if label_row.is_synthetic or source.link is None:
                 needed = self.judged if label_row.is_synthetic else original is None
@@ -136,10 +124,7 @@ class ShardAssembly:
     def record(self, images: Sequence[PendingImage], pictures: Tensor, judgement: Judgement) -> list[PendingImage]:
         """Record the judge's scores; return the real and the accepted images, with scores in their labels.
 
-        Args:
-            images: what `pop` returned.
-            pictures: (n, C, H, W) uint8, the n translations at the model's size.
-            judgement: of the translations.
+        `images` is what `pop` returned; `pictures` (n, C, H, W) uint8 are the n translations at the model's size.
         """
         kept: list[PendingImage] = []
         index = -1
@@ -167,11 +152,9 @@ class ShardAssembly:
         return kept
 
     def write(self, images: Sequence[PendingImage], translations: Tensor | None) -> None:
-        """Encode and write some images; an original that cannot be read fails its row alone.
+        """Encode and write some images of `pop` or `record`; an original that cannot be read fails its row alone.
 
-        Args:
-            images: what `pop` or `record` returned, or a part of it.
-            translations: (n, C, H, W), of the n synthetic images among them, or their changes; None for none.
+        `translations` (n, C, H, W) are of the n synthetic images among them, or their changes; None for none.
         """
         translated = iter(() if translations is None else translations)
         finished = []

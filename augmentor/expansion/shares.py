@@ -30,12 +30,7 @@ SLURM = "slurm"
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """Every so many-th shard of a plan.
-
-    Args:
-        number: which share, from 1.
-        of: number of shares.
-    """
+    """Every so many-th shard of a plan: share `number`, from 1, of `of`."""
 
     number: int
     of: int
@@ -87,7 +82,6 @@ class ShareResult:
     """Result of a run of one share.
 
     Args:
-        share: which one.
         made: items made, or failed, in this run.
         resumed: items of the share made by earlier runs.
         failed: rows that could not be used in this run.
@@ -171,14 +165,11 @@ def run_share(
 
 
 def merge(out: Path, *, write_pages: WritePages) -> Counts:
-    """Finish an output from the shards of all shares; a second call changes nothing.
+    """Finish an output from the shards of all shares, and return its counts; a second call changes nothing.
 
     Args:
         out: the folder, its URL, or the file of the shares.
         write_pages: writes the report and the card, before the output counts as finished.
-
-    Returns:
-        Counts of the output's images.
 
     Raises:
         OutputError: shards are missing, another process writes to it, or there is no expansion.
@@ -210,10 +201,9 @@ def merge(out: Path, *, write_pages: WritePages) -> Counts:
 def _finish_if_last(
     expansion: Expansion, writer: Writer, shards: int, write_pages: WritePages
 ) -> tuple[Counts | None, int]:
-    """Finish the output if all shards are committed and no other process finishes it.
+    """Finish an output whose shards are all committed, unless another process does.
 
-    Returns:
-        Counts of its images, None where it is not finished yet; and how many shards are missing.
+    Returns the counts of its images, None where it is not finished yet, and how many shards are missing.
     """
     if writer.complete():
         return writer.counts(), 0

@@ -48,8 +48,8 @@ class StageThreads:
     """Threads that decode, encode and commit while the calling thread translates.
 
     An error in any of them is raised in the calling thread, at the latest when it next waits; so is a
-    `StalledError`, where none of them makes progress any more. Leaving the block with an error cancels tasks that
-    have not started; either way no thread is left after the block, unless it hangs.
+    `StalledError`, where none of them makes progress. Leaving the block with an error cancels tasks that have not
+    started; either way no thread is left after the block, unless it hangs.
 
     Args:
         workers: threads that decode and encode.
@@ -96,11 +96,9 @@ class StageThreads:
         return future
 
     def commit(self, encoded: Sequence[Future[None]], function: Callable[[], int]) -> None:
-        """Start committing a shard, after those before; waits while too many shards are pending.
+        """Start committing a shard, once encoded and after those before; waits while too many shards are pending.
 
-        Args:
-            encoded: tasks that must be done before.
-            function: returns how many rows failed.
+        `function` returns how many rows failed.
         """
 
         def finish() -> int:
@@ -112,11 +110,7 @@ class StageThreads:
         self.committed(SHARDS_BEHIND)
 
     def committed(self, behind: int | None = None) -> int:
-        """Return how many rows failed in the shards that are committed.
-
-        Args:
-            behind: wait until at most so many shards are pending; None does not wait.
-        """
+        """Return how many rows failed in committed shards; `behind` waits until at most so many are pending."""
         while self._committing:
             encoded, commit = self._committing[0]
             if not commit.done():

@@ -19,9 +19,8 @@ from augmentor.planning import LEFT_ALONE, Cells, CellState, Mask, Numbers, Plan
 def run_rounds(work: Work, run: Callable[[Work], None]) -> tuple[Work, RoundCounts]:
     """Make rounds of translations until every combination has its count, or no source is left.
 
-    Args:
-        work: with the plan that `augmentor.planning.with_balance` returned, which has the first round.
-        run: makes the missing shards, from `Work.first_shard` on.
+    `work` has the plan that `augmentor.planning.with_balance` returned, with the first round; `run` makes the
+    missing shards, from `Work.first_shard` on.
 
     Returns:
         The work with the plan of all rounds, each of whose shards is committed; and their counts.
@@ -54,8 +53,7 @@ class DropSurplus:
     """The rule that drops what rounds made beyond the wanted counts: the worst of each combination.
 
     Args:
-        cells: the combinations.
-        wanted: (C,) int64, wanted images of each, or `LEFT_ALONE`.
+        wanted: (C,) int64, wanted images of each combination, or `LEFT_ALONE`.
         real: (C,) int64, its real images.
         first_shard: of the first round; those before it were requested by `--domains`, and are kept.
     """
@@ -116,11 +114,7 @@ class RoundCounts:
         return self.real + self.kept
 
     def add(self, plan: Plan, record: ShardRecord) -> None:
-        """Count one shard.
-
-        Args:
-            plan: with the rounds so far.
-            record: of a committed shard; what the selection dropped from it counts as kept.
+        """Count one committed shard; what the selection dropped from it counts as kept.
 
         Raises:
             OutputError: it holds other translations than the plan has there.

@@ -24,20 +24,15 @@ from stargan.inference import CompilationError
 from stargan.labels import LabelSpace
 
 MOST_IN_ONE_FILE = 10_000_000
-"""Images that one HDF5 file may hold: half a terabyte at 128 px, which one process writes and reads in order, and
-which a repair writes once more. Above that, a folder of such files is the same to whoever reads it."""
+"""Images in one HDF5 file: half a terabyte at 128 px, which one process writes, reads and repairs in order."""
 
 
 def make_writer(
     out: Path, *, settings: ExpandSettings, space: LabelSpace, description: Mapping[str, Json]
 ) -> Writer:
-    """Return the writer of an output.
+    """Return the writer of an output: a folder, a file, or a folder at a URL.
 
-    Args:
-        out: the folder or file to write, or the URL of a folder.
-        settings: the format and its options.
-        space: the attributes of the rows' codes.
-        description: what `dataset.json` says about the origin of the output.
+    `description` is what `dataset.json` says about the origin of the output.
 
     Raises:
         AugmentorError: the format cannot be written to a URL.
@@ -68,11 +63,7 @@ def _folder_writer(
 
 
 def refuse_remote_file(out: Path, settings: ExpandSettings) -> None:
-    """Refuse to write one HDF5 file to a URL, where it cannot be written shard by shard.
-
-    Raises:
-        AugmentorError: naming the alternatives.
-    """
+    """Refuse to write one HDF5 file to a URL, where it cannot be written shard by shard."""
     if isinstance(out, RemotePath) and planned_paths(out, settings.output_format).one_file:
         raise AugmentorError(
             f"{out}: one HDF5 file cannot be written to a URL shard by shard. Use a URL without .h5, for a folder "
@@ -81,11 +72,7 @@ def refuse_remote_file(out: Path, settings: ExpandSettings) -> None:
 
 
 def refuse_too_many(plan: Plan, place: OutputPaths) -> None:
-    """Refuse a plan of more images than one file should hold.
-
-    Raises:
-        AugmentorError: naming the limit, and the format without one.
-    """
+    """Refuse a plan of more images than one file should hold."""
     if place.one_file and len(plan) > MOST_IN_ONE_FILE:
         raise AugmentorError(
             f"{len(plan):,} images are too many for one file, which one process writes from its first byte to its "

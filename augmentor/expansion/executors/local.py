@@ -21,11 +21,7 @@ _FEW_SHARDS = 4
 
 
 class LocalExecutor(Executor):
-    """One device in this process, or one process per device.
-
-    Args:
-        devices: the devices.
-    """
+    """One device in this process, or one process per device."""
 
     def __init__(self, devices: Sequence[torch.device]) -> None:
         self._devices = tuple(devices)
@@ -43,11 +39,7 @@ class LocalExecutor(Executor):
     def run(
         self, work: Work, *, on_progress: Callable[[Progress], None], on_committed: Callable[[int], None]
     ) -> None:
-        """Make the shards that are missing.
-
-        Raises:
-            ProcessError: a process died.
-        """
+        """Make the shards that are missing; ProcessError: a process died."""
         # To start processes for the few shards of a later round would take longer than to make them.
         later_round = work.first_shard > 0 and work.step == 1
         few = later_round and work.shards - work.first_shard < _FEW_SHARDS * len(self._devices)
@@ -88,14 +80,9 @@ def run_here(
     on_committed: Callable[[int], None],
     numbers: Iterator[int] | None = None,
 ) -> None:
-    """Make the missing shards in this process.
+    """Make the missing shards in this process, all or those of `numbers` (as `Work.index` counts).
 
-    Args:
-        work: what to do.
-        networks: from `work.networks`.
-        on_progress: called several times a second.
-        on_committed: called with the index of each committed shard, in another thread.
-        numbers: of the shards, as `Work.index` counts; None for all.
+    `on_progress` is called several times a second; `on_committed`, with a shard's index, in another thread.
     """
     translator, judges = networks
     resumed = 0

@@ -45,13 +45,7 @@ class Node(NamedTuple):
 
 
 class WorkerResources(NamedTuple):
-    """Number of workers, and the resources of each.
-
-    Args:
-        workers: how many.
-        cpus: of each, which decode, encode and, without a GPU, translate.
-        gpus: of each, 0 or 1.
-    """
+    """Number of workers; CPUs of each, which decode, encode and, without GPU, translate; GPUs of each, 0 or 1."""
 
     workers: int
     cpus: int
@@ -59,12 +53,9 @@ class WorkerResources(NamedTuple):
 
 
 def plan_workers(nodes: Sequence[Node], *, device: str, workers: int | None) -> WorkerResources:
-    """Return the workers that a cluster has room for.
+    """Return the workers that a cluster has room for on a device, "auto", "cpu" or "cuda".
 
-    Args:
-        nodes: its machines.
-        device: "auto", "cpu" or "cuda".
-        workers: how many are wanted; None for one per GPU, or per four CPUs where there are none.
+    By default it is one per GPU, or per four CPUs where there are none.
 
     Raises:
         AugmentorError: there is no such device.
@@ -92,7 +83,6 @@ class PoolWorker:
     `Any` stands for Ray's handles and references, whose methods it creates at run time.
 
     Args:
-        actor: Ray's handle.
         result: reference of the result of the running call.
         started: whether it has received the work of this run.
         turn: number of its assignment.
@@ -122,13 +112,7 @@ class PoolWorker:
 
 
 class WorkerPool:
-    """The workers of a Ray executor, from its first run to its last.
-
-    Args:
-        ray: the library.
-        resources: number and size of the workers.
-        threads: that decode and encode in each; None for as many as it has CPUs.
-    """
+    """The workers of a Ray executor, from its first run to its last; `threads` are by default a worker's CPUs."""
 
     def __init__(self, ray: Any, resources: WorkerResources, *, threads: int | None) -> None:
         self.ray = ray
@@ -151,12 +135,7 @@ class WorkerPool:
         _PoolRun(self, work, on_progress, on_committed).finish()
 
     def start_worker(self, work: Any, holder: Any) -> None:
-        """Request a worker; it starts when the cluster has room for it.
-
-        Args:
-            work: reference of a `Work`, pickled.
-            holder: of the output's lock.
-        """
+        """Request a worker for a pickled `Work` and the lock's holder; it starts when the cluster has room."""
         # Two calls at a time: one makes shards, one reports. No restarts by Ray: the scheduler counts deaths.
         options = {"num_cpus": self.resources.cpus, "num_gpus": self.resources.gpus, "max_concurrency": 2}
         actor = self.ray.remote(**options)(RemoteWorker).remote(self.device.type, self._threads)
@@ -239,12 +218,7 @@ class _PoolRun:
             self._pool.start_worker(self._pickled, self._holder)
 
     def _wait(self) -> list[Any]:
-        """Wait until a worker has reported, or died, and return the references that are ready.
-
-        Raises:
-            StalledError: one has been silent for too long.
-            ProcessError: no worker starts.
-        """
+        """Wait until a worker has reported, or died, and return the references that are ready."""
         workers = self._pool.workers
         awaited = [
             ref

@@ -25,7 +25,7 @@ M = TypeVar("M")
 
 Send = Callable[[M], None]
 Task = Callable[[A, int, Iterator[int], Send[M]], None]
-"""Function of a process. It gets the argument, the index of the process, the numbers 0, 1, 2, ... of which no two
+"""Function of a process. It gets the argument, the process's index, the numbers 0, 1, 2, ... of which no two
 processes get the same, and a function that sends a message to the parent."""
 
 _GRACE_SECONDS = 5.0
@@ -33,7 +33,7 @@ _GRACE_SECONDS = 5.0
 
 SILENT_SECONDS = 2 * STALLED_SECONDS
 """Seconds without a message after which a process counts as hanging. A working process reports several times a
-second; one whose threads hang reports that itself, after half the time and with a better message."""
+second; one whose threads hang reports that itself, after half the time."""
 
 
 class ProcessError(AugmentorError):
@@ -44,12 +44,7 @@ class ProcessError(AugmentorError):
 
 @dataclass(frozen=True)
 class _Ended:
-    """The last message of a process.
-
-    Args:
-        error: what went wrong; None if it did all its work.
-        trace: the traceback.
-    """
+    """The last message of a process: its error, None if it did all its work, with the traceback."""
 
     error: BaseException | None = None
     trace: str = ""
@@ -61,13 +56,8 @@ def run_processes(
     """Run one new process per name and wait until all have ended.
 
     An error in one of them, its death or its silence ends all, as does an error or an interrupt here. A process
-    whose parent has died ends itself.
-
-    Args:
-        task: a function that can be pickled.
-        argument: of the function, can be pickled.
-        names: of the processes, for messages.
-        on_message: called with the index of a process and its message, in this thread.
+    whose parent has died ends itself. The task and its argument are pickled. `on_message` gets a process's index
+    and message, in this thread.
 
     Raises:
         ProcessError: a process died.
@@ -115,11 +105,7 @@ def _ending(children: Sequence[_Child]) -> Iterator[None]:
 
 
 def _wait(children: Sequence[_Child]) -> list[_Child]:
-    """Wait until some processes have sent a message, or died, and return these.
-
-    Raises:
-        StalledError: one has been silent for too long.
-    """
+    """Wait until some processes have sent a message, or died, and return these; StalledError: one is silent."""
     turn = SILENT_SECONDS / TURNS
     while True:
         started = time.monotonic()

@@ -35,9 +35,7 @@ _CONNECT_SECONDS = 5.0
 
 
 class RayExecutor(Executor):
-    """Workers started by Ray.
-
-    Where Ray is initialised in this process already, it is used as it is and left running.
+    """Workers started by Ray; a Ray initialised in this process already is used as it is and left running.
 
     Args:
         address: of a cluster's head, "auto" for the one that this machine belongs to; None for RAY_ADDRESS of the
@@ -132,11 +130,7 @@ class RayExecutor(Executor):
         return self._pool
 
     def _connect(self) -> None:
-        """Start Ray on this machine, or join a cluster.
-
-        Raises:
-            AugmentorError: there is no cluster, or it is of another version.
-        """
+        """Start Ray on this machine, or join a cluster, which must exist and have the same version."""
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
         if self._address == "local":
             cores = max(usable_cores(), self._workers or 1)
@@ -155,11 +149,7 @@ class RayExecutor(Executor):
             ) from error
 
     def _start(self, **settings: object) -> None:
-        """Start Ray on this machine.
-
-        Raises:
-            ProcessError: it does not start.
-        """
+        """Start Ray on this machine; ProcessError: it does not start."""
         for attempt in range(_ATTEMPTS):
             try:
                 self._ray.init(
@@ -191,15 +181,9 @@ def _node(resources: Mapping[str, float]) -> Node:
 
 
 def _import_ray(*, joins: bool) -> Any:
-    """Return Ray, configured to log nothing and to send no usage statistics.
+    """Return Ray, an extra and thus `Any`, configured to log nothing and to send no usage statistics.
 
-    `Any`, because it is an extra that may not be there.
-
-    Args:
-        joins: whether a cluster is to be joined, which may be gone.
-
-    Raises:
-        MissingExtraError: it is not installed.
+    `joins`: a cluster is to be joined, which may be gone.
     """
     os.environ.update(
         {

@@ -42,13 +42,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerResult:
-    """Result of a call to a worker.
-
-    Args:
-        report: the progress at its end.
-        error: what stopped it; None if nothing did.
-        trace: the traceback of the error.
-    """
+    """Result of a call to a worker: the progress at its end, and the error that stopped it, with its traceback."""
 
     report: WorkerReport = WorkerReport()
     error: BaseException | None = None
@@ -59,7 +53,6 @@ class RemoteWorker:
     """Makes shards, and holds the model and the judges. `report` may be called in another thread.
 
     Args:
-        device: where it translates.
         threads: that decode and encode.
     """
 
@@ -74,12 +67,9 @@ class RemoteWorker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="makes")
 
     def start(self, version: str, holder: Holder | None, work: bytes) -> WorkerResult:
-        """Receive the work of a run; again for a later run with the same model.
+        """Receive the work of a run, pickled; again for a later run with the same model.
 
-        Args:
-            version: of the driver's augmentor.
-            holder: what the driver reads in the output's lock file; None where it reads none.
-            work: a `Work`, pickled.
+        `version` is that of the driver's augmentor, `holder` what it reads in the output's lock file.
         """
 
         def receive() -> None:
@@ -100,12 +90,7 @@ class RemoteWorker:
         return self._result_of(receive)
 
     def make_shards(self, turn: int, numbers: tuple[int, ...]) -> WorkerResult:
-        """Make shards and commit them.
-
-        Args:
-            turn: number of the assignment.
-            numbers: of the shards, as `Work.index` counts.
-        """
+        """Make shards (numbers as `Work.index` counts) and commit them; `turn` is the number of the assignment."""
         work = self._work
         if work is None:
             raise RuntimeError("start comes first")
@@ -147,11 +132,7 @@ class RemoteWorker:
         return WorkerResult(report=self._report)
 
     def _refuse_other_machine(self, work: Work, holder: Holder | None) -> None:
-        """Check that the output, the images and the device are those of the driver.
-
-        Raises:
-            AugmentorError: naming what differs.
-        """
+        """Check that the output, the images and the device are those of the driver."""
         lock = work.writer.lock
         deadline = time.monotonic() + _CACHE_SECONDS
         while holder is not None and read_holder(lock) != holder:

@@ -19,12 +19,7 @@ _MOST_DEATHS = 3
 
 
 class ShardScheduler:
-    """Assigns the shards of a run to workers that may die.
-
-    Args:
-        work: whose shards are assigned, by their number as `Work.index` counts.
-        workers: how many share them.
-    """
+    """Assigns the shards of a run, by their number as `Work.index` counts, to workers that may die."""
 
     def __init__(self, work: Work, *, workers: int) -> None:
         self._work = work
@@ -52,14 +47,7 @@ class ShardScheduler:
             self._deaths.pop(number, None)
 
     def worker_died(self, numbers: tuple[int, ...], reason: str) -> tuple[tuple[int, ...], Progress]:
-        """Schedule again, one by one, what a worker had not committed when it died.
-
-        Args:
-            numbers: what it was assigned.
-            reason: why it died, for the message.
-
-        Returns:
-            The numbers that it had committed, and their progress.
+        """Schedule again, one by one, what a dead worker had not committed; return what it had, and its progress.
 
         Raises:
             ProcessError: too many workers have died over a shard.

@@ -43,11 +43,8 @@ class Work:
     """All that a process needs to make any shard; can be pickled.
 
     Args:
-        plan: the items.
         shard_size: items per shard.
-        sources: the manifest's rows.
         writer: of the output, opened.
-        model: the generator.
         batch_size: pairs that are translated at once; None picks from the device.
         precision: of the convolutions.
         compile: whether torch.compile fuses the generator.
@@ -105,8 +102,8 @@ class Work:
 class Executor(ABC):
     """Makes shards; used in a `with` block, in which it may run several times.
 
-    Whoever makes a shard also commits it, by its record: what was made before an error, an interrupt or a kill is
-    kept, whichever executor made it, and any other one continues with the rest.
+    Whoever makes a shard also commits it: what was made before an error, an interrupt or a kill is kept, and any
+    other executor continues with the rest.
     """
 
     def __enter__(self) -> Self:
@@ -130,12 +127,10 @@ class Executor(ABC):
     def run(
         self, work: Work, *, on_progress: Callable[[Progress], None], on_committed: Callable[[int], None]
     ) -> None:
-        """Make the shards that are missing.
+        """Make the shards that are missing, with the model of the first run.
 
-        Args:
-            work: what to do; the model must be that of the first run.
-            on_progress: called several times a second.
-            on_committed: called with the index of each committed shard, in any order, perhaps in another thread.
+        `on_progress` is called several times a second; `on_committed` with the index of each committed shard, in
+        any order, perhaps in another thread.
 
         Raises:
             AugmentorError: what stops the run.
@@ -147,14 +142,7 @@ class Executor(ABC):
 
 
 def plan_work(expansion: Expansion, writer: Writer, executor: Executor, settings: RunSettings) -> Work:
-    """Return the work of all shards of an expansion.
-
-    Args:
-        expansion: what is made.
-        writer: of its output, opened.
-        executor: in its `with` block.
-        settings: how it is made.
-    """
+    """Return the work of all shards of an expansion, for an opened writer and an executor in its `with` block."""
     return Work(
         plan=expansion.plan,
         shard_size=expansion.settings.shard_size,
@@ -171,13 +159,9 @@ def plan_work(expansion: Expansion, writer: Writer, executor: Executor, settings
 
 
 def compile_pays(flops: float, device: torch.device) -> bool:
-    """Return whether torch.compile saves more time than it takes.
+    """Return whether torch.compile saves more time than it takes, for the FLOPs of all translations.
 
     It depends on the plan and the kind of device alone, so that a resumed run decides as the first one did.
-
-    Args:
-        flops: of all translations, in FLOPs.
-        device: of the translator.
     """
     return flops >= _COMPILED_FROM.get(device.type, float("inf"))
 
@@ -196,11 +180,7 @@ def _compiles(expansion: Expansion, wanted: Compile, executor: Executor) -> bool
 
 
 def refuse_absent_sources(manifest: Manifest) -> None:
-    """Check that the disk of the sources is mounted, instead of making a failed row of every row.
-
-    Raises:
-        ManifestError: naming one of the files.
-    """
+    """Check that the disk of the sources is mounted, instead of making a failed row of every row."""
     rows = np.unique(np.linspace(0, len(manifest) - 1, _CHECKED_ROWS).astype(int))
     paths = [manifest.image_path(int(row)) for row in rows]
     try:
