@@ -81,9 +81,9 @@ def run_shards(
     Each source is decoded once for all its items in a shard; all items of a source that cannot be read become one
     failure. A shard that is made again has the same bytes, whichever shards were made before it.
 
-    `shards` are read lazily, a little ahead; without `judges` all translations are accepted. `on_progress` is called
-    several times a second, in this thread, and at the end; `on_committed` with the number of each committed shard,
-    in order, in another thread.
+    `shards` are read lazily, a little ahead. Without `judges` all translations are accepted. `on_progress` is
+    called several times a second, in this thread, and at the end; `on_committed` with the number of each
+    committed shard, in order, in another thread.
     """
     pipeline = _Pipeline(
         sources, translator, judges, workers=workers, on_progress=on_progress, on_committed=on_committed
