@@ -17,14 +17,10 @@ _SHARE = 4
 
 
 class ImageCache:
-    """Images by row, each cached from its first decoding on.
+    """Images of one shape (height, width, channels) by row, each cached from its first decoding on.
 
     The system provides the memory as it is filled. Several threads may use the cache at once: two that miss the
     same image both decode and keep it, with the same pixels.
-
-    Args:
-        rows: number of images.
-        shape: (height, width, channels) of all of them.
 
     Raises:
         RecipeError: the machine has too little memory.
@@ -55,14 +51,10 @@ class ImageCache:
 
 
 def make_cache(choice: Cache, *, rows: int, shape: tuple[int, int, int]) -> ImageCache | None:
-    """Return the cache for a setting: None for "off", and for "auto" where the images do not fit.
+    """Return the cache for `training.cache`: None for "off", and for "auto" where the images do not fit.
 
-    It changes the speed of training, not the results. Each rank on this machine has its own.
-
-    Args:
-        choice: `training.cache`.
-        rows: number of images.
-        shape: (height, width, channels) of all of them.
+    It changes the speed of training, not the results. Each rank on this machine has its own. `shape` is (height,
+    width, channels).
     """
     fits = rows * _bytes(shape) * _SHARE * local_world_size() <= available_memory()
     return ImageCache(rows, shape) if choice == "on" or (choice == "auto" and fits) else None
@@ -71,8 +63,7 @@ def make_cache(choice: Cache, *, rows: int, shape: tuple[int, int, int]) -> Imag
 def available_memory() -> int:
     """Return the bytes that this process can fill without taking memory from others.
 
-    On Linux the kernel's MemAvailable, within the limit of the control group (of a container); elsewhere all of
-    the machine's memory.
+    On Linux MemAvailable, within the control group's (a container's) limit; elsewhere all of the machine's memory.
     """
     pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     found = [pages * os.sysconf("SC_PAGE_SIZE") if pages else 0]

@@ -107,15 +107,11 @@ def local_device(devices: Sequence[torch.device]) -> torch.device:
 def launch(devices: Sequence[torch.device], *, run: Path) -> int:
     """Start this process's command again as one rank for each device, with torch.distributed's own launcher.
 
-    Args:
-        devices: one rank each.
-        run: the run folder, for the message where a rank is killed.
-
     Returns:
         The exit code: 0, that of the rank that failed first, or 130 after SIGINT or SIGTERM.
 
     Raises:
-        TrainingError: a rank was killed; the others were ended.
+        TrainingError: a rank was killed; the others were ended. The message names the last checkpoint in `run`.
     """
     from torch.distributed.elastic.multiprocessing import SignalException  # noqa: PLC0415 - rarely needed
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415

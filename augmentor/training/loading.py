@@ -1,7 +1,7 @@
 """Training batches from manifest rows: decoded, cropped and mirrored ahead of the loop, the same on every run.
 
-Threads of this process prepare images with an `ImageCache`, for which little is left to do once all have been
-decoded; DataLoader's worker processes prepare the others.
+With an `ImageCache` threads prepare images, for which little is left to do once all have been decoded; without
+one DataLoader's worker processes do.
 """
 
 from __future__ import annotations
@@ -70,8 +70,6 @@ class TrainingImages(Dataset[TrainingSample]):
     Args:
         paths: N image files.
         codes: (N, A) domains, -1 unknown.
-        space: the label space of the codes.
-        settings: size, channels, crop and augmentation.
         seed: seeds crops and mirroring, together with the draw's position.
         label_sets: (N,) the label set that each row knows; None without joint training.
         cache: for images of `enlarged` size; None decodes them each time.
@@ -187,12 +185,12 @@ def training_batches(
     source_weights: NDArray[np.float64] | None = None,
     target_weights: NDArray[np.float64] | None = None,
 ) -> Iterator[Batch]:
-    """Yield endless batches from step `first_step` on.
+    """Yield endless batches from step `first_step`, counted from 0, on.
 
     Args:
         images: the training rows; with a `cache` threads prepare them, else processes.
         batch_size: images in this rank's share of a batch.
-        first_step: the step whose batch comes first, counted from 0.
+        first_step: the step whose batch comes first.
         workers: loading processes, or threads; 0 loads in the training loop, -1 chooses by the cores.
         pin_memory: whether batches go to a GPU.
         failures: filled with row -> reason for each image that cannot be read.
@@ -300,8 +298,7 @@ def _by_threads(
 def _collate_shared(samples: list[TrainingSample]) -> _Made:
     """Collate, and in a loading process copy the batch to shared memory.
 
-    DataLoader's sending thread would do the same, but on an error it only prints it and the training process
-    would wait for nothing.
+    DataLoader's sending thread would do the same, but only print an error, and the training process would wait.
     """
     batch, broken = _collate(samples)
     if get_worker_info() is not None:

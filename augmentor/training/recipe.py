@@ -28,8 +28,7 @@ from stargan.networks import build_discriminator, build_generator, check_network
 Toml = bool | int | float | str | list["Toml"] | dict[str, "Toml"]
 
 _MOST_WEIGHTS = 1_000_000_000
-"""Of one network. Weights, gradients and Adam's two averages take 16 bytes each: 16 GB; the paper's D has 45
-million weights."""
+"""Of one network: 16 GB, at 16 bytes each for weights, gradients and Adam's averages; the paper's D has 45e6."""
 
 _MOST_BYTES = 1 << 40
 """Of the first feature maps of a batch. Training keeps dozens of maps of that size."""
@@ -100,23 +99,16 @@ class Recipe(Section):
 
 
 def fitting_depth(size: tuple[int, int]) -> int:
-    """Return the discriminator's depth for a size: the number of halvings until a side has 2 px, from 1 to 6.
+    """Return the discriminator's depth for (height, width): halvings until a side has 2 px or is odd, from 1 to 6.
 
-    Six are the paper's at 128 px; a side that is odd before then is halved as often as it can be.
-
-    Args:
-        size: (height, width) in pixels.
+    Six are the paper's at 128 px.
     """
     depths = [min((side & -side).bit_length() - 1, side.bit_length() - 2) for side in size]
     return max(1, min(6, *depths))
 
 
 def check_sizes(recipe: Recipe) -> None:
-    """Refuse networks and batches that are too large for any machine.
-
-    Raises:
-        ValueError: naming the keys, the reason and the fix.
-    """
+    """Refuse networks and batches too large for any machine; ValueError names the keys, the reason and the fix."""
     images, batch_size = recipe.images, recipe.training.batch_size
     height, width = images.height_width
     sections: dict[str, GeneratorSettings | DiscriminatorSettings] = {
@@ -153,8 +145,7 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = (), **training: fl
     Args:
         path: a TOML file; None means all defaults (the paper's settings).
         overrides: `section.key=value` lines; a value is read as TOML, and as text if it is none.
-        training: settings of the section `training` given as flags (steps, minutes, seed, cache); None is not
-            given. Steps and minutes exclude each other, so giving one drops the other.
+        training: flags of the section `training`, None if not given. One of steps and minutes drops the other.
 
     Raises:
         RecipeError: a file that cannot be read or parsed, an unknown key, or a value that cannot work.
@@ -173,13 +164,7 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = (), **training: fl
 
 
 def write_recipe(path: Path, recipe: Recipe, *, header: Sequence[str] = ()) -> None:
-    """Write all settings as TOML, so that `read_recipe` returns the same recipe.
-
-    Args:
-        path: the file to write.
-        recipe: the settings.
-        header: comment lines for its head.
-    """
+    """Write all settings as TOML below a header of comment lines, for `read_recipe` to return the same recipe."""
     comments = "".join(f"# {line}\n" for line in header)
     with replacing_text(path) as file:  # A kill in between must not leave a run without its settings.
         file.write(comments + tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))

@@ -45,7 +45,6 @@ class TrainResult:
     """The outcome of a training run.
 
     Args:
-        run: the run folder.
         checkpoint: the newest checkpoint.
         finished: False if the run was stopped and can be resumed.
         step: D steps done.
@@ -85,8 +84,7 @@ def train_run(
         resume: continue from the newest checkpoint, if there is one.
         device: where to compute.
         on_event: called with every event.
-        should_stop: called after every step; True saves a checkpoint and ends the run. After the training it ends
-            the measurement of target accuracy, without a result.
+        should_stop: called after every step; True saves a checkpoint and ends the run, or the later measurement.
         ranks: the ranks that train together, each with its share of every batch; rank 0 writes, and measures.
 
     Returns:
@@ -94,10 +92,8 @@ def train_run(
 
     Raises:
         ManifestError: nothing to learn from, or a group is in two splits.
-        OutputError: the folder holds another run, or one and `resume` is not set; another process trains it; or it
-            cannot be written.
-        TrainingError: a loss is no longer finite, or a loading process or another rank died; names the last good
-            checkpoint.
+        OutputError: another run's folder, one not to be resumed or in use by another process, or a failed write.
+        TrainingError: a loss is not finite, or a worker or rank died; names the last good checkpoint.
         MemoryShortError: out of memory.
         StalledError: image loading hangs.
     """

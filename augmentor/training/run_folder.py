@@ -35,8 +35,6 @@ class Started:
     Args:
         images: training rows.
         attributes: a description of each attribute.
-        generator_parameters: weights of G.
-        discriminator_parameters: weights of D.
         device: its name.
         step: D steps done before.
         notes: remarks about the manifest.
@@ -80,12 +78,8 @@ class TrainingRun:
     """The parts of a training run that stay the same from start to end.
 
     Args:
-        folder: the run folder.
-        manifest: the user's table.
-        rows: its training rows.
-        recipe: all settings.
-        config: those of the training loop.
-        device: where to compute.
+        rows: the manifest's training rows.
+        config: the settings of the training loop.
         ranks: the ranks that train together.
     """
 
@@ -127,7 +121,6 @@ class Recorder:
     """Rank 0's recorder: writes a run's log, samples, checkpoints and failures at the loop's events.
 
     Args:
-        run: the run.
         samples: the sources of the sample grids.
         step: D steps done before.
         on_event: called with every event, after it was written.

@@ -21,7 +21,6 @@ class Draw(NamedTuple):
     """One image of one batch.
 
     Args:
-        row: the image's row.
         position: its position in the run, which seeds the crop and the mirroring.
         target: the row whose domain is the image's target; None leaves the target to the loop.
     """
@@ -36,23 +35,20 @@ class StepSampler(Sampler[list[Draw]]):
     """Endless batches of draws, each epoch in another order; any step can be the first.
 
     With several label sets each has epochs of its own. "mixed" batches take one row of each set in turn;
-    "alternating" ones take all their rows from one set, and in every round of as many batches as there are sets
-    each set has one. Where a batch does not hold all sets, the order within a round is random: in a fixed one,
-    a G step or a penalty that is due every other step would never see the other set.
+    "alternating" ones take all their rows from one set, and each set once in a round of batches. Where a batch
+    does not hold all sets, the order within a round is random: in a fixed one, a G step or a penalty that is due
+    every other step would never see the other set.
 
     Args:
         rows: number of images, N.
-        batch_size: draws in a batch, of all ranks together.
+        batch_size: draws in a batch, of all ranks together; divisible by `world_size`.
         seed: seeds the orders and the draws.
         first_step: the step whose batch comes first, counted from 0.
         rank: the rank whose share of each batch is yielded.
-        world_size: number of ranks; `batch_size` must be divisible by it.
         label_sets: (N,) the label set of each row; None means that there is one.
-        joint: how the label sets share the batches.
-        source_weights: (N,) rows are drawn with replacement and these weights (within their label set) instead of
-            in epochs.
-        target_weights: (N,) each draw also names a target row, drawn with these weights: of any set, all equally
-            often, in mixed batches, of the batch's own set in alternating ones. None names none.
+        source_weights: (N,) rows are drawn with replacement and these weights (within their set), not in epochs.
+        target_weights: (N,) weights for drawing a target row per draw, or None: in mixed batches of any set, all
+            equally often; in alternating ones of the batch's own set.
 
     Source: alternating between the data sets: StarGAN, section 3.3 (arXiv 1711.09020).
     """

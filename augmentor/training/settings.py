@@ -28,12 +28,7 @@ Cache = Literal["auto", "on", "off"]
 
 
 def at_most(most: int, why: str) -> Callable[[int], int]:
-    """Return a validator that refuses whole numbers above a bound.
-
-    Args:
-        most: the bound.
-        why: the reason, for the message.
-    """
+    """Return a validator that refuses whole numbers above a bound; `why` is the reason, for the message."""
 
     def validated(value: int) -> int:
         if value > most:
@@ -44,11 +39,7 @@ def at_most(most: int, why: str) -> Callable[[int], int]:
 
 
 def check_side(pixels: int) -> None:
-    """Refuse a side of an image that no network can be built for.
-
-    Raises:
-        ValueError: with the reason.
-    """
+    """Refuse a side of an image that no network can be built for, with a ValueError."""
     if pixels < 4:
         raise ValueError("sides must be at least 4 px")
     if pixels > LONGEST_SIDE:
@@ -91,8 +82,8 @@ class ImageSettings(Section):
         crop: side in pixels of a centred square cut out first; 0 takes the largest rectangle that fits.
         flip: whether training may mirror images left to right.
         random_crop: training images are enlarged by this factor, then cut at random; 1 turns it off.
-        sub_regions: share of the training images, in [0, 1), that are random cuts of the network's size out of the
-            file's own resolution (mixed sub-region training) instead of whole images.
+        sub_regions: share of training images, in [0, 1), that are random cuts out of the file's own resolution
+            (mixed sub-region training) instead of whole images.
         max_pixels: files of more pixels (width x height) are refused before they are unpacked.
     """
 
@@ -153,7 +144,7 @@ class GeneratorSettings(Section):
 class DiscriminatorSettings(Section):
     """The discriminator's architecture; see `stargan.networks`: `PatchDiscriminator` and `DcganDiscriminator`.
 
-    Where a recipe does not give the depth, it is what the images' size allows; see `fitting_depth`.
+    The default of the depth depends on the images' size; see `fitting_depth`.
     """
 
     kind: DiscriminatorKind = "patch"
@@ -171,16 +162,14 @@ class TrainingSettings(Section):
         steps: D steps in all; 200,000, the paper's, if neither steps nor minutes are given.
         minutes: minutes of training in all; excludes `steps`.
         batch_size: images a step; 1 needs targets that are drawn or balanced.
-        targets: what an image is translated into: "permuted" the domain of another image of the batch (as in the
-            paper), "drawn" that of a random training row, "balanced" the same with rare labels drawn as often as
-            frequent ones.
+        targets: "permuted": the domain of another image of the batch (as in the paper); "drawn": of a random
+            training row; "balanced": the same, with rare labels drawn as often as frequent ones.
         balanced_sources: draw rows with replacement, rare labels as often as frequent ones, instead of in epochs.
-        joint: batches of joint training: "mixed" from all label sets, equally many of each, or "alternating", each
-            of one set (as in the paper).
+        joint: batches of joint training: "mixed", equally from all sets, or "alternating" sets (as in the paper).
         keep_checkpoints: number of newest checkpoints to keep; 0 keeps all.
         workers: threads that load images, or processes where images are not cached; -1 chooses by the cores.
-        cache: keep images in memory once they are decoded: "on", "off", or "auto", where they fill at most a
-            quarter of what is free. The results are the same.
+        cache: keep decoded images in memory: "on", "off", or "auto": where they fill at most a quarter of what is
+            free. The results are the same.
         tensorboard: also write TensorBoard events to RUN/tensorboard (extra `tensorboard`).
     """
 
@@ -240,30 +229,20 @@ class JudgeSettings(Section):
     """The classifier that measures target accuracy after training; see `augmentor.judge`.
 
     Attributes:
-        steps: its optimisation steps; -1 takes as many as a tenth of the training's time allows, at most 2,000;
-            0 skips the measurement.
+        steps: -1 takes as many as a tenth of the training's time allows, at most 2,000; 0 skips the measurement.
     """
 
     steps: _Count = Field(default=-1, ge=-1)
 
 
 class AttributeSettings(Section):
-    """One attribute that is not a single column of the manifest.
-
-    Attributes:
-        one_hot: the 0/1 columns that together are this categorical attribute; their names are its values.
-    """
+    """A categorical attribute of several 0/1 columns of the manifest, `one_hot`, whose names are its values."""
 
     one_hot: tuple[str, ...] = Field(min_length=2)
 
 
 class ManifestSettings(Section):
-    """How to read the manifest.
-
-    Attributes:
-        attributes: the columns to use; all that are not reserved by default.
-        image_column: the column that holds the image's path.
-    """
+    """How to read the manifest: attributes, by default all columns not reserved, and the column of the paths."""
 
     attributes: tuple[str, ...] | None = None
     image_column: str | None = None

@@ -64,11 +64,7 @@ def untrained_networks(
 
 
 def refuse_second_start(folder: Path, *, resume: bool) -> None:
-    """Refuse a folder that holds a run already, unless it is to be resumed.
-
-    Raises:
-        OutputError: it does.
-    """
+    """Refuse a folder that holds a run already, unless it is to be resumed, with an OutputError."""
     if not resume and (folder / _SETTINGS).exists():
         raise OutputError(f"{folder} holds a run already. Add --resume to continue it, or give another --out")
 
@@ -77,8 +73,7 @@ def open_run(run: TrainingRun, *, resume: bool) -> TrainState:
     """Write the run's settings and return the state to train from: a new one, or that of the newest checkpoint.
 
     Raises:
-        OutputError: the folder holds another run, one that is not to be resumed, or a damaged checkpoint; or it
-            cannot be written.
+        OutputError: another run's folder, one not to be resumed, a damaged checkpoint, or a failed write.
     """
     settings = run.folder / _SETTINGS
     refuse_second_start(run.folder, resume=resume)
@@ -109,10 +104,10 @@ def open_run(run: TrainingRun, *, resume: bool) -> TrainState:
 
 
 def follow_rank_0(run: TrainingRun, step: object) -> TrainState:
-    """Return the state to train from at the step that rank 0 found in the run folder; None: it could not open it.
+    """Return the state to train from at the step that rank 0 found in the run folder.
 
     Raises:
-        OutputError: rank 0 could not open the run.
+        OutputError: rank 0 could not open the run: the step is None.
     """
     match step:
         case 0:
