@@ -32,10 +32,7 @@ class Predictions(NamedTuple):
 
 
 class EvaluationCache:
-    """A folder with a small file for each classifier that was trained.
-
-    `common` are the settings of all classifiers that change their predictions.
-    """
+    """A folder with a small file for each trained classifier, by its arm, seed and the `common` settings."""
 
     def __init__(self, folder: Path, common: Mapping[str, Json]) -> None:
         self.folder = folder

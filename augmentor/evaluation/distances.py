@@ -41,10 +41,7 @@ Extract = Callable[[Tensor], Tensor]
 def measure_distances(
     data: EvaluationData, *, ungated: LabelledImages | None, extract: Extract, features: str
 ) -> Distances:
-    """Measure all distances with an extractor of features that has this name.
-
-    `ungated` are translations as without the gate, or None.
-    """
+    """Measure all distances in the features from `extract`; `ungated` are translations without the gate."""
     random = np.random.default_rng(0)
     train_rows = _some(len(data.train), random)
     kept_rows = _some(len(data.kept), random)

@@ -192,7 +192,7 @@ def difference(name: str, ours: ArmMetrics, theirs: ArmMetrics) -> Interval:
 
 
 def surely_below(name: str, ours: ArmMetrics, theirs: ArmMetrics, *, chances: int) -> bool:
-    """Return whether one arm is below another, the better-looking of `chances` arms, in "balanced" or "worst".
+    """Return whether one arm is below another, the best of `chances` arms, in "balanced" or "worst".
 
     The more there are, the surer it must be, so that mere luck finds one below in 1 of 40 evaluations at most.
     """

@@ -104,13 +104,10 @@ class ArmResult:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupResult:
-    """One combination of the attributes that count, such as "tone=dark, woman=1".
+    """One combination of the attributes that count, such as "tone=dark, woman=1", and its numbers of images.
 
     Args:
         domain: attribute -> value.
-        test_images: number of real test images of it.
-        train_real: number of real training images of it.
-        train_synthetic: number of translations of it.
         accuracy: per arm, the share of its test images of which every attribute that counts is recognised.
     """
 
@@ -139,7 +136,6 @@ class EvaluationVerdict:
     Args:
         arm: the one that stands for the output as it is: gated, or ungated where there was no gate.
         against: per measure, the better of the arms that need no generator.
-        sentence: the answer in words, with the intervals.
         following: what to do next, a sentence each.
         differences: to every other arm.
     """

@@ -213,10 +213,7 @@ def summarize(
     skipped: Mapping[str, str],
     settings: Mapping[str, Json],
 ) -> Evaluation:
-    """Return the results of an evaluation, from the predictions of each arm's classifiers.
-
-    `sweep` is the output's arm at other ratios; `skipped` says why an arm is not there.
-    """
+    """Return the results of an evaluation; `skipped` says why an arm is not there."""
     space, changed = data.output.space, data.changed
     test = TestSet(data.test.codes.numpy(), data.test_units, counting=changed, space=space, seeds=seeds)
     val = TestSet(
