@@ -22,6 +22,7 @@ from stargan.networks import Discriminator
 _CPU = torch.device("cpu")
 
 SCORES = ("agreement", "realism", "preserved")
+"""Scores that can have a threshold."""
 
 _THUMBNAIL = 96
 """Pixels of the longest side of a thumbnail."""
