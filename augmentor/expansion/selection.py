@@ -71,7 +71,7 @@ Rule: TypeAlias = Callable[[Candidates], Mapping[int, str]]
 
 @dataclass(frozen=True)
 class KeepBest:
-    """The rule that keeps the best `most` of each group: of one image, or into one domain of one split."""
+    """The rule that keeps the best `most` translations of each image, or into each domain of each split."""
 
     most: int
     per: BestPer

@@ -32,10 +32,9 @@ class Shard(NamedTuple):
 
 
 class ShardSource(NamedTuple):
-    """A source image and its items in a shard, in plan order.
+    """A source image: its row of the manifest, and its items in a shard, in plan order.
 
     Args:
-        row: of the manifest.
         position: of its first item in the shard.
         link: the label row of its real item, where the file is linked unchanged.
     """
@@ -47,11 +46,9 @@ class ShardSource(NamedTuple):
 
 
 class PendingImage(NamedTuple):
-    """An image that waits for its translation, its judgement or an encoder.
+    """An image, of a row and a position in the shard, that waits for its translation, judgement or encoder.
 
     Args:
-        row: of the manifest.
-        position: in the shard.
         pixels: its source at the model's size; None where neither the judge nor the encoder needs them.
         original: the source at the size to be written, where that is not the model's.
     """

@@ -54,7 +54,6 @@ class StageThreads:
     Args:
         workers: threads that decode and encode.
         room: images that may wait for an encoder.
-        clock: measures what the calling thread waits for.
     """
 
     workers: int
@@ -110,7 +109,10 @@ class StageThreads:
         self.committed(SHARDS_BEHIND)
 
     def committed(self, behind: int | None = None) -> int:
-        """Return how many rows failed in committed shards; `behind` waits until at most so many are pending."""
+        """Return how many rows failed in the committed shards, after waiting until at most `behind` are pending.
+
+        None does not wait.
+        """
         while self._committing:
             encoded, commit = self._committing[0]
             if not commit.done():

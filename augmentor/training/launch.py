@@ -46,10 +46,7 @@ def local_rank() -> int:
 
 @contextmanager
 def join_ranks(device: torch.device) -> Iterator[Ranks]:
-    """Connect to the other ranks that the launcher started, and disconnect at the end.
-
-    Args:
-        device: where this rank's networks are.
+    """Connect to the other ranks of the launcher, for networks on `device`, and disconnect at the end.
 
     Raises:
         TrainingError: they cannot be reached.

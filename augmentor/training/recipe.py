@@ -28,7 +28,7 @@ from stargan.networks import build_discriminator, build_generator, check_network
 Toml = bool | int | float | str | list["Toml"] | dict[str, "Toml"]
 
 _MOST_WEIGHTS = 1_000_000_000
-"""Of one network: 16 GB, at 16 bytes each for weights, gradients and Adam's averages; the paper's D has 45e6."""
+"""Of one network: 16 GB with gradients and Adam's averages, 16 bytes each; the paper's D has 45 million."""
 
 _MOST_BYTES = 1 << 40
 """Of the first feature maps of a batch. Training keeps dozens of maps of that size."""

@@ -48,10 +48,7 @@ def untrained_networks(
 ) -> tuple[TranslatingGenerator, Discriminator]:
     """Return a recipe's networks before their first step, on the CPU; the global random state stays as it is.
 
-    Args:
-        recipe: its sections `images`, `generator` and `discriminator` are read.
-        space: the label space of sources and targets.
-        seed: of the weights.
+    `space` is the label space of sources and targets; `seed` decides the weights.
     """
     data = {"image_channels": recipe.images.channels, "image_size": recipe.images.height_width}
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

@@ -78,9 +78,7 @@ def plan_workers(nodes: Sequence[Node], *, device: str, workers: int | None) -> 
 
 @dataclass(eq=False)
 class PoolWorker:
-    """A worker, as the driver sees it.
-
-    `Any` stands for Ray's handles and references, whose methods it creates at run time.
+    """A worker, as the driver sees it; `Any` stands for Ray's handles and references, made at run time.
 
     Args:
         result: reference of the result of the running call.
@@ -112,7 +110,7 @@ class PoolWorker:
 
 
 class WorkerPool:
-    """The workers of a Ray executor, from its first run to its last; `threads` are by default a worker's CPUs."""
+    """The workers of a Ray executor, from its first run to its last; `threads` each, None for one per CPU."""
 
     def __init__(self, ray: Any, resources: WorkerResources, *, threads: int | None) -> None:
         self.ray = ray
@@ -125,12 +123,11 @@ class WorkerPool:
     def run(
         self, work: Work, *, on_progress: Callable[[Progress], None], on_committed: Callable[[int], None]
     ) -> None:
-        """Make the shards that are missing; see `augmentor.expansion.executors.work.Executor.run`.
+        """Make the shards that are missing, as `augmentor.expansion.executors.work.Executor.run` does.
 
         Raises:
             ProcessError: workers die again and again over a shard, or none can be started.
             StalledError: a worker is alive and has been silent for `SILENT_SECONDS`.
-            BaseException: what a worker raised.
         """
         _PoolRun(self, work, on_progress, on_committed).finish()
 

@@ -27,13 +27,7 @@ _CACHE_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerReport:
-    """Progress of a worker with its last assignment.
-
-    Args:
-        turn: number of the assignment, as the driver counts.
-        progress: with the shards of the assignment.
-        committed: numbers of its shards that are committed.
-    """
+    """Progress of a worker with assignment number `turn`, and the numbers of its shards that are committed."""
 
     turn: int = -1
     progress: Progress = Progress()  # noqa: RUF009 - frozen
@@ -50,10 +44,9 @@ class WorkerResult:
 
 
 class RemoteWorker:
-    """Makes shards, and holds the model and the judges. `report` may be called in another thread.
+    """Makes shards, decoding and encoding in `threads`, and holds the model and the judges.
 
-    Args:
-        threads: that decode and encode.
+    `report` may be called in another thread.
     """
 
     def __init__(self, device: str, threads: int) -> None:
