@@ -157,9 +157,7 @@ def out_of_memory(error: RuntimeError | MemoryError) -> str:
 def shared_memory_error(error: OSError | RuntimeError, *, instead: str) -> SharedMemoryError | None:
     """Return the error to raise in place of one for exhausted shared memory; None for other errors.
 
-    Args:
-        error: an OSError must come from a place that writes nothing but shared memory.
-        instead: what needs less of it, "leave out --devices".
+    An OSError must come from a place that writes shared memory only; `instead` says what needs less of it.
     """
     if isinstance(error, OSError):
         short, reason = error.errno in _NO_ROOM, error.strerror

@@ -77,10 +77,9 @@ def diff_augment(
 
 
 def recolour(images: Tensor, *, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    """Change brightness, saturation (about each pixel's grey), then contrast (about each image's mean), unclamped.
+    """Change brightness (added), saturation (about each pixel's grey), then contrast (about the mean), unclamped.
 
-    Brightness is added (0 changes nothing), saturation and contrast are factors (1 changes nothing), all (N,)
-    float.
+    All are (N,) float; saturation and contrast are factors.
     """
     brightness, saturation, contrast = (
         amount.to(images.dtype).view(-1, 1, 1, 1) for amount in (brightness, saturation, contrast)

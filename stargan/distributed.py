@@ -19,10 +19,9 @@ class RankLostError(RuntimeError):
 class Ranks:
     """The ranks that train one model together; with one rank every method returns its input.
 
-    The training loop averages the gradients itself. DistributedDataParallel would hook the backward pass, in which
-    a gradient penalty passes through D twice.
-
-    Collective operations raise RankLostError where another rank is gone.
+    The training loop averages the gradients itself: DistributedDataParallel would hook the backward pass, in which
+    a gradient penalty passes through D twice. Collective operations raise RankLostError where another rank is
+    gone.
 
     Args:
         rank: this process's rank. Rank 0 keeps the time and writes files.

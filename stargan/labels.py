@@ -33,7 +33,7 @@ class Attribute:
     Args:
         name: for example "hair".
         kind: "binary" (values "0" and "1", one entry of the label vector) or "categorical" (one-hot).
-        values: in code order; code `i` means `values[i]`.
+        values: in code order.
     """
 
     name: str
@@ -255,11 +255,7 @@ class LabelSpace:
         return codes
 
     def codes(self, domain: Mapping[str, str]) -> list[int]:
-        """Return the codes of a domain of names and values; other attributes are unknown.
-
-        Raises:
-            KeyError: the label space has no such attribute or value.
-        """
+        """Return the codes of a domain of names and values; KeyError for an unknown name or value."""
         codes = [UNKNOWN] * len(self)
         for name, value in domain.items():
             codes[self.index(name)] = self[name].code(value)

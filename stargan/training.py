@@ -42,11 +42,8 @@ class TrainState:
     """Everything that changes in training; a saved state resumes exactly.
 
     Args:
-        generator: G.
-        average: exponential moving average of G, for translating.
-        discriminator: D.
-        generator_optimizer: Adam over G.
-        discriminator_optimizer: Adam over D.
+        average: exponential moving average of G's weights, for translating.
+        generator_optimizer, discriminator_optimizer: Adam.
         step: D steps done.
         elapsed: seconds trained, including resumed runs.
     """
@@ -68,7 +65,6 @@ class LogEvent:
         step: D steps done.
         progress: share of the run that is done, in [0, 1].
         elapsed: seconds trained.
-        learning_rate: Adam's step size now.
         images_per_second: real images per second since the last log.
         losses: name -> mean value, "d/..." for D's and "g/..." for G's.
     """

@@ -13,11 +13,9 @@ ImageFormat: TypeAlias = Literal["png", "jpg", "webp"]
 
 
 def encode(pixels: Pixels, image_format: ImageFormat) -> bytes:
-    """Return the bytes of an image file; equal pixels give equal bytes.
+    """Return the bytes of an image file of uint8 (H, W, C) pixels, C = 1 or 3; equal pixels give equal bytes.
 
-    Args:
-        pixels: uint8 (H, W, C), C = 1 or 3.
-        image_format: "png" (lossless), "jpg" (quality 95, 4:4:4) or "webp" (lossy, quality 95, always RGB).
+    Formats are "png" (lossless), "jpg" (quality 95, 4:4:4) and "webp" (lossy, quality 95, always RGB).
     """
     buffer = BytesIO()
     _save(pixels, buffer, image_format)

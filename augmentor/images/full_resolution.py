@@ -32,12 +32,8 @@ def seen_box(
 ) -> Box:
     """Return the region that the model sees, in pixels of the written image; it may extend beyond the image.
 
-    Args:
-        height: of the upright source, in pixels.
-        width: of the upright source, in pixels.
-        shown: (height, width) that the source is cropped and resized to for writing; None keeps all of it.
-        model: (height, width) of the model's images.
-        crop: side of the centred square that is cut out of the source first, in source pixels, or None.
+    The source of (height, width) pixels is cropped to a square of `crop` source pixels, then to the proportions of
+    `model`, (height, width), for the model; to those of `shown`, if any, for writing.
     """
     left, top, right, bottom = crop_box(width, height, size=model, crop=crop)
     if shown is None:

@@ -61,8 +61,7 @@ class Access:
     def check(self, path: Path) -> str:
         """Return a path with its folder's links resolved, as text, which is several times faster.
 
-        Raises:
-            OutsideError: it is outside of `folders`; a URL is never in a folder of this disk, nor the reverse.
+        Raises OutsideError outside of `folders`; a URL is never in a folder of this disk, nor the reverse.
         """
         if self.folders is None:
             return os.fspath(path)

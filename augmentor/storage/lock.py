@@ -42,13 +42,7 @@ class TakenError(OutputError):
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """The process that writes to an output.
-
-    Args:
-        host: the machine's name.
-        pid: the process.
-        started: when it took the lock, ISO 8601 with the time zone.
-    """
+    """The process that writes to an output; `started` is when it took the lock, ISO 8601 with the time zone."""
 
     host: str
     pid: int
@@ -107,12 +101,7 @@ def locked(path: Path, *, output: Path, shared: bool = False) -> Iterator[None]:
 
 @contextmanager
 def patiently_locked(path: Path, *, output: Path) -> Iterator[None]:
-    """Wait for and hold a lock that others hold for moments only, while they create an output's folders.
-
-    Raises:
-        TakenError: another process has held it for minutes.
-        OSError: the file cannot be written.
-    """
+    """Hold a lock that others hold for moments only, while they create folders; TakenError after two minutes."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     with ExitStack() as held:
         while True:

@@ -43,13 +43,8 @@ _CREDENTIALS_NAMES = frozenset(
 class RetryPolicy:
     """The number of tries of a request and the pauses between them.
 
-    Args:
-        tries: at most.
-        first: maximum of the first pause in seconds; it doubles with each pause.
-        longest: maximum of any pause in seconds.
-        sleep: waits.
-        draw: returns a number between two others. Pauses are drawn between half of their maximum and all of it, so
-            that clients do not retry in step.
+    Pauses have at most `first` seconds, doubled each time up to `longest`. They are drawn between half of that and
+    all of it, so that clients do not retry in step.
     """
 
     tries: int = 6

@@ -90,13 +90,7 @@ def save_checkpoint(
 ) -> None:
     """Write a whole training state into `folder`, which must not exist and appears once everything is on the disk.
 
-    Args:
-        folder: of the checkpoint.
-        state: what to save.
-        config: the run's hyper-parameters.
-        space: the label space.
-        image_size: (height, width) in pixels.
-        settings: plain JSON values to keep beside the weights.
+    `image_size` is (height, width) in pixels; `settings` are plain JSON values to keep beside the weights.
     """
     tensors = {
         AVERAGE: weights_of(state.average),
@@ -168,12 +162,7 @@ def load_discriminator(path: Path) -> Discriminator | None:
 
 
 def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> TrainState:
-    """Load a training state to resume from, of a checkpoint or of the newest checkpoint of a run folder.
-
-    Args:
-        path: the folder.
-        config: the hyper-parameters of the resumed run.
-        device: of the networks.
+    """Load a training state to resume from with `config`, of a checkpoint or of a run folder's newest one.
 
     Raises:
         CheckpointError: nothing to load there, a file is damaged, or it holds no training state.

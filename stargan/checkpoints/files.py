@@ -103,12 +103,7 @@ def safetensors_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def read_safetensors(file: Path, *, sha256: str, remedy: str = "") -> dict[str, Tensor]:
-    """Read a safetensors file and verify its SHA-256.
-
-    Args:
-        file: its path.
-        sha256: the expected SHA-256 of the file.
-        remedy: the end of an error's message: what to do.
+    """Read a safetensors file and verify its SHA-256; `remedy` ends an error's message.
 
     Raises:
         CheckpointError: it is missing, or damaged.

@@ -72,12 +72,8 @@ class _Pairs:
 class Stream:
     """Runs the encoder stage over chunks of images and the decoder stage over blocks of pairs.
 
-    Args:
-        generator: the generator.
-        encode: maps (N, A) codes to (N, L) label vectors.
-        device: the generator's device.
-        batch_size: images in a chunk, and pairs in a block; halved whenever the device's memory does not suffice.
-        fixed_shapes: whether the last chunk and block are padded by repetition, so that all have one shape.
+    `encode` maps (N, A) codes to (N, L) label vectors. `batch_size` counts the images in a chunk and the pairs in
+    a block; it is halved whenever the device's memory does not suffice. With `fixed_shapes` all are padded to it.
     """
 
     def __init__(

@@ -31,10 +31,8 @@ class PreparedGenerator:
 
     Attributes:
         encoder_stage: maps (P, C, H, W) uint8 images to what their targets share.
-        decoder_stage: maps the encoder stage's features, one row for each target, their (N, C, H, W) uint8 images
-            and (N, L) label vectors to (N, C, H, W) uint8 translations.
-        decoder_difference: like `decoder_stage`, but returns translation minus image, float32 in the networks'
-            range.
+        decoder_stage: maps features, uint8 images and (N, L) label vectors, N rows each, to uint8 translations.
+        decoder_difference: the same, but float32 translation minus image in the networks' range.
     """
 
     def __init__(
@@ -147,9 +145,8 @@ class _GroupedUnit(ConvUnit):
 class _ByRows(nn.Conv2d):
     """A K x K convolution to few channels, computed as a 1 x K convolution to K times as many, for CPUs.
 
-    A convolution to 3 channels leaves most of a CPU's vector lanes unused. Here each row of the kernel has output
-    channels of its own, which are added up, shifted by the row's offset, in less than half the time. For odd
-    kernels, stride and dilation 1, and padding that keeps the size.
+    It fills a CPU's vector lanes: each row of the kernel has output channels of its own, which are added up,
+    shifted by the row's offset. For odd kernels, stride and dilation 1, and padding that keeps the size.
     """
 
     def __init__(self, whole: nn.Conv2d) -> None:

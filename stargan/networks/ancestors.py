@@ -1,8 +1,4 @@
-"""The generators of CycleGAN and pix2pix, for published weights: one direction each, without labels.
-
-Their layouts are the published ones, see `stargan.checkpoints.foreign`. They are not for training: a generator
-that does not read its target cannot learn several.
-"""
+"""The generators of CycleGAN and pix2pix, for published weights: one direction each, no labels, no training."""
 
 from __future__ import annotations
 
@@ -28,16 +24,13 @@ _SLOPE = 0.2
 
 
 class CycleGanResnet(TranslatingGenerator):
-    """CycleGAN's generator, kind "cyclegan-resnet".
+    """CycleGAN's generator, kind "cyclegan-resnet"; see `Generator` for the other arguments.
 
     7x7 convolution, strided 3x3 convolutions, residual blocks, transposed 3x3 convolutions, 7x7 convolution, tanh;
     the image is mirrored at its border, except by the strided ones. Instance norm neither scales nor shifts.
 
     Args:
-        vector_size: entries of the label vector, which is not read.
-        image_channels: 1 or 3 (any number works).
-        width: channels after the first convolution; doubled by each downsampling.
-        downsamplings: strided convolutions; image sides must be multiples of 2 ** downsamplings.
+        vector_size: is not read.
         blocks: residual blocks; 6 or 9 in the published files.
         norm: "instance" (CycleGAN's; convolutions then have a bias), "batch" (running statistics in eval mode),
             "none".
@@ -107,8 +100,7 @@ class Pix2PixUnet(TranslatingGenerator):
     of its size; no dropout.
 
     Args:
-        vector_size: entries of the label vector, which is not read.
-        image_channels: 1 or 3 (any number works).
+        vector_size: is not read.
         width: channels after the first convolution; doubled by each of the next three.
         downsamplings: strided convolutions, at least 2; image sides must be multiples of 2 ** downsamplings.
         norm: "batch" (pix2pix's; running statistics in eval mode), "instance" (convolutions then have a bias),

@@ -34,7 +34,6 @@ class TranslatingGenerator(nn.Module, ABC):
 
     Attributes:
         arguments: of the constructor, plain JSON values; `build_generator` builds the same network of them.
-        image_channels: channels of the images.
         painter: the last layer, from features to colours.
         masker: the last layer from features to the attention mask; None unless the output is "masked".
         reads_labels: whether the output depends on the label vector; else it translates in one direction.
@@ -59,17 +58,10 @@ class TranslatingGenerator(nn.Module, ABC):
         """Return the painter's input for the features that `encode` returned and (N, L) float vectors."""
 
     def paint(self, features: Features, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Run everything after `encode`.
+        """Return the translation of the images that `encode` was given, and its mask.
 
-        Args:
-            features: what `encode` returned.
-            images: (N, C, H, W) float in [-1, 1], the encoded images.
-            vectors: (N, L) float.
-
-        Returns:
-            The translation, (N, C, H, W) in [-1, 1], and with output "masked" its mask, (N, 1, H, W) in [0, 1] (1
-                =
-            repainted), else None.
+        The translation is (N, C, H, W) in [-1, 1]; the mask is (N, 1, H, W) in [0, 1] (1 = repainted), or None
+        unless the output is "masked".
         """
         decoded = self.decode(features, vectors)
         # Networks return float32, under autocast too.
@@ -89,11 +81,8 @@ class TranslatingGenerator(nn.Module, ABC):
         """Translate images into the domains that `vectors` encode.
 
         Args:
-            images: (N, C, H, W) float in [-1, 1]; H and W multiples of 2 ** downsamplings.
+            images: (N, C, H, W) float in [-1, 1], like the result; H and W multiples of 2 ** downsamplings.
             vectors: (N, L) float, see `LabelSpace.encode`.
-
-        Returns:
-            (N, C, H, W) float in [-1, 1].
         """
         return self.translate(images, vectors)[0]
 

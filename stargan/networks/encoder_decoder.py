@@ -19,13 +19,11 @@ class EncoderDecoder(TranslatingGenerator):
     the smallest map, and DCGAN's decoder (arXiv 1511.06434): transposed 4x4 convolutions, tanh.
 
     Args:
-        vector_size: entries of the label vector, L.
         image_size: (height, width) of the images, multiples of 2 ** downsamplings.
-        image_channels: 1 or 3 (any number works).
         width: channels after the first convolution; doubled by each further one.
         downsamplings: strided convolutions, at least 1.
-        output, norm, spectral: see `Generator`; DCGAN's norm is "batch".
         latent: entries of the latent vector.
+        vector_size, image_channels, output, norm, spectral: see `Generator`; DCGAN's norm is "batch".
     """
 
     def __init__(

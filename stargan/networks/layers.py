@@ -90,14 +90,9 @@ NORMS: Mapping[Norm, type[ModulatedNorm]] = {"instance": InstanceNorm, "batch": 
 
 
 class ConvUnit(nn.Module):
-    """Convolution, norm and ReLU.
+    """Convolution, norm (see `NORMS` and `ModulatedNorm`) and, with `activate`, ReLU.
 
-    Args:
-        convolution: maps its input to (N, channels, H', W'); needs no bias, the norm has one.
-        channels: the convolution's output channels.
-        norm: see `NORMS`.
-        vector_size: see `ModulatedNorm`.
-        activate: whether a ReLU follows the norm.
+    `convolution` maps its input to (N, channels, H', W') and needs no bias, since the norm has one.
     """
 
     def __init__(
@@ -168,11 +163,7 @@ def same_convolution(
     dilation: int = 1,
     bias: bool = False,
 ) -> nn.Conv2d:
-    """Return a convolution from `channels_in` to `channels` that keeps the size of its input.
-
-    `side` is the odd side of the kernel; "reflection" padding mirrors the image at its border; `dilation` is the
-    distance of the kernel's taps.
-    """
+    """Return a convolution that keeps the size of its input; `side` is the odd side of its kernel."""
     return nn.Conv2d(
         channels_in,
         channels,

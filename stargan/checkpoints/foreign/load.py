@@ -28,7 +28,6 @@ class ForeignGenerator:
     """A generator of another implementation, without the meaning of its label vector.
 
     Args:
-        file: the file.
         title: the layout's name, for messages.
         arguments: of `build_generator`, all but `vector_size`.
         weights: by the names of `build_generator`'s network.
@@ -119,10 +118,7 @@ class ForeignGenerator:
 
 
 def read_foreign(file: Path) -> ForeignGenerator:
-    """Read a file of the original StarGAN, CycleGAN or pix2pix without running any code in it.
-
-    Args:
-        file: a state dict that torch.save wrote, alone or nested under a usual name.
+    """Read a file of the original StarGAN, CycleGAN or pix2pix, a state dict, without running any code in it.
 
     Raises:
         CheckpointError: it holds more than tensors, has no known layout, or a tensor does not fit the layout.
