@@ -46,13 +46,9 @@ _AHEAD = 4
 
 
 class TrainingSample(NamedTuple):
-    """One training image.
+    """One training image, uint8 (C, H, W); its domain `codes` and its target, int64 (A,), -1 unknown.
 
-    Args:
-        image: uint8 (C, H, W).
-        codes: its domain, int64 (A,), -1 unknown.
-        target: the domain to translate it into, int64 (A,), -1 unknown; None leaves the target to the loop.
-        failures: row -> reason, of unreadable rows that this image stands in for.
+    Without a target the loop chooses one. `failures`, row -> reason, are unreadable rows that the image replaces.
     """
 
     image: Tensor
@@ -94,11 +90,7 @@ class TrainingImages(Dataset[TrainingSample]):
         return len(self.paths)
 
     def __getitem__(self, draw: Draw) -> TrainingSample:
-        """Return the draw's image, augmented, with its domain and its target.
-
-        Raises:
-            ImageError: 100 images in a row cannot be read.
-        """
+        """Return the draw's image, augmented, with domain and target; ImageError: 100 images cannot be read."""
         failures: dict[int, str] = {}
         for row in itertools.islice(self._substitutes(draw.row), _MOST_TRIES):
             try:
@@ -185,16 +177,16 @@ def training_batches(
     source_weights: NDArray[np.float64] | None = None,
     target_weights: NDArray[np.float64] | None = None,
 ) -> Iterator[Batch]:
-    """Yield endless batches from step `first_step`, counted from 0, on.
+    """Yield this rank's share of endless batches from step `first_step`, counted from 0, on.
 
     Args:
         images: the training rows; with a `cache` threads prepare them, else processes.
-        batch_size: images in this rank's share of a batch.
+        batch_size: images in this rank's share.
         first_step: the step whose batch comes first.
         workers: loading processes, or threads; 0 loads in the training loop, -1 chooses by the cores.
         pin_memory: whether batches go to a GPU.
         failures: filled with row -> reason for each image that cannot be read.
-        ranks: the ranks that train together; the batches are this one's share.
+        ranks: the ranks that train together.
         joint: how the images' label sets share the batches; see `StepSampler`.
         source_weights: (N,) sampling weights of the rows; None goes through them in epochs.
         target_weights: (N,) sampling weights of the rows as targets; None leaves `Batch.targets` None.

@@ -75,13 +75,7 @@ TrainEvent = Started | LogEvent | Sampled | Saved | MeasuringAccuracy
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """The parts of a training run that stay the same from start to end.
-
-    Args:
-        rows: the manifest's training rows.
-        config: the settings of the training loop.
-        ranks: the ranks that train together.
-    """
+    """The parts of a training run that stay the same from start to end; `rows` are the training rows."""
 
     folder: Path
     manifest: Manifest
@@ -120,10 +114,7 @@ class RankRecorder:
 class Recorder:
     """Rank 0's recorder: writes a run's log, samples, checkpoints and failures at the loop's events.
 
-    Args:
-        samples: the sources of the sample grids.
-        step: D steps done before.
-        on_event: called with every event, after it was written.
+    `step` counts the D steps done before; `on_event` is called with every event, after it was written.
     """
 
     def __init__(

@@ -18,11 +18,9 @@ _ROUNDS, _SOURCES, _TARGETS = range(3)
 
 
 class Draw(NamedTuple):
-    """One image of one batch.
+    """An image of a batch; its `position` in the run seeds the crop and the mirroring.
 
-    Args:
-        position: its position in the run, which seeds the crop and the mirroring.
-        target: the row whose domain is the image's target; None leaves the target to the loop.
+    The image's target is the domain of the row `target`; None leaves it to the loop.
     """
 
     row: int

@@ -101,11 +101,7 @@ def open_run(run: TrainingRun, *, resume: bool) -> TrainState:
 
 
 def follow_rank_0(run: TrainingRun, step: object) -> TrainState:
-    """Return the state to train from at the step that rank 0 found in the run folder.
-
-    Raises:
-        OutputError: rank 0 could not open the run: the step is None.
-    """
+    """Return the state at the step that rank 0 found in the run folder; for None, raise an OutputError."""
     match step:
         case 0:
             return _fresh_state(run)
