@@ -137,11 +137,7 @@ def describe(
 
 
 def parse_description(text: str | bytes) -> dict[str, object]:
-    """Return the content of `dataset.json`, its checksum, label space and counts checked.
-
-    Raises:
-        ValueError, ...: it is damaged, see `UNPARSED`.
-    """
+    """Return the content of `dataset.json`, checking checksum, label space and counts; errors are `UNPARSED`."""
     state = checked_object(text)
     described_space(state)
     Counts.from_json(state["counts"]).to_json()  # type: ignore[arg-type]
@@ -150,11 +146,7 @@ def parse_description(text: str | bytes) -> dict[str, object]:
 
 
 def checked_object(text: str | bytes) -> dict[str, object]:
-    """Return a JSON object whose entry "sha256" matches the others.
-
-    Raises:
-        ValueError, ...: it does not, see `UNPARSED`.
-    """
+    """Return a JSON object whose entry "sha256" matches the others; errors are `UNPARSED`."""
     state = json.loads(text)
     if not isinstance(state, dict):
         raise TypeError("it is no JSON object")

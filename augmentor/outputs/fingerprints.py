@@ -17,11 +17,9 @@ _SHOWN = 160
 
 
 class Identity(NamedTuple):
-    """What an output is made of.
+    """What an output is made of: `fingerprint` is equal only if all parts are.
 
-    Args:
-        fingerprint: equal only if all parts are.
-        made_of: the parts as plain JSON values: manifest, model, judge, settings. Empty where unknown.
+    `made_of` are the parts as plain JSON values: manifest, model, judge, settings. Empty where unknown.
     """
 
     fingerprint: str
@@ -29,21 +27,13 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, description: Mapping[str, object]) -> Identity:
-        """Return the identity in a description.
-
-        Raises:
-            KeyError: it has no fingerprint.
-        """
+        """Return the identity in a description; raise KeyError where it has no fingerprint."""
         made_of = description.get("made_of")
         return cls(str(description["fingerprint"]), made_of if isinstance(made_of, dict) else {})
 
 
 def read_identity(path: Path) -> Identity | None:
-    """Return the identity in a JSON file, None where there is no such file.
-
-    Raises:
-        OutputError: the file is damaged.
-    """
+    """Return the identity in a JSON file, None where it is missing; raise OutputError where it is damaged."""
     try:
         return Identity.of(json.loads(path.read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
@@ -58,10 +48,9 @@ def is_same_run(found: Identity | None, expected: Identity) -> bool:
 
 
 def refuse_other_run(output: Path, *, found: Identity | None, expected: Identity) -> None:
-    """Raise unless an existing output, `found`, was made with the same manifest, model and settings as `expected`.
+    """Raise OutputError, which names the differences, unless an existing output was made by an equal run.
 
-    Raises:
-        OutputError: it was not, or its identity is unknown (None); the message names the differences.
+    `found` is None where the existing output's identity is unknown.
     """
     if found is None:
         raise OutputError(

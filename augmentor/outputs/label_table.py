@@ -175,11 +175,7 @@ def key(stem: str, domain: Mapping[str, str]) -> str:
     """Return the readable, unique, file-safe name of a translation: `00012__hair-blond_male-0`.
 
     A name with unsafe characters, an ambiguous one, or one of more than 180 characters is cut to fit and ends in a
-    hash of the exact domain.
-
-    Args:
-        stem: the source's unique and file-safe name, without "__".
-        domain: the known attributes of the target, names and values in order.
+    hash of the exact domain. `stem` is the source's unique and file-safe name, without "__".
     """
     return _KeyEnd.of(domain).key(stem)
 
@@ -216,12 +212,9 @@ def _has_twins(attribute: Attribute) -> bool:
 
 
 class _KeyEnd(NamedTuple):
-    """The part of a key after the stem.
+    """The part of a key after the stem: in file-safe characters, and exact for the hash.
 
-    Args:
-        readable: the domain in file-safe characters.
-        exact: the domain, for the hash.
-        suffices: whether `readable` is unambiguous.
+    `suffices` says whether `readable` is unambiguous.
     """
 
     readable: str
@@ -258,11 +251,7 @@ def changed_names(source: Sequence[int], target: Sequence[int], names: Sequence[
 
 
 def attribute_named(space: LabelSpace, name: str) -> Attribute:
-    """Return an attribute of the label space.
-
-    Raises:
-        AugmentorError: there is none of that name; the message suggests the nearest.
-    """
+    """Return an attribute; raise AugmentorError, which suggests the nearest name, where there is none."""
     if name in space.names:
         return space[name]
     hint = did_you_mean(name, space.names)

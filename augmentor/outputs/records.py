@@ -164,13 +164,7 @@ class ShardRecord:
 
 
 class Begun(NamedTuple):
-    """Content of `run.json`: the run that a folder of records belongs to.
-
-    Args:
-        description: the caller's entries of `dataset.json`.
-        space: the label space of the codes.
-        shards: their number; None where it is not known yet.
-    """
+    """Content of `run.json`: the run that a folder of records belongs to; `shards` is None where not known yet."""
 
     description: Mapping[str, Json]
     space: LabelSpace
@@ -180,8 +174,7 @@ class Begun(NamedTuple):
 class RecordFolder:
     """The records of one output and the run that they belong to.
 
-    Args:
-        work: the folder of `run.json`, `shards/NNNNN.json` and unfinished files under `tmp/`.
+    `work` is the folder of `run.json`, `shards/NNNNN.json` and unfinished files under `tmp/`.
     """
 
     def __init__(self, work: Path) -> None:

@@ -24,11 +24,9 @@ _SUFFIXES = (".png", ".webp", ".jpg")
 
 
 def report_image_name(digest: str, suffix: str) -> str:
-    """Return the name of a thumbnail.
+    """Return the name of a thumbnail, from a hexadecimal digest: no loader finds the name of a split in it.
 
-    Args:
-        digest: hexadecimal, so that no loader finds the name of a split in it.
-        suffix: ".png", ".webp" or ".jpg".
+    `suffix` is ".png", ".webp" or ".jpg".
     """
     return digest[:_STEM] + suffix
 

@@ -112,13 +112,7 @@ def part_is_encoded(record: ShardRecord) -> bool:
 
 
 class _Run(NamedTuple):
-    """The run that wrote an output.
-
-    Args:
-        settings: empty where unknown.
-        space: None where unknown.
-        problems: of `run.json`.
-    """
+    """The run that wrote an output (settings empty, space None where unknown), and problems of `run.json`."""
 
     settings: Mapping[str, object]
     space: LabelSpace | None

@@ -36,14 +36,9 @@ _READ_TOGETHER = 1 << 25
 
 @dataclass(frozen=True, kw_only=True)
 class ShardEntry:
-    """A shard's entry in a file's attributes.
+    """A shard's entry in a file's attributes: `first` is its first row in the file, `rows` their number.
 
-    Args:
-        first: its first row in the file.
-        rows: their number.
-        sha256: of `shard_digest`.
-        failures: rows that could not be used.
-        judged: the text of `pack_judged`.
+    `sha256` is the shard's digest, of `shard_digest`; `judged` the text of `pack_judged`.
     """
 
     number: int
@@ -104,11 +99,7 @@ def _unreadable(found: Findings, error: BaseException) -> Findings:
 
 
 def describe_file(file: h5py.File) -> Described:
-    """Return a file's description; where that is damaged, the content of FILE.dataset.json.
-
-    Raises:
-        KeyError, TypeError, ValueError, ...: both are damaged, or the shards' entries are.
-    """
+    """Return a file's description, or FILE.dataset.json's where that is damaged; errors are `UNREADABLE`."""
     own = True
     try:
         description = parse_description(file.attrs["dataset_json"])

@@ -22,12 +22,9 @@ TASK_IMAGES = 16
 
 
 class Expected(NamedTuple):
-    """Expected properties of an image.
+    """Expected properties of an image; None where unknown.
 
-    Args:
-        sha256: of its bytes; None where unknown.
-        shape: (H, W, C), None for any side; None where unknown.
-        encoded: whether the bytes are an image file, or pixels.
+    `shape` is (H, W, C), None for any side; `encoded` says whether the bytes are an image file, or pixels.
     """
 
     sha256: str | None
@@ -36,13 +33,7 @@ class Expected(NamedTuple):
 
 
 class ImageFinding(NamedTuple):
-    """Finding of one image.
-
-    Args:
-        sha256: of its bytes; "" where there are none.
-        size: in bytes.
-        wrong: the reason, "" for a good image.
-    """
+    """Finding of one image: `size` in bytes, `wrong` the reason, "" for a good image; sha256 "" without bytes."""
 
     sha256: str
     size: int

@@ -132,9 +132,7 @@ def _short(value: object) -> str:
 class RowRules:
     """Checks every row once, in any order; remembers keys, sources and groups to compare them.
 
-    Args:
-        space: None where unknown: codes are not checked.
-        splits: whose rows were to be translated; None where unknown.
+    Codes are not checked where `space` is None; `splits` are those to be translated, None where unknown.
     """
 
     def __init__(self, *, space: LabelSpace | None, splits: Sequence[str] | None) -> None:

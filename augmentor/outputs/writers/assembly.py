@@ -47,9 +47,6 @@ class Assembly(ABC):
 
     It reads only records and what they name: it can be started again at any time, and the order in which shards
     are committed does not change a byte.
-
-    Args:
-        shards: their number; they are numbered from 0.
     """
 
     def __init__(self, records: RecordFolder, shards: int) -> None:
@@ -71,7 +68,7 @@ class Assembly(ABC):
             self._discard()
 
     def take(self, index: int) -> None:
-        """Add a committed shard, and those after it that were committed earlier.
+        """See `Assembling.take`.
 
         Raises:
             OutputError: its record cannot be read, or does not match the others.
@@ -82,7 +79,7 @@ class Assembly(ABC):
             self._take(ShardRecord.read(self._records.path(self._next)))
 
     def finish(self, ending: Ending = nothing_left) -> Counts:
-        """Add the missing shards, call `ending`, finish the output and return its counts.
+        """See `Assembling.finish`.
 
         Raises:
             OutputError: a shard is not committed, or does not match the others.

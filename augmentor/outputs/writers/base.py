@@ -85,9 +85,7 @@ class ShardWriter(Protocol):
 class LocalShard(ShardWriter):
     """Base of shards on a disk: collects rows, digests and the images' common shape.
 
-    Args:
-        out: the output, for messages.
-        encoding: of the images; None for pixels, which must be of one size.
+    `encoding` is None for pixels, which must be of one size.
     """
 
     holds: str

@@ -136,11 +136,7 @@ class FolderWriter(LocalWriter):
         return FolderShard(self, index, encoding=self.image_format)
 
     def drop(self, index: int, reasons: Mapping[int, str]) -> None:
-        """See `Writer.drop`.
-
-        Raises:
-            OutputError: its record cannot be read.
-        """
+        """See `Writer.drop`."""
         record = ShardRecord.read(self.records.path(index))
         folders = set()
         for position, row in zip(record.positions, record.rows, strict=True):

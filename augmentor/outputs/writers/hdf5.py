@@ -142,11 +142,7 @@ class HDF5Writer(LocalWriter):
         return PartShard(self.parts, index)
 
     def drop(self, index: int, reasons: Mapping[int, str]) -> None:
-        """See `Writer.drop`; only the record changes, and the finished file leaves the images out.
-
-        Raises:
-            OutputError: its record cannot be read.
-        """
+        """See `Writer.drop`; only the record changes, and the finished file leaves the images out."""
         self.records.rewrite(ShardRecord.read(self.records.path(index)).without(reasons))
 
     def assembly(self, shards: int) -> HDF5Assembly:
@@ -248,11 +244,9 @@ class HDF5Assembly(Assembly):
         discard(self._companions)
 
     def _begin(self, shape: Shape | None, *, rows: int) -> None:
-        """Create the file and its columns, unless they exist.
+        """Create the file and its columns, unless they exist; `shape` is (H, W, C) of pixels.
 
-        Args:
-            shape: (H, W, C) of pixels; ignored for encoded images.
-            rows: of the first shard that is not empty; times the number of shards, it limits a column's chunks.
+        `rows`, of the first shard that is not empty, times the number of shards limits the columns' chunks.
         """
         if self._file is not None:
             return

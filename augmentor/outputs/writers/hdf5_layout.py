@@ -35,12 +35,7 @@ SLACK = 1 << 22
 
 
 class HDF5Column(NamedTuple):
-    """A data set of length N.
-
-    Args:
-        width: the shape of one row.
-        checked: whether chunks have checksums.
-    """
+    """A data set of length N: `width` is the shape of a row, `checked` whether chunks have checksums."""
 
     name: str
     dtype: np.dtype[np.generic]
@@ -123,11 +118,8 @@ def shard_digest(
 ) -> str:
     """Return the SHA-256 of one shard's content in the file, by which `augmentor verify` detects damage.
 
-    Args:
-        columns: of `table_columns`, or the same read from the file.
-        images: the SHA-256 of each image's bytes in the file, in order.
-        failures: rows that could not be used.
-        judged: the text of `pack_judged`.
+    `columns` are those of `table_columns`, `images` the SHA-256 of each image's bytes in order, `judged` the text
+    of `pack_judged`.
     """
     digest = hashlib.sha256(json.dumps([*images, *map(asdict, failures)]).encode())
     for name, values in sorted(columns.items()):
@@ -140,12 +132,9 @@ def shard_digest(
 
 
 def reserve(path: Path, size: int) -> None:
-    """Reserve disk space for a file of at most `size` bytes: HDF5 may crash where it cannot write.
+    """Reserve disk space for a file, or raise OSError: HDF5 may crash where it cannot write.
 
     The file is created if it is missing; the caller truncates it in the end.
-
-    Raises:
-        OSError: the disk has no room for it.
     """
     if not hasattr(os, "posix_fallocate"):  # Linux has it.
         return

@@ -40,9 +40,6 @@ class HDF5Packing:
 
     In dataset.h5 every column is virtual: it names the columns of the files by their relative paths, in the order
     of the shards, and within a shard train, val, test. Nothing is copied.
-
-    Args:
-        encoding: of the images; None for pixels of one size.
     """
 
     space: LabelSpace

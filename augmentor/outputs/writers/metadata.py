@@ -28,10 +28,7 @@ _UNKNOWN_WORD = "unknown"
 class FolderTables(Assembly):
     """Writes `labels.csv`, `metadata.csv` per split, `scores.csv`, `rejected.csv`, `failures.csv`, `dataset.json`.
 
-    Args:
-        description: as for `LocalWriter`.
-        shards: their number.
-        per_split: whether every split gets a table beside its images.
+    `description` is as for `LocalWriter`; `per_split` gives every split a table beside its images.
     """
 
     def __init__(

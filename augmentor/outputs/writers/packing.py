@@ -41,21 +41,13 @@ class Packing(Protocol):
         """Format of the images; None for pixels, which must be of one size."""
 
     def check(self) -> None:
-        """Refuse what cannot be written.
-
-        Raises:
-            MissingExtraError: a library is not installed.
-            AugmentorError: an attribute has a name that the format reserves.
-        """
+        """Refuse a missing library, or an attribute with a name that the format reserves."""
 
     def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
         """Write a pack; the caller syncs it and gives it its name.
 
-        Args:
-            path: the file; replaced if it exists.
-            rows: the labels, at least one.
-            images: the bytes of each, in the same order; read once.
-            shape: (H, W, C) of all images, None for a side in which they differ.
+        `images` are the bytes of each of `rows`, at least one, read once. `shape` is their (H, W, C), with None
+        for a side in which they differ.
         """
 
     def write_index(
@@ -67,8 +59,7 @@ class Packing(Protocol):
 class Pack(ABC):
     """A pack open for reading, to be used in a `with` block or closed.
 
-    Attributes:
-        shape: (H, W, C) of pixels; None where images are encoded.
+    `shape` is (H, W, C) of pixels, None where images are encoded.
     """
 
     shape: tuple[int, ...] | None = None
@@ -83,14 +74,7 @@ class Pack(ABC):
 
     @abstractmethod
     def read(self, file_name: str) -> bytes:
-        """Return the bytes of an image.
-
-        Args:
-            file_name: its name in the label table.
-
-        Raises:
-            ImageError: it is missing, or cannot be read.
-        """
+        """Return the bytes of an image by its name in the label table; raise ImageError if it cannot be read."""
 
     @abstractmethod
     def close(self) -> None:
@@ -100,16 +84,7 @@ class Pack(ABC):
 def refuse_unpackable(form: OutputFormat, *, library: str, space: LabelSpace, taken: str, by: str) -> None:
     """Refuse a format whose library is missing, or that reserves an attribute's name.
 
-    Args:
-        form: the value of `--format`, also the extra's name.
-        library: by its import name.
-        space: the attributes.
-        taken: the reserved name.
-        by: what it is reserved for.
-
-    Raises:
-        MissingExtraError: the library is not installed.
-        AugmentorError: an attribute has that name.
+    `form` is also the extra's name, `library` an import name, `taken` the reserved name, and `by` its purpose.
     """
     if importlib.util.find_spec(library) is None:
         raise MissingExtraError(

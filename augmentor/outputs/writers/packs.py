@@ -114,10 +114,6 @@ class PackWriter(FolderWriter):
         """Write the packs of a committed shard again without some images, then its record.
 
         A kill in between leaves packs with fewer images than the record names: the same call again completes it.
-
-        Raises:
-            OutputError: its record cannot be read.
-            ImageError: a pack is damaged.
         """
         record = ShardRecord.read(self.records.path(index))
         left = record.without(reasons)

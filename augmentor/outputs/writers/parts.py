@@ -32,13 +32,7 @@ _WRITTEN_TOGETHER = 1 << 20
 
 
 class Parts:
-    """The shards of an unfinished FILE.h5.
-
-    Args:
-        out: FILE.h5.
-        folder: of the parts.
-        encoding: of the images; None for pixels of one size.
-    """
+    """The shards of an unfinished FILE.h5 (`out`), in `folder`; without encoding, pixels are of one size."""
 
     def __init__(self, out: Path, *, folder: Path, encoding: ImageFormat | None) -> None:
         self.out = out

@@ -93,20 +93,11 @@ class RemoteWriter(Writer):
         return True
 
     def check(self) -> None:
-        """See `Writer.check`.
-
-        Raises:
-            OutputError: the URL holds something else, or the output of another run.
-            OSError: the storage does not answer, or refuses.
-        """
+        """See `Writer.check`; raises OSError where the storage does not answer, or refuses."""
         self.there.check()
 
     def clear(self) -> None:
-        """Remove what any expansion wrote to the URL, and nothing else.
-
-        Raises:
-            OutputError: the records of what expand wrote are missing.
-        """
+        """See `Writer.clear`; also raises OutputError where the records of what expand wrote are missing."""
         records = self.there.records
         if not records.started():
             if (self.out / _LAST).exists():
@@ -136,17 +127,10 @@ class RemoteWriter(Writer):
         self._upload_beginning()
 
     def open(self, mine: Callable[[int], bool] = every_shard, *, shards: int | None = None) -> None:
-        """Write `run.json` to the storage, and synchronise this disk and the storage.
+        """See `Writer.open`: writes `run.json` to the storage, and synchronises this disk and the storage.
 
         Records are downloaded, images are not. A shard that is committed on this disk only, because its upload was
         interrupted, is uploaded again.
-
-        Args:
-            mine: the shards that this process may touch.
-            shards: their number, where it is known.
-
-        Raises:
-            OutputError: the URL holds something else, or the output of another run.
         """
         self.check()
         if self.complete():
@@ -195,11 +179,7 @@ class RemoteWriter(Writer):
     def push(self, index: int) -> None:
         """Commit a locally committed shard: upload its files, then its record; remove the local files.
 
-        If another machine has committed it, its identical files stay.
-
-        Raises:
-            OutputError: the local record is missing.
-            OSError: the storage does not answer, or refuses.
+        If another machine has committed it, its identical files stay. Raises OSError where the storage refuses.
         """
         record = self.here.record(index)
         if record is None:
@@ -210,11 +190,7 @@ class RemoteWriter(Writer):
         self._drop_files(record)
 
     def drop(self, index: int, reasons: Mapping[int, str]) -> None:
-        """See `Writer.drop`.
-
-        Raises:
-            OutputError: the shard is not committed.
-        """
+        """See `Writer.drop`."""
         record = self.record(index)
         if record is None:
             raise OutputError(f"{self.out}: shard {index} is missing. Run the same expand again.")

@@ -93,11 +93,7 @@ class FolderShard(StagedShard):
     """One shard of a `FolderWriter`: a file per image."""
 
     def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """See `ShardWriter.link`; keeps the source's suffix, in lower case, where it is an image's.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
+        """See `ShardWriter.link`; keeps the source's suffix, in lower case, where it is an image's."""
         waiting, suffix = self.waiting(position), usual_suffix(source)
         try:
             linked = _taken(source, waiting)
