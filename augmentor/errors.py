@@ -133,7 +133,8 @@ def explain_faults(path: Path, *, kept: Callable[[], str], resume: str, less_mem
     try:
         yield
     except OSError as error:
-        where = f" at {error.filename}" if error.filename else ""
+        # An object's URL begins with the path that is named already.
+        where = f" at {error.filename}" if error.filename and "://" not in str(error.filename) else ""
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}{where}). {kept()} Fix the cause and {resume}"
         ) from error

@@ -414,11 +414,11 @@ def test_a_device_without_memory(case: Case, monkeypatch: pytest.MonkeyPatch) ->
         raise torch.OutOfMemoryError("tried to allocate 2 GiB")
 
     with monkeypatch.context() as patch:
-        patch.setattr(generator, "share", short)
+        patch.setattr(generator, "encoder_stage", short)
         with pytest.raises(MemoryShortError, match="too little free memory to translate a single image") as raised:
             case.run()
     assert calls > 1  # Smaller batches were tried.
-    assert (raised.value.exit_code, "run the same command again" in str(raised.value)) == (1, True)
+    assert (raised.value.exit_code, "Run the same command again" in str(raised.value)) == (1, True)
     case.run()
     assert content(case.out) == undisturbed(case)
 
