@@ -255,7 +255,7 @@ class LabelSpace:
         return codes
 
     def codes(self, domain: Mapping[str, str]) -> list[int]:
-        """Return the codes of a domain of names and values; KeyError for an unknown name or value."""
+        """Return the codes of names and values, -1 for other attributes; KeyError for an unknown name or value."""
         codes = [UNKNOWN] * len(self)
         for name, value in domain.items():
             codes[self.index(name)] = self[name].code(value)

@@ -25,12 +25,8 @@ T = TypeVar("T")
 class _Pairs:
     """Encoded images and the (image, target) pairs left to decode, on the device.
 
-    Args:
-        encoded: the encoder stage's features, P rows each.
-        images: (P, C, H, W) uint8.
-        vectors: (N, L) float32, one for each pair.
-        rows: (N,) int64, the image of each pair, ascending.
-        cpu_rows: the same on the CPU.
+    `encoded` features have P rows each, `images` are (P, C, H, W) uint8, `vectors` (N, L) float32, one for each
+    pair; `rows`, (N,) int64 ascending, is the image of each pair, and `cpu_rows` the same on the CPU.
     """
 
     encoded: Features

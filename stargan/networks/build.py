@@ -74,12 +74,8 @@ def check_networks(
 ) -> None:
     """Check that networks work, each alone, together, and with the images and the objective.
 
-    Args:
-        image_size: (height, width) in pixels.
-        generator: arguments of `build_generator` that do not follow from the data; omitted ones have their
-            defaults.
-        discriminator: arguments of `build_discriminator`, likewise.
-        objective: see `TrainConfig`.
+    `image_size` is (height, width) in pixels. Arguments that follow from the data are not in `generator` and
+    `discriminator`; omitted ones have their defaults.
 
     Raises:
         ValueError: they do not; the message names the arguments, such as `generator.width`, the reason and a fix.

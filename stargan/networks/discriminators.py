@@ -65,7 +65,6 @@ class _StridedDiscriminator(Discriminator):
     Args:
         vector_size: entries of the domain head, L.
         image_size: (height, width) of the images, multiples of 2 ** depth.
-        image_channels: 1 or 3 (any number works).
         width: channels after the first convolution; doubled by each further one.
         depth: strided convolutions.
         matches: whether the scores are for an image *and* the domain it should show (a projection, as in Miyato

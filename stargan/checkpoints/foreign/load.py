@@ -90,10 +90,8 @@ class ForeignGenerator:
     ) -> Model:
         """Return a model with the meaning of its label vector.
 
-        Args:
-            space: what the entries of the label vector mean.
-            image_size: (height, width) in pixels of the images to translate; None for `usual_size`.
-            settings: kept in the model's settings, beside the origin of the weights.
+        `image_size` is (height, width) in pixels, by default `usual_size`; `settings` join the origin of the
+        weights.
 
         Raises:
             ValueError: the label space or the size does not fit.
