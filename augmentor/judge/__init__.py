@@ -1,8 +1,4 @@
-"""The judge.
-
-A classifier of real images, its calibration and thresholds, the gate, and the measured target accuracy of a
-model.
-"""
+"""The judge: a classifier of real images, its calibration, thresholds and gate, and the target accuracy."""
 
 from augmentor.judge.classifier import Judge, likeliest, train_classifier, train_judge
 from augmentor.judge.data import LabelledImages, rarity_weights, read_images
