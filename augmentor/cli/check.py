@@ -11,18 +11,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from augmentor.cli import options
 from augmentor.cli.display import ProgressBar
-from augmentor.cli.options import (
-    AttributesOption,
-    BalanceOption,
-    BalanceToOption,
-    ColumnOption,
-    CountsOption,
-    JsonOption,
-    ManifestArgument,
-    OutsideOption,
-    names,
-)
 from augmentor.cli.session import FAILED, command, escape, print_json, remark, results, visible
 from augmentor.cli.tables import balance_table, balance_verdict, listed
 from augmentor.errors import counted
@@ -33,18 +23,18 @@ if TYPE_CHECKING:
 
 @command
 def check(
-    manifest: ManifestArgument,
-    attributes: AttributesOption = None,
-    image_column: ColumnOption = None,
+    manifest: options.ManifestArgument,
+    attributes: options.AttributesOption = None,
+    image_column: options.ColumnOption = None,
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Recipe, for its one-hot attributes.")
     ] = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images count as unreadable.")] = None,
-    allow_outside: OutsideOption = False,
-    balance: BalanceOption = None,
-    balance_to: BalanceToOption = "auto",
-    counts: CountsOption = None,
-    json: JsonOption = False,
+    allow_outside: options.OutsideOption = False,
+    balance: options.BalanceOption = None,
+    balance_to: options.BalanceToOption = "auto",
+    counts: options.CountsOption = None,
+    json: options.JsonOption = False,
 ) -> None:
     """Check a manifest: attributes, splits, unreadable images, leaks.
 
@@ -60,12 +50,12 @@ def check(
     settings = read_recipe(recipe)
     table = read_manifest(
         manifest,
-        attributes=names(attributes) or settings.manifest.attributes,
+        attributes=options.names(attributes) or settings.manifest.attributes,
         one_hot=settings.one_hot,
         image_column=image_column or settings.manifest.image_column,
     ).allowing(outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels)
     fills = balance is not None or counts is not None
-    named = names(balance)
+    named = options.names(balance)
     states = preview_balance(table, attributes=named, to=balance_to, counts=counts) if fills else []
     with ProgressBar("checking", unit="images") as bar:
         report = check_manifest(table, decode=partial(verify, access=table.access), progress=bar.update)

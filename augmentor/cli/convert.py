@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from augmentor.cli import display
-from augmentor.cli.options import (
-    JsonOption,
-    LabelVectorOption,
-    ModelCropOption,
-    ModelSizeOption,
-    RunArgument,
-    names,
-)
+from augmentor.cli import display, options
 from augmentor.cli.session import command, print_json, print_line, program, remark
 from augmentor.errors import AugmentorError, counted
 
@@ -29,12 +21,12 @@ convert = typer.Typer(no_args_is_help=True, help="Convert data sets to manifests
 @convert.command("checkpoint")
 @command
 def convert_checkpoint(
-    run: RunArgument,
+    run: options.RunArgument,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Checkpoint folder to write.")],
     half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits.")] = False,
-    attributes: LabelVectorOption = None,
-    model_size: ModelSizeOption = None,
-    model_crop: ModelCropOption = None,
+    attributes: options.LabelVectorOption = None,
+    model_size: options.ModelSizeOption = None,
+    model_crop: options.ModelCropOption = None,
 ) -> None:
     """Write a checkpoint with the generator alone, without training state.
 
@@ -80,7 +72,7 @@ def convert_dataset(
     download: Annotated[
         bool, typer.Option("--download", help="Download celeba, mnist or usps to SRC first.")
     ] = False,
-    json: JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Write the manifest of a data set from its original files.
 
@@ -93,7 +85,7 @@ def convert_dataset(
     from augmentor.data import importers
 
     selection = importers.Selection(
-        attributes=names(attributes),
+        attributes=options.names(attributes),
         values=importers.parse_values(values or ()),
         label=label,
         constants=importers.parse_constants(constants or ()),

@@ -12,17 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from augmentor.cli import options
 from augmentor.cli.display import ProgressBar
-from augmentor.cli.options import (
-    ColumnOption,
-    DeviceOption,
-    JsonOption,
-    ManifestArgument,
-    MaxPixelsOption,
-    OutputArgument,
-    OutsideOption,
-    names,
-)
 from augmentor.cli.session import command, print_json, remark, results
 from augmentor.cli.tables import plain_table
 from augmentor.errors import AugmentorError
@@ -45,8 +36,8 @@ _MOST_GROUPS = 12
 
 @command
 def evaluate(
-    manifest: ManifestArgument,
-    out: OutputArgument,
+    manifest: options.ManifestArgument,
+    out: options.OutputArgument,
     model: Annotated[
         Path | None, typer.Option("--model", metavar="RUN", help="Default: the path recorded by expand.")
     ] = None,
@@ -57,11 +48,11 @@ def evaluate(
     ] = "0.5,1,2",
     flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Augment with mirrored images.")] = True,
     inception: Annotated[bool, typer.Option("--inception", help="Distances by Inception features.")] = False,
-    image_column: ColumnOption = None,
-    max_pixels: MaxPixelsOption = MAX_PIXELS,
-    allow_outside: OutsideOption = False,
-    device: DeviceOption = "auto",
-    json: JsonOption = False,
+    image_column: options.ColumnOption = None,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
+    allow_outside: options.OutsideOption = False,
+    device: options.DeviceOption = "auto",
+    json: options.JsonOption = False,
 ) -> None:
     """Measure whether the synthetic images improve a classifier on real ones.
 
@@ -198,6 +189,6 @@ def _share(value: float) -> str:
 
 def _numbers(text: str, *, flag: str) -> tuple[float, ...]:
     try:
-        return tuple(float(word) for word in names(text))
+        return tuple(float(word) for word in options.names(text))
     except ValueError:
         raise AugmentorError(f"{flag}: {text!r} is not numbers with commas between them, like 0.5,1,2") from None

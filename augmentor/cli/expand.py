@@ -8,38 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
-from augmentor.cli import display, tables
-from augmentor.cli.options import (
-    BalanceOption,
-    BalanceToOption,
-    ColumnOption,
-    CountsOption,
-    DeviceOption,
-    JsonOption,
-    LabelVectorOption,
-    ManifestArgument,
-    MaxFailuresOption,
-    MaxPixelsOption,
-    ModelCropOption,
-    ModelOption,
-    ModelSizeOption,
-    OutsideOption,
-    Precision,
-    SizeOption,
-    Switch,
-    names,
-)
-from augmentor.cli.session import (
-    command,
-    exit_for_failures,
-    interruptible,
-    print_json,
-    print_line,
-    recorded_command,
-    remark,
-    results,
-    this_command,
-)
+from augmentor.cli import display, options, session, tables
 from augmentor.errors import AugmentorError, counted
 from augmentor.storage import MAX_PIXELS, parse_path
 
@@ -60,17 +29,17 @@ _WRITTEN, _GATE, _SPEED, _MACHINES = (
 """Headings of the help."""
 
 
-@command
+@session.command
 def expand(
-    manifest: ManifestArgument,
-    model: ModelOption,
+    manifest: options.ManifestArgument,
+    model: options.ModelOption,
     out: Annotated[Path, typer.Option(metavar="PATH", help="Output folder, FILE.h5, or URL.", parser=parse_path)],
     domains: Annotated[
         list[str] | None, typer.Option(metavar="SPEC", help="Target domains; repeatable. See above.")
     ] = None,
-    balance: BalanceOption = None,
-    balance_to: BalanceToOption = "auto",
-    counts: CountsOption = None,
+    balance: options.BalanceOption = None,
+    balance_to: options.BalanceToOption = "auto",
+    counts: options.CountsOption = None,
     max_per_source: Annotated[
         int | None,
         typer.Option(min=1, help="Maximum of such translations per image.", rich_help_panel="Rare combinations"),
@@ -87,7 +56,7 @@ def expand(
     image_format: Annotated[
         Literal["png", "jpg", "webp"], typer.Option(help="Encoding of the images.", **_WRITTEN)
     ] = "png",
-    size: SizeOption = "model",
+    size: options.SizeOption = "model",
     encoded: Annotated[
         bool, typer.Option("--encoded", help="HDF5: store encoded images, not pixels.", **_WRITTEN)
     ] = False,
@@ -126,13 +95,15 @@ def expand(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads for decoding and encoding.", **_SPEED)
     ] = None,
-    precision: Annotated[Precision, typer.Option(help="auto: bfloat16 on CUDA.", **_SPEED)] = "auto",
-    compile: Annotated[Switch, typer.Option(help="torch.compile; auto: if it saves time.", **_SPEED)] = "auto",
-    image_column: ColumnOption = None,
-    attributes: LabelVectorOption = None,
-    model_size: ModelSizeOption = None,
-    model_crop: ModelCropOption = None,
-    device: DeviceOption = "auto",
+    precision: Annotated[options.Precision, typer.Option(help="auto: bfloat16 on CUDA.", **_SPEED)] = "auto",
+    compile: Annotated[
+        options.Switch, typer.Option(help="torch.compile; auto: if it saves time.", **_SPEED)
+    ] = "auto",
+    image_column: options.ColumnOption = None,
+    attributes: options.LabelVectorOption = None,
+    model_size: options.ModelSizeOption = None,
+    model_crop: options.ModelCropOption = None,
+    device: options.DeviceOption = "auto",
     devices: Annotated[
         str | None,
         typer.Option(metavar="NAME,...", help="Several devices, one process each: cuda:0,cuda:1.", **_SPEED),
@@ -151,15 +122,15 @@ def expand(
     ray_workers: Annotated[
         int | None, typer.Option(min=1, help="Ray workers. Default: one per GPU.", **_MACHINES)
     ] = None,
-    max_pixels: MaxPixelsOption = MAX_PIXELS,
-    allow_outside: OutsideOption = False,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
+    allow_outside: options.OutsideOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     verify_sources: Annotated[
         bool, typer.Option("--verify-sources", help="Detect changed images by hash, not by time.")
     ] = False,
-    max_failures: MaxFailuresOption = 0,
+    max_failures: options.MaxFailuresOption = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
-    json: JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Translate every image into every requested domain.
 
@@ -191,11 +162,11 @@ def expand(
 
     settings = ExpandSettings(
         domains=tuple(domains or ()),
-        balance=names(balance),
+        balance=options.names(balance),
         balance_to=balance_to,
         counts=counts,
         max_per_source=max_per_source,
-        splits=names(splits),
+        splits=options.names(splits),
         real=real,
         output_format=default_format(out) if format is None else format,
         image_format=image_format,
@@ -233,7 +204,7 @@ def expand(
         image_column=image_column,
         description=described,
         judge=judge,
-        command=recorded_command(),
+        command=session.recorded_command(),
     )
     run = RunSettings(
         devices=chosen,
@@ -243,20 +214,20 @@ def expand(
         verify_sources=verify_sources,
     )
     for note in planned.notes:
-        remark(note)
+        session.remark(note)
     if dry_run:
         expected = estimate(planned, run)
         if json:
-            print_json(tables.plan_json(planned.plan, expected))
+            session.print_json(tables.plan_json(planned.plan, expected))
         else:
-            results.print(tables.plan_tables(planned.plan, expected))
+            session.results.print(tables.plan_tables(planned.plan, expected))
         return
     if share is not None:
         _expand_share(planned, share, run, max_failures=max_failures, json=json)
         return
     # --overwrite has deleted the old output by then, so the command that resumes is without it.
-    resume = this_command(without=("--overwrite",))
-    with interruptible(resume=resume), display.ProgressBar("expanding", unit="images") as bar:
+    resume = session.this_command(without=("--overwrite",))
+    with session.interruptible(resume=resume), display.ProgressBar("expanding", unit="images") as bar:
         show = bar.show_expansion
         if executor is not None:
             show = partial(show, workers="--ray-workers", before="waiting for Ray workers")
@@ -264,7 +235,7 @@ def expand(
             planned, run, write_pages=write_report, overwrite=overwrite, executor=executor, on_progress=show
         )
     _print_result(planned, result, json=json)
-    exit_for_failures(result.counts.failed, max_failures, planned.paths.beside("failures.csv"))
+    session.exit_for_failures(result.counts.failed, max_failures, planned.paths.beside("failures.csv"))
 
 
 def _executor(
@@ -301,20 +272,20 @@ def _print_result(planned: Expansion, result: ExpandResult, *, json: bool) -> No
 
     out, made = planned.out, result.counts
     if result.was_complete:
-        print_line(f"{out} is complete already; nothing was changed.")
-    print_line(
+        session.print_line(f"{out} is complete already; nothing was changed.")
+    session.print_line(
         f"{made.synthetic:,} synthetic and {made.real:,} real images in {out} "
         f"({display.duration(result.seconds)})",
     )
     if result.balance:
-        results.print(tables.balance_table(result.balance))
-        results.print(tables.balance_verdict(result.balance), soft_wrap=True)
+        session.results.print(tables.balance_table(result.balance))
+        session.results.print(tables.balance_verdict(result.balance), soft_wrap=True)
     if made.rejected:
         where = planned.paths.beside("rejected.csv")
-        print_line(f"{made.rejected:,} translations were rejected: {where}")
-    print_line(f"Report: {report_path(out)}")
+        session.print_line(f"{made.rejected:,} translations were rejected: {where}")
+    session.print_line(f"Report: {report_path(out)}")
     if json:
-        print_json(
+        session.print_json(
             {
                 "out": str(out),
                 "report": str(report_path(out)),
@@ -343,22 +314,24 @@ def _expand_share(
     out = planned.out
     with display.ProgressBar(f"share {share}", unit="images") as bar:
         result = run_share(planned, share, run, write_pages=write_report, on_progress=bar.show_expansion)
-    print_line(
+    session.print_line(
         f"Share {share}: {counted(result.made, 'image')} made, {result.resumed:,} there already "
         f"({display.duration(result.seconds)})",
     )
     if result.counts is not None:
-        print_line(
+        session.print_line(
             f"All shares have ended: {result.counts.synthetic:,} synthetic and {result.counts.real:,} real images "
             f"in {out}",
         )
-        print_line(f"Report: {report_path(out)}")
+        session.print_line(f"Report: {report_path(out)}")
     elif result.missing:
-        print_line(f"{result.missing:,} shards of other shares are missing; the last share to end merges them.")
+        session.print_line(
+            f"{result.missing:,} shards of other shares are missing; the last share to end merges them."
+        )
     else:
-        print_line("All shards are complete; another share is merging them.")
+        session.print_line("All shards are complete; another share is merging them.")
     if json:
-        print_json(
+        session.print_json(
             {
                 "out": str(out),
                 "share": str(share),
@@ -370,4 +343,4 @@ def _expand_share(
                 "seconds": round(result.seconds, 3),
             }
         )
-    exit_for_failures(result.failed, max_failures, planned.paths.beside("failures.csv"))
+    session.exit_for_failures(result.failed, max_failures, planned.paths.beside("failures.csv"))

@@ -8,19 +8,9 @@ from typing import Annotated
 
 import typer
 
+from augmentor.cli import options
 from augmentor.cli.display import ProgressBar
 from augmentor.cli.judge import judge_json, judge_table
-from augmentor.cli.options import (
-    ColumnOption,
-    DeviceOption,
-    JsonOption,
-    LabelVectorOption,
-    MaxPixelsOption,
-    ModelCropOption,
-    ModelSizeOption,
-    OutsideOption,
-    RunArgument,
-)
 from augmentor.cli.session import command, print_json, print_line, program, results
 from augmentor.cli.tables import target_accuracy_table
 from augmentor.storage import MAX_PIXELS
@@ -28,18 +18,18 @@ from augmentor.storage import MAX_PIXELS
 
 @command
 def info(
-    run: RunArgument,
+    run: options.RunArgument,
     manifest: Annotated[
         Path | None, typer.Option(metavar="MANIFEST", help="Measure target accuracy on this manifest.")
     ] = None,
-    image_column: ColumnOption = None,
-    attributes: LabelVectorOption = None,
-    model_size: ModelSizeOption = None,
-    model_crop: ModelCropOption = None,
-    max_pixels: MaxPixelsOption = MAX_PIXELS,
-    allow_outside: OutsideOption = False,
-    device: DeviceOption = "auto",
-    json: JsonOption = False,
+    image_column: options.ColumnOption = None,
+    attributes: options.LabelVectorOption = None,
+    model_size: options.ModelSizeOption = None,
+    model_crop: options.ModelCropOption = None,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
+    allow_outside: options.OutsideOption = False,
+    device: options.DeviceOption = "auto",
+    json: options.JsonOption = False,
 ) -> None:
     """Show a model's labels and size, its judge, and its target accuracy."""
     from augmentor.data import ForeignDescription, open_model

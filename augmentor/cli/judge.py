@@ -10,18 +10,8 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
+from augmentor.cli import options
 from augmentor.cli.display import ProgressBar
-from augmentor.cli.options import (
-    ColumnOption,
-    DeviceOption,
-    JsonOption,
-    ManifestArgument,
-    MaxPixelsOption,
-    ModelCropOption,
-    ModelSizeOption,
-    OutsideOption,
-    names,
-)
 from augmentor.cli.session import command, print_json, print_line, results, visible
 from augmentor.cli.tables import plain_table
 from augmentor.storage import MAX_PIXELS
@@ -32,7 +22,7 @@ if TYPE_CHECKING:
 
 @command
 def judge(
-    manifest: ManifestArgument,
+    manifest: options.ManifestArgument,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Folder to write. Default: the model's checkpoint.")
     ] = None,
@@ -51,17 +41,17 @@ def judge(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Training time in minutes, in place of --steps. Default: 1.")
     ] = None,
-    image_column: ColumnOption = None,
+    image_column: options.ColumnOption = None,
     attributes: Annotated[
         str | None,
         typer.Option(metavar="NAME,...", help="Columns to use; with --model, as for expand."),
     ] = None,
-    model_size: ModelSizeOption = None,
-    model_crop: ModelCropOption = None,
-    max_pixels: MaxPixelsOption = MAX_PIXELS,
-    allow_outside: OutsideOption = False,
-    device: DeviceOption = "auto",
-    json: JsonOption = False,
+    model_size: options.ModelSizeOption = None,
+    model_crop: options.ModelCropOption = None,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
+    allow_outside: options.OutsideOption = False,
+    device: options.DeviceOption = "auto",
+    json: options.JsonOption = False,
 ) -> None:
     """Train the judge: the classifier that accepts or rejects translations.
 
@@ -80,7 +70,7 @@ def judge(
         out=out,
         model=model,
         description=ForeignDescription(attributes=None if own else attributes, size=model_size, crop=model_crop),
-        attributes=names(attributes) if own else (),
+        attributes=options.names(attributes) if own else (),
         image_column=image_column,
         size=size,
         crop=crop,

@@ -7,27 +7,15 @@ from typing import Annotated
 
 import typer
 
-from augmentor.cli.options import (
-    ColumnOption,
-    DeviceOption,
-    LabelVectorOption,
-    ManifestArgument,
-    MaxPixelsOption,
-    ModelCropOption,
-    ModelOption,
-    ModelSizeOption,
-    OutsideOption,
-    SizeOption,
-    names,
-)
+from augmentor.cli import options
 from augmentor.cli.session import command, print_line
 from augmentor.storage import MAX_PIXELS
 
 
 @command
 def preview(
-    manifest: ManifestArgument,
-    model: ModelOption,
+    manifest: options.ManifestArgument,
+    model: options.ModelOption,
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Image to write.")],
     domains: Annotated[
         list[str] | None, typer.Option(metavar="SPEC", help="Target domains, as for expand. Default: each.")
@@ -36,14 +24,14 @@ def preview(
         str, typer.Option(metavar="NAME,...", help="Splits to choose rows from.")
     ] = "train,val,test",
     rows: Annotated[int, typer.Option(min=1, max=64, help="Number of input images.")] = 8,
-    size: SizeOption = "model",
-    image_column: ColumnOption = None,
-    attributes: LabelVectorOption = None,
-    model_size: ModelSizeOption = None,
-    model_crop: ModelCropOption = None,
-    max_pixels: MaxPixelsOption = MAX_PIXELS,
-    allow_outside: OutsideOption = False,
-    device: DeviceOption = "auto",
+    size: options.SizeOption = "model",
+    image_column: options.ColumnOption = None,
+    attributes: options.LabelVectorOption = None,
+    model_size: options.ModelSizeOption = None,
+    model_crop: options.ModelCropOption = None,
+    max_pixels: options.MaxPixelsOption = MAX_PIXELS,
+    allow_outside: options.OutsideOption = False,
+    device: options.DeviceOption = "auto",
 ) -> None:
     """Draw a grid of inputs against targets, as one PNG."""
     from augmentor.cli.devices import pick_device
@@ -55,7 +43,7 @@ def preview(
         manifest,
         model=model,
         domains=tuple(domains or ["each"]),
-        splits=names(splits),
+        splits=options.names(splits),
         rows=rows,
         out=out,
         image_column=image_column,

@@ -10,37 +10,13 @@ from typing import Annotated
 
 import typer
 
-from augmentor.cli import display, tables
-from augmentor.cli.options import (
-    AttributesOption,
-    ColumnOption,
-    DeviceOption,
-    JsonOption,
-    ManifestsArgument,
-    MaxFailuresOption,
-    OutsideOption,
-    Switch,
-    names,
-)
-from augmentor.cli.session import (
-    exit_for_failures,
-    exit_interrupted,
-    output_of_rank_0,
-    print_json,
-    print_line,
-    program,
-    remark,
-    results,
-    resumed_by,
-    stop_flag,
-    this_command,
-)
+from augmentor.cli import display, options, session, tables
 from augmentor.errors import AugmentorError
 
 
-@resumed_by("--resume")
+@session.resumed_by("--resume")
 def train(
-    manifests: ManifestsArgument,
+    manifests: options.ManifestsArgument,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write.")],
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML settings. Default: the built-in recipe.")
@@ -51,20 +27,20 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Training time in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, in place of --minutes.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the newest checkpoint.")] = False,
-    attributes: AttributesOption = None,
-    image_column: ColumnOption = None,
-    device: DeviceOption = "auto",
+    attributes: options.AttributesOption = None,
+    image_column: options.ColumnOption = None,
+    device: options.DeviceOption = "auto",
     devices: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Several devices, one process each: cuda:0,cuda:1.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     cache: Annotated[
-        Switch | None, typer.Option(help="Cache decoded images in memory; auto: if they fit.")
+        options.Switch | None, typer.Option(help="Cache decoded images in memory; auto: if they fit.")
     ] = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images count as failed rows.")] = None,
-    allow_outside: OutsideOption = False,
-    max_failures: MaxFailuresOption = 0,
-    json: JsonOption = False,
+    allow_outside: options.OutsideOption = False,
+    max_failures: options.MaxFailuresOption = 0,
+    json: options.JsonOption = False,
 ) -> None:
     """Train one StarGAN on a manifest, or on several with different labels.
 
@@ -82,10 +58,10 @@ def train(
     if minutes is not None and steps is not None:
         raise AugmentorError("--minutes and --steps exclude each other: give one of them")
     overrides = list(set_ or ())
-    overrides += [f"manifest.attributes={_toml(names(attributes))}"] if attributes else []
+    overrides += [f"manifest.attributes={_toml(options.names(attributes))}"] if attributes else []
     overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
     overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
-    with output_of_rank_0(is_rank_0()):
+    with session.output_of_rank_0(is_rank_0()):
         kept = out / "run.toml"
         base = kept if resume and recipe is None and kept.exists() else recipe
         settings = read_recipe(base, overrides, minutes=minutes, steps=steps, seed=seed, cache=cache)
@@ -96,7 +72,7 @@ def train(
             image_column=settings.manifest.image_column,
         ).allowing(outside=allow_outside)
         place = local_device(chosen)
-        with join_ranks(place) as ranks, stop_flag() as should_stop, display.TrainingDisplay() as live:
+        with join_ranks(place) as ranks, session.stop_flag() as should_stop, display.TrainingDisplay() as live:
             result = train_run(
                 table,
                 run=out,
@@ -110,19 +86,19 @@ def train(
     if not ranks.is_rank_0:
         return
     if not result.finished:
-        exit_interrupted(resume=this_command("--resume"))
+        session.exit_interrupted(resume=session.this_command("--resume"))
     if result.obedience is None and should_stop():
-        remark("training is finished and saved; only the target accuracy is not measured yet")
-        exit_interrupted(resume=this_command("--resume"))
-    print_line(f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {result.run}")
+        session.remark("training is finished and saved; only the target accuracy is not measured yet")
+        session.exit_interrupted(resume=session.this_command("--resume"))
+    session.print_line(f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {result.run}")
     if result.obedience is not None:
-        results.print(tables.target_accuracy_table(result.obedience))
-    following = [*program(), "preview", str(manifests[0]), "--model", str(out), "--out", "preview.png"]
+        session.results.print(tables.target_accuracy_table(result.obedience))
+    following = [*session.program(), "preview", str(manifests[0]), "--model", str(out), "--out", "preview.png"]
     following += ["--allow-outside"] if allow_outside else []
-    print_line(f"Next:  {shlex.join(following)}")
+    session.print_line(f"Next:  {shlex.join(following)}")
     if json:
         losses = {name: round(value, 6) for name, value in result.losses.items()}
-        print_json(
+        session.print_json(
             {
                 "run": str(result.run),
                 "checkpoint": str(result.checkpoint),
@@ -133,7 +109,7 @@ def train(
                 "obedience": result.obedience.to_json() if result.obedience is not None else None,
             }
         )
-    exit_for_failures(len(result.failures), max_failures, out / "failures.csv")
+    session.exit_for_failures(len(result.failures), max_failures, out / "failures.csv")
 
 
 def _toml(value: str | Sequence[str]) -> str:
