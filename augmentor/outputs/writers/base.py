@@ -7,7 +7,7 @@ was written and synced; so a kill loses at most the unfinished shards, and the s
 from __future__ import annotations
 
 import threading
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,18 +33,35 @@ def every_shard(_index: int) -> bool:
     return True
 
 
-class ShardWriter(Protocol):
-    """Writes the images of one shard; leaving the block without `commit` removes them.
+class ShardWriter(ABC):
+    """Base of writers of the images of one shard; leaving the block without `commit` removes them.
 
-    Several threads may call `add_all` and `link` at once, in any order.
+    Several threads may call `add_all` and `link` at once, in any order. `encoding` is None for pixels, which must
+    be of one size. After a commit, `committed` is called with the shard's number.
     """
 
+    holds: str
+    """The image container, for messages: "a pack cannot hold ..."."""
+
+    def __init__(self, out: Path, index: int, *, encoding: ImageFormat | None) -> None:
+        self.out = out
+        self.index = index
+        self.encoding: ImageFormat | None = encoding
+        self.committed: Callable[[int], None] | None = None
+        self._shape: Shape | None = None
+        self._lock = threading.Lock()
+        self._rows: dict[int, LabelRow] = {}
+        self._digests: dict[str, str] = {}
+
+    @abstractmethod
     def __enter__(self) -> Self: ...
 
+    @abstractmethod
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    @abstractmethod
     def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
         """Encode and write images.
 
@@ -61,8 +78,12 @@ class ShardWriter(Protocol):
 
         Raises:
             ImageError: the file cannot be read.
-            OutputError: the format holds no files.
+            OutputError: the format holds no files, as all but folders of images.
         """
+        raise OutputError(
+            f"{self.out}: shard {self.index}, item {position} ({row.source_id}): {self.holds} cannot hold "
+            f"{source} as it is. Use --real processed, or --format folder."
+        )
 
     def commit(
         self,
@@ -80,40 +101,6 @@ class ShardWriter(Protocol):
         Raises:
             OutputError: two images have the same name.
         """
-
-
-class LocalShard(ShardWriter):
-    """Base of shards on a disk: collects rows, digests and the images' common shape.
-
-    `encoding` is None for pixels, which must be of one size.
-    """
-
-    holds: str
-    """The image container, for messages: "a pack cannot hold ..."."""
-
-    def __init__(self, out: Path, index: int, *, encoding: ImageFormat | None) -> None:
-        self.out = out
-        self.index = index
-        self.encoding: ImageFormat | None = encoding
-        self._shape: Shape | None = None
-        self._lock = threading.Lock()
-        self._rows: dict[int, LabelRow] = {}
-        self._digests: dict[str, str] = {}
-
-    def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """Raise OutputError: only folders of images hold files."""
-        raise OutputError(
-            f"{self.out}: shard {self.index}, item {position} ({row.source_id}): {self.holds} cannot hold "
-            f"{source} as it is. Use --real processed, or --format folder."
-        )
-
-    def commit(
-        self,
-        failures: Sequence[Failure],
-        origins: Mapping[str, SourceFile] | None = None,
-        judged: JudgeResults = NO_JUDGE_RESULTS,
-    ) -> None:
-        """See `ShardWriter.commit`."""
         positions = sorted(self._rows)
         rows = [self._rows[position] for position in positions]
         if len(self._digests) != len(rows):
@@ -133,6 +120,8 @@ class LocalShard(ShardWriter):
                 rejected=judged.rejected,
             )
         )
+        if self.committed is not None:
+            self.committed(self.index)
 
     @abstractmethod
     def _publish(self, record: ShardRecord) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from augmentor.images import ImageFormat
 from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.paths import INDEX_FILE
@@ -26,25 +24,21 @@ from augmentor.outputs.writers.hdf5_layout import (
     system_errors,
     table_columns,
 )
-from augmentor.outputs.writers.packing import Pack, Packed, damage_named
+from augmentor.outputs.writers.packing import Pack, Packed, Packing, damage_named
 from augmentor.storage import TEMPORARY, sync_file, sync_folder
-from stargan.labels import LabelSpace
 
 _TOGETHER = 1 << 25
 """Bytes of pixels written at once."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class HDF5Packing:
+class HDF5Packing(Packing):
     """Writes SPLIT/NNNNN.h5, each with the columns of one HDF5 file, and dataset.h5 over all of them.
 
     In dataset.h5 every column is virtual: it names the columns of the files by their relative paths, in the order
     of the shards, and within a shard train, val, test. Nothing is copied.
     """
 
-    space: LabelSpace
-    encoding: ImageFormat | None
-    suffix: str = ".h5"
+    suffix = ".h5"
 
     def check(self) -> None:
         """Accept everything: h5py is always installed, and attributes are no columns."""

@@ -7,9 +7,10 @@ import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import ClassVar, NamedTuple, Self
 
 from augmentor.errors import AugmentorError, ImageError, MissingExtraError, first_line
 from augmentor.images import ImageFormat
@@ -29,20 +30,23 @@ class Packed(NamedTuple):
     rows: int
 
 
-class Packing(Protocol):
-    """Writes packs of one format; the same images give the same bytes. Holds settings only: it can be pickled."""
+@dataclass(frozen=True, kw_only=True)
+class Packing(ABC):
+    """Writes packs of one format; the same images give the same bytes. Holds settings only: it can be pickled.
 
-    @property
-    def suffix(self) -> str:
-        """Suffix of the files, with its dot."""
+    Args:
+        encoding: format of the images; None for pixels, which must be of one size.
+    """
 
-    @property
-    def encoding(self) -> ImageFormat | None:
-        """Format of the images; None for pixels, which must be of one size."""
+    space: LabelSpace
+    encoding: ImageFormat | None
+    suffix: ClassVar[str]
 
+    @abstractmethod
     def check(self) -> None:
         """Refuse a missing library, or an attribute with a name that the format reserves."""
 
+    @abstractmethod
     def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
         """Write a pack; the caller syncs it and gives it its name.
 
@@ -50,7 +54,7 @@ class Packing(Protocol):
         for a side in which they differ.
         """
 
-    def write_index(
+    def write_index(  # noqa: B027 - most formats have none
         self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
     ) -> None:
         """Write an index over all packs, in order, if the format has one; `description` is `dataset.json`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +25,15 @@ from augmentor.outputs.writers.webdataset import TarPack, TarPacking
 from augmentor.storage import TEMPORARY, Json, RemotePath, sync_file, sync_folder
 from stargan.labels import LabelSpace
 
-PACK_SUFFIXES: dict[OutputFormat, str] = {"hdf5": ".h5", "webdataset": ".tar", "parquet": ".parquet"}
-
-_PACKS: dict[str, type[HDF5Pack] | type[TarPack] | type[ParquetPack]] = {
-    ".h5": HDF5Pack,
-    ".tar": TarPack,
-    ".parquet": ParquetPack,
+_PACKINGS: dict[OutputFormat, type[Packing]] = {
+    "hdf5": HDF5Packing,
+    "webdataset": TarPacking,
+    "parquet": ParquetPacking,
 }
+
+PACK_SUFFIXES = {output_format: packing.suffix for output_format, packing in _PACKINGS.items()}
+
+_PACKS: dict[str, Callable[[Path], Pack]] = {".h5": HDF5Pack, ".tar": TarPack, ".parquet": ParquetPack}
 
 
 def packing_of(output_format: OutputFormat, *, space: LabelSpace, encoding: ImageFormat | None) -> Packing:
@@ -45,13 +47,9 @@ def packing_of(output_format: OutputFormat, *, space: LabelSpace, encoding: Imag
     Raises:
         ValueError: the format has no packs, or cannot hold such images.
     """
-    if output_format == "hdf5":
-        return HDF5Packing(space=space, encoding=encoding)
-    if encoding is not None and output_format == "webdataset":
-        return TarPacking(space=space, encoding=encoding)
-    if encoding is not None and output_format == "parquet":
-        return ParquetPacking(space=space, encoding=encoding)
-    raise ValueError(f"there are no packs of {output_format} with images as {encoding or 'pixels'}")
+    if output_format == "folder" or (encoding is None and output_format != "hdf5"):
+        raise ValueError(f"there are no packs of {output_format} with images as {encoding or 'pixels'}")
+    return _PACKINGS[output_format](space=space, encoding=encoding)
 
 
 def open_pack(path: Path) -> Pack:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from augmentor.errors import MissingExtraError
-from augmentor.images import ImageFormat
 from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow, rounded
-from augmentor.outputs.writers.packing import Pack, Packed, damage_named, refuse_unpackable
+from augmentor.outputs.writers.packing import Pack, Packing, damage_named, refuse_unpackable
 from stargan.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -26,17 +24,14 @@ ROW_GROUP = 100
 _TYPES = {"is_synthetic": "bool", "agreement": "float64", "realism": "float64"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ParquetPacking:
+class ParquetPacking(Packing):
     """Writes SPLIT/NNNNN.parquet: the image, the label table's columns, and every attribute as a ClassLabel.
 
     A ClassLabel is the code (int64) with the values' names beside it; unknown is -1, as in Hugging Face's own data
     sets. Unknown scores are null.
     """
 
-    space: LabelSpace
-    encoding: ImageFormat
-    suffix: str = ".parquet"
+    suffix = ".parquet"
 
     def check(self) -> None:
         """Refuse a missing pyarrow, or an attribute with the image column's name."""
@@ -66,19 +61,12 @@ class ParquetPacking:
                 columns = _columns(some, [next(coming) for _ in some], self.space)
                 writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
 
-    def write_index(
-        self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
-    ) -> None:
-        """Write nothing: readers get the packs' names."""
-
 
 class ParquetPack(Pack):
     """An open Parquet file; raises ImageError if it cannot be read, MissingExtraError without pyarrow.
 
     The images of a row group are read together, and the last group is kept.
     """
-
-    shape: tuple[int, ...] | None = None
 
     def __init__(self, path: Path) -> None:
         try:

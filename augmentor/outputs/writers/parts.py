@@ -21,7 +21,7 @@ from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels, encode
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.records import RecordFolder, ShardRecord
-from augmentor.outputs.writers.base import LocalShard
+from augmentor.outputs.writers.base import ShardWriter
 from augmentor.storage import sync_file, sync_folder
 
 _BLOCK_BYTES = 1 << 25
@@ -84,7 +84,7 @@ class Parts:
             ) from None
 
 
-class PartShard(LocalShard):
+class PartShard(ShardWriter):
     """One shard: an unfinished part that `commit` gives its name.
 
     Pixels are at their position times their size; encoded images, whose sizes differ, in order of arrival.

@@ -19,18 +19,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Self
 
-from augmentor.data import Failure
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
-from augmentor.images import Pixels
 from augmentor.outputs.description import Counts
-from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
-from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.report_files import REPORT_FILES, REPORT_IMAGES, is_report_image
-from augmentor.outputs.source_files import SourceFile
 from augmentor.outputs.writers.assembly import Assembling, Ending, nothing_left
 from augmentor.outputs.writers.base import ShardWriter, Writer, every_shard
 from augmentor.outputs.writers.folder import COMPANIONS, FolderWriter
@@ -171,10 +166,12 @@ class RemoteWriter(Writer):
         """Return the record of a committed and whole shard; None where it is to be made."""
         return self.here.record(index) or self._bring(index)
 
-    def shard(self, index: int) -> RemoteShard:
-        """Start, or start again, one shard."""
+    def shard(self, index: int) -> ShardWriter:
+        """Start, or start again, one shard: made on this disk, uploaded by its commit."""
         self._prepare()
-        return RemoteShard(self, self.here.shard(index), index)
+        shard = self.here.shard(index)
+        shard.committed = self.push
+        return shard
 
     def push(self, index: int) -> None:
         """Commit a locally committed shard: upload its files, then its record; remove the local files.
@@ -300,15 +297,13 @@ class RemoteWriter(Writer):
         return f"uploading {self.out / name}"
 
 
-_Inner = TypeVar("_Inner", bound=ShardWriter | Assembling)
+class RemoteAssembly(Assembling):
+    """The tables of a `RemoteWriter`, written on this disk while any machine makes shards."""
 
-
-class _Block(Generic[_Inner]):
-    """A `with` block of a `RemoteWriter` around the local one."""
-
-    def __init__(self, writer: RemoteWriter, inner: _Inner) -> None:
+    def __init__(self, writer: RemoteWriter, inner: Assembling, shards: int) -> None:
         self._writer = writer
         self._inner = inner
+        self._shards = shards
 
     def __enter__(self) -> Self:
         self._inner.__enter__()
@@ -318,40 +313,6 @@ class _Block(Generic[_Inner]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._inner.__exit__(kind, error, trace)
-
-
-class RemoteShard(_Block[ShardWriter]):
-    """One shard of a `RemoteWriter`: made on this disk, uploaded by `commit`."""
-
-    def __init__(self, writer: RemoteWriter, inner: ShardWriter, index: int) -> None:
-        super().__init__(writer, inner)
-        self._index = index
-
-    def add_all(self, images: Sequence[tuple[int, LabelRow, Pixels]]) -> None:
-        """See `ShardWriter.add_all`."""
-        self._inner.add_all(images)
-
-    def link(self, position: int, row: LabelRow, source: Path) -> None:
-        """See `ShardWriter.link`."""
-        self._inner.link(position, row, source)
-
-    def commit(
-        self,
-        failures: Sequence[Failure],
-        origins: Mapping[str, SourceFile] | None = None,
-        judged: JudgeResults = NO_JUDGE_RESULTS,
-    ) -> None:
-        """See `ShardWriter.commit`; uploads the files, then the record: from then on the shard counts."""
-        self._inner.commit(failures, origins, judged)
-        self._writer.push(self._index)
-
-
-class RemoteAssembly(_Block[Assembling]):
-    """The tables of a `RemoteWriter`, written on this disk while any machine makes shards."""
-
-    def __init__(self, writer: RemoteWriter, inner: Assembling, shards: int) -> None:
-        super().__init__(writer, inner)
-        self._shards = shards
 
     def take(self, index: int) -> None:
         """Add a shard that this or another machine has committed."""

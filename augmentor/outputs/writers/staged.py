@@ -14,7 +14,7 @@ from augmentor.errors import ImageError
 from augmentor.images import ImageFormat, Pixels, encode_file, usual_suffix
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.records import ShardRecord
-from augmentor.outputs.writers.base import LocalShard
+from augmentor.outputs.writers.base import ShardWriter
 from augmentor.storage import RemotePath, content, sync_files, sync_folder, write_unsynced
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ RECORD = "record.json"
 """The record in the staging folder, written once all that it names is there."""
 
 
-class StagedShard(LocalShard):
+class StagedShard(ShardWriter):
     """One shard of a folder: files are under `.augmentor/tmp/` until `commit` moves them into place."""
 
     def __init__(self, writer: FolderWriter, index: int, *, encoding: ImageFormat | None) -> None:

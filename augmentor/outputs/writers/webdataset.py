@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from augmentor.images import ImageFormat
 from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import LabelRow, cells, columns, rounded
-from augmentor.outputs.writers.packing import Pack, Packed, damage_named, refuse_unpackable
-from stargan.labels import UNKNOWN, LabelSpace
+from augmentor.outputs.writers.packing import Pack, Packing, damage_named, refuse_unpackable
+from stargan.labels import UNKNOWN
 
 CODES = "labels"
 """The key of the codes in a sample's JSON."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TarPacking:
+class TarPacking(Packing):
     """Writes SPLIT/NNNNN.tar with KEY.png and KEY.json, by webdataset's own writer.
 
     The JSON is the image's row of the label table: texts as in `labels.csv` (blank is unknown), `is_synthetic` 0
@@ -28,9 +25,7 @@ class TarPacking:
     suffix, is written %2E.
     """
 
-    space: LabelSpace
-    encoding: ImageFormat
-    suffix: str = ".tar"
+    suffix = ".tar"
 
     def check(self) -> None:
         """Refuse a missing webdataset, or an attribute with the codes' key as its name."""
@@ -51,11 +46,6 @@ class TarPacking:
             for row, image in zip(rows, images, strict=True):
                 name, _, suffix = member_name(row.file_name).rpartition(".")
                 tar.write({"__key__": name, suffix: image, "json": self._labels(row)})
-
-    def write_index(
-        self, out: Path, packs: Sequence[Packed], *, shape: Shape | None, description: Mapping[str, object]
-    ) -> None:
-        """Write nothing: readers get the packs' names."""
 
     def _labels(self, row: LabelRow) -> bytes:
         written: dict[str, object] = dict(zip(columns(self.space), cells(row, self.space), strict=True))

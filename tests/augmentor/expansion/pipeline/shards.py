@@ -18,7 +18,7 @@ from augmentor.judge.gate import DeviceJudge
 from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.source_files import SourceFile
-from augmentor.outputs.writers import Failure
+from augmentor.outputs.writers import Failure, ShardRecord, ShardWriter
 from augmentor.planning.domains import parse_domains
 from augmentor.planning.items import Item
 from augmentor.planning.plan import make_plan
@@ -28,10 +28,11 @@ from stargan.inference import Translator
 CPU = torch.device("cpu")
 
 
-class Memory:
+class Memory(ShardWriter):
     """A shard that is kept in memory."""
 
     def __init__(self) -> None:
+        super().__init__(Path("memory"), 0, encoding=None)
         self.images: dict[int, tuple[LabelRow, Pixels]] = {}
         self.links: dict[int, tuple[LabelRow, Path]] = {}
         self.failures: list[Failure] | None = None
@@ -70,6 +71,9 @@ class Memory:
         self.committing()
         assert self.failures is None
         self.failures, self.origins, self.judged = list(failures), dict(origins or {}), judged
+
+    def _publish(self, record: ShardRecord) -> None:
+        raise AssertionError(f"shard {record.index} is kept in memory")
 
     def committing(self) -> None:
         """Do nothing ahead of a commit; for tests in which a commit takes long."""
