@@ -225,11 +225,7 @@ class PixelDifference(NamedTuple):
 
 
 def compare_pictures(ours: Tensor, plain: Tensor) -> PixelDifference:
-    """Return the difference between two batches of images, (N, C, H, W) uint8.
-
-    Raises:
-        ValueError: the shapes differ, or the batches are empty.
-    """
+    """Return the difference of two batches, (N, C, H, W) uint8; ValueError for other shapes, or none at all."""
     if ours.shape != plain.shape or not ours.numel():
         raise ValueError(f"pictures of shape {tuple(ours.shape)} and {tuple(plain.shape)} cannot be compared")
     largest, total, differing = 0, 0, 0
@@ -243,11 +239,7 @@ def compare_pictures(ours: Tensor, plain: Tensor) -> PixelDifference:
 
 
 def largest_relative(ours: Mapping[str, float], plain: Mapping[str, float]) -> float:
-    """Return the largest relative difference between losses of the same names; small ones are compared absolutely.
-
-    Raises:
-        ValueError: the names differ.
-    """
+    """Return the largest relative difference of losses, absolute for small ones; ValueError for other names."""
     if set(ours) != set(plain):
         raise ValueError(f"losses {sorted(ours)} cannot be compared with {sorted(plain)}")
     return max(abs(ours[name] - plain[name]) / max(abs(plain[name]), _SMALLEST_LOSS) for name in plain)

@@ -46,17 +46,9 @@ def plain_training_step(
 ) -> dict[str, Tensor]:
     """Do one step of `stargan.training.train` in plain code, at a constant learning rate.
 
-    With the same `batch.targets` the losses of `train` are equal up to rounding.
-
-    Args:
-        state: changed in place; the step is computed on its networks' device.
-        batch: on the CPU.
-        targets: (N, A) int64 domains to translate into, on the CPU.
-        config: precision, compile and schedule are not read.
-        space: the label space of the codes.
-
-    Returns:
-        The losses by the names that `train` logs, each a scalar on the networks' device.
+    With the same `batch.targets` the losses of `train` are equal up to rounding. `state` is changed in place.
+    Batch and targets, (N, A) int64, are on the CPU; precision, compile and schedule of `config` are not read.
+    Returns scalars on the networks' device, by the names that `train` logs.
 
     Source: StarGAN, section 3.2 and eq. 8 (arXiv 1711.09020).
     """
@@ -160,11 +152,7 @@ def _update(optimizer: torch.optim.Adam, state: TrainState, loss: Tensor) -> Non
 def plain_translate(model: Model, images: Tensor, targets: Tensor, *, batch_size: int = 16) -> Tensor:
     """Translate each image into its target in a plain loop: every pair passes the whole generator, in float32.
 
-    Args:
-        model: used on its generator's device.
-        images: (N, C, H, W) uint8 on the CPU, the model's size; so is the result.
-        targets: (N, A) int64 codes, -1 keeps the value.
-        batch_size: pairs in a batch.
+    Images are (N, C, H, W) uint8 on the CPU, and so is the result; targets (N, A) int64 codes, -1 keeps the value.
     """
     device = next(model.generator.parameters()).device
     made = []

@@ -116,10 +116,7 @@ def run_bench(
 ) -> BenchReport:
     """Run a benchmark; it writes to a temporary folder only.
 
-    Args:
-        settings: what to measure.
-        device: where to compute.
-        on_stage: called with a description of each measurement before it starts.
+    `on_stage` is called with a description of each measurement before it starts.
 
     Raises:
         AugmentorError: the manifest, the model or the recipe cannot be used.

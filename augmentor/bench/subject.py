@@ -39,14 +39,9 @@ SEED = 20_210
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Images and a model that translates them.
+    """Images and a model that translates them into `domains`, a list of SPECs.
 
-    Args:
-        manifest: the images' table, in the model's label space.
-        folder: the model's checkpoint.
-        recipe: settings of training.
-        domains: the SPECs of the targets.
-        title: a short description for the table.
+    `manifest` is in the model's label space, `folder` the model's checkpoint, `title` a description for the table.
     """
 
     manifest: Manifest
@@ -170,10 +165,7 @@ def given_subject(
 ) -> Subject:
     """Return at most `images` of the user's images, with the user's model or an untrained one of the recipe.
 
-    `model` is a run folder or a checkpoint, `work` a temporary folder.
-
-    Raises:
-        AugmentorError: the manifest or the model cannot be used.
+    `model` is a run folder or a checkpoint, `work` a temporary folder. AugmentorError if they cannot be used.
     """
     if model is None:
         table = read_manifest(

@@ -8,11 +8,7 @@ from augmentor.errors import AugmentorError, OutputError, first_line
 
 
 def chosen_devices(device: str, devices: str | None) -> tuple[torch.device, ...]:
-    """Return the devices of --devices, else the one of --device.
-
-    Raises:
-        AugmentorError: both are given, or one is not usable.
-    """
+    """Return the devices of --devices, else the one of --device; AugmentorError for both or an unusable one."""
     if devices is None:
         return (pick_device(device),)
     if device != "auto":

@@ -49,13 +49,7 @@ _BATCH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Classified:
-    """A classifier's results on the real test portraits.
-
-    Args:
-        images: number of training images.
-        balanced: balanced accuracy per attribute.
-        rare: recall of the test portraits with red hair and a smile.
-    """
+    """Number of training images, and results on real test portraits: balanced accuracy, and recall of `RARE`."""
 
     images: int
     balanced: dict[str, float]
@@ -66,16 +60,9 @@ class Classified:
 class DemoResult:
     """Files and figures of the demo.
 
-    Args:
-        manifest: the drawn portraits.
-        folder: the expanded folder; `hdf5` is the same as one file.
-        preview: test portraits, each with every single change.
-        rare_before: real training portraits with the rare combination.
-        rare_after: real and synthetic ones.
-        expanded: the result of the expansion into the folder.
-        verdict: target accuracy on test portraits, by a classifier trained on real portraits.
-        without: a classifier trained on the real portraits alone.
-        with_synthetic: one trained on real and synthetic portraits, for as many steps.
+    `hdf5` holds the same as `folder`; `preview` shows test portraits with every single change. `rare_before` and
+    `rare_after` count training portraits with the rare combination. `verdict` is the target accuracy on test
+    portraits, by the classifier of `without`; that of `with_synthetic` was trained for as many steps.
     """
 
     manifest: Path
@@ -105,18 +92,9 @@ def run_demo(
 ) -> DemoResult:
     """Draw portraits, translate them, and train a classifier with and without the translations.
 
-    Finished parts of an earlier call in the same folder are kept.
-
-    Args:
-        out: the folder to write.
-        train_minutes: minutes to train a model first; None takes the one that ships with the package.
-        seed: of the portraits.
-        device: where to compute.
-        on_stage: called with a description of each stage before it starts.
-        on_train: called with the events of training, if there is any.
-        on_progress: called with the progress of the expansion into the folder.
-        counts: portraits per split.
-        steps: optimisation steps of each classifier.
+    Finished parts of an earlier call in the same folder are kept. `train_minutes` of None takes the shipped model.
+    `on_stage` is called with a description of each stage before it starts, `on_progress` during the expansion into
+    the folder. `counts` are portraits per split, `steps` those of each classifier.
 
     Raises:
         AugmentorError: the folder cannot be used.

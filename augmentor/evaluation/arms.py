@@ -123,9 +123,7 @@ def _augmented(images: Tensor, augment: Callable[[Tensor], Tensor], *, seed: int
 class TrainingArm:
     """One way to train a classifier; its name is one of `TITLES`, in the sweep with the ratio behind it.
 
-    Args:
-        ratio: synthetic images for each real one, in the sweep; None for all other arms.
-        augment: whether images go through TrivialAugment.
+    `ratio` is that of synthetic to real images, in the sweep alone; with `augment` images pass TrivialAugment.
     """
 
     name: str

@@ -145,12 +145,9 @@ def read_data(
     allow_outside: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> EvaluationData:
-    """Read everything, and refuse test rows that were used for anything before.
+    """Read everything; AugmentorError if test rows were used before, or train or test rows are missing.
 
     `most` limits training images and translations, always the same ones: as many as a classifier is trained on.
-
-    Raises:
-        AugmentorError: the manifest cannot be used, lacks train or test rows, or test rows were used.
     """
     space, out = output.space, output.out
     table = read_manifest(manifest, space=space, image_column=image_column)

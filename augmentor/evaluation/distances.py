@@ -76,11 +76,7 @@ def measure_distances(
 
 
 def inception() -> Extract:
-    """Return the Inception network that published Frechet distances are measured with.
-
-    Raises:
-        MissingExtraError: torchmetrics, torch-fidelity or the weights are missing.
-    """
+    """Return the Inception network of published Frechet distances; MissingExtraError if it is missing."""
     try:
         from torchmetrics.image.fid import FrechetInceptionDistance  # noqa: PLC0415 - an extra
 

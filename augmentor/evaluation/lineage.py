@@ -24,24 +24,16 @@ _PASSED = ("not among the best", "surplus")
 
 
 class TracedTranslations(NamedTuple):
-    """Translations of train rows.
-
-    Args:
-        table: one row each, with the label table's `source_id`, `source_path`, `group`, `split` and attributes.
-        rows: (N,) the manifest row that each comes from.
-    """
+    """Translations of train rows, with columns of the label table, and `rows`, (N,), the manifest row of each."""
 
     table: pd.DataFrame
     rows: NDArray[np.intp]
 
 
 def read_rejected(path: Path, space: LabelSpace) -> pd.DataFrame:
-    """Return the translations that the judge rejected, one row each; no row where there is no such file.
+    """Return the translations that the judge rejected, a row each; none without that file, OutputError if damaged.
 
     Translations that passed the gate, and were dropped because there were better ones or enough, are left out.
-
-    Raises:
-        OutputError: the table is damaged or lacks a column.
     """
     needed = ["split", "group", "source_id", "source_path", *space.names, "changed", "reason"]
     if not path.exists():
@@ -59,11 +51,8 @@ def read_rejected(path: Path, space: LabelSpace) -> pd.DataFrame:
 def refuse_leaks(manifest: Manifest, used: pd.DataFrame, *, out: Path) -> None:
     """Refuse a manifest whose test rows the output, or the model behind it, may have been trained on.
 
-    `used` are the rows of the output's label table and of its rejected translations.
-
-    Raises:
-        ManifestError: a group is in two splits.
-        OutputError: a test row was used; names it, and how.
+    `used` are the rows of the output's label table and of its rejected translations. An OutputError names the test
+    rows, and how they were used; a group in two splits is a ManifestError.
     """
     refuse_split_leaks(manifest)
     rows = manifest.rows
@@ -112,11 +101,7 @@ def refuse_copies(
 
 
 def trace(manifest: Manifest, table: pd.DataFrame, *, out: Path) -> TracedTranslations:
-    """Find the train row that each translation comes from; translations of other splits are left out.
-
-    Raises:
-        OutputError: a source is no train row of this manifest; names it.
-    """
+    """Find the source of each translation of train rows; an OutputError names sources that are no train rows."""
     table = table[table["split"] == "train"].reset_index(drop=True)
     rows = manifest.rows
     train = np.flatnonzero((rows["split"] == "train").to_numpy())

@@ -51,12 +51,9 @@ def load_output_model(data: EvaluationData, given: Path | None) -> Model:
 
 
 def draw_ungated(data: EvaluationData) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Draw translations as without the gate: as many of each domain as were kept, so that both arms have as many.
+    """Draw translations as without the gate, as many per domain as were kept: positions in `kept`, in `rejected`.
 
     Of a domain of which none was kept, as many are drawn as were kept on average, or all that there are.
-
-    Returns:
-        Positions in `kept` and in `rejected`.
     """
     codes = _codes(data.rejected.table, data.output.space)
     kept = [tuple(row) for row in data.kept.codes.tolist()]

@@ -86,17 +86,9 @@ def evaluate(
     Finished classifiers are cached beside the output: the same call continues after an interruption, and ends with
     the same bytes. The report is not updated here.
 
-    Args:
-        manifest: the table that the output was made from; its test rows score.
-        out: the folder or FILE.h5 that expand wrote.
-        settings: seeds, steps and ratios of synthetic images.
-        device: where to compute.
-        model: the output's model, to make rejected translations again; None takes the path noted in the output.
-        image_column: the column of the images' paths, if it has an unusual name.
-        allow_outside: images may be outside the manifest's folder.
-        max_pixels: images of more pixels (width x height) are not read.
-        on_note: called with remarks, a sentence each.
-        on_steps: called with the optimisation steps that are done, those in all, and those of earlier calls.
+    `manifest` is the table that the output was made from; its test rows score. `model` is the output's, to make
+    rejected translations again; None takes the path noted in the output. `on_note` is called with remarks, a
+    sentence each; `on_steps` with the optimisation steps that are done, those in all, and those of earlier calls.
 
     Raises:
         AugmentorError: something cannot be used, or test rows were used before.

@@ -130,10 +130,8 @@ def choose_grid(found: Survey) -> GridChoice:
 def _spread(rows: NDArray[np.int64], requested: NDArray[np.bool_], rich: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return some of the rows in their order: from its beginning to its end, of each column in turn.
 
-    Args:
-        rows: (N,) numbers of sources.
-        requested: (N, columns) the requested changes of each source.
-        rich: (N,) sources with many changes; others only fill a column that has none of these.
+    `rows`, (N,), are numbers of sources, `requested`, (N, columns), their changes, and `rich`, (N,), those with
+    many changes; others only fill a column that has none of these.
     """
     columns = requested.shape[1]
     pool = rows[(rich | requested[:, ~requested[rich].any(axis=0)].any(axis=1))[rows]]

@@ -63,9 +63,8 @@ class BalancedCombination:
 class DescribedGate:
     """The thresholds of scores.
 
-    Args:
-        lowered: pairs of values with a lower threshold of agreement.
-        offers: how often the threshold of agreement is right on real images; None if unknown.
+    `lowered` are pairs of values with a lower threshold of agreement; `offers` says how often that threshold is
+    right on real images.
     """
 
     thresholds: Thresholds

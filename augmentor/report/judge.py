@@ -26,9 +26,7 @@ _MEANINGS = {
 class ConfusionRow:
     """The judge's answers for the real validation images of one value.
 
-    Args:
-        share: of its images that are recognised, in [0, 1].
-        predicted: per value of the attribute the share of its images classified as that; empty if unknown.
+    `share` of them are recognised; `predicted` are the shares taken for each value of the attribute, if known.
     """
 
     value: str

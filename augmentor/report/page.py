@@ -55,15 +55,14 @@ def report_path(out: Path) -> Path:
 
 
 def write_report(out: Path, description: Mapping[str, object] | None = None, images: Path | None = None) -> Path:
-    """Write report.html, its thumbnails, the data set card and croissant.json; equal inputs give equal bytes.
+    """Write report.html, its thumbnails, the data set card and croissant.json; return the page's path.
+
+    Equal inputs give equal bytes.
 
     Args:
         out: the folder or FILE.h5 that expand wrote.
         description: the future content of `dataset.json`, before expand writes it; else it is read.
         images: the file that will be renamed to FILE.h5, likewise.
-
-    Returns:
-        The page's path.
 
     Raises:
         OutputError: there is no such output, a table is damaged, or the page cannot be written.

@@ -50,13 +50,8 @@ class _LogLine:
 class TrainingSection:
     """The training of the model, as far as it is known.
 
-    Args:
-        path: the model's, as expand recorded it; "" if it did not.
-        found: whether there is a run folder at that path.
-        curves: the losses.
-        accuracy: target accuracy per attribute; empty where it was not measured for this checkpoint.
-        verdict: of the target accuracy, in sentences.
-        recipe: the text of run.toml, or "".
+    `path` is the model's, as expand recorded it; `found` is whether there is a run folder. `accuracy` and
+    `verdict` are empty where target accuracy was not measured for this checkpoint; `recipe` is run.toml's text.
     """
 
     path: str

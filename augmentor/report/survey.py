@@ -75,11 +75,7 @@ class Survey:
 
 
 def survey(output: FinishedOutput) -> Survey:
-    """Read the tables of an output.
-
-    Raises:
-        OutputError: one is missing or damaged, or they do not fit together.
-    """
+    """Read the tables of an output; OutputError if one is missing or damaged, or they do not fit together."""
     space = output.space
     kept, real = _Gathered(space), _Gathered(space)
     splits: list[NDArray[np.object_]] = []

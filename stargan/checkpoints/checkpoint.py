@@ -143,10 +143,9 @@ def load_model(path: Path) -> Model:
 
 
 def load_discriminator(path: Path) -> Discriminator | None:
-    """Load the discriminator of a checkpoint folder, or of the newest checkpoint of a run folder.
+    """Load the discriminator of a checkpoint, or of a run folder's newest one; None without a training state.
 
-    Returns:
-        On the CPU, in eval mode; None if the checkpoint was saved without a training state.
+    It is on the CPU, in eval mode.
 
     Raises:
         CheckpointError: nothing to load there, or a file is damaged.

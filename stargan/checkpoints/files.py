@@ -103,11 +103,7 @@ def safetensors_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def read_safetensors(file: Path, *, sha256: str, remedy: str = "") -> dict[str, Tensor]:
-    """Read a safetensors file and verify its SHA-256; `remedy` ends an error's message.
-
-    Raises:
-        CheckpointError: it is missing, or damaged.
-    """
+    """Read a safetensors file and verify its SHA-256; `remedy` ends the message of a CheckpointError."""
     try:
         with file.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -26,15 +26,9 @@ from augmentor.demo.portraits.identity import HAIR, RGB, Portrait, mix
 
 
 def render(portrait: Portrait, *, hair: str, glasses: bool, smile: bool, size: int = 64) -> NDArray[np.uint8]:
-    """Draw an identity with the given attributes; `hair` is one of `HAIR`, `size` the side in pixels.
+    """Draw an identity with the given attributes as (size, size, 3) uint8 RGB; `hair` is one of `HAIR`.
 
     Two renderings of one identity differ only where the differing attributes show.
-
-    Returns:
-        (size, size, 3) uint8 RGB.
-
-    Raises:
-        ValueError: the hair colour is unknown or the size is not positive.
     """
     if hair not in HAIR:
         raise ValueError(f"hair is {hair!r}, not one of {', '.join(HAIR)}")

@@ -47,19 +47,8 @@ def write_portraits(
     """Write a portrait set: `images/NNNNN.png` and `manifest.csv` (path, id, split, hair, glasses, smile).
 
     Every portrait is another identity, `portrait_at(seed, index)`. `train` is imbalanced on purpose: few portraits
-    with red hair smile. The other splits have all 12 combinations equally often.
-
-    Args:
-        folder: created if it is missing. The manifest comes last, by an atomic rename.
-        seed: of identities and domains.
-        counts: portraits per split.
-        size: side of the images in pixels.
-
-    Returns:
-        The manifest's path.
-
-    Raises:
-        ValueError: a count is negative.
+    with red hair smile. The other splits have all 12 combinations equally often. The manifest, whose path is
+    returned, is written last, by an atomic rename. A negative number of portraits in `counts` is a ValueError.
     """
     for split, count in counts.items():
         if count < 0:

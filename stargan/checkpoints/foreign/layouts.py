@@ -20,13 +20,10 @@ _STATISTICS = ("running_mean", "running_var")
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The architecture of a file's generator.
+    """The architecture of a file's generator: `arguments` of `build_generator`, all but `vector_size`.
 
-    Args:
-        arguments: of `build_generator`, all but `vector_size`.
-        usual_side: in pixels, of the images that such a generator is usually trained on.
-        names: of exactly the tensors that the file must hold.
-        entries: of the label vector; None if the generator reads none.
+    `usual_side` is that of the usual training images in pixels; `names` are of exactly the tensors that must be in
+    the file; `entries` are those of the label vector, None if the generator reads none.
     """
 
     arguments: dict[str, Any]

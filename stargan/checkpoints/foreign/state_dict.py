@@ -44,10 +44,8 @@ _DAMAGE = (
 def read_weights(file: Path) -> Weights:
     """Return the tensors of a state dict on the CPU, floats as float32.
 
-    The file is a safetensors file, or a state dict that torch.save wrote, alone or beside other plain values.
-
-    Raises:
-        CheckpointError: it cannot be read, needs code to be loaded, or holds no state dict.
+    The file is a safetensors file, or a state dict that torch.save wrote, alone or beside other plain values. A
+    CheckpointError says that it cannot be read, needs code to be loaded, or holds no state dict.
     """
     found = _state_dict(_read(file))
     while (wrapper := next(iter(found)).partition(".")[0]) in _WRAPPERS and all(
