@@ -57,6 +57,8 @@ TINY = (
 EMOJI = ("images.size=64", "generator.width=32", "discriminator.width=48", "discriminator.depth=5")
 """Small colourful images, as in recipes/small-data.toml."""
 
+_TARGETS = 8
+"""Translations of each drawn image."""
 
 _LONGEST_SECONDS = 4 * 3600.0
 """Time limit of a measured command, in seconds; the longest one takes minutes."""
@@ -65,16 +67,9 @@ Measure = Callable[[Subject, Conditions], Iterable[Measurement]]
 
 
 class Part(NamedTuple):
-    """One subject of a suite and its measurements, with their targets.
-
-    Args:
-        recipe: overrides of the default recipe.
-        seconds: factor on the time of a measurement.
-        images: JPEG files to draw.
-    """
+    """A subject, of drawn images and a recipe's overrides, and its measurements; `seconds` scales their time."""
 
     recipe: tuple[str, ...]
-    targets_per_image: int
     measure: Measure
     seconds: float = 1.0
     images: int = 64
@@ -132,35 +127,33 @@ SUITES: dict[Suite, tuple[Part, ...]] = {
     "cpu": (
         Part(
             PAPER,
-            8,
             both(translating(Target("ratio", 1.3), ONE_LEVEL), expanding((PNG, 0.95), (HDF5, 0.95))),
             seconds=4.0,
         ),
-        Part((), 8, translating(Target("ratio", 1.5), ONE_LEVEL), seconds=4.0),
-        Part((*SMALL,), 8, expanding((PNG, 0.8), (HDF5, 0.8)), images=4096),
-        Part(("images.size=64",), 8, training(1.25), seconds=4.0),
-        Part((*PAPER, "images.size=64"), 8, training(1.25), seconds=4.0),
-        Part(("images.size=64",), 8, in_precision("float32", training(1.25)), seconds=4.0),
-        Part((*PAPER, "images.size=64"), 8, in_precision("float32", training(1.25)), seconds=4.0),
+        Part((), translating(Target("ratio", 1.5), ONE_LEVEL), seconds=4.0),
+        Part((*SMALL,), expanding((PNG, 0.8), (HDF5, 0.8)), images=4096),
+        Part(("images.size=64",), training(1.25), seconds=4.0),
+        Part((*PAPER, "images.size=64"), training(1.25), seconds=4.0),
+        Part(("images.size=64",), in_precision("float32", training(1.25)), seconds=4.0),
+        Part((*PAPER, "images.size=64"), in_precision("float32", training(1.25)), seconds=4.0),
     ),
     # In order of importance: measurements that have not started when the time is up are left out.
     "gpu": (
         Part(
             PAPER,
-            8,
             both(
                 translating(Target("ratio", 3.0), Target("share_of_matrix_rate", 0.3)),
                 expanding((HDF5, 0.8), (JPG, 0.6)),
             ),
             images=8192,
         ),
-        Part(PAPER, 8, training(2.0)),
-        Part((), 8, training(2.0)),
-        Part((), 8, translating(Target("ratio", 3.0))),
-        Part(EMOJI, 8, both(translating(), expanding((HDF5, 0.8), (JPG, 0.6))), images=16_384),
-        Part(EMOJI, 8, training(2.0)),
+        Part(PAPER, training(2.0)),
+        Part((), training(2.0)),
+        Part((), translating(Target("ratio", 3.0))),
+        Part(EMOJI, both(translating(), expanding((HDF5, 0.8), (JPG, 0.6))), images=16_384),
+        Part(EMOJI, training(2.0)),
     ),
-    "scale": (Part(TINY, 8, scaling, images=2_500),),
+    "scale": (Part(TINY, scaling, images=2_500),),
 }
 
 SUITE_SECONDS: dict[Suite, float] = {"cpu": 10.0, "gpu": 8.0, "scale": 10.0}
@@ -183,7 +176,7 @@ def run_suite(
             return
         recipe = read_recipe(None, [*part.recipe, *overrides])
         folder = conditions.folder()
-        subject = synthetic_subject(recipe, targets=part.targets_per_image, images=part.images, work=folder)
+        subject = synthetic_subject(recipe, targets=_TARGETS, images=part.images, work=folder)
         on_part(f"part {number + 1} of {len(SUITES[name])}: {subject.title}")
         yield from part.measure(subject, replace(conditions, seconds=conditions.seconds * part.seconds))
 

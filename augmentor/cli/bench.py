@@ -85,7 +85,7 @@ def bench(
         on_stage=lambda words: messages.print(f"[dim]measuring {escape(words)} ...[/]"),
     )
     results.print(bench_table(report))
-    values = report_json(report, command=this_command())
+    values = {"command": this_command(), **report.to_json()}
     if out is not None:
         write_report(out, values)
     if json:
@@ -112,11 +112,6 @@ def bench_table(report: BenchReport) -> Group:
     verdict = [Text(f"\n{counted - missed} of {counted} targets met.")] if counted else []
     legend = Text("Medians; ± is half the range from the slowest to the fastest round.", "dim")
     return Group(Text(head), Text(""), table, legend, *verdict, *profiles)
-
-
-def report_json(report: BenchReport, *, command: str) -> dict[str, object]:
-    """Return the report and the command that made it, as plain JSON values."""
-    return {"command": command, **report.to_json()}
 
 
 def write_report(path: Path, values: Mapping[str, object]) -> None:

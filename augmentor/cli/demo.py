@@ -32,16 +32,6 @@ def demo(
     json: JsonOption = False,
 ) -> None:
     """Run check, expand and a classifier on drawn portraits, in a few minutes."""
-    summary = show_demo(out, minutes=minutes if train_ else None, seed=seed, device=device)
-    if json:
-        print_json(summary)
-
-
-def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> dict[str, object]:
-    """Run the demo, print what it did, where everything is and what to try next; return its figures as JSON.
-
-    `minutes` is the time to train a model first; None takes the one that ships with the package.
-    """
     from augmentor.cli.devices import pick_device
     from augmentor.demo import run_demo
 
@@ -57,7 +47,7 @@ def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> di
     with TrainingDisplay() as training, ProgressBar("expanding", unit="images") as bar:
         result = run_demo(
             out,
-            train_minutes=minutes,
+            train_minutes=minutes if train_ else None,
             seed=seed,
             device=pick_device(device),
             on_stage=stage,
@@ -68,7 +58,8 @@ def show_demo(out: Path, *, minutes: float | None, seed: int, device: str) -> di
     source = ("expand", str(result.manifest), "--model", str(result.model))
     next_command = shlex.join([*program(), *source, "--domains", "hair=~", "--out", f"{result.folder}-hair"])
     print_line(next_command)
-    return _plain(result)
+    if json:
+        print_json(_plain(result))
 
 
 def _summary(result: DemoResult) -> Group:

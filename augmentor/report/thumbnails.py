@@ -29,7 +29,10 @@ class Thumbnails:
         folder.mkdir(exist_ok=True)
 
     def add(self, key: str, pixels: Pixels) -> str | None:
-        """Write the thumbnail of a uint8 (H, W, C) image once per key; return its address, None past MOST_BYTES."""
+        """Write the thumbnail of a uint8 (H, W, C) image, once per key.
+
+        Returns its address relative to the page; None if `MOST_BYTES` is reached.
+        """
         self.largest_side = max(self.largest_side, *pixels.shape[:2])
         small = fit(pixels, LONGEST)
         lossless = max(small.shape[:2]) <= _LOSSLESS_UP_TO
