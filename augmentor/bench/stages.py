@@ -29,7 +29,7 @@ from augmentor.bench.measure import (
 from augmentor.bench.reference import plain_translate
 from augmentor.bench.subject import Subject, pairs_of
 from augmentor.expansion import Progress, RunSettings, run_expansion
-from augmentor.images import ImageFormat, Pixels, encode
+from augmentor.images import ImageFormat, encode
 from augmentor.outputs import Lineage
 from augmentor.report import write_report
 from augmentor.storage import Workers
@@ -83,10 +83,13 @@ def measure_translate(subject: Subject, conditions: Conditions) -> Measurement:
 
     plain = subject.plain_model(device)
     images, targets = pairs_of(jobs)
-    difference = compare_pictures(torch.cat(made), plain_translate(plain, images, targets, batch_size=batch))
-    quantities |= {f"{name}_difference": float(value) for name, value in difference._asdict().items()}
 
-    pace = seconds_of(lambda: plain_translate(plain, images, targets, batch_size=batch), device)
+    def plainly() -> Tensor:
+        return plain_translate(plain, images, targets, batch_size=batch)
+
+    difference = compare_pictures(torch.cat(made), plainly())
+    quantities |= {f"{name}_difference": float(value) for name, value in difference._asdict().items()}
+    pace = seconds_of(plainly, device)
     most = max(1, _MOST_IN_MEMORY // (images[0].numel() * 2 * batch))
     jobs = subject.jobs(2 * batch * min(most, conditions.times(pace, sides=2)))
     images, targets = pairs_of(jobs)
@@ -94,17 +97,13 @@ def measure_translate(subject: Subject, conditions: Conditions) -> Measurement:
     repeats = max(
         1, round(len(images) / 2 / batch * pace / seconds_of(lambda: run_stream(translator, jobs, 1), device))
     )
-
-    def translate_plainly() -> Round:
-        return Round(
-            len(images),
-            seconds_of(lambda: plain_translate(plain, images, targets, batch_size=batch), device),
-        )
-
-    def translate() -> Round:
-        return Round(repeats * len(images), seconds_of(lambda: run_stream(translator, jobs, repeats), device))
-
-    rates = take_turns({"plain": translate_plainly, "ours": translate}, rounds=conditions.rounds)
+    sides: dict[str, Side] = {
+        "plain": lambda: Round(len(images), seconds_of(plainly, device)),
+        "ours": lambda: Round(
+            repeats * len(images), seconds_of(lambda: run_stream(translator, jobs, repeats), device)
+        ),
+    }
+    rates = take_turns(sides, rounds=conditions.rounds)
     hot: list[HotOperation] = []
     if conditions.profile:
         with profiled(device) as hot:
@@ -143,7 +142,7 @@ def measure_decode(subject: Subject, conditions: Conditions) -> Measurement:
 
 def measure_encode(subject: Subject, conditions: Conditions, image_format: ImageFormat) -> Measurement:
     """Measure encoding the subject's images, in all workers."""
-    pictures: list[Pixels] = [image.permute(1, 2, 0).contiguous().numpy() for image in subject.images]
+    pictures = subject.pictures
     with Workers(conditions.workers, name="bench") as pool:
 
         def encode_some(count: int) -> float:
@@ -158,7 +157,7 @@ def measure_write(subject: Subject, conditions: Conditions, name: str) -> Measur
 
     With the name "out.h5" the output is an HDF5 file, with any other a folder of PNG files.
     """
-    pictures: list[Pixels] = [image.permute(1, 2, 0).contiguous().numpy() for image in subject.images]
+    pictures = subject.pictures
     with Workers(conditions.workers, name="bench") as pool:
 
         def write(count: int) -> float:
@@ -178,7 +177,7 @@ def measure_write(subject: Subject, conditions: Conditions, name: str) -> Measur
 
             return seconds_of(fill, _CPU) * count / len(rows)
 
-        form = "HDF5" if name.endswith(".h5") else "folder of png"
+        form = (HDF5 if name.endswith(".h5") else PNG).title
         return _rate_alone("write", f"{subject.title}, {form}", conditions, write, most=_SHARD)
 
 
@@ -204,7 +203,6 @@ def measure_expand(subject: Subject, conditions: Conditions, forms: Sequence[Out
     }
     sides["alone"] = partial(_translate, subject, conditions, translator, pairs)
     rates = take_turns(sides, rounds=conditions.rounds)
-    workers = f"{conditions.workers} workers"
     return [
         Measurement(
             stage="expand",
@@ -219,7 +217,7 @@ def measure_expand(subject: Subject, conditions: Conditions, forms: Sequence[Out
                 "closing_seconds": median(closing[form.title]),
             },
             notes=(
-                f"jpg in, {workers}; plain: the Translator alone",
+                f"jpg in, {conditions.workers} workers; plain: the Translator alone",
                 f"then {median(closing[form.title]):.1f} s for the preview and the end of the output",
             ),
         )

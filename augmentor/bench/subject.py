@@ -114,10 +114,14 @@ class Subject:
         )
 
     @cached_property
+    def pictures(self) -> list[Pixels]:
+        """Up to 64 of the images at the model's size."""
+        return [self.decode(path) for path in self.paths(min(_PICTURES, len(self.manifest)))]
+
+    @cached_property
     def images(self) -> Tensor:
-        """Up to 64 of the images at the model's size, (N, C, H, W) uint8."""
-        some = [self.decode(path) for path in self.paths(min(_PICTURES, len(self.manifest)))]
-        return torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2).contiguous()
+        """The same as a tensor, (N, C, H, W) uint8."""
+        return torch.from_numpy(np.stack(self.pictures)).permute(0, 3, 1, 2).contiguous()
 
     def jobs(self, pairs: int) -> list[Job]:
         """Return that many (source, target) pairs for the Translator, grouped by source.

@@ -85,13 +85,13 @@ def remake(
     images, codes = list[Pixels](), list[NDArray[np.int64]]()
     for start in range(0, len(rows), _BATCH):
         some, wanted = rows[start : start + _BATCH], targets[start : start + _BATCH]
-        sources = [_source(data, model, int(row)) for row in some]
-        there = [i for i, source in enumerate(sources) if source is not None]
-        if not there:
+        found = [
+            (i, source) for i, row in enumerate(some) if (source := _source(data, model, int(row))) is not None
+        ]
+        if not found:
             continue
-        pixels = torch.from_numpy(np.stack([source for source in sources if source is not None])).permute(
-            0, 3, 1, 2
-        )
+        there = [i for i, _ in found]
+        pixels = torch.from_numpy(np.stack([source for _, source in found])).permute(0, 3, 1, 2)
         own = torch.from_numpy(manifest.codes[some[there]].astype(np.int64))
         one_set = output.space.to_one_label_set(torch.from_numpy(wanted[there]), own)
         if output.full_size:

@@ -79,7 +79,7 @@ def _read_stargan(weights: Mapping[str, Tensor]) -> Reading:
     last_name = f"main.{6 * halvings + len(blocks) + 3}.weight"
     channels = _kernel(last_name, weights).shape[0]
 
-    names = {"main.0.weight": "encoder.0.convolution.weight", **_norm("main.1", "encoder.0.norm")}
+    names = _unit("main.0", "main.1", "encoder.0")
     for down in range(1, halvings + 1):
         names |= _unit(f"main.{3 * down}", f"main.{3 * down + 1}", f"encoder.{down}")
     start = 3 * halvings + 3
@@ -133,7 +133,7 @@ def _read_cyclegan(weights: Mapping[str, Tensor]) -> Reading:
     for up in range(halvings):
         names |= _unit(f"model.{start + 3 * up}", f"model.{start + 3 * up + 1}", f"decoder.{up}", norm)
     last = f"model.{start + 3 * halvings + 1}"
-    names |= {f"{last}.weight": "painter.weight", f"{last}.bias": "painter.bias"}
+    names |= _named(last, "painter", bias=True)
     _check_channels(first.shape[1], _kernel(f"{last}.weight", weights).shape[0])
     return Reading(
         arguments={
@@ -201,19 +201,13 @@ LAYOUTS = (
 def _unit(convolution: str, norm: str, ours: str, kind: Norm | None = None) -> Names:
     """Return the names of a convolution and its norm; StarGAN's norms, of no kind, scale and shift themselves."""
     names = _named(convolution, f"{ours}.convolution", bias=kind == "instance")
-    if kind is None:
-        names |= _norm(norm, f"{ours}.norm")
-    if kind == "batch":
-        names |= _norm(norm, f"{ours}.norm", parts=("weight", "bias", *_STATISTICS))
+    if kind in (None, "batch"):
+        names |= _named(norm, f"{ours}.norm", bias=True, others=_STATISTICS if kind == "batch" else ())
     return names
 
 
-def _named(foreign: str, ours: str, *, bias: bool) -> Names:
-    parts = ("weight", "bias") if bias else ("weight",)
-    return {f"{foreign}.{part}": f"{ours}.{part}" for part in parts}
-
-
-def _norm(foreign: str, ours: str, parts: Iterable[str] = ("weight", "bias")) -> Names:
+def _named(foreign: str, ours: str, *, bias: bool, others: Iterable[str] = ()) -> Names:
+    parts = ("weight", *(["bias"] if bias else []), *others)
     return {f"{foreign}.{part}": f"{ours}.{part}" for part in parts}
 
 
