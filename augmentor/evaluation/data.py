@@ -179,7 +179,7 @@ def read_data(
     refuse_copies(table, _digests(test, test_rows), others)
     wanted = sum(min(limit, int(table.split_mask([split]).sum())) for split, limit in limits.items())
     unreadable = wanted - len(train) - len(val) - len(test)
-    chosen = _some(np.arange(len(kept.rows)), most)
+    chosen = some_rows(np.arange(len(kept.rows)), most, np.random.default_rng(0))
     return EvaluationData(
         output=output,
         manifest=table,
@@ -218,7 +218,7 @@ def _read_real(
             return None
         return as_written(pixels, output)
 
-    rows = _some(np.flatnonzero(manifest.split_mask([split])), most)
+    rows = some_rows(np.flatnonzero(manifest.split_mask([split])), most, np.random.default_rng(0))
     images = list(side_by_side(read, rows.tolist()))
     there = np.array([image is not None for image in images], dtype=np.bool_)
     pixels = [image for image in images if image is not None]
@@ -236,11 +236,9 @@ def _read_kept(synthetic: ExpandedDataset, chosen: NDArray[np.intp]) -> Labelled
     )
 
 
-def _some(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """Return all rows, or a fixed draw of them, in order."""
-    if len(rows) <= most:
-        return rows
-    return np.sort(np.random.default_rng(0).choice(rows, size=most, replace=False))
+def some_rows(rows: NDArray[np.intp], most: int, random: np.random.Generator) -> NDArray[np.intp]:
+    """Return all rows, or a draw of them, in order."""
+    return rows if len(rows) <= most else np.sort(random.choice(rows, size=most, replace=False))
 
 
 def _digests(data: LabelledImages, rows: NDArray[np.intp]) -> Iterator[tuple[int, bytes]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augmentor.errors import MissingExtraError, first_line
-from augmentor.evaluation.data import EvaluationData
+from augmentor.evaluation.data import EvaluationData, some_rows
 from augmentor.evaluation.result import Distances, Pair
 from augmentor.judge import LabelledImages
 
@@ -22,7 +22,6 @@ MOST = 4000
 """Images of each kind that are compared, always the same ones."""
 
 _MOST_IN_DOMAIN = 200
-
 _SUBSETS = 50
 
 _UNCHANGED = 1.0
@@ -43,14 +42,13 @@ def measure_distances(
 ) -> Distances:
     """Measure all distances in the features from `extract`; `ungated` are translations without the gate."""
     random = np.random.default_rng(0)
-    train_rows = _some(len(data.train), random)
-    kept_rows = _some(len(data.kept), random)
+    train_rows, kept_rows = (some_rows(np.arange(len(each)), MOST, random) for each in (data.train, data.kept))
     train, kept = extract(data.train.images[train_rows]), extract(data.kept.images[kept_rows])
-    test = extract(data.test.images[_some(len(data.test), random)])
+    test = extract(data.test.images[some_rows(np.arange(len(data.test)), MOST, random)])
     sources = data.kept_sources[kept_rows]
     sets = {"kept": kept, "real": train}
     if ungated is not None:
-        sets["ungated"] = extract(ungated.images[_some(len(ungated), random)])
+        sets["ungated"] = extract(ungated.images[some_rows(np.arange(len(ungated)), MOST, random)])
     near = _nearest(kept, train, own=torch.from_numpy(sources), rows=torch.from_numpy(train_rows))
     near_test = _nearest(test, train)
     closest = float(np.percentile(near_test.numpy(), _CLOSEST))
@@ -126,11 +124,6 @@ def _compare(made: Tensor, real: Tensor) -> tuple[float, float]:
             metric.update(real, real=True)
             metric.update(made, real=False)
         return float(frechet.compute()), float(kernel.compute()[0])
-
-
-def _some(count: int, random: np.random.Generator) -> NDArray[np.intp]:
-    rows = np.arange(count)
-    return rows if count <= MOST else np.sort(random.choice(rows, size=MOST, replace=False))
 
 
 def _nearest(made: Tensor, real: Tensor, *, own: Tensor | None = None, rows: Tensor | None = None) -> Tensor:

@@ -15,7 +15,6 @@ LEAST_IN_GROUP = 10
 """Test images below which a combination of labels is no group: its share would be mere chance."""
 
 REPLICATES = 2000
-
 _CHUNK = 250
 
 _OUTSIDE = 2.5

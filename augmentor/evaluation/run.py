@@ -30,7 +30,6 @@ STEPS = 800
 """Where the accuracy of real images alone begins to level off on val (emoji, 32 px; see BENCHMARKS.md)."""
 
 _FIRST_SEED = 1000
-
 _TIMED_STEPS = 3
 
 

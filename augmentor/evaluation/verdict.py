@@ -34,13 +34,10 @@ LEAST_UNITS = 5
 """Test units (subjects, or single images) below which there is no verdict."""
 
 _WIDE = 0.05
-
 _COPIES = 0.1
-
 _FEW_SEEDS = 5
 
 _MEASURES: Mapping[Measure, str] = {"worst_group": "worst", "balanced": "balanced"}
-
 _NAMES: Mapping[Measure, str] = {"worst_group": "worst-group accuracy", "balanced": "balanced accuracy"}
 
 SAME: Outcome = "no difference seen"

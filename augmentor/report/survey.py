@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -77,7 +77,7 @@ class Survey:
 def survey(output: FinishedOutput) -> Survey:
     """Read the tables of an output; OutputError if one is missing or damaged, or they do not fit together."""
     space = output.space
-    kept, real = _Gathered(space), _Gathered(space)
+    kept, real, rejected = list[SurveyedRows](), list[SurveyedRows](), list[SurveyedRows]()
     splits: list[NDArray[np.object_]] = []
     place = 0
     translated: set[str] = set()
@@ -85,23 +85,23 @@ def survey(output: FinishedOutput) -> Survey:
         made = chunk["is_synthetic"].to_numpy(dtype=bool)
         places = np.arange(place, place + len(chunk))
         place += len(chunk)
-        kept.add(chunk[made], places[made])
-        real.add(chunk[~made], places[~made])
+        kept.append(_surveyed(chunk[made], places[made], space))
+        real.append(_surveyed(chunk[~made], places[~made], space))
         splits.append(chunk["split"].to_numpy(dtype=object)[~made])
         translated.update(chunk["split"][made].unique())
-    _add_scores(output, kept)
-    rejected, reasons, first = _Gathered(space), Counter[str](), 0
+    scored = _with_scores(_joined(kept, space), output)
+    reasons, each, first = Counter[str](), np.zeros((len(space), BINS), dtype=np.int64), 0
     for chunk in output.rejected_rows():
-        rejected.add(chunk, np.arange(first, first + len(chunk)))
-        rejected.add_each(chunk)
+        rejected.append(_surveyed(chunk, np.arange(first, first + len(chunk)), space))
+        each += _each(chunk, space)
         first += len(chunk)
         for words, count in chunk["reason"].value_counts().items():
             reasons.update(dict.fromkeys(reason_kinds(str(words)), int(count)))
     return Survey(
-        real=real.rows(),
+        real=_joined(real, space),
         real_splits=np.concatenate([*splits, np.array([], dtype=object)]),
-        kept=kept.rows(),
-        rejected=rejected.rows(),
+        kept=scored,
+        rejected=_joined(rejected, space, each=each),
         reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         splits=tuple(sorted(map(str, translated))),
     )
@@ -124,57 +124,48 @@ def histogram(values: NDArray[np.float32], *, low: float = 0.0, high: float = 1.
     return np.bincount(places, minlength=BINS).astype(np.int64)
 
 
-@dataclass
-class _Gathered:
-    """Pieces of `SurveyedRows`."""
-
-    space: LabelSpace
-    places: list[NDArray[np.int64]] = field(default_factory=list)
-    codes: list[NDArray[np.int16]] = field(default_factory=list)
-    changes: list[NDArray[np.int16]] = field(default_factory=list)
-    sources: list[NDArray[np.uint64]] = field(default_factory=list)
-    scores: dict[str, list[NDArray[np.float32]]] = field(default_factory=lambda: {name: [] for name in SCORES})
-    keys: list[NDArray[np.uint64]] = field(default_factory=list)
-    each: NDArray[np.int64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.each = np.zeros((len(self.space), BINS), dtype=np.int64)
-
-    def add(self, rows: pd.DataFrame, places: NDArray[np.int64]) -> None:
-        codes = np.full((len(rows), len(self.space)), UNKNOWN, dtype=np.int16)
-        for column, attribute in enumerate(self.space.attributes):
-            codes[:, column] = pd.Index(attribute.values).get_indexer(pd.Index(rows[attribute.name]))
-        self.places.append(places.astype(np.int64))
-        self.codes.append(codes)
-        self.changes.append(np.where(_changed(rows["changed"], self.space), codes, np.int16(UNKNOWN)))
-        self.sources.append(hashes(rows["source_id"]))
-        self.keys.append(hashes(rows["key"]))
-        for name in SCORES:
-            known = numbers(rows[name]) if name in rows else np.full(len(rows), np.nan, dtype=np.float32)
-            self.scores[name].append(known)
-
-    def add_each(self, rows: pd.DataFrame) -> None:
-        for column, name in enumerate(self.space.names):
-            self.each[column] += histogram(numbers(rows[f"agreement:{name}"]))
-
-    def rows(self) -> SurveyedRows:
-        attributes = len(self.space)
-        return SurveyedRows(
-            places=_joined(self.places, np.empty(0, np.int64)),
-            codes=_joined(self.codes, np.empty((0, attributes), np.int16)),
-            changes=_joined(self.changes, np.empty((0, attributes), np.int16)),
-            sources=_joined(self.sources, np.empty(0, np.uint64)),
-            keys=_joined(self.keys, np.empty(0, np.uint64)),
-            scores={name: _joined(pieces, np.empty(0, np.float32)) for name, pieces in self.scores.items()},
-            each=self.each,
-        )
+def _surveyed(rows: pd.DataFrame, places: NDArray[np.int64], space: LabelSpace) -> SurveyedRows:
+    """Return one chunk of a table, without `each`."""
+    codes = np.full((len(rows), len(space)), UNKNOWN, dtype=np.int16)
+    for column, attribute in enumerate(space.attributes):
+        codes[:, column] = pd.Index(attribute.values).get_indexer(pd.Index(rows[attribute.name]))
+    unknown = np.full(len(rows), np.nan, dtype=np.float32)
+    return SurveyedRows(
+        places=places.astype(np.int64),
+        codes=codes,
+        changes=np.where(_changed(rows["changed"], space), codes, np.int16(UNKNOWN)),
+        sources=hashes(rows["source_id"]),
+        keys=hashes(rows["key"]),
+        scores={name: numbers(rows[name]) if name in rows else unknown for name in SCORES},
+        each=np.zeros((len(space), BINS), dtype=np.int64),
+    )
 
 
-def _add_scores(output: FinishedOutput, kept: _Gathered) -> None:
-    """Add the scores of the kept translations from `scores.csv`, which has the same order."""
-    keys = _joined(kept.keys, np.empty(0, np.uint64))
-    scores = {name: _joined(pieces, np.empty(0, np.float32)) for name, pieces in kept.scores.items()}
-    first = 0
+def _joined(
+    chunks: Sequence[SurveyedRows], space: LabelSpace, *, each: NDArray[np.int64] | None = None
+) -> SurveyedRows:
+    """Return all chunks as one, which may be empty, with the histograms of attributes in `each`."""
+    columns = ["changed", "source_id", "key", *space.names]
+    none = _surveyed(pd.DataFrame(columns=columns, dtype=object), np.empty(0, np.int64), space)
+    parts = [none, *chunks]
+    return SurveyedRows(
+        places=np.concatenate([part.places for part in parts]),
+        codes=np.concatenate([part.codes for part in parts]),
+        changes=np.concatenate([part.changes for part in parts]),
+        sources=np.concatenate([part.sources for part in parts]),
+        keys=np.concatenate([part.keys for part in parts]),
+        scores={name: np.concatenate([part.scores[name] for part in parts]) for name in SCORES},
+        each=none.each if each is None else each,
+    )
+
+
+def _each(rows: pd.DataFrame, space: LabelSpace) -> NDArray[np.int64]:
+    return np.stack([histogram(numbers(rows[f"agreement:{name}"])) for name in space.names])
+
+
+def _with_scores(kept: SurveyedRows, output: FinishedOutput) -> SurveyedRows:
+    """Return the kept translations with their scores from `scores.csv`, which has the same order."""
+    keys, each, first = kept.keys, kept.each, 0
     for chunk in output.score_rows():
         found = hashes(chunk["key"])
         there = first + np.flatnonzero(np.isin(keys[first:], found))
@@ -182,10 +173,10 @@ def _add_scores(output: FinishedOutput, kept: _Gathered) -> None:
             path = output.beside("scores.csv")
             raise OutputError(f"{path}: its rows are not those of the label table. Run augmentor verify")
         for name in SCORES:
-            scores[name][there] = numbers(chunk[name])
-        kept.add_each(chunk)
+            kept.scores[name][there] = numbers(chunk[name])
+        each = each + _each(chunk, output.space)
         first = int(there[-1]) + 1 if len(there) else first
-    kept.scores = {name: [values] for name, values in scores.items()}
+    return replace(kept, each=each)
 
 
 def numbers(cells: pd.Series[str]) -> NDArray[np.float32]:
@@ -207,7 +198,3 @@ def _changed(cells: pd.Series[str], space: LabelSpace) -> NDArray[np.bool_]:
 def hashes(cells: pd.Series[str]) -> NDArray[np.uint64]:
     """Return a hash of every text, equal on all machines."""
     return pd.util.hash_array(cells.to_numpy(dtype=object), categorize=False)
-
-
-def _joined(pieces: list[NDArray], empty: NDArray) -> NDArray:  # type: ignore[type-arg]
-    return np.concatenate([empty, *pieces])
