@@ -204,15 +204,8 @@ def _stages(
 
 
 def _memory(device: torch.device) -> Iterator[Measurement]:
-    yield Measurement(
-        stage="memory", setting="this process", unit="MB", ours=Series((peak_memory() / 1e6,)), notes=("its peak",)
-    )
+    peaks = [("this process", peak_memory(), "its peak")]
     if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
-        yield Measurement(
-            stage="memory",
-            setting="the device",
-            unit="MB",
-            ours=Series((peak / 1e6,)),
-            notes=("the peak of the last measurement",),
-        )
+        peaks.append(("the device", torch.cuda.max_memory_allocated(device), "the peak of the last measurement"))
+    for setting, peak, note in peaks:
+        yield Measurement(stage="memory", setting=setting, unit="MB", ours=Series((peak / 1e6,)), notes=(note,))

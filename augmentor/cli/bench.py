@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from augmentor.cli.options import DeviceOption, JsonOption, OutsideOption, Precision, Switch, names
+from augmentor.cli.options import DeviceOption, JsonOption, OutsideOption, Precision, SetOption, Switch, names
 from augmentor.cli.session import command, escape, messages, print_json, results, this_command
 from augmentor.errors import OutputError
 
@@ -32,9 +32,7 @@ def bench(
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Without --model: recipe of an untrained model.")
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe.")
-    ] = None,
+    set_: SetOption = None,
     size: Annotated[int | None, typer.Option(help="Side of the images. Default: the recipe's.")] = None,
     targets: Annotated[int, typer.Option(help="Translations per drawn image.")] = 8,
     images: Annotated[int | None, typer.Option(help="Number of images.")] = None,

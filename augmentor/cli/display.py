@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -85,9 +85,6 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
             disable=not console.is_terminal,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -156,9 +153,6 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
         self._first: tuple[float, float] | None = None
         self._judged = False
         self._said = 0.0
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -299,14 +299,7 @@ def _print_result(planned: Expansion, result: ExpandResult, *, json: bool) -> No
         )
 
 
-def _expand_share(
-    planned: Expansion,
-    share: Share,
-    run: RunSettings,
-    *,
-    max_failures: int,
-    json: bool,
-) -> None:
+def _expand_share(planned: Expansion, share: Share, run: RunSettings, *, max_failures: int, json: bool) -> None:
     """Make one share of the shards, and print what other shares have left to do."""
     from augmentor.expansion import run_share
     from augmentor.report import report_path, write_report

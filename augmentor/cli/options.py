@@ -62,6 +62,9 @@ ModelCropOption = Annotated[
     int | None,
     typer.Option(metavar="PIXELS", min=1, help="Foreign FILE: side of its square crop before resizing."),
 ]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe.")
+]
 DeviceOption = Annotated[str, typer.Option(help="Compute device: auto, cpu, cuda, cuda:1, ...")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 ColumnOption = Annotated[

@@ -21,9 +21,7 @@ def train(
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML settings. Default: the built-in recipe.")
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe.")
-    ] = None,
+    set_: options.SetOption = None,
     minutes: Annotated[float | None, typer.Option(help="Training time in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, in place of --minutes.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the newest checkpoint.")] = False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from augmentor.outputs import columns
@@ -79,10 +78,10 @@ def write_croissant(output: FinishedOutput, description: DescribedOutput, *, tit
     }
     if output.is_file:
         what = "Images, labels and every other column of the label table, as HDF5 data sets."
-        described["distribution"] = [_file(output.images, output.out.name, what, encoding="application/x-hdf5")]
+        described["distribution"] = [_file(output.images, output.out.name, what, _PACK_ENCODINGS[".h5"])]
     else:
         what = "Every image of every split, real and synthetic, with its labels and its lineage."
-        table = _file(output.out / "labels.csv", "labels.csv", what, encoding="text/csv")
+        table = _file(output.out / "labels.csv", "labels.csv", what, "text/csv")
         described["distribution"] = [table, *_file_sets(output, description)]
         described["recordSet"] = [_label_table(output)]
     path = output.beside("croissant.json")
@@ -90,72 +89,50 @@ def write_croissant(output: FinishedOutput, description: DescribedOutput, *, tit
     return path
 
 
-def _file(path: Path, name: str, what: str, *, encoding: str) -> Json:
+def _node(kind: str, name: str, what: str, **entries: Json) -> Json:
+    return {"@type": f"cr:{kind}", "@id": name, "name": name, "description": what, **entries}
+
+
+def _file(path: Path, name: str, what: str, encoding: str) -> Json:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "@type": "cr:FileObject",
-        "@id": name,
-        "name": name,
-        "description": what,
-        "contentUrl": name,
-        "encodingFormat": encoding,
-        "sha256": sha256,
-    }
+    return _node("FileObject", name, what, contentUrl=name, encodingFormat=encoding, sha256=sha256)
 
 
 def _file_sets(output: FinishedOutput, description: DescribedOutput) -> list[Json]:
     """Return the sets of files that hold the images: shard files, or image files by suffix."""
     splits, packs = sorted(description.counts.splits), output.pack_suffix
     if packs is not None:
-        what, name = (
-            "Shard files with the images that labels.csv lists, and their labels.",
-            packs.removeprefix("."),
-        )
-        return [_file_set(f"{name}-files", what, _PACK_ENCODINGS[packs], [f"{each}/*{packs}" for each in splits])]
+        what, name = "Shard files with the images that labels.csv lists, and their labels.", f"{packs[1:]}-files"
+        includes: list[Json] = [f"{each}/*{packs}" for each in splits]
+        return [_node("FileSet", name, what, encodingFormat=_PACK_ENCODINGS[packs], includes=includes)]
     suffix = description.requested.image_format or "png"
     # Original files keep their own suffix.
     suffixes = sorted({suffix, "png", "jpg"} if description.requested.real == "original" else {suffix})
     return [
-        _file_set(
+        _node(
+            "FileSet",
             f"{each}-images",
             "The images that labels.csv lists.",
-            _ENCODINGS.get(each, f"image/{each}"),
-            [f"{split}/*/*.{each}" for split in splits],
+            encodingFormat=_ENCODINGS.get(each, f"image/{each}"),
+            includes=[f"{split}/*/*.{each}" for split in splits],
         )
         for each in suffixes
     ]
 
 
-def _file_set(name: str, what: str, encoding: str, includes: Sequence[str]) -> Json:
-    return {
-        "@type": "cr:FileSet",
-        "@id": name,
-        "name": name,
-        "description": what,
-        "encodingFormat": encoding,
-        "includes": list(includes),
-    }
-
-
 def _label_table(output: FinishedOutput) -> Json:
     # As text, readers would make "1.0" of a 1 in a column with blank cells.
     types = {**_TYPES, **{each.name: "sc:Boolean" for each in output.space.attributes if each.kind == "binary"}}
-    return {
-        "@type": "cr:RecordSet",
-        "@id": "labels",
-        "name": "labels",
-        "description": "A row per image.",
-        "key": {"@id": "labels/key"},
-        "field": [
-            {
-                "@type": "cr:Field",
-                "@id": f"labels/{name}",
-                "name": name,
-                "description": _MEANINGS.get(name, f"The label {name}; blank where it is unknown."),
-                "dataType": types.get(name, "sc:Text"),
-                "source": {"fileObject": {"@id": "labels.csv"}, "extract": {"column": name}},
-            }
-            for name in columns(output.space)
-        ],
-    }
+    fields: list[Json] = [
+        {
+            "@type": "cr:Field",
+            "@id": f"labels/{name}",
+            "name": name,
+            "description": _MEANINGS.get(name, f"The label {name}; blank where it is unknown."),
+            "dataType": types.get(name, "sc:Text"),
+            "source": {"fileObject": {"@id": "labels.csv"}, "extract": {"column": name}},
+        }
+        for name in columns(output.space)
+    ]
+    return _node("RecordSet", "labels", "A row per image.", key={"@id": "labels/key"}, field=fields)

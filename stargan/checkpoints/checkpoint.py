@@ -236,26 +236,22 @@ def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], values: Ma
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        _fill(draft, tensors, values)
+        hashes = {}
+        for name, content in tensors.items():
+            file, packed = draft / f"{name}.safetensors", safetensors_bytes(content)
+            file.write_bytes(packed)
+            hashes[file.name] = hashlib.sha256(packed).hexdigest()
+            _sync(file)
+        config = {**values, "files": hashes}
+        config["sha256"] = json_sha256(config)
+        (draft / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        _sync(draft / "config.json")
+        _sync(draft)
         draft.rename(folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)  # A full disk needs the room.
         raise
     _sync(folder.parent)
-
-
-def _fill(draft: Path, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, object]) -> None:
-    hashes = {}
-    for name, content in tensors.items():
-        file, packed = draft / f"{name}.safetensors", safetensors_bytes(content)
-        file.write_bytes(packed)
-        hashes[file.name] = hashlib.sha256(packed).hexdigest()
-        _sync(file)
-    config = {**values, "files": hashes}
-    config["sha256"] = json_sha256(config)
-    (draft / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    _sync(draft / "config.json")
-    _sync(draft)
 
 
 def _read(folder: Path, name: str, config: CheckpointConfig) -> dict[str, Tensor]:
