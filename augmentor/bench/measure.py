@@ -110,7 +110,6 @@ class Measurement:
         unit: of both sides' rates.
         plain: the rates that ours are compared with, described by `against`; None without a comparison.
         quantities: other measured values, by name ("largest_difference", "share_of_matrix_rate", ...).
-        notes: remarks for the table.
         profile: the operations that took most of the device's time, longest first.
     """
 
@@ -166,11 +165,8 @@ class Conditions:
     """The device, precision, threads and time of measurements.
 
     Args:
-        work: a temporary folder.
-        workers: threads that decode and encode.
         compile: "auto" compiles wherever that works, as a long run does.
         seconds: of each measurement, both sides together, without warm-up.
-        rounds: of each side.
         ends: the `time.monotonic()` after which no further measurement starts.
         matrix_rates: FLOP/s of a large matrix product on the device, by precision.
     """

@@ -52,9 +52,7 @@ class BenchSettings:
         targets: translations of each drawn image.
         images: most images of a manifest, or images to draw; None for all, or 512.
         suite: a suite to run, in place of all the above; None for none.
-        workers: threads that decode and encode; None chooses by the cores.
         seconds: of each measurement, without warm-up; None for the default.
-        allow_outside: allow images outside the manifest's folder.
     """
 
     manifest: Path | None = None

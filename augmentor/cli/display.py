@@ -36,11 +36,7 @@ _REMEDIES: dict[Stage, str] = {
     "writing": "a faster disk would help",
 }
 
-_QUEUE_NAMES: dict[Stage, str] = {
-    "decoding": "decoded",
-    "encoding": "to encode",
-    "writing": "shards to commit",
-}
+_QUEUE_NAMES: dict[Stage, str] = {"decoding": "decoded", "encoding": "to encode", "writing": "shards to commit"}
 
 _LOSS_NAMES = {
     "d/adversarial": "D adversarial",

@@ -207,11 +207,7 @@ def expand(
         command=session.recorded_command(),
     )
     run = RunSettings(
-        devices=chosen,
-        batch_size=batch_size,
-        workers=workers,
-        compile=compile,
-        verify_sources=verify_sources,
+        devices=chosen, batch_size=batch_size, workers=workers, compile=compile, verify_sources=verify_sources
     )
     for note in planned.notes:
         session.remark(note)
@@ -274,8 +270,7 @@ def _print_result(planned: Expansion, result: ExpandResult, *, json: bool) -> No
     if result.was_complete:
         session.print_line(f"{out} is complete already; nothing was changed.")
     session.print_line(
-        f"{made.synthetic:,} synthetic and {made.real:,} real images in {out} "
-        f"({display.duration(result.seconds)})",
+        f"{made.synthetic:,} synthetic and {made.real:,} real images in {out} ({display.duration(result.seconds)})"
     )
     if result.balance:
         session.results.print(tables.balance_table(result.balance))
@@ -309,12 +304,12 @@ def _expand_share(planned: Expansion, share: Share, run: RunSettings, *, max_fai
         result = run_share(planned, share, run, write_pages=write_report, on_progress=bar.show_expansion)
     session.print_line(
         f"Share {share}: {counted(result.made, 'image')} made, {result.resumed:,} there already "
-        f"({display.duration(result.seconds)})",
+        f"({display.duration(result.seconds)})"
     )
     if result.counts is not None:
         session.print_line(
             f"All shares have ended: {result.counts.synthetic:,} synthetic and {result.counts.real:,} real images "
-            f"in {out}",
+            f"in {out}"
         )
         session.print_line(f"Report: {report_path(out)}")
     elif result.missing:

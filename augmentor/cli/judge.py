@@ -43,8 +43,7 @@ def judge(
     ] = None,
     image_column: options.ColumnOption = None,
     attributes: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help="Columns to use; with --model, as for expand."),
+        str | None, typer.Option(metavar="NAME,...", help="Columns to use; with --model, as for expand.")
     ] = None,
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
@@ -81,11 +80,7 @@ def judge(
         allow_outside=allow_outside,
     )
     with ProgressBar("judging", unit="%") as bar:
-        result = judge_manifest(
-            request,
-            device=pick_device(device),
-            on_progress=bar.update_share,
-        )
+        result = judge_manifest(request, device=pick_device(device), on_progress=bar.update_share)
     results.print(judge_table(result.kept))
     print_line(f"Kept in {result.out}")
     if json:

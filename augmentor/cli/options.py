@@ -36,27 +36,20 @@ BalanceOption = Annotated[
 ]
 BalanceToOption = Annotated[
     str,
-    typer.Option(
-        metavar="WORD|N",
-        help="Images per combination: minority, all, 500, ...",
-        rich_help_panel=_RARE,
-    ),
+    typer.Option(metavar="WORD|N", help="Images per combination: minority, all, 500, ...", rich_help_panel=_RARE),
 ]
 CountsOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Table of wanted images: ATTR,...,count.", rich_help_panel=_RARE),
 ]
 ModelOption = Annotated[
-    Path,
-    typer.Option("--model", metavar="RUN", help="Run folder, checkpoint folder, or foreign checkpoint FILE."),
+    Path, typer.Option("--model", metavar="RUN", help="Run folder, checkpoint folder, or foreign checkpoint FILE.")
 ]
 LabelVectorOption = Annotated[
-    str | None,
-    typer.Option("--attributes", metavar="LABELS", help="Foreign FILE: its label vector, in order."),
+    str | None, typer.Option("--attributes", metavar="LABELS", help="Foreign FILE: its label vector, in order.")
 ]
 ModelSizeOption = Annotated[
-    str | None,
-    typer.Option(metavar="SIZE", help="Foreign FILE: its image size, such as 128 or 256x192."),
+    str | None, typer.Option(metavar="SIZE", help="Foreign FILE: its image size, such as 128 or 256x192.")
 ]
 ModelCropOption = Annotated[
     int | None,

@@ -7,10 +7,7 @@ from augmentor.cli.session import command, print_json, print_line
 
 
 @command
-def report(
-    out: OutputArgument,
-    json: JsonOption = False,
-) -> None:
+def report(out: OutputArgument, json: JsonOption = False) -> None:
     """Rewrite the HTML report and the data set card of an output.
 
     expand and evaluate write them, too. The report is one HTML file with a folder

@@ -34,7 +34,6 @@ class EvaluatedOutput:
 
     Args:
         size: (height, width) of its images; the model's where they differ.
-        channels: 1 or 3.
         crop: side of the centred square that sources were cut to first, or None.
         encoding: lossy format of its files, which real images pass, too; None for lossless ones.
         full_size: the images have another size than the model's, so changes were blended into the originals.
@@ -111,7 +110,6 @@ class EvaluationData:
         kept_sources: (K,) which of `train` each comes from, -1 where that could not be read.
         rejected: the translations that the judge rejected, without images.
         unreadable: real rows whose image could not be read.
-        notes: remarks for the user.
     """
 
     output: EvaluatedOutput

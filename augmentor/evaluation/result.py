@@ -160,7 +160,6 @@ class Evaluation:
         skipped: arm -> why it is not there.
         sweep: the output's arm at other ratios of synthetic to real images.
         groups: combinations with enough test images.
-        notes: remarks for the user.
     """
 
     fingerprint: str

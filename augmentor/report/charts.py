@@ -27,7 +27,6 @@ class Histogram:
 
     Args:
         meaning: of the score, in a sentence.
-        bars: from left to right.
         low: the score at the left edge.
         high: the score at the right edge.
         threshold: the minimum of the gate, and `at` its x; None without one.

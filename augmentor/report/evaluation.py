@@ -59,7 +59,6 @@ class EvaluationSection:
     Args:
         found: the content of evaluation.json.
         stale: whether it belongs to another version of the output.
-        tone: of its verdict.
         attributes: names of the attributes that the arms have accuracies of.
         sweep: by rising ratio.
         sweep_range: the values at the bottom and the top of its chart.

@@ -38,7 +38,6 @@ class TranslationCard:
         changed: the attributes that differ from the source.
         target: "attribute=value" of its target.
         scores: (name, value) of the known ones.
-        reason: of a rejection, or "".
     """
 
     verdict: Verdict

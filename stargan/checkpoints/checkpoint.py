@@ -48,7 +48,6 @@ class Model:
 
     Args:
         generator: the moving average of G, on the CPU, in eval mode.
-        space: the label space.
         image_size: (height, width) in pixels.
         step: D steps it was trained for.
         settings: what was saved beside the weights, as plain JSON values.

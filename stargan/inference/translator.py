@@ -47,7 +47,6 @@ class Translator:
 
     Args:
         model: is not changed.
-        device: where to compute.
         batch_size: images in a batch of the encoder stage, and (image, target) pairs in one of the decoder stage.
             None chooses by the model's and the device's size, not by free memory, so that runs are reproducible.
         precision: of the convolutions; "auto" is bfloat16 on CUDA devices that support it, else float32.
