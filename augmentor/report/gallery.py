@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -210,12 +211,7 @@ def _cards(verdict: Verdict, numbers: Sequence[int], images: _Images) -> Iterato
 def _grid_view(grid: GridChoice, images: _Images) -> SourceGrid:
     space = images.output.space
     heads = [", ".join(space.names[column] for column, _ in change) for change in grid.changes]
-    groups: list[tuple[str, int]] = []
-    for head in heads:
-        if groups and groups[-1][0] == head:
-            groups[-1] = (head, groups[-1][1] + 1)
-        else:
-            groups.append((head, 1))
+    groups = tuple((head, len(list(equal))) for head, equal in groupby(heads))
     columns = [", ".join(space.attributes[a].values[code] for a, code in change) for change in grid.changes]
     rows = []
     for place, source in enumerate(grid.sources):
@@ -226,7 +222,7 @@ def _grid_view(grid: GridChoice, images: _Images) -> SourceGrid:
             cells.append(cell)
             names += [name] if name else []
         rows.append(GridRow(name=names[0] if names else "", source=images.source(source), cells=tuple(cells)))
-    return SourceGrid(groups=tuple(groups), columns=tuple(columns), rows=tuple(rows))
+    return SourceGrid(groups=groups, columns=tuple(columns), rows=tuple(rows))
 
 
 def _cell(kept: int, rejected: int, change: Change, images: _Images) -> tuple[GridCell, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -45,9 +44,8 @@ def draw_skin(board: Board, p: Portrait, outline: Points) -> Image.Image:
         board.tint((58, 60, 74), board.mask(board.head(beard)), p.stubble, within=face)
     if p.freckles:
         brown = mix(p.skin, (140, 66, 34), 0.5)
-        for x, y in product((-36, -29, -22, 22, 29, 36), (24,)):
-            y_spot = y + (5 if x in (-29, 29) else 0)
-            board.fill(board.head(ellipse(x + 5 * p.turn, y_spot, 1.7, 1.7)), brown)
+        for x in (-36, -29, -22, 22, 29, 36):
+            board.fill(board.head(ellipse(x + 5 * p.turn, 29 if abs(x) == 29 else 24, 1.7, 1.7)), brown)
     return face
 
 
