@@ -25,7 +25,7 @@ from augmentor.storage import refuse_unusable
 
 P = ParamSpec("P")
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+FAILED, INTERRUPTED = 1, 130
 
 results = Console(highlight=False, soft_wrap=False)
 """stdout: results."""
@@ -133,7 +133,6 @@ _UNRECORDED_FLAGS = frozenset({"--debug", "--dry-run", "--json", "--overwrite", 
 _UNRECORDED_VALUES = frozenset(
     {"--address", "--device", "--devices", "--engine", "--max-failures", "--ray-workers", "--shards", "--workers"}
 )
-_PLACES = frozenset({"--out"})
 
 
 def recorded_command() -> str:
@@ -150,7 +149,7 @@ def recorded_command() -> str:
         if name in _UNRECORDED_VALUES:
             if not equals:
                 next(given, None)
-        elif name in _PLACES:
+        elif name == "--out":
             words += ["--out", Path(value if equals else next(given, "")).name]
         else:
             words.append(word)
