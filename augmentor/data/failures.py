@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from augmentor.storage import CsvWriter, replacing_text
+from augmentor.storage import replacing_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,11 +21,9 @@ class Failure:
 def write_failures(path: Path, failures: Iterable[Failure]) -> int:
     """Write `failures.csv`, the first failure of every id, in order, and return how many rows it has."""
     seen: set[str] = set()
-    with replacing_text(path) as file:
-        writer = CsvWriter(file)
-        writer.writerow(["id", "path", "reason"])
+    with replacing_table(path, ["id", "path", "reason"]) as table:
         for failure in failures:
             if failure.id not in seen:
                 seen.add(failure.id)
-                writer.writerow([failure.id, failure.path, failure.reason])
+                table.writerow([failure.id, failure.path, failure.reason])
     return len(seen)

@@ -22,7 +22,7 @@ from augmentor.evaluation.remake import CannotRemakeError, draw_ungated, load_ou
 from augmentor.evaluation.result import Distances, Evaluation
 from augmentor.evaluation.verdict import summarize
 from augmentor.judge import LabelledImages, train_classifier
-from augmentor.outputs import EVALUATION_RUNS, paths_of
+from augmentor.outputs import evaluation_runs, paths_of
 from augmentor.storage import MAX_PIXELS, Json, locked, write_json
 from stargan.checkpoints import json_sha256
 
@@ -111,7 +111,7 @@ def evaluate(
             on_note(f"without '{TITLES[name]}': {reason}")
         arms, sweep = make_arms(data, ungated=ungated), make_sweep(data, settings.ratios)
         cache = EvaluationCache(
-            paths.beside(EVALUATION_RUNS) if paths.one_file else paths.out_of_sight(EVALUATION_RUNS),
+            evaluation_runs(paths),
             {
                 "steps": settings.steps,
                 "batch_size": settings.batch_size,

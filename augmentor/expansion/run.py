@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from augmentor.expansion.executors.local import LocalExecutor
 from augmentor.expansion.executors.work import Executor, Work, plan_work, refuse_absent_sources
@@ -20,6 +20,7 @@ from augmentor.expansion.settings import RunSettings
 from augmentor.expansion.top_up import run_rounds
 from augmentor.expansion.writer import explain_failures
 from augmentor.outputs import Counts
+from augmentor.outputs.readers import FinishedOutput
 from augmentor.outputs.writers import WritePages
 from augmentor.planning import CellState
 from augmentor.storage import locked
@@ -95,13 +96,15 @@ def run_expansion(
             writer.clear()
         writer.open(shards=None if expansion.settings.fills else expansion.shards)
         if writer.complete():
+            output = FinishedOutput.open(expansion.out)
+            states = cast("Sequence[Mapping[str, object]]", output.description.get("balance", ()))
             return ExpandResult(
                 out=expansion.out,
-                counts=writer.counts(),
+                counts=output.counts,
                 resumed=len(expansion.plan),
                 seconds=time.monotonic() - started,
                 was_complete=True,
-                balance=_stored_balance(expansion),
+                balance=tuple(map(CellState.from_json, states)),
             )
         # Ended before the lock is released.
         executor = held.enter_context(executor or LocalExecutor(settings.devices))
@@ -163,12 +166,3 @@ def _make(
 
 def _ignore(_index: int) -> None:
     """Ignore a committed shard."""
-
-
-def _stored_balance(expansion: Expansion) -> tuple[CellState, ...]:
-    """Return the counts of combinations that a finished output has stored."""
-    try:
-        states = json.loads(expansion.paths.beside("dataset.json").read_bytes()).get("balance", ())
-    except FileNotFoundError:  # An HDF5 file is an output without it, too.
-        return ()
-    return tuple(CellState.from_json(state) for state in states)

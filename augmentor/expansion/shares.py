@@ -21,7 +21,8 @@ from augmentor.expansion.progress import Progress
 from augmentor.expansion.settings import ExpandSettings, RunSettings
 from augmentor.expansion.writer import explain_failures, make_writer
 from augmentor.outputs import Counts, RecordFolder, paths_of
-from augmentor.outputs.writers import WritePages, Writer, counts_of_file
+from augmentor.outputs.readers import FinishedOutput
+from augmentor.outputs.writers import WritePages, Writer
 from augmentor.storage import TakenError, is_free, locked, patiently_locked
 
 SLURM = "slurm"
@@ -177,19 +178,19 @@ def merge(out: Path, *, write_pages: WritePages) -> Counts:
     """
     with explain_failures(out):
         if out.is_file():
-            return counts_of_file(out)
-        begun = RecordFolder(paths_of(out).work).begun()
+            return FinishedOutput.open(out).counts
+        run = RecordFolder(paths_of(out).work).read_run()
         try:
-            settings = ExpandSettings.from_json(cast(Mapping[str, object], begun.description["settings"]))
+            settings = ExpandSettings.from_json(cast(Mapping[str, object], run.description["settings"]))
         except (TypeError, KeyError) as error:
             raise AugmentorError(f"{out}: was begun by another version of augmentor ({error})") from error
-        shards = begun.shards
+        shards = run.shards
         if shards is None:
             raise OutputError(f"{out}: how many shards it will have is not known. Run the same expand again")
-        writer = make_writer(out, settings=settings, space=begun.space, description=begun.description)
+        writer = make_writer(out, settings=settings, space=run.space, description=run.description)
         with locked(writer.lock, output=out):
             if writer.complete():
-                return writer.counts()
+                return FinishedOutput.open(out).counts
             if missing := writer.missing(shards):
                 raise OutputError(
                     f"{len(missing):,} of {shards:,} shards are missing, the first is number {missing[0]:,}. Run "
@@ -205,15 +206,15 @@ def _finish_if_last(
 
     Returns the counts of its images, None where it is not finished yet, and how many shards are missing.
     """
+    out, rules = expansion.out, expansion.settings.rules
     if writer.complete():
-        return writer.counts(), 0
+        return FinishedOutput.open(out).counts, 0
     if missing := len(writer.missing(shards)):
         return None, missing
-    out, rules = expansion.out, expansion.settings.rules
     try:
         with locked(writer.lock, output=out):
             if writer.complete():
-                return writer.counts(), 0
+                return FinishedOutput.open(out).counts, 0
             return finish_output(out, writer, shards=shards, rules=rules, write_pages=write_pages), 0
     except TakenError:  # Another share is about to end, and finishes it; or does so now.
         return None, 0

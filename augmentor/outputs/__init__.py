@@ -23,11 +23,10 @@ from augmentor.outputs.paths import (
     stored_encoding,
 )
 from augmentor.outputs.records import RecordFolder, ShardRecord
-from augmentor.outputs.report_files import EVALUATION_RUNS, is_report_image, report_image_name
+from augmentor.outputs.report_files import evaluation_runs, is_report_image, report_image_name
 from augmentor.outputs.source_files import SourceFile, refuse_changed_sources
 
 __all__ = [
-    "EVALUATION_RUNS",
     "NOT_BEST",
     "SURPLUS",
     "UNCHANGED",
@@ -44,6 +43,7 @@ __all__ = [
     "columns",
     "default_format",
     "encoding_of",
+    "evaluation_runs",
     "format_of",
     "is_report_image",
     "paths_of",

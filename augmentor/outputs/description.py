@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NotRequired, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 from augmentor.outputs.fingerprints import Identity
 from augmentor.outputs.label_table import LabelRow
 from augmentor.storage import Json
 from stargan.checkpoints import json_sha256
-from stargan.labels import AttributeState, LabelSpace
+from stargan.labels import LabelSpace
 
 SCHEMA_VERSION = 1
 """Schema version of all files that expand writes; raised when readers of the old version would go wrong."""
@@ -21,16 +21,6 @@ UNPARSED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 Shape: TypeAlias = "tuple[int | None, ...]"
 """(H, W, C) of images; None for a side in which they differ."""
-
-
-class CountsState(TypedDict):
-    """`Counts` as JSON."""
-
-    real: int
-    synthetic: int
-    failed: int
-    rejected: NotRequired[int]
-    splits: dict[str, dict[str, int]]
 
 
 @dataclass(kw_only=True)
@@ -62,7 +52,7 @@ class Counts:
         """Synthetic images in all splits."""
         return sum(split["synthetic"] for split in self.splits.values())
 
-    def to_json(self) -> CountsState:
+    def to_json(self) -> dict[str, object]:
         """Return the counts as plain JSON values."""
         return {
             "real": self.real,
@@ -73,46 +63,9 @@ class Counts:
         }
 
     @classmethod
-    def from_json(cls, state: CountsState) -> Counts:
-        """Return the counts that `to_json` described."""
+    def from_json(cls, state: Any) -> Counts:
+        """Return the counts that `to_json` described; errors are `UNPARSED`."""
         return cls(failed=state["failed"], rejected=state.get("rejected", 0), splits=state["splits"])
-
-
-class DatasetDescription(TypedDict):
-    """`dataset.json`; an HDF5 file holds a copy in its attribute `dataset_json`.
-
-    Args:
-        label_space: the attributes, in the order of the codes.
-        image_shape: (H, W, C), null for a side in which images differ; null where there is no image.
-        fingerprint: differs from that of any other manifest, model, judge, settings and plan.
-        made_of: what the fingerprint is computed from, in parts.
-        augmentor: the version that wrote it.
-        command: the command line; null if there was none.
-        manifest: the name of the manifest's file.
-        model: its sha256, step and path.
-        image_size: (H, W) requested; null where images keep their own.
-        judge: null if there was none.
-        gate: the judge's thresholds; null if there was no judge.
-        balance: counts of the combinations that `--balance` filled up.
-        sha256: of the other entries.
-    """
-
-    schema_version: int
-    label_space: list[AttributeState]
-    image_shape: list[int | None] | None
-    counts: CountsState
-    fingerprint: str
-    made_of: NotRequired[dict[str, Json]]
-    augmentor: NotRequired[str]
-    command: NotRequired[str | None]
-    manifest: NotRequired[str]
-    model: NotRequired[dict[str, Json]]
-    image_size: NotRequired[list[int] | None]
-    settings: NotRequired[dict[str, Json]]
-    judge: NotRequired[Json]
-    gate: NotRequired[Json]
-    balance: NotRequired[list[dict[str, Json]]]
-    sha256: str
 
 
 def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
@@ -125,7 +78,17 @@ def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
 def describe(
     description: Mapping[str, Json], space: LabelSpace, *, counts: Counts, shape: Shape | None
 ) -> Mapping[str, object]:
-    """Return the content of `dataset.json`, see `DatasetDescription`; `description` has the caller's entries."""
+    """Return the content of `dataset.json`, of which an HDF5 file holds a copy in its attribute `dataset_json`.
+
+    Args:
+        description: the entries on the run: its fingerprint, what that is made of, the model, the settings.
+        space: the attributes, in the order of the codes.
+        counts: of the images.
+        shape: (H, W, C) of the images, None for a side in which they differ; None where there is no image.
+
+    Returns:
+        All entries, with the SHA-256 of the others as `sha256`.
+    """
     described = {
         **description,
         "schema_version": SCHEMA_VERSION,
@@ -140,7 +103,7 @@ def parse_description(text: str | bytes) -> dict[str, object]:
     """Return the content of `dataset.json`, checking checksum, label space and counts; errors are `UNPARSED`."""
     state = checked_object(text)
     described_space(state)
-    Counts.from_json(state["counts"]).to_json()  # type: ignore[arg-type]
+    Counts.from_json(state["counts"]).to_json()
     Identity.of(state)
     return state
 
@@ -153,12 +116,6 @@ def checked_object(text: str | bytes) -> dict[str, object]:
     if state.get("sha256") != json_sha256({key: value for key, value in state.items() if key != "sha256"}):
         raise ValueError("it is not what its SHA-256 says")
     return state
-
-
-def described_settings(description: Mapping[str, object]) -> Mapping[str, object]:
-    """Return a description's settings; empty where it has none."""
-    settings = description.get("settings")
-    return settings if isinstance(settings, dict) else {}
 
 
 def described_space(description: Mapping[str, object]) -> LabelSpace:

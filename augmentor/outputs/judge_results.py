@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from augmentor.outputs.label_table import COLUMNS_BEFORE, LabelRow, RowState, cells, rounded, score_cell
-from augmentor.storage import CsvWriter, replacing_text
 from stargan.labels import LabelSpace
 
 NOT_BEST, SURPLUS = "not among the best", "surplus"
@@ -165,44 +162,25 @@ def rejected_columns(space: LabelSpace) -> list[str]:
     return [*lineage, *space.names, "changed", *scores_columns(space)[1:], "reason"]
 
 
-class ScoresTable:
-    """Writer of `scores.csv`: a row per kept translation with scores.
+def scores_cells(
+    rows: Sequence[LabelRow], scores: Sequence[RowScores | None], space: LabelSpace
+) -> Iterator[list[str]]:
+    """Yield the rows of `scores.csv`, one per translation with scores.
 
-    Closing `files` gives the file its name, or discards it on an error.
+    `scores` holds one entry per label row, or none at all.
     """
-
-    def __init__(self, path: Path, space: LabelSpace, files: ExitStack) -> None:
-        self._space = space
-        self._table = CsvWriter(files.enter_context(replacing_text(path)))
-        self._table.writerow(scores_columns(space))
-
-    def add(self, rows: Sequence[LabelRow], scores: Sequence[RowScores | None]) -> None:
-        """Write the rows of one shard; `scores` holds one entry per row, or none at all."""
-        for row, measured in zip(rows, scores, strict=bool(scores)):
-            if measured is not None:
-                self._table.writerow([row.key, *_score_cells(row, measured, self._space)])
+    for row, measured in zip(rows, scores, strict=bool(scores)):
+        if measured is not None:
+            yield [row.key, *_score_cells(row, measured, space)]
 
 
-class RejectedTable:
-    """Writer of `rejected.csv`: a row per rejected translation.
-
-    Closing `files` gives the file its name, or discards it on an error.
-    """
-
-    def __init__(self, path: Path, space: LabelSpace, files: ExitStack) -> None:
-        self._space = space
-        self._table = CsvWriter(files.enter_context(replacing_text(path)))
-        self._table.writerow(rejected_columns(space))
-
-    def add(self, rejected: Sequence[Rejected]) -> None:
-        """Write the rejected translations of one shard."""
-        for each in rejected:
-            row = each.row
-            written = cells(row, self._space)
-            labels = written[len(COLUMNS_BEFORE) : len(COLUMNS_BEFORE) + len(self._space)]
-            lineage = [row.key, row.split, row.group, row.source_id, row.source_path]
-            scored = _score_cells(row, each.scores, self._space)
-            self._table.writerow([*lineage, *labels, row.changed_text, *scored, each.reason])
+def rejected_cells(rejected: Sequence[Rejected], space: LabelSpace) -> Iterator[list[str]]:
+    """Yield the rows of `rejected.csv`, one per rejected translation."""
+    for each in rejected:
+        row = each.row
+        labels = cells(row, space)[len(COLUMNS_BEFORE) : len(COLUMNS_BEFORE) + len(space)]
+        lineage = [row.key, row.split, row.group, row.source_id, row.source_path]
+        yield [*lineage, *labels, row.changed_text, *_score_cells(row, each.scores, space), each.reason]
 
 
 def _score_cells(row: LabelRow, scores: RowScores | None, space: LabelSpace) -> list[str]:

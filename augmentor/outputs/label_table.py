@@ -6,7 +6,6 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from itertools import compress
 from operator import ne
@@ -16,11 +15,14 @@ from typing import NamedTuple, TypeAlias
 import pandas as pd
 
 from augmentor.errors import AugmentorError, OutputError, did_you_mean
-from augmentor.storage import CsvWriter, replacing_text
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 COLUMNS_BEFORE = ("file_name", "key", "split", "group", "is_synthetic", "source_id", "source_path")
 COLUMNS_AFTER = ("changed", "agreement", "realism")
+SCORE_COLUMNS = ("agreement", "realism")
+
+CHUNK = 1 << 16
+"""Rows of a table in memory at once."""
 
 UNCHANGED = "none"
 """Cell of `changed` where nothing changed. Not blank: Hugging Face's loader takes a blank column for numbers
@@ -32,6 +34,9 @@ _KEPT_DOMAINS = 4096
 
 RowState: TypeAlias = list[str | int | float | list[int] | list[str] | None]
 """A `LabelRow` as a JSON list, its fields in order."""
+
+_KINDS = (str, str, str, str, int, str, str, list, list, int | float | None, int | float | None)
+"""Types of the fields of a `RowState`."""
 
 
 class LabelRow(NamedTuple):
@@ -65,19 +70,9 @@ class LabelRow(NamedTuple):
 
     def to_json(self) -> RowState:
         """Return the row as plain JSON values."""
-        return [
-            self.file_name,
-            self.key,
-            self.split,
-            self.group,
-            int(self.is_synthetic),
-            self.source_id,
-            self.source_path,
-            list(self.codes),
-            list(self.changed),
-            rounded(self.agreement),
-            rounded(self.realism),
-        ]
+        names, sources = self[:4], (self.source_id, self.source_path)
+        scores = rounded(self.agreement), rounded(self.realism)
+        return [*names, int(self.is_synthetic), *sources, list(self.codes), list(self.changed), *scores]
 
     @classmethod
     def from_json(cls, state: RowState) -> LabelRow:
@@ -86,34 +81,15 @@ class LabelRow(NamedTuple):
         Raises:
             ValueError: the list has another length or other types.
         """
-        match state:
-            case [
-                str(file_name),
-                str(key),
-                str(split),
-                str(group),
-                int(is_synthetic),
-                str(source_id),
-                str(source_path),
-                list(codes),
-                list(changed),
-                int() | float() | None as agreement,
-                int() | float() | None as realism,
-            ]:
-                return cls(
-                    file_name=file_name,
-                    key=key,
-                    split=split,
-                    group=group,
-                    is_synthetic=bool(is_synthetic),
-                    source_id=source_id,
-                    source_path=source_path,
-                    codes=tuple(int(code) for code in codes),
-                    changed=tuple(str(name) for name in changed),
-                    agreement=agreement,
-                    realism=realism,
-                )
-        raise ValueError(f"not a row of a label table: {state!r}")
+        fits = isinstance(state, list) and len(state) == len(_KINDS) and all(map(isinstance, state, _KINDS))
+        if not fits:
+            raise ValueError(f"not a row of a label table: {state!r}")
+        row = cls._make(state)
+        return row._replace(
+            is_synthetic=bool(row.is_synthetic),
+            codes=tuple(map(int, row.codes)),
+            changed=tuple(map(str, row.changed)),
+        )
 
     @property
     def changed_text(self) -> str:
@@ -139,36 +115,38 @@ def cells(row: LabelRow, space: LabelSpace) -> list[str]:
     return [*first, *values, row.changed_text, *scores]
 
 
-@contextmanager
-def label_table(path: Path, space: LabelSpace) -> Iterator[CsvWriter]:
-    """Open a table for writing rows of `cells` below its header; it takes its name if the block succeeds."""
-    with replacing_text(path) as file:
-        writer = CsvWriter(file)
-        writer.writerow(columns(space))
-        yield writer
-
-
 def read_label_table(path: Path, space: LabelSpace) -> pd.DataFrame:
     """Read a label table: text (unknown is ""), `is_synthetic` bool, scores float64 with NaN for unknown.
 
     Raises:
         OutputError: the file is missing or damaged, or its columns are not this label space's.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError:
-        raise OutputError(f"{path}: the label table is missing. Run the same expand again.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise OutputError(f"{path}: the label table is damaged: {error}") from error
-    if list(table.columns) != columns(space):
-        raise OutputError(
-            f"{path}: the columns are {', '.join(table.columns)}, not {', '.join(columns(space))}. "
-            "The table was changed, or belongs to another output."
-        )
+    table = pd.concat(read_chunks(path, expected=columns(space)), ignore_index=True)
     table["is_synthetic"] = table["is_synthetic"] == "1"
-    for score in ("agreement", "realism"):
+    for score in SCORE_COLUMNS:
         table[score] = pd.to_numeric(table[score].mask(table[score] == "")).astype("float64")
     return table
+
+
+def read_chunks(path: Path, *, expected: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Yield a CSV file in chunks, all cells as text; `expected` are its columns, in order.
+
+    Raises:
+        OutputError: it is missing, damaged, or has other columns.
+    """
+    try:
+        with pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", chunksize=CHUNK) as chunks:
+            for chunk in chunks:
+                if list(chunk.columns) != list(expected):
+                    raise OutputError(
+                        f"{path}: the columns are {', '.join(chunk.columns)}, not {', '.join(expected)}. The "
+                        "table was changed, or belongs to another output."
+                    )
+                yield chunk
+    except FileNotFoundError:
+        raise OutputError(f"{path}: is missing. Run the same expand again.") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise OutputError(f"{path}: is damaged: {error}") from error
 
 
 def key(stem: str, domain: Mapping[str, str]) -> str:

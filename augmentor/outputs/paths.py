@@ -48,7 +48,7 @@ class OutputPaths(NamedTuple):
     @property
     def lock(self) -> Path:
         """The lock file."""
-        return lock_of_file(self.out) if self.one_file else lock_of_folder(self.out)
+        return self.out.with_name(f".{self.out.name}.lock") if self.one_file else self.out / ".augmentor.lock"
 
 
 def planned_paths(out: Path, output_format: OutputFormat) -> OutputPaths:
@@ -70,13 +70,13 @@ def default_format(out: Path) -> OutputFormat:
 
 def format_of(description: Mapping[str, object]) -> OutputFormat:
     """Return the format in an output's description; "folder" where it has none."""
-    said = _settings(description).get("output_format")
+    said = described_settings(description).get("output_format")
     return cast(OutputFormat, said) if said in get_args(OutputFormat) else "folder"
 
 
 def encoding_of(description: Mapping[str, object]) -> ImageFormat | None:
     """Return the format of an output's images; None for pixels."""
-    settings = _settings(description)
+    settings = described_settings(description)
     return stored_encoding(
         format_of(description),
         image_format=cast(ImageFormat, settings.get("image_format", "png")),
@@ -104,16 +104,7 @@ def parts_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.parts")
 
 
-def lock_of_file(out: Path) -> Path:
-    """Return the lock file of FILE.h5."""
-    return out.with_name(f".{out.name}.lock")
-
-
-def lock_of_folder(out: Path) -> Path:
-    """Return the lock file of an output folder."""
-    return out / ".augmentor.lock"
-
-
-def _settings(description: Mapping[str, object]) -> Mapping[str, object]:
+def described_settings(description: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the settings in an output's description; empty where it has none."""
     settings = description.get("settings")
     return settings if isinstance(settings, dict) else {}

@@ -8,21 +8,14 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple
 
 from augmentor.data import Failure
 from augmentor.errors import OutputError
-from augmentor.outputs.description import SCHEMA_VERSION, Counts, CountsState, Shape
+from augmentor.outputs.description import SCHEMA_VERSION, Counts, Shape
 from augmentor.outputs.fingerprints import Identity, read_identity, refuse_other_run
-from augmentor.outputs.judge_results import (
-    Rejected,
-    RejectedState,
-    RowScores,
-    ScoresState,
-    scores_from_json,
-    scores_to_json,
-)
-from augmentor.outputs.label_table import LabelRow, RowState
+from augmentor.outputs.judge_results import Rejected, RowScores, scores_from_json, scores_to_json
+from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.source_files import SourceFile
 from augmentor.storage import TEMPORARY, Json, sync_folder, write_json, write_synced
 from stargan.checkpoints import json_sha256
@@ -30,23 +23,6 @@ from stargan.labels import LabelSpace
 
 _CHECKSUM = b', "sha256": "'
 """Precedes a record's SHA-256, which covers everything before it."""
-
-
-class RecordState(TypedDict):
-    """A `ShardRecord` as JSON."""
-
-    index: int
-    shape: list[int | None] | None
-    rows: list[RowState]
-    positions: list[int]
-    failures: list[dict[str, str]]
-    files: dict[str, str]
-    packs: NotRequired[dict[str, str]]
-    extents: NotRequired[list[tuple[int, int]]]
-    origins: NotRequired[dict[str, tuple[int, int, str]]]
-    scores: NotRequired[list[ScoresState]]
-    rejected: NotRequired[list[RejectedState]]
-    counts: CountsState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +89,7 @@ class ShardRecord:
         counts = Counts(failed=len(self.failures), rejected=len(self.rejected))
         for row in self.rows:
             counts.add(row)
-        state: RecordState = {
+        state: dict[str, object] = {
             "index": self.index,
             "shape": None if self.shape is None else list(self.shape),
             "rows": [row.to_json() for row in self.rows],
@@ -144,7 +120,7 @@ class ShardRecord:
             OutputError: the file is missing, not a record, or damaged.
         """
         try:
-            state: RecordState = json.loads(_checked(path.read_bytes()))
+            state = json.loads(_checked(path.read_bytes()))
             _refuse_other_places([*state["files"], *state.get("packs", ())])
             return cls(
                 index=state["index"],
@@ -163,7 +139,7 @@ class ShardRecord:
             raise OutputError(f"{path}: the shard's record cannot be read: {error}") from error
 
 
-class Begun(NamedTuple):
+class StoredRun(NamedTuple):
     """Content of `run.json`: the run that a folder of records belongs to; `shards` is None where not known yet."""
 
     description: Mapping[str, Json]
@@ -236,7 +212,7 @@ class RecordFolder:
         write_json(self.work / "run.json", {**state, "sha256": json_sha256(state)})
         sync_folder(self.work.parent)
 
-    def begun(self) -> Begun:
+    def read_run(self) -> StoredRun:
         """Read `run.json`.
 
         Raises:
@@ -247,7 +223,7 @@ class RecordFolder:
             state = json.loads(path.read_bytes())
             if state.pop("sha256") != json_sha256(state):
                 raise ValueError("it was edited")
-            return Begun(state["description"], LabelSpace.from_json(state["label_space"]), state["shards"])
+            return StoredRun(state["description"], LabelSpace.from_json(state["label_space"]), state["shards"])
         except FileNotFoundError:
             raise OutputError(f"{path.parent.parent}: no expand was begun here") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -258,13 +234,9 @@ class RecordFolder:
     def _says(self, shards: int | None) -> bool:
         """Return whether `run.json` has this number of shards; after `clear` it has none."""
         try:
-            return self.begun().shards == shards
+            return self.read_run().shards == shards
         except OutputError:
             return False
-
-    def has(self, index: int) -> bool:
-        """Return whether a shard's record exists and is whole."""
-        return self.get(index) is not None
 
     def missing(self, shards: int) -> list[int]:
         """Return the numbers, below `shards`, without a record; one listing, reads no record."""

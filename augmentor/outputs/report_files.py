@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from augmentor.outputs.paths import OutputPaths
 from augmentor.storage import TEMPORARY
 
 REPORT_FILES = ("report.html", "README.md", "croissant.json", "evaluation.json")
@@ -16,8 +16,6 @@ REPORT_IMAGES = "report"
 """The folder of the report's thumbnails."""
 
 EVALUATION_RUNS = "evaluation.runs"
-"""The folder of an evaluation's classifier outputs: FILE.evaluation.runs beside FILE.h5; hidden from readers of
-images in a folder."""
 
 _STEM = 16
 _SUFFIXES = (".png", ".webp", ".jpg")
@@ -37,21 +35,22 @@ def is_report_image(name: str) -> bool:
     return dot + suffix in _SUFFIXES and len(stem) == _STEM and set(stem) <= set("0123456789abcdef")
 
 
-def remove_report_files(beside: Callable[[str], Path]) -> None:
-    """Remove the pages and their images, and no other files; `beside` returns the path of a companion."""
-    for path in map(beside, REPORT_FILES):
+def evaluation_runs(paths: OutputPaths) -> Path:
+    """Return the folder of an evaluation's classifier outputs; hidden from readers of images in a folder."""
+    return paths.beside(EVALUATION_RUNS) if paths.one_file else paths.out_of_sight(EVALUATION_RUNS)
+
+
+def remove_report_files(paths: OutputPaths) -> None:
+    """Remove the pages of an output, their images, and an evaluation's classifier outputs; no other files."""
+    for path in map(paths.beside, REPORT_FILES):
         path.unlink(missing_ok=True)
         path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
-    folder = beside(REPORT_IMAGES)
+    folder = paths.beside(REPORT_IMAGES)
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
             if is_report_image(path.name):
                 path.unlink()
         with suppress(OSError):  # Somebody else's files are in it.
             folder.rmdir()
-
-
-def remove_evaluation_runs(folder: Path) -> None:
-    """Remove the folder of an evaluation's classifier outputs."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    if (runs := evaluation_runs(paths)).exists():
+        shutil.rmtree(runs)

@@ -3,17 +3,20 @@
 from augmentor.storage.access import ANYWHERE, MAX_PIXELS, Access, is_there
 from augmentor.storage.atomic import (
     TEMPORARY,
+    CsvWriter,
+    Json,
     replace_bytes,
+    replacing_table,
     replacing_text,
     sync_file,
     sync_files,
     sync_folder,
+    write_json,
     write_synced,
     write_unsynced,
 )
 from augmentor.storage.lock import Holder, TakenError, is_free, locked, patiently_locked, read_holder
 from augmentor.storage.schema import read_declared
-from augmentor.storage.text_files import CsvWriter, Json, write_json
 from augmentor.storage.urls import (
     RemotePath,
     Status,
@@ -73,6 +76,7 @@ __all__ = [
     "refuse_unusable",
     "remove",
     "replace_bytes",
+    "replacing_table",
     "replacing_text",
     "side_by_side",
     "stalled",

@@ -1,13 +1,18 @@
-"""Atomic files: complete or absent, also after kill -9 or a power cut."""
+"""Atomic files, also JSON and CSV: complete or absent, also after kill -9 or a power cut."""
 
 from __future__ import annotations
 
+import csv
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeAlias
+
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
+"""Plain values that the standard library's json writes."""
 
 TEMPORARY = ".tmp-"
 """Prefix of the names of unfinished files, which may be overwritten."""
@@ -28,6 +33,15 @@ def replacing_text(path: Path) -> Iterator[TextIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing_table(path: Path, columns: Sequence[str]) -> Iterator[CsvWriter]:
+    """Open a CSV file for writing rows below its header; as `replacing_text`."""
+    with replacing_text(path) as file:
+        writer = CsvWriter(file)
+        writer.writerow(columns)
+        yield writer
 
 
 def replace_bytes(path: Path, data: bytes) -> None:
@@ -88,6 +102,32 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_json(path: Path, state: Mapping[str, object]) -> None:
+    """Write JSON with sorted keys, two spaces and a final line end; a file of this name is replaced."""
+    with replacing_text(path) as file:
+        file.write(json.dumps(state, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
+
+
+class CsvWriter:
+    """A CSV writer with line feeds, for a text file that does not translate line ends.
+
+    It quotes cells with a carriage return, which Python's own writer does not (before 3.13).
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._plain = csv.writer(file, lineterminator="\n")
+        self._quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def writerow(self, cells: Sequence[str]) -> None:
+        """Write one row."""
+        (self._quoting if "\r" in "".join(cells) else self._plain).writerow(cells)
+
+    def writerows(self, rows: Iterable[Sequence[str]]) -> None:
+        """Write some rows."""
+        for row in rows:
+            self.writerow(row)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.errors import AugmentorError, counted, did_you_mean
+from augmentor.errors import AugmentorError, counted, did_you_mean, short
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """The suffixes of torchvision's ImageFolder."""
@@ -96,9 +96,8 @@ def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int,
                 if number <= skip or not words:
                     continue
                 if len(words) != count:
-                    raise DatasetError(
-                        f"{path}, line {number}: {counted(len(words), 'word')}, not {count}: {_cut(line)}"
-                    )
+                    found = f"{counted(len(words), 'word')}, not {count}: {short(line.strip())!r}"
+                    raise DatasetError(f"{path}, line {number}: {found}")
                 yield number, words
         except UnicodeDecodeError:
             raise DatasetError(f"{path}: this is not text. Is it still packed?") from None
@@ -143,8 +142,3 @@ def without_missing(frame: pd.DataFrame, *, there: Sequence[str], where: Path) -
         raise DatasetError(f"{where}: holds none of the {len(frame):,} images that are listed, such as {first}")
     note = f"{where}: left out {len(missing):,} of {len(frame):,} images, listed but not there, such as {first}"
     return frame[kept].reset_index(drop=True), [note]
-
-
-def _cut(line: str) -> str:
-    text = line.strip()
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -20,6 +20,7 @@ from augmentor.expansion.executors.remote import RemoteWorker, WorkerReport, Wor
 from augmentor.expansion.executors.scheduling import ShardScheduler
 from augmentor.expansion.executors.work import Work
 from augmentor.expansion.progress import Progress
+from augmentor.outputs.writers import RemoteWriter
 from augmentor.storage import TURNS, read_holder, stalled
 
 _CORES = 4
@@ -180,8 +181,8 @@ class _PoolRun:
         self._on_progress = on_progress
         self._on_committed = on_committed
         self._scheduler = ShardScheduler(work, workers=pool.resources.workers)
-        # A local lock file does not exist on other machines, which must not count as another disk.
-        self._holder = None if work.writer.lock_is_local else read_holder(work.writer.lock)
+        # The lock file of a URL does not exist on other machines, which must not count as another disk.
+        self._holder = None if isinstance(work.writer, RemoteWriter) else read_holder(work.writer.lock)
         # By plain pickle, as for processes: arrays from Ray's own serialisation are read-only.
         self._pickled = self._ray.put(pickle.dumps(work))
         self._dead = Progress()

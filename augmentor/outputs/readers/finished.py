@@ -19,21 +19,18 @@ from numpy.typing import NDArray
 
 from augmentor.errors import ImageError, OutputError
 from augmentor.images import Pixels
-from augmentor.outputs.description import Counts, CountsState
+from augmentor.outputs.description import Counts
 from augmentor.outputs.judge_results import Rejected, rejected_columns, scores_columns, unpack_judged
-from augmentor.outputs.label_table import columns, read_label_table
+from augmentor.outputs.label_table import CHUNK, SCORE_COLUMNS, columns, read_chunks, read_label_table
 from augmentor.outputs.paths import OutputPaths, format_of, paths_of
 from augmentor.outputs.readers.images import FolderImages, HDF5Images, ImageSource, PackImages
 from augmentor.outputs.records import ShardRecord
-from augmentor.outputs.writers.hdf5_layout import SCORE_COLUMNS, TEXT_COLUMNS
+from augmentor.outputs.writers.hdf5_layout import TEXT_COLUMNS
 from augmentor.outputs.writers.packs import PACK_SUFFIXES
 from augmentor.storage import Json
 from stargan.labels import AttributeState, LabelSpace
 
 Item = TypeVar("Item")
-
-CHUNK = 1 << 16
-"""Rows of a table in memory at once."""
 
 _MOST_RECORDS = 256
 """Shards, evenly spread, whose rejected translations are read: reading all takes long for a million rows."""
@@ -96,7 +93,7 @@ class FinishedOutput:
     @property
     def counts(self) -> Counts:
         """Numbers of images in the description."""
-        return Counts.from_json(cast(CountsState, self.description["counts"]))
+        return Counts.from_json(self.description["counts"])
 
     @property
     def channels(self) -> int:
@@ -200,30 +197,6 @@ class FinishedOutput:
         for path in _spread(sorted((self.paths.work / "shards").glob("[0-9]*.json"))):
             with suppress(OutputError):
                 yield from ShardRecord.read(path).rejected
-
-
-def read_chunks(path: Path, *, expected: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """Yield a CSV file in chunks, all cells as text.
-
-    Args:
-        path: the file.
-        expected: its columns, in order.
-
-    Raises:
-        OutputError: it is missing, damaged, or has other columns.
-    """
-    try:
-        with pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", chunksize=CHUNK) as chunks:
-            for chunk in chunks:
-                if list(chunk.columns) != list(expected):
-                    raise OutputError(
-                        f"{path}: the columns are {', '.join(chunk.columns)}, not {', '.join(expected)}"
-                    )
-                yield chunk
-    except FileNotFoundError:
-        raise OutputError(f"{path}: is missing. Run the same expand again.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise OutputError(f"{path}: is damaged: {error}") from error
 
 
 def _spread(items: Sequence[Item]) -> Sequence[Item]:

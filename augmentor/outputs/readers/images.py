@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode, decode_bytes, resize
-from augmentor.outputs.writers.packing import Pack
-from augmentor.outputs.writers.packs import open_pack, pack_name
+from augmentor.outputs.writers.packing import Pack, pack_name
+from augmentor.outputs.writers.packs import open_pack
 
 _OPEN_PACKS = 32
 """Packs that a process keeps open: the number of its open files is limited."""
@@ -86,17 +86,10 @@ class HDF5Images:
         return {**self.__dict__, "_images": None, "_process": None}
 
 
-class PackImages:
-    """Images of a folder of packs, which every process opens for itself.
+class PackImages(FolderImages):
+    """Images of a folder of packs, which every process opens for itself; arguments as for `FolderImages`.
 
-    Random access to Parquet is slow: each image's whole row group is read.
-
-    Args:
-        folder: the output.
-        names: the images' names in the label table.
-        suffix: of the packs.
-        channels: 1 (grey) or 3 (RGB), of encoded images.
-        size: (height, width) that every image is cropped and resized to; None keeps its own.
+    Random access to Parquet is slow: each image's whole row group is read. `suffix` is that of the packs.
     """
 
     def __init__(
@@ -108,11 +101,8 @@ class PackImages:
         channels: int,
         size: tuple[int, int] | None = None,
     ) -> None:
-        self.folder = folder
+        super().__init__(folder, names, channels=channels, size=size)
         self.suffix = suffix
-        self.size = size
-        self.names = np.array([name.encode() for name in names], dtype=np.bytes_)
-        self.channels = channels
         self._open: OrderedDict[str, Pack] = OrderedDict()
         self._process: int | None = None
 

@@ -15,12 +15,11 @@ from augmentor.outputs.description import (
     UNPARSED,
     Counts,
     checked_object,
-    described_settings,
     described_space,
     parse_description,
 )
 from augmentor.outputs.fingerprints import Identity
-from augmentor.outputs.paths import WORK_FOLDER, format_of, parts_folder
+from augmentor.outputs.paths import WORK_FOLDER, described_settings, format_of, parts_folder
 from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.verify.images import (
     TASK_IMAGES,
@@ -35,7 +34,8 @@ from augmentor.outputs.verify.images import (
 )
 from augmentor.outputs.verify.report import Findings, Mend, Problem, Told
 from augmentor.outputs.verify.tables import RowRules, compare_tables
-from augmentor.outputs.writers.packs import PACK_SUFFIXES, pack_name
+from augmentor.outputs.writers.packing import pack_name
+from augmentor.outputs.writers.packs import PACK_SUFFIXES
 from augmentor.outputs.writers.parts import Parts
 from augmentor.storage import side_by_side
 from stargan.labels import LabelSpace
@@ -247,7 +247,7 @@ def _counted(found: Findings, description: Mapping[str, object]) -> bool:
     """Return whether the tables can be compared: every record exists and is whole."""
     if any(problem.file.startswith(WORK_FOLDER) for problem in found.problems if problem.mend == "shard"):
         return False
-    counts = Counts.from_json(description["counts"])  # type: ignore[arg-type]
+    counts = Counts.from_json(description["counts"])
     ours = found.counts
     if (counts.real, counts.synthetic, counts.rejected) == (ours.real, ours.synthetic, ours.rejected):
         found.counts.failed = counts.failed

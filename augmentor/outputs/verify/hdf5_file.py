@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +14,21 @@ import numpy as np
 
 from augmentor.data import Failure, write_failures
 from augmentor.errors import OutputError, first_line
-from augmentor.outputs.description import UNPARSED, Counts, Shape, described_settings, parse_description
-from augmentor.outputs.judge_results import RejectedTable, ScoresTable, unpack_judged
-from augmentor.outputs.label_table import UNCHANGED, LabelRow
+from augmentor.outputs.description import UNPARSED, Counts, Shape, parse_description
+from augmentor.outputs.judge_results import (
+    rejected_cells,
+    rejected_columns,
+    scores_cells,
+    scores_columns,
+    unpack_judged,
+)
+from augmentor.outputs.label_table import SCORE_COLUMNS, UNCHANGED, LabelRow
+from augmentor.outputs.paths import described_settings
 from augmentor.outputs.verify.images import TASK_IMAGES, Expected, ImageFinding, check_bytes
 from augmentor.outputs.verify.report import Findings, Problem, Told
 from augmentor.outputs.verify.tables import RowRules, compare_file
-from augmentor.outputs.writers.hdf5_layout import SCORE_COLUMNS, TEXT_COLUMNS, shard_digest
-from augmentor.storage import side_by_side, write_json
+from augmentor.outputs.writers.hdf5_layout import TEXT_COLUMNS, shard_digest
+from augmentor.storage import replacing_table, side_by_side, write_json
 from stargan.labels import LabelSpace
 
 Columns = dict[str, np.ndarray | list[str]]
@@ -131,19 +137,18 @@ def companions(out: Path, described: Described) -> dict[str, Callable[[Path], ob
     """Return functions that write the files beside FILE.h5, by suffix; that of the scores reads FILE.h5 again."""
 
     def write_rejected(path: Path) -> None:
-        with ExitStack() as files:
-            table = RejectedTable(path, described.space, files)
+        with replacing_table(path, rejected_columns(space)) as table:
             for entry in described.entries:
-                table.add(unpack_judged(entry.judged).rejected)
+                table.writerows(rejected_cells(unpack_judged(entry.judged).rejected, space))
 
     def write_scores(path: Path) -> None:
-        with h5py.File(out, "r") as file, ExitStack() as files:
-            table = ScoresTable(path, described.space, files)
+        with h5py.File(out, "r") as file, replacing_table(path, scores_columns(space)) as table:
             for entry in described.entries:
                 scores = unpack_judged(entry.judged).scores
                 if scores:
-                    table.add(label_rows(read_columns(file, entry)), scores)
+                    table.writerows(scores_cells(label_rows(read_columns(file, entry)), scores, space))
 
+    space = described.space
     failures = [failure for entry in described.entries for failure in entry.failures]
     return {
         ".dataset.json": lambda path: write_json(path, described.description),
@@ -165,27 +170,15 @@ def read_columns(file: h5py.File, entry: ShardEntry) -> Columns:
 def label_rows(columns: Columns) -> list[LabelRow]:
     """Return the label rows of columns, the inverse of `table_columns`."""
     rows = []
-    texts = {name: columns[name] for name in TEXT_COLUMNS}
-    codes, synthetic = np.asarray(columns["labels"]).tolist(), np.asarray(columns["is_synthetic"]).tolist()
-    scores = [np.asarray(columns[name]).tolist() for name in SCORE_COLUMNS]
-    for place, key in enumerate(texts["key"]):
-        changed = str(texts["changed"][place])
-        agreement, realism = (None if math.isnan(score[place]) else round(score[place], 4) for score in scores)
-        rows.append(
-            LabelRow(
-                file_name=str(texts["file_name"][place]),
-                key=str(key),
-                split=str(texts["split"][place]),
-                group=str(texts["group"][place]),
-                is_synthetic=bool(synthetic[place]),
-                source_id=str(texts["source_id"][place]),
-                source_path=str(texts["source_path"][place]),
-                codes=tuple(codes[place]),
-                changed=() if changed == UNCHANGED else tuple(changed.split(";")),
-                agreement=agreement,
-                realism=realism,
-            )
-        )
+    texts = (columns[name] for name in TEXT_COLUMNS)
+    numbers = (np.asarray(columns[name]).tolist() for name in ("is_synthetic", "labels", *SCORE_COLUMNS))
+    for file_name, key, split, group, source_id, source_path, changed, synthetic, codes, *scores in zip(
+        *texts, *numbers, strict=True
+    ):
+        names = () if changed == UNCHANGED else tuple(changed.split(";"))
+        agreement, realism = (None if math.isnan(score) else round(score, 4) for score in scores)
+        lineage = source_id, source_path, tuple(codes), names
+        rows.append(LabelRow(file_name, key, split, group, bool(synthetic), *lineage, agreement, realism))
     return rows
 
 
@@ -214,7 +207,7 @@ def _verify(file: h5py.File, described: Described, found: Findings, *, workers: 
     splits = described_settings(described.description).get("splits")
     rules = RowRules(space=described.space, splits=splits if isinstance(splits, list) else None)
     found.shards = len(described.entries)
-    counts = Counts.from_json(described.description["counts"])  # type: ignore[arg-type]
+    counts = Counts.from_json(described.description["counts"])
     found.counts.failed = counts.failed
     shape, encoded = described.shape, described.encoding is not None
     if shape is not None and described.encoding == "webp":
@@ -306,7 +299,7 @@ def _misfits(file: h5py.File, described: Described, name: str) -> Iterator[Probl
     for column in ("image", "labels", "is_synthetic", *TEXT_COLUMNS, *SCORE_COLUMNS):
         if len(file[column]) != rows:
             raise ValueError(f"{column} has {len(file[column])} rows, not {rows}")
-    counts = Counts.from_json(described.description["counts"])  # type: ignore[arg-type]
+    counts = Counts.from_json(described.description["counts"])
     rejected = sum(len(unpack_judged(entry.judged).rejected) for entry in described.entries)
     if counts.rejected != rejected:
         reason = f"it counts {counts.rejected:,} rejected translations, and has {rejected:,}"

@@ -15,7 +15,8 @@ from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.verify.report import Problem
-from augmentor.outputs.writers.packs import open_pack, pack_name
+from augmentor.outputs.writers.packing import pack_name
+from augmentor.outputs.writers.packs import open_pack
 
 TASK_IMAGES = 16
 """Images of one task."""

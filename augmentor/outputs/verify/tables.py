@@ -12,14 +12,14 @@ from tempfile import TemporaryDirectory
 from typing import cast
 
 from augmentor.data.manifest import SPLITS
-from augmentor.errors import OutputError
+from augmentor.errors import OutputError, short
 from augmentor.outputs.judge_results import Rejected
 from augmentor.outputs.label_table import Keys, LabelRow, real_key
 from augmentor.outputs.paths import encoding_of, format_of
 from augmentor.outputs.records import RecordFolder
 from augmentor.outputs.verify.report import Problem
 from augmentor.outputs.writers.metadata import FolderTables
-from augmentor.outputs.writers.packs import PackTables, packing_of
+from augmentor.outputs.writers.packs import packing_of
 from augmentor.storage import Json
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -39,8 +39,12 @@ def compare_tables(
         fresh = Path(name)
         for split in SPLITS:
             (fresh / split).mkdir()
+        form = format_of(given)
         try:
-            with _tables(fresh, space, given, records, shards) as tables:
+            packing = None if form == "folder" else packing_of(form, space=space, encoding=encoding_of(given))
+            with FolderTables(
+                fresh, space=space, description=given, records=records, shards=shards, packing=packing
+            ) as tables:
                 tables.finish()
         except (OutputError, OSError, ValueError, IndexError) as error:
             yield Problem(
@@ -51,17 +55,6 @@ def compare_tables(
             relative = path.relative_to(fresh).as_posix()
             for row, reason in _differences(path, out / relative):
                 yield Problem(file=relative, row=row, reason=reason, mend="tables")
-
-
-def _tables(
-    fresh: Path, space: LabelSpace, given: Mapping[str, Json], records: RecordFolder, shards: int
-) -> FolderTables:
-    """Return a writer of this format's tables to another folder."""
-    form = format_of(given)
-    if form == "folder":
-        return FolderTables(fresh, space=space, description=given, records=records, shards=shards)
-    packing = packing_of(form, space=space, encoding=encoding_of(given))
-    return PackTables(fresh, space=space, description=given, records=records, shards=shards, packing=packing)
 
 
 def compare_file(path: Path, write: Callable[[Path], object]) -> Iterator[Problem]:
@@ -121,12 +114,8 @@ def _keys(expected: Path, path: Path) -> Iterator[tuple[str, str]]:
     wanted, found = json.loads(expected.read_bytes()), json.loads(path.read_bytes())
     for key in sorted({*wanted, *found}):
         if wanted.get(key) != found.get(key):
-            yield f"entry {key}", f"it is {_short(found.get(key))}, and the rows say {_short(wanted.get(key))}"
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+            is_, should = (short(json.dumps(state.get(key), ensure_ascii=False)) for state in (found, wanted))
+            yield f"entry {key}", f"it is {is_}, and the rows say {should}"
 
 
 class RowRules:

@@ -7,7 +7,7 @@ from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.writers.assembly import Assembling, WritePages
 from augmentor.outputs.writers.base import ShardWriter, Writer
 from augmentor.outputs.writers.folder import FolderWriter
-from augmentor.outputs.writers.hdf5 import HDF5Writer, counts_of_file
+from augmentor.outputs.writers.hdf5 import HDF5Writer
 from augmentor.outputs.writers.packs import PACK_SUFFIXES, PackWriter, packing_of
 from augmentor.outputs.writers.remote import RemoteWriter, on_disk, publish
 from augmentor.storage import Json
@@ -28,7 +28,6 @@ __all__ = [
     "ShardWriter",
     "WritePages",
     "Writer",
-    "counts_of_file",
     "on_disk",
     "packing_of",
     "publish",

@@ -16,7 +16,7 @@ from typing import Protocol, Self
 from augmentor.data import Failure
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels
-from augmentor.outputs.description import Counts, Shape, common_shape
+from augmentor.outputs.description import Shape, common_shape
 from augmentor.outputs.fingerprints import Identity
 from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
@@ -144,10 +144,6 @@ class Writer(Protocol):
     def lock(self) -> Path:
         """The lock file, which names the process that writes to the output."""
 
-    @property
-    def lock_is_local(self) -> bool:
-        """Whether other machines reach the output, but not the lock file."""
-
     def check(self) -> None:
         """Refuse what `open` would refuse; changes nothing.
 
@@ -175,9 +171,6 @@ class Writer(Protocol):
 
     def complete(self) -> bool:
         """Return whether this output is finished, by any run with the same fingerprint."""
-
-    def counts(self) -> Counts:
-        """Return the counts of a complete output."""
 
     def missing(self, shards: int) -> list[int]:
         """Return the numbers, below `shards`, of the shards that are not committed; does not look for damage."""
@@ -227,11 +220,6 @@ class LocalWriter(Writer):
     def lock(self) -> Path:
         """See `Writer.lock`."""
         return self.paths.lock
-
-    @property
-    def lock_is_local(self) -> bool:
-        """False: other machines that reach the output reach the lock file."""
-        return False
 
     def missing(self, shards: int) -> list[int]:
         """See `Writer.missing`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +12,14 @@ from pathlib import Path
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
-from augmentor.outputs.description import Counts
 from augmentor.outputs.fingerprints import is_same_run, read_identity, refuse_other_run
 from augmentor.outputs.label_table import LabelRow, attribute_named
 from augmentor.outputs.paths import INDEX_FILE, WORK_FOLDER, OutputPaths
 from augmentor.outputs.records import ShardRecord
-from augmentor.outputs.report_files import EVALUATION_RUNS, remove_evaluation_runs, remove_report_files
+from augmentor.outputs.report_files import remove_report_files
 from augmentor.outputs.writers.base import LocalWriter, every_shard
 from augmentor.outputs.writers.metadata import FolderTables
+from augmentor.outputs.writers.packing import Packing
 from augmentor.outputs.writers.staged import RECORD, FolderShard, StagedShard
 from augmentor.storage import TEMPORARY, Json, sync_folder
 from stargan.labels import UNKNOWN, LabelSpace
@@ -41,6 +40,8 @@ class FolderWriter(LocalWriter):
     Raises:
         AugmentorError: `class_folders` is no attribute.
     """
+
+    packing: Packing | None = None
 
     def __init__(
         self,
@@ -105,8 +106,7 @@ class FolderWriter(LocalWriter):
         for path in (*tables, *(self.out / name for name in COMPANIONS)):
             path.unlink(missing_ok=True)
             path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
-        remove_report_files(self.out.joinpath)
-        remove_evaluation_runs(self.out / WORK_FOLDER / EVALUATION_RUNS)
+        remove_report_files(self.paths)
         for folder in sorted(folders, reverse=True):  # The inner ones first.
             with suppress(OSError):  # Somebody else's files are in it.
                 folder.rmdir()
@@ -126,10 +126,6 @@ class FolderWriter(LocalWriter):
         tables = [self.out / name for name in ("labels.csv", "failures.csv", "rejected.csv", "scores.csv")]
         finished = is_same_run(read_identity(self.out / "dataset.json"), self.identity)
         return finished and all(table.is_file() for table in tables)
-
-    def counts(self) -> Counts:
-        """Return the counts of a complete output."""
-        return Counts.from_json(json.loads((self.out / "dataset.json").read_bytes())["counts"])
 
     def shard(self, index: int) -> StagedShard:
         """Start, or start again, one shard."""
@@ -154,7 +150,12 @@ class FolderWriter(LocalWriter):
     def assembly(self, shards: int) -> FolderTables:
         """Start to write the label tables."""
         return FolderTables(
-            self.out, space=self.space, description=self.description, records=self.records, shards=shards
+            self.out,
+            space=self.space,
+            description=self.description,
+            records=self.records,
+            shards=shards,
+            packing=self.packing,
         )
 
     def file_name(self, row: LabelRow, index: int, suffix: str) -> str:
@@ -169,7 +170,7 @@ class FolderWriter(LocalWriter):
         """Remove the files of an uncommitted shard, staged or moved; return the folders that they had moved to."""
         folders = set()
         record_path = staged / RECORD
-        if record_path.exists() and not self.records.has(int(staged.name)):
+        if record_path.exists() and self.records.get(int(staged.name)) is None:
             # The record is synced before the first file moves: one that cannot be read had no moves yet.
             try:
                 moved, packed = (record := ShardRecord.read(record_path)).placed, bool(record.packs)

@@ -16,12 +16,18 @@ import numpy as np
 from augmentor.data import write_failures
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
-from augmentor.outputs.description import Counts, Shape, describe
+from augmentor.outputs.description import Shape, describe
 from augmentor.outputs.fingerprints import Identity, is_same_run, refuse_other_run
-from augmentor.outputs.judge_results import RejectedTable, ScoresTable, pack_judged
+from augmentor.outputs.judge_results import (
+    pack_judged,
+    rejected_cells,
+    rejected_columns,
+    scores_cells,
+    scores_columns,
+)
 from augmentor.outputs.paths import OutputPaths
 from augmentor.outputs.records import ShardRecord
-from augmentor.outputs.report_files import EVALUATION_RUNS, remove_evaluation_runs, remove_report_files
+from augmentor.outputs.report_files import remove_report_files
 from augmentor.outputs.writers.assembly import Assembly, Ending, discard
 from augmentor.outputs.writers.base import LocalWriter, every_shard
 from augmentor.outputs.writers.hdf5_layout import (
@@ -36,23 +42,10 @@ from augmentor.outputs.writers.hdf5_layout import (
     table_columns,
 )
 from augmentor.outputs.writers.parts import Parts, PartShard
-from augmentor.storage import TEMPORARY, Json, sync_file, sync_folder, write_json
+from augmentor.storage import TEMPORARY, Json, replacing_table, sync_file, sync_folder, write_json
 from stargan.labels import LabelSpace
 
 _COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json", ".preview.png")
-
-
-def counts_of_file(out: Path) -> Counts:
-    """Return the counts of a finished FILE.h5.
-
-    Raises:
-        OutputError: it was not written by expand, or is damaged.
-    """
-    try:
-        with h5py.File(out, "r") as file:
-            return Counts.from_json(json.loads(file.attrs["dataset_json"])["counts"])
-    except (OSError, KeyError, ValueError) as error:
-        raise OutputError(f"{out}: was not written by expand, or is damaged ({error})") from error
 
 
 class HDF5Writer(LocalWriter):
@@ -103,8 +96,7 @@ class HDF5Writer(LocalWriter):
             for path in (self.out, *map(self.out.with_suffix, _COMPANIONS)):
                 path.unlink(missing_ok=True)
                 path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
-            remove_report_files(lambda name: self.out.with_suffix(f".{name}"))
-            remove_evaluation_runs(self.out.with_suffix(f".{EVALUATION_RUNS}"))
+            remove_report_files(self.paths)
         if self.records.started():
             self.remove_parts()
 
@@ -124,10 +116,6 @@ class HDF5Writer(LocalWriter):
     def complete(self) -> bool:
         """Return whether this run's FILE.h5 exists."""
         return self.out.is_file() and is_same_run(_identity(self.out), self.identity)
-
-    def counts(self) -> Counts:
-        """Return what a complete output holds."""
-        return counts_of_file(self.out)
 
     def missing(self, shards: int) -> list[int]:
         """See `Writer.missing`."""
@@ -170,8 +158,11 @@ class HDF5Assembly(Assembly):
         self._entries: list[dict[str, object]] = []
         self._reserved = 0
         self._companions = ExitStack()
-        self._scores = ScoresTable(writer.out.with_suffix(".scores.csv"), writer.space, self._companions)
-        self._rejected = RejectedTable(writer.out.with_suffix(".rejected.csv"), writer.space, self._companions)
+        space, beside = writer.space, writer.paths.beside
+        self._scores, self._rejected = (
+            self._companions.enter_context(replacing_table(beside(name), names))
+            for name, names in (("scores.csv", scores_columns(space)), ("rejected.csv", rejected_columns(space)))
+        )
 
     def _add(self, record: ShardRecord) -> None:
         columns = table_columns(record.rows)
@@ -180,8 +171,8 @@ class HDF5Assembly(Assembly):
         failures = [asdict(failure) for failure in record.failures]
         entry: dict[str, object] = {"rows": len(record.rows), "sha256": digest, "failures": failures}
         self._entries.append({**entry, "judged": judged} if judged else entry)
-        self._scores.add(record.rows, record.scores)
-        self._rejected.add(record.rejected)
+        self._scores.writerows(scores_cells(record.rows, record.scores, self._writer.space))
+        self._rejected.writerows(rejected_cells(record.rejected, self._writer.space))
         if record.rows:
             with system_errors():
                 self._append(record, columns)

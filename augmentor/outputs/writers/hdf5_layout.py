@@ -19,11 +19,10 @@ import numpy as np
 from augmentor.data import Failure
 from augmentor.images import ImageFormat
 from augmentor.outputs.description import SCHEMA_VERSION, Shape
-from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow
+from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, SCORE_COLUMNS, LabelRow
 from stargan.labels import LabelSpace
 
 TEXT_COLUMNS = ("file_name", "key", "split", "group", "source_id", "source_path", "changed")
-SCORE_COLUMNS = ("agreement", "realism")
 
 COLUMN_CHUNK = 4096
 

@@ -11,12 +11,14 @@ from pathlib import Path
 import pandas as pd
 
 from augmentor.data import write_failures
+from augmentor.errors import OutputError
 from augmentor.outputs.description import describe
-from augmentor.outputs.judge_results import RejectedTable, ScoresTable
-from augmentor.outputs.label_table import LabelRow, cells, columns, label_table
+from augmentor.outputs.judge_results import rejected_cells, rejected_columns, scores_cells, scores_columns
+from augmentor.outputs.label_table import LabelRow, cells, columns
 from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.writers.assembly import Assembly, Ending, discard
-from augmentor.storage import CsvWriter, Json, write_json
+from augmentor.outputs.writers.packing import Packed, Packing, pack_name
+from augmentor.storage import CsvWriter, Json, replacing_table, write_json
 from stargan.labels import LabelSpace
 
 _SAMPLED_ROWS = 10_000
@@ -28,7 +30,7 @@ _UNKNOWN_WORD = "unknown"
 class FolderTables(Assembly):
     """Writes `labels.csv`, `metadata.csv` per split, `scores.csv`, `rejected.csv`, `failures.csv`, `dataset.json`.
 
-    `description` is as for `LocalWriter`; `per_split` gives every split a table beside its images.
+    `description` is as for `LocalWriter`; `packing` is that of a folder of packs, which has no table per split.
     """
 
     def __init__(
@@ -39,26 +41,30 @@ class FolderTables(Assembly):
         description: Mapping[str, Json],
         records: RecordFolder,
         shards: int,
-        per_split: bool = True,
+        packing: Packing | None = None,
     ) -> None:
         super().__init__(records, shards)
         self._out = out
         self._space = space
         self._description = description
+        self._packing = packing
+        self._packs: list[Packed] = []
         self._files = ExitStack()
-        self._splits = SplitTables(out, space, self._files) if per_split else None
-        self._labels = self._files.enter_context(label_table(out / "labels.csv", space))
-        self._scores = ScoresTable(out / "scores.csv", space, self._files)
-        self._rejected = RejectedTable(out / "rejected.csv", space, self._files)
+        self._splits = SplitTables(out, space, self._files) if packing is None else None
+        self._labels = self._files.enter_context(replacing_table(out / "labels.csv", columns(space)))
+        self._scores = self._files.enter_context(replacing_table(out / "scores.csv", scores_columns(space)))
+        self._rejected = self._files.enter_context(replacing_table(out / "rejected.csv", rejected_columns(space)))
 
     def _add(self, record: ShardRecord) -> None:
+        if self._packing is not None:
+            self._add_packs(record, self._packing)
         for row in record.rows:
             written = cells(row, self._space)
             self._labels.writerow(written)
             if self._splits is not None:
                 self._splits.add(row.split, written)
-        self._scores.add(record.rows, record.scores)
-        self._rejected.add(record.rejected)
+        self._scores.writerows(scores_cells(record.rows, record.scores, self._space))
+        self._rejected.writerows(rejected_cells(record.rejected, self._space))
 
     def _finish(self, ending: Ending) -> None:
         self._files.close()
@@ -66,12 +72,16 @@ class FolderTables(Assembly):
             self._splits.respell(self._rows)
         self.counts.failed = write_failures(self._out / "failures.csv", self.failures)
         described = describe(self._description, self._space, counts=self.counts, shape=self.shape)
-        self._write_index(described)
+        if self._packing is not None:
+            self._packing.write_index(self._out, self._packs, shape=self.shape, description=described)
         ending(described, self._out)
         write_json(self._out / "dataset.json", described)
 
-    def _write_index(self, described: Mapping[str, object]) -> None:
-        """Write an index over all shards, if the format has one; `described` is the content of `dataset.json`."""
+    def _add_packs(self, record: ShardRecord, packing: Packing) -> None:
+        if packing.encoding is None and None not in (self.shape, record.shape) and self.shape != record.shape:
+            raise OutputError(f"{self._out}: shard {record.index} has images of {record.shape}, not {self.shape}.")
+        names = [pack_name(row.file_name, packing.suffix) for row in record.rows]
+        self._packs += [Packed(name, names.count(name)) for name in record.packs]
 
     def _discard(self) -> None:
         discard(self._files)
@@ -133,7 +143,7 @@ class SplitTables:
     def _open(self, split: str, files: ExitStack) -> CsvWriter:
         # Where the output is a URL, none of the images stays on this disk.
         (self.out / split).mkdir(exist_ok=True)
-        return files.enter_context(label_table(self.out / split / "metadata.csv", self._space))
+        return files.enter_context(replacing_table(self.out / split / "metadata.csv", self.columns))
 
     def _respelled(self) -> dict[str, dict[int, dict[str, str]]]:
         """Return, per split and column, the cells' other spelling; empty for nearly all outputs."""

@@ -101,6 +101,11 @@ def refuse_unpackable(form: OutputFormat, *, library: str, space: LabelSpace, ta
         )
 
 
+def pack_name(file_name: str, suffix: str) -> str:
+    """Return the path of an image's pack: train/00003/KEY.png is in train/00003.tar."""
+    return file_name.rpartition("/")[0] + suffix
+
+
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
     """Turn the errors of reading a pack into an ImageError with its path."""

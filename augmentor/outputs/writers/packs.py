@@ -10,15 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from augmentor.data.manifest import SPLITS
-from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.paths import INDEX_FILE, OutputFormat
-from augmentor.outputs.records import RecordFolder, ShardRecord
+from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.writers.folder import FolderWriter
 from augmentor.outputs.writers.hdf5_shards import HDF5Pack, HDF5Packing
-from augmentor.outputs.writers.metadata import FolderTables
-from augmentor.outputs.writers.packing import Pack, Packed, Packing, damage_named
+from augmentor.outputs.writers.packing import Pack, Packing, damage_named, pack_name
 from augmentor.outputs.writers.parquet import ParquetPack, ParquetPacking
 from augmentor.outputs.writers.staged import StagedShard
 from augmentor.outputs.writers.webdataset import TarPack, TarPacking
@@ -76,11 +74,6 @@ class _FetchedPack(Pack):
         self._held.close()
 
 
-def pack_name(file_name: str, suffix: str) -> str:
-    """Return the path of an image's pack: train/00003/KEY.png is in train/00003.tar."""
-    return file_name.rpartition("/")[0] + suffix
-
-
 class PackWriter(FolderWriter):
     """Writes DIR/SPLIT/NNNNN.tar (or .parquet, or .h5), and the tables as for a folder of files.
 
@@ -90,6 +83,8 @@ class PackWriter(FolderWriter):
         description: as for `LocalWriter`.
         packing: writes the packs.
     """
+
+    packing: Packing
 
     def __init__(self, out: Path, *, space: LabelSpace, description: Mapping[str, Json], packing: Packing) -> None:
         super().__init__(out, space=space, description=description, image_format=packing.encoding or "png")
@@ -128,17 +123,6 @@ class PackWriter(FolderWriter):
         for folder in {(self.out / name).parent for name in record.packs}:
             sync_folder(folder)
         self.records.rewrite(replace(left, packs=packs))
-
-    def assembly(self, shards: int) -> PackTables:
-        """Start to write the label tables."""
-        return PackTables(
-            self.out,
-            space=self.space,
-            description=self.description,
-            records=self.records,
-            shards=shards,
-            packing=self.packing,
-        )
 
     def _repack(self, path: Path, rows: Sequence[LabelRow], record: ShardRecord) -> str:
         """Write a pack again with only these rows' images; return its SHA-256."""
@@ -183,37 +167,6 @@ class PackShard(StagedShard):
 
     def _images(self, positions: Sequence[int]) -> Iterator[bytes]:
         return (Path(self.waiting(position)).read_bytes() for position in positions)
-
-
-class PackTables(FolderTables):
-    """The tables of a folder of packs, and the index over them; arguments as for `FolderTables`."""
-
-    def __init__(
-        self,
-        out: Path,
-        *,
-        space: LabelSpace,
-        description: Mapping[str, Json],
-        records: RecordFolder,
-        shards: int,
-        packing: Packing,
-    ) -> None:
-        super().__init__(
-            out, space=space, description=description, records=records, shards=shards, per_split=False
-        )
-        self._packing = packing
-        self._packs: list[Packed] = []
-
-    def _add(self, record: ShardRecord) -> None:
-        pixels = self._packing.encoding is None
-        if pixels and None not in (self.shape, record.shape) and self.shape != record.shape:
-            raise OutputError(f"{self._out}: shard {record.index} has images of {record.shape}, not {self.shape}.")
-        super()._add(record)
-        names = [pack_name(row.file_name, self._packing.suffix) for row in record.rows]
-        self._packs += [Packed(name, names.count(name)) for name in record.packs]
-
-    def _write_index(self, described: Mapping[str, object]) -> None:
-        self._packing.write_index(self._out, self._packs, shape=self.shape, description=described)
 
 
 def _sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from augmentor.errors import MissingExtraError
 from augmentor.outputs.description import Shape
-from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, LabelRow, rounded
+from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, SCORE_COLUMNS, LabelRow, rounded
 from augmentor.outputs.writers.packing import Pack, Packing, damage_named, refuse_unpackable
 from stargan.labels import LabelSpace
 
@@ -129,5 +129,5 @@ def _columns(rows: Sequence[LabelRow], images: Sequence[bytes], space: LabelSpac
         **{name: [getattr(row, name) for row in rows] for name in COLUMNS_BEFORE},
         **{name: [row.codes[place] for row in rows] for place, name in enumerate(space.names)},
         "changed": [row.changed_text for row in rows],
-        **{name: [rounded(getattr(row, name)) for row in rows] for name in ("agreement", "realism")},
+        **{name: [rounded(getattr(row, name)) for row in rows] for name in SCORE_COLUMNS},
     }

@@ -78,14 +78,9 @@ class RemoteWriter(Writer):
 
     @property
     def lock(self) -> Path:
-        """The lock file on this machine."""
+        """The lock file, which is on this machine: others do not see it."""
         folder = self.here.out.parent
         return folder.with_name(f"{folder.name}.lock")
-
-    @property
-    def lock_is_local(self) -> bool:
-        """True: other machines do not see the lock."""
-        return True
 
     def check(self) -> None:
         """See `Writer.check`; raises OSError where the storage does not answer, or refuses."""
@@ -152,10 +147,6 @@ class RemoteWriter(Writer):
     def complete(self) -> bool:
         """Return whether this run's `dataset.json`, which is uploaded last, and the tables exist."""
         return self.there.complete()
-
-    def counts(self) -> Counts:
-        """Return the counts of a complete output."""
-        return self.there.counts()
 
     def missing(self, shards: int) -> list[int]:
         """Return the shards, numbered below `shards`, that no machine has committed; one listing."""

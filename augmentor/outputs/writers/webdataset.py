@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from augmentor.outputs.description import Shape
-from augmentor.outputs.label_table import LabelRow, cells, columns, rounded
+from augmentor.outputs.label_table import SCORE_COLUMNS, LabelRow, cells, columns, rounded
 from augmentor.outputs.writers.packing import Pack, Packing, damage_named, refuse_unpackable
 from stargan.labels import UNKNOWN
 
@@ -50,7 +50,7 @@ class TarPacking(Packing):
     def _labels(self, row: LabelRow) -> bytes:
         written: dict[str, object] = dict(zip(columns(self.space), cells(row, self.space), strict=True))
         written["is_synthetic"] = int(row.is_synthetic)
-        for name in ("agreement", "realism"):
+        for name in SCORE_COLUMNS:
             score = rounded(getattr(row, name))
             written[name] = float(UNKNOWN if score is None else score)
         return json.dumps({**written, CODES: list(row.codes)}, ensure_ascii=False).encode()

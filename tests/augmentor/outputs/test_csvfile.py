@@ -10,7 +10,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmentor.storage.text_files import CsvWriter
+from augmentor.storage.atomic import CsvWriter
 
 
 def written(folder: Path, rows: list[list[str]]) -> Path:

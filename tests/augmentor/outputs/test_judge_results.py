@@ -32,7 +32,7 @@ from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.report_files import EVALUATION_RUNS
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer
-from augmentor.storage.text_files import Json
+from augmentor.storage.atomic import Json
 from stargan.labels import LabelSpace
 from tests.augmentor.outputs.finishing import finish as finish_output
 

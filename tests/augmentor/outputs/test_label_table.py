@@ -17,10 +17,10 @@ from augmentor.outputs.label_table import (
     changed_names,
     columns,
     key,
-    label_table,
     read_label_table,
     real_key,
 )
+from augmentor.storage import replacing_table
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(
@@ -55,7 +55,7 @@ SYNTHETIC = LabelRow(
 
 
 def write(path: Path, *rows: LabelRow) -> None:
-    with label_table(path, SPACE) as table:
+    with replacing_table(path, columns(SPACE)) as table:
         table.writerows(cells(row, SPACE) for row in rows)
 
 
@@ -103,7 +103,7 @@ def test_interrupted_table_leaves_the_old_one(tmp_path: Path) -> None:
     before = path.read_bytes()
 
     def interrupted() -> None:
-        with label_table(path, SPACE) as table:
+        with replacing_table(path, columns(SPACE)) as table:
             table.writerow(cells(SYNTHETIC, SPACE))
             raise KeyboardInterrupt
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmentor.data.manifest import SPLITS, key_stems
-from augmentor.outputs.label_table import Keys, LabelRow, cells, columns, label_table, read_label_table, real_key
+from augmentor.outputs.label_table import Keys, LabelRow, cells, columns, read_label_table, real_key
 from augmentor.outputs.writers import FolderWriter
+from augmentor.storage import replacing_table
 from stargan.labels import Attribute, LabelSpace
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
@@ -110,7 +111,7 @@ def test_a_table_reads_back_as_written(space: LabelSpace, ids: list[str], texts:
         )
         for i, (source_id, target) in enumerate(zip(itertools.cycle(ids), all_targets(space), strict=False))
     ]
-    with label_table(table, space) as writer:
+    with replacing_table(table, columns(space)) as writer:
         for row in rows:
             writer.writerow(cells(row, space))
     read = read_label_table(table, space)

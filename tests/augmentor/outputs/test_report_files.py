@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from augmentor.outputs.paths import OutputPaths
 from augmentor.outputs.report_files import (
     REPORT_FILES,
     REPORT_IMAGES,
@@ -33,9 +34,9 @@ def test_pages_go_and_other_files_stay(tmp_path: Path) -> None:
     others = ["labels.csv", "notes.html", f"{REPORT_IMAGES}/mine.png"]
     for name in (*ours, *others):
         (tmp_path / name).write_bytes(b"x")
-    remove_report_files(tmp_path.joinpath)
+    remove_report_files(OutputPaths(tmp_path, one_file=False))
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(others)
     (tmp_path / REPORT_IMAGES / "mine.png").unlink()
-    remove_report_files(tmp_path.joinpath)
+    remove_report_files(OutputPaths(tmp_path, one_file=False))
     assert not (tmp_path / REPORT_IMAGES).exists()

@@ -16,7 +16,7 @@ from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults, Reje
 from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.writers import FolderWriter, HDF5Writer
 from augmentor.report import write_report
-from augmentor.storage.text_files import Json
+from augmentor.storage.atomic import Json
 from stargan.labels import Attribute, LabelSpace
 
 SIDE = 8

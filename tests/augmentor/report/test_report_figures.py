@@ -21,7 +21,7 @@ from augmentor.report.description import DescribedOutput
 from augmentor.report.evaluation import evaluation_section
 from augmentor.report.judge import attribute_histograms, score_histograms
 from augmentor.report.survey import BINS, Survey, histogram, reason_kinds, survey
-from augmentor.storage.text_files import Json
+from augmentor.storage.atomic import Json
 
 if TYPE_CHECKING:
     from tests.augmentor.report.conftest import Made, MakeOutput

@@ -13,7 +13,7 @@ import pytest
 
 from augmentor.errors import OutputError
 from augmentor.report import report_path, write_report
-from augmentor.storage.text_files import Json
+from augmentor.storage.atomic import Json
 
 if TYPE_CHECKING:
     from tests.augmentor.report.conftest import MakeOutput

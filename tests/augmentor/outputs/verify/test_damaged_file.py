@@ -13,7 +13,7 @@ import pytest
 
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
-from augmentor.outputs.paths import lock_of_folder
+from augmentor.outputs.paths import paths_of
 from augmentor.outputs.verify import repair_output, verify_output
 from augmentor.outputs.writers import ShardRecord
 from augmentor.storage.lock import locked
@@ -182,7 +182,7 @@ def test_nothing_is_repaired_under_somebody_s_feet(tmp_path: Path) -> None:
     write(out / image(1), flipped)
     found = verify_output(out)
     with (
-        locked(lock_of_folder(out), output=out),
+        locked(paths_of(out).lock, output=out),
         pytest.raises(OutputError, match=rf"process {os.getpid()} on .* has been writing to it"),
     ):
         repair_output(found)

@@ -19,6 +19,7 @@ import pytest
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels, decode, decode_bytes
 from augmentor.outputs.label_table import LabelRow, key, real_key
+from augmentor.outputs.readers import FinishedOutput
 from augmentor.outputs.writers import Failure, FolderWriter, HDF5Writer, Json, Writer
 from augmentor.outputs.writers.parts import PartShard
 from stargan.labels import Attribute, LabelSpace
@@ -219,7 +220,7 @@ def test_finished_file_is_left_alone_and_leftover_parts_go(tmp_path: Path) -> No
     assert writer.complete()
     assert writer.missing(SHARDS) == []
     writer.open()
-    counts = writer.counts()
+    counts = FinishedOutput.open(out).counts
     assert (counts.real, counts.synthetic, counts.failed) == (9, 6, 1)
     assert out.read_bytes() == before
     assert out.stat().st_mtime_ns == changed

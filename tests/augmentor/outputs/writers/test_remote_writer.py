@@ -14,6 +14,7 @@ from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion.settings import ExpandSettings
 from augmentor.expansion.writer import make_writer
 from augmentor.outputs.label_table import LabelRow, key, real_key
+from augmentor.outputs.readers import FinishedOutput
 from augmentor.outputs.writers import Failure, FolderWriter
 from augmentor.outputs.writers.remote import RemoteWriter, on_disk, scratch
 from augmentor.storage.urls import RemotePath, parse_path, remove, write_bytes
@@ -130,7 +131,7 @@ def test_a_url_holds_what_a_folder_holds_and_this_disk_nothing(out: RemotePath, 
     make(writer)
     assert there(out) == expected(tmp_path)
     assert writer.complete()
-    assert writer.counts().synthetic == SHARDS * IMAGES // 2
+    assert FinishedOutput.open(out).counts.synthetic == SHARDS * IMAGES // 2
     assert not any(scratch().rglob("*.png"))
     assert list(scratch().iterdir()) == []
     before = there(out)
