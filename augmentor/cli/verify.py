@@ -37,7 +37,7 @@ def verify(
     from augmentor.outputs.verify import repair_output, verify_output
 
     with ProgressBar("verifying", unit="images") as bar:
-        found = verify_output(out, workers=workers, told=bar.update)
+        found = verify_output(out, workers=workers, on_progress=bar.update)
     repaired = repair_output(found) if repair else None
     if json:
         print_json({**found.to_json(), "repaired": None if repaired is None else repaired.to_json()})

@@ -123,19 +123,15 @@ class Expansion:
 
     @property
     def _settings_json(self) -> dict[str, Json]:
-        settings = {**asdict(self.settings), "counts": self._counts_json}
-        return cast(dict[str, Json], json.loads(json.dumps(settings)))
-
-    @property
-    def _counts_json(self) -> list[str] | None:
-        """The contents of the table of counts, which is part of the fingerprint in place of its path."""
-        if self.settings.counts is None:
-            return None
-        return [
-            f"{','.join(f'{name}={value}' for name, value in state.domain.items())}:{state.wanted}"
-            for state in planned_states(self.plan)
-            if state.wanted is not None
-        ]
+        """The settings, with the contents of the table of counts in place of its path."""
+        counts = None
+        if self.settings.counts is not None:
+            counts = [
+                f"{','.join(f'{name}={value}' for name, value in state.domain.items())}:{state.wanted}"
+                for state in planned_states(self.plan)
+                if state.wanted is not None
+            ]
+        return cast(dict[str, Json], json.loads(json.dumps({**asdict(self.settings), "counts": counts})))
 
     @property
     def preview_request(self) -> DomainRequest:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Literal, NamedTuple, get_args
 
 Stage = Literal["decoding", "translating", "judging", "encoding", "writing"]
@@ -86,11 +87,5 @@ class Progress:
         """Return the sum of several processes' progress, with the total items of all of them."""
         many = list(parts)
         loads = [part.loads for part in many if part.loads is not None]
-        return cls(
-            done=sum(part.done for part in many),
-            total=total,
-            resumed=sum(part.resumed for part in many),
-            failed=sum(part.failed for part in many),
-            rejected=sum(part.rejected for part in many),
-            loads=Loads.total(loads) if loads else None,
-        )
+        added = reduce(cls.followed_by, many, cls())
+        return replace(added, total=total, loads=Loads.total(loads) if loads else None)

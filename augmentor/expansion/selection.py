@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augmentor.errors import OutputError
 from augmentor.outputs import NOT_BEST, LabelRow, RowScores, ShardRecord
 from augmentor.outputs.writers import Writer
 
@@ -134,13 +134,7 @@ def drop_unselected(writer: Writer, *, shards: int, rules: Sequence[Rule]) -> in
     Raises:
         OutputError: a shard is not committed.
     """
-
-    def record(index: int) -> ShardRecord:
-        found = writer.record(index)
-        if found is None:
-            raise OutputError(f"shard {index} of {shards} is missing. Run the same expand again.")
-        return found
-
+    record = partial(writer.committed, shards=shards)
     dropped = select(map(record, range(shards)), rules)
     for index, reasons in sorted(dropped.items()):
         if not reasons.keys().isdisjoint(record(index).positions):

@@ -36,10 +36,7 @@ def run_rounds(work: Work, run: Callable[[Work], None]) -> tuple[Work, RoundCoun
         work = replace(work, plan=plan, first_shard=first)
         run(work)
         for index in range(first, work.shards):
-            record = work.writer.record(index)
-            if record is None:
-                raise OutputError(f"shard {index} of {work.shards} is missing. Run the same expand again.")
-            counts.add(plan, record)
+            counts.add(plan, work.writer.committed(index, shards=work.shards))
         segment = planner.next_round(
             plan, there=counts.there, kept=counts.kept, failed=counts.failed, uses=counts.uses
         )

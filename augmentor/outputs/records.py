@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from augmentor.data import Failure
 from augmentor.errors import OutputError
-from augmentor.outputs.description import SCHEMA_VERSION, Counts, Shape
+from augmentor.outputs.description import SCHEMA_VERSION, Counts, Shape, checked_object, described_space
 from augmentor.outputs.fingerprints import Identity, read_identity, refuse_other_run
 from augmentor.outputs.judge_results import Rejected, RowScores, scores_from_json, scores_to_json
 from augmentor.outputs.label_table import LabelRow
@@ -220,10 +220,8 @@ class RecordFolder:
         """
         path = self.work / "run.json"
         try:
-            state = json.loads(path.read_bytes())
-            if state.pop("sha256") != json_sha256(state):
-                raise ValueError("it was edited")
-            return StoredRun(state["description"], LabelSpace.from_json(state["label_space"]), state["shards"])
+            state: Any = checked_object(path.read_bytes())
+            return StoredRun(state["description"], described_space(state), state["shards"])
         except FileNotFoundError:
             raise OutputError(f"{path.parent.parent}: no expand was begun here") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -73,7 +73,7 @@ class Workers:
         self.limit = STALLED_SECONDS if limit is None else limit
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
         self._open: set[Future[Any]] = set()  # of any results: no other type holds them all
-        self._begun: dict[object, What] = {}
+        self._running: dict[object, What] = {}
         self._done = 0
 
     def __enter__(self) -> Self:
@@ -89,11 +89,11 @@ class Workers:
 
         def run() -> T:
             key = object()
-            self._begun[key] = what
+            self._running[key] = what
             try:
                 return function(*args, **kwargs)
             finally:
-                del self._begun[key]
+                del self._running[key]
                 self._done += 1  # Two at once may count as one; it only matters that it changes.
 
         future = self._pool.submit(run)
@@ -136,15 +136,15 @@ class Workers:
         """
         rest, waiting = iter(given), deque[Future[T]]()
 
-        def begin(count: int) -> None:
+        def start(count: int) -> None:
             for one in islice(rest, count):
                 waiting.append(self.submit(lambda one=one: what(one), function, one))  # type: ignore[misc]
 
         try:
-            begin(ahead)
+            start(ahead)
             while waiting:
                 found = self.result(waiting.popleft())
-                begin(1)
+                start(1)
                 yield found
         finally:
             # The caller must not wait for tasks whose results are not needed.
@@ -154,7 +154,7 @@ class Workers:
     @property
     def hanging(self) -> list[str]:
         """Descriptions of the running tasks."""
-        return [what if isinstance(what, str) else what() for what in list(self._begun.values())]
+        return [what if isinstance(what, str) else what() for what in list(self._running.values())]
 
 
 def end_together(several: Sequence[Workers], error: BaseException | None) -> None:

@@ -121,17 +121,6 @@ class WorkerPool:
         self.failed_starts = 0
         self._threads = threads or max(2, resources.cpus)
 
-    def run(
-        self, work: Work, *, on_progress: Callable[[Progress], None], on_committed: Callable[[int], None]
-    ) -> None:
-        """Make the shards that are missing, as `augmentor.expansion.executors.work.Executor.run` does.
-
-        Raises:
-            ProcessError: workers die again and again over a shard, or none can be started.
-            StalledError: a worker is alive and has been silent for `SILENT_SECONDS`.
-        """
-        _PoolRun(self, work, on_progress, on_committed).finish()
-
     def start_worker(self, work: Any, holder: Any) -> None:
         """Request a worker for a pickled `Work` and the lock's holder; it starts when the cluster has room."""
         # Two calls at a time: one makes shards, one reports. No restarts by Ray: the scheduler counts deaths.
@@ -165,7 +154,7 @@ class WorkerPool:
         )
 
 
-class _PoolRun:
+class PoolRun:
     """One run of a pool: workers are started, assigned shards, watched, and replaced when they die."""
 
     def __init__(
@@ -192,7 +181,12 @@ class _PoolRun:
             worker.result = worker.actor.start.remote(__version__, self._holder, self._pickled)
 
     def finish(self) -> None:
-        """Make all shards."""
+        """Make the shards that are missing, as `augmentor.expansion.executors.work.Executor.run` does.
+
+        Raises:
+            ProcessError: workers die again and again over a shard, or none can be started.
+            StalledError: a worker is alive and has been silent for `SILENT_SECONDS`.
+        """
         workers = self._pool.workers
         self._start_workers()
         while self._scheduler.open:

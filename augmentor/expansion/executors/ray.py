@@ -18,7 +18,7 @@ from typing import Any, Self
 import torch
 
 from augmentor.errors import AugmentorError, MissingExtraError, first_line
-from augmentor.expansion.executors.pool import START_SECONDS, Node, WorkerPool, plan_workers
+from augmentor.expansion.executors.pool import START_SECONDS, Node, PoolRun, WorkerPool, plan_workers
 from augmentor.expansion.executors.processes import ProcessError, interrupts_held_back
 from augmentor.expansion.executors.work import Executor, Work
 from augmentor.expansion.progress import Progress
@@ -109,8 +109,8 @@ class RayExecutor(Executor):
     def run(
         self, work: Work, *, on_progress: Callable[[Progress], None], on_committed: Callable[[int], None]
     ) -> None:
-        """Make the shards that are missing; see `augmentor.expansion.executors.pool.WorkerPool.run`."""
-        self._running_pool.run(work, on_progress=on_progress, on_committed=on_committed)
+        """Make the shards that are missing; see `augmentor.expansion.executors.pool.PoolRun.finish`."""
+        PoolRun(self._running_pool, work, on_progress, on_committed).finish()
 
     def close(self) -> None:
         """Kill the workers, and Ray where it was started here; the next run removes unfinished files."""

@@ -98,7 +98,10 @@ def open_dataset(
         wanted = LabelSpace(attributes=tuple(attribute_named(space, name) for name in attributes))
     selected = np.ones(len(table), dtype=bool)
     if split is not None:
-        _refuse_unknown_split(out, split, sorted(table["split"].unique()))
+        there = sorted(table["split"].unique())
+        if split not in there:
+            hint = did_you_mean(split, there)
+            raise OutputError(f"{out}: has no split {split!r}, only {', '.join(there) or 'none'}.{hint}")
         selected &= (table["split"] == split).to_numpy()
     if synthetic is not None:
         selected &= table["is_synthetic"].to_numpy() == synthetic
@@ -111,13 +114,6 @@ def open_dataset(
         space=wanted,
         transform=transform,
     )
-
-
-def _refuse_unknown_split(out: Path, split: str, there: Sequence[str]) -> None:
-    if split in there:
-        return
-    hint = did_you_mean(split, there)
-    raise OutputError(f"{out}: has no split {split!r}, only {', '.join(there) or 'none'}.{hint}")
 
 
 def _codes(labels: pd.DataFrame, space: LabelSpace) -> Tensor:

@@ -32,7 +32,7 @@ from augmentor.outputs.verify.images import (
     check_packs,
     expected_of,
 )
-from augmentor.outputs.verify.report import Findings, Mend, Problem, Told
+from augmentor.outputs.verify.report import Findings, Mend, OnProgress, Problem
 from augmentor.outputs.verify.tables import RowRules, compare_tables
 from augmentor.outputs.writers.packing import pack_name
 from augmentor.outputs.writers.packs import PACK_SUFFIXES
@@ -47,7 +47,7 @@ _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", "
 _UNNAMED = "no row of the label table names it; move it away"
 
 
-def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
+def verify_folder(out: Path, *, workers: int | None, on_progress: OnProgress) -> Findings:
     """Verify DIR; see `verify_output`."""
     records = RecordFolder(out / WORK_FOLDER)
     description, problem = read_description(out / "dataset.json")
@@ -69,14 +69,14 @@ def verify_folder(out: Path, *, workers: int | None, told: Told) -> Findings:
             task, [check_file(out / row.file_name, expected_of(record, row, linked)) for row in rows]
         )
 
-    _look_at_images(found, side_by_side(look, _tasks(records, numbers), workers), told)
+    _look_at_images(found, side_by_side(look, _tasks(records, numbers), workers), on_progress)
     if description is not None and space is not None and _counted(found, description):
         found.problems += compare_tables(out, space, description, records=records, shards=len(numbers))
         found.problems += _strays(out, records, numbers, PACK_SUFFIXES.get(format_of(description)))
     return found
 
 
-def verify_parts(out: Path, *, workers: int | None, told: Told) -> Findings:
+def verify_parts(out: Path, *, workers: int | None, on_progress: OnProgress) -> Findings:
     """Verify the committed shards of an unfinished FILE.h5; see `verify_output`."""
     parts = Parts(out, folder=parts_folder(out), encoding=None)
     found = Findings(out=out, finished=False)
@@ -88,7 +88,7 @@ def verify_parts(out: Path, *, workers: int | None, told: Told) -> Findings:
     def look(task: Task) -> TaskFindings:
         return TaskFindings(task, list(_look_into_part(parts.path(task.record.index), task)))
 
-    _look_at_images(found, side_by_side(look, _tasks(parts.records, numbers), workers), told)
+    _look_at_images(found, side_by_side(look, _tasks(parts.records, numbers), workers), on_progress)
     return found
 
 
@@ -228,9 +228,9 @@ def _look_into_part(path: Path, task: Task) -> Iterator[ImageFinding]:
         yield from [ImageFinding("", 0, f"the part {path.name} cannot be read: {error.strerror}")] * task.images
 
 
-def _look_at_images(found: Findings, looks: Iterator[TaskFindings], told: Told) -> None:
+def _look_at_images(found: Findings, looks: Iterator[TaskFindings], on_progress: OnProgress) -> None:
     total, done = found.counts.real + found.counts.synthetic, 0
-    told(0, total)
+    on_progress(0, total)
     for task, seen, problems in looks:
         found.problems += problems
         # A part that cannot be read to its end says so of each of its images, and of none twice.
@@ -240,7 +240,7 @@ def _look_at_images(found: Findings, looks: Iterator[TaskFindings], told: Told) 
                 shard = task.record.index
                 found.problems.append(Problem(file=row.file_name, reason=image.wrong, row=row.key, shard=shard))
         done += task.images
-        told(done, total)
+        on_progress(done, total)
 
 
 def _counted(found: Findings, description: Mapping[str, object]) -> bool:
@@ -252,13 +252,13 @@ def _counted(found: Findings, description: Mapping[str, object]) -> bool:
     if (counts.real, counts.synthetic, counts.rejected) == (ours.real, ours.synthetic, ours.rejected):
         found.counts.failed = counts.failed
         return True
-    said, rows = _told_counts(counts), _told_counts(ours)
+    said, rows = _count_words(counts), _count_words(ours)
     reason = f"it counts {said}, and the shard records {rows}: it was changed, or the last records are missing"
     found.problems.append(Problem(file="dataset.json", reason=reason, mend="tables"))
     return False
 
 
-def _told_counts(counts: Counts) -> str:
+def _count_words(counts: Counts) -> str:
     return f"{counts.real:,} real, {counts.synthetic:,} synthetic and {counts.rejected:,} rejected images"
 
 

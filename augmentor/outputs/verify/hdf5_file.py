@@ -25,7 +25,7 @@ from augmentor.outputs.judge_results import (
 from augmentor.outputs.label_table import SCORE_COLUMNS, UNCHANGED, LabelRow
 from augmentor.outputs.paths import described_settings
 from augmentor.outputs.verify.images import TASK_IMAGES, Expected, ImageFinding, check_bytes
-from augmentor.outputs.verify.report import Findings, Problem, Told
+from augmentor.outputs.verify.report import Findings, OnProgress, Problem
 from augmentor.outputs.verify.tables import RowRules, compare_file
 from augmentor.outputs.writers.hdf5_layout import TEXT_COLUMNS, shard_digest
 from augmentor.storage import replacing_table, side_by_side, write_json
@@ -73,7 +73,7 @@ class _Block(NamedTuple):
     images: list[tuple[int, bytes | None]]
 
 
-def verify_finished(out: Path, *, workers: int | None, told: Told) -> Findings:
+def verify_finished(out: Path, *, workers: int | None, on_progress: OnProgress) -> Findings:
     """Verify FILE.h5 and its companions; see `verify_output`."""
     found = Findings(out=out, finished=True)
     try:
@@ -86,7 +86,7 @@ def verify_finished(out: Path, *, workers: int | None, told: Told) -> Findings:
             found.problems += _misfits(file, described, out.name)
         except UNREADABLE as error:
             return _unreadable(found, error)
-        _verify(file, described, found, workers=workers, told=told)
+        _verify(file, described, found, workers=workers, on_progress=on_progress)
     for suffix, write in companions(out, described).items():
         # What is damaged in the file is told by now; scores.csv has the keys of all its rows.
         if suffix != ".scores.csv" or not found.damaged_shards:
@@ -203,7 +203,9 @@ def _read_one(images: h5py.Dataset, row: int) -> bytes | None:
     return data
 
 
-def _verify(file: h5py.File, described: Described, found: Findings, *, workers: int | None, told: Told) -> None:
+def _verify(
+    file: h5py.File, described: Described, found: Findings, *, workers: int | None, on_progress: OnProgress
+) -> None:
     splits = described_settings(described.description).get("splits")
     rules = RowRules(space=described.space, splits=splits if isinstance(splits, list) else None)
     found.shards = len(described.entries)
@@ -221,7 +223,7 @@ def _verify(file: h5py.File, described: Described, found: Findings, *, workers: 
     columns: dict[int, Columns | None] = {}
     digests: dict[int, list[str]] = {}
     total, done = sum(entry.rows for entry in described.entries), 0
-    told(0, total)
+    on_progress(0, total)
     for block, seen in side_by_side(look, _blocks(file, described, found, rules, columns), workers):
         entry = block.entry
         for (row, _), image in zip(block.images, seen, strict=True):
@@ -231,7 +233,7 @@ def _verify(file: h5py.File, described: Described, found: Findings, *, workers: 
                 place = _row(row, entry, columns[entry.number])
                 found.problems.append(_problem(found, place, image.wrong, entry.number))
         done += len(block.images)
-        told(done, total)
+        on_progress(done, total)
         if len(digests.get(entry.number, ())) == entry.rows:
             _check_entry(entry, columns.pop(entry.number), digests.pop(entry.number, []), found)
 

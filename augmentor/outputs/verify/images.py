@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,25 +46,39 @@ class ImageFinding(NamedTuple):
 def check_file(path: Path, expected: Expected) -> ImageFinding:
     """Read an image file and compare it with what was written."""
     try:
+        with _opened(path) as file:
+            data = file.read()
+    except ImageError as error:
+        return ImageFinding("", 0, str(error))
+    return check_bytes(data, expected)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """Open a file of an output; raise ImageError, which does not name the path, where it cannot be read."""
+    try:
         # A link, a pipe or a device in the place of a file is none of ours, and may wait for ever when it is read.
         if not stat.S_ISREG(path.lstat().st_mode):
-            return ImageFinding("", 0, "it is not a regular file any more")
-        data = path.read_bytes()
+            raise ImageError("it is not a regular file any more")
+        with path.open("rb") as file:
+            yield file
     except (FileNotFoundError, NotADirectoryError):
-        return ImageFinding("", 0, "the file is missing")
+        raise ImageError("the file is missing") from None
     except OSError as error:
-        return ImageFinding("", 0, f"the file cannot be read: {error.strerror or error}")
-    return check_bytes(data, expected)
+        raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
+
+
+def _difference(found: str, expected: str | None) -> str:
+    """Return how a SHA-256 differs from that of what was written, "" if it does not."""
+    if expected is None or found == expected:
+        return ""
+    return f"its bytes are not those that were written (SHA-256 {found[:12]}..., not {expected[:12]}...)"
 
 
 def check_bytes(data: bytes, expected: Expected) -> ImageFinding:
     """Compare an image in memory with what was written."""
     found = hashlib.sha256(data).hexdigest()
-    wrong = ""
-    if expected.sha256 is not None and expected.sha256 != found:
-        wrong = (
-            f"its bytes are not those that were written (SHA-256 {found[:12]}..., not {expected.sha256[:12]}...)"
-        )
+    wrong = _difference(found, expected.sha256)
     try:
         shape = stored_shape(data) if expected.encoded else None
     except ImageError as error:
@@ -138,19 +154,11 @@ def check_packs(out: Path, task: Task) -> TaskFindings:
 
 def _damage(path: Path, sha256: str) -> str:
     """Return how a pack's bytes differ from those that were written, "" if they do not."""
-    # A link, a pipe or a device in the place of a file is none of ours, and may wait for ever when it is read.
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        return "it is not a regular file any more"
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except (FileNotFoundError, NotADirectoryError):
-        return "the file is missing"
-    except OSError as error:
-        return f"the file cannot be read: {error.strerror or error}"
-    if found != sha256:
-        return f"its bytes are not those that were written (SHA-256 {found[:12]}..., not {sha256[:12]}...)"
-    return ""
+        with _opened(path) as file:
+            return _difference(hashlib.file_digest(file, "sha256").hexdigest(), sha256)
+    except ImageError as error:
+        return str(error)
 
 
 def _images(path: Path, rows: Sequence[LabelRow], record: ShardRecord) -> dict[str, ImageFinding]:

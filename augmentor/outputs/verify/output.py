@@ -27,14 +27,16 @@ from augmentor.outputs.verify.hdf5_file import (
     read_images,
     verify_finished,
 )
-from augmentor.outputs.verify.report import Findings, Problem, Told
+from augmentor.outputs.verify.report import Findings, OnProgress, Problem
 from augmentor.outputs.verify.tables import DERIVED
 from augmentor.outputs.writers.hdf5_layout import shard_digest
 from augmentor.outputs.writers.parts import Parts
 from augmentor.storage import locked, sync_file, sync_folder
 
 
-def verify_output(out: Path, *, workers: int | None = None, told: Told = lambda _done, _total: None) -> Findings:
+def verify_output(
+    out: Path, *, workers: int | None = None, on_progress: OnProgress = lambda _done, _total: None
+) -> Findings:
     """Read every image and every row of an output again; changes nothing.
 
     Images are decoded and compared with the SHA-256 in the shard records (or in a finished HDF5 file). Sizes,
@@ -43,18 +45,18 @@ def verify_output(out: Path, *, workers: int | None = None, told: Told = lambda 
     Args:
         out: a folder or FILE.h5 that expand wrote, finished or not.
         workers: threads that read and decode; None for one per usable core.
-        told: called with (images done, images in all).
+        on_progress: called with (images done, images in all).
 
     Raises:
         OutputError: there is nothing that expand wrote.
     """
     place = paths_of(out)
     if out.is_dir() and (place.work.is_dir() or place.beside("dataset.json").is_file()):
-        return verify_folder(out, workers=workers, told=told)
+        return verify_folder(out, workers=workers, on_progress=on_progress)
     if out.is_file():
-        return verify_finished(out, workers=workers, told=told)
+        return verify_finished(out, workers=workers, on_progress=on_progress)
     if not out.exists() and place.work.is_dir():
-        return verify_parts(out, workers=workers, told=told)
+        return verify_parts(out, workers=workers, on_progress=on_progress)
     kind = "is a folder that expand did not write" if out.is_dir() else "there is nothing"
     raise OutputError(f"{out}: {kind}. Give the folder, or FILE.h5, that was its --out")
 

@@ -12,7 +12,7 @@ from augmentor.outputs.description import Counts
 Mend = Literal["shard", "tables", "all", "nothing"]
 """What `--repair` can do: drop the shard; drop what was assembled; drop the whole file; nothing."""
 
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with (images checked, images in all)."""
 
 

@@ -74,14 +74,14 @@ def _differences(expected: Path, path: Path) -> Iterator[tuple[str, str]]:
     try:
         if filecmp.cmp(expected, path, shallow=False):
             return
-        tell = {".csv": _cells, ".json": _keys}.get(path.suffix)
-        told = [] if tell is None else list(tell(expected, path))
+        compare = {".csv": _cells, ".json": _keys}.get(path.suffix)
+        found = [] if compare is None else list(compare(expected, path))
     except (OSError, ValueError, csv.Error) as error:
-        told = [("", f"it cannot be read: {error}")]
-    yield from told[:_MOST_CELLS]
-    if len(told) > _MOST_CELLS:
-        yield "", f"{len(told) - _MOST_CELLS:,} more differences"
-    if not told:
+        found = [("", f"it cannot be read: {error}")]
+    yield from found[:_MOST_CELLS]
+    if len(found) > _MOST_CELLS:
+        yield "", f"{len(found) - _MOST_CELLS:,} more differences"
+    if not found:
         same = ", though they say the same (line ends or quotes)" if path.suffix in (".csv", ".json") else ""
         yield "", f"its bytes are not those that were written{same}"
 
@@ -132,7 +132,7 @@ class RowRules:
         self._real_splits: dict[str, str] = {}
         self._made_splits: dict[str, str] = {}
         self._groups: dict[str, tuple[str, str, int]] = {}
-        self._told: set[str] = set()
+        self._reported_groups: set[str] = set()
 
     def broken(self, row: LabelRow, shard: int) -> Iterator[tuple[str, int]]:
         """Yield (what is wrong with a row, number of the shard to blame: `shard`, or an earlier one as well)."""
@@ -205,8 +205,8 @@ class RowRules:
         if not row.group:
             return
         split, key, first = self._groups.setdefault(row.group, (row.split, row.key, shard))
-        if split != row.split and row.group not in self._told:
-            self._told.add(row.group)
+        if split != row.split and row.group not in self._reported_groups:
+            self._reported_groups.add(row.group)
             reason = f"group {row.group!r} stands in {split} ({key}) and {row.split} ({row.key}): the splits leak"
             for blamed in sorted({first, shard}):
                 yield reason, blamed

@@ -178,6 +178,13 @@ class Writer(Protocol):
     def record(self, index: int) -> ShardRecord | None:
         """Return the record of a committed and whole shard; None where it is to be made."""
 
+    def committed(self, index: int, *, shards: int) -> ShardRecord:
+        """Return the record of a committed shard, one of so many; raise OutputError where it is to be made."""
+        record = self.record(index)
+        if record is None:
+            raise OutputError(f"shard {index} of {shards} is missing. Run the same expand again.")
+        return record
+
     def shard(self, index: int) -> ShardWriter:
         """Start, or start again, one shard; use it in a `with` block."""
 

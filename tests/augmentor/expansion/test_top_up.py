@@ -125,7 +125,7 @@ def test_every_combination_reaches_its_count(planned: Callable[..., Expansion], 
     again = run(planned("out", gate="off"))
     assert again.was_complete
     assert again.balance == result.balance
-    assert verify_output(tmp_path / "out", told=lambda _done, _total: None).ok
+    assert verify_output(tmp_path / "out", on_progress=lambda _done, _total: None).ok
 
 
 def test_domains_count_too(planned: Callable[..., Expansion], tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_what_is_repaired_is_the_same_again(
     else:
         with h5py.File(out, "r+") as file:
             file["image"][-1] = 255 - file["image"][-1]
-    repaired = repair_output(verify_output(out, told=lambda _done, _total: None))
+    repaired = repair_output(verify_output(out, on_progress=lambda _done, _total: None))
     assert len(repaired.dropped) == 1
     run(planned(name, **changes))
     assert content(out.parent) == expected

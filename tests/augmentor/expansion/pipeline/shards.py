@@ -9,16 +9,18 @@ from typing import Self
 
 import torch
 
+from augmentor.data import Failure
 from augmentor.data.manifest import Manifest, key_stems
 from augmentor.expansion.pipeline import RealMode, Sources, run_shards
 from augmentor.expansion.progress import Progress
 from augmentor.expansion.shard_assembly import Shard
 from augmentor.images import OutputSize, Pixels
 from augmentor.judge.gate import DeviceJudge
+from augmentor.outputs import ShardRecord
 from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.source_files import SourceFile
-from augmentor.outputs.writers import Failure, ShardRecord, ShardWriter
+from augmentor.outputs.writers import ShardWriter
 from augmentor.planning.domains import parse_domains
 from augmentor.planning.items import Item
 from augmentor.planning.plan import make_plan

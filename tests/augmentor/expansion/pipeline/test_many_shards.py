@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from augmentor.data import Failure
 from augmentor.data.manifest import Manifest, key_stems
 from augmentor.expansion import pipeline
 from augmentor.expansion.pipeline import Sources, run_shards
@@ -21,7 +22,6 @@ from augmentor.images import Pixels, decode
 from augmentor.outputs.judge_results import NO_JUDGE_RESULTS, JudgeResults
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.source_files import SourceFile
-from augmentor.outputs.writers import Failure
 from augmentor.storage.access import Access
 from stargan.checkpoints import Model
 from stargan.inference import Job, Translator

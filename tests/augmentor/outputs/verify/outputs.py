@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from augmentor.data import Failure
 from augmentor.images import ImageFormat, Pixels
 from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.verify import Findings
-from augmentor.outputs.writers import Failure, FolderWriter, HDF5Writer, Json, Writer
+from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer
+from augmentor.storage import Json
 from stargan.labels import Attribute, LabelSpace
 from tests.augmentor.outputs.finishing import finish as finish_output
 

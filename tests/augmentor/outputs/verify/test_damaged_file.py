@@ -13,9 +13,9 @@ import pytest
 
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
+from augmentor.outputs import ShardRecord
 from augmentor.outputs.paths import paths_of
 from augmentor.outputs.verify import repair_output, verify_output
-from augmentor.outputs.writers import ShardRecord
 from augmentor.storage.lock import locked
 from tests.augmentor.outputs.verify.outputs import (
     SHARDS,

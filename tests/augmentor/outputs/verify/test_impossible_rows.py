@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from augmentor.images import encode
+from augmentor.outputs import ShardRecord
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.verify import Findings, repair_output, verify_output
-from augmentor.outputs.writers import FolderWriter, Json, ShardRecord, Writer
+from augmentor.outputs.writers import FolderWriter, Writer
+from augmentor.storage import Json
 from stargan.checkpoints import json_sha256
 from tests.augmentor.outputs.finishing import finish
 from tests.augmentor.outputs.verify.outputs import (

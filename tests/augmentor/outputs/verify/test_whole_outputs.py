@@ -20,7 +20,7 @@ def test_a_whole_folder(finish: bool, tmp_path: Path) -> None:
     make(folder_writer(tmp_path / "out"), shards=3, finish=finish)
     before = content(tmp_path)
     told: list[tuple[int, int]] = []
-    found = verify_output(tmp_path / "out", workers=3, told=lambda done, total: told.append((done, total)))
+    found = verify_output(tmp_path / "out", workers=3, on_progress=lambda done, total: told.append((done, total)))
     assert said(found) == ""
     assert (found.ok, found.finished, found.shards) == (True, finish, 3)
     assert (found.counts.real, found.counts.synthetic, found.counts.failed) == (9, 12, 1)

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augmentor.data import Failure
 from augmentor.errors import AugmentorError, ImageError, OutputError
 from augmentor.images import Pixels, decode
 from augmentor.outputs.label_table import LabelRow, key, real_key
-from augmentor.outputs.writers import Failure, FolderWriter, Writer
+from augmentor.outputs.writers import FolderWriter, Writer
 from augmentor.outputs.writers.staged import FolderShard
 from stargan.labels import Attribute, LabelSpace
 from tests.augmentor.outputs.finishing import finish

@@ -16,12 +16,14 @@ import h5py
 import numpy as np
 import pytest
 
+from augmentor.data import Failure
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat, Pixels, decode, decode_bytes
 from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.readers import FinishedOutput
-from augmentor.outputs.writers import Failure, FolderWriter, HDF5Writer, Json, Writer
+from augmentor.outputs.writers import FolderWriter, HDF5Writer, Writer
 from augmentor.outputs.writers.parts import PartShard
+from augmentor.storage import Json
 from stargan.labels import Attribute, LabelSpace
 from tests.augmentor.outputs.finishing import finish
 

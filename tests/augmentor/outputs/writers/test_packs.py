@@ -21,10 +21,12 @@ from torch.utils.data import DataLoader
 from augmentor import open_dataset
 from augmentor.errors import AugmentorError, ImageError, MissingExtraError
 from augmentor.images import ImageFormat, Pixels
+from augmentor.outputs import ShardRecord
 from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.verify import repair_output, verify_output
-from augmentor.outputs.writers import FolderWriter, Json, OutputFormat, PackWriter, ShardRecord
+from augmentor.outputs.writers import FolderWriter, OutputFormat, PackWriter
 from augmentor.outputs.writers.packs import PackShard, open_pack, packing_of
+from augmentor.storage import Json
 from stargan.labels import Attribute, LabelSpace
 from tests.augmentor.outputs.finishing import finish
 

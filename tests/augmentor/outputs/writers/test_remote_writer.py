@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from augmentor.data import Failure
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion.settings import ExpandSettings
 from augmentor.expansion.writer import make_writer
 from augmentor.outputs.label_table import LabelRow, key, real_key
 from augmentor.outputs.readers import FinishedOutput
-from augmentor.outputs.writers import Failure, FolderWriter
+from augmentor.outputs.writers import FolderWriter
 from augmentor.outputs.writers.remote import RemoteWriter, on_disk, scratch
 from augmentor.storage.urls import RemotePath, parse_path, remove, write_bytes
 from stargan.labels import Attribute, LabelSpace

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augmentor.data import Failure
 from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
 from augmentor.outputs.label_table import LabelRow, real_key
-from augmentor.outputs.writers import Failure, FolderWriter, HDF5Writer, Json, PackWriter, Writer, packing_of
+from augmentor.outputs.writers import FolderWriter, HDF5Writer, PackWriter, Writer, packing_of
+from augmentor.storage import Json
 from stargan.labels import LabelSpace
 from tests.augmentor.outputs.finishing import finish
 
