@@ -11,7 +11,7 @@ from pathlib import Path
 
 from augmentor.expansion.selection import Rule, drop_unselected
 from augmentor.outputs import Counts
-from augmentor.outputs.writers import Assembling, RemoteWriter, WritePages, Writer
+from augmentor.outputs.writers import Assembly, RemoteWriter, WritePages, Writer
 
 
 def finish_output(
@@ -22,7 +22,7 @@ def finish_output(
     rules: Sequence[Rule] = (),
     write_pages: WritePages,
     draw_preview: Callable[[], None] | None = None,
-    assembly: Assembling | None = None,
+    assembly: Assembly | None = None,
 ) -> Counts:
     """Finish an output, all of whose shards are committed; return the counts of its images.
 

@@ -136,7 +136,7 @@ def _make(
     """Make the missing shards and finish the output; return its counts, the last progress, the balance."""
     before = last = Progress()
 
-    def run(work: Work, on_committed: Callable[[int], None] = _ignore) -> None:
+    def run(work: Work, on_committed: Callable[[int], None] = lambda _index: None) -> None:
         nonlocal before
         before = last
 
@@ -160,9 +160,5 @@ def _make(
     rules = expansion.settings.rules
     # The selection is known only when all shards are there; without one they are assembled as they come.
     with nullcontext() if rules else work.writer.assembly(work.shards) as assembly:
-        run(work, assembly.take if assembly is not None else _ignore)
+        run(work) if assembly is None else run(work, assembly.take)
         return finish(work.writer, shards=work.shards, rules=rules, assembly=assembly), last, ()
-
-
-def _ignore(_index: int) -> None:
-    """Ignore a committed shard."""

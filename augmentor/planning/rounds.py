@@ -49,9 +49,8 @@ def with_balance(plan: Plan, request: BalanceRequest, *, only: int | None = None
             cells=cells, before=before, domains=domains, wanted=wanted, max_per_source=request.max_per_source
         ),
     )
-    segment = RoundPlanner(plan).pick(
-        plan, plan.filled.missing(there), failed=~eligible, uses=_requested_uses(plan)
-    )
+    uses = np.diff(plan.offsets) - int(plan.with_real)
+    segment = RoundPlanner(plan).pick(plan, plan.filled.missing(there), failed=~eligible, uses=uses)
     return plan if segment is None else plan.extended(segment)
 
 
@@ -192,12 +191,6 @@ def planned_translations(plan: Plan) -> Numbers:
     for segment in plan.segments:
         asked += balance.cells.count(balance.cells.number(segment.values))
     return asked
-
-
-def _requested_uses(plan: Plan) -> npt.NDArray[np.int64]:
-    """Return the translations of each row for `--domains`, (N,) int64."""
-    per_row = np.diff(plan.offsets)
-    return per_row - 1 if plan.with_real else per_row
 
 
 def _chance(rows: npt.NDArray[np.int64], seed: int, cell: int) -> npt.NDArray[np.uint64]:

@@ -187,16 +187,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _looking(_given: object) -> str:
-    return "reading images"
-
-
 def side_by_side(
     look: Callable[[Given], T],
     given: Iterable[Given],
     workers: int | None = None,
     *,
-    what: Callable[[Given], str] = _looking,
+    what: Callable[[Given], str] = lambda _given: "reading images",
 ) -> Iterator[T]:
     """Yield the results of `look`, computed in threads, in order.
 

@@ -49,7 +49,12 @@ def choose(
         frame, selection.values, {name: suggested[name] for name in suggested if name in attributes}
     )
     for name in attributes:
-        _refuse_many(frame, name)
+        there = sorted(set(frame[name]) - {""})
+        if len(there) > MAX_VALUES:
+            raise DatasetError(
+                f"{name} has {len(there):,} values, more than {MAX_VALUES}: {listing(there)}. "
+                f"Keep some of them: --values {name}={there[0]},{there[1]}"
+            )
     frame, split_notes = _with_splits(frame, selection.split, found.shares)
     frame["dataset"] = dataset
     for name, value in selection.constants.items():
@@ -138,15 +143,6 @@ def _rows(
     if not kept.any():
         raise DatasetError("--values: no image has all of these values together")
     return frame[kept].copy(), notes
-
-
-def _refuse_many(frame: pd.DataFrame, name: str) -> None:
-    there = sorted(set(frame[name]) - {""})
-    if len(there) > MAX_VALUES:
-        raise DatasetError(
-            f"{name} has {len(there):,} values, more than {MAX_VALUES}: {listing(there)}. "
-            f"Keep some of them: --values {name}={there[0]},{there[1]}"
-        )
 
 
 def _with_splits(frame: pd.DataFrame, split: str, usual: Shares | None) -> tuple[pd.DataFrame, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -147,7 +147,7 @@ def convert_dataset(
         added=len(frame),
         manifest=manifest,
         outside=outside,
-        notes=(*found.notes, *notes, *remarks, *_leaks(manifest), *_outside_notes(out, outside)),
+        notes=(*found.notes, *notes, *remarks, *_remarks(manifest, out, outside)),
     )
 
 
@@ -204,20 +204,15 @@ def _write_images(
             on_progress(done, len(paths))
 
 
-def _outside_notes(out: Path, outside: int) -> Sequence[str]:
-    if not outside:
-        return ()
-    return (
-        f"{counted(outside, 'image')} {'is' if outside == 1 else 'are'} outside {out.parent}: the commands that "
-        "read them need --allow-outside. With --out in a folder above the images they do not",
-    )
-
-
-def _leaks(manifest: Manifest) -> Sequence[str]:
-    leaks = split_leaks(manifest)
-    if not leaks:
-        return ()
-    return (
-        f"{counted(len(leaks), 'group')} in more than one split, which expand refuses: {leaks[0]}. "
-        "With --split 80/10/10 whole groups are drawn",
-    )
+def _remarks(manifest: Manifest, out: Path, outside: int) -> Iterator[str]:
+    """Yield what the commands that read the manifest will refuse."""
+    if leaks := split_leaks(manifest):
+        yield (
+            f"{counted(len(leaks), 'group')} in more than one split, which expand refuses: {leaks[0]}. "
+            "With --split 80/10/10 whole groups are drawn"
+        )
+    if outside:
+        yield (
+            f"{counted(outside, 'image')} {'is' if outside == 1 else 'are'} outside {out.parent}: the commands "
+            "that read them need --allow-outside. With --out in a folder above the images they do not"
+        )

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
@@ -71,14 +71,16 @@ def run_processes(
     except OSError as error:
         raise shared_memory_error(error, instead="use one --device, which needs none") or error from error
     children: list[_Child] = []
-    with Workers(len(names), name="give") as senders, _ending(children):
+    with Workers(len(names), name="give") as senders, ExitStack() as ending:
         with interrupts_held_back():
             for place, name in enumerate(names):
                 ours, theirs = connection.Pipe()
                 process = context.Process(target=_run_child, args=(theirs, place, counter), name=name)
                 process.start()
                 theirs.close()  # So that the pipe ends when the process dies.
-                children.append(_Child(name, place, process, ours))
+                child = _Child(name, place, process, ours)
+                ending.callback(child.end)
+                children.append(child)
         # By plain pickle: torch's own for processes uses shared memory, of which a container has little.
         data = pickle.dumps((task, argument))
         for child in children:  # In other threads: a process that hangs does not read.
@@ -92,16 +94,6 @@ def run_processes(
                     del busy[child.link.fileno()]
                 else:
                     on_message(child.place, message)
-
-
-@contextmanager
-def _ending(children: Sequence[_Child]) -> Iterator[None]:
-    """End the processes at the end of the block."""
-    try:
-        yield
-    finally:
-        for child in children:
-            child.end()
 
 
 def _wait(children: Sequence[_Child]) -> list[_Child]:

@@ -55,11 +55,8 @@ def verify_folder(out: Path, *, workers: int | None, on_progress: OnProgress) ->
     if problem is not None:
         found.problems.append(problem)
     run = _read_run(records, description)
-    found.problems += run.problems
-    settings, space = run.settings, run.space
-    rules = RowRules(space=space, splits=_texts(settings.get("splits")))
-    numbers = _check_records(found, records, rules)
-    linked = settings.get("real") == "original"
+    numbers = _check_records(found, records, run)
+    linked, space = run.settings.get("real") == "original", run.space
 
     def look(task: Task) -> TaskFindings:
         if task.record.packs:
@@ -81,9 +78,7 @@ def verify_parts(out: Path, *, workers: int | None, on_progress: OnProgress) -> 
     parts = Parts(out, folder=parts_folder(out), encoding=None)
     found = Findings(out=out, finished=False)
     run = _read_run(parts.records, None)
-    found.problems += run.problems
-    rules = RowRules(space=run.space, splits=_texts(run.settings.get("splits")))
-    numbers = _check_records(found, parts.records, rules)
+    numbers = _check_records(found, parts.records, run)
 
     def look(task: Task) -> TaskFindings:
         return TaskFindings(task, list(_look_into_part(parts.path(task.record.index), task)))
@@ -146,8 +141,11 @@ def _read_run(records: RecordFolder, description: Mapping[str, object] | None) -
     return _Run(settings, space, [])
 
 
-def _check_records(found: Findings, records: RecordFolder, rules: RowRules) -> list[int]:
-    """Read every record and check its rows; return the numbers of the readable ones."""
+def _check_records(found: Findings, records: RecordFolder, run: _Run) -> list[int]:
+    """Read every record of a run and check its rows; return the numbers of the readable ones."""
+    found.problems += run.problems
+    splits = run.settings.get("splits")
+    rules = RowRules(space=run.space, splits=tuple(map(str, splits)) if isinstance(splits, list) else None)
     there = sorted(int(path.stem) for path in records.shards.glob("*.json") if path.stem.isdigit())
     whole: list[int] = []
     for number in range(there[-1] + 1) if there and found.finished else there:
@@ -276,7 +274,3 @@ def _strays(out: Path, records: RecordFolder, numbers: Sequence[int], packs: str
                 if name not in named and path.suffix.lower() in suffixes and not file.startswith("."):
                     reason = "nothing of the label table is in it; move it away" if packs else _UNNAMED
                     yield Problem(file=name, reason=reason, mend="nothing")
-
-
-def _texts(value: object) -> tuple[str, ...] | None:
-    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else None

@@ -1,7 +1,7 @@
 """Writers of outputs: folders of files, folders of packs, and HDF5 files."""
 
 from augmentor.outputs.paths import OutputFormat
-from augmentor.outputs.writers.assembly import Assembling, WritePages
+from augmentor.outputs.writers.assembly import Assembly, WritePages
 from augmentor.outputs.writers.base import ShardWriter, Writer
 from augmentor.outputs.writers.folder import FolderWriter
 from augmentor.outputs.writers.hdf5 import HDF5Writer
@@ -9,7 +9,7 @@ from augmentor.outputs.writers.packs import PackWriter, packing_of
 from augmentor.outputs.writers.remote import RemoteWriter, on_disk, publish
 
 __all__ = [
-    "Assembling",
+    "Assembly",
     "FolderWriter",
     "HDF5Writer",
     "OutputFormat",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from augmentor.data import Failure
 from augmentor.outputs.description import Counts, Shape, common_shape
@@ -22,28 +22,8 @@ WritePages: TypeAlias = "Callable[[Path, Mapping[str, object], Path], object]"
 """Writes the pages beside an output about to be finished: called with its path and `Ending`'s arguments."""
 
 
-def nothing_left(_description: Mapping[str, object], _images: Path) -> None:
-    """Do nothing more."""
-
-
-class Assembling(Protocol):
-    """An output being assembled; leaving the block without `finish` discards what was written."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def take(self, index: int) -> None:
-        """Add a committed shard, and those after it that were committed earlier."""
-
-    def finish(self, ending: Ending = nothing_left) -> Counts:
-        """Add the missing shards, finish the output and return its counts."""
-
-
 class Assembly(ABC):
-    """Base of assemblies; leaving the block without `finish` discards what was written.
+    """Base of outputs being assembled; leaving the block without `finish` discards what was written.
 
     It reads only records and what they name: it can be started again at any time, and the order in which shards
     are committed does not change a byte.
@@ -68,7 +48,7 @@ class Assembly(ABC):
             self._discard()
 
     def take(self, index: int) -> None:
-        """See `Assembling.take`.
+        """Add a committed shard, and those after it that were committed earlier.
 
         Raises:
             OutputError: its record cannot be read, or does not match the others.
@@ -78,8 +58,8 @@ class Assembly(ABC):
             self._there.remove(self._next)
             self._take(ShardRecord.read(self._records.path(self._next)))
 
-    def finish(self, ending: Ending = nothing_left) -> Counts:
-        """See `Assembling.finish`.
+    def finish(self, ending: Ending = lambda _description, _images: None) -> Counts:
+        """Add the missing shards, finish the output and return its counts.
 
         Raises:
             OutputError: a shard is not committed, or does not match the others.

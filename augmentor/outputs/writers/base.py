@@ -23,7 +23,7 @@ from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.paths import OutputPaths
 from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.source_files import SourceFile
-from augmentor.outputs.writers.assembly import Assembling
+from augmentor.outputs.writers.assembly import Assembly
 from augmentor.storage import Json
 from stargan.labels import LabelSpace
 
@@ -201,7 +201,7 @@ class Writer(Protocol):
             OutputError: the shard is not committed.
         """
 
-    def assembly(self, shards: int) -> Assembling:
+    def assembly(self, shards: int) -> Assembly:
         """Start to assemble an output of this many shards; one at a time, in a `with` block."""
 
 

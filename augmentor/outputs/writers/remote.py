@@ -18,17 +18,16 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.outputs.description import Counts
 from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.report_files import REPORT_FILES, REPORT_IMAGES, is_report_image
-from augmentor.outputs.writers.assembly import Assembling, Ending, nothing_left
+from augmentor.outputs.writers.assembly import Ending
 from augmentor.outputs.writers.base import ShardWriter, Writer, every_shard
 from augmentor.outputs.writers.folder import COMPANIONS, FolderWriter
+from augmentor.outputs.writers.metadata import FolderTables
 from augmentor.storage import (
     TEMPORARY,
     RemotePath,
@@ -190,10 +189,10 @@ class RemoteWriter(Writer):
             self.here.drop(index, reasons)
         self._upload_record(index)
 
-    def assembly(self, shards: int) -> RemoteAssembly:
+    def assembly(self, shards: int) -> RemoteTables:
         """Start to write the tables on this disk."""
         self._prepare()
-        return RemoteAssembly(self, self.here.assembly(shards), shards)
+        return RemoteTables(self, shards)
 
     def bring_missing(self, shards: int) -> None:
         """Download the records that other machines have committed."""
@@ -288,29 +287,27 @@ class RemoteWriter(Writer):
         return f"uploading {self.out / name}"
 
 
-class RemoteAssembly(Assembling):
+class RemoteTables(FolderTables):
     """The tables of a `RemoteWriter`, written on this disk while any machine makes shards."""
 
-    def __init__(self, writer: RemoteWriter, inner: Assembling, shards: int) -> None:
+    def __init__(self, writer: RemoteWriter, shards: int) -> None:
+        here = writer.here
+        super().__init__(
+            here.out,
+            space=here.space,
+            description=here.description,
+            records=here.records,
+            shards=shards,
+            packing=here.packing,
+        )
         self._writer = writer
-        self._inner = inner
-        self._shards = shards
-
-    def __enter__(self) -> Self:
-        self._inner.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._inner.__exit__(kind, error, trace)
 
     def take(self, index: int) -> None:
         """Add a shard that this or another machine has committed."""
         self._writer.record(index)
-        self._inner.take(index)
+        super().take(index)
 
-    def finish(self, ending: Ending = nothing_left) -> Counts:
+    def finish(self, ending: Ending = lambda _description, _images: None) -> Counts:
         """Finish the output on this disk, upload the companion files (`ending`'s, too), then `dataset.json`."""
         self._writer.bring_missing(self._shards)
 
@@ -318,7 +315,7 @@ class RemoteAssembly(Assembling):
             ending(description, self._writer.out)
             self._writer.upload_companions()
 
-        counts = self._inner.finish(ended)
+        counts = super().finish(ended)
         self._writer.upload_description()
         return counts
 
