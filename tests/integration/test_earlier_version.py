@@ -75,6 +75,15 @@ CLOCK = ("seconds", "elapsed", "images_per_second")
 PAGES = ("report.html", "README.md")
 """Files for people to read, by the ends of their names."""
 
+WARM = """
+import importlib, pkgutil, runpy, sys, typer.rich_utils, augmentor
+for module in pkgutil.walk_packages(augmentor.__path__, "augmentor."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+"""Runs the server of the earlier tests, which forks the commands, with the whole product imported already."""
+
 READ = """
 import sys, numpy, augmentor
 for out, into in zip(sys.argv[1::2], sys.argv[2::2]):
@@ -152,7 +161,7 @@ def run_earlier(
         for (script, argv), (out, err) in zip(commands, logs, strict=True)
     ]
     done = subprocess.run(
-        [sys.executable, str(tree / "tests" / "integration" / "warm.py")],
+        [sys.executable, "-c", WARM, str(tree / "tests" / "integration" / "warm.py")],
         input="".join(json.dumps(request) + "\n" for request in requests),
         cwd=tree,
         env={**environment, "PYTHONPATH": str(tree)},
