@@ -25,7 +25,7 @@ demo: $(VENV)/.stamp-demo  ## Draw portraits, expand them, train a classifier wi
 test: $(VENV)/.stamp-dev  ## Run ruff, mypy --strict and the tests.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
+	MYPY_NUM_WORKERS=auto $(VENV)/bin/mypy
 	$(PYTEST) $(VENV)/bin/pytest $(PYTEST_ARGS)
 
 test-lowest: $(LOWEST)/.stamp-dev  ## Run the tests with the oldest dependencies that pyproject.toml allows.
