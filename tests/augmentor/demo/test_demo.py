@@ -25,6 +25,8 @@ from stargan.inference import Translator
 CPU = torch.device("cpu")
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 
+Shipped = tuple[Path, DemoResult, list[str], list[TrainEvent]]
+
 
 def few(out: Path, *, train_minutes: float | None = None) -> tuple[DemoResult, list[str], list[TrainEvent]]:
     stages: list[str] = []
@@ -44,8 +46,15 @@ def few(out: Path, *, train_minutes: float | None = None) -> tuple[DemoResult, l
     return result, stages, events
 
 
-def test_the_demo_makes_what_it_says(tmp_path: Path) -> None:
-    result, stages, events = few(tmp_path / "demo")
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+    """A demo with the shipped model, and its folder; tests may run another one there."""
+    folder = tmp_path_factory.mktemp("shipped") / "demo"
+    return folder, *few(folder)
+
+
+def test_the_demo_makes_what_it_says(shipped: Shipped) -> None:
+    folder, result, stages, events = shipped
     assert len(stages) == 5
     assert not events
     table = read_manifest(result.manifest)
@@ -63,7 +72,7 @@ def test_the_demo_makes_what_it_says(tmp_path: Path) -> None:
     for path in (result.folder / "labels.csv", result.hdf5, result.preview, result.model / "config.json"):
         assert path.exists()
 
-    again, _, _ = few(tmp_path / "demo")
+    again, _, _ = few(folder)
     assert again.expanded.was_complete
 
 
@@ -75,17 +84,15 @@ def test_the_demo_trains_first_if_asked(tmp_path: Path) -> None:
     assert load_model(result.model).space == load_model(MODEL).space
 
 
-def test_the_demo_trains_in_the_folder_of_one_that_did_not(tmp_path: Path) -> None:
+def test_the_demo_trains_in_the_folder_of_one_that_did_not(shipped: Shipped) -> None:
     """As the README has it: `make demo`, then the same with --train; neither spoils the other's outputs."""
-    shipped, _, _ = few(tmp_path / "demo")
-    before = (shipped.folder / "labels.csv").stat().st_mtime_ns
-    trained, _, _ = few(tmp_path / "demo", train_minutes=0.01)
-    assert trained.manifest == shipped.manifest
-    assert {trained.folder, trained.hdf5, trained.preview}.isdisjoint(
-        {shipped.folder, shipped.hdf5, shipped.preview}
-    )
-    assert (shipped.folder / "labels.csv").stat().st_mtime_ns == before
-    for path in (trained.folder / "labels.csv", trained.hdf5, trained.preview, shipped.hdf5, shipped.preview):
+    folder, first, _, _ = shipped
+    before = (first.folder / "labels.csv").stat().st_mtime_ns
+    trained, _, _ = few(folder, train_minutes=0.01)
+    assert trained.manifest == first.manifest
+    assert {trained.folder, trained.hdf5, trained.preview}.isdisjoint({first.folder, first.hdf5, first.preview})
+    assert (first.folder / "labels.csv").stat().st_mtime_ns == before
+    for path in (trained.folder / "labels.csv", trained.hdf5, trained.preview, first.hdf5, first.preview):
         assert path.exists()
 
 
