@@ -199,9 +199,9 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
     probabilities, codes = tensors.pop(_PROBABILITIES), tensors.pop(_CODES)
     report = JudgeReport.from_json(state["report"])
     trusted = torch.tensor([attribute.trusted for attribute in report.attributes], dtype=torch.bool)
-    with torch.random.fork_rng(devices=[]):
+    with torch.device("meta"):  # Random initial weights, 11 million of them, would only be replaced.
         network = resnet(state["image_channels"], side=min(height, width), outputs=space.domain_size)
-    network.load_state_dict(tensors)
+    network.load_state_dict(tensors, assign=True)
     # The memory layout of training: another one sums in another order.
     network.requires_grad_(False).to(memory_format=torch.channels_last).eval()
     return KeptJudge(
