@@ -1,153 +1,440 @@
-"""Scores of models by their translations of test rows: target accuracy, error to the true image, realism.
+"""Scores of models by their translations of held-out rows, in one table with identity and cheap colour methods.
 
-python recipes/score_translations.py manifest.csv --model runs/a --model runs/b --domains "tone=*,style=*"
+python recipes/score_translations.py manifest.csv --domains "tone=*,style=*" --truth truth.csv \
+    --model ours=runs/a0 --model ours=runs/a1 --model paper=runs/p0
 
-Target accuracy is measured by a classifier trained on the real training rows. With --truth, a table that groups
-images by design (columns id and, by default, glyph), each translation is compared with the real image of the same
-design in the target's domain: the mean absolute error, as a ratio to that of the unchanged image. The Frechet
-distance of all translations to the real test rows, on the classifier's features, is printed as a ratio to that
-between real training and test rows.
+Models with one NAME are seeds of one recipe: its row is their mean, with (smallest .. largest). Choose on val, the
+default, and open test once. Columns, printed as a Markdown table:
+
+- new ATTR, kept ATTR: share of translations in which a referee, a classifier of real images of other subjects,
+  finds the target's value, of those that had to change it, and of the others; several new: all new values at once,
+  of the translations that change several attributes; all at once: every value of the target.
+- Frechet / floor: Frechet distance, per target domain, of the translations from other domains to real images of
+  the domain of other subjects, on the referee's features, as a ratio to that of real images, with equal n; the
+  mean over the domains, which a second table lists. kernel x 1000: the kernel distance of the same sets.
+- error, with --truth, a table that groups images by design (columns id and, by default, glyph): mean absolute
+  error to the image of the same design in the target's domain, as a ratio to that of the unchanged image, over all
+  pairs and by kind of change; outside: mean change, in grey levels, of pixels equal in source and true image.
+- hue: mean chroma in grey levels of translations of grey sources. mask: mean of the generator's mask.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torch import Tensor
 
 from augmentor.data import model_crop, open_model, read_model_manifest
-from augmentor.data.manifest import Manifest
+from augmentor.data.manifest import Manifest, refuse_split_leaks
+from augmentor.errors import AugmentorError
 from augmentor.judge import (
+    DomainDistances,
+    FeatureSet,
     Judge,
     LabelledImages,
-    changed_targets,
+    change_outside,
+    changed_attributes,
+    cheap_translations,
+    domain_distances,
+    errors_by_change,
+    hue_introduced,
+    kinds_of_change,
+    likeliest,
+    mask_share,
+    mean_known,
     read_images,
     requested_targets,
     share_right,
+    target_shares,
     train_judge,
+    true_pairs,
 )
 from augmentor.planning import parse_domains
+from stargan.checkpoints import Model
 from stargan.inference import Translator
 from stargan.labels import UNKNOWN, LabelSpace
-from stargan.pixels import to_signed
 
 BATCH = 256
+SMALL_SIDE = 64
+"""Below it the referee is the small network: a ResNet-18 takes ten times as long there and is hardly better."""
+
+MASKS = 512
+"""Translations whose masks are measured."""
+
+PERCENT = ("new ", "kept ", "several new", "all at once", "mask")
+"""Starts of the columns that are shares."""
+
+SPLITS = ("train", "val", "test")
 
 
-class Features(nn.Module):
-    """The classifier's features ahead of its head, of uint8 images."""
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Translations to make, of the scored images, and their true images.
 
-    num_features = 512
+    Args:
+        rows: (M,) int64, the source of each.
+        targets, own: (M, A) int64, the target and the source's labels.
+        columns: attributes that some target changes; their values make a domain.
+        true: (M,) int64, the row of the true image, -1 where there is none; None without --truth.
+    """
 
-    def __init__(self, judge: Judge) -> None:
-        super().__init__()
-        self.body = judge.network.body
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (N, C, H, W) uint8 to (N, 512) floats."""
-        features: Tensor = self.body(to_signed(images))
-        return features
-
-
-def frechet(features: Features, real: Tensor, other: Tensor) -> float:
-    """Return the Frechet distance between two sets of uint8 images."""
-    metric = FrechetInceptionDistance(feature=features)
-    for images, is_real in ((real, True), (other, False)):
-        for batch in torch.split(images, BATCH):
-            metric.update(batch, real=is_real)
-    return float(metric.compute())
+    rows: Tensor
+    targets: Tensor
+    own: Tensor
+    columns: list[int]
+    true: Tensor | None
 
 
-def true_images(test: Manifest, rows: Tensor, targets: Tensor, *, truth: Path, design: str) -> Tensor:
-    """Return for each translation the row of its true image, -1 where there is none."""
+@dataclass(kw_only=True)
+class Row:
+    """Measures of one run, or of a cheap method: numbers by column, and features for each referee."""
+
+    name: str
+    numbers: dict[str, float]
+    features: list[Tensor]
+
+
+def design_names(manifest: Manifest, truth: Path, design: str) -> list[str]:
+    """Return the design of each row; one of its own where the table has none."""
     table = pd.read_csv(truth, dtype=str, keep_default_na=False)
     designs = dict(zip(table["id"], table[design], strict=True))
-    names = [designs.get(str(name), f"only {name}") for name in test.rows["id"]]
-    place = {(name, *codes): row for row, (name, codes) in enumerate(zip(names, test.codes.tolist(), strict=True))}
+    return [designs.get(str(name), f"only {name}") for name in manifest.rows["id"]]
+
+
+def true_images(names: Sequence[str], codes: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+    """Return for each translation the row of its true image, -1 where there is none."""
+    place = {(name, *values): row for row, (name, values) in enumerate(zip(names, codes.tolist(), strict=True))}
     wanted = zip(rows.tolist(), targets.tolist(), strict=True)
     return torch.tensor([place.get((names[row], *target), -1) for row, target in wanted])
 
 
-def judge_of(train: LabelledImages, space: LabelSpace, options: argparse.Namespace) -> Judge:
-    """Return the classifier, read from the file --classifier if it exists, else trained and saved there."""
+def train_referees(data: LabelledImages, space: LabelSpace, options: argparse.Namespace) -> list[Judge]:
+    """Return the classifiers, read from the file --classifier if it exists, else trained and saved there.
+
+    Fills in the options that were not given.
+    """
+    small = min(data.images.shape[2:]) < SMALL_SIDE if options.referee is None else options.referee == "small"
+    options.referee = "small" if small else "resnet"
+    options.steps = options.steps or (1500 if small else 400)
+    options.batch_size = options.batch_size or (64 if small else 32)
+    options.referee_seeds = options.referee_seeds or (3 if small else 1)
     file: Path | None = options.classifier
-    exists = file is not None and file.exists()
-    judge = train_judge(
-        train,
-        space=space,
-        steps=1 if exists else options.steps,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        device=torch.device("cpu"),
-    )
-    if file is not None and exists:
-        judge.network.load_state_dict(load_file(file))
+    stored = load_file(file) if file is not None and file.exists() else None
+    referees = [
+        train_judge(
+            data,
+            space=space,
+            steps=options.steps if stored is None else 1,
+            seed=options.seed + number,
+            batch_size=options.batch_size,
+            learning_rate=2e-3 if options.referee == "small" else 1e-3,
+            device=torch.device("cpu"),
+            kind=options.referee,
+        )
+        for number in range(options.referee_seeds)
+    ]
+    if stored is not None:
+        for number, referee in enumerate(referees):
+            start = f"{number}."
+            weights = {key.removeprefix(start): value for key, value in stored.items() if key.startswith(start)}
+            try:
+                referee.network.load_state_dict(weights)
+            except RuntimeError:
+                raise AugmentorError(
+                    f"--classifier {file}: its {options.referee} referee {number} is missing or of another form. "
+                    "Delete the file, or name another one"
+                ) from None
     elif file is not None:
-        save_file({name: tensor.contiguous() for name, tensor in judge.network.state_dict().items()}, file)
-    return judge
+        save_file(
+            {
+                f"{number}.{name}": tensor.contiguous()
+                for number, referee in enumerate(referees)
+                for name, tensor in referee.network.state_dict().items()
+            },
+            file,
+        )
+    return referees
 
 
-def percent(value: float) -> str:
-    """Return a share in percent, or a dash for NaN."""
-    return "-" if math.isnan(value) else f"{value:.1%}"
+def translate(model: Model, images: Tensor, pairs: Pairs) -> tuple[Tensor, float | None]:
+    """Return a model's translations (M, C, H, W) uint8 of its form of the scored images, and its mask's mean."""
+    translator = Translator(model, device=torch.device("cpu"))
+    asked = model.space.to_one_label_set(pairs.targets, pairs.own)
+    parts = zip(torch.split(pairs.rows, BATCH), torch.split(asked, BATCH), strict=True)
+    made = torch.cat([translator.translate(images[some], wanted) for some, wanted in parts])
+    some = torch.linspace(0, len(asked) - 1, min(len(asked), MASKS)).round().long()
+    return made, mask_share(model, images[pairs.rows[some]], asked[some])
+
+
+def measure(
+    name: str,
+    made: Tensor,
+    images: Tensor,
+    pairs: Pairs,
+    *,
+    referees: Sequence[Judge],
+    space: LabelSpace,
+    mask: float | None = None,
+) -> Row:
+    """Measure translations by everything but the distances, which need the features of all rows."""
+    outputs = [referee.outputs(made) for referee in referees]
+    found = [target_shares(likeliest(each.logits, space), pairs.targets, pairs.own, space) for each in outputs]
+    changing = [space.names[column] for column in pairs.columns]
+    numbers = {
+        f"new {attribute}": mean_known([each.changed[attribute] for each in found]) for attribute in changing
+    }
+    numbers |= {
+        f"kept {attribute}": mean_known([each.kept[attribute] for each in found]) for attribute in space.names
+    }
+    numbers["several new"] = mean_known([each.several for each in found])
+    numbers["all at once"] = mean_known([each.all_right for each in found])
+    sources = images[pairs.rows]
+    if pairs.true is not None and bool((pairs.true >= 0).any()):
+        has = pairs.true >= 0
+        kinds = kinds_of_change(changed_attributes(pairs.targets, pairs.own)[has], space.names)
+        true = images[pairs.true[has]]
+        errors = errors_by_change(made[has], sources[has], true, kinds)
+        numbers |= {"error" if kind == "all" else f"error: {kind}": each.ratio for kind, each in errors.items()}
+        numbers["outside"] = change_outside(made[has], sources[has], true)
+    numbers["hue"] = hue_introduced(made, sources)
+    numbers["mask"] = math.nan if mask is None else mask
+    return Row(name=name, numbers=numbers, features=[each.features for each in outputs])
+
+
+def add_distances(
+    rows: Sequence[Row],
+    pairs: Pairs,
+    *,
+    referees: Sequence[Judge],
+    real: LabelledImages,
+    reference: LabelledImages,
+    space: LabelSpace,
+) -> list[DomainDistances]:
+    """Add the distances to each row's numbers; return them for each referee, none without torchmetrics."""
+    found = []
+    for number, referee in enumerate(referees):
+        distances = domain_distances(
+            {str(place): row.features[number] for place, row in enumerate(rows)},
+            targets=pairs.targets,
+            own=pairs.own,
+            real=FeatureSet(referee.outputs(real.images).features, real.codes),
+            reference=FeatureSet(referee.outputs(reference.images).features, reference.codes),
+            space=space,
+            columns=pairs.columns,
+        )
+        if distances is not None:
+            found.append(distances)
+    for place, row in enumerate(rows):
+        row.numbers["Frechet / floor"] = mean_known([each.frechet_ratio(str(place)) for each in found])
+        row.numbers["kernel x 1000"] = mean_known([1000 * each.kernel(str(place)) for each in found])
+    return found
+
+
+def real_row(referees: Sequence[Judge], real: LabelledImages, space: LabelSpace, columns: Sequence[int]) -> Row:
+    """Return the referees' accuracy on the real scored images, which is the ceiling of the rows below."""
+    predicted = [referee.predict(real.images) for referee in referees]
+    shares = [share_right(each, real.codes, space) for each in predicted]
+    accuracy = {name: mean_known([each[name] for each in shares]) for name in space.names}
+    numbers = {f"new {space.names[column]}": accuracy[space.names[column]] for column in columns}
+    numbers |= {f"kept {name}": share for name, share in accuracy.items()}
+    nothing = torch.full_like(real.codes, UNKNOWN)
+    whole = [target_shares(each, real.codes, nothing, space).all_right for each in predicted]
+    return Row(name="real images (referee)", numbers={**numbers, "all at once": mean_known(whole)}, features=[])
+
+
+def cell(column: str, values: Sequence[float]) -> str:
+    """Return the mean of some runs' numbers, with the smallest and the largest where they are several."""
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return "-"
+    share = column.startswith(PERCENT)
+    shown = [
+        f"{100 * x:.1f}" if share else f"{x:.3f}" if column.startswith("error") else f"{x:.2f}" for x in known
+    ]
+    middle = mean_known(known)
+    text = f"{100 * middle:.1f} %" if share else f"{middle:.3f}" if column.startswith("error") else f"{middle:.2f}"
+    if len(known) == 1:
+        return text
+    low, high = min(range(len(known)), key=known.__getitem__), max(range(len(known)), key=known.__getitem__)
+    return f"{text} ({shown[low]} .. {shown[high]})"
+
+
+def print_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a Markdown table."""
+    print(f"| {' | '.join(headings)} |")
+    print(f"|{'---|' * len(headings)}")
+    for line in lines:
+        print(f"| {' | '.join(line)} |")
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print a line for each name: the mean over the rows that have it."""
+    columns = list(dict.fromkeys(column for row in rows[1:] for column in row.numbers))
+    columns = [column for column in columns if any(not math.isnan(r.numbers.get(column, math.nan)) for r in rows)]
+    lines = []
+    for name in dict.fromkeys(row.name for row in rows):
+        seeds = [row for row in rows if row.name == name]
+        cells = [cell(column, [row.numbers.get(column, math.nan) for row in seeds]) for column in columns]
+        lines.append([name, str(len(seeds)), *cells])
+    print_table(["recipe", "seeds", *columns], lines)
+
+
+def print_domains(rows: Sequence[Row], found: Sequence[DomainDistances]) -> None:
+    """Print each domain's Frechet ratio, the mean over referees and seeds, and the domains that are left out."""
+    names = list(dict.fromkeys(row.name for row in rows))
+    places = {name: [str(place) for place, row in enumerate(rows) if row.name == name] for name in names}
+    lines = []
+    for same in zip(*(distances.domains for distances in found), strict=True):
+        ratios = [
+            mean_known([each.frechet_ratio(place) for each in same for place in places[name]]) for name in names
+        ]
+        floor = mean_known([each.floor.frechet for each in same])
+        lines.append([same[0].domain, str(same[0].images), f"{floor:.3g}", *(f"{ratio:.2f}" for ratio in ratios)])
+    if lines:
+        print("\nFrechet distance of each target domain, as a ratio to the floor (real images):\n")
+        print_table(["domain", "images", "floor", *names], lines)
+    for sentence in found[0].left_out if found else ():
+        print(f"Distance to real images: {sentence}.")
+
+
+def arguments() -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="[NAME=]RUN",
+        help="a run folder or a checkpoint; equal NAMEs are seeds of one recipe",
+    )
+    parser.add_argument("--domains", action="append", required=True, help="as for augmentor expand")
+    parser.add_argument(
+        "--split",
+        choices=("val", "test"),
+        default="val",
+        help="the rows to score (default val): choose recipes on val, and open test once, at the end",
+    )
+    parser.add_argument("--truth", type=Path, help="a table that groups images by design")
+    parser.add_argument("--design", default="glyph", help="its column of designs")
+    parser.add_argument("--referee", choices=("small", "resnet"), help="its network; small below 64 px")
+    parser.add_argument(
+        "--referee-rows",
+        choices=("train", "rest"),
+        default="train",
+        help="real rows that the referee is trained on: train, or the held-out rows that are not scored, which "
+        "no generator was trained on; the other ones are the reference of the distances",
+    )
+    parser.add_argument("--referee-seeds", type=int, help="referees to average (default 3; resnet 1)")
+    parser.add_argument("--steps", type=int, help="optimisation steps of each referee (default 1500; resnet 400)")
+    parser.add_argument("--batch-size", type=int, help="images a step (default 64; resnet 32)")
+    parser.add_argument("--classifier", type=Path, help="a file to save the referees to, and to read them from")
+    parser.add_argument("--seed", type=int, default=0, help="of the first referee")
+    return parser.parse_args()
+
+
+def named_models(words: Sequence[str]) -> list[tuple[str, Model]]:
+    """Return the recipe and the model of each [NAME=]RUN; they must translate the same attributes and size."""
+    models = []
+    for word in words:
+        name, _, path = (word, "", word) if Path(word).exists() else word.rpartition("=")
+        models.append((name or path, open_model(Path(path))))
+    first = models[0][1]
+    for name, model in models:
+        if (model.space.attributes, model.image_size, model_crop(model)) != (
+            first.space.attributes,
+            first.image_size,
+            model_crop(first),
+        ):
+            raise AugmentorError(
+                f"--model {name}: its attributes, image size or crop differ from those of {models[0][0]}. "
+                "Score them in two calls"
+            )
+    return models
+
+
+def score(options: argparse.Namespace) -> None:
+    """Train the referees, then translate, score and print the tables."""
+    models = named_models(options.model)
+    first = models[0][1]
+    space, size, crop = first.space, first.image_size, model_crop(first)
+    channels = max(model.image_channels for _, model in models)
+    manifest = read_model_manifest(options.manifest, first, image_column=None)
+    refuse_split_leaks(manifest)  # the referee, the scored rows and the reference are of different subjects
+    parts = {split: manifest.select(manifest.split_mask([split])) for split in SPLITS}
+    data = {split: read_images(part, size=size, channels=channels, crop=crop) for split, part in parts.items()}
+    scored = data[options.split]
+    rest = "test" if options.split == "val" else "val"
+    learnt, reference = ("train", rest) if options.referee_rows == "train" else (rest, "train")
+    for split, use in ((options.split, "--split"), (learnt, "--referee-rows")):
+        if not len(data[split]):
+            raise AugmentorError(f"{options.manifest}: {use} needs rows with split {split}, and there are none")
+    shared = not len(data[reference])
+    if shared:
+        reference = learnt
+    referees = train_referees(data[learnt], space, options)
+
+    rows, targets = requested_targets(scored, parse_domains(options.domains, space), space)
+    if not len(rows):
+        raise AugmentorError(f"--domains {' '.join(options.domains)}: there is nothing to translate")
+    own = scored.codes[rows]
+    columns = torch.nonzero(changed_attributes(targets, own).any(dim=0)).flatten().tolist()
+    pairs, learnt_pairs = Pairs(rows=rows, targets=targets, own=own, columns=columns, true=None), None
+    if options.truth:
+        names, learnt_names = (
+            design_names(parts[split], options.truth, options.design) for split in (options.split, "train")
+        )
+        pairs = replace(pairs, true=true_images(names, scored.codes, rows, targets))
+        learnt_pairs = true_pairs(learnt_names, data["train"].codes, columns)
+
+    table = list[Row]()
+    cheap = cheap_translations(
+        scored.images[rows], own, targets, train=data["train"], columns=columns, pairs=learnt_pairs
+    )
+    for name, made in cheap.items():
+        table.append(measure(name, made, scored.images, pairs, referees=referees, space=space))
+    for name, model in models:
+        images = scored.images
+        if model.image_channels != channels:
+            part = parts[options.split]
+            images = read_images(part, size=size, channels=model.image_channels, crop=crop).images
+        made, mask = translate(model, images, pairs)
+        made = made.expand(-1, channels, -1, -1)
+        table.append(measure(name, made, scored.images, pairs, referees=referees, space=space, mask=mask))
+    distances = add_distances(table, pairs, referees=referees, real=scored, reference=data[reference], space=space)
+
+    real = real_row(referees, scored, space, columns)
+    if distances:
+        real.numbers["Frechet / floor"] = mean_known([1.0 for each in distances if each.domains])
+        real.numbers["kernel x 1000"] = mean_known([1000 * each.kernel(None) for each in distances])
+    print(
+        f"{len(rows):,} translations of {len(scored):,} {options.split} images. Referee: {len(referees)} x "
+        f"{options.referee}, {options.steps:,} steps of {options.batch_size}, on {len(data[learnt]):,} {learnt} "
+        f"images. Distances: to {len(data[reference]):,} {reference} images"
+        f"{', which the referee was trained on, as there are no others' if shared else ''}"
+        f"{'' if distances else '; not measured (extra evaluate)'}.\n"
+    )
+    print_rows([real, *table])
+    print_domains(table, distances)
 
 
 def main() -> None:
-    """Train the classifier, then translate, score and print a block for each model."""
-    parser = argparse.ArgumentParser(description="Score translations of test rows with a classifier of real rows.")
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("--model", type=Path, action="append", required=True, help="a run folder or a checkpoint")
-    parser.add_argument("--domains", action="append", required=True, help="as for augmentor expand")
-    parser.add_argument("--truth", type=Path, help="a table that groups images by design")
-    parser.add_argument("--design", default="glyph", help="its column of designs")
-    parser.add_argument("--steps", type=int, default=400, help="optimisation steps of the classifier")
-    parser.add_argument("--batch-size", type=int, default=32, help="images a step")
-    parser.add_argument("--classifier", type=Path, help="a file to save the classifier to, and to read it from")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-
-    model = open_model(options.model[0])
-    space, size, crop = model.space, model.image_size, model_crop(model)
-    manifest = read_model_manifest(options.manifest, model, image_column=None)
-    parts = [manifest.select(manifest.split_mask([split])) for split in ("train", "test")]
-    train, test = (read_images(part, size=size, channels=model.image_channels, crop=crop) for part in parts)
-    judge = judge_of(train, space, options)
-    real = share_right(judge.predict(test.images), test.codes, space)
-    features = Features(judge).eval()
-    floor = frechet(features, test.images, train.images)
-    rows, targets = requested_targets(test, parse_domains(options.domains, space), space)
-    changed_only = changed_targets(targets, test.codes[rows])
-
-    for path in options.model:
-        translator = Translator(open_model(path), device=torch.device("cpu"))
-        made = torch.cat(
-            [
-                translator.translate(test.images[some], space.to_one_label_set(wanted, test.codes[some]))
-                for some, wanted in zip(torch.split(rows, BATCH), torch.split(targets, BATCH), strict=True)
-            ]
-        )
-        predicted = judge.predict(made)
-        right, changed = share_right(predicted, targets, space), share_right(predicted, changed_only, space)
-        all_right = float(((predicted == targets) | (targets == UNKNOWN)).all(dim=1).double().mean())
-        print(f"{path}: {len(rows):,} translations of {len(test):,} test images; share judged right")
-        print(f"{'attribute':<16}{'real':>8}{'all':>8}{'changed':>9}")
-        for name in space.names:
-            print(f"{name:<16}{percent(real[name]):>8}{percent(right[name]):>8}{percent(changed[name]):>9}")
-        print(f"{'all at once':<24}{all_right:>8.1%}")
-        print(f"Frechet distance: {frechet(features, test.images, made) / floor:.2f} of real train to real test")
-        if options.truth:
-            true = true_images(parts[1], rows, targets, truth=options.truth, design=options.design)
-            has = true >= 0
-            there = test.images[true[has]].float()
-            error = float((made[has].float() - there).abs().mean())
-            untouched = float((test.images[rows[has]].float() - there).abs().mean())
-            print(f"Error to the true translation: {error:.2f} grey levels, {error / untouched:.3f} of leaving it")
+    """Score the models of the command line; print what is wrong with it, if anything, and exit with 2."""
+    try:
+        score(arguments())
+    except AugmentorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

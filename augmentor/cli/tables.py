@@ -29,6 +29,9 @@ _LEVELS: dict[Level, tuple[str, str]] = {
 }
 """Word and style of each level of obedience.json."""
 
+_MOST_DOMAINS, _MOST_LEFT_OUT = 12, 3
+"""Domains that are printed with their distances, and of those without; --json lists them all."""
+
 _BAR = 24
 """Characters of the longest bar."""
 
@@ -146,7 +149,46 @@ def target_accuracy_table(found: TargetAccuracy) -> Group:
         "source: the same of the untranslated images; real accuracy: the judge's on real images; change: mean "
         "difference in grey levels of 255; identity: with the source's own labels as the target."
     )
-    return Group(table, Text(legend, "dim"), *(Text(line) for line in found.verdict))
+    return Group(table, Text(legend, "dim"), *_distances(found), *(Text(line) for line in found.verdict))
+
+
+def _distances(found: TargetAccuracy) -> list[RenderableType]:
+    """Return the distances to real images of the domains that are worst off, and what was not measured."""
+    lines: list[RenderableType] = [Text("")]
+    if found.domains:
+        headings = ("target domain", "images", "Frechet\n/ floor", "source", "kernel\n/ floor", "source")
+        table = plain_table(*headings, title="Distance to real images of other subjects")
+        order = sorted(found.domains, key=lambda row: row.frechet_ratio or 0.0, reverse=True)
+        for row in order[:_MOST_DOMAINS]:
+            sources = [
+                other / floor if floor > 0 else None
+                for other, floor in (
+                    (row.frechet_identity, row.frechet_floor),
+                    (row.kernel_identity, row.kernel_floor),
+                )
+            ]
+            ratios = (row.frechet_ratio, sources[0], row.kernel_ratio, sources[1])
+            cells = ("-" if ratio is None else f"{ratio:.1f}" for ratio in ratios)
+            table.add_row(escape(row.domain), f"{row.images:,}", *cells)
+        if len(order) > _MOST_DOMAINS:
+            table.add_row(Text(f"and {len(order) - _MOST_DOMAINS:,} closer ones", "dim"))
+        legend = (
+            "floor: real images of the same domain; source: the untranslated images in place of the translations. "
+            "A generator that does nothing scores its source, a perfect one 1."
+        )
+        lines += [table, Text(legend, "dim")]
+    left_out = found.distances_left_out
+    if left_out:
+        more = f"; and {len(left_out) - _MOST_LEFT_OUT:,} more" if len(left_out) > _MOST_LEFT_OUT else ""
+        lines.append(Text(f"Distance to real images: {'; '.join(left_out[:_MOST_LEFT_OUT])}{more}.", "dim"))
+    shares = []
+    if found.mask_share is not None:
+        shares.append(f"The mask repaints {found.mask_share:.1%} of an image.")
+    if found.hue_introduced is not None:
+        shares.append(f"Translations of grey images have a mean chroma of {found.hue_introduced:.1f} grey levels.")
+    if shares:
+        lines.append(Text(" ".join(shares)))
+    return lines if len(lines) > 1 else []
 
 
 def listed(kind: str, lines: Sequence[str], style: str = "red") -> list[Text]:

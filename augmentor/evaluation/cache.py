@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmentor.evaluation.arms import TrainingArm
-from augmentor.evaluation.distances import TORCHMETRICS
 from augmentor.evaluation.result import Distances
-from augmentor.judge import LabelledImages
+from augmentor.judge import TORCHMETRICS, LabelledImages
 from augmentor.storage import Json, read_declared, replace_bytes
 
 _VERSION = 1

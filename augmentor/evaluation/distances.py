@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from augmentor.errors import MissingExtraError, first_line
 from augmentor.evaluation.data import EvaluationData, some_rows
 from augmentor.evaluation.result import Distances, Pair
-from augmentor.judge import LabelledImages
+from augmentor.judge import TORCHMETRICS, LabelledImages, frechet_and_kernel
 
 MOST = 4000
 """Images of each kind that are compared, always the same ones."""
 
 _MOST_IN_DOMAIN = 200
-_SUBSETS = 50
 
 _UNCHANGED = 1.0
 """Grey levels, on average, below which a translation has not changed its source."""
 
 _CLOSEST = 1.0
 """Percentile of test images' distances to a training image: a translation nearer than this is called a copy."""
-
-TORCHMETRICS = importlib.util.find_spec("torchmetrics") is not None
-"""Whether the extra for Frechet and kernel distances is installed."""
 
 Extract = Callable[[Tensor], Tensor]
 """Maps uint8 images (N, C, H, W) to features (N, F) float32 on the CPU."""
@@ -65,7 +59,7 @@ def measure_distances(
     )
     if not TORCHMETRICS:
         return distances
-    compared = {name: _compare(each, test) for name, each in sets.items()}
+    compared = {name: frechet_and_kernel(each, test) for name, each in sets.items()}
     return replace(
         distances,
         frechet={name: frechet for name, (frechet, _) in compared.items()},
@@ -93,37 +87,6 @@ def inception() -> Extract:
         return torch.cat([network(part.expand(-1, 3, -1, -1)).float().cpu() for part in torch.split(images, 64)])
 
     return extract
-
-
-class _AsTheyAre(nn.Module):
-    """Identity in the place of torchmetrics' network: the inputs are features."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.num_features = features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
-
-
-def _compare(made: Tensor, real: Tensor) -> tuple[float, float]:
-    """Return the Frechet and the kernel distance of features (N, F) and (M, F)."""
-    from torchmetrics.image.fid import FrechetInceptionDistance  # noqa: PLC0415 - an extra
-    from torchmetrics.image.kid import KernelInceptionDistance  # noqa: PLC0415
-
-    if min(len(made), len(real)) < 2:
-        return math.nan, math.nan
-    size = min(len(made), len(real), 500)
-    frechet = FrechetInceptionDistance(feature=_AsTheyAre(real.shape[1]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of its memory, of which this takes little
-        kernel = KernelInceptionDistance(feature=_AsTheyAre(real.shape[1]), subsets=_SUBSETS, subset_size=size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for metric in (frechet, kernel):
-            metric.update(real, real=True)
-            metric.update(made, real=False)
-        return float(frechet.compute()), float(kernel.compute()[0])
 
 
 def _nearest(made: Tensor, real: Tensor, *, own: Tensor | None = None, rows: Tensor | None = None) -> Tensor:

@@ -1,9 +1,31 @@
-"""The judge: a classifier of real images, its calibration, thresholds and gate, and the target accuracy."""
+"""The judge: a classifier of real images, its calibration, thresholds and gate; measures of translations."""
 
-from augmentor.judge.classifier import Judge, likeliest, train_classifier, train_judge
+from augmentor.judge.cheap_methods import cheap_translations, true_pairs
+from augmentor.judge.classifier import Judge, NetworkKind, likeliest, train_classifier, train_judge
 from augmentor.judge.data import LabelledImages, rarity_weights, read_images
+from augmentor.judge.distances import (
+    TORCHMETRICS,
+    DomainDistance,
+    DomainDistances,
+    FeatureDistance,
+    FeatureSet,
+    domain_distances,
+    frechet_and_kernel,
+    mean_known,
+)
 from augmentor.judge.gate import DeviceJudge, Judgement, RejectedThumbnails
 from augmentor.judge.limits import Limits
+from augmentor.judge.measures import (
+    TargetShares,
+    TruthError,
+    change_outside,
+    changed_attributes,
+    errors_by_change,
+    hue_introduced,
+    kinds_of_change,
+    mask_share,
+    target_shares,
+)
 from augmentor.judge.report import AttributeAccuracy, JudgeReport, balanced_accuracy, share_right
 from augmentor.judge.run import JudgeRequest, judge_manifest, judge_model, judge_run
 from augmentor.judge.stored import KeptJudge, open_judge
@@ -18,9 +40,14 @@ from augmentor.judge.translations import (
 )
 
 __all__ = [
+    "TORCHMETRICS",
     "AttributeAccuracy",
     "AttributeTargetAccuracy",
     "DeviceJudge",
+    "DomainDistance",
+    "DomainDistances",
+    "FeatureDistance",
+    "FeatureSet",
     "GateMode",
     "GateSettings",
     "Judge",
@@ -31,26 +58,41 @@ __all__ = [
     "LabelledImages",
     "Level",
     "Limits",
+    "NetworkKind",
     "Offers",
     "RejectedThumbnails",
     "TargetAccuracy",
+    "TargetShares",
     "Thresholds",
     "TranslationAccuracy",
     "TranslationJudge",
+    "TruthError",
     "balanced_accuracy",
+    "change_outside",
+    "changed_attributes",
     "changed_targets",
+    "cheap_translations",
+    "domain_distances",
+    "errors_by_change",
     "find_translation_judge",
+    "frechet_and_kernel",
+    "hue_introduced",
     "judge_manifest",
     "judge_model",
     "judge_run",
     "judge_translations",
+    "kinds_of_change",
     "likeliest",
+    "mask_share",
+    "mean_known",
     "open_judge",
     "rarity_weights",
     "read_images",
     "read_target_accuracy",
     "requested_targets",
     "share_right",
+    "target_shares",
     "train_classifier",
     "train_judge",
+    "true_pairs",
 ]

@@ -56,10 +56,11 @@ _NAMED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltJudge:
-    """A judge, the real images that it is validated on, and the number of unreadable images."""
+    """A judge, the real images that it is validated on, their subjects, and the number of unreadable images."""
 
     kept: KeptJudge
     validation: LabelledImages
+    groups: tuple[str, ...]
     unreadable: int
 
 
@@ -117,13 +118,15 @@ def make_judge(
     clock.part(_TRAINED * share, share)
     if model is not None and discriminator is not None:
         kept = with_realism(kept, _some_translations(model, shown.data, device=device, clock=clock), discriminator)
-    return BuiltJudge(kept=kept, validation=shown.data, unreadable=read.unreadable + shown.unreadable)
+    return BuiltJudge(
+        kept=kept, validation=shown.data, groups=shown.groups, unreadable=read.unreadable + shown.unreadable
+    )
 
 
 def with_validation(kept: KeptJudge, manifest: Manifest, *, looks: InputSettings, clock: TimeBudget) -> BuiltJudge:
     """Return a judge of an earlier call with the real validation images of a manifest."""
     read = read_rows(manifest, judge_split(manifest)[1], looks=looks, clock=clock, most=_MOST_VALIDATION)
-    return BuiltJudge(kept=kept, validation=read.data, unreadable=read.unreadable)
+    return BuiltJudge(kept=kept, validation=read.data, groups=read.groups, unreadable=read.unreadable)
 
 
 def _some_translations(

@@ -1,11 +1,11 @@
-"""The judge's network, a torchvision ResNet-18 with one head for all attributes, and its training."""
+"""Networks of a judge, a torchvision ResNet-18 or a small one, with one head for all attributes; training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,11 @@ _EVAL_BATCH = 256
 
 _SETTLING_BATCHES = 4
 
+_DROPOUT = 0.3
+_SMALL_FEATURES = 128
+
+NetworkKind = Literal["resnet", "small"]
+"""Architecture of a judge: a ResNet-18, or the small network for small images."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -130,6 +135,32 @@ def resnet(channels: int, *, side: int, outputs: int) -> JudgeNetwork:
     return JudgeNetwork(body=body, head=head)
 
 
+def small_network(channels: int, *, outputs: int, width: int = 32) -> JudgeNetwork:
+    """Return a network of six convolutions for images of about 16 to 64 px, ten times as fast as a ResNet-18.
+
+    `outputs` are the entries of the label vector, D; `width` is the number of maps of the first layers.
+    """
+
+    def layers(inputs: int, maps: int) -> list[nn.Module]:
+        convolutions = [
+            nn.Conv2d(inputs, maps, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(maps, maps, 3, padding=1, bias=False),
+        ]
+        return [part for each in convolutions for part in (each, nn.BatchNorm2d(maps), nn.ReLU())]
+
+    body = nn.Sequential(
+        *layers(channels, width),
+        *layers(width, 2 * width),
+        *layers(2 * width, 4 * width),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(_DROPOUT),
+        nn.Linear(16 * width, _SMALL_FEATURES),
+        nn.ReLU(),
+    )
+    return JudgeNetwork(body=body, head=nn.Linear(_SMALL_FEATURES, outputs))
+
+
 def train_classifier(
     build: Callable[[], Network],
     batches: Iterable[tuple[Tensor, Tensor]],
@@ -175,6 +206,7 @@ def train_judge(
     batch_size: int = 32,
     learning_rate: float = 1e-3,
     flip: bool = True,
+    kind: NetworkKind = "resnet",
     on_step: Callable[[int], None] = lambda _step: None,
 ) -> Judge:
     """Train a judge from scratch on real images, with `train_classifier`.
@@ -190,8 +222,14 @@ def train_judge(
         raise ValueError("a judge needs at least one image to learn from")
     _, channels, height, width = data.images.shape
     batches = _batches(data, space, batch_size=batch_size, seed=seed, flip=flip)
+
+    def build() -> JudgeNetwork:
+        if kind == "small":
+            return small_network(channels, outputs=space.domain_size)
+        return resnet(channels, side=min(height, width), outputs=space.domain_size)
+
     network = train_classifier(
-        lambda: resnet(channels, side=min(height, width), outputs=space.domain_size),
+        build,
         islice(batches, steps),
         space=space,
         steps=steps,

@@ -14,14 +14,18 @@ from augmentor.data.manifest import Manifest, read_manifest, refuse_all_outside,
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.images import DEFAULT_SIDE, parse_size
 from augmentor.judge.build import BATCH, BuiltJudge, make_judge, with_validation
+from augmentor.judge.classifier import likeliest
 from augmentor.judge.data import InputSettings
+from augmentor.judge.distances import FeatureSet
 from augmentor.judge.limits import JudgingStopped, Limits, TimeBudget
+from augmentor.judge.measures import mask_share
 from augmentor.judge.report import rounded
 from augmentor.judge.stored import KeptJudge, load_judge, open_judge, save_judge
 from augmentor.judge.target_accuracy import (
     TargetAccuracy,
     advice,
     attribute_accuracies,
+    domain_realism,
     read_target_accuracy,
     write_target_accuracy,
 )
@@ -39,8 +43,11 @@ _MOST_STEPS = 10_000
 
 _MOST_TRANSLATIONS = 4096
 
-_BUILT = 0.7
-"""Share of the time for building the judge; translations have the rest."""
+_BUILT, _TRANSLATED = 0.7, 0.9
+"""Shares of the time at which building the judge and translating end; distances have the rest."""
+
+_MASKS = 128
+"""Translations whose masks are measured."""
 
 
 def judge_run(
@@ -172,8 +179,8 @@ def _built(
 def _target_accuracy(
     model: Model, built: BuiltJudge, *, device: torch.device, clock: TimeBudget
 ) -> TargetAccuracy:
-    """Translate a judge's validation images, and compare its predictions with the targets."""
-    clock.part(_BUILT, 1)
+    """Translate validation images; compare predictions with targets, and translations with real images."""
+    clock.part(_BUILT, _TRANSLATED)
     judge, validation, report = built.kept.judge, built.validation, built.kept.report
     judge.network.to(device)
     translator = Translator(model, device=device, batch_size=BATCH)
@@ -193,6 +200,20 @@ def _target_accuracy(
     reached = model.supports(targets)
     translated = translate(rows[reached], targets[reached])
     clock.report(1.0)
+    clock.part(_TRANSLATED, 1)
+    seen = judge.outputs(validation.images)
+    domains, left_out = domain_realism(
+        translated,
+        FeatureSet(seen.features, validation.codes),
+        groups=built.groups,
+        space=model.space,
+        go_on=lambda: not clock.over(),
+    )
+    some = torch.linspace(0, len(translated) - 1, min(len(translated), _MASKS)).round().long()
+    sources = translated.rows[some]
+    asked = model.space.to_one_label_set(translated.targets[some], validation.codes[sources])
+    mask = mask_share(model, validation.images[sources], asked, go_on=lambda: not clock.over())
+    clock.report(1.0)
     return TargetAccuracy(
         step=model.step,
         model_sha256=model.sha256,
@@ -205,9 +226,13 @@ def _target_accuracy(
         seconds=round(clock.passed, 3),
         identity_change=rounded(float(identity.change.mean())) if len(identity) else None,
         attributes=attribute_accuracies(
-            judge.predict(validation.images), validation.codes, translated, model.space
+            likeliest(seen.logits, model.space), validation.codes, translated, model.space
         ),
         advice=advice(model),
+        domains=domains,
+        distances_left_out=left_out,
+        mask_share=None if mask is None else rounded(mask),
+        hue_introduced=rounded(translated.hue),
     )
 
 

@@ -1,16 +1,24 @@
-"""Target accuracy of a model: how often a judge recognises the requested values in its translations."""
+"""Verdict on a model: how often a judge recognises the requested values, and distances to real images."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+import torch
 from torch import Tensor
 
 from augmentor.errors import OutputError
+from augmentor.judge.distances import (
+    TORCHMETRICS,
+    DomainDistance,
+    FeatureDistance,
+    FeatureSet,
+    domain_distances,
+)
 from augmentor.judge.report import balanced_accuracy, doubt, recalls, rounded
 from augmentor.judge.translations import JudgedTranslations, changed_targets
 from augmentor.storage import Json, read_declared, replacing_text
@@ -23,6 +31,9 @@ Level = Literal["obeys", "in part", "ignores", "not judged"]
 
 _OBEYS, _IGNORES = 0.6, 0.3
 """Shares of the way up to the judge's accuracy on real images: from guessing, and from unchanged images."""
+
+_FEWEST = 10
+"""Images that a domain needs in each half of the validation subjects."""
 
 _LEVELS: tuple[Level, ...] = ("obeys", "in part", "ignores", "not judged")
 
@@ -89,6 +100,31 @@ class AttributeTargetAccuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DomainRealism:
+    """Distances of translations into a domain to real images of it of other subjects, on the judge's features.
+
+    Args:
+        domain: for example "smile=1, woman=0".
+        images: number in each set that is compared with these real images.
+        frechet, kernel: distances of the translations.
+        frechet_identity, kernel_identity: those of their sources, untranslated.
+        frechet_floor, kernel_floor: those of real images of the domain.
+        frechet_ratio, kernel_ratio: to the floor; None where that is 0 or less.
+    """
+
+    domain: str
+    images: int
+    frechet: float
+    frechet_identity: float
+    frechet_floor: float
+    frechet_ratio: float | None
+    kernel: float
+    kernel_identity: float
+    kernel_floor: float
+    kernel_ratio: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetAccuracy:
     """Target accuracy of one checkpoint, and the schema of obedience.json.
 
@@ -104,6 +140,10 @@ class TargetAccuracy:
         identity_change: mean absolute change in grey levels (0 to 255) with the source as its own target.
         attributes: in the label space's order.
         advice: what to try where an attribute does not follow the target.
+        domains: distances per target domain; empty where none was measured.
+        distances_left_out: a sentence for each domain that was not measured, or for all of them.
+        mask_share: mean of the generator's mask, 1 = all repainted; None for one without a mask.
+        hue_introduced: mean chroma of translations of grey images in grey levels; None where no image is grey.
     """
 
     step: int
@@ -118,6 +158,10 @@ class TargetAccuracy:
     identity_change: float | None
     attributes: tuple[AttributeTargetAccuracy, ...]
     advice: tuple[str, ...]
+    domains: tuple[DomainRealism, ...] = ()
+    distances_left_out: tuple[str, ...] = ()
+    mask_share: float | None = None
+    hue_introduced: float | None = None
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -144,6 +188,8 @@ class TargetAccuracy:
             **asdict(self),
             "attributes": attributes,
             "advice": list(self.advice),
+            "domains": [asdict(domain) for domain in self.domains],
+            "distances_left_out": list(self.distances_left_out),
             "verdict": list(self.verdict),
         }
 
@@ -182,6 +228,95 @@ def attribute_accuracies(
             )
         )
     return tuple(results)
+
+
+def domain_realism(
+    made: JudgedTranslations,
+    real: FeatureSet,
+    *,
+    groups: Sequence[str],
+    space: LabelSpace,
+    go_on: Callable[[], bool],
+) -> tuple[tuple[DomainRealism, ...], tuple[str, ...]]:
+    """Compare translations of real images with those of other subjects; return the domains, and what is left out.
+
+    The subjects are cut into two halves. A half's translations and its real images are compared with the other
+    half's real images, and the figures of both are averaged. A domain is a combination of all attributes; where
+    there are too few images of each, it is a value of one.
+
+    Args:
+        made: the translations, with the judge's features.
+        real: the judge's features of the real images that were translated, with their labels.
+        groups: the subject of each real image, "" where it has none.
+        space: the label space.
+        go_on: False leaves out the domains that are not measured yet.
+    """
+    if not TORCHMETRICS:
+        return (), ("not measured (extra evaluate)",)
+    halves = _halves(groups)
+
+    def measured(columns: Sequence[int]) -> tuple[list[DomainRealism], list[str]]:
+        found, left_out = dict[str, list[DomainDistance]](), list[str]()
+        for half in (False, True):
+            scored, into = halves == half, halves[made.rows] == half
+            distances = domain_distances(
+                {"translations": made.features[into], "identity": real.features[made.rows[into]]},
+                targets=made.targets[into],
+                own=real.codes[made.rows[into]],
+                real=FeatureSet(real.features[scored], real.codes[scored]),
+                reference=FeatureSet(real.features[~scored], real.codes[~scored]),
+                space=space,
+                columns=columns,
+                fewest=_FEWEST,
+                go_on=go_on,
+            )
+            if distances is not None:
+                left_out += distances.left_out
+                for each in distances.domains:
+                    found.setdefault(each.domain, []).append(each)
+        missing = [text for text in left_out if text.partition(": ")[0] not in found]
+        first = {text.partition(": ")[0]: text for text in reversed(missing)}
+        return [_of_halves(each) for each in found.values()], list(first.values())
+
+    together, missing = measured(range(len(space)))
+    if together or len(space) == 1:
+        return tuple(together), tuple(missing)
+    single = [measured([column]) for column in range(len(space))]
+    return tuple(each for found, _ in single for each in found), tuple(
+        text for _, texts in single for text in texts
+    )
+
+
+def _halves(groups: Sequence[str]) -> Tensor:
+    """Return (N,) bool, which half each image is in: whole subjects, in a fixed random order."""
+    units = [group or f"\0{row}" for row, group in enumerate(groups)]
+    names = sorted(set(units))
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0)).tolist()
+    place = dict(zip(names, order, strict=True))
+    return torch.tensor([place[unit] % 2 == 1 for unit in units], dtype=torch.bool)
+
+
+def _of_halves(found: Sequence[DomainDistance]) -> DomainRealism:
+    """Return the means of a domain's figures over the halves of the subjects."""
+
+    def mean(values: Sequence[FeatureDistance]) -> FeatureDistance:
+        frechets, kernels = zip(*values, strict=True)
+        return FeatureDistance(sum(frechets) / len(values), sum(kernels) / len(values))
+
+    made, identity = (mean([each.of[name] for each in found]) for name in ("translations", "identity"))
+    floor = mean([each.floor for each in found])
+    return DomainRealism(
+        domain=found[0].domain,
+        images=sum(each.images for each in found),
+        frechet=round(made.frechet, 6),
+        frechet_identity=round(identity.frechet, 6),
+        frechet_floor=round(floor.frechet, 6),
+        frechet_ratio=round(made.frechet / floor.frechet, 6) if floor.frechet > 0 else None,
+        kernel=round(made.kernel, 6),
+        kernel_identity=round(identity.kernel, 6),
+        kernel_floor=round(floor.kernel, 6),
+        kernel_ratio=round(made.kernel / floor.kernel, 6) if floor.kernel > 0 else None,
+    )
 
 
 def write_target_accuracy(run: Path, found: TargetAccuracy) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from augmentor.judge.classifier import Judge
+from augmentor.judge.classifier import Judge, likeliest
 from augmentor.judge.data import LabelledImages
+from augmentor.judge.measures import chroma_of_grey
 from augmentor.judge.report import share_right
 from augmentor.planning import DomainRequest, make_plan
 from stargan.inference import Translator
@@ -45,12 +47,16 @@ class JudgedTranslations:
         targets: (M, A) int64, -1 unknown.
         predicted: (M, A) int64, the judge's prediction.
         change: (M,) float64, the mean absolute difference from its source in grey levels, 0 to 255.
+        features: (M, F) float32, the judge's.
+        hue: mean chroma of the translations of grey sources in grey levels; NaN where no source is grey.
     """
 
     rows: Tensor
     targets: Tensor
     predicted: Tensor
     change: Tensor
+    features: Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    hue: float = math.nan
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -113,7 +119,7 @@ def translate_and_judge(
     rows: (M,) int64, the sources; targets: (M, A) int64, -1 leaves that attribute alone;
     go_on: called before each batch but the first with the number done; False leaves out the rest.
     """
-    predicted, change = [], []
+    predicted, change, features, chroma = [], [], [], []
     for start in range(0, len(rows), batch_size):
         if start and not go_on(start):
             break
@@ -121,7 +127,10 @@ def translate_and_judge(
         sources, own = data.images[some], data.codes[some]
         asked = translator.model.space.to_one_label_set(targets[start : start + batch_size], own)
         translated = translator.translate(sources, asked)
-        predicted.append(judge.predict(translated))
+        outputs = judge.outputs(translated)
+        predicted.append(likeliest(outputs.logits, judge.space))
+        features.append(outputs.features)
+        chroma.append(chroma_of_grey(translated, sources))
         change.append((translated.double() - sources.double()).abs().mean(dim=(1, 2, 3)))
     done = sum(map(len, change))
     return JudgedTranslations(
@@ -129,4 +138,6 @@ def translate_and_judge(
         targets=targets[:done],
         predicted=torch.cat(predicted) if predicted else torch.empty(0, targets.shape[1], dtype=torch.int64),
         change=torch.cat(change) if change else torch.empty(0, dtype=torch.float64),
+        features=torch.cat(features) if features else torch.empty(0, 0),
+        hue=float(torch.cat(chroma).mean()) if chroma else math.nan,
     )

@@ -225,26 +225,61 @@ def test_training_a_classifier(augmentor: Augmentor, outputs: dict[str, tuple[Pa
         assert all(re.fullmatch(r"  \w+: (100|\d?\d)\.\d%", line) for line in rest)
 
 
+def markdown(out: str) -> dict[str, list[str]]:
+    """The first table's rows by their first cell."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")]
+    return {first: rest for first, *rest in reversed(rows)}
+
+
 def test_scoring_translations(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:
-    # As if all test rows were one design: each is the true translation of the others into its domain.
+    # As if all rows were one design: each is the true translation of the others into its domain.
     ids = [f"{row},one" for row in read_manifest(small.manifest).rows["id"]]
     (tmp_path / "truth.csv").write_text("\n".join(["id,glyph", *ids]) + "\n")
-    words = ("--model", model, "--domains", "hair=*,smile=*", "--steps", 2, "--truth", tmp_path / "truth.csv")
-    kept = ("--classifier", tmp_path / "classifier.safetensors")
-    done = augmentor.run(small.manifest, *words, *kept, script=RECIPES / "score_translations.py")
+    words = ("--domains", "hair=*,smile=*", "--steps", 2, "--batch-size", 4, "--referee-seeds", 2)
+    words = (*words, "--truth", tmp_path / "truth.csv", "--classifier", tmp_path / "classifier.safetensors")
+    script = RECIPES / "score_translations.py"
+    done = augmentor.run(small.manifest, "--model", f"a={model}", "--model", f"a={model}", *words, script=script)
     assert done.code == 0, done.err
-    lines = done.out.splitlines()
-    # Three test rows know their smile: five other domains each; one does not: six.
-    assert lines[0] == f"{model}: 21 translations of 4 test images; share judged right"
-    assert [line.split()[0] for line in lines[1:]] == ["attribute", "hair", "smile", "all", "Frechet", "Error"]
-    assert all(re.search(r"\d\.\d%", line) for line in lines[2:5])
-    distance = re.fullmatch(r"Frechet distance: (\d+\.\d\d) of real train to real test", lines[5])
-    error = re.fullmatch(
-        r"Error to the true translation: (\d+\.\d\d) grey levels, (\d+\.\d{3}) of leaving it", lines[6]
+    # Four rows know both attributes: five other domains each.
+    assert done.out.startswith(
+        "20 translations of 4 val images. Referee: 2 x small, 2 steps of 4, on 16 train images. "
+        "Distances: to 4 test images.\n"
     )
-    assert distance is not None
+    rows = markdown(done.out)
+    assert list(rows)[::-1] == [
+        "recipe", "real images (referee)", "identity", "mean colour shift", "colour transfer", "colour polynomial",
+        "a",
+    ]  # fmt: skip
+    columns = rows["recipe"]
+    assert columns == [
+        "seeds", "new hair", "new smile", "kept hair", "kept smile", "several new", "all at once", "error",
+        "error: hair", "error: smile", "error: hair + smile", "outside", "mask",
+    ]  # fmt: skip
+    identity = dict(zip(columns, rows["identity"], strict=True))
+    assert [identity[name] for name in columns if name.startswith("error")] == ["1.000"] * 4
+    assert (identity["outside"], identity["mask"], identity["seeds"]) == ("0.00", "-", "1")
+    made = dict(zip(columns, rows["a"], strict=True))
+    assert made["seeds"] == "2"
+    error = re.fullmatch(r"(\d\.\d{3}) \((\S+) \.\. (\S+)\)", made["error"])
     assert error is not None
-    assert float(distance[1]) > 0
-    assert 0 < float(error[1]) < 255
-    again = augmentor.run(small.manifest, *words, *kept, script=RECIPES / "score_translations.py")
-    assert again.out == done.out
+    assert error[1] == error[2] == error[3]
+    assert re.fullmatch(r"\d+\.\d % \(.+\)", made["mask"])
+    # Too few images for a distance: every domain is named.
+    assert "Distance to real images: hair=black, smile=0: not measured" in done.out
+    # The test rows are opened on request. One of them does not know its smile: six other domains. The classifier
+    # is read from the file, whatever the options of its training.
+    words = ("--split", "test", *words, "--steps", 1)
+    test = augmentor.run(small.manifest, "--model", model, *words, script=script)
+    assert test.code == 0, test.err
+    assert test.out.startswith("21 translations of 4 test images.")
+    assert markdown(test.out)["identity"][0] == "1"
+    # A subject in two splits, and a file that holds another network.
+    shared = small.manifest.read_text().replace("person8", "person0")
+    (small.manifest.parent / "shared.csv").write_text(shared)
+    refused = augmentor.run(small.manifest.parent / "shared.csv", "--model", model, *words, script=script)
+    (small.manifest.parent / "shared.csv").unlink()
+    assert (refused.code, refused.out) == (2, "")
+    assert "group 'person0' is in train" in refused.err
+    refused = augmentor.run(small.manifest, "--model", model, *words, "--referee", "resnet", script=script)
+    assert (refused.code, refused.out) == (2, "")
+    assert "its resnet referee 0 is missing or of another form" in refused.err

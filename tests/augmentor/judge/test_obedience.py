@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
+from augmentor.cli.tables import target_accuracy_table
 from augmentor.errors import OutputError
+from augmentor.judge import target_accuracy
+from augmentor.judge.distances import FeatureSet
 from augmentor.judge.target_accuracy import (
     AttributeTargetAccuracy,
+    DomainRealism,
     TargetAccuracy,
     advice,
     attribute_accuracies,
+    domain_realism,
     read_target_accuracy,
     write_target_accuracy,
 )
 from augmentor.judge.translations import JudgedTranslations
 from stargan.checkpoints import Json, Model
-from stargan.labels import UNKNOWN, LabelSpace
+from stargan.labels import UNKNOWN, Attribute, LabelSpace
 from stargan.networks import Conditioning, Generator
 
 
@@ -186,6 +193,91 @@ def test_advice_is_about_the_model(space: LabelSpace) -> None:
     assert any("8 x 8 px" in tip for tip in norm)
 
 
+# ---- distances to real images ----
+
+
+def realism(count: int, *, copies: bool = False) -> tuple[tuple[DomainRealism, ...], tuple[str, ...], LabelSpace]:
+    """Translations of `count` images of each of four domains, perfect ones or copies; two images a subject."""
+    space = LabelSpace(attributes=(Attribute(name="smile"), Attribute(name="woman")))
+    domains = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+    codes = domains.repeat_interleave(count, dim=0)
+    rows = torch.arange(len(codes)).repeat(4)
+    targets = domains.repeat_interleave(len(codes), dim=0)
+    random = torch.Generator().manual_seed(0)
+
+    def features(of: torch.Tensor) -> torch.Tensor:
+        return torch.randn(len(of), 3, generator=random) + 5 * of.sum(dim=1, keepdim=True) + 9 * of[:, :1]
+
+    real = FeatureSet(features(codes), codes)
+    made = JudgedTranslations(
+        rows=rows,
+        targets=targets,
+        predicted=targets,
+        change=torch.zeros(len(rows)),
+        features=real.features[rows] if copies else features(targets),
+    )
+    groups = [f"subject {row // 2}" for row in range(len(codes))]
+    return *domain_realism(made, real, groups=groups, space=space, go_on=lambda: True), space
+
+
+def test_a_copy_is_far_from_other_subjects_of_the_domain_and_a_perfect_translation_is_not() -> None:
+    found, left_out, _ = realism(40)
+    assert [each.domain for each in found] == [f"smile={a}, woman={b}" for a in (0, 1) for b in (0, 1)]
+    assert left_out == ()
+    copied, _, _ = realism(40, copies=True)
+    for perfect, copy in zip(found, copied, strict=True):
+        assert perfect.frechet_ratio is not None
+        assert copy.frechet_ratio is not None
+        assert perfect.frechet_ratio < 6 < copy.frechet_ratio
+        assert copy.frechet == copy.frechet_identity == perfect.frechet_identity
+        assert copy.frechet_ratio == pytest.approx(copy.frechet / copy.frechet_floor, rel=1e-4)
+
+
+def test_domains_of_few_images_are_measured_by_single_values_or_named() -> None:
+    found, left_out, _ = realism(12)
+    assert [each.domain for each in found] == ["smile=0", "smile=1", "woman=0", "woman=1"]
+    assert left_out == ()
+    found, left_out, _ = realism(2)
+    assert found == ()
+    assert [text.partition(":")[0] for text in left_out] == ["smile=0", "smile=1", "woman=0", "woman=1"]
+
+
+def test_without_torchmetrics_that_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target_accuracy, "TORCHMETRICS", False)
+    assert realism(40)[:2] == ((), ("not measured (extra evaluate)",))
+
+
+def test_the_table_fits_80_columns() -> None:
+    found, _, _ = realism(40)
+    whole = replace(
+        measured(attribute()),
+        domains=tuple(replace(each, domain=f"hair=blond, glasses=1, {each.domain}") for each in found) * 4,
+        distances_left_out=tuple(f"hair={x}: not measured, 3 real images (10 are needed)" for x in "abcd"),
+        mask_share=0.017,
+        hue_introduced=3.21,
+    )
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(target_accuracy_table(whole))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(
+        line.split() == ["target", "domain", "images", "/", "floor", "source", "/", "floor", "source"]
+        for line in lines
+    )
+    assert sum(line.startswith("hair=blond, glasses=1, smile=") for line in lines) == 12
+    text = " ".join(line.strip() for line in lines)
+    assert "and 4 closer ones" in text
+    assert "hair=c: not measured, 3 real images (10 are needed); and 1 more." in text
+    assert "The mask repaints 1.7% of an image." in text
+    assert "have a mean chroma of 3.2 grey levels" in text
+    # As it was where nothing of it is known.
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(target_accuracy_table(measured(attribute())))
+    assert isinstance(console.file, io.StringIO)
+    assert "real images of other subjects" not in console.file.getvalue()
+
+
 # ---- the file ----
 
 
@@ -205,6 +297,18 @@ def test_the_file_holds_all_of_it_and_belongs_to_one_model(space: LabelSpace, tm
     assert state["verdict"] == list(obedience.verdict)
     assert state["identity_change"] == 0.25
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["obedience.json"]
+
+
+def test_a_file_of_an_earlier_version_is_read(space: LabelSpace, tmp_path: Path) -> None:
+    known = model(space)
+    now = replace(measured(attribute()), model_sha256=known.sha256, mask_share=0.5, hue_introduced=1.0)
+    write_target_accuracy(tmp_path, now)
+    file = tmp_path / "obedience.json"
+    state = json.loads(file.read_text())
+    for key in ("domains", "distances_left_out", "mask_share", "hue_introduced"):
+        del state[key]
+    file.write_text(json.dumps(state))
+    assert read_target_accuracy(tmp_path, known) == replace(now, mask_share=None, hue_introduced=None)
 
 
 def test_a_damaged_file_is_named(space: LabelSpace, tmp_path: Path) -> None:
