@@ -11,7 +11,8 @@ default, and open test once. Columns, printed as a Markdown table:
   of the translations that change several attributes; all at once: every value of the target.
 - Frechet / floor: Frechet distance, per target domain, of the translations from other domains to real images of
   the domain of other subjects, on the referee's features, as a ratio to that of real images, with equal n; the
-  mean over the domains, which a second table lists. kernel x 1000: the kernel distance of the same sets.
+  mean over the domains, which a second table lists. kernel / identity: the kernel distance of the same sets, as a
+  ratio to that of the untranslated sources: its floor is about 0, so that a ratio to it says nothing.
 - error, with --truth, a table that groups images by design (columns id and, by default, glyph): mean absolute
   error to the image of the same design in the target's domain, as a ratio to that of the unchanged image, over all
   pairs and by kind of change; outside: mean change, in grey levels, of pixels equal in source and true image.
@@ -218,7 +219,10 @@ def add_distances(
     reference: LabelledImages,
     space: LabelSpace,
 ) -> list[DomainDistances]:
-    """Add the distances to each row's numbers; return them for each referee, none without torchmetrics."""
+    """Add the distances to each row's numbers; return them for each referee, none without torchmetrics.
+
+    The first row is identity.
+    """
     found = []
     for number, referee in enumerate(referees):
         distances = domain_distances(
@@ -234,7 +238,7 @@ def add_distances(
             found.append(distances)
     for place, row in enumerate(rows):
         row.numbers["Frechet / floor"] = mean_known([each.frechet_ratio(str(place)) for each in found])
-        row.numbers["kernel x 1000"] = mean_known([1000 * each.kernel(str(place)) for each in found])
+        row.numbers["kernel / identity"] = mean_known([each.kernel_ratio(str(place), to="0") for each in found])
     return found
 
 
@@ -416,7 +420,7 @@ def score(options: argparse.Namespace) -> None:
     real = real_row(referees, scored, space, columns)
     if distances:
         real.numbers["Frechet / floor"] = mean_known([1.0 for each in distances if each.domains])
-        real.numbers["kernel x 1000"] = mean_known([1000 * each.kernel(None) for each in distances])
+        real.numbers["kernel / identity"] = mean_known([each.kernel_ratio(None, to="0") for each in distances])
     print(
         f"{len(rows):,} translations of {len(scored):,} {options.split} images. Referee: {len(referees)} x "
         f"{options.referee}, {options.steps:,} steps of {options.batch_size}, on {len(data[learnt]):,} {learnt} "

@@ -156,25 +156,21 @@ def _distances(found: TargetAccuracy) -> list[RenderableType]:
     """Return the distances to real images of the domains that are worst off, and what was not measured."""
     lines: list[RenderableType] = [Text("")]
     if found.domains:
-        headings = ("target domain", "images", "Frechet\n/ floor", "source", "kernel\n/ floor", "source")
+        headings = ("target domain", "images", "Frechet\n/ floor", "source\n/ floor", "kernel\n/ source")
         table = plain_table(*headings, title="Distance to real images of other subjects")
         order = sorted(found.domains, key=lambda row: row.frechet_ratio or 0.0, reverse=True)
         for row in order[:_MOST_DOMAINS]:
-            sources = [
-                other / floor if floor > 0 else None
-                for other, floor in (
-                    (row.frechet_identity, row.frechet_floor),
-                    (row.kernel_identity, row.kernel_floor),
-                )
-            ]
-            ratios = (row.frechet_ratio, sources[0], row.kernel_ratio, sources[1])
-            cells = ("-" if ratio is None else f"{ratio:.1f}" for ratio in ratios)
-            table.add_row(escape(row.domain), f"{row.images:,}", *cells)
+            source = row.frechet_identity / row.frechet_floor if row.frechet_floor > 0 else None
+            kernel = row.kernel / row.kernel_identity if row.kernel_identity > 0 else None
+            frechets = ("-" if ratio is None else f"{ratio:.1f}" for ratio in (row.frechet_ratio, source))
+            kernel_text = "-" if kernel is None else f"{kernel:.2f}"
+            table.add_row(escape(row.domain), f"{row.images:,}", *frechets, kernel_text)
         if len(order) > _MOST_DOMAINS:
             table.add_row(Text(f"and {len(order) - _MOST_DOMAINS:,} closer ones", "dim"))
         legend = (
             "floor: real images of the same domain; source: the untranslated images in place of the translations. "
-            "A generator that does nothing scores its source, a perfect one 1."
+            "A generator that does nothing has the Frechet distance of its source and kernel 1, a perfect one 1 "
+            "and 0."
         )
         lines += [table, Text(legend, "dim")]
     left_out = found.distances_left_out

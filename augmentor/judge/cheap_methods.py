@@ -134,7 +134,8 @@ def transfer_colours(images: Tensor, wanted: Colours) -> Tensor:
     root = _square_root(_covariance(colours))
     inverse = torch.linalg.inv(root)
     matrix = inverse @ _square_root(root @ wanted.covariance @ root) @ inverse
-    return (matrix @ (colours - own) + wanted.mean[:, None]).reshape(n, c, h, w)
+    moved: Tensor = matrix @ (colours - own) + wanted.mean[:, None]
+    return moved.reshape(n, c, h, w)
 
 
 def fit_polynomial(sources: Tensor, truth: Tensor) -> Tensor:
@@ -149,7 +150,8 @@ def fit_polynomial(sources: Tensor, truth: Tensor) -> Tensor:
         values = _terms(some.double())
         normal += values.T @ values
         right += values.T @ true.double().movedim(1, -1).flatten(0, 2)
-    return torch.linalg.lstsq(normal, right, driver="gelsd").solution
+    weights: Tensor = torch.linalg.lstsq(normal, right, driver="gelsd").solution
+    return weights
 
 
 def apply_polynomial(images: Tensor, weights: Tensor) -> Tensor:
@@ -199,7 +201,8 @@ def _covariance(colours: Tensor) -> Tensor:
 def _square_root(matrices: Tensor) -> Tensor:
     """Return the symmetric square roots of symmetric positive definite matrices (N, C, C)."""
     values, vectors = torch.linalg.eigh(matrices)
-    return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.transpose(1, 2)
+    roots: Tensor = (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.transpose(1, 2)
+    return roots
 
 
 def _groups(codes: Tensor) -> dict[tuple[int, ...], Tensor]:

@@ -84,9 +84,9 @@ class DomainDistances:
         """Return the mean kernel distance of a set, or of the floor (None); NaN without domains."""
         return mean_known([(each.floor if name is None else each.of[name]).kernel for each in self.domains])
 
-    def frechet_floor(self) -> float:
-        """Return the mean Frechet distance of the floor; NaN without domains."""
-        return mean_known([each.floor.frechet for each in self.domains])
+    def kernel_ratio(self, name: str | None, *, to: str) -> float:
+        """Return `kernel(name)` divided by that of the set `to`; NaN if that is 0 or less."""
+        return _ratio(self.kernel(name), self.kernel(to))
 
 
 def domain_distances(

@@ -276,7 +276,7 @@ def domain_realism(
                     found.setdefault(each.domain, []).append(each)
         missing = [text for text in left_out if text.partition(": ")[0] not in found]
         first = {text.partition(": ")[0]: text for text in reversed(missing)}
-        return [_of_halves(each) for each in found.values()], list(first.values())
+        return [_of_halves(found[name]) for name in sorted(found)], [first[name] for name in sorted(first)]
 
     together, missing = measured(range(len(space)))
     if together or len(space) == 1:

@@ -235,8 +235,8 @@ def test_scoring_translations(augmentor: Augmentor, small: Small, model: Path, t
     # As if all rows were one design: each is the true translation of the others into its domain.
     ids = [f"{row},one" for row in read_manifest(small.manifest).rows["id"]]
     (tmp_path / "truth.csv").write_text("\n".join(["id,glyph", *ids]) + "\n")
-    words = ("--domains", "hair=*,smile=*", "--steps", 2, "--batch-size", 4, "--referee-seeds", 2)
-    words = (*words, "--truth", tmp_path / "truth.csv", "--classifier", tmp_path / "classifier.safetensors")
+    words: list[object] = ["--domains", "hair=*,smile=*", "--steps", 2, "--batch-size", 4, "--referee-seeds", 2]
+    words += ["--truth", tmp_path / "truth.csv", "--classifier", tmp_path / "classifier.safetensors"]
     script = RECIPES / "score_translations.py"
     done = augmentor.run(small.manifest, "--model", f"a={model}", "--model", f"a={model}", *words, script=script)
     assert done.code == 0, done.err
@@ -268,7 +268,7 @@ def test_scoring_translations(augmentor: Augmentor, small: Small, model: Path, t
     assert "Distance to real images: hair=black, smile=0: not measured" in done.out
     # The test rows are opened on request. One of them does not know its smile: six other domains. The classifier
     # is read from the file, whatever the options of its training.
-    words = ("--split", "test", *words, "--steps", 1)
+    words += ["--split", "test", "--steps", 1]
     test = augmentor.run(small.manifest, "--model", model, *words, script=script)
     assert test.code == 0, test.err
     assert test.out.startswith("21 translations of 4 test images.")

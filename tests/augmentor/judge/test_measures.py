@@ -108,8 +108,13 @@ def test_share_of_the_mask(space: LabelSpace) -> None:
     images = torch.zeros(40, 3, 8, 8, dtype=torch.uint8)
     targets = torch.zeros(40, 2, dtype=torch.int64)
     assert mask_share(masked, images, targets) == pytest.approx(0.25)
-    asked: list[bool] = []
-    mask_share(masked, images, targets, go_on=lambda: bool(asked.append(True)))
+    asked: list[str] = []
+
+    def stop() -> bool:
+        asked.append("after a batch")
+        return False
+
+    assert mask_share(masked, images, targets, go_on=stop) == pytest.approx(0.25)
     assert len(asked) == 1
     assert mask_share(masked, images[:0], targets[:0]) is None
     assert mask_share(model(space, "direct"), images, targets) is None

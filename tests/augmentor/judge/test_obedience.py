@@ -262,8 +262,7 @@ def test_the_table_fits_80_columns() -> None:
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert any(
-        line.split() == ["target", "domain", "images", "/", "floor", "source", "/", "floor", "source"]
-        for line in lines
+        line.split() == ["target", "domain", "images", "/", "floor", "/", "floor", "/", "source"] for line in lines
     )
     assert sum(line.startswith("hair=blond, glasses=1, smile=") for line in lines) == 12
     text = " ".join(line.strip() for line in lines)
