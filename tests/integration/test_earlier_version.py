@@ -72,6 +72,9 @@ SHARED = ("hdf5 file", "webdataset")
 """Formats of which one share of two is made, as well."""
 
 CLOCK = ("seconds", "elapsed", "images_per_second")
+ADDED = ("domains", "distances_left_out", "mask_share", "hue_introduced")
+"""Keys that obedience.json got later."""
+
 PAGES = ("report.html", "README.md")
 """Files for people to read, by the ends of their names."""
 
@@ -322,7 +325,8 @@ def state_of(run: Path) -> dict[str, object]:
         path = run.parent / name
         match path.suffix:
             case ".json":
-                found[name] = without(json.loads(path.read_bytes()), *CLOCK, "sha256")
+                added = ADDED if path.name == "obedience.json" else ()
+                found[name] = without(json.loads(path.read_bytes()), *CLOCK, *added, "sha256")
             case ".jsonl":
                 found[name] = [without(json.loads(line), *CLOCK) for line in path.read_text().splitlines()]
             case _:
@@ -346,7 +350,10 @@ def test_a_run_folder_is_described_and_judged_as_it_was(
     told = augmentor.run("info", earlier.run, "--manifest", small.manifest, "--json")
     assert told.code == 0, told.err
     sentences = ("advice", "verdict", "notes")
-    assert without(told.json, *CLOCK, *sentences) == without(earlier.info, *CLOCK, *sentences)
+    measured = told.json["obedience"]
+    assert isinstance(measured, dict)
+    assert set(ADDED) <= set(measured)
+    assert without(told.json, *CLOCK, *ADDED, *sentences) == without(earlier.info, *CLOCK, *sentences)
     judged = augmentor.run(
         "judge", small.manifest, "--model", earlier.run, "--steps", 2, "--out", tmp_path / "judge"
     )
