@@ -94,6 +94,25 @@ class CheckpointEvent:
 Event = LogEvent | SampleEvent | CheckpointEvent
 
 
+@dataclass(kw_only=True)
+class PeriodicEvaluation:
+    """Evaluations of the state during training, which do not count as seconds trained.
+
+    Args:
+        shares: shares of the run, in (0, 1], at which one is due.
+        evaluate: called with the state and the share of the run that is done; True asks for a checkpoint.
+        done: the share of the run up to which they were made; more for a resumed run.
+    """
+
+    shares: tuple[float, ...]
+    evaluate: Callable[[TrainState, float], bool]
+    done: float = 0.0
+
+    def due(self, progress: float) -> bool:
+        """Return whether one is due at this share of the run."""
+        return any(self.done < share <= progress for share in self.shares)
+
+
 class DivergenceError(RuntimeError):
     """A loss or a weight is no longer finite, or a loss exceeds its limit."""
 
@@ -120,6 +139,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     epoch_steps: float = float("inf"),
     ranks: Ranks = SINGLE_RANK,
+    evaluation: PeriodicEvaluation | None = None,
 ) -> bool:
     """Train G and D on `batches` from `state.step` on, until the run is over or `should_stop` returns True.
 
@@ -140,6 +160,7 @@ def train(
         should_stop: called after every step; True ends the run early, with a checkpoint.
         epoch_steps: steps per pass over the training rows, for the exponential schedule.
         ranks: the ranks that train together.
+        evaluation: evaluations of the state, all ranks at the same steps and with the same answers.
 
     Returns:
         Whether the run reached its end (False: it was stopped and can be resumed).
@@ -276,12 +297,18 @@ def train(
             discriminator.requires_grad_(True)
             _average(state, config.ema_decay, g_steps=step // config.critic_steps)
 
-        # ---- log, sample, save ----
+        # ---- evaluate, log, sample, save ----
         state.step = step
         state.elapsed, asked_to_stop = ranks.synchronize(elapsed=clock.seconds(), stopping=should_stop())
         finished = clock.progress() >= 1
         stopping = finished or asked_to_stop
         save = clock.due("checkpoint", config.checkpoint_minutes * 60) or stopping
+        if evaluation is not None and evaluation.due(clock.progress()):
+            start = time.monotonic()
+            save = evaluation.evaluate(state, clock.progress()) or save
+            evaluation.done = clock.progress()
+            clock.skip(time.monotonic() - start)
+            meter.skip(time.monotonic() - start)
         meter.count(len(codes))
         if clock.due("log", config.log_seconds) or save:
             on_event(meter.read(step=step, progress=clock.progress(), elapsed=state.elapsed, learning_rate=rate))
@@ -336,6 +363,10 @@ class _Clock:
     def seconds(self) -> float:
         return time.monotonic() - self._start
 
+    def skip(self, seconds: float) -> None:
+        """Leave out seconds that were not spent on training."""
+        self._start += seconds
+
     def due(self, name: str, seconds: float) -> bool:
         """Return whether `seconds` have passed since `name` was last due."""
         if self.state.elapsed - self._last[name] < seconds:
@@ -360,6 +391,10 @@ class _Meter:
 
     def count(self, images: int) -> None:
         self._images += images
+
+    def skip(self, seconds: float) -> None:
+        """Leave out seconds that were not spent on training."""
+        self._since += seconds
 
     def read(self, *, step: int, progress: float, elapsed: float, learning_rate: float) -> LogEvent:
         """Return the means and reset them; DivergenceError if one is not finite or too large."""

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from stargan.training import LogEvent
 
 _PLAIN_SECONDS = 5.0
+
 """Seconds between two lines of progress without a terminal."""
+
+_PLAN_SECONDS = 3.0
+"""Seconds of training after the first log, to tell the speed by."""
 
 _FIRST = 50
 """Items done before a remaining time is shown."""
@@ -146,9 +150,11 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
         self._live = Live(self._bar, console=messages, refresh_per_second=4, transient=False)
         self._losses: Mapping[str, float] = {}
         self._places: dict[str, str] = {}
-        self._first: tuple[float, float] | None = None
+        self._first: LogEvent | None = None
         self._judged = False
         self._said = 0.0
+        self._started: Started | None = None
+        self._judge_since: float | None = None
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -160,7 +166,7 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
 
     def show(self, event: TrainEvent) -> None:
         """Show an event of the run."""
-        from augmentor.training import MeasuringAccuracy, Sampled, Saved, Started
+        from augmentor.training import MeasuringAccuracy, Sampled, Saved, Scored, Started, TrainingJudge
         from stargan.training import LogEvent
 
         match event:
@@ -168,6 +174,7 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
                 for note in event.notes:
                     remark(note)
                 messages.print(_started(event))
+                self._started = event
                 if messages.is_terminal:
                     self._live.start()
             case LogEvent():
@@ -176,14 +183,26 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
                 self._place("samples", str(path))
             case Saved(path=path):
                 self._place("checkpoint", str(path))
+            case TrainingJudge(done=done):
+                self._training_judge(done)
+            case Scored(point=point, best=best):
+                parts = ", ".join(
+                    f"{name} {part.accuracy:.0%} x {part.preservation:.0%}"
+                    for name, part in point.attributes.items()
+                )
+                text = f"step {point.step:,} scores {point.score:.3f}{' (best)' if best else ''}: {parts}"
+                messages.print(text, soft_wrap=True)
             case MeasuringAccuracy(done=done):
                 self._judging(done)
 
     def _log(self, event: LogEvent) -> None:
         self._losses = event.losses
-        self._first = self._first or (event.elapsed, event.progress)
-        gone, share = event.elapsed - self._first[0], event.progress - self._first[1]
+        self._first = self._first or event
+        gone, share = event.elapsed - self._first.elapsed, event.progress - self._first.progress
         left = f", {duration(gone / share * (1 - event.progress))} left" if share > 0 else ""
+        if self._started is not None and gone >= _PLAN_SECONDS and event.progress < 1:
+            messages.print(_plan(self._started, self._first, event))
+            self._started = None
         pace = f"step {event.step:,}, {event.images_per_second:,.0f} images/s{left}"
         if messages.is_terminal:
             self._bar.update(self._task, completed=event.progress, pace=pace)
@@ -192,6 +211,15 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
             self._said = time.monotonic()
             losses = "  ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
             messages.print(f"{event.progress:.1%}  {pace}  {losses}", soft_wrap=True)
+
+    def _training_judge(self, done: float) -> None:
+        if messages.is_terminal:
+            self._bar.update(self._task, pace=f"training the judge: {done:.0%}")
+            return
+        self._judge_since = self._judge_since or time.monotonic()
+        if time.monotonic() - max(self._said, self._judge_since) >= _PLAIN_SECONDS:
+            self._said = time.monotonic()
+            messages.print(f"training the judge: {done:.0%}")
 
     def _judging(self, done: float) -> None:
         if messages.is_terminal:
@@ -264,3 +292,26 @@ def _started(event: Started) -> Group:
     if event.step:
         lines.append(f"resuming from step {event.step:,}")
     return Group(*(Text(line) for line in lines), *(Text(f"  {line}", style="dim") for line in event.attributes))
+
+
+def _plan(run: Started, first: LogEvent, now: LogEvent) -> str:
+    """Return the speed, and the steps that fit in the planned minutes or the minutes of the planned steps."""
+    pace = (now.step - first.step) / (now.elapsed - first.elapsed)
+    speed = f"{pace * run.batch_size:,.0f} images/s"
+    if run.minutes is not None:
+        steps = _two_digits(now.step + pace * (60 * run.minutes - now.elapsed))
+        passes = _passes(steps, run)
+        return f"{speed}: about {steps:,} steps of {run.batch_size} images, {passes} over {run.images:,} images"
+    steps = run.steps or 0
+    left = duration((steps - now.step) / pace)
+    return f"{speed}: {steps:,} steps of {run.batch_size} images, {_passes(steps, run)}, about {left} more"
+
+
+def _passes(steps: int, run: Started) -> str:
+    passes = steps * run.batch_size / run.images
+    return f"{passes:.1f} passes" if passes < 9.95 else f"{passes:,.0f} passes"
+
+
+def _two_digits(number: float) -> int:
+    digits = max(0, len(f"{number:.0f}") - 2)
+    return int(round(number / 10**digits) * 10**digits)

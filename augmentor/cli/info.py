@@ -32,12 +32,13 @@ def info(
     json: options.JsonOption = False,
 ) -> None:
     """Show a model's labels and size, its judge, and its target accuracy."""
-    from augmentor.data import ForeignDescription, open_model
+    from augmentor.data import ForeignDescription, describe_choice, open_model
     from augmentor.data.manifest import describe_sets
     from augmentor.judge import open_judge, read_target_accuracy
 
     described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop)
     model, judge = open_model(run, described), open_judge(run)
+    choice = describe_choice(run, model.step)
     if manifest is None:
         accuracy = read_target_accuracy(run, model)
     else:
@@ -64,6 +65,7 @@ def info(
                 "image_size": [height, width],
                 "image_channels": model.image_channels,
                 "step": model.step,
+                "choice": choice,
                 "generator": dict(model.generator.arguments),
                 "weights": weights,
                 "sha256": model.sha256,
@@ -74,6 +76,8 @@ def info(
         return
     colours = "colour" if model.image_channels == 3 else f"{model.image_channels}-channel"
     print_line(f"{height} x {width} px {colours} images, {model.step:,} steps, {weights:,} weights")
+    if choice is not None:
+        print_line(f"Used: {choice}")
     for attribute in model.space.attributes:
         print_line(f"  {attribute.name}: {' | '.join(attribute.values)}")
     if model.space.label_sets:

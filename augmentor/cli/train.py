@@ -43,8 +43,9 @@ def train(
     """Train one StarGAN on a manifest, or on several with different labels.
 
     Writes the run folder: run.toml, log.jsonl, samples/ and checkpoints/. Ctrl-C
-    saves a checkpoint before it exits. At the end a judge (a classifier of the
-    real images) is trained, and the target accuracy of every attribute measured.
+    saves a checkpoint before it exits. A judge (a classifier of the real images)
+    is trained beside it: it scores checkpoints on val, of which the best is used,
+    and measures the target accuracy of every attribute at the end.
     """
     from augmentor.cli.devices import chosen_devices
     from augmentor.data.manifest import read_manifests
@@ -91,6 +92,8 @@ def train(
     session.print_line(f"Trained {result.step:,} steps in {display.duration(result.elapsed)}: {result.run}")
     if result.obedience is not None:
         session.results.print(tables.target_accuracy_table(result.obedience))
+    if result.choice is not None:
+        session.print_line(f"Used:  {result.choice}")
     following = [*session.program(), "preview", str(manifests[0]), "--model", str(out), "--out", "preview.png"]
     following += ["--allow-outside"] if allow_outside else []
     session.print_line(f"Next:  {shlex.join(following)}")
@@ -100,6 +103,8 @@ def train(
             {
                 "run": str(result.run),
                 "checkpoint": str(result.checkpoint),
+                "used": str(result.used),
+                "choice": result.choice,
                 "step": result.step,
                 "seconds": round(result.elapsed, 3),
                 "losses": losses,

@@ -5,6 +5,7 @@ from augmentor.data.failures import Failure, write_failures
 from augmentor.data.models import (
     NO_DESCRIPTION,
     ForeignDescription,
+    describe_choice,
     is_foreign,
     model_crop,
     open_model,
@@ -19,6 +20,7 @@ __all__ = [
     "ForeignDescription",
     "Samples",
     "check_manifest",
+    "describe_choice",
     "is_foreign",
     "model_crop",
     "open_model",

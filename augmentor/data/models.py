@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import AugmentorError
 from augmentor.images import parse_size
-from stargan.checkpoints import CheckpointError, Json, Model, load_model
+from augmentor.storage import read_declared
+from stargan.checkpoints import BEST, CheckpointError, Json, Model, load_model
 from stargan.checkpoints.foreign import parse_attributes, read_foreign
 
 
@@ -71,6 +73,44 @@ def model_crop(model: Model) -> int | None:
     images = model.settings.get("images")
     crop = images.get("crop") if isinstance(images, dict) else None
     return int(crop) if isinstance(crop, int) and crop > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Point:
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """The entries of best.json that name a run's checkpoint to translate with, and why."""
+
+    step: int | None
+    last: int
+    reason: str | None
+    points: tuple[_Point, ...] = ()
+
+
+def describe_choice(path: Path, step: int) -> str | None:
+    """Return which step of its run a model is: "step 9,000 of 12,000, the best of 8 scored on val".
+
+    None without scores, or where the model is not the run's own choice.
+
+    Args:
+        path: a run folder, or a checkpoint in one.
+        step: the model's.
+    """
+    for folder in (path, path.absolute().parent.parent):
+        try:
+            choice = read_declared(_Choice, json.loads((folder / BEST).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # `find_checkpoint` reports damaged files
+        if step != (choice.last if choice.step is None else choice.step):
+            return None
+        place = f"step {step:,}, the last" if step == choice.last else f"step {step:,} of {choice.last:,}"
+        scored = len(choice.points)
+        why = choice.reason if choice.step is None else f"the best of {scored} scored on val"
+        return f"{place}{',' if choice.step is not None else ':'} {why}"
+    return None
 
 
 def is_foreign(path: Path) -> bool:

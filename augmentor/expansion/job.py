@@ -14,7 +14,14 @@ import numpy as np
 import torch
 
 from augmentor import __version__
-from augmentor.data import NO_DESCRIPTION, ForeignDescription, model_crop, open_model, read_model_manifest
+from augmentor.data import (
+    NO_DESCRIPTION,
+    ForeignDescription,
+    describe_choice,
+    model_crop,
+    open_model,
+    read_model_manifest,
+)
 from augmentor.data.manifest import (
     Manifest,
     frame_notes,
@@ -161,6 +168,7 @@ class Expansion:
         """Return what `dataset.json` says about the output's origin; `balance` counts the filled combinations."""
         size = self.settings.size
         judged: dict[str, Json] = {"judge": None, "gate": None}
+        choice = describe_choice(self.model_path, self.model.step)
         return {
             **({"balance": [cast(dict[str, Json], state.to_json()) for state in balance]} if balance else {}),
             **(judged if self.judging is None else self.judging.to_json()),
@@ -169,7 +177,12 @@ class Expansion:
             "made_of": self.made_of,
             "augmentor": __version__,
             "manifest": self.manifest.path.name,
-            "model": {"sha256": self.model.sha256, "step": self.model.step, "path": str(self.model_path)},
+            "model": {
+                "sha256": self.model.sha256,
+                "step": self.model.step,
+                "path": str(self.model_path),
+                **({} if choice is None else {"choice": choice}),
+            },
             "image_size": None if size == "original" else list(self.model.image_size if size == "model" else size),
             "settings": self._settings_json,
         }

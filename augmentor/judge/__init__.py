@@ -1,8 +1,9 @@
 """The judge: a classifier of real images, its calibration, thresholds and gate; measures of translations."""
 
 from augmentor.judge.cheap_methods import cheap_translations, true_pairs
+from augmentor.judge.checkpoint_score import AttributeScore, ScoreSample, TranslationScore
 from augmentor.judge.classifier import Judge, NetworkKind, likeliest, train_classifier, train_judge
-from augmentor.judge.data import LabelledImages, rarity_weights, read_images
+from augmentor.judge.data import InputSettings, LabelledImages, judge_split, rarity_weights, read_images
 from augmentor.judge.distances import (
     TORCHMETRICS,
     DomainDistance,
@@ -14,7 +15,7 @@ from augmentor.judge.distances import (
     mean_known,
 )
 from augmentor.judge.gate import DeviceJudge, Judgement, RejectedThumbnails
-from augmentor.judge.limits import Limits
+from augmentor.judge.limits import JudgingStopped, Limits
 from augmentor.judge.measures import (
     TargetShares,
     TruthError,
@@ -27,7 +28,7 @@ from augmentor.judge.measures import (
     target_shares,
 )
 from augmentor.judge.report import AttributeAccuracy, JudgeReport, balanced_accuracy, share_right
-from augmentor.judge.run import JudgeRequest, judge_manifest, judge_model, judge_run
+from augmentor.judge.run import JudgeRequest, judge_manifest, judge_model, judge_of_training, judge_run
 from augmentor.judge.stored import KeptJudge, open_judge
 from augmentor.judge.target_accuracy import AttributeTargetAccuracy, Level, TargetAccuracy, read_target_accuracy
 from augmentor.judge.thresholds import Offers, Thresholds
@@ -42,6 +43,7 @@ from augmentor.judge.translations import (
 __all__ = [
     "TORCHMETRICS",
     "AttributeAccuracy",
+    "AttributeScore",
     "AttributeTargetAccuracy",
     "DeviceJudge",
     "DomainDistance",
@@ -50,10 +52,12 @@ __all__ = [
     "FeatureSet",
     "GateMode",
     "GateSettings",
+    "InputSettings",
     "Judge",
     "JudgeReport",
     "JudgeRequest",
     "Judgement",
+    "JudgingStopped",
     "KeptJudge",
     "LabelledImages",
     "Level",
@@ -61,11 +65,13 @@ __all__ = [
     "NetworkKind",
     "Offers",
     "RejectedThumbnails",
+    "ScoreSample",
     "TargetAccuracy",
     "TargetShares",
     "Thresholds",
     "TranslationAccuracy",
     "TranslationJudge",
+    "TranslationScore",
     "TruthError",
     "balanced_accuracy",
     "change_outside",
@@ -79,7 +85,9 @@ __all__ = [
     "hue_introduced",
     "judge_manifest",
     "judge_model",
+    "judge_of_training",
     "judge_run",
+    "judge_split",
     "judge_translations",
     "kinds_of_change",
     "likeliest",

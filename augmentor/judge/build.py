@@ -83,12 +83,7 @@ def make_judge(
         JudgingStopped: the user stopped it.
         AugmentorError: no training row has a label and a readable image, or the discriminator is damaged.
     """
-    try:
-        discriminator = None if checkpoint is None else load_discriminator(checkpoint)
-    except CheckpointError as error:
-        raise AugmentorError(str(error)) from error
-    if discriminator is not None:
-        discriminator = discriminator.to(device)
+    discriminator = None if checkpoint is None else _discriminator(checkpoint, device)
     training, validation, sources = judge_split(manifest)
     clock.part(0, _TRAINING_READ * share)
     bytes_each = math.prod(looks.size) * looks.channels
@@ -118,15 +113,43 @@ def make_judge(
     clock.part(_TRAINED * share, share)
     if model is not None and discriminator is not None:
         kept = with_realism(kept, _some_translations(model, shown.data, device=device, clock=clock), discriminator)
-    return BuiltJudge(
-        kept=kept, validation=shown.data, groups=shown.groups, unreadable=read.unreadable + shown.unreadable
-    )
+    unreadable = read.unreadable + shown.unreadable
+    return BuiltJudge(kept=kept, validation=shown.data, groups=shown.groups, unreadable=unreadable)
 
 
-def with_validation(kept: KeptJudge, manifest: Manifest, *, looks: InputSettings, clock: TimeBudget) -> BuiltJudge:
-    """Return a judge of an earlier call with the real validation images of a manifest."""
-    read = read_rows(manifest, judge_split(manifest)[1], looks=looks, clock=clock, most=_MOST_VALIDATION)
+def with_validation(
+    kept: KeptJudge, manifest: Manifest, *, looks: InputSettings, clock: TimeBudget, most: int = _MOST_VALIDATION
+) -> BuiltJudge:
+    """Return a judge of an earlier call with real validation images of a manifest, `most` at most."""
+    read = read_rows(manifest, judge_split(manifest)[1], looks=looks, clock=clock, most=most)
     return BuiltJudge(kept=kept, validation=read.data, groups=read.groups, unreadable=read.unreadable)
+
+
+def with_model(
+    built: BuiltJudge, model: Model, checkpoint: Path, *, device: torch.device, clock: TimeBudget
+) -> BuiltJudge:
+    """Return a judge that was built without a model with the realism of the discriminator in a checkpoint."""
+    kept, shown = replace(built.kept, model_sha256=model.sha256), built.validation
+    discriminator = _discriminator(checkpoint, device)
+    if discriminator is not None:
+        kept = replace(kept, realism=_realism(discriminator, shown, model.space))
+        kept = with_realism(kept, _some_translations(model, shown, device=device, clock=clock), discriminator)
+    return replace(built, kept=kept)
+
+
+def _discriminator(checkpoint: Path, device: torch.device) -> Discriminator | None:
+    try:
+        discriminator = load_discriminator(checkpoint)
+    except CheckpointError as error:
+        raise AugmentorError(str(error)) from error
+    return None if discriminator is None else discriminator.to(device)
+
+
+def _realism(discriminator: Discriminator, shown: LabelledImages, space: LabelSpace) -> tuple[float, ...] | None:
+    if not len(shown):
+        return None
+    own = space.to_one_label_set(shown.codes, shown.codes)
+    return quantiles_of(patch_scores(discriminator, shown.images, own, space))
 
 
 def _some_translations(
@@ -213,10 +236,6 @@ def appraise(
     )
     # None for preserved: it measures how little changes, not how good a translation is (BENCHMARKS.md, the gate).
     thresholds = Thresholds(agreement=reference.threshold)
-    realism = None
-    if discriminator is not None and len(codes):
-        own = space.to_one_label_set(codes, codes)
-        realism = quantiles_of(patch_scores(discriminator, validation.images, own, space))
     return KeptJudge(
         judge=judge,
         report=JudgeReport(steps=steps, images=images, validation=validation_from, attributes=attributes),
@@ -224,7 +243,7 @@ def appraise(
         image_channels=channels,
         crop=crop,
         mean=mean,
-        realism=realism,
+        realism=None if discriminator is None else _realism(discriminator, validation, space),
         preserved=quantiles_of(preserved),
         auto=thresholds,
         reference=reference,

@@ -13,7 +13,7 @@ from augmentor.data import NO_DESCRIPTION, ForeignDescription, model_crop, open_
 from augmentor.data.manifest import Manifest, read_manifest, refuse_all_outside, refuse_split_leaks
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.images import DEFAULT_SIDE, parse_size
-from augmentor.judge.build import BATCH, BuiltJudge, make_judge, with_validation
+from augmentor.judge.build import BATCH, BuiltJudge, make_judge, with_model, with_validation
 from augmentor.judge.classifier import likeliest
 from augmentor.judge.data import InputSettings
 from augmentor.judge.distances import FeatureSet
@@ -32,7 +32,7 @@ from augmentor.judge.target_accuracy import (
 from augmentor.judge.translations import JudgedTranslations, requested_targets, translate_and_judge
 from augmentor.planning import parse_domains
 from augmentor.storage import MAX_PIXELS
-from stargan.checkpoints import CheckpointError, Model, find_checkpoint, load_model
+from stargan.checkpoints import CheckpointError, Model, find_checkpoint, load_model, newest_checkpoint
 from stargan.inference import Translator
 
 _REQUESTED_SECONDS = 60.0
@@ -49,6 +49,59 @@ _BUILT, _TRANSLATED = 0.7, 0.9
 _MASKS = 128
 """Translations whose masks are measured."""
 
+_READ = 0.5
+"""Share of the time for reading validation images where the judge is there already."""
+
+TRAINED = "judge"
+"""In a run folder: the judge that was built during the training."""
+
+
+def judge_of_training(
+    run: Path,
+    manifest: Manifest,
+    *,
+    looks: InputSettings,
+    limits: Limits,
+    device: torch.device,
+    validation: int | None = None,
+    on_progress: Callable[[float], None] = lambda _share: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> BuiltJudge:
+    """Return the judge of a run in training with its validation images; build and save it if there is none yet.
+
+    Args:
+        run: the run folder.
+        manifest: the training data.
+        looks: the form of the model's images.
+        limits: of the judge and of the target accuracy after the training.
+        device: where to compute.
+        validation: number of validation images; None for as many as there is time for.
+        on_progress: called with the share that is done, in [0, 1].
+        should_stop: called often; True stops.
+
+    Raises:
+        JudgingStopped: `should_stop` returned True; nothing was written.
+        AugmentorError: a file cannot be written.
+    """
+    kept = _of_training(run, limits)
+    if kept is not None:
+        clock = TimeBudget(Limits(), on_progress=on_progress, should_stop=should_stop)
+        most = {} if validation is None else {"most": validation}
+        return with_validation(kept, manifest, looks=looks, clock=clock, **most)
+    limits = replace(limits, seconds=_BUILT * limits.seconds)
+    clock = TimeBudget(limits, on_progress=on_progress, should_stop=should_stop)
+    built = make_judge(manifest, looks=looks, clock=clock, device=device)
+    return replace(built, kept=save_judge(run / TRAINED, built.kept))
+
+
+def _of_training(run: Path, limits: Limits) -> KeptJudge | None:
+    """Return the judge of a run's training; None if there is none, or it is damaged or had other steps."""
+    try:
+        kept = load_judge(run / TRAINED)
+    except CheckpointError:
+        return None  # a new one replaces it
+    return kept if kept is not None and limits.steps in (None, kept.report.steps) else None
+
 
 def judge_run(
     run: Path,
@@ -61,9 +114,10 @@ def judge_run(
     on_progress: Callable[[float], None] = lambda _share: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TargetAccuracy | None:
-    """Build the judge of a run's newest checkpoint, save it there, and measure the model's target accuracy.
+    """Save the judge of a run's checkpoint beside it, and measure the model's target accuracy.
 
-    A judge that is already there is used as it is, and a measurement that is there is returned.
+    The checkpoint is the one to translate with; the newest one gets a judge, too. The judge is the one that is
+    there, that of the training, or a new one. A measurement that is there is returned.
 
     Args:
         run: the run folder.
@@ -93,7 +147,22 @@ def judge_run(
     clock = TimeBudget(limits, on_progress=on_progress, should_stop=should_stop)
     looks = InputSettings(size=model.image_size, channels=model.image_channels, crop=crop, flip=flip)
     try:
-        built = _built(kept, model, manifest, looks=looks, clock=clock, device=device, checkpoint=checkpoint)
+        trained = _of_training(run, limits) if kept is None else None
+        if trained is not None:
+            # Most of the time was for building it.
+            rest = replace(limits, seconds=(1 - _BUILT) * limits.seconds)
+            clock = TimeBudget(rest, on_progress=on_progress, should_stop=should_stop)
+            clock.part(0, _READ)
+            built = with_validation(trained, manifest, looks=looks, clock=clock)
+            newest = newest_checkpoint(run)
+            clock.part(_READ, (_READ + _BUILT) / 2)
+            if newest != checkpoint:
+                last = with_model(built, load_model(newest), newest, device=device, clock=clock)
+                save_judge(newest, last.kept)
+            clock.part((_READ + _BUILT) / 2, _BUILT)
+            built = with_model(built, model, checkpoint, device=device, clock=clock)
+        else:
+            built = _built(kept, model, manifest, looks=looks, clock=clock, device=device, checkpoint=checkpoint)
         if kept is None:
             built = replace(built, kept=save_judge(checkpoint, built.kept))
         found = _target_accuracy(model, built, device=device, clock=clock)

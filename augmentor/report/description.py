@@ -13,11 +13,12 @@ from augmentor.storage import Json, read_declared
 
 @dataclass(frozen=True, kw_only=True)
 class DescribedModel:
-    """The model: its path for expand, its hash and its step."""
+    """The model: its path for expand, its hash, its step, and why that is the run's best."""
 
     path: str
     sha256: str
     step: int | None
+    choice: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,6 +146,7 @@ def origin_section(output: FinishedOutput, description: DescribedOutput) -> Orig
         ("domains", ", ".join(description.requested.domains)),
         ("model", model.path),
         ("model, steps", "" if model.step is None else f"{model.step:,}"),
+        ("model, choice", model.choice or ""),
         ("model, sha256", model.sha256),
         ("judge, sha256", description.judge.sha256),
         ("fingerprint", description.fingerprint),

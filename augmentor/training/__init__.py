@@ -1,5 +1,6 @@
 """Training: recipes, data loading and sampling, the run folder, the run itself, and launch on several devices."""
 
+from augmentor.training.best import Scored, TrainingJudge
 from augmentor.training.launch import is_rank_0, join_ranks, launch, local_device, world_size
 from augmentor.training.recipe import Recipe, read_recipe
 from augmentor.training.run import train_run
@@ -13,8 +14,10 @@ __all__ = [
     "Recipe",
     "Sampled",
     "Saved",
+    "Scored",
     "Started",
     "TrainEvent",
+    "TrainingJudge",
     "is_rank_0",
     "join_ranks",
     "launch",

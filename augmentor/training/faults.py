@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from augmentor.errors import SharedMemoryError, StalledError, TrainingError, explain_faults, shared_memory_error
-from stargan.checkpoints import CheckpointError, find_checkpoint
+from stargan.checkpoints import CheckpointError, newest_checkpoint
 from stargan.distributed import RankLostError
 
 NO_WORKERS = "use --set training.workers=0 or --cache on, which need none"
@@ -66,6 +66,6 @@ def _without_shared_memory(run: Path, error: SharedMemoryError) -> SharedMemoryE
 def last_checkpoint(run: Path) -> str:
     """Return a sentence that names a run's last complete checkpoint."""
     try:
-        return f"The last good checkpoint is {find_checkpoint(run)}."
+        return f"The last good checkpoint is {newest_checkpoint(run)}."
     except CheckpointError:
         return "There is no checkpoint yet."

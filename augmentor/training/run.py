@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmentor.data import Failure, Samples, read_samples
+from augmentor.data import Failure, Samples, describe_choice, read_samples
 from augmentor.data.manifest import Manifest, frame_notes, refuse_all_outside, refuse_split_leaks
 from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.judge import Limits, TargetAccuracy, judge_run, rarity_weights
@@ -31,6 +31,7 @@ from augmentor.training.run_folder import (
 )
 from augmentor.training.settings import Targets
 from augmentor.training.state import follow_rank_0, open_run, refuse_second_start, train_config
+from stargan.checkpoints import find_checkpoint
 from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.training import DivergenceError, TrainState, train
 
@@ -46,6 +47,8 @@ class TrainResult:
 
     Args:
         checkpoint: the newest checkpoint.
+        used: the checkpoint to translate with, the best or the newest.
+        choice: why, in words: "step 900 of 1,200, the best of 8 scored on val"; None if nothing was scored.
         finished: False if the run was stopped and can be resumed.
         step: D steps done.
         elapsed: seconds trained, over all resumed runs.
@@ -56,6 +59,8 @@ class TrainResult:
 
     run: Path
     checkpoint: Path
+    used: Path
+    choice: str | None
     finished: bool
     step: int
     elapsed: float
@@ -79,7 +84,8 @@ def train_run(
 
     Args:
         manifest: the user's table.
-        run: the folder to write: run.toml, log.jsonl, failures.csv, samples/, checkpoints/, obedience.json.
+        run: the folder to write: run.toml, log.jsonl, failures.csv, samples/, checkpoints/, judge/, best.json,
+            obedience.json.
         recipe: all settings; to resume a run, all but its length, logging and speed must be as before.
         resume: continue from the newest checkpoint, if there is one.
         device: where to compute.
@@ -127,7 +133,7 @@ def train_run(
         if state is None:
             state = follow_rank_0(setup, step)
         recorder = (
-            Recorder(setup, samples=samples, step=state.step, on_event=on_event)
+            Recorder(setup, samples=samples, state=state, on_event=on_event, should_stop=should_stop)
             if ranks.is_rank_0
             else RankRecorder(ranks)
         )
@@ -146,9 +152,12 @@ def train_run(
                 on_progress=lambda done: on_event(MeasuringAccuracy(done=done)),
                 should_stop=should_stop,
             )
+        used = find_checkpoint(run) if ranks.is_rank_0 else setup.checkpoint(state.step)
         return TrainResult(
             run=run,
             checkpoint=setup.checkpoint(state.step),
+            used=used,
+            choice=describe_choice(run, int(used.name)) if ranks.is_rank_0 else None,
             finished=finished,
             step=state.step,
             elapsed=state.elapsed,
@@ -202,6 +211,7 @@ def _fit(
             should_stop=should_stop,
             epoch_steps=len(images) / (settings.batch_size * run.ranks.world_size),
             ranks=run.ranks,
+            evaluation=recorder.evaluation,
         )
     except DivergenceError as error:
         raise TrainingError(
@@ -217,6 +227,9 @@ def _started(run: TrainingRun, state: TrainState) -> Started:
         attributes=tuple(describe_attribute(a.name, a.values) for a in run.rows.space.attributes),
         generator_parameters=sum(weight.numel() for weight in state.generator.parameters()),
         discriminator_parameters=sum(weight.numel() for weight in state.discriminator.parameters()),
+        batch_size=run.recipe.training.batch_size * run.ranks.world_size,
+        steps=run.config.steps,
+        minutes=run.config.minutes,
         device=name if run.ranks.world_size == 1 else f"{run.ranks.world_size} processes, {name}",
         step=state.step,
         notes=run.rows.notes,

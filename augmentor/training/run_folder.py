@@ -17,8 +17,9 @@ from augmentor.data.manifest import Manifest
 from augmentor.errors import MissingExtraError
 from augmentor.images import preview_grid, write_grid
 from augmentor.planning import parse_domains, preview_columns
+from augmentor.training.best import BestCheckpoint, Scored, TrainingJudge, follow_evaluation
 from augmentor.training.recipe import Recipe
-from stargan.checkpoints import Json, Model, remove_checkpoint, save_checkpoint
+from stargan.checkpoints import Json, Model, checkpoint_name, remove_checkpoint, save_checkpoint
 from stargan.config import TrainConfig
 from stargan.distributed import Ranks
 from stargan.inference import Translator
@@ -35,6 +36,8 @@ class Started:
     Args:
         images: training rows.
         attributes: a description of each attribute.
+        batch_size: images a step, of all ranks.
+        steps: planned D steps; None where `minutes` are planned.
         device: its name.
         step: D steps done before.
         notes: remarks about the manifest.
@@ -44,6 +47,9 @@ class Started:
     attributes: tuple[str, ...]
     generator_parameters: int
     discriminator_parameters: int
+    batch_size: int
+    steps: int | None
+    minutes: float | None
     device: str
     step: int
     notes: tuple[str, ...]
@@ -70,7 +76,7 @@ class MeasuringAccuracy:
     done: float
 
 
-TrainEvent = Started | LogEvent | Sampled | Saved | MeasuringAccuracy
+TrainEvent = Started | LogEvent | TrainingJudge | Scored | Sampled | Saved | MeasuringAccuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +93,7 @@ class TrainingRun:
 
     def checkpoint(self, step: int) -> Path:
         """Return the folder of the checkpoint of a step."""
-        return self.folder / "checkpoints" / f"{step:08d}"
+        return self.folder / "checkpoints" / checkpoint_name(step)
 
 
 class RankRecorder:
@@ -98,6 +104,7 @@ class RankRecorder:
         self.failures: tuple[Failure, ...] = ()
         self.losses: dict[str, float] = {}
         self._ranks = ranks
+        self.evaluation = follow_evaluation(ranks)
 
     def __enter__(self) -> RankRecorder:
         return self
@@ -114,11 +121,18 @@ class RankRecorder:
 class Recorder:
     """Rank 0's recorder: writes a run's log, samples, checkpoints and failures at the loop's events.
 
-    `step` counts the D steps done before; `on_event` is called with every event, after it was written.
+    `state` is the one to train from; `on_event` is called with every event, after it was written; `should_stop`
+    stops the training of the judge.
     """
 
     def __init__(
-        self, run: TrainingRun, *, samples: Samples, step: int, on_event: Callable[[TrainEvent], None]
+        self,
+        run: TrainingRun,
+        *,
+        samples: Samples,
+        state: TrainState,
+        on_event: Callable[[TrainEvent], None],
+        should_stop: Callable[[], bool],
     ) -> None:
         self.broken: dict[int, str] = {}
         self.losses: dict[str, float] = {}
@@ -127,7 +141,9 @@ class Recorder:
         space = run.manifest.space
         self._columns = preview_columns(parse_domains(["each"], space), space)
         self._board = _tensorboard(run.folder) if run.recipe.training.tensorboard else None
-        self._log = _open_log(run.folder / "log.jsonl", step)
+        self._log = _open_log(run.folder / "log.jsonl", state.step)
+        self._best = BestCheckpoint(run, state, on_event=on_event, should_stop=should_stop)
+        self.evaluation = self._best.evaluation
 
     def __enter__(self) -> Recorder:
         return self
@@ -162,7 +178,8 @@ class Recorder:
 
     def _write_log(self, event: LogEvent) -> None:
         self.losses = event.losses
-        self._log.write(json.dumps(asdict(event)) + "\n")
+        scores = self._best.new_scores()
+        self._log.write(json.dumps(asdict(event) | ({"scores": scores} if scores else {})) + "\n")
         self._log.flush()
         if self._board is not None:
             for name, value in event.losses.items():
@@ -201,12 +218,19 @@ class Recorder:
                 config=run.config,
                 space=run.manifest.space,
                 image_size=run.recipe.images.height_width,
-                settings={"manifest": manifest, "images": recipe["images"], "recipe": recipe},
+                settings={
+                    "manifest": manifest,
+                    "images": recipe["images"],
+                    "recipe": recipe,
+                    **cast(dict[str, Json], self._best.settings),
+                },
             )
-            keep = run.recipe.training.keep_checkpoints
+            self._best.write(state.step)
+            keep, best = run.recipe.training.keep_checkpoints, self._best.chosen
             whole = sorted(path for path in folder.parent.iterdir() if path.name.isdigit())
             for old in whole[:-keep] if keep else []:
-                remove_checkpoint(old)
+                if best is None or old != run.checkpoint(best):
+                    remove_checkpoint(old)
         return folder
 
 

@@ -11,7 +11,7 @@ from augmentor.data.manifest import describe_sets
 from augmentor.errors import OutputError
 from augmentor.training.recipe import Recipe, read_recipe, write_recipe
 from augmentor.training.run_folder import TrainingRun, describe_attribute
-from stargan.checkpoints import CheckpointError, find_checkpoint, load_model, load_state, remove_incomplete
+from stargan.checkpoints import CheckpointError, load_model, load_state, newest_checkpoint, remove_incomplete
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
 from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
@@ -84,7 +84,7 @@ def open_run(run: TrainingRun, *, resume: bool) -> TrainState:
     except OSError as error:
         raise OutputError(f"{run.folder}: cannot be written ({error.strerror or error})") from None
     try:
-        checkpoint = find_checkpoint(run.folder)
+        checkpoint = newest_checkpoint(run.folder)
     except CheckpointError:
         return _fresh_state(run)
     try:

@@ -1,11 +1,14 @@
 """Checkpoints: models and training states as safetensors and JSON, and the files of other implementations."""
 
 from stargan.checkpoints.checkpoint import (
+    BEST,
     Model,
+    checkpoint_name,
     find_checkpoint,
     load_discriminator,
     load_model,
     load_state,
+    newest_checkpoint,
     remove_checkpoint,
     remove_incomplete,
     save_checkpoint,
@@ -21,14 +24,17 @@ from stargan.checkpoints.files import (
 )
 
 __all__ = [
+    "BEST",
     "CheckpointError",
     "Json",
     "Model",
+    "checkpoint_name",
     "find_checkpoint",
     "json_sha256",
     "load_discriminator",
     "load_model",
     "load_state",
+    "newest_checkpoint",
     "read_safetensors",
     "remove_checkpoint",
     "remove_incomplete",

@@ -41,6 +41,9 @@ _WRITING, _DELETING = ".part", ".old"
 AVERAGE, GENERATOR, DISCRIMINATOR = "generator_ema", "generator", "discriminator"
 GENERATOR_OPTIMIZER, DISCRIMINATOR_OPTIMIZER = "generator_optimizer", "discriminator_optimizer"
 
+BEST = "best.json"
+"""In a run folder: `step` is that of the checkpoint to translate with; the newest if null, or without the file."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -120,7 +123,7 @@ def save_model(folder: Path, *, model: Model, half: bool = False) -> None:
 
 
 def load_model(path: Path) -> Model:
-    """Load the model of a checkpoint folder, or of the newest checkpoint of a run folder.
+    """Load the model of a checkpoint folder, or of a run folder; see `find_checkpoint`.
 
     Raises:
         CheckpointError: nothing to load there, or a file is damaged.
@@ -142,7 +145,7 @@ def load_model(path: Path) -> Model:
 
 
 def load_discriminator(path: Path) -> Discriminator | None:
-    """Load the discriminator of a checkpoint, or of a run folder's newest one; None without a training state.
+    """Load the discriminator of a checkpoint, or of a run folder's one; None without a training state.
 
     It is on the CPU, in eval mode.
 
@@ -165,7 +168,7 @@ def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> Trai
     Raises:
         CheckpointError: nothing to load there, a file is damaged, or it holds no training state.
     """
-    folder = find_checkpoint(path)
+    folder = newest_checkpoint(path)
     saved = read_config(folder)
     if "discriminator" not in saved:
         raise CheckpointError(f"{folder} holds a model to translate with, not a training state to resume")
@@ -197,6 +200,23 @@ def remove_incomplete(checkpoints: Path) -> None:
 
 
 def find_checkpoint(path: Path) -> Path:
+    """Return a checkpoint folder, or the one to translate with of a run folder: the best, or else the newest.
+
+    Raises:
+        CheckpointError: there is none, or best.json is damaged.
+    """
+    newest, file = newest_checkpoint(path), path / BEST
+    if newest == path or not file.is_file():
+        return newest
+    try:
+        step = json.loads(file.read_text(encoding="utf-8"))["step"]
+        best = newest if step is None else newest.with_name(checkpoint_name(step))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file} cannot be read ({error!r}). Delete it: the newest is used then") from None
+    return best if (best / "config.json").is_file() else newest
+
+
+def newest_checkpoint(path: Path) -> Path:
     """Return a checkpoint folder, or the newest one of a run folder; CheckpointError if there is none."""
     if (path / "config.json").is_file():
         return path
@@ -209,6 +229,11 @@ def find_checkpoint(path: Path) -> Path:
     if not found:
         raise CheckpointError(f"{path} is neither a run folder with a checkpoint nor a checkpoint")
     return max(found, key=lambda folder: folder.name)
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of a step's folder in a run's `checkpoints`."""
+    return f"{step:08d}"
 
 
 def _config_values(

@@ -84,11 +84,14 @@ def json_sha256(values: Mapping[str, object]) -> str:
 
 
 def earlier_checkpoint(folder: Path) -> str:
-    """Return the end of a message on a damaged checkpoint: the run's checkpoint before it, or "" without one."""
+    """Return the end of a message on a damaged checkpoint: the run's one that replaces it, or "" without."""
     siblings = folder.parent.iterdir() if folder.name.isdigit() else ()
     others = [other.name for other in siblings if other.name.isdigit() and (other / "config.json").is_file()]
-    before = max((name for name in others if name < folder.name), default=None)
-    return "" if before is None else f". Delete {folder}: the checkpoint before it, {before}, is taken then"
+    newest = max((name for name in others if name != folder.name), default=None)
+    if newest is None:
+        return ""
+    which = "the newest one" if newest > folder.name else "the checkpoint before it"
+    return f". Delete {folder}: {which}, {newest}, is taken then"
 
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from rich.console import Console
 
 from augmentor.cli import display
 from augmentor.expansion.progress import Loads, Queue, Stage
+from augmentor.judge import AttributeScore
+from augmentor.training.best import Point, Scored, TrainingJudge
 from augmentor.training.run_folder import Sampled, Saved, Started, TrainEvent
 from stargan.training import LogEvent
 
@@ -179,6 +182,9 @@ def events() -> list[TrainEvent]:
             attributes=("hair: black | red",),
             generator_parameters=8_430_528,
             discriminator_parameters=44_762_048,
+            batch_size=8,
+            steps=100,
+            minutes=None,
             device="cpu",
             step=40,
             notes=("a [note]",),
@@ -204,9 +210,56 @@ def test_training_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "  hair: black | red",
         "50.0%  step 50, 100 images/s  d/adversarial -1.250  g/cycle 0.500",
         # A quarter took 5 s.
+        "40 images/s: 100 steps of 8 images, 0.6 passes, about 5 s more",
         "75.0%  step 75, 50 images/s, 5 s left  d/adversarial -1.250  g/cycle 0.500",
         "samples: run [1]/samples/00000075.png",
         "checkpoint: run [1]/checkpoints/00000075",
+    ]
+
+
+def test_the_plan_for_the_minutes_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    started = events()[0]
+    assert isinstance(started, Started)
+    started = replace(started, images=3681, steps=None, minutes=15, step=0, notes=(), attributes=())
+    with display.TrainingDisplay() as live:
+        live.show(started)
+        for second in range(2, 12):
+            live.show(
+                LogEvent(
+                    step=5 * second + 60,
+                    progress=second / 900,
+                    elapsed=second,
+                    learning_rate=1e-4,
+                    images_per_second=40,
+                    losses={},
+                )
+            )
+    (plan,) = [line for line in capsys.readouterr().err.splitlines() if "passes" in line]
+    # 75 steps after 5 s, and 5 a second.
+    assert plan == "40 images/s: about 4,600 steps of 8 images, 10 passes over 3,681 images"
+    assert len(plan) <= 80
+
+
+def test_scores_and_the_judge_that_gives_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    parts = {
+        "smile": AttributeScore(accuracy=0.8, kept=0.9, same=1),
+        "hat": AttributeScore(accuracy=0.25, kept=1, same=1),
+    }
+    point = Point(step=1200, elapsed=60, seconds=2, score=0.485, error=0.02, attributes=parts)
+    with display.TrainingDisplay() as live:
+        for done in (0, 0.2, 0.4):
+            live.show(TrainingJudge(done=done))
+            now += 3
+        live.show(Scored(point=point, best=True))
+        live.show(Scored(point=replace(point, step=1300, score=0.4), best=False))
+    assert capsys.readouterr().err.splitlines() == [
+        "training the judge: 40%",  # not before 5 s have passed
+        "step 1,200 scores 0.485 (best): smile 80% x 90%, hat 25% x 100%",
+        "step 1,300 scores 0.400: smile 80% x 90%, hat 25% x 100%",
     ]
 
 
