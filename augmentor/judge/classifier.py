@@ -213,7 +213,8 @@ def train_judge(
 
     Rows are drawn with the weight of their rarest label, so that an imbalanced set does not make a biased judge;
     images are shifted by up to 1/16 of their side and, if `flip`, mirrored at random.
-    `steps` are of `batch_size` images; `seed` is that of weights, draws and augmentation.
+    `steps` are of `batch_size` images; `seed` is that of weights, draws, augmentation and dropout; `kind` is the
+    network.
 
     Raises:
         ValueError: there are no images.
@@ -228,17 +229,19 @@ def train_judge(
             return small_network(channels, outputs=space.domain_size)
         return resnet(channels, side=min(height, width), outputs=space.domain_size)
 
-    network = train_classifier(
-        build,
-        islice(batches, steps),
-        space=space,
-        steps=steps,
-        seed=seed,
-        device=device,
-        learning_rate=learning_rate,
-        on_step=on_step,
-    )
-    _settle(network, [to_signed(images.to(device)) for images, _ in islice(batches, _SETTLING_BATCHES)])
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)  # of dropout
+        network = train_classifier(
+            build,
+            islice(batches, steps),
+            space=space,
+            steps=steps,
+            seed=seed,
+            device=device,
+            learning_rate=learning_rate,
+            on_step=on_step,
+        )
+        _settle(network, [to_signed(images.to(device)) for images, _ in islice(batches, _SETTLING_BATCHES)])
     return Judge(network=network.eval(), space=space)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from augmentor.data.manifest import read_manifest
 from augmentor.images import decode
-from augmentor.judge.classifier import Judge, JudgeNetwork, train_judge
+from augmentor.judge.classifier import Judge, JudgeNetwork, NetworkKind, train_judge
 from augmentor.judge.data import LabelledImages, rarity_weights, read_images
 from augmentor.judge.report import balanced_accuracy, recalls, share_right
 from augmentor.judge.translations import (
@@ -168,8 +168,10 @@ def easy_images(space: LabelSpace, count: int, *, side: int = 16) -> LabelledIma
     return LabelledImages(images=images, codes=known)
 
 
-def test_a_judge_learns_what_is_easy(space: LabelSpace) -> None:
-    judge = train_judge(easy_images(space, 60), space=space, steps=30, seed=0, device=CPU, batch_size=16)
+@pytest.mark.parametrize(("kind", "steps"), [("resnet", 30), ("small", 60)])
+def test_a_judge_learns_what_is_easy(kind: NetworkKind, steps: int, space: LabelSpace) -> None:
+    data = easy_images(space, 60)
+    judge = train_judge(data, space=space, steps=steps, seed=0, device=CPU, batch_size=16, kind=kind)
     test = easy_images(space, 90)
     found = balanced_accuracy(judge.predict(test.images), test.codes, space)
     assert found["hair"] > 0.9
@@ -177,10 +179,13 @@ def test_a_judge_learns_what_is_easy(space: LabelSpace) -> None:
     assert not judge.network.training
 
 
-def test_a_seed_is_a_judge_and_the_global_random_state_stays(space: LabelSpace) -> None:
+@pytest.mark.parametrize("kind", ["resnet", "small"])
+def test_a_seed_is_a_judge_and_the_global_random_state_stays(kind: NetworkKind, space: LabelSpace) -> None:
     data, before, steps = easy_images(space, 8), torch.get_rng_state(), list[int]()
     first, again, other = (
-        train_judge(data, space=space, steps=2, seed=seed, device=CPU, batch_size=4, on_step=steps.append)
+        train_judge(
+            data, space=space, steps=2, seed=seed, device=CPU, batch_size=4, kind=kind, on_step=steps.append
+        )
         .outputs(data.images)
         .logits
         for seed in (0, 0, 1)
