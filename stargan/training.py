@@ -43,6 +43,7 @@ class TrainState:
 
     Args:
         average: exponential moving average of G's weights, for translating.
+        short_average: one over a tenth of the steps; None where it is not wanted.
         generator_optimizer, discriminator_optimizer: Adam.
         step: D steps done.
         elapsed: seconds trained, including resumed runs.
@@ -53,6 +54,7 @@ class TrainState:
     discriminator: Discriminator
     generator_optimizer: torch.optim.Adam
     discriminator_optimizer: torch.optim.Adam
+    short_average: TranslatingGenerator | None = None
     step: int = 0
     elapsed: float = 0.0
 
@@ -117,15 +119,26 @@ class DivergenceError(RuntimeError):
     """A loss or a weight is no longer finite, or a loss exceeds its limit."""
 
 
-def new_state(*, generator: TranslatingGenerator, discriminator: Discriminator, config: TrainConfig) -> TrainState:
-    """Return the state at step 0, with fresh optimizers and the average equal to G."""
+def new_state(
+    *,
+    generator: TranslatingGenerator,
+    discriminator: Discriminator,
+    config: TrainConfig,
+    with_short_average: bool = False,
+) -> TrainState:
+    """Return the state at step 0, with fresh optimizers and the averages equal to G."""
     return TrainState(
         generator=generator,
-        average=copy.deepcopy(generator).requires_grad_(False).eval(),
+        average=_frozen_copy(generator),
+        short_average=_frozen_copy(generator) if with_short_average else None,
         discriminator=discriminator,
         generator_optimizer=_adam(generator, config),
         discriminator_optimizer=_adam(discriminator, config),
     )
+
+
+def _frozen_copy(generator: TranslatingGenerator) -> TranslatingGenerator:
+    return copy.deepcopy(generator).requires_grad_(False).eval()
 
 
 def train(
@@ -295,7 +308,11 @@ def train(
                 meter.add({"g/sparsity": g_sparsity})
             _update(state.generator_optimizer, g_loss, ranks)
             discriminator.requires_grad_(True)
-            _average(state, config.ema_decay, g_steps=step // config.critic_steps)
+            g_steps = step // config.critic_steps
+            _average(state.average, state.generator, config.ema_decay, g_steps=g_steps)
+            if state.short_average is not None:
+                short = max(0.0, 1 - 10 * (1 - config.ema_decay))
+                _average(state.short_average, state.generator, short, g_steps=g_steps / 10)
 
         # ---- evaluate, log, sample, save ----
         state.step = step
@@ -442,14 +459,14 @@ def _set_learning_rate(state: TrainState, rate: float) -> None:
 
 
 @torch.no_grad()
-def _average(state: TrainState, decay: float, *, g_steps: int) -> None:
+def _average(average: TranslatingGenerator, latest: TranslatingGenerator, decay: float, *, g_steps: float) -> None:
     # A long average would keep the random initial weights for long, so its length grows with the run.
     decay = min(decay, g_steps / (g_steps + 10))
-    averaged: list[Tensor] = list(state.average.parameters())
-    current: list[Tensor] = list(state.generator.parameters())
+    averaged: list[Tensor] = list(average.parameters())
+    current: list[Tensor] = list(latest.parameters())
     torch._foreach_lerp_(averaged, current, 1 - decay)
     # Batch norm's statistics are averages already; spectral norm's vectors belong to the latest weights.
-    for kept, buffer in zip(state.average.buffers(), state.generator.buffers(), strict=True):
+    for kept, buffer in zip(average.buffers(), latest.buffers(), strict=True):
         kept.copy_(buffer)
 
 

@@ -78,6 +78,7 @@ def model_crop(model: Model) -> int | None:
 @dataclass(frozen=True, kw_only=True)
 class _Point:
     step: int
+    average: str = "long"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,18 +100,19 @@ def describe_choice(path: Path, step: int) -> str | None:
         path: a run folder, or a checkpoint in one.
         step: the model's.
     """
-    for folder in (path, path.absolute().parent.parent):
-        try:
-            choice = read_declared(_Choice, json.loads((folder / BEST).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # `find_checkpoint` reports damaged files
-        if step != (choice.last if choice.step is None else choice.step):
-            return None
-        place = f"step {step:,}, the last" if step == choice.last else f"step {step:,} of {choice.last:,}"
-        scored = len(choice.points)
-        why = choice.reason if choice.step is None else f"the best of {scored} scored on val"
-        return f"{place}{',' if choice.step is not None else ':'} {why}"
-    return None
+    folder = path.absolute().parent.parent if (path / "config.json").is_file() else path
+    try:
+        choice = read_declared(_Choice, json.loads((folder / BEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # without scores; `find_checkpoint` reports damaged files
+    if step != (choice.last if choice.step is None else choice.step):
+        return None
+    place = f"step {step:,}, the last" if step == choice.last else f"step {step:,} of {choice.last:,}"
+    scored = len(choice.points)
+    short = any(point.step == step and point.average == "short" for point in choice.points)
+    place += " (short average)" if short else ""
+    why = choice.reason if choice.step is None else f"the best of {scored} scored on val"
+    return f"{place}{',' if choice.step is not None else ':'} {why}"
 
 
 def is_foreign(path: Path) -> bool:

@@ -333,7 +333,7 @@ class JudgeRequest:
     """Arguments of `augmentor judge`.
 
     Args:
-        out: the folder to write; None is the model's newest checkpoint.
+        out: the folder to write; None is the model's checkpoint.
         model: run folder, checkpoint or foreign file of the model that the judge is for, or None.
         description: what a foreign file does not describe.
         attributes: the manifest's columns to use where there is no model; none takes all.

@@ -179,7 +179,7 @@ def open_judge(path: Path) -> KeptJudge | None:
     """Return the judge that `--model` or `--judge` means; None if there is none.
 
     Args:
-        path: a run folder (its newest checkpoint's), a checkpoint, a judge's own folder, or a foreign file.
+        path: a run folder (its best checkpoint's), a checkpoint, a judge's own folder, or a foreign file.
 
     Raises:
         AugmentorError: it is damaged.

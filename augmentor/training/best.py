@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from augmentor.errors import OutputError
 from augmentor.judge import (
@@ -24,6 +24,7 @@ from stargan.checkpoints import BEST, Model, load_model
 from stargan.config import TrainConfig
 from stargan.distributed import Ranks
 from stargan.inference import Translator
+from stargan.networks import TranslatingGenerator
 from stargan.training import PeriodicEvaluation, TrainState
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _BEAT_SECONDS = 1.0
 """Interval in which rank 0 reports to the other ranks while they wait."""
 
 SHARES = (*(_FIRST + (1 - _FIRST) * point / (_POINTS - 1) for point in range(_POINTS - 1)), 1.0)
-"""Shares of the run at which the average is scored."""
+"""Shares of the run at which the averages are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,15 @@ class TrainingJudge:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Score of the average at a step.
+    """Score of the averages at a step.
 
     Args:
         elapsed: seconds trained.
         seconds: duration of scoring.
         error: standard error of the score.
         attributes: name -> its parts.
+        average: the average that scored it: "long", or "short" where that is better by more than the error.
+        other: the score of the other average; None without.
     """
 
     step: int
@@ -68,6 +71,8 @@ class Point:
     score: float
     error: float
     attributes: dict[str, AttributeScore]
+    average: Literal["long", "short"] = "long"
+    other: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +151,9 @@ class BestCheckpoint:
         self._reason: str | None = None
         self._unlogged: list[Point] = []
         done = 0.0 if self._scores is None else self._scores.done(run.config)
-        wanted = bool(run.recipe.judge.steps)
-        if wanted and judge_split(run.manifest)[2] != "val":
-            self._reason, wanted = "no labelled row has split val, so no checkpoint was scored", False
+        wanted = scores_checkpoints(run)
+        if run.recipe.judge.steps and not wanted:
+            self._reason = "no labelled row has split val, so no checkpoint was scored"
         self._beat_at = 0.0
         done = cast(float, run.ranks.all_gather_object(done if wanted else 1.0)[0])
         self.evaluation = PeriodicEvaluation(shares=SHARES, evaluate=self._evaluate, done=done)
@@ -157,6 +162,11 @@ class BestCheckpoint:
     def settings(self) -> dict[str, Json]:
         """The scores as settings of a checkpoint; empty where there are none."""
         return {} if self._scores is None else {"scores": self._scores.to_json()}
+
+    def translates_short(self, step: int) -> bool:
+        """Return whether the short average of a step is the better one."""
+        points = () if self._scores is None else self._scores.points
+        return any(point.step == step and point.average == "short" for point in points)
 
     @property
     def chosen(self) -> int | None:
@@ -202,7 +212,12 @@ class BestCheckpoint:
             return False
         scores, start = self._scores, time.monotonic()
         assert scores is not None
-        found = sample.score(self._translator(state))
+        found, other = sample.score(self._translator(state.average)), None
+        average: Literal["long", "short"] = "long"
+        if state.short_average is not None:
+            other = sample.score(self._translator(state.short_average))
+            if other.score > found.score + found.error:
+                found, other, average = other, found, "short"
         point = Point(
             step=state.step,
             elapsed=state.elapsed,
@@ -210,6 +225,8 @@ class BestCheckpoint:
             score=round(found.score, 6),
             error=round(found.error, 6),
             attributes=found.attributes,
+            average=average,
+            other=None if other is None else round(other.score, 6),
         )
         self._scores = scores = replace(scores, points=(*scores.points, point))
         self._unlogged.append(point)
@@ -240,7 +257,9 @@ class BestCheckpoint:
         if scores is None or scores.judge != kept.sha256:
             # CheckpointScores of another judge are not comparable.
             if len(sample):
-                sample.fit(self._translator(state), seconds=min(_MOST_SECONDS, _SHARE * planned))
+                averages = 1 if state.short_average is None else 2
+                seconds = min(_MOST_SECONDS, _SHARE * planned) / averages
+                sample.fit(self._translator(state.average), seconds=seconds)
             images_read = len(built.validation)
             self._scores = CheckpointScores(judge=kept.sha256, images=images_read, translations=len(sample))
         else:
@@ -253,17 +272,22 @@ class BestCheckpoint:
             self._beat_at = time.monotonic()
             self._run.ranks.all_gather_object(None)  # the other ranks wait in `follow_evaluation`
 
-    def _translator(self, state: TrainState) -> Translator:
+    def _translator(self, average: TranslatingGenerator) -> Translator:
         run = self._run
         model = Model(
-            generator=state.average,
+            generator=average,
             space=run.manifest.space,
             image_size=run.recipe.images.height_width,
-            step=state.step,
+            step=0,
             settings={},
             sha256="",
         )
         return Translator(model, device=run.device)
+
+
+def scores_checkpoints(run: TrainingRun) -> bool:
+    """Return whether the recipe has a judge, and the manifest validation rows to score checkpoints on."""
+    return bool(run.recipe.judge.steps) and judge_split(run.manifest)[2] == "val"
 
 
 def follow_evaluation(ranks: Ranks) -> PeriodicEvaluation:

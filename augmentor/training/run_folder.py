@@ -224,6 +224,7 @@ class Recorder:
                     "recipe": recipe,
                     **cast(dict[str, Json], self._best.settings),
                 },
+                translates_short=self._best.translates_short(state.step),
             )
             self._best.write(state.step)
             keep, best = run.recipe.training.keep_checkpoints, self._best.chosen

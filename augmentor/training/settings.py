@@ -166,7 +166,7 @@ class TrainingSettings(Section):
             training row; "balanced": the same, with rare labels drawn as often as frequent ones.
         balanced_sources: draw rows with replacement, rare labels as often as frequent ones, instead of in epochs.
         joint: batches of joint training: "mixed", equally from all sets, or "alternating" sets (as in the paper).
-        keep_checkpoints: number of newest checkpoints to keep; 0 keeps all.
+        keep_checkpoints: number of newest checkpoints to keep, beside the best; 0 keeps all.
         workers: threads that load images, or processes where images are not cached; -1 chooses by the cores.
         cache: keep decoded images in memory: "on", "off", or "auto": where they fill at most a quarter of what is
             free. The results are the same.
@@ -226,10 +226,10 @@ class LossSettings(Section):
 
 
 class JudgeSettings(Section):
-    """The classifier that measures target accuracy after training; see `augmentor.judge`.
+    """The classifier that scores checkpoints during training and measures target accuracy; see `augmentor.judge`.
 
     Attributes:
-        steps: -1 takes as many as a tenth of the training's time allows, at most 2,000; 0 skips the measurement.
+        steps: -1 takes as many as a tenth of the training's time allows, at most 2,000; 0 skips both.
     """
 
     steps: _Count = Field(default=-1, ge=-1)

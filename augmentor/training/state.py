@@ -9,6 +9,7 @@ import torch
 
 from augmentor.data.manifest import describe_sets
 from augmentor.errors import OutputError
+from augmentor.training.best import scores_checkpoints
 from augmentor.training.recipe import Recipe, read_recipe, write_recipe
 from augmentor.training.run_folder import TrainingRun, describe_attribute
 from stargan.checkpoints import CheckpointError, load_model, load_state, newest_checkpoint, remove_incomplete
@@ -114,7 +115,10 @@ def follow_rank_0(run: TrainingRun, step: object) -> TrainState:
 def _fresh_state(run: TrainingRun) -> TrainState:
     generator, discriminator = untrained_networks(run.recipe, run.manifest.space, seed=run.config.seed)
     return new_state(
-        generator=generator.to(run.device), discriminator=discriminator.to(run.device), config=run.config
+        generator=generator.to(run.device),
+        discriminator=discriminator.to(run.device),
+        config=run.config,
+        with_short_average=scores_checkpoints(run),
     )
 
 
@@ -123,7 +127,7 @@ def _refuse_other_settings(settings: Path, recipe: Recipe) -> None:
     for name in _MAY_CHANGE:
         before["training"].pop(name)
         now["training"].pop(name)
-    del before["judge"], now["judge"]  # the judge is trained after the run
+    del before["judge"], now["judge"]  # the weights do not depend on the judge
     changed = [
         f"{section}.{key} was {before[section].get(key)!r}, now {value!r}"
         for section, values in now.items()

@@ -38,7 +38,8 @@ from stargan.training import TrainState, new_state
 _WRITING, _DELETING = ".part", ".old"
 """Name endings of incomplete checkpoints: being written, being deleted. Their names start with a dot."""
 
-AVERAGE, GENERATOR, DISCRIMINATOR = "generator_ema", "generator", "discriminator"
+AVERAGE, SHORT_AVERAGE = "generator_ema", "generator_ema_short"
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 GENERATOR_OPTIMIZER, DISCRIMINATOR_OPTIMIZER = "generator_optimizer", "discriminator_optimizer"
 
 BEST = "best.json"
@@ -50,7 +51,7 @@ class Model:
     """A trained generator with its label space and image size.
 
     Args:
-        generator: the moving average of G, on the CPU, in eval mode.
+        generator: the moving average of G that translates, on the CPU, in eval mode.
         image_size: (height, width) in pixels.
         step: D steps it was trained for.
         settings: what was saved beside the weights, as plain JSON values.
@@ -89,10 +90,12 @@ def save_checkpoint(
     space: LabelSpace,
     image_size: tuple[int, int],
     settings: Mapping[str, Json],
+    translates_short: bool = False,
 ) -> None:
     """Write a whole training state into `folder`, which must not exist and appears once everything is on the disk.
 
-    `image_size` is (height, width) in pixels; `settings` are plain JSON values to keep beside the weights.
+    `image_size` is (height, width) in pixels; `settings` are plain JSON values to keep beside the weights;
+    `translates_short` makes the short average the model.
     """
     tensors = {
         AVERAGE: weights_of(state.average),
@@ -101,7 +104,10 @@ def save_checkpoint(
         GENERATOR_OPTIMIZER: _optimizer_tensors(state.generator_optimizer),
         DISCRIMINATOR_OPTIMIZER: _optimizer_tensors(state.discriminator_optimizer),
     }
+    if state.short_average is not None:
+        tensors[SHORT_AVERAGE] = weights_of(state.short_average)
     values = {
+        **({"translates": SHORT_AVERAGE} if translates_short else {}),
         **_config_values(state.average, space=space, image_size=image_size, step=state.step, settings=settings),
         "discriminator": state.discriminator.arguments,
         "train": asdict(config),
@@ -133,14 +139,15 @@ def load_model(path: Path) -> Model:
     with _building(folder):
         generator = build_generator(config["generator"])
         space = LabelSpace.from_json(config["label_space"])
-    _load_weights(generator, folder, AVERAGE, config)
+    average = config.get("translates", AVERAGE)
+    _load_weights(generator, folder, average, config)
     return Model(
         generator=generator.requires_grad_(False).eval(),
         space=space,
         image_size=(config["image_size"][0], config["image_size"][1]),
         step=config["step"],
         settings=config["settings"],
-        sha256=config["files"][f"{AVERAGE}.safetensors"],
+        sha256=config["files"][f"{average}.safetensors"],
     )
 
 
@@ -177,8 +184,15 @@ def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> Trai
         discriminator = build_discriminator(saved["discriminator"])
     _load_weights(generator, folder, GENERATOR, saved)
     _load_weights(discriminator, folder, DISCRIMINATOR, saved)
-    state = new_state(generator=generator.to(device), discriminator=discriminator.to(device), config=config)
+    state = new_state(
+        generator=generator.to(device),
+        discriminator=discriminator.to(device),
+        config=config,
+        with_short_average=f"{SHORT_AVERAGE}.safetensors" in saved["files"],
+    )
     _load_weights(state.average, folder, AVERAGE, saved)
+    if state.short_average is not None:
+        _load_weights(state.short_average, folder, SHORT_AVERAGE, saved)
     _load_optimizer(state.generator_optimizer, _read(folder, GENERATOR_OPTIMIZER, saved))
     _load_optimizer(state.discriminator_optimizer, _read(folder, DISCRIMINATOR_OPTIMIZER, saved))
     state.step, state.elapsed = saved["step"], saved.get("elapsed", 0.0)

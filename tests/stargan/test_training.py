@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -12,7 +14,16 @@ from torch import Tensor, nn
 
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
-from stargan.training import Batch, CheckpointEvent, Event, LogEvent, SampleEvent, TrainState, train
+from stargan.training import (
+    Batch,
+    CheckpointEvent,
+    Event,
+    LogEvent,
+    PeriodicEvaluation,
+    SampleEvent,
+    TrainState,
+    train,
+)
 
 CPU = torch.device("cpu")
 MakeState = Callable[..., TrainState]
@@ -196,6 +207,63 @@ def test_the_average_by_hand(
         torch.testing.assert_close(found, wanted)
     assert not equal(weights(state.average), history[-1])
     assert not any(weight.requires_grad for weight in state.average.parameters())
+
+
+def test_the_short_average_is_over_a_tenth_of_the_steps(
+    space: LabelSpace, tiny_state: MakeState, noise_batches: MakeBatches
+) -> None:
+    config = replace(EVERY_STEP, steps=3, critic_steps=1, ema_decay=0.95, learning_rate=0.01, decay_from=1.0)
+    state = tiny_state(config)
+    assert state.short_average is None
+    state.short_average = copy.deepcopy(state.average)
+    history = [weights(state.generator)]
+
+    def record(event: Event) -> None:
+        if isinstance(event, LogEvent):
+            history.append(weights(state.generator))
+
+    train(state=state, config=config, space=space, batches=noise_batches(0), device=CPU, on_event=record)
+    expected = history[0]
+    for k, current in enumerate(history[1:], start=1):
+        decay = min(0.5, k / (k + 100))
+        expected = [decay * old + (1 - decay) * new for old, new in zip(expected, current, strict=True)]
+    for found, wanted in zip(state.short_average.parameters(), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_evaluations_are_due_by_shares_of_the_run_and_cost_no_time_of_it(
+    space: LabelSpace, tiny_state: MakeState, noise_batches: MakeBatches
+) -> None:
+    state, events, seen = tiny_state(EVERY_STEP), list[Event](), list[tuple[int, float]]()
+
+    def evaluate(given: TrainState, progress: float) -> bool:
+        assert given is state
+        seen.append((state.step, progress))
+        time.sleep(0.2)
+        return state.step == 4
+
+    evaluation = PeriodicEvaluation(shares=(0.1, 0.6, 0.65, 1.0), evaluate=evaluate, done=0.1)
+    train(
+        state=state,
+        config=EVERY_STEP,
+        space=space,
+        batches=noise_batches(0),
+        device=CPU,
+        on_event=events.append,
+        evaluation=evaluation,
+    )
+    # The first was made before; two that are due at once are one.
+    assert seen == [(4, pytest.approx(4 / 6)), (6, 1.0)]
+    assert [type(event) for event in events] == [
+        *[LogEvent] * 4,
+        CheckpointEvent,  # asked for
+        *[LogEvent] * 2,
+        SampleEvent,
+        CheckpointEvent,
+    ]
+    logs = [event for event in events if isinstance(event, LogEvent)]
+    assert logs[4].elapsed - logs[3].elapsed < 0.2
+    assert logs[4].images_per_second > 4 / 0.2
 
 
 def test_adam_is_fused_and_equal_to_the_plain_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from PIL import Image
 
 from augmentor.data import describe_choice
 from augmentor.data.manifest import read_manifest
+from augmentor.judge.checkpoint_score import AttributeScore, ScoreSample, TranslationScore
 from augmentor.judge.stored import load_judge
 from augmentor.training.best import SHARES, CheckpointScores, Point, Scored, TrainingJudge
 from augmentor.training.recipe import read_recipe
@@ -21,6 +23,7 @@ from augmentor.training.run import TrainResult, train_run
 from augmentor.training.run_folder import TrainEvent
 from stargan.checkpoints import BEST, find_checkpoint, load_model, newest_checkpoint
 from stargan.config import TrainConfig
+from stargan.inference import Translator
 from stargan.training import LogEvent
 
 CPU = torch.device("cpu")
@@ -169,7 +172,7 @@ def test_killed_and_resumed_makes_the_same_choice(
     assert (run / "judge" / "judge.safetensors").stat().st_mtime_ns == written
     assert choice(run) == choice(source)
     assert resumed.used.name == undisturbed.used.name
-    for name in ("generator", "generator_ema", "discriminator"):
+    for name in ("generator", "generator_ema", "generator_ema_short", "discriminator"):
         weights = f"{name}.safetensors"
         assert (resumed.checkpoint / weights).read_bytes() == (undisturbed.checkpoint / weights).read_bytes()
 
@@ -228,6 +231,34 @@ def test_without_a_trusted_judge_the_last_is_used(manifest: Path, tmp_path: Path
     result = fit(few, tmp_path / "off", "training.steps=4", "judge.steps=0")
     assert result.choice is None
     assert not (tmp_path / "off" / BEST).exists()
+
+
+def test_the_short_average_is_used_where_it_scores_better(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = iter(range(100))
+
+    def score(_sample: ScoreSample, _translator: Translator) -> TranslationScore:
+        # The long average first, then the short one: the latter is better from the third step on.
+        point, short = divmod(next(marks), 2)
+        accuracy = 0.1 + 0.05 * point + (0.3 if short and point > 2 else 0.01 * short)
+        part = AttributeScore(accuracy=accuracy, kept=1, same=1)
+        return TranslationScore(attributes={"bright": part}, translations=100)
+
+    monkeypatch.setattr(ScoreSample, "score", score)
+    run = tmp_path / "run"
+    result = fit(manifest, run, "training.keep_checkpoints=0")
+    points = json.loads((run / BEST).read_text())["points"]
+    assert [point["average"] for point in points] == [*["long"] * 3, *["short"] * 5]
+    assert [point["other"] < point["score"] for point in points] == [*[False] * 3, *[True] * 5]
+    assert result.choice == "step 12, the last (short average), the best of 8 scored on val"
+    assert load_model(run).sha256 == digest(result.used / "generator_ema_short.safetensors")
+    earlier = run / "checkpoints" / "00000005"
+    assert load_model(earlier).sha256 == digest(earlier / "generator_ema.safetensors")
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_the_latest_within_the_error_of_the_highest_is_chosen() -> None:

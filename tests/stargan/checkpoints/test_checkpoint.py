@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import pickle
@@ -19,6 +20,7 @@ from stargan.checkpoints import (
     find_checkpoint,
     load_model,
     load_state,
+    newest_checkpoint,
     save_checkpoint,
     save_model,
 )
@@ -73,6 +75,62 @@ def edit_description(folder: Path, change: Callable[[dict[str, Json]], object]) 
     description.pop("sha256", None)
     change(description)
     file.write_text(json.dumps(description))
+
+
+def test_the_better_average_translates_and_both_are_resumed(
+    state: TrainState, space: LabelSpace, tmp_path: Path
+) -> None:
+    state.short_average = copy.deepcopy(state.average)
+    for weight in state.short_average.parameters():
+        weight.data += 1
+    for short in (False, True):
+        folder = tmp_path / str(short)
+        save_checkpoint(
+            folder,
+            state=state,
+            config=CONFIG,
+            space=space,
+            image_size=(16, 16),
+            settings=SETTINGS,
+            translates_short=short,
+        )
+        model = load_model(folder)
+        wanted = state.short_average if short else state.average
+        for found, weight in zip(model.generator.parameters(), wanted.parameters(), strict=True):
+            assert torch.equal(found, weight)
+        name = "generator_ema_short.safetensors" if short else "generator_ema.safetensors"
+        assert model.sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        resumed = load_state(folder, config=CONFIG, device=CPU)
+        assert resumed.short_average is not None
+        for one, other in (
+            (resumed.average, state.average),
+            (resumed.short_average, state.short_average),
+        ):
+            for found, weight in zip(one.parameters(), other.parameters(), strict=True):
+                assert torch.equal(found, weight)
+
+
+def test_a_checkpoint_without_a_short_average_is_resumed_without(saved: Path) -> None:
+    assert load_state(saved, config=CONFIG, device=CPU).short_average is None
+
+
+def test_a_run_is_its_best_checkpoint_or_its_newest(saved: Path, state: TrainState, space: LabelSpace) -> None:
+    run, best = saved.parents[1], saved.parents[1] / "best.json"
+    state.step = 5
+    newer = saved.with_name("00000005")
+    save(newer, state, space)
+    best.write_text('{"step": 4}')
+    assert (find_checkpoint(run), newest_checkpoint(run)) == (saved, newer)
+    assert load_model(run).step == 4
+    assert load_state(run, config=CONFIG, device=CPU).step == 5
+    for other in ('{"step": null}', '{"step": 3}'):  # none, and one that was deleted
+        best.write_text(other)
+        assert find_checkpoint(run) == newer
+    for damaged in ("", "{", "[]", "{}", '{"step": "four"}'):
+        best.write_text(damaged)
+        with pytest.raises(CheckpointError, match=r"best\.json cannot be read .* Delete it"):
+            find_checkpoint(run)
+        assert find_checkpoint(saved) == newest_checkpoint(saved) == saved
 
 
 def test_a_model_comes_back_as_it_was(saved: Path, state: TrainState, space: LabelSpace) -> None:
