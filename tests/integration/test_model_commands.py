@@ -37,9 +37,12 @@ def test_info(augmentor: Augmentor, model: Path) -> None:
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0].startswith("16 x 16 px colour images, 6 steps, ")
+    choice = "step 6, the last: the judge can be trusted with no attribute, so no checkpoint was scored"
+    assert lines.pop(1) == f"Used: {choice}"
     assert lines[1:3] == ["  hair: black | blond | red", "  smile: 0 | 1"]
     stated = augmentor.run("info", model / "checkpoints" / "00000006", "--json").json
     assert (stated["image_size"], stated["image_channels"], stated["step"]) == ([16, 16], 3, 6)
+    assert stated["choice"] == choice
     assert lines[3] == f"sha256 {stated['sha256']}"
     assert stated["obedience"] == json.loads((model / "obedience.json").read_text())
     assert lines[4].strip() == "The judge"
