@@ -25,6 +25,14 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Training time in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, in place of --minutes.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the newest checkpoint.")] = False,
+    for_: Annotated[
+        list[str] | None,
+        typer.Option("--for", metavar="SPEC", help="What expand --domains will request of it; repeatable."),
+    ] = None,
+    for_balance: Annotated[
+        str | None,
+        typer.Option(metavar="ATTR,...", help="What expand --balance will request of it, in place of --for."),
+    ] = None,
     attributes: options.AttributesOption = None,
     image_column: options.ColumnOption = None,
     device: options.DeviceOption = "auto",
@@ -59,6 +67,8 @@ def train(
     overrides = list(set_ or ())
     overrides += [f"manifest.attributes={_toml(options.names(attributes))}"] if attributes else []
     overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
+    overrides += [f"training.for_domains={_toml(for_)}"] if for_ else []
+    overrides += [f"training.for_balance={_toml(options.names(for_balance))}"] if for_balance else []
     overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
     with session.output_of_rank_0(is_rank_0()):
         kept = out / "run.toml"

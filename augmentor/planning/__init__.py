@@ -6,7 +6,7 @@ from augmentor.planning.domains import DomainRequest, parse_domains, preview_col
 from augmentor.planning.items import Item
 from augmentor.planning.plan import Plan, make_plan, refuse_other_direction
 from augmentor.planning.rounds import RoundPlanner, planned_states, preview_balance, with_balance
-from augmentor.planning.targets import Mask
+from augmentor.planning.targets import Mask, TargetGrid
 
 __all__ = [
     "LEFT_ALONE",
@@ -19,6 +19,7 @@ __all__ = [
     "Numbers",
     "Plan",
     "RoundPlanner",
+    "TargetGrid",
     "make_plan",
     "parse_domains",
     "planned_states",

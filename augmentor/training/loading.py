@@ -28,6 +28,7 @@ from augmentor.training.faults import NO_WORKERS
 from augmentor.training.launch import local_world_size, world_size
 from augmentor.training.sampler import Draw, StepSampler
 from augmentor.training.settings import ImageSettings, Joint
+from augmentor.training.targets import TargetPolicy
 from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import LabelSpace, merge_targets
 from stargan.training import Batch
@@ -40,6 +41,9 @@ _LONGEST = 16
 
 _TIMED_OUT = "DataLoader timed out"
 """In torch's plain RuntimeError when no batch came in time."""
+
+_TARGET = 1
+"""Spawn key of the random stream that a target policy draws from; crops and mirroring have the plain one."""
 
 _AHEAD = 4
 """Batches that each worker prepares ahead of the loop."""
@@ -68,6 +72,7 @@ class TrainingImages(Dataset[TrainingSample]):
         codes: (N, A) domains, -1 unknown.
         seed: seeds crops and mirroring, together with the draw's position.
         label_sets: (N,) the label set that each row knows; None without joint training.
+        policy: makes targets of the drawn rows' domains; None takes these as they are.
         cache: for images of `enlarged` size; None decodes them each time.
         access: allowed folders of the files, and the most pixels that they may have.
     """
@@ -78,6 +83,7 @@ class TrainingImages(Dataset[TrainingSample]):
     settings: ImageSettings
     seed: int
     label_sets: NDArray[np.integer] | None = None
+    policy: TargetPolicy | None = None
     cache: ImageCache | None = None
     access: Access = ANYWHERE
 
@@ -99,7 +105,7 @@ class TrainingImages(Dataset[TrainingSample]):
                 failures[row] = str(error)
                 continue
             codes = self._codes(row)
-            target = None if draw.target is None else self._target(codes, draw.target)
+            target = None if draw.target is None else self._target(codes, draw.target, draw.position)
             # numpy copies in this thread alone; torch would wake its own, which belong to the trainer.
             image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
             return TrainingSample(image, codes, target, failures)
@@ -115,8 +121,12 @@ class TrainingImages(Dataset[TrainingSample]):
     def _codes(self, row: int) -> Tensor:
         return torch.from_numpy(self.codes[row].astype(np.int64))
 
-    def _target(self, own: Tensor, drawn_row: int) -> Tensor:
-        return merge_targets(self._codes(drawn_row)[None], own[None], self.space)[0]
+    def _target(self, own: Tensor, drawn_row: int, position: int) -> Tensor:
+        drawn = self._codes(drawn_row)
+        if self.policy is not None:
+            random = np.random.default_rng(np.random.SeedSequence((self.seed, position), spawn_key=(_TARGET,)))
+            drawn = torch.from_numpy(self.policy(own.numpy(), drawn.numpy(), random))
+        return merge_targets(drawn[None], own[None], self.space)[0]
 
     def _augmented(self, row: int, position: int) -> Pixels:
         settings, (height, width) = self.settings, self.settings.height_width

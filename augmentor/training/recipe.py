@@ -84,11 +84,14 @@ class Recipe(Section):
             )
         if (self.training.steps is None) == (self.training.minutes is None):
             raise ValueError("training.steps and training.minutes: give one of the two")
-        if self.training.batch_size == 1 and self.training.targets == "permuted":
+        if self.training.for_domains and self.training.for_balance:
+            raise ValueError("training.for_domains and training.for_balance: give one of the two")
+        meant = self.training.for_domains or self.training.for_balance
+        if self.training.batch_size == 1 and self.training.targets == "permuted" and not meant:
             raise ValueError(
                 "training.batch_size = 1 with training.targets = 'permuted': every target would be the "
                 "image's own domain, so the generator would learn to change nothing. Set training.targets to "
-                "'drawn' (the labels' frequencies) or 'balanced', or a larger training.batch_size"
+                "'mixed', 'drawn' (the labels' frequencies) or 'balanced', or a larger training.batch_size"
             )
         return self
 

@@ -29,8 +29,9 @@ from augmentor.training.run_folder import (
     TrainingRun,
     describe_attribute,
 )
-from augmentor.training.settings import Targets
+from augmentor.training.settings import TrainingSettings
 from augmentor.training.state import follow_rank_0, open_run, refuse_second_start, train_config
+from augmentor.training.targets import TargetPolicy, joint_rarity, requested_policy, target_mixture
 from stargan.checkpoints import find_checkpoint
 from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.training import DivergenceError, TrainState, train
@@ -188,6 +189,8 @@ def _fit(
         access=rows.access,
     )
     rarity = rarity_weights(rows.codes, rows.space)
+    weights, policy = _targets(settings, rows, rarity)
+    images = replace(images, policy=policy)
     batches = training_batches(
         images,
         batch_size=settings.batch_size,
@@ -198,7 +201,7 @@ def _fit(
         ranks=run.ranks,
         joint=settings.joint,
         source_weights=rarity if settings.balanced_sources else None,
-        target_weights=_target_weights(settings.targets, rarity),
+        target_weights=weights,
     )
     try:
         return train(
@@ -264,14 +267,26 @@ def _training_rows(manifest: Manifest) -> Manifest:
     return replace(rows, notes=(*rows.notes, *frame_notes(rows)))
 
 
-def _target_weights(targets: Targets, rarity: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    match targets:
+def _targets(
+    settings: TrainingSettings, rows: Manifest, rarity: NDArray[np.float64]
+) -> tuple[NDArray[np.float64] | None, TargetPolicy | None]:
+    """Return the weights of the rows whose domains are drawn, None for permuted ones, and what is made of them."""
+    drawn = np.ones(len(rows.codes))
+    if settings.for_domains or settings.for_balance:
+        return drawn, requested_policy(
+            rows.codes, rows.space, domains=settings.for_domains, balance=settings.for_balance
+        )
+    match settings.targets:
         case "permuted":
-            return None
+            return None, None
         case "drawn":
-            return np.ones_like(rarity)
+            return drawn, None
         case "balanced":
-            return rarity
+            return rarity, None
+        case "mixed":
+            return drawn, target_mixture(rows.codes, rows.space, balanced=False)
+        case "mixed-balanced":
+            return joint_rarity(rows.codes), target_mixture(rows.codes, rows.space, balanced=True)
 
 
 def _sample_images(manifest: Manifest, recipe: Recipe) -> Samples:

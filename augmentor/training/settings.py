@@ -22,7 +22,7 @@ from stargan.networks import (
     defaults_of_other_kinds,
 )
 
-Targets = Literal["permuted", "drawn", "balanced"]
+Targets = Literal["permuted", "drawn", "balanced", "mixed", "mixed-balanced"]
 Joint = Literal["mixed", "alternating"]
 Cache = Literal["auto", "on", "off"]
 
@@ -161,9 +161,15 @@ class TrainingSettings(Section):
     Attributes:
         steps: D steps in all; 200,000, the paper's, if neither steps nor minutes are given.
         minutes: minutes of training in all; excludes `steps`.
-        batch_size: images a step; 1 needs targets that are drawn or balanced.
+        batch_size: images a step; 1 needs targets that are not permuted.
         targets: "permuted": the domain of another image of the batch (as in the paper); "drawn": of a random
-            training row; "balanced": the same, with rare labels drawn as often as frequent ones.
+            training row; "balanced": the same, with rare labels drawn as often as frequent ones; "mixed": a third
+            drawn, a third changes of one attribute, a third products of single values, so that combinations
+            without an image come up, too; "mixed-balanced": the same, with all domains and values as often.
+        for_domains: SPECs of `augmentor expand --domains` that the model is meant for: targets are drawn from
+            them alone.
+        for_balance: attributes of `augmentor expand --balance` that it is meant for: targets are the
+            combinations that lack training rows.
         balanced_sources: draw rows with replacement, rare labels as often as frequent ones, instead of in epochs.
         joint: batches of joint training: "mixed", equally from all sets, or "alternating" sets (as in the paper).
         keep_checkpoints: number of newest checkpoints to keep, beside the best; 0 keeps all.
@@ -178,6 +184,8 @@ class TrainingSettings(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch_size: _Batch = Field(default=16, ge=1)
     targets: Targets = "permuted"
+    for_domains: tuple[str, ...] = ()
+    for_balance: tuple[str, ...] = ()
     balanced_sources: bool = False
     joint: Joint = "mixed"
     workers: _Workers = Field(default=-1, ge=-1)

@@ -170,9 +170,15 @@ def test_a_file_with_both_is_refused(tmp_path: Path) -> None:
         ("images.channels=2", "images.channels: Input should be 1 or 3"),
         ("images.random_crop=inf", "images.random_crop: Input should be"),
         ("images.sub_regions=1", "images.sub_regions: Input should be less than 1"),
-        ("training.targets=random", "training.targets: Input should be 'permuted', 'drawn' or 'balanced'"),
+        (
+            "training.targets=random",
+            "training.targets: Input should be 'permuted', 'drawn', 'balanced', 'mixed' or 'mixed-balanced'",
+        ),
         ("training.joint=both", "training.joint: Input should be 'mixed' or 'alternating'"),
-        ("training.batch_size=1", "Set training.targets to 'drawn' (the labels' frequencies) or 'balanced'"),
+        (
+            "training.batch_size=1",
+            "Set training.targets to 'mixed', 'drawn' (the labels' frequencies) or",
+        ),
         ("generator.output=mask", "generator.output: Input should be 'direct', 'masked' or 'residual'"),
         ("training.learning_rate=0", "training.learning_rate: Input should be greater than 0"),
         ("training.betas=[0.5, 1.0]", "training.betas.1: Input should be less than 1"),
@@ -322,3 +328,10 @@ def test_written_and_read_again_is_equal(overrides: list[str], recipe_file: Path
     write_recipe(written, recipe, header=["Manifest: faces.csv", "augmentor train"])
     assert written.read_text().startswith("# Manifest: faces.csv\n# augmentor train\n")
     assert read_recipe(written) == recipe
+
+
+def test_a_model_is_meant_for_domains_or_for_a_balance() -> None:
+    meant = read_recipe(None, ["training.for_domains=['hair=~']", "training.batch_size=1"]).training
+    assert (meant.for_domains, meant.for_balance) == (("hair=~",), ())
+    with pytest.raises(RecipeError, match=r"training\.for_domains and training\.for_balance: give one of the two"):
+        read_recipe(None, ["training.for_domains=['hair=~']", "training.for_balance=['hair']"])

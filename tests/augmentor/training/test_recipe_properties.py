@@ -50,7 +50,7 @@ small: dict[str, list[object]] = {
     "training.steps": [1, 10**12],
     "training.minutes": [0.5, 3],
     "training.batch_size": [1, 2, 64],
-    "training.targets": ["permuted", "drawn", "balanced"],
+    "training.targets": ["permuted", "drawn", "balanced", "mixed", "mixed-balanced"],
     "training.augment": [[], ["color"], ["color", "cutout"]],
     "loss.multiscale_weights": [[], [1.0, 0.5]],
     "loss.r1_weight": [0, 1e-9, 1e300],

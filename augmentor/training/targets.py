@@ -1,0 +1,155 @@
+"""Training targets: mixtures of changes, and the targets of a request that the model is meant for.
+
+A policy turns the image's own domain and that of a randomly drawn row into a target. All codes are (A,) int64, -1
+unknown; attributes that are unknown in a target keep the image's value (`stargan.labels.merge_targets`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from augmentor.errors import DomainError
+from augmentor.planning import BalanceRequest, TargetGrid, parse_domains
+from stargan.labels import UNKNOWN, LabelSpace
+
+Codes = npt.NDArray[np.int64]
+
+TargetPolicy = Callable[[Codes, Codes, np.random.Generator], Codes]
+"""Returns the target for an image's own domain and the domain of a drawn row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetMixture:
+    """Equal parts of the drawn row's domain, a change of one attribute, and a product of single values.
+
+    The drawn domain is as frequent as its images; the product draws each attribute on its own, so that every
+    combination is requested, also those without an image. Both changes stay within one label set, the drawn row's.
+
+    Args:
+        space: the label space.
+        frequencies: per attribute, (values,) float64 that sum to 1: how often the product has each value.
+    """
+
+    space: LabelSpace
+    frequencies: tuple[npt.NDArray[np.float64], ...]
+
+    def __call__(self, own: Codes, drawn: Codes, random: np.random.Generator) -> Codes:
+        """See `TargetPolicy`."""
+        part = int(random.integers(3))
+        varied = [
+            column
+            for column, frequencies in enumerate(self.frequencies)
+            if self._in_set_of(drawn, column) and np.count_nonzero(frequencies) > 1
+        ]
+        if part == 0 or not varied:
+            return drawn
+        target = np.full(len(own), UNKNOWN, dtype=np.int64)
+        if part == 1:
+            column = int(random.choice(varied))
+            others = np.flatnonzero(self.frequencies[column])
+            target[column] = random.choice(others[others != own[column]])
+        else:
+            for column in varied:
+                frequencies = self.frequencies[column]
+                target[column] = random.choice(len(frequencies), p=frequencies)
+        return target
+
+    def _in_set_of(self, drawn: Codes, column: int) -> bool:
+        """Return whether an attribute belongs to the label set of a drawn domain."""
+        sets = self.space.set_of_attribute
+        known = np.flatnonzero(drawn != UNKNOWN)
+        return not self.space.label_sets or (len(known) > 0 and sets[column] == sets[known[0]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestedTargets:
+    """The targets of `--domains` SPECs, each as likely; rows without one keep their domain."""
+
+    grid: TargetGrid
+
+    def __call__(self, own: Codes, drawn: Codes, random: np.random.Generator) -> Codes:
+        """See `TargetPolicy`; the drawn row counts for nothing."""
+        del drawn
+        touched = self.grid.touched
+        choices = self.grid.targets(own[touched].astype(np.int16))
+        target = own.copy()
+        if len(choices):
+            target[touched] = choices[random.integers(len(choices))]
+        return target
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingCombinations:
+    """The combinations that `--balance` fills up, each as likely as its share of the missing images.
+
+    Args:
+        attributes: positions of the balanced attributes, K.
+        values: (C, K) codes of the combinations that lack images.
+        shares: (C,) float64, their shares of the missing images.
+    """
+
+    attributes: tuple[int, ...]
+    values: npt.NDArray[np.int16]
+    shares: npt.NDArray[np.float64]
+
+    def __call__(self, own: Codes, drawn: Codes, random: np.random.Generator) -> Codes:
+        """See `TargetPolicy`; the drawn row counts for nothing."""
+        del drawn
+        target = own.copy()
+        target[list(self.attributes)] = self.values[random.choice(len(self.shares), p=self.shares)]
+        return target
+
+
+def joint_rarity(codes: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """Return how often each row should be drawn so that all domains come equally often, (N,) summing to 1.
+
+    codes: (N, A), -1 unknown, which counts as a value of its own.
+    """
+    _, inverse, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
+    weights = 1.0 / counts[inverse.ravel()]
+    normal: npt.NDArray[np.float64] = weights / weights.sum()
+    return normal
+
+
+def target_mixture(codes: npt.NDArray[np.integer], space: LabelSpace, *, balanced: bool) -> TargetMixture:
+    """Return the mixture for training rows with the codes (N, A).
+
+    `balanced` draws the values of the product equally often, else as often as they are among the rows.
+    """
+    frequencies = []
+    for attribute, column in zip(space.attributes, codes.T, strict=True):
+        counts = np.bincount(column[column != UNKNOWN], minlength=len(attribute.values)).astype(np.float64)
+        counts = (counts > 0).astype(np.float64) if balanced else counts
+        frequencies.append(counts / max(counts.sum(), 1.0))
+    return TargetMixture(space=space, frequencies=tuple(frequencies))
+
+
+def requested_policy(
+    codes: npt.NDArray[np.integer], space: LabelSpace, *, domains: Sequence[str], balance: Sequence[str]
+) -> TargetPolicy:
+    """Return the policy for what the model is meant for: SPECs of `--domains`, or the attributes of `--balance`.
+
+    Raises:
+        DomainError: a name or value is unknown, or all combinations are equally frequent.
+    """
+    if domains:
+        request = parse_domains(domains, space)
+        return RequestedTargets(grid=TargetGrid(request, space=space, include_identity=False))
+    cells = BalanceRequest.parse(attributes=tuple(balance), space=space)
+    there = cells.cells.count(cells.cells.of(codes.astype(np.int16)))
+    missing = np.maximum(cells.wanted(there) - there, 0)
+    if not missing.any():
+        raise DomainError(
+            f"training.for_balance: all combinations of {', '.join(balance)} have equally many training rows, so "
+            "there is nothing to fill up. Leave it out"
+        )
+    lacking = np.flatnonzero(missing)
+    return MissingCombinations(
+        attributes=cells.cells.attributes,
+        values=cells.cells.values[lacking],
+        shares=missing[lacking] / missing.sum(),
+    )
