@@ -20,7 +20,7 @@ from stargan.labels import LabelSpace
 from stargan.networks import Discriminator, StridedConvolution, TranslatingGenerator
 from stargan.pixels import to_signed, to_uint8
 from stargan.training import Batch, TrainState, step_random
-from stargan.upload import Labels
+from stargan.upload import Labels, upload_labels
 
 
 def plain_state(
@@ -47,7 +47,7 @@ def plain_training_step(
     """Do one step of `stargan.training.train` in plain code, at a constant learning rate.
 
     With the same `batch.targets` the losses of `train` are equal up to rounding. `state` is changed in place.
-    Batch and targets, (N, A) int64, are on the CPU; precision, compile and schedule of `config` are not read.
+    Batch and targets, (N, A) int64, are on the CPU; precision, compile, schedule and warm-up of `config` are not read.
     Returns scalars on the networks' device, by the names that `train` logs.
 
     Source: StarGAN, section 3.2 and eq. 8 (arXiv 1711.09020).
@@ -55,14 +55,7 @@ def plain_training_step(
     device = next(state.generator.parameters()).device
     step = state.step = state.step + 1
     random = step_random(config, step)
-    labels = Labels(
-        source_vectors=space.encode(batch.codes).to(device),
-        target_vectors=space.encode(targets).to(device),
-        source_signed=space.encode_signed(batch.codes).to(device),
-        target_signed=space.encode_signed(targets).to(device),
-        codes=batch.codes.to(device),
-        targets=targets.to(device),
-    )
+    labels = upload_labels(batch.codes, targets, space, device=device)
     real = to_signed(batch.images.to(device))
     logged: dict[str, Tensor] = {}
 
@@ -77,6 +70,10 @@ def plain_training_step(
     logged["d/adversarial"] = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores)
     logged["d/domain"] = losses.domain_loss(real_logits, labels.codes, space, normalise=config.normalise_domain)
     d_loss = logged["d/adversarial"] + config.real_domain_weight * logged["d/domain"]
+    if config.mismatch_weight:
+        wrong_scores, _ = state.discriminator(seen_real, labels.target_signed)
+        logged["d/mismatch"] = losses.mismatch_loss(config.objective, wrong_scores, labels.wrong)
+        d_loss = d_loss + config.mismatch_weight * logged["d/mismatch"]
     if config.objective == "wgan-gp":
         mix = torch.rand(len(real), generator=random).to(device)
         penalty = losses.gradient_penalty(
@@ -119,6 +116,7 @@ def _generator_loss(
     total = logged["g/adversarial"] + config.domain_weight * logged["g/domain"]
     if (state.step // config.critic_steps) % config.cycle_every == 0:
         back, back_mask = state.generator.translate(fake, labels.source_vectors)
+        back = torch.where(labels.returns[:, None, None, None], back, real)
         masks.append(back_mask)
         logged["g/cycle"] = losses.cycle_loss(real, back)
         trip = config.cycle_weight * logged["g/cycle"]

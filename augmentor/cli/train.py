@@ -72,8 +72,16 @@ def train(
     overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
     with session.output_of_rank_0(is_rank_0()):
         kept = out / "run.toml"
-        base = kept if resume and recipe is None and kept.exists() else recipe
-        settings = read_recipe(base, overrides, minutes=minutes, steps=steps, seed=seed, cache=cache)
+        of_run = resume and recipe is None and kept.exists()
+        settings = read_recipe(
+            kept if of_run else recipe,
+            overrides,
+            of_run=of_run,
+            minutes=minutes,
+            steps=steps,
+            seed=seed,
+            cache=cache,
+        )
         table = read_manifests(
             manifests,
             attributes=settings.manifest.attributes,

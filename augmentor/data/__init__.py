@@ -11,14 +11,23 @@ from augmentor.data.models import (
     open_model,
     read_model_manifest,
 )
-from augmentor.data.samples import Samples, read_model_samples, read_samples, sample_originals
+from augmentor.data.samples import (
+    GREY_SAMPLE,
+    Samples,
+    all_grey,
+    read_model_samples,
+    read_samples,
+    sample_originals,
+)
 
 __all__ = [
+    "GREY_SAMPLE",
     "NO_DESCRIPTION",
     "CheckReport",
     "Failure",
     "ForeignDescription",
     "Samples",
+    "all_grey",
     "check_manifest",
     "describe_choice",
     "is_foreign",

@@ -14,6 +14,15 @@ from augmentor.errors import ImageError
 from augmentor.images import Original, OutputSize, decode
 from stargan.checkpoints import Model
 
+GREY_SAMPLE = 1000
+"""Images that are looked at for colour."""
+
+_GREY_SIDE = 32
+"""Side in pixels at which they are looked at."""
+
+_GREY_SPREAD = 8
+"""Grey levels between the channels of a pixel that count as grey: compression leaves some in a grey scan."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
@@ -59,6 +68,26 @@ def read_samples(
             break
     names = [str(manifest.rows["id"].iat[row]) for row in kept]
     return Samples(images=images, rows=kept, codes=manifest.codes[kept], names=names)
+
+
+def all_grey(manifest: Manifest, *, most: int = GREY_SAMPLE) -> bool:
+    """Return whether at most `most` images, spread over the manifest, are all grey.
+
+    The first one with a colour ends the search. Unreadable ones are skipped; False where none can be read.
+    """
+    rows = np.arange(len(manifest.rows))
+    found = False
+    for row in rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]:
+        try:
+            pixels = decode(
+                manifest.image_path(int(row)), size=(_GREY_SIDE, _GREY_SIDE), channels=3, access=manifest.access
+            )
+        except ImageError:
+            continue
+        if int(np.ptp(pixels, axis=2).max()) > _GREY_SPREAD:
+            return False
+        found = True
+    return found
 
 
 def read_model_samples(manifest: Manifest, model: Model, *, splits: Sequence[str], most: int) -> Samples:

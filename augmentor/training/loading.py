@@ -151,7 +151,7 @@ class TrainingImages(Dataset[TrainingSample]):
         pixels = decode(
             self.paths[row],
             size=settings.enlarged,
-            channels=settings.channels,
+            channels=settings.colours,
             crop=settings.crop or None,
             access=self.access,
         )
@@ -161,7 +161,7 @@ class TrainingImages(Dataset[TrainingSample]):
 
     def _at_full_resolution(self, row: int) -> Pixels:
         """Return an image after `crop` at the file's resolution, enlarged where it is too small."""
-        path, channels, crop = self.paths[row], self.settings.channels, self.settings.crop or None
+        path, channels, crop = self.paths[row], self.settings.colours, self.settings.crop or None
         height, width = self.settings.height_width
         pixels = decode(path, channels=channels, crop=crop, access=self.access)
         h, w, _ = pixels.shape

@@ -36,6 +36,9 @@ _MOST_BYTES = 1 << 40
 _ALSO = {"generator": "blocks, downsamplings or latent", "discriminator": "depth"}
 """Settings besides the width that a network's number of weights grows with."""
 
+_YOUNGER = (("training", "warmup_steps", 0),)
+"""Section, key and value of settings that runs of earlier versions do not have, and what these did."""
+
 
 class Recipe(Section):
     """All settings of a training run except the manifest and the device."""
@@ -84,6 +87,11 @@ class Recipe(Section):
             )
         if (self.training.steps is None) == (self.training.minutes is None):
             raise ValueError("training.steps and training.minutes: give one of the two")
+        if self.loss.mismatch_weight and (not self.discriminator.matches or self.training.objective == "wgan-gp"):
+            raise ValueError(
+                "loss.mismatch_weight teaches D's scores which label is wrong: it needs discriminator.matches = "
+                'true and another training.objective than "wgan-gp". Set it to 0, or change those'
+            )
         if self.training.for_domains and self.training.for_balance:
             raise ValueError("training.for_domains and training.for_balance: give one of the two")
         meant = self.training.for_domains or self.training.for_balance
@@ -128,7 +136,7 @@ def check_sizes(recipe: Recipe) -> None:
                 f"{section.width:,}: the first feature maps of a batch alone take {maps / 1e9:,.0f} GB, and "
                 "training keeps dozens like them. Make one of the three smaller"
             )
-    data = {"vector_size": 1, "image_channels": images.channels, "image_size": images.height_width}
+    data = {"vector_size": 1, "image_channels": images.colours, "image_size": images.height_width}
     for name, section in sections.items():
         build = build_generator if name == "generator" else build_discriminator
         with torch.device("meta"):  # Shapes without memory and without random numbers.
@@ -142,12 +150,16 @@ def check_sizes(recipe: Recipe) -> None:
             )
 
 
-def read_recipe(path: Path | None, overrides: Sequence[str] = (), **training: float | str | None) -> Recipe:
+def read_recipe(
+    path: Path | None, overrides: Sequence[str] = (), *, of_run: bool = False, **training: float | str | None
+) -> Recipe:
     """Read a recipe, apply overrides, fill in the defaults, validate.
 
     Args:
-        path: a TOML file; None means all defaults (the paper's settings).
+        path: a TOML file; None means all defaults (recipes/default.toml).
         overrides: `section.key=value` lines; a value is read as TOML, and as text if it is none.
+        of_run: the file is a run's own, with all settings: those that it lacks are younger than the run, which goes
+            on as it did without them.
         training: flags of the section `training`, None if not given. One of steps and minutes drops the other.
 
     Raises:
@@ -155,6 +167,10 @@ def read_recipe(path: Path | None, overrides: Sequence[str] = (), **training: fl
     """
     where = str(path) if path is not None else "the settings"
     content = _read_toml(path) if path is not None else {}
+    for section, key, value in _YOUNGER if of_run else ():
+        table = content.setdefault(section, {})
+        if isinstance(table, dict):
+            table.setdefault(key, value)
     for override in overrides:
         _apply(content, override)
     for name, value in training.items():

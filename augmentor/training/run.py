@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmentor.data import Failure, Samples, describe_choice, read_samples
+from augmentor.data import GREY_SAMPLE, Failure, Samples, all_grey, describe_choice, read_samples
 from augmentor.data.manifest import Manifest, frame_notes, refuse_all_outside, refuse_split_leaks
 from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.judge import Limits, TargetAccuracy, judge_run, rarity_weights
@@ -30,7 +30,7 @@ from augmentor.training.run_folder import (
     describe_attribute,
 )
 from augmentor.training.settings import TrainingSettings
-from augmentor.training.state import follow_rank_0, open_run, refuse_second_start, train_config
+from augmentor.training.state import follow_rank_0, open_run, refuse_second_start, stored_recipe, train_config
 from augmentor.training.targets import TargetPolicy, joint_rarity, requested_policy, target_mixture
 from stargan.checkpoints import find_checkpoint
 from stargan.distributed import SINGLE_RANK, Ranks
@@ -111,6 +111,7 @@ def train_run(
         refuse_second_start(run, resume=resume)
     manifest = manifest.allowing(max_pixels=recipe.images.max_pixels)
     rows = _training_rows(manifest)
+    recipe, rows = _decide_channels(recipe, rows, run)
     setup = TrainingRun(
         folder=run,
         manifest=manifest,
@@ -120,7 +121,7 @@ def train_run(
         device=device,
         ranks=ranks,
     )
-    shape = (*recipe.images.enlarged, recipe.images.channels)
+    shape = (*recipe.images.enlarged, recipe.images.colours)
     cache = make_cache(recipe.training.cache, rows=len(rows.rows), shape=shape)
     samples = _sample_images(manifest, recipe)
     with explained(run), ExitStack() as held:
@@ -267,6 +268,32 @@ def _training_rows(manifest: Manifest) -> Manifest:
     return replace(rows, notes=(*rows.notes, *frame_notes(rows)))
 
 
+def _decide_channels(recipe: Recipe, rows: Manifest, run: Path) -> tuple[Recipe, Manifest]:
+    """Return the recipe with 1 or 3 channels in the place of "auto", and the rows with a note where that is grey.
+
+    A run that was started before keeps its own.
+    """
+    if recipe.images.channels != "auto":
+        return recipe, rows
+    before = stored_recipe(run)
+    if before is not None and before.images.channels != "auto":
+        channels = before.images.channels
+    else:
+        channels = 1 if all_grey(rows) else 3
+    if channels == 1:
+        looked = min(len(rows.rows), GREY_SAMPLE)
+        rows = replace(
+            rows,
+            notes=(
+                *rows.notes,
+                f"all of {looked:,} images looked at are grey: the model learns and writes grey images "
+                "(images.channels = 1; set it to 3 for colour)",
+            ),
+        )
+    images = recipe.images.model_copy(update={"channels": channels})
+    return recipe.model_copy(update={"images": images}), rows
+
+
 def _targets(
     settings: TrainingSettings, rows: Manifest, rarity: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64] | None, TargetPolicy | None]:
@@ -297,7 +324,7 @@ def _sample_images(manifest: Manifest, recipe: Recipe) -> Samples:
         manifest,
         splits=splits,
         size=settings.height_width,
-        channels=settings.channels,
+        channels=settings.colours,
         crop=settings.crop or None,
         most=_SAMPLE_ROWS,
     )

@@ -78,7 +78,7 @@ class ImageSettings(Section):
 
     Attributes:
         size: side in pixels, or [height, width].
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for colour, 1 for grey; "auto" is 1 where all images are grey, and is decided as a run starts.
         crop: side in pixels of a centred square cut out first; 0 takes the largest rectangle that fits.
         flip: whether training may mirror images left to right.
         random_crop: training images are enlarged by this factor, then cut at random; 1 turns it off.
@@ -88,7 +88,7 @@ class ImageSettings(Section):
     """
 
     size: int | tuple[int, int] = DEFAULT_SIDE
-    channels: Literal[1, 3] = 3
+    channels: Literal["auto", 1, 3] = "auto"
     crop: _Count = Field(default=0, ge=0)
     flip: bool = True
     random_crop: float = Field(default=1.08, ge=1.0, le=2.0)
@@ -106,6 +106,11 @@ class ImageSettings(Section):
     def height_width(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+
+    @property
+    def colours(self) -> int:
+        """Channels of an image, 1 or 3."""
+        return 3 if self.channels == "auto" else self.channels
 
     @property
     def enlarged(self) -> tuple[int, int]:
@@ -183,7 +188,7 @@ class TrainingSettings(Section):
     minutes: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch_size: _Batch = Field(default=16, ge=1)
-    targets: Targets = "permuted"
+    targets: Targets = "mixed"
     for_domains: tuple[str, ...] = ()
     for_balance: tuple[str, ...] = ()
     balanced_sources: bool = False
@@ -193,6 +198,7 @@ class TrainingSettings(Section):
     keep_checkpoints: _Count = Field(default=3, ge=0)
     objective: Objective = "logistic"
     critic_steps: _Count = Field(default=1, ge=1)
+    warmup_steps: _Count = Field(default=1000, ge=0)
     learning_rate: float = Field(default=4e-4, gt=0)
     betas: tuple[_Share, _Share] = (0.5, 0.999)
     schedule: Schedule = "linear"
@@ -231,6 +237,7 @@ class LossSettings(Section):
     gradient_penalty_weight: float = Field(default=10.0, ge=0)
     r1_weight: float = Field(default=0.03, ge=0)
     r1_every: _Count = Field(default=8, ge=1)
+    mismatch_weight: float = Field(default=0.0, ge=0)
 
 
 class JudgeSettings(Section):

@@ -51,7 +51,7 @@ def untrained_networks(
 
     `space` is the label space of sources and targets; `seed` decides the weights.
     """
-    data = {"image_channels": recipe.images.channels, "image_size": recipe.images.height_width}
+    data = {"image_channels": recipe.images.colours, "image_size": recipe.images.height_width}
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         generator = build_generator({"vector_size": space.vector_size, **data, **recipe.generator.model_dump()})
@@ -65,6 +65,12 @@ def refuse_second_start(folder: Path, *, resume: bool) -> None:
     """Refuse a folder that holds a run already, unless it is to be resumed, with an OutputError."""
     if not resume and (folder / _SETTINGS).exists():
         raise OutputError(f"{folder} holds a run already. Add --resume to continue it, or give another --out")
+
+
+def stored_recipe(folder: Path) -> Recipe | None:
+    """Return the settings that a run folder was started with; None if it holds no run."""
+    settings = folder / _SETTINGS
+    return read_recipe(settings, of_run=True) if settings.exists() else None
 
 
 def open_run(run: TrainingRun, *, resume: bool) -> TrainState:
@@ -123,7 +129,8 @@ def _fresh_state(run: TrainingRun) -> TrainState:
 
 
 def _refuse_other_settings(settings: Path, recipe: Recipe) -> None:
-    before, now = read_recipe(settings).model_dump(mode="json"), recipe.model_dump(mode="json")
+    before = read_recipe(settings, of_run=True).model_dump(mode="json")
+    now = recipe.model_dump(mode="json")
     for name in _MAY_CHANGE:
         before["training"].pop(name)
         now["training"].pop(name)

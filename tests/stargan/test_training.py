@@ -367,3 +367,67 @@ def test_bfloat16_trains_float32_weights(
     train(state=state, config=config, space=space, batches=noise_batches(0), device=CPU, on_event=ignore)
     assert {weight.dtype for weight in state.generator.parameters()} == {torch.float32}
     assert equal(before, weights(state.generator))  # the only G step is the last, at learning rate 0
+
+
+# ---- the warm-up ----
+
+
+def test_d_alone_learns_while_it_warms_up(
+    space: LabelSpace, tiny_state: MakeState, noise_batches: MakeBatches
+) -> None:
+    config = replace(EVERY_STEP, objective="logistic", critic_steps=1, steps=40, warmup_steps=3)
+    state, seen = tiny_state(config), list[tuple[bool, bool, set[str]]]()
+    before = weights(state.generator), weights(state.discriminator)
+
+    def look(event: Event) -> None:
+        if isinstance(event, LogEvent):
+            now = weights(state.generator), weights(state.discriminator)
+            same = equal(now[0], before[0]), equal(now[1], before[1])
+            seen.append((*same, {name.partition("/")[0] for name in event.losses}))
+
+    train(state=state, config=config, space=space, batches=noise_batches(0), device=CPU, on_event=look)
+    assert seen == [(True, False, {"d"})] * 3 + [(False, False, {"d", "g"})] * 37
+
+
+def test_a_warm_d_knows_the_attributes(space: LabelSpace, tiny_state: MakeState) -> None:
+    """Images whose brightness is their label: after the warm-up D's loss of the domain is far below guessing."""
+    config = replace(EVERY_STEP, objective="logistic", steps=1400, warmup_steps=200, learning_rate=1e-3)
+    state = tiny_state(config)
+
+    def batches() -> Iterator[Batch]:
+        random = torch.Generator().manual_seed(0)
+        while True:
+            codes = torch.stack([torch.randint(3, (8,), generator=random), torch.full((8,), -1)], dim=1)
+            images = (codes[:, 0] * 100 + 20).byte()[:, None, None, None].expand(8, 3, 16, 16)
+            yield Batch(images, codes)
+
+    events = list[Event]()
+    train(
+        state=state,
+        config=config,
+        space=space,
+        batches=batches(),
+        device=CPU,
+        on_event=events.append,
+        should_stop=lambda: state.step == 200,
+    )
+    domain = [event.losses["d/domain"] for event in events if isinstance(event, LogEvent)]
+    assert sum(domain[:5]) / 5 > 0.9  # log 3 = 1.1
+    assert sum(domain[150:190]) / 40 < 0.3
+
+
+def test_a_warm_up_is_a_part_of_the_run_however_short_that_is(
+    space: LabelSpace, tiny_state: MakeState, noise_batches: MakeBatches
+) -> None:
+    config = replace(EVERY_STEP, objective="logistic", critic_steps=1, steps=20, warmup_steps=1000)
+    events = list[Event]()
+    train(
+        state=tiny_state(config),
+        config=config,
+        space=space,
+        batches=noise_batches(0),
+        device=CPU,
+        on_event=events.append,
+    )
+    logs = [event for event in events if isinstance(event, LogEvent)]
+    assert ["g/domain" in log.losses for log in logs] == [False] * 3 + [True] * 17

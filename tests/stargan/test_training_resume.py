@@ -53,6 +53,7 @@ class Run:
 
 BASE = replace(EVERY_STEP, steps=7, learning_rate=1e-3)
 RUNS = {
+    "a warm-up": Run(config=replace(BASE, objective="logistic", steps=20, warmup_steps=2)),
     "the paper's": Run(config=BASE),
     "logistic": Run(
         config=replace(BASE, objective="logistic", r1_every=3),
@@ -150,7 +151,7 @@ def test_resumed_is_equal_to_uninterrupted(
     assert not equal(tensors(resumed.discriminator), tensors(whole.discriminator))
     assert go(resumed)
 
-    assert resumed.step == whole.step == 7
+    assert resumed.step == whole.step == config.steps
     assert equal(tensors(resumed.generator), tensors(whole.generator))
     assert equal(tensors(resumed.average), tensors(whole.average))
     assert equal(tensors(resumed.discriminator), tensors(whole.discriminator))

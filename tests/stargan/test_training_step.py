@@ -267,6 +267,10 @@ def plain_step(case: Case, g: PlainAdam, d: PlainAdam, batch: Batch) -> dict[str
     if (case.step // config.critic_steps) % config.cycle_every == 0:
         back, back_mask = translate(g.weights, fake, own, case.output)
         masks.append(back_mask)
+        # No way back from where an unknown label was set: the sets of joint training are known in full.
+        pairs_of = zip(codes.tolist(), targets.tolist(), strict=True)
+        known = [case.joint or all(o >= 0 or n < 0 for o, n in zip(*row, strict=True)) for row in pairs_of]
+        back = torch.stack([b if k else r for b, r, k in zip(back, real, known, strict=True)])
         losses["g/cycle"] = (real - back).abs().mean()
         trip = config.cycle_weight * losses["g/cycle"]
         if config.multiscale_weights:

@@ -9,7 +9,7 @@ import torch
 
 from stargan.distributed import Ranks
 from stargan.labels import LabelSpace
-from stargan.upload import upload, upload_labels
+from stargan.upload import may_return, upload, upload_labels
 
 CPU = torch.device("cpu")
 
@@ -52,3 +52,16 @@ def test_one_of_several_has_its_share_and_counts_all(space: LabelSpace) -> None:
 def test_on_the_cpu_nothing_is_copied() -> None:
     tensor = torch.arange(4)
     assert upload(tensor, CPU) is tensor
+
+
+def test_there_is_no_way_back_from_a_label_that_was_unknown(space: LabelSpace) -> None:
+    codes = torch.tensor([[0, 1], [2, -1], [2, -1], [-1, -1]])
+    targets = torch.tensor([[1, 0], [1, -1], [2, 1], [0, -1]])
+    assert may_return(codes, targets, space).tolist() == [True, True, False, False]
+    assert upload_labels(codes, targets, space, device=CPU).returns.tolist() == [True, True, False, False]
+
+
+def test_the_other_set_of_a_joint_training_is_unknown_and_has_a_way_back(space: LabelSpace) -> None:
+    joint = replace(space, label_sets=(("hair",), ("glasses",)))
+    codes, targets = torch.tensor([[0, -1], [-1, 1]]), torch.tensor([[-1, 1], [-1, 0]])
+    assert may_return(codes, targets, joint).tolist() == [True, True]
