@@ -41,7 +41,10 @@ def measure_training(subject: Subject, conditions: Conditions) -> Measurement:
     A single run of `train` covers all rounds; the plain loop's rounds take place between its steps.
     A precision or compile setting of `conditions` other than "auto" overrides the recipe's.
     """
-    config = replace(train_config(subject.recipe), schedule="constant", steps=_ENDLESS, minutes=None)
+    # Without a warm-up: its steps are D's alone.
+    config = replace(
+        train_config(subject.recipe), schedule="constant", steps=_ENDLESS, minutes=None, warmup_steps=0
+    )
     if conditions.precision != "auto":
         config = replace(config, precision=conditions.precision)
     if conditions.compile != "auto":
