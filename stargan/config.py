@@ -31,8 +31,6 @@ class TrainConfig:
         critic_steps: D steps per G step.
         warmup_steps: first steps, at most `LONGEST_WARMUP` of the run, in which D alone learns, from real images:
             G's first gradients then come from a D that knows the attributes.
-        mismatch_weight: weight of D's loss for real images under a wrong label (GAN-CLS); only with a D that
-            `matches`, and not with "wgan-gp".
         learning_rate: Adam's step size for G and D.
         betas: Adam's decay rates.
         schedule: "constant", "linear" (to zero from `decay_from` on), or "exponential" (by `epoch_decay` per
@@ -68,7 +66,6 @@ class TrainConfig:
     objective: Objective = "wgan-gp"
     critic_steps: int = 5
     warmup_steps: int = 0
-    mismatch_weight: float = 0.0
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
     schedule: Schedule = "linear"
@@ -114,11 +111,9 @@ class TrainConfig:
         for name in ("decay_from", "ema_decay", "epoch_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
-        if self.mismatch_weight and self.objective == "wgan-gp":
-            raise ValueError("mismatch_weight needs another objective than wgan-gp, whose scores have no floor")
         for name in (
             *("domain_weight", "real_domain_weight", "cycle_weight", "identity_weight", "feature_matching_weight"),
-            *("sparsity_weight", "gradient_penalty_weight", "r1_weight", "mismatch_weight", "warmup_steps"),
+            *("sparsity_weight", "gradient_penalty_weight", "r1_weight", "warmup_steps"),
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be below 0, not {getattr(self, name)}")

@@ -79,22 +79,6 @@ def hinge_generator_loss(fake_scores: Tensor) -> Tensor:
     return -fake_scores.mean()
 
 
-def mismatch_loss(objective: str, wrong_scores: Tensor, weights: Tensor) -> Tensor:
-    """D's loss for real images under a wrong label, which it is to score like translations.
-
-    Without it only translations are ever wrong, and D need not look at the label to tell them apart.
-
-    Args:
-        objective: a key of `REJECTION_LOSSES`.
-        wrong_scores: (N, ...) D's scores of real images for domains that they do not show.
-        weights: (N,) float; images of weight 0 do not count.
-
-    Source: GAN-CLS, algorithm 1 (arXiv 1605.05396), as a loss of its own instead of half of the fakes'.
-    """
-    each = REJECTION_LOSSES[objective](wrong_scores).flatten(1).mean(dim=1)
-    return (each * weights).sum()
-
-
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """Gradient penalty: mean squared distance from 1 of the critic's gradient norm between real and fake images.
 
@@ -272,17 +256,3 @@ GENERATOR_LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "hinge": hinge_generator_loss,
 }
 """Objective -> G's adversarial loss, of scores of translations."""
-
-REJECTION_LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "logistic": functional.softplus,
-    "least-squares": lambda scores: scores.square() / 2,
-    "hinge": lambda scores: functional.relu(1 + scores),
-}
-"""Objective -> D's adversarial loss of what is to score low, unreduced; Wasserstein's would have no floor."""
-
-ACCEPTANCE_LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "logistic": lambda scores: functional.softplus(-scores),
-    "least-squares": lambda scores: (scores - 1).square() / 2,
-    "hinge": lambda scores: functional.relu(1 - scores),
-}
-"""Objective -> D's adversarial loss of what is to score high, unreduced."""

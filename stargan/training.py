@@ -219,49 +219,38 @@ def train(
         warming = state.step < config.warmup_steps and clock.progress(state.step) < LONGEST_WARMUP
         g_step = step % config.critic_steps == 0 and not warming
 
-        # ---- D while it warms up: its losses of real images alone ----
+        # ---- D while it warms up: its domain loss alone ----
         if warming:
             with autocast:
-                features = compiled.features(distort(real, generator=random))
-                real_scores, real_logits = discriminator.heads(features, labels.source_signed)
-                wrong_scores, _ = discriminator.heads(features, labels.target_signed)
+                _, real_logits = compiled.discriminate(distort(real, generator=random), labels.source_signed)
             d_domain = losses.domain_loss(
                 real_logits, labels.codes, space, known=labels.known_codes, normalise=config.normalise_domain
             )
-            d_loss = config.real_domain_weight * d_domain
             meter.add({"d/domain": d_domain})
-            if config.mismatch_weight:
-                d_mismatch = losses.mismatch_loss(config.objective, wrong_scores, labels.wrong)
-                d_match = losses.ACCEPTANCE_LOSSES[config.objective](real_scores).mean()
-                d_loss = d_loss + config.mismatch_weight * (d_match + d_mismatch)
-                meter.add({"d/mismatch": d_mismatch})
-            _update(state.discriminator_optimizer, d_loss, ranks)
+            _update(state.discriminator_optimizer, config.real_domain_weight * d_domain, ranks)
 
         # ---- translations, for the updates of D and G ----
         else:
             with torch.set_grad_enabled(g_step), autocast:
                 fake, mask = compiled.translate(real, labels.target_vectors)
 
-            # ---- D: adversarial, mismatch and domain losses, penalty ----
+            # ---- D: adversarial and domain losses, penalty ----
             penalise = config.penalises_real and step % config.r1_every == 0
             seen_real = distort(real, generator=random).requires_grad_(penalise)
             seen_fake = distort(fake.detach(), generator=random)
             with autocast:
                 if penalise or stateful:
-                    fake_scores, _ = discriminator.heads(compiled.features(seen_fake), labels.target_signed)
+                    fake_scores, _ = compiled.discriminate(seen_fake, labels.target_signed)
                     # Before another pass, and on the plain network: a fused one cannot be differentiated twice.
-                    real_features = (discriminator.last_features if penalise else compiled.features)(seen_real)
-                    real_scores, real_logits = discriminator.heads(real_features, labels.source_signed)
+                    real_scores, real_logits = (discriminator if penalise else compiled.discriminate)(
+                        seen_real, labels.source_signed
+                    )
                 else:
                     # One pass, which reads D's many weights once.
-                    features = compiled.features(torch.cat([seen_real, seen_fake]))
-                    scores, logits = discriminator.heads(
-                        features, torch.cat([labels.source_signed, labels.target_signed])
+                    scores, logits = compiled.discriminate(
+                        torch.cat([seen_real, seen_fake]), torch.cat([labels.source_signed, labels.target_signed])
                     )
                     (real_scores, fake_scores), real_logits = scores.chunk(2), logits[: len(real)]
-                    real_features = features[: len(real)]
-                if config.mismatch_weight:
-                    wrong_scores, _ = discriminator.heads(real_features, labels.target_signed)
                 if config.objective == "wgan-gp":
                     mix = upload(ranks.local_share(torch.rand(len(codes), generator=random)), device)
                     penalty = losses.gradient_penalty(
@@ -273,10 +262,6 @@ def train(
             d_adversarial = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores)
             d_loss = d_adversarial + config.real_domain_weight * d_domain
             meter.add({"d/adversarial": d_adversarial, "d/domain": d_domain})
-            if config.mismatch_weight:
-                d_mismatch = losses.mismatch_loss(config.objective, wrong_scores, labels.wrong)
-                d_loss = d_loss + config.mismatch_weight * d_mismatch
-                meter.add({"d/mismatch": d_mismatch})
             if config.objective == "wgan-gp":
                 d_penalty = config.gradient_penalty_weight * penalty
                 d_loss = d_loss + d_penalty
@@ -294,7 +279,7 @@ def train(
             round_trip = (step // config.critic_steps) % config.cycle_every == 0
             seen_fake = distort(fake, generator=random)
             with autocast:
-                fake_scores, fake_logits = discriminator.heads(compiled.features(seen_fake), labels.target_signed)
+                fake_scores, fake_logits = compiled.discriminate(seen_fake, labels.target_signed)
                 if round_trip:
                     back, back_mask = compiled.translate(fake, labels.source_vectors)
                     # Without loss where the image's domain does not say what the way back has to restore.
@@ -379,13 +364,13 @@ class _Compiled:
 
     def __init__(self, state: TrainState, config: TrainConfig, device: torch.device) -> None:
         self.translate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] = state.generator.translate
-        self.features: Callable[[Tensor], Tensor] = state.discriminator.last_features
+        self.discriminate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = state.discriminator
         # On CUDA torch.compile needs Triton, which is optional. On a CPU it saves a tenth of the time at most.
         pays = device.type == "cuda" and importlib.util.find_spec("triton") is not None
         if config.compile == "on" or (config.compile == "auto" and pays):
             # Batches have two sizes, with and without translations: each gets kernels of its own.
             self.translate = torch.compile(self.translate, dynamic=False)
-            self.features = torch.compile(self.features, dynamic=False)
+            self.discriminate = torch.compile(self.discriminate, dynamic=False)
 
 
 @dataclass

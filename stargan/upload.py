@@ -15,9 +15,9 @@ class Labels(NamedTuple):
     """A batch's domains and targets in every form that networks and losses read, on one device.
 
     Vectors are `LabelSpace.encode`'s, (N, L) float32. `signed` is `LabelSpace.encode_signed`'s, (N, D) float32,
-    for a D with `matches`. Codes and targets are (N, A) int64, -1 unknown. `wrong` are the images' weights as
-    examples of a wrong label, (N,) float32, see `wrong_weights`; `returns` is (N,) bool, see `may_return`. `known`
-    counts the known labels in a rank's share on average, (A,) float32; None with one rank.
+    for a D with `matches`. Codes and targets are (N, A) int64, -1 unknown. `returns` is (N,) bool,
+    see `may_return`. `known` counts the known labels in a rank's share on average, (A,) float32; None with one
+    rank.
     """
 
     source_vectors: Tensor
@@ -26,7 +26,6 @@ class Labels(NamedTuple):
     target_signed: Tensor
     codes: Tensor
     targets: Tensor
-    wrong: Tensor
     returns: Tensor
     known_codes: Tensor | None = None
     known_targets: Tensor | None = None
@@ -51,13 +50,12 @@ def upload_labels(
     counts = [upload(_known(whole, ranks), device) if several else None for whole in (codes, targets)]
     own, wanted = ranks.local_share(codes), ranks.local_share(targets)
     both = torch.cat([own, wanted])
-    weights = ranks.local_share(wrong_weights(codes, targets) * ranks.world_size)
-    flags = torch.cat([weights, may_return(own, wanted, space).float()])
+    returns = may_return(own, wanted, space).float().repeat(2)
     # As floats codes stay exact: no attribute has 2**24 values.
-    parts = (space.encode(both), space.encode_signed(both), both.float(), flags[:, None])
+    parts = (space.encode(both), space.encode_signed(both), both.float(), returns[:, None])
     packed = upload(torch.cat(parts, dim=1), device)
     sizes = [part.shape[1] for part in parts]
-    (source_vectors, source_signed, own, wrong), (target_vectors, target_signed, wanted, returns) = (
+    (source_vectors, source_signed, own, returns), (target_vectors, target_signed, wanted, _) = (
         [part.contiguous() for part in torch.split(side, sizes, dim=1)] for side in packed.chunk(2)
     )
     return Labels(
@@ -67,23 +65,10 @@ def upload_labels(
         target_signed=target_signed,
         codes=own.long(),
         targets=wanted.long(),
-        wrong=wrong[:, 0],
         returns=returns[:, 0] > 0,
         known_codes=counts[0],
         known_targets=counts[1],
     )
-
-
-def wrong_weights(codes: Tensor, targets: Tensor) -> Tensor:
-    """Return the weights of images as examples of a wrong label, (N,) float32, all equal and 1 in sum.
-
-    An image is one where its target contradicts a label of it; the others, also those whose target only sets what
-    is unknown, weigh 0.
-
-    codes, targets: (N, A) integers, -1 unknown.
-    """
-    wrong = ((codes != targets) & (codes != UNKNOWN) & (targets != UNKNOWN)).any(dim=1).float()
-    return wrong / wrong.sum().clamp(min=1)
 
 
 def may_return(codes: Tensor, targets: Tensor, space: LabelSpace) -> Tensor:

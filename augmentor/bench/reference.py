@@ -47,8 +47,8 @@ def plain_training_step(
     """Do one step of `stargan.training.train` in plain code, at a constant learning rate.
 
     With the same `batch.targets` the losses of `train` are equal up to rounding. `state` is changed in place.
-    Batch and targets, (N, A) int64, are on the CPU; precision, compile, schedule and warm-up of `config` are not read.
-    Returns scalars on the networks' device, by the names that `train` logs.
+    Batch and targets, (N, A) int64, are on the CPU; precision, compile, schedule and warm-up of `config` are not
+    read. Returns scalars on the networks' device, by the names that `train` logs.
 
     Source: StarGAN, section 3.2 and eq. 8 (arXiv 1711.09020).
     """
@@ -70,10 +70,6 @@ def plain_training_step(
     logged["d/adversarial"] = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores)
     logged["d/domain"] = losses.domain_loss(real_logits, labels.codes, space, normalise=config.normalise_domain)
     d_loss = logged["d/adversarial"] + config.real_domain_weight * logged["d/domain"]
-    if config.mismatch_weight:
-        wrong_scores, _ = state.discriminator(seen_real, labels.target_signed)
-        logged["d/mismatch"] = losses.mismatch_loss(config.objective, wrong_scores, labels.wrong)
-        d_loss = d_loss + config.mismatch_weight * logged["d/mismatch"]
     if config.objective == "wgan-gp":
         mix = torch.rand(len(real), generator=random).to(device)
         penalty = losses.gradient_penalty(

@@ -243,7 +243,7 @@ class BestCheckpoint:
             run.folder,
             run.manifest,
             looks=InputSettings(
-                size=images.height_width, channels=images.channels, crop=images.crop or None, flip=images.flip
+                size=images.height_width, channels=images.colours, crop=images.crop or None, flip=images.flip
             ),
             limits=Limits.after(planned, steps=run.recipe.judge.steps),
             device=run.device,

@@ -87,11 +87,6 @@ class Recipe(Section):
             )
         if (self.training.steps is None) == (self.training.minutes is None):
             raise ValueError("training.steps and training.minutes: give one of the two")
-        if self.loss.mismatch_weight and (not self.discriminator.matches or self.training.objective == "wgan-gp"):
-            raise ValueError(
-                "loss.mismatch_weight teaches D's scores which label is wrong: it needs discriminator.matches = "
-                'true and another training.objective than "wgan-gp". Set it to 0, or change those'
-            )
         if self.training.for_domains and self.training.for_balance:
             raise ValueError("training.for_domains and training.for_balance: give one of the two")
         meant = self.training.for_domains or self.training.for_balance
@@ -158,8 +153,8 @@ def read_recipe(
     Args:
         path: a TOML file; None means all defaults (recipes/default.toml).
         overrides: `section.key=value` lines; a value is read as TOML, and as text if it is none.
-        of_run: the file is a run's own, with all settings: those that it lacks are younger than the run, which goes
-            on as it did without them.
+        of_run: the file is a run's own, with all settings: those that it lacks are younger than the run, which
+            goes on as it did without them.
         training: flags of the section `training`, None if not given. One of steps and minutes drops the other.
 
     Raises:

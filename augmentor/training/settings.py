@@ -237,7 +237,6 @@ class LossSettings(Section):
     gradient_penalty_weight: float = Field(default=10.0, ge=0)
     r1_weight: float = Field(default=0.03, ge=0)
     r1_every: _Count = Field(default=8, ge=1)
-    mismatch_weight: float = Field(default=0.0, ge=0)
 
 
 class JudgeSettings(Section):

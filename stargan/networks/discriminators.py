@@ -41,17 +41,12 @@ class Discriminator(nn.Module, ABC):
                 activations.append(features)
         return tuple(activations)
 
-    def last_features(self, images: Tensor) -> Tensor:
-        """Return the input of `heads`, `inner(images)[-1]`."""
-        features: Tensor = self.features(images)
-        return features
-
     @abstractmethod
     def heads(self, last: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores and domain logits of the last convolution's features.
 
         Args:
-            last: `last_features(images)`.
+            last: `inner(images)[-1]`.
             wanted: (N, L) float, the domains to show, see `LabelSpace.encode_signed`; read only with `matches`.
 
         Returns:
@@ -61,7 +56,7 @@ class Discriminator(nn.Module, ABC):
 
     def forward(self, images: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Score (N, C, H, W) float images in [-1, 1]; see `heads`."""
-        return self.heads(self.last_features(images), wanted)
+        return self.heads(self.inner(images)[-1], wanted)
 
 
 class _StridedDiscriminator(Discriminator):
