@@ -162,10 +162,10 @@ def read_recipe(
     """
     where = str(path) if path is not None else "the settings"
     content = _read_toml(path) if path is not None else {}
-    for section, key, value in _YOUNGER if of_run else ():
+    for section, key, default in _YOUNGER if of_run else ():
         table = content.setdefault(section, {})
         if isinstance(table, dict):
-            table.setdefault(key, value)
+            table.setdefault(key, default)
     for override in overrides:
         _apply(content, override)
     for name, value in training.items():
