@@ -41,7 +41,7 @@ def make_images(
 
 
 def cached(images: TrainingImages) -> TrainingImages:
-    shape = (*images.settings.enlarged, images.settings.channels)
+    shape = (*images.settings.enlarged, images.settings.colours)
     return dataclasses.replace(images, cache=make_cache("on", rows=len(images), shape=shape))
 
 
