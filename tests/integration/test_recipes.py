@@ -96,7 +96,7 @@ def test_recipes_train(name: str, small: Small, tmp_path: Path) -> None:
     arguments = model.generator.arguments
     assert arguments.get("kind") == whole.generator.kind
     assert arguments.get("output") == whole.generator.output
-    assert model.image_channels == whole.images.channels
+    assert model.image_channels == whole.images.colours
     expected = {"d/adversarial", "d/domain", "g/adversarial", "g/domain"}
     optional = {
         "d/penalty": whole.training.objective == "wgan-gp",

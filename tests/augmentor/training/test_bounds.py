@@ -40,7 +40,7 @@ def test_weights_are_counted_as_they_would_be(overrides: list[str], monkeypatch:
     sections = {"generator": recipe.generator.model_dump(), "discriminator": recipe.discriminator.model_dump()}
     data = {
         "vector_size": 1,
-        "image_channels": recipe.images.channels,
+        "image_channels": recipe.images.colours,
         "image_size": recipe.images.height_width,
     }
     state = torch.get_rng_state()

@@ -167,7 +167,7 @@ def test_a_file_with_both_is_refused(tmp_path: Path) -> None:
         ("images.zzz=1", "unknown key 'images.zzz'. Known: size, channels, crop, flip, random_crop, sub"),
         ("images.size=2", "images.size: sides must be at least 4 px"),
         ("images.size=[64, 3]", "images.size: sides must be at least 4 px"),
-        ("images.channels=2", "images.channels: Input should be 1 or 3"),
+        ("images.channels=2", "images.channels: Input should be 'auto', 1 or 3"),
         ("images.random_crop=inf", "images.random_crop: Input should be"),
         ("images.sub_regions=1", "images.sub_regions: Input should be less than 1"),
         (
@@ -175,10 +175,6 @@ def test_a_file_with_both_is_refused(tmp_path: Path) -> None:
             "training.targets: Input should be 'permuted', 'drawn', 'balanced', 'mixed' or 'mixed-balanced'",
         ),
         ("training.joint=both", "training.joint: Input should be 'mixed' or 'alternating'"),
-        (
-            "training.batch_size=1",
-            "Set training.targets to 'mixed', 'drawn' (the labels' frequencies) or",
-        ),
         ("generator.output=mask", "generator.output: Input should be 'direct', 'masked' or 'residual'"),
         ("training.learning_rate=0", "training.learning_rate: Input should be greater than 0"),
         ("training.betas=[0.5, 1.0]", "training.betas.1: Input should be less than 1"),
@@ -335,3 +331,18 @@ def test_a_model_is_meant_for_domains_or_for_a_balance() -> None:
     assert (meant.for_domains, meant.for_balance) == (("hair=~",), ())
     with pytest.raises(RecipeError, match=r"training\.for_domains and training\.for_balance: give one of the two"):
         read_recipe(None, ["training.for_domains=['hair=~']", "training.for_balance=['hair']"])
+
+
+def test_permuted_targets_need_more_than_one_image() -> None:
+    assert read_recipe(None, ["training.batch_size=1"]).training.targets == "mixed"
+    with pytest.raises(RecipeError, match="Set training.targets to 'mixed', 'drawn'"):
+        read_recipe(None, ["training.batch_size=1", "training.targets=permuted"])
+
+
+def test_settings_that_are_younger_than_a_run_are_as_they_were_then(tmp_path: Path) -> None:
+    """A run that was started without a warm-up goes on without one."""
+    write_recipe(tmp_path / "run.toml", read_recipe(None))
+    lines = (tmp_path / "run.toml").read_text().splitlines()
+    (tmp_path / "run.toml").write_text("\n".join(line for line in lines if not line.startswith("warmup_steps")))
+    assert read_recipe(tmp_path / "run.toml", of_run=True).training.warmup_steps == 0
+    assert read_recipe(tmp_path / "run.toml").training.warmup_steps == 1000
