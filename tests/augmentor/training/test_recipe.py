@@ -335,7 +335,7 @@ def test_a_model_is_meant_for_domains_or_for_a_balance() -> None:
 
 def test_permuted_targets_need_more_than_one_image() -> None:
     assert read_recipe(None, ["training.batch_size=1"]).training.targets == "mixed"
-    with pytest.raises(RecipeError, match="Set training.targets to 'mixed', 'drawn'"):
+    with pytest.raises(RecipeError, match=r"Set training\.targets to 'mixed', 'drawn'"):
         read_recipe(None, ["training.batch_size=1", "training.targets=permuted"])
 
 
