@@ -131,7 +131,7 @@ def test_a_run_folder(trainer: Trainer, tmp_path: Path) -> None:
         "samples",
     ]
     assert (run / "failures.csv").read_text() == "id,path,reason\n"
-    assert read_recipe(run / "run.toml") == read_recipe(None, TINY)
+    assert read_recipe(run / "run.toml") == read_recipe(None, [*TINY, "images.channels=3"])
     assert f"# Manifest: {trainer.manifest}\n" in (run / "run.toml").read_text()
 
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -473,7 +473,7 @@ def test_divergence_names_the_last_good_checkpoint(trainer: Trainer, tmp_path: P
     with pytest.raises(
         TrainingError, match=r"at step 1 the loss d/adversarial is .* There is no checkpoint yet"
     ) as caught:
-        trainer.run(run, "training.diverged_above=0.01")
+        trainer.run(run, "training.diverged_above=0.01", "training.warmup_steps=0")
     assert caught.value.exit_code == 1
     assert not (run / "checkpoints").exists()
 
@@ -496,3 +496,28 @@ def test_divergence_names_the_last_good_checkpoint(trainer: Trainer, tmp_path: P
 
 def test_an_attribute_in_words() -> None:
     assert describe_attribute("hair", ("black", "red")) == "hair: black | red"
+
+
+# ---- grey images ----
+
+
+def test_grey_images_are_trained_grey_and_that_is_said(trainer: Trainer, tmp_path: Path) -> None:
+    for path in trainer.manifest.parent.rglob("*.png"):
+        with Image.open(path) as image:
+            grey = image.convert("L").convert("RGB")
+        grey.save(path)
+    trainer.run(tmp_path / "run", "training.steps=2")
+    started = trainer.events[0]
+    assert isinstance(started, Started)
+    assert any("images looked at are grey" in note for note in started.notes)
+    assert read_recipe(tmp_path / "run" / "run.toml").images.channels == 1
+    assert load_model(tmp_path / "run").image_channels == 1
+    # A run keeps what it was started with, whatever the images have become.
+    for path in trainer.manifest.parent.rglob("*.png"):
+        with Image.open(path) as image:
+            coloured = image.convert("RGB")
+        coloured.paste((250, 20, 20), (0, 0, 4, 4))
+        coloured.save(path)
+    assert trainer.run(tmp_path / "run", "training.steps=3", resume=True).step == 3
+    trainer.run(tmp_path / "coloured", "training.steps=2")
+    assert read_recipe(tmp_path / "coloured" / "run.toml").images.channels == 3
