@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from stargan.training import LogEvent
 
 _PLAIN_SECONDS = 5.0
-
 """Seconds between two lines of progress without a terminal."""
 
 _PLAN_SECONDS = 3.0
@@ -197,9 +196,12 @@ class TrainingDisplay(AbstractContextManager["TrainingDisplay"]):
 
     def _log(self, event: LogEvent) -> None:
         self._losses = event.losses
-        self._first = self._first or event
+        # The speed of D's warm-up says nothing about that of training.
+        warming = not any(name.startswith("g/") for name in event.losses)
+        self._first = event if self._first is None or warming else self._first
         gone, share = event.elapsed - self._first.elapsed, event.progress - self._first.progress
         left = f", {duration(gone / share * (1 - event.progress))} left" if share > 0 else ""
+        left = ", D warms up" if warming else left
         if self._started is not None and gone >= _PLAN_SECONDS and event.progress < 1:
             messages.print(_plan(self._started, self._first, event))
             self._started = None

@@ -231,13 +231,39 @@ def test_the_plan_for_the_minutes_is_told_once(capsys: pytest.CaptureFixture[str
                     elapsed=second,
                     learning_rate=1e-4,
                     images_per_second=40,
-                    losses={},
+                    losses={"g/cycle": 0.5},
                 )
             )
     (plan,) = [line for line in capsys.readouterr().err.splitlines() if "passes" in line]
     # 75 steps after 5 s, and 5 a second.
     assert plan == "40 images/s: about 4,600 steps of 8 images, 10 passes over 3,681 images"
     assert len(plan) <= 80
+
+
+def test_the_plan_waits_for_the_end_of_the_warm_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """D alone is five times as fast, so the plan counts from the first step of G."""
+    started = events()[0]
+    assert isinstance(started, Started)
+    started = replace(started, images=3681, steps=None, minutes=15, step=0, notes=(), attributes=())
+    with display.TrainingDisplay() as live:
+        live.show(started)
+        for second in range(2, 22):
+            warming = second <= 10
+            live.show(
+                LogEvent(
+                    step=25 * second if warming else 250 + 5 * (second - 10),
+                    progress=second / 900,
+                    elapsed=second,
+                    learning_rate=1e-4,
+                    images_per_second=200 if warming else 40,
+                    losses={"d/domain": 0.6} if warming else {"d/domain": 0.3, "g/cycle": 0.5},
+                )
+            )
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "passes" in line] == [
+        "40 images/s: about 4,700 steps of 8 images, 10 passes over 3,681 images"
+    ]
+    assert any("D warms up" in line for line in lines)
 
 
 def test_scores_and_the_judge_that_gives_them(
