@@ -34,7 +34,7 @@ from augmentor.outputs import default_format
 from augmentor.outputs.readers import ExpandedDataset, open_dataset
 from augmentor.planning import parse_domains
 from augmentor.report import write_report
-from augmentor.training import JudgeSettings, Recipe, TrainEvent, train_run
+from augmentor.training import JudgeSettings, Recipe, TrainEvent, recipe_of_run, train_run
 from stargan.inference import Translator
 from stargan.labels import LabelSpace
 
@@ -161,7 +161,7 @@ def run_demo(
 
 def shipped_recipe(*, minutes: float) -> Recipe:
     """Return the shipped model's recipe from its checkpoint, for another training time."""
-    recipe = Recipe.model_validate(open_model(MODEL).settings["recipe"])
+    recipe = recipe_of_run(open_model(MODEL).settings["recipe"])
     training = recipe.training.model_copy(update={"minutes": minutes, "steps": None})
     # The demo has its own measurement of target accuracy.
     return recipe.model_copy(update={"training": training, "judge": JudgeSettings(steps=0)})

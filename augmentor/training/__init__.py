@@ -2,7 +2,7 @@
 
 from augmentor.training.best import Scored, TrainingJudge
 from augmentor.training.launch import is_rank_0, join_ranks, launch, local_device, world_size
-from augmentor.training.recipe import Recipe, read_recipe
+from augmentor.training.recipe import Recipe, read_recipe, recipe_of_run
 from augmentor.training.run import train_run
 from augmentor.training.run_folder import MeasuringAccuracy, Sampled, Saved, Started, TrainEvent
 from augmentor.training.settings import JudgeSettings
@@ -23,6 +23,7 @@ __all__ = [
     "launch",
     "local_device",
     "read_recipe",
+    "recipe_of_run",
     "train_config",
     "train_run",
     "untrained_networks",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -162,10 +163,8 @@ def read_recipe(
     """
     where = str(path) if path is not None else "the settings"
     content = _read_toml(path) if path is not None else {}
-    for section, key, default in _YOUNGER if of_run else ():
-        table = content.setdefault(section, {})
-        if isinstance(table, dict):
-            table.setdefault(key, default)
+    if of_run:
+        _add_younger(content)
     for override in overrides:
         _apply(content, override)
     for name, value in training.items():
@@ -175,6 +174,18 @@ def read_recipe(
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise RecipeError(_explain(where, error)) from None
+
+
+def recipe_of_run(settings: object) -> Recipe:
+    """Return the recipe that a checkpoint was trained with; see `of_run` of `read_recipe`.
+
+    Raises:
+        ValidationError: the settings are no recipe.
+    """
+    if isinstance(settings, dict):
+        settings = copy.deepcopy(settings)
+        _add_younger(settings)
+    return Recipe.model_validate(settings)
 
 
 def write_recipe(path: Path, recipe: Recipe, *, header: Sequence[str] = ()) -> None:
@@ -197,6 +208,13 @@ def _read_toml(path: Path) -> dict[str, Toml]:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     except (ValueError, RecursionError) as error:  # Numbers of thousands of digits, or lists as deep.
         raise RecipeError(f"{path}: not a recipe: {str(error) or 'nested too deeply'}") from None
+
+
+def _add_younger(content: dict[str, Toml]) -> None:
+    for section, key, value in _YOUNGER:
+        table = content.setdefault(section, {})
+        if isinstance(table, dict):
+            table.setdefault(key, value)
 
 
 def _apply(content: dict[str, Toml], override: str) -> None:

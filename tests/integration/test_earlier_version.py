@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +78,9 @@ ADDED = ("domains", "distances_left_out", "mask_share", "hue_introduced")
 
 NEW = ("best.json", "judge/judge.json", "judge/judge.safetensors")
 """Files that a run folder got later."""
+
+SETTINGS = ("warmup_steps", "for_domains", "for_balance")
+"""Settings that recipes got later."""
 
 PAGES = ("report.html", "README.md")
 """Files for people to read, by the ends of their names."""
@@ -329,7 +333,9 @@ def state_of(run: Path) -> dict[str, object]:
         match path.suffix:
             case ".json":
                 added = ADDED if path.name == "obedience.json" else ()
-                found[name] = without(json.loads(path.read_bytes()), *CLOCK, *added, "sha256")
+                found[name] = without(json.loads(path.read_bytes()), *CLOCK, *added, *SETTINGS, "sha256")
+            case ".toml":
+                found[name] = without(tomllib.loads(path.read_text()), *SETTINGS)
             case ".jsonl":
                 found[name] = [without(json.loads(line), *CLOCK) for line in path.read_text().splitlines()]
             case _:

@@ -125,7 +125,7 @@ def test_a_classifier_of_real_portraits_finds_what_the_shipped_model_was_asked_f
         read_images(table.select(table.split_mask([split])), size=model.image_size, channels=3)
         for split in ("train", "test")
     )
-    judge = train_judge(train, space=model.space, steps=130, seed=1, device=CPU)
+    judge = train_judge(train, space=model.space, steps=400, seed=1, device=CPU, kind="small")
     assert min(share_right(judge.predict(test.images), test.codes, model.space).values()) > 0.95
     verdict = judge_translations(judge, Translator(model, device=CPU), test, parse_domains(["each"], model.space))
     assert verdict.right["hair"] >= 0.98
