@@ -55,9 +55,8 @@ def read_samples(
     `size` is (height, width) in pixels, `crop` the side of the centred square that is cut out first.
     """
     rows = np.flatnonzero(manifest.split_mask(splits))
-    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), 4 * most)).astype(int)]
     images, kept = [], []
-    for row in np.random.default_rng(0).permutation(spread):
+    for row in np.random.default_rng(0).permutation(_spread(rows, 4 * most)):
         try:
             path = manifest.image_path(int(row))
             images.append(decode(path, size=size, channels=channels, crop=crop, access=manifest.access))
@@ -75,9 +74,8 @@ def all_grey(manifest: Manifest, *, most: int = GREY_SAMPLE) -> bool:
 
     The first one with a colour ends the search. Unreadable ones are skipped; False where none can be read.
     """
-    rows = np.arange(len(manifest.rows))
     found = False
-    for row in rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]:
+    for row in _spread(np.arange(len(manifest.rows)), most):
         try:
             pixels = decode(
                 manifest.image_path(int(row)), size=(_GREY_SIDE, _GREY_SIDE), channels=3, access=manifest.access
@@ -129,3 +127,9 @@ def sample_originals(
         )
         for row in samples.rows
     ]
+
+
+def _spread(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Return at most `most` of the rows, at equal distances."""
+    chosen: NDArray[np.intp] = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]
+    return chosen

@@ -56,7 +56,7 @@ class TranslationScore:
     """Score of a generator: the mean over the attributes of accuracy x preservation.
 
     A generator that does nothing preserves all, and has the accuracy of the judge's mistakes. One that paints the
-    same picture of a domain over every source has the accuracy, and keeps the other values if it is told them; but
+    same picture of a domain over every source has the accuracy, and keeps the other values of its target; but
     its picture is no more like its source than like other images of the source's domain, so `same` is 0. Neither
     factor grows with how little is changed: a translation that is nearest to its source has all of `same`, so that
     a large change, where one is needed, loses nothing against a small one. (`same` is not read from the

@@ -77,7 +77,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointScores:
-    """CheckpointScores of a run so far, as its checkpoints and best.json hold them.
+    """Scores of a run so far, as its checkpoints and best.json hold them.
 
     Args:
         judge: SHA-256 of the judge that scored.
@@ -255,7 +255,7 @@ class BestCheckpoint:
         kept.judge.network.to(run.device)
         sample = self._sample = ScoreSample(kept, built.validation, built.groups)
         if scores is None or scores.judge != kept.sha256:
-            # CheckpointScores of another judge are not comparable.
+            # Scores of another judge are not comparable.
             if len(sample):
                 averages = 1 if state.short_average is None else 2
                 seconds = min(_MOST_SECONDS, _SHARE * planned) / averages

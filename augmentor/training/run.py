@@ -179,6 +179,8 @@ def _fit(
 ) -> bool:
     """Train from `state` on; return False if the training was stopped."""
     rows, settings = run.rows, run.recipe.training
+    rarity = rarity_weights(rows.codes, rows.space)
+    weights, policy = _targets(settings, rows, rarity)
     images = TrainingImages(
         paths=tuple(rows.image_path(index) for index in range(len(rows.rows))),
         codes=rows.codes,
@@ -186,12 +188,10 @@ def _fit(
         settings=run.recipe.images,
         seed=run.config.seed,
         label_sets=rows.label_set_of_rows(),
+        policy=policy,
         cache=cache,
         access=rows.access,
     )
-    rarity = rarity_weights(rows.codes, rows.space)
-    weights, policy = _targets(settings, rows, rarity)
-    images = replace(images, policy=policy)
     batches = training_batches(
         images,
         batch_size=settings.batch_size,

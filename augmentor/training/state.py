@@ -81,8 +81,9 @@ def open_run(run: TrainingRun, *, resume: bool) -> TrainState:
     """
     settings = run.folder / _SETTINGS
     refuse_second_start(run.folder, resume=resume)
-    if settings.exists():
-        _refuse_other_settings(settings, run.recipe)
+    before = stored_recipe(run.folder)
+    if before is not None:
+        _refuse_other_settings(settings, before, run.recipe)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         header = [*(f"Manifest: {path}" for path in run.manifest.paths), "Resume with: --resume"]
@@ -128,9 +129,8 @@ def _fresh_state(run: TrainingRun) -> TrainState:
     )
 
 
-def _refuse_other_settings(settings: Path, recipe: Recipe) -> None:
-    before = read_recipe(settings, of_run=True).model_dump(mode="json")
-    now = recipe.model_dump(mode="json")
+def _refuse_other_settings(settings: Path, stored: Recipe, recipe: Recipe) -> None:
+    before, now = stored.model_dump(mode="json"), recipe.model_dump(mode="json")
     for name in _MAY_CHANGE:
         before["training"].pop(name)
         now["training"].pop(name)
