@@ -160,6 +160,8 @@ def untrained_judge() -> MakeJudge:
             )
             for attribute in space.attributes
         )
+        most = max(len(attribute.values) for attribute in space.attributes)
+        every_value = [[min(code, len(each.values) - 1) for each in space.attributes] for code in range(most)]
         return KeptJudge(
             judge=Judge(
                 network=network.requires_grad_(False).eval(),
@@ -175,8 +177,8 @@ def untrained_judge() -> MakeJudge:
             preserved=(0.0, 0.5),
             auto=auto,
             reference=AgreementReference(
-                probabilities=torch.empty(0, space.domain_size),
-                codes=torch.empty(0, len(space), dtype=torch.int64),
+                probabilities=torch.full((most, space.domain_size), 0.5),
+                codes=torch.tensor(every_value),
                 space=space,
                 trusted=torch.tensor([attribute.trusted for attribute in attributes]),
             ),

@@ -68,8 +68,11 @@ def expand(
         bool, typer.Option("--include-identity", help="Also translate images into their own domain.")
     ] = False,
     gate: Annotated[
-        Literal["auto", "off"],
-        typer.Option(help="auto: reject translations below the judge's thresholds.", **_GATE),
+        Literal["auto", "on", "off"],
+        typer.Option(
+            help="auto: reject translations below the judge's thresholds; on: refuse what it cannot check.",
+            **_GATE,
+        ),
     ] = "auto",
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Same as --gate off.", **_GATE)] = False,
     min_agreement: Annotated[
@@ -214,9 +217,11 @@ def expand(
     if dry_run:
         expected = estimate(planned, run)
         if json:
-            session.print_json(tables.plan_json(planned.plan, expected))
+            unchecked = {"unchecked": planned.description()["unchecked"]}
+            session.print_json({**tables.plan_json(planned.plan, expected), **unchecked})
         else:
             session.results.print(tables.plan_tables(planned.plan, expected))
+        _warn_of_unchecked(planned)
         return
     if share is not None:
         _expand_share(planned, share, run, max_failures=max_failures, json=json)
@@ -231,7 +236,15 @@ def expand(
             planned, run, write_pages=write_report, overwrite=overwrite, executor=executor, on_progress=show
         )
     _print_result(planned, result, json=json)
+    _warn_of_unchecked(planned)
     session.exit_for_failures(result.counts.failed, max_failures, planned.paths.beside("failures.csv"))
+
+
+def _warn_of_unchecked(planned: Expansion) -> None:
+    from augmentor.judge import Unchecked
+
+    if planned.unchecked:
+        session.warn(Unchecked.warning(planned.unchecked))
 
 
 def _executor(
@@ -290,6 +303,7 @@ def _print_result(planned: Expansion, result: ExpandResult, *, json: bool) -> No
                 "seconds": round(result.seconds, 3),
                 "images_per_second": round(result.images_per_second, 1),
                 "slowest_stage": result.slowest,
+                "unchecked": planned.description()["unchecked"],
             }
         )
 
@@ -329,6 +343,8 @@ def _expand_share(planned: Expansion, share: Share, run: RunSettings, *, max_fai
                 "missing_shards": result.missing,
                 "finished": None if result.counts is None else result.counts.to_json(),
                 "seconds": round(result.seconds, 3),
+                "unchecked": planned.description()["unchecked"],
             }
         )
+    _warn_of_unchecked(planned)
     session.exit_for_failures(result.failed, max_failures, planned.paths.beside("failures.csv"))

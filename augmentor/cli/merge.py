@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from augmentor.cli.options import JsonOption
-from augmentor.cli.session import command, print_json, print_line
+from augmentor.cli.session import command, print_json, print_line, warn
 from augmentor.storage import parse_path
 
 
@@ -26,6 +26,8 @@ def merge(
     killed. A second call changes nothing.
     """
     from augmentor.expansion import merge as put_together
+    from augmentor.judge import Unchecked
+    from augmentor.outputs.readers import FinishedOutput
     from augmentor.report import report_path, write_report
 
     counts = put_together(out, write_pages=write_report)
@@ -33,3 +35,5 @@ def merge(
     print_line(f"Report: {report_path(out)}")
     if json:
         print_json({"out": str(out), "report": str(report_path(out)), **counts.to_json()})
+    if unchecked := Unchecked.described(FinishedOutput.open(out).description):
+        warn(Unchecked.warning(unchecked))

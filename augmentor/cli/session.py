@@ -191,6 +191,11 @@ def remark(text: str) -> None:
     messages.print(f"[yellow]note[/]  {escape(text)}", soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Print a warning on stderr that is meant to be the last thing on the screen."""
+    messages.print(f"[bold red]warning[/]  {escape(text)}", soft_wrap=True)
+
+
 @contextmanager
 def output_of_rank_0(is_rank_0: bool) -> Iterator[None]:
     """Print nothing in other processes than rank 0, except errors that rank 0 does not have."""

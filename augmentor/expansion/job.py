@@ -29,12 +29,12 @@ from augmentor.data.manifest import (
     refuse_all_outside,
     refuse_split_leaks,
 )
-from augmentor.errors import ManifestError
+from augmentor.errors import AugmentorError, ManifestError
 from augmentor.expansion.pipeline import Sources
 from augmentor.expansion.settings import ExpandSettings
 from augmentor.expansion.writer import make_writer, refuse_remote_file, refuse_too_many
 from augmentor.images import check_output_size
-from augmentor.judge import TranslationJudge, find_translation_judge
+from augmentor.judge import TranslationJudge, Unchecked, find_translation_judge
 from augmentor.outputs import OutputPaths, planned_paths
 from augmentor.outputs.writers import Writer, on_disk
 from augmentor.planning import (
@@ -62,6 +62,7 @@ class Expansion:
         out: the folder or file to write, or the URL of a folder.
         model_path: where the model was loaded from, as the user wrote it.
         judging: the judge and its thresholds; None accepts all translations.
+        unchecked: the changes that nothing checks.
         notes: remarks for the user, in sentences.
         command: the command line, for `dataset.json`; None if there was none.
     """
@@ -73,6 +74,7 @@ class Expansion:
     plan: Plan
     model_path: Path
     judging: TranslationJudge | None = None
+    unchecked: tuple[Unchecked, ...] = ()
     notes: tuple[str, ...] = ()
     command: str | None = None
 
@@ -172,6 +174,7 @@ class Expansion:
         return {
             **({"balance": [cast(dict[str, Json], state.to_json()) for state in balance]} if balance else {}),
             **(judged if self.judging is None else self.judging.to_json()),
+            "unchecked": [cast(dict[str, Json], json.loads(json.dumps(asdict(each)))) for each in self.unchecked],
             "command": self.command,
             "fingerprint": self.fingerprint,
             "made_of": self.made_of,
@@ -256,6 +259,14 @@ def plan_expansion(
         manifest=manifest,
         described=description.flags(),
     )
+    unchecked = Unchecked.of(judging, plan.changed_values(), loaded.space, gate=settings.gate)
+    if unchecked and settings.gate == "on":
+        reasons = "; ".join(f"{each.attribute}={'|'.join(each.values)}: {each.reason}" for each in unchecked)
+        raise AugmentorError(
+            f"--gate on: translations are requested that cannot be checked ({reasons}). Make a better judge "
+            f"(augmentor judge {manifest} --model {model} --minutes 10), leave these changes out, or use --gate "
+            "auto"
+        )
     return Expansion(
         manifest=table,
         model=loaded,
@@ -264,6 +275,7 @@ def plan_expansion(
         plan=plan,
         model_path=model,
         judging=judging,
+        unchecked=unchecked,
         notes=(*table.notes, *notes),
         command=command,
     )

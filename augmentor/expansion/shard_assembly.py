@@ -130,8 +130,9 @@ class ShardAssembly:
                 kept.append(image)
                 continue
             index += 1
+            agreement = rounded(float(judgement.scores.agreement[index]))
             row = image.label_row._replace(
-                agreement=rounded(float(judgement.scores.agreement[index])),
+                agreement=agreement if judgement.scores.checked[index] else None,
                 realism=rounded(float(judgement.scores.realism[index])),
             )
             scores = RowScores(

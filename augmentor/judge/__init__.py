@@ -32,7 +32,13 @@ from augmentor.judge.run import JudgeRequest, judge_manifest, judge_model, judge
 from augmentor.judge.stored import KeptJudge, open_judge
 from augmentor.judge.target_accuracy import AttributeTargetAccuracy, Level, TargetAccuracy, read_target_accuracy
 from augmentor.judge.thresholds import Offers, Thresholds
-from augmentor.judge.translation_judge import GateMode, GateSettings, TranslationJudge, find_translation_judge
+from augmentor.judge.translation_judge import (
+    GateMode,
+    GateSettings,
+    TranslationJudge,
+    Unchecked,
+    find_translation_judge,
+)
 from augmentor.judge.translations import (
     TranslationAccuracy,
     changed_targets,
@@ -73,6 +79,7 @@ __all__ = [
     "TranslationJudge",
     "TranslationScore",
     "TruthError",
+    "Unchecked",
     "balanced_accuracy",
     "change_outside",
     "changed_attributes",

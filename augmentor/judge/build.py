@@ -84,11 +84,11 @@ def make_judge(
         AugmentorError: no training row has a label and a readable image, or the discriminator is damaged.
     """
     discriminator = None if checkpoint is None else _discriminator(checkpoint, device)
-    training, validation, sources = judge_split(manifest)
+    split = judge_split(manifest)
     clock.part(0, _TRAINING_READ * share)
     bytes_each = math.prod(looks.size) * looks.channels
     most = min(_MOST_TRAINING, max(FEWEST_IMAGES, _MOST_BYTES // bytes_each))
-    read = read_rows(manifest, training, looks=looks, clock=clock, most=most)
+    read = read_rows(manifest, split.training, looks=looks, clock=clock, most=most)
     learnt = read.data
     if not len(learnt):
         raise ManifestError(
@@ -96,7 +96,7 @@ def make_judge(
             "nothing for the classifier to learn from"
         )
     clock.part(_TRAINING_READ * share, _VALIDATION_READ * share)
-    shown = read_rows(manifest, validation, looks=looks, clock=clock, most=_MOST_VALIDATION)
+    shown = read_rows(manifest, split.validation, looks=looks, clock=clock, most=_MOST_VALIDATION)
     clock.part(_VALIDATION_READ * share, _TRAINED * share)
     judge, steps = _train(learnt, manifest.space, flip=looks.flip, device=device, clock=clock)
     kept = appraise(
@@ -105,7 +105,8 @@ def make_judge(
         groups=shown.groups,
         steps=steps,
         images=len(learnt),
-        validation_from=sources,
+        validation_from=split.sources,
+        rare=split.rare,
         crop=looks.crop,
         discriminator=discriminator,
         model_sha256=None if model is None else model.sha256,
@@ -121,7 +122,7 @@ def with_validation(
     kept: KeptJudge, manifest: Manifest, *, looks: InputSettings, clock: TimeBudget, most: int = _MOST_VALIDATION
 ) -> BuiltJudge:
     """Return a judge of an earlier call with real validation images of a manifest, `most` at most."""
-    read = read_rows(manifest, judge_split(manifest)[1], looks=looks, clock=clock, most=most)
+    read = read_rows(manifest, judge_split(manifest).validation, looks=looks, clock=clock, most=most)
     return BuiltJudge(kept=kept, validation=read.data, groups=read.groups, unreadable=read.unreadable)
 
 
@@ -212,6 +213,7 @@ def appraise(
     steps: int,
     images: int,
     validation_from: str,
+    rare: tuple[str, ...] = (),
     crop: int | None,
     discriminator: Discriminator | None = None,
     model_sha256: str | None = None,
@@ -219,7 +221,7 @@ def appraise(
     """Calibrate a judge on real images that it was not trained on, and store what scores are compared with.
 
     `groups` are the images' subjects ("" is one of its own); `steps` and `images` count the judge's training;
-    `validation_from` is "val" or "held out of train"; discriminator and SHA-256 are those of the judge's model.
+    `validation_from` and `rare` are those of `JudgeSplit`; discriminator and SHA-256 are of the judge's model.
     """
     space, codes = judge.space, validation.codes
     _, channels, height, width = validation.images.shape
@@ -238,7 +240,9 @@ def appraise(
     thresholds = Thresholds(agreement=reference.threshold)
     return KeptJudge(
         judge=judge,
-        report=JudgeReport(steps=steps, images=images, validation=validation_from, attributes=attributes),
+        report=JudgeReport(
+            steps=steps, images=images, validation=validation_from, attributes=attributes, rare=rare
+        ),
         image_size=(height, width),
         image_channels=channels,
         crop=crop,
@@ -247,7 +251,7 @@ def appraise(
         preserved=quantiles_of(preserved),
         auto=thresholds,
         reference=reference,
-        notes=_notes(reference),
+        notes=(*_notes(reference), *_rare_notes(rare)),
         model_sha256=model_sha256,
     )
 
@@ -280,6 +284,13 @@ def _pairs(judge: Judge, seen: JudgeOutputs, codes: Tensor, groups: Sequence[str
     return similarities(
         seen.features[first], seen.features[second], changed, mean=mean, head=head, space=judge.space
     )
+
+
+def _rare_notes(rare: Sequence[str]) -> tuple[str, ...]:
+    if not rare:
+        return ()
+    more = f" and {len(rare) - _NAMED} more" if len(rare) > _NAMED else ""
+    return (f"Too rare to be among the validation images: {'; '.join(rare[:_NAMED])}{more}.",)
 
 
 def _notes(reference: AgreementReference) -> tuple[str, ...]:

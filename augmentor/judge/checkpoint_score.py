@@ -151,6 +151,7 @@ class ScoreSample:
             torch.nonzero(changed[:, column] & (targets[:, column] == value))[:, 0].tolist()
             for column in self._columns()
             for value in range(len(self._space.attributes[column].values))
+            if self._kept.reference.knows(column, value)
         ]
         order = [item for item in chain.from_iterable(zip_longest(*lists)) if item is not None][:_MOST]
         return rows[order], targets[order]

@@ -7,18 +7,31 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from augmentor.data.manifest import Manifest
-from augmentor.errors import ImageError
+from augmentor.errors import ImageError, counted
 from augmentor.images import Pixels, decode
 from augmentor.judge.limits import TimeBudget
 from stargan.labels import UNKNOWN, LabelSpace
 
 FEWEST_IMAGES = 32
 """Read in any case, however little time is left."""
+
+_FOLDS = 5
+"""One of so many folds is held out."""
+
+_MOST_SPLIT = 16_384
+"""Training rows among which some are held out: more than a judge ever reads."""
+
+_FIRST = 8
+"""Images of every combination that are read first."""
+
+_MOST_NAMED = 256
+"""Combinations above which those without a validation image are not named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,42 +114,133 @@ def read_images(
     return LabelledImages.stack(images, manifest.codes, size=size, channels=channels)
 
 
+class JudgeSplit(NamedTuple):
+    """Rows of a judge, in a fixed random order in which rare labels come early.
+
+    Args:
+        training: rows to learn from.
+        validation: rows to validate on, of other subjects.
+        sources: where these are from: "val" or "held out of train".
+        rare: values and combinations that no validation row has, with their numbers of training images.
+    """
+
+    training: NDArray[np.intp]
+    validation: NDArray[np.intp]
+    sources: str
+    rare: tuple[str, ...]
+
+
 def _decode(manifest: Manifest, row: int, *, size: tuple[int, int], channels: int, crop: int | None) -> Pixels:
     return decode(manifest.image_path(row), size=size, channels=channels, crop=crop, access=manifest.access)
 
 
-def judge_split(manifest: Manifest) -> tuple[NDArray[np.intp], NDArray[np.intp], str]:
-    """Return the labelled rows of train and of val, and the source of the latter: "val" or "held out of train".
+def judge_split(manifest: Manifest) -> JudgeSplit:
+    """Split the labelled rows of train and val for a judge.
 
-    Without a val split a fifth of train, whole groups, is held out. The order is fixed; rare labels come early.
+    Without a val split a fifth of train, whole groups, is held out. Every value and combination that train has is
+    in both parts, as far as it has two subjects: what val lacks is held out of train, too.
     """
     labelled = (manifest.codes != UNKNOWN).any(axis=1)
-    training, validation = (np.flatnonzero(manifest.split_mask([split]) & labelled) for split in ("train", "val"))
-    sources = "val"
-    if not len(validation):
-        held_out = _held_out(manifest, training)
-        training, validation = training[~held_out], training[held_out]
-        sources = "held out of train"
-    return _shuffled(manifest, training), _shuffled(manifest, validation), sources
+    training, validation = (
+        _shuffled(manifest, np.flatnonzero(manifest.split_mask([split]) & labelled)) for split in ("train", "val")
+    )
+    sources = "val" if len(validation) else "held out of train"
+    # Later rows are never read.
+    some = training[:_MOST_SPLIT]
+    subjects = _subjects(manifest)
+    folds = assign_folds(manifest.codes[some], subjects[some], space=manifest.space, folds=_FOLDS)
+    held_out = some[folds == 0]
+    if len(validation):
+        numbers = _combinations(manifest.codes[np.concatenate([held_out, validation])])
+        held_out = held_out[~np.isin(numbers[: len(held_out)], numbers[len(held_out) :])]
+    if len(held_out):
+        mask = np.isin(subjects[training], subjects[held_out])
+        training, validation = training[~mask], _shuffled(manifest, np.concatenate([validation, training[mask]]))
+    return JudgeSplit(training, validation, sources, _rare(manifest, training, validation))
 
 
-def _held_out(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Return a mask over `rows`: about a fifth of them, all of a group or none; all but one unit at most."""
-    groups = manifest.rows["group"].to_numpy()[rows]
-    names = np.array([str(group) or f"\0{row}" for group, row in zip(groups, rows, strict=True)], dtype=object)
-    units, counts = np.unique(names, return_counts=True)
-    order = np.random.default_rng(0).permutation(len(units))[: max(0, len(units) - 1)]
-    before = np.cumsum(counts[order]) - counts[order]
-    mask: NDArray[np.bool_] = np.isin(names, units[order[before < len(rows) / 5]])
-    return mask
+def assign_folds(
+    codes: NDArray[np.integer], subjects: NDArray[np.integer], *, space: LabelSpace, folds: int
+) -> NDArray[np.intp]:
+    """Return the fold of each row, (N,): all rows of a subject are in one, and values and combinations in all.
+
+    The rarest are spread first: one of at least two subjects is in fold 0 and in another one; a value of one
+    subject is not in fold 0.
+
+    codes: (N, A), -1 unknown; subjects: (N,).
+    """
+    _, units = np.unique(subjects, return_inverse=True)
+    sizes = np.bincount(units)
+    numbers = _combinations(codes)
+    order = np.argsort(numbers, kind="stable")
+    parts = np.split(units[order], np.flatnonzero(np.diff(numbers[order])) + 1)
+    cells = [np.unique(part) for part in parts]
+    values = [
+        np.unique(units[codes[:, column] == code])
+        for column, attribute in enumerate(space.attributes)
+        for code in range(len(attribute.values))
+    ]
+    chance = np.random.default_rng(0).permutation(len(sizes))
+    fold_of: NDArray[np.intp] = np.full(len(sizes), -1, dtype=np.intp)
+    filled = np.zeros(folds, dtype=np.intp)
+    spread = [cell for cell in cells if len(cell) > 1] + [value for value in values if len(value)]
+    for cell in [*sorted(spread, key=len), np.arange(len(sizes))]:
+        there = np.bincount(fold_of[cell][fold_of[cell] >= 0], minlength=folds)
+        free = cell[fold_of[cell] < 0]
+        for unit in free[np.argsort(chance[free])].tolist():
+            if len(cell) == 1:
+                fold = 1 + int(filled[1:].argmin())
+            else:
+                fold = 0 if not there[0] else min(range(folds), key=lambda each: (there[each], filled[each]))
+            fold_of[unit] = fold
+            there[fold] += 1
+            filled[fold] += sizes[unit]
+    return np.asarray(fold_of[units], dtype=np.intp)
+
+
+def _subjects(manifest: Manifest) -> NDArray[np.intp]:
+    """Return a number per row, (N,), equal for rows of one group; a row without a group is its own subject."""
+    numbers, names = pd.factorize(manifest.rows["group"].astype(str))
+    alone = names[numbers] == ""
+    return np.where(alone, len(names) + np.arange(len(manifest)), numbers).astype(np.intp)
+
+
+def _combinations(codes: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Return a number per row, (N,), that is equal for equal rows of codes."""
+    table = pd.DataFrame(codes)  # hashed: sorting millions of rows takes long
+    return np.asarray(table.groupby(list(table), sort=False).ngroup(), dtype=np.intp)
+
+
+def _rare(manifest: Manifest, training: NDArray[np.intp], validation: NDArray[np.intp]) -> tuple[str, ...]:
+    """Return in words what training rows have and validation rows lack, values first, with the rows' numbers."""
+    space, found = manifest.space, []
+    learnt, shown = manifest.codes[training], manifest.codes[validation]
+    for column, attribute in enumerate(space.attributes):
+        for code, value in enumerate(attribute.values):
+            count = int((learnt[:, column] == code).sum())
+            if count and not (shown[:, column] == code).any():
+                found.append((f"{attribute.name}={value}", count))
+    _, examples, counts = np.unique(_combinations(learnt), return_index=True, return_counts=True)
+    if len(space) > 1 and len(examples) <= _MOST_NAMED:
+        for codes, count in zip(learnt[examples], counts.tolist(), strict=True):
+            if not (shown == codes).all(axis=1).any():
+                words = (f"{name}={value}" for name, value in space.domain(codes.tolist()).items())
+                found.append((", ".join(words), count))
+    return tuple(f"{words} ({counted(count, 'image')})" for words, count in found)
 
 
 def _shuffled(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the rows in a random order weighted by rarity, so that the first ones are balanced."""
+    """Return the rows in a random order weighted by rarity, so that the first ones are balanced.
+
+    The first few rows of every combination come before all others.
+    """
     if not len(rows):
         return rows
     weights = rarity_weights(manifest.codes[rows], manifest.space)
-    return np.random.default_rng(0).choice(rows, size=len(rows), replace=False, p=weights)
+    order = np.random.default_rng(0).choice(rows, size=len(rows), replace=False, p=weights)
+    cells = pd.Series(_combinations(manifest.codes[order]))
+    first = cells.groupby(cells).cumcount().to_numpy() < _FIRST
+    return np.concatenate([order[first], order[~first]])
 
 
 def rarity_weights(codes: NDArray[np.integer], space: LabelSpace) -> NDArray[np.float64]:

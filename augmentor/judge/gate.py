@@ -75,6 +75,7 @@ class Scorer:
             realism=realism.numpy(),
             preserved=preserved.numpy(),
             expected=required.least.numpy(),
+            checked=(required.counted | ~changed).all(dim=1).numpy(),
         )
 
 

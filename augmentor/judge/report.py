@@ -67,6 +67,11 @@ def doubt(accuracy: float | None, *, chance: float, counted: Mapping[str, int]) 
     fewest, what = min((count, what) for what, count in counted.items())
     if fewest < _FEWEST:
         return f"{fewest} {what} are too few"
+    if accuracy < chance:
+        return (
+            f"the classifier itself is worse than guessing: right about {accuracy:.0%} of real images (guessing: "
+            f"{chance:.0%})"
+        )
     if accuracy < chance + _KNOWS * (1 - chance):
         return f"the classifier itself is right about only {accuracy:.0%} of real images (guessing: {chance:.0%})"
     return None
@@ -119,12 +124,14 @@ class JudgeReport:
         images: number of real training images.
         validation: source of the validation images: "val" or "held out of train".
         attributes: in the label space's order.
+        rare: values and combinations without a validation image, with their numbers of training images.
     """
 
     steps: int
     images: int
     validation: str
     attributes: tuple[AttributeAccuracy, ...]
+    rare: tuple[str, ...] = ()
 
     @property
     def trusted(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class Scores(NamedTuple):
         realism: (n,) share of real validation images that D finds no more real; NaN without D.
         preserved: (n,) -1 to 1, how much of the source is left, apart from what had to change.
         expected: (n,) the agreement that real images of such a domain reach; see `AgreementReference`.
+        checked: (n,) bool, whether every attribute that changes counts in the agreement.
     """
 
     agreement: NDArray[np.float64]
@@ -33,6 +34,7 @@ class Scores(NamedTuple):
     realism: NDArray[np.float64]
     preserved: NDArray[np.float64]
     expected: NDArray[np.float64]
+    checked: NDArray[np.bool_]
 
 
 def target_probabilities(probabilities: Tensor, targets: Tensor, space: LabelSpace) -> Tensor:

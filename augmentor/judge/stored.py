@@ -74,6 +74,14 @@ class KeptJudge:
         """Accuracy of the threshold of agreement on real validation images; None if not measured."""
         return self.reference.offers
 
+    def doubt(self, column: int, code: int) -> str | None:
+        """Return why translations into a value cannot be checked; None where they can."""
+        attribute = self.judge.space.attributes[column]
+        reason = self.report.attributes[column].doubt
+        if reason is None and not self.reference.knows(column, code):
+            return f"no validation image has {attribute.name}={attribute.values[code]}"
+        return reason
+
     def for_model(self, model: Model, *, crop: int | None, where: str) -> KeptJudge:
         """Return the judge for use with a model: without the realism of another model's discriminator.
 

@@ -51,6 +51,7 @@ class AttributeTargetAccuracy:
         translations: their number.
         real_images: number of validation images with a label of it.
         values: `obeys` for each value.
+        absent: values that no validation image has; translations into them are not counted.
     """
 
     name: str
@@ -62,6 +63,7 @@ class AttributeTargetAccuracy:
     translations: int
     real_images: int
     values: dict[str, float]
+    absent: tuple[str, ...] = ()
 
     @property
     def level(self) -> Level:
@@ -173,6 +175,9 @@ class TargetAccuracy:
         lines += [a.sentence() for level in ("in part", "ignores", "not judged") for a in by_level[level]]
         if by_level["in part"] or by_level["ignores"]:
             lines.append(f"What may help: {'; '.join(self.advice)}.")
+        absent = [f"{a.name}={value}" for a in self.attributes if a.level != "not judged" for value in a.absent]
+        if absent:
+            lines.append(f"No validation image has {_enumerate(absent)}: translations into it cannot be judged.")
         if by_level["not judged"]:
             lines.append(
                 f"The classifier had {self.judge_steps:,} steps on {self.judge_images:,} images. For longer: "
@@ -207,6 +212,8 @@ def attribute_accuracies(
     predicted, codes: (N, A) int64, predictions for the real images and their labels, -1 unknown.
     """
     wanted = changed_targets(made.targets, codes[made.rows])
+    for column, targets in enumerate(wanted.T):
+        targets[~torch.isin(targets, codes[:, column])] = UNKNOWN
     changed, values = balanced_accuracy(made.predicted, wanted, space), recalls(made.predicted, wanted, space)
     untouched = balanced_accuracy(predicted[made.rows], wanted, space)
     real = balanced_accuracy(predicted, codes, space)
@@ -225,6 +232,7 @@ def attribute_accuracies(
                 translations=int(new.sum()),
                 real_images=len(known),
                 values={value: round(share, 6) for value, share in values[name].items()},
+                absent=tuple(value for code, value in enumerate(space[name].values) if not (known == code).any()),
             )
         )
     return tuple(results)

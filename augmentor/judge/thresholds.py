@@ -129,13 +129,17 @@ class AgreementReference:
         n = len(targets)
         everywhere = math.nan if self.threshold is None else self.threshold
         if self.offers is None:
-            return Requirement(torch.full((n,), everywhere, dtype=torch.float64), self.trusted.expand(n, -1))
+            return Requirement(torch.full((n,), everywhere, dtype=torch.float64), self._checkable(targets))
         kinds, places = torch.unique(torch.cat([targets, own], dim=1), dim=0, return_inverse=True)
         least = torch.empty(len(kinds), dtype=torch.float64)
         counted = torch.empty(len(kinds), len(self.trusted), dtype=torch.bool)
         for row, kind in enumerate(kinds):
             least[row], counted[row] = self._requirement_of(*kind.chunk(2))
         return Requirement(least[places], counted[places])
+
+    def knows(self, column: int, code: int) -> bool:
+        """Return whether an attribute is trusted, and a value of it among the validation images."""
+        return bool(self.trusted[column] and (self.codes[:, column] == code).any())
 
     def lowered(self) -> list[tuple[Values, float]]:
         """Return the pairs of values with a lower threshold than others, the lowest first."""
@@ -171,10 +175,10 @@ class AgreementReference:
         known = [
             (column, code)
             for column, code in enumerate(target.tolist())
-            if code != UNKNOWN and bool(self.trusted[column])
+            if code != UNKNOWN and self.knows(column, code)
         ]
         new = [value for value in known if value[1] != int(source[value[0]])]
-        least, counted = self.threshold, self.trusted.clone()
+        least, counted = self.threshold, self._checkable(target[None])[0]
         for value in new:
             for other in known:
                 values = (value,) if other == value else (min(value, other), max(value, other))
@@ -186,6 +190,14 @@ class AgreementReference:
                 else:
                     least = min(least, reached)
         return least, counted
+
+    def _checkable(self, targets: Tensor) -> Tensor:
+        """Return which attributes of targets (n, A) count, bool (n, A): trusted ones with a known value."""
+        columns = [
+            (torch.isin(target, self.codes[:, column]) | (target == UNKNOWN)) & self.trusted[column]
+            for column, target in enumerate(targets.T)
+        ]
+        return torch.stack(columns, dim=1)
 
     def _doubts(self, values: Values, column: int) -> bool:
         """Return whether this attribute is why real images with some values are known less well."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 
@@ -15,11 +15,13 @@ from augmentor.errors import AugmentorError
 from augmentor.judge.gate import SCORES, DeviceJudge, Gate
 from augmentor.judge.stored import KeptJudge, load_judge
 from augmentor.judge.thresholds import Thresholds
-from augmentor.storage import Json
+from augmentor.storage import Json, read_declared
 from stargan.checkpoints import CheckpointError, Model, find_checkpoint, load_discriminator
+from stargan.labels import LabelSpace
 from stargan.networks import Discriminator
 
-GateMode = Literal["auto", "off"]
+GateMode = Literal["auto", "on", "off"]
+"""Whether the judge's thresholds hold; "on" also refuses requests that cannot be checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +46,13 @@ class GateSettings:
     @property
     def wanted(self) -> bool:
         """Whether a judge is of use."""
-        return self.gate == "auto" or self.needed is not None
+        return self.gate != "off" or self.needed is not None
 
     @property
     def needed(self) -> str | None:
         """The flag that needs a judge; None where it is optional."""
+        if self.gate == "on":
+            return "--gate on"
         if self.given:
             return f"--min-{self.given[0]}"
         return "--keep-best" if self.ranks else None
@@ -78,7 +82,7 @@ class TranslationJudge:
     def notes(self) -> tuple[str, ...]:
         """Remarks on the gate for the user, in sentences."""
         notes = self.kept.report.doubts
-        if self.mode == "auto" and "agreement" not in self.given:
+        if self.mode != "off" and "agreement" not in self.given:
             return (*notes, *self.kept.notes)
         if not self.kept.report.trusted and "agreement" in self.given:
             return (*notes, "the judge can be trusted with no attribute, so --min-agreement rejects nothing")
@@ -116,6 +120,57 @@ class TranslationJudge:
             }
             for values, least in self.kept.reference.lowered()
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unchecked:
+    """Values of an attribute into which an expansion translates without a check, and the reason."""
+
+    attribute: str
+    values: tuple[str, ...]
+    reason: str
+
+    @classmethod
+    def warning(cls, found: Sequence[Unchecked]) -> str:
+        """Return in one paragraph what some unchecked changes mean for the user."""
+        names = ", ".join(dict.fromkeys(each.attribute for each in found))
+        reasons = "; ".join(dict.fromkeys(f"{each.attribute}: {each.reason}" for each in found))
+        return (
+            f"UNCHECKED: {names}. Translations that change this were kept without a check that they show the new "
+            f"value ({reasons}). Their labels may be wrong: look at the report before you train on them. A better "
+            "judge may help: augmentor judge --minutes. --gate on refuses such a request."
+        )
+
+    @classmethod
+    def described(cls, description: Mapping[str, object]) -> tuple[Self, ...]:
+        """Return those of a dataset.json; none of an earlier version's."""
+        found = description.get("unchecked")
+        return tuple(read_declared(cls, each) for each in found) if isinstance(found, list) else ()
+
+    @classmethod
+    def of(
+        cls,
+        judging: TranslationJudge | None,
+        changed: Iterable[tuple[int, int]],
+        space: LabelSpace,
+        *,
+        gate: GateMode,
+    ) -> tuple[Self, ...]:
+        """Return the unchecked ones of `changed`, the (column, code) pairs that an expansion translates into."""
+        found: dict[tuple[int, str], list[str]] = {}
+        for column, code in sorted(changed):
+            if judging is not None and judging.gate.thresholds.agreement is not None:
+                reason = judging.kept.doubt(column, code)
+            elif gate == "off":
+                reason = "--gate off"
+            else:
+                reason = "the model has no judge" if judging is None else judging.kept.doubt(column, code)
+            if reason is not None:
+                found.setdefault((column, reason), []).append(space.attributes[column].values[code])
+        return tuple(
+            cls(attribute=space.names[column], values=tuple(values), reason=reason)
+            for (column, reason), values in found.items()
+        )
 
 
 def find_translation_judge(
@@ -161,7 +216,7 @@ def find_translation_judge(
         return None, (f"the model has no judge: every translation is kept, good or bad. Make one: {remedy}",)
     kept = kept.for_model(model, crop=crop, where=where)
     thresholds = demands.thresholds
-    if demands.gate == "auto":
+    if demands.gate != "off":
         given = {name: getattr(thresholds, name) for name in demands.given}
         thresholds = replace(kept.auto, **given)
     if kept.realism is None or discriminator is None:
@@ -174,9 +229,7 @@ def find_translation_judge(
     judging = TranslationJudge(
         kept=kept,
         discriminator=discriminator,
-        gate=Gate(
-            thresholds=thresholds, by_domain=demands.gate == "auto" and demands.thresholds.agreement is None
-        ),
+        gate=Gate(thresholds=thresholds, by_domain=demands.gate != "off" and demands.thresholds.agreement is None),
         mode=demands.gate,
         given=demands.given,
     )

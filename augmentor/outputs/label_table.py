@@ -21,6 +21,9 @@ COLUMNS_BEFORE = ("file_name", "key", "split", "group", "is_synthetic", "source_
 COLUMNS_AFTER = ("changed", "agreement", "realism")
 SCORE_COLUMNS = ("agreement", "realism")
 
+UNCHECKED = "unchecked"
+"""Cell of `agreement` in `labels.csv` where an attribute that changed was not checked."""
+
 CHUNK = 1 << 16
 """Rows of a table in memory at once."""
 
@@ -51,7 +54,8 @@ class LabelRow(NamedTuple):
         source_path: that row's path, as the manifest writes it.
         codes: (A,) labels in the label space's order, -1 unknown.
         changed: names of the attributes that differ from the source.
-        agreement: the judge's probability in [0, 1] for the target's values; None without a judge.
+        agreement: the judge's probability in [0, 1] for the target's values; None without a judge, and where it
+            cannot tell whether a value changed.
         realism: share of real validation images, in [0, 1], that the discriminator scores no higher; None for
             real images, and without a judge or discriminator.
     """
@@ -124,7 +128,7 @@ def read_label_table(path: Path, space: LabelSpace) -> pd.DataFrame:
     table = pd.concat(read_chunks(path, expected=columns(space)), ignore_index=True)
     table["is_synthetic"] = table["is_synthetic"] == "1"
     for score in SCORE_COLUMNS:
-        table[score] = pd.to_numeric(table[score].mask(table[score] == "")).astype("float64")
+        table[score] = pd.to_numeric(table[score].mask(table[score].isin(["", UNCHECKED]))).astype("float64")
     return table
 
 

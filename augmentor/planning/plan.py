@@ -159,6 +159,26 @@ class Plan:
                 counts[attribute.name]["not labelled" if "unknown" in attribute.values else "unknown"] = pairs[0]
         return counts
 
+    def changed_values(self) -> set[tuple[int, int]]:
+        """Return the (column, code) pairs that translations change into; with a balance, those they may."""
+        found: set[tuple[int, int]] = set()
+        for run in self.grid.chunks(len(self.counts)):
+            own = self._touched_codes(run)
+            mask = self.grid.mask(own)
+            for block in self.grid.blocks:
+                for place, column in enumerate(block.columns):
+                    new = mask[:, block.run] & (block.values[:, place] != own[:, [column]])
+                    codes = np.unique(block.values[new.any(axis=0), place]).tolist()
+                    found |= {(int(self.grid.touched[column]), code) for code in codes}
+        if self.balance is not None:
+            cells = self.balance.cells
+            own = self.codes[self.combinations >= 0][:, cells.attributes]
+            short = self.balance.missing(self.balance.before + self.balance.domains) > 0
+            for place, column in enumerate(cells.attributes):
+                codes = np.unique(cells.values[short, place])
+                found |= {(column, int(code)) for code in codes if (own[:, place] != code).any()}
+        return found
+
     def fingerprint(self) -> str:
         """Return a sha256 that changes with anything that changes the items: codes, request, order, flags.
 

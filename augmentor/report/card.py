@@ -129,6 +129,9 @@ def _limits(
         limits.append(
             f"Nothing was rejected for {', '.join(doubted)}: the classifier is not accurate enough on real images."
         )
+    if description.unchecked and judge is not None:
+        names = ", ".join(dict.fromkeys(each.attribute for each in description.unchecked))
+        limits.append(f"Changes of {names} were not checked at all (`unchecked` in the column `agreement`).")
     translated = ", ".join(description.requested.splits) or "train"
     if translated != "train":
         limits.append(f"Rows of {translated} were translated, so these splits hold synthetic images as well.")

@@ -124,6 +124,8 @@ def _file_sets(output: FinishedOutput, description: DescribedOutput) -> list[Jso
 def _label_table(output: FinishedOutput) -> Json:
     # As text, readers would make "1.0" of a 1 in a column with blank cells.
     types = {**_TYPES, **{each.name: "sc:Boolean" for each in output.space.attributes if each.kind == "binary"}}
+    if output.description.get("unchecked"):
+        types["agreement"] = "sc:Text"
     fields: list[Json] = [
         {
             "@type": "cr:Field",

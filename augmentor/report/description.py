@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Self
 
-from augmentor.judge import JudgeReport, Offers, Thresholds
+from augmentor.judge import JudgeReport, Offers, Thresholds, Unchecked
 from augmentor.storage import Json, read_declared
 
 
@@ -95,6 +95,7 @@ class DescribedOutput:
     balance: tuple[BalancedCombination, ...]
     gate: DescribedGate
     judge: DescribedJudge
+    unchecked: tuple[Unchecked, ...]
 
     @classmethod
     def from_json(cls, state: Mapping[str, Json]) -> Self:

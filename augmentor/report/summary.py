@@ -68,9 +68,19 @@ def summary_section(
             f"by {', '.join(space.names)}."
         ),
         tiles=tuple(tiles),
-        notes=(_verdict(evaluation), *_gate(found, description, judge)),
+        notes=(*_unchecked(description), _verdict(evaluation), *_gate(found, description, judge)),
         rejected=rejected,
     )
+
+
+def _unchecked(description: DescribedOutput) -> list[SummaryNote]:
+    found = description.unchecked
+    if not found:
+        return []
+    changes = "; ".join(f"{each.attribute} ({', '.join(each.values)}): {each.reason}" for each in found)
+    words = f"Translations that change this were kept without a check that they show the new value. {changes}."
+    names = ", ".join(dict.fromkeys(each.attribute for each in found))
+    return [SummaryNote(head=f"Unchecked: {names}.", words=words, tone="bad")]
 
 
 def _verdict(evaluation: EvaluationSection | None) -> SummaryNote:

@@ -86,7 +86,7 @@ def test_lineage_split_and_group_are_inherited(outputs: Outputs, small: Small) -
         assert row["changed"] == (";".join(changed) or "none")
         assert len(changed) == int(row["is_synthetic"])
         # The judge has learnt too little to be trusted with a label, but it had a discriminator to ask.
-        assert row["agreement"] == ""
+        assert row["agreement"] == ("unchecked" if row["is_synthetic"] == "1" else "")
         assert (row["realism"] != "") == (row["is_synthetic"] == "1")
     keys = {row["key"] for row in table(outputs["folder"][0])}
     assert {"face00__real", "face00__hair-red_smile-0", "face00__hair-black_smile-1"} <= keys
@@ -122,6 +122,7 @@ def test_dataset_json(outputs: Outputs, model: Path) -> None:
         told = dict(done.json)
         seconds, speed, slowest = (told.pop(name) for name in ("seconds", "images_per_second", "slowest_stage"))
         report = out / "report.html" if form == "folder" else out.with_suffix(".report.html")
+        assert told.pop("unchecked") == state["unchecked"] != []
         assert told == {"out": str(out), "report": str(report), **state["counts"], "resumed": 0}
         assert isinstance(seconds, float)
         assert speed == pytest.approx(74 / seconds, rel=0.01, abs=0.1)
@@ -359,6 +360,13 @@ def test_a_model_without_a_judge(augmentor: Augmentor, small: Small, model: Path
     done = augmentor.run(*words, "--out", tmp_path / "out")
     assert (done.code, done.json["synthetic"], done.json["rejected"]) == (0, 32, 0)
     assert f"Make one: augmentor judge {small.manifest} --model {plain}" in " ".join(done.err.split())
+    assert done.err.splitlines()[-1].startswith("warning  UNCHECKED: hair. ")
+    assert done.json["unchecked"] == [
+        {"attribute": "hair", "values": ["black", "blond", "red"], "reason": "the model has no judge"}
+    ]
+    refused = augmentor.run(*words, "--out", tmp_path / "no", "--gate", "on")
+    assert (refused.code, (tmp_path / "no").exists()) == (2, False)
+    assert "--gate on needs a judge" in refused.err
     needed = augmentor.run(*words, "--out", tmp_path / "no", "--keep-best", "3")
     assert needed.code == 2
     assert "--keep-best needs a judge" in needed.err

@@ -14,7 +14,7 @@ from augmentor.data import write_failures
 from augmentor.errors import OutputError
 from augmentor.outputs.description import describe
 from augmentor.outputs.judge_results import rejected_cells, rejected_columns, scores_cells, scores_columns
-from augmentor.outputs.label_table import LabelRow, cells, columns
+from augmentor.outputs.label_table import UNCHECKED, LabelRow, cells, columns
 from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.writers.assembly import Assembly, Ending, discard
 from augmentor.outputs.writers.packing import Packed, Packing, pack_name
@@ -48,6 +48,8 @@ class FolderTables(Assembly):
         self._space = space
         self._description = description
         self._packing = packing
+        self._unchecked = bool(description.get("unchecked"))
+        self._agreement = columns(space).index("agreement")
         self._packs: list[Packed] = []
         self._files = ExitStack()
         self._splits = SplitTables(out, space, self._files) if packing is None else None
@@ -60,11 +62,20 @@ class FolderTables(Assembly):
             self._add_packs(record, self._packing)
         for row in record.rows:
             written = cells(row, self._space)
-            self._labels.writerow(written)
+            self._labels.writerow(self._marked(written, row))
             if self._splits is not None:
                 self._splits.add(row.split, written)
         self._scores.writerows(scores_cells(record.rows, record.scores, self._space))
         self._rejected.writerows(rejected_cells(record.rejected, self._space))
+
+    def _marked(self, written: list[str], row: LabelRow) -> list[str]:
+        """Return a row's cells with `UNCHECKED` where a change was not checked; earlier versions left it blank.
+
+        Tables per split do not have the word: Hugging Face's loader would take the column for text in one split.
+        """
+        if not self._unchecked or row.agreement is not None or not row.changed:
+            return written
+        return [*written[: self._agreement], UNCHECKED, *written[self._agreement + 1 :]]
 
     def _finish(self, ending: Ending) -> None:
         self._files.close()

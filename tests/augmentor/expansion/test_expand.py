@@ -29,6 +29,7 @@ from augmentor.expansion.shares import Share
 from augmentor.expansion.writer import explain_failures
 from augmentor.judge.stored import save_judge
 from augmentor.judge.thresholds import Thresholds
+from augmentor.outputs.readers import FinishedOutput
 from augmentor.outputs.verify import verify_output
 from augmentor.outputs.writers import OutputFormat
 from augmentor.outputs.writers.assembly import Ending
@@ -546,3 +547,51 @@ def test_a_preview_needs_an_image(small_manifest: MakeManifest, model: Path, tmp
     assert draw(broken) == out
     with Image.open(out) as picture:
         assert 96 < picture.height < 2 * 96  # one row: the others cannot be read
+
+
+# ---- what is not checked ----
+
+
+@pytest.mark.parametrize("output_format", ["folder", "hdf5"])
+def test_what_was_not_checked_is_marked(
+    output_format: OutputFormat,
+    manifest: Path,
+    model: Path,
+    space: LabelSpace,
+    untrained_judge: MakeJudge,
+    tmp_path: Path,
+) -> None:
+    save_judge(model, untrained_judge(space, auto=Thresholds(agreement=0.0), doubted=("glasses",)))
+    expansion = planned(manifest, model, tmp_path / "out", output_format=output_format, domains=("each",))
+    run_expansion(expansion, RUN, write_pages=write_report)
+    reason = "it is right about half"
+    output = FinishedOutput.open(expansion.out)
+    assert output.description["unchecked"] == [
+        {"attribute": "glasses", "values": ["0", "1"], "reason": reason},
+    ]
+    labels = labels_of(expansion.out)
+    made = labels[labels["is_synthetic"]]
+    assert (made["agreement"].isna() == made["changed"].str.contains("glasses")).all()
+    assert made["agreement"].notna().any()
+    if output_format == "folder":
+        written = pd.read_csv(expansion.out / "labels.csv", dtype=str, keep_default_na=False).set_index("key")
+        unchecked = written["agreement"] == "unchecked"
+        assert (unchecked == written["changed"].str.contains("glasses")).all()
+        train = pd.read_csv(expansion.out / "train" / "metadata.csv")
+        assert train["agreement"].dtype == np.float64
+    page = expansion.paths.beside("report.html").read_text()
+    first = page[page.index('<div class="note ') :][:400]
+    assert first.startswith('<div class="note bad"><p><strong>Unchecked: glasses.</strong>')
+    assert reason in first
+    assert verify_output(expansion.out).ok
+
+
+def test_a_gate_that_is_on_refuses_what_it_cannot_check(
+    manifest: Path, model: Path, space: LabelSpace, untrained_judge: MakeJudge, tmp_path: Path
+) -> None:
+    save_judge(model, untrained_judge(space, doubted=("glasses",)))
+    with pytest.raises(AugmentorError, match=r"--gate on: .* \(glasses=0\|1: it is right about half\)") as refused:
+        planned(manifest, model, tmp_path / "out", gate="on", domains=("each",))
+    assert refused.value.exit_code == 2
+    sure = planned(manifest, model, tmp_path / "out", gate="on", domains=("hair=*",))
+    assert (sure.unchecked, sure.judging is not None and sure.judging.gate.by_domain) == ((), True)

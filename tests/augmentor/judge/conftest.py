@@ -78,8 +78,8 @@ def make_kept(space: LabelSpace) -> MakeKept:
             preserved=(),
             auto=Thresholds(),
             reference=AgreementReference(
-                probabilities=torch.empty(0, 4),
-                codes=torch.empty(0, 2, dtype=torch.int64),
+                probabilities=torch.full((3, 4), 0.5),
+                codes=torch.tensor([[0, 0], [1, 1], [2, 1]]),
                 space=space,
                 trusted=torch.tensor(trusted),
             ),

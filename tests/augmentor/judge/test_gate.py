@@ -18,7 +18,8 @@ def scores(**columns: list[float]) -> Scores:
     nothing = np.full(n, np.nan)
     given = {name: np.array(column) for name, column in columns.items()}
     blank = dict.fromkeys(("agreement", "realism", "preserved", "expected"), nothing)
-    return Scores(**{**blank, "per_attribute": np.full((n, 2), np.nan), **given})
+    whole = {"per_attribute": np.full((n, 2), np.nan), "checked": np.ones(n, dtype=bool)}
+    return Scores(**{**blank, **whole, **given})
 
 
 def test_verdicts() -> None:

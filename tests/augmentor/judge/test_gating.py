@@ -16,7 +16,7 @@ from augmentor.judge.gate import Gate, RejectedThumbnails
 from augmentor.judge.scores import Scores
 from augmentor.judge.stored import KeptJudge, save_judge
 from augmentor.judge.thresholds import AgreementReference, Thresholds
-from augmentor.judge.translation_judge import GateSettings, TranslationJudge, find_translation_judge
+from augmentor.judge.translation_judge import GateSettings, TranslationJudge, Unchecked, find_translation_judge
 from stargan.checkpoints import Model, load_model, save_checkpoint, save_model
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
@@ -204,6 +204,27 @@ def test_what_the_judge_says_of_its_thresholds_is_told_where_they_hold(
         assert find(checkpoint, demands=demands)[1] == ()
 
 
+def test_changes_that_nothing_checks_are_named(
+    checkpoint: Path, space: LabelSpace, untrained_judge: MakeJudge
+) -> None:
+    red, no_glasses, glasses = (0, 1), (1, 0), (1, 1)
+    kept = untrained_judge(space, doubted=("glasses",))
+    few = replace(kept.reference, codes=torch.tensor([[0, 0], [2, 1]]), probabilities=torch.zeros(2, 4))
+    keep(checkpoint, replace(kept, reference=few))
+    judging, _ = find(checkpoint)
+    assert Unchecked.of(judging, {(0, 0), (0, 2)}, space, gate="auto") == ()
+    found = Unchecked.of(judging, {glasses, (0, 0), red, no_glasses}, space, gate="auto")
+    assert [(each.attribute, each.values, each.reason) for each in found] == [
+        ("hair", ("blond",), "no validation image has hair=blond"),
+        ("glasses", ("0", "1"), "it is right about half"),
+    ]
+    assert [each.reason for each in Unchecked.of(None, {red}, space, gate="auto")] == ["the model has no judge"]
+    assert [each.reason for each in Unchecked.of(None, {red}, space, gate="off")] == ["--gate off"]
+    (checkpoint / "judge.json").unlink()
+    with pytest.raises(AugmentorError, match="--gate on needs a judge"):
+        find(checkpoint, demands=GateSettings(gate="on", thresholds=Thresholds()))
+
+
 # ---- judging ----
 
 
@@ -232,6 +253,7 @@ def test_how_far_a_translation_misses_what_it_misses_most() -> None:
         realism=np.array([0.5, 0.0, unknown, unknown]),
         preserved=np.array([0.5, 0.5, -0.5, 0.5]),
         expected=np.array([0.3, 0.95, 0.3, unknown]),
+        checked=np.ones(4, dtype=bool),
     )
     gate = Gate(thresholds=Thresholds(agreement=0.5, realism=0.2))
     np.testing.assert_allclose(gate.shortfalls(scores), [0.4, 0.2, unknown, unknown])

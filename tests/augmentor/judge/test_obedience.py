@@ -52,14 +52,15 @@ def test_scores_by_hand(space: LabelSpace) -> None:
     hair, glasses = attribute_accuracies(seen, own, made, space)
     assert hair == AttributeTargetAccuracy(
         name="hair",
-        obeys=0.5,  # blond 0 of 1, brown 2 of 2
-        untouched=0.25,  # row 0 is not seen as blond, nor as brown; row 1 is seen as brown
+        obeys=0.0,  # blond 0 of 1; brown is no image's
+        untouched=0.0,  # row 0 is not seen as blond
         real=0.25,
         chance=0.5,  # the images are black or blond
-        change=3.0,
-        translations=3,
+        change=1.0,
+        translations=1,
         real_images=3,
-        values={"blond": 0.0, "brown": 1.0},
+        values={"blond": 0.0},
+        absent=("brown",),
     )
     assert glasses == AttributeTargetAccuracy(
         name="glasses",
@@ -140,6 +141,10 @@ def test_what_cannot_be_judged_says_why() -> None:
     assert attribute().sentence() == ""
     assert attribute(real=0.6).sentence() == (
         "smile cannot be judged: the classifier itself is right about only 60% of real images (guessing: 50%)."
+    )
+    assert attribute(real=0.4).sentence() == (
+        "smile cannot be judged: the classifier itself is worse than guessing: right about 40% of real images "
+        "(guessing: 50%)."
     )
     assert "7 validation images are too few" in attribute(real_images=7).sentence()
     assert "3 translations are too few" in attribute(translations=3).sentence()

@@ -162,3 +162,14 @@ def test_what_may_be_chance_lowers_nothing(space: LabelSpace) -> None:
 
     assert asked(short=3) == 0.9
     assert asked(short=10) == pytest.approx(0.5)
+
+
+def test_a_value_without_validation_images_does_not_count(space: LabelSpace) -> None:
+    codes = torch.tensor([[0, i % 2] for i in range(60)])
+    probabilities = torch.full((60, 4), 0.9)
+    reference = measured(probabilities, codes, space)
+    targets, own = torch.tensor([[2, 1], [0, 1], [UNKNOWN, 1]]), torch.tensor([[0, 1], [1, 1], [0, 0]])
+    assert reference.requirements(targets, own).counted.tolist() == [[False, True], [True, True], [True, True]]
+    assert (reference.knows(0, 0), reference.knows(0, 2)) == (True, False)
+    few = measured(probabilities[:9], codes[:9], space)
+    assert few.requirements(targets, own).counted.tolist() == [[False, True], [True, True], [True, True]]

@@ -170,6 +170,13 @@ def test_a_plan_is_the_product_of_its_words(request: Request, data: st.DataObjec
     shards = [list(plan.shard(index, size)) for index in range(plan.shards(size))]
     assert shards == [items[first : first + size] for first in range(0, len(items), size)]
 
+    assert plan.changed_values() == {
+        (column, code)
+        for item in items
+        if item.is_synthetic
+        for column, code in enumerate(item.target)
+        if code != manifest.codes[item.row, column]
+    }
     translated = [i for i, split in enumerate(request.splits) if split in request.wanted]
     for name, counts in plan.label_counts().items():
         for value, (before, after) in counts.items():

@@ -41,6 +41,7 @@ class Greyish(DeviceJudge):
             realism=unknown,
             preserved=1 - grey,
             expected=unknown,
+            checked=np.ones(len(grey), dtype=bool),
         )
         reasons = ["" if level >= self.least else f"agreement {level:.4f} < {self.least:.4f}" for level in grey]
         return Judgement(scores, reasons, self.least - grey)
