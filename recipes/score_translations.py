@@ -37,6 +37,7 @@ from augmentor.data import model_crop, open_model, read_model_manifest
 from augmentor.data.manifest import Manifest, refuse_split_leaks
 from augmentor.errors import AugmentorError
 from augmentor.judge import (
+    BATCH_SIZES,
     DomainDistances,
     FeatureSet,
     Judge,
@@ -47,6 +48,7 @@ from augmentor.judge import (
     domain_distances,
     errors_by_change,
     hue_introduced,
+    kind_for,
     kinds_of_change,
     likeliest,
     mask_share,
@@ -64,9 +66,6 @@ from stargan.inference import Translator
 from stargan.labels import UNKNOWN, LabelSpace
 
 BATCH = 256
-SMALL_SIDE = 64
-"""Below it the referee is the small network: a ResNet-18 takes ten times as long there and is hardly better."""
-
 MASKS = 512
 """Translations whose masks are measured."""
 
@@ -122,10 +121,10 @@ def train_referees(data: LabelledImages, space: LabelSpace, options: argparse.Na
 
     Fills in the options that were not given.
     """
-    small = min(data.images.shape[2:]) < SMALL_SIDE if options.referee is None else options.referee == "small"
-    options.referee = "small" if small else "resnet"
+    options.referee = options.referee or kind_for(min(data.images.shape[2:]))
+    small = options.referee == "small"
     options.steps = options.steps or (1500 if small else 400)
-    options.batch_size = options.batch_size or (64 if small else 32)
+    options.batch_size = options.batch_size or BATCH_SIZES[options.referee]
     options.referee_seeds = options.referee_seeds or (3 if small else 1)
     file: Path | None = options.classifier
     stored = load_file(file) if file is not None and file.exists() else None
@@ -136,7 +135,6 @@ def train_referees(data: LabelledImages, space: LabelSpace, options: argparse.Na
             steps=options.steps if stored is None else 1,
             seed=options.seed + number,
             batch_size=options.batch_size,
-            learning_rate=2e-3 if options.referee == "small" else 1e-3,
             device=torch.device("cpu"),
             kind=options.referee,
         )

@@ -2,7 +2,15 @@
 
 from augmentor.judge.cheap_methods import cheap_translations, true_pairs
 from augmentor.judge.checkpoint_score import AttributeScore, ScoreSample, TranslationScore
-from augmentor.judge.classifier import Judge, NetworkKind, likeliest, train_classifier, train_judge
+from augmentor.judge.classifier import (
+    BATCH_SIZES,
+    Judge,
+    NetworkKind,
+    kind_for,
+    likeliest,
+    train_classifier,
+    train_judge,
+)
 from augmentor.judge.data import InputSettings, LabelledImages, judge_split, rarity_weights, read_images
 from augmentor.judge.distances import (
     TORCHMETRICS,
@@ -47,6 +55,7 @@ from augmentor.judge.translations import (
 )
 
 __all__ = [
+    "BATCH_SIZES",
     "TORCHMETRICS",
     "AttributeAccuracy",
     "AttributeScore",
@@ -96,6 +105,7 @@ __all__ = [
     "judge_run",
     "judge_split",
     "judge_translations",
+    "kind_for",
     "kinds_of_change",
     "likeliest",
     "mask_share",

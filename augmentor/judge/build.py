@@ -188,7 +188,7 @@ def _train(
             moments.append(time.monotonic())
             clock.check()
 
-        train_judge(data, space=space, steps=2, seed=0, device=device, batch_size=BATCH, flip=flip, on_step=note)
+        train_judge(data, space=space, steps=2, seed=0, device=device, flip=flip, on_step=note)
         # The first step is slow: it sets things up.
         possible = clock.left() / max(moments[1] - moments[0], 1e-6)
         steps = round(min(clock.limits.most_steps, max(_FEWEST_STEPS, possible)))
@@ -198,7 +198,6 @@ def _train(
         steps=steps,
         seed=0,
         device=device,
-        batch_size=BATCH,
         flip=flip,
         on_step=lambda step: clock.report(step / steps),
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from augmentor.errors import AugmentorError, OutputError
-from augmentor.judge.classifier import Judge, resnet
+from augmentor.judge.classifier import Judge, new_network
 from augmentor.judge.report import JudgeReport
 from augmentor.judge.thresholds import AgreementReference, Offers, Thresholds
 from augmentor.storage import replace_bytes, replacing_text
@@ -129,6 +129,7 @@ def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
     )
     description: dict[str, object] = {
         "format": _FORMAT,
+        "network": kept.judge.network.kind,
         "label_space": kept.judge.space.to_json(),
         "image_size": list(kept.image_size),
         "image_channels": kept.image_channels,
@@ -208,7 +209,13 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
     report = JudgeReport.from_json(state["report"])
     trusted = torch.tensor([attribute.trusted for attribute in report.attributes], dtype=torch.bool)
     with torch.device("meta"):  # Random initial weights, 11 million of them, would only be replaced.
-        network = resnet(state["image_channels"], side=min(height, width), outputs=space.domain_size)
+        # Older judges, which do not say so, are a ResNet-18.
+        network = new_network(
+            state.get("network", "resnet"),
+            state["image_channels"],
+            side=min(height, width),
+            outputs=space.domain_size,
+        )
     network.load_state_dict(tensors, assign=True)
     # The memory layout of training: another one sums in another order.
     network.requires_grad_(False).to(memory_format=torch.channels_last).eval()

@@ -68,7 +68,7 @@ def make_kept(space: LabelSpace) -> MakeKept:
             for name, known in zip(space.names, trusted, strict=True)
         )
         return KeptJudge(
-            judge=Judge(network=JudgeNetwork(body=Channels(), head=head), space=space),
+            judge=Judge(network=JudgeNetwork(kind="small", body=Channels(), head=head), space=space),
             report=JudgeReport(steps=1, images=2, validation="val", attributes=attributes),
             image_size=(4, 4),
             image_channels=3,

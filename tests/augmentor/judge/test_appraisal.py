@@ -29,7 +29,7 @@ def judge(space: LabelSpace) -> Judge:
     head = nn.Linear(3, 4)
     head.weight.data = torch.tensor([[3.0, 0, 0], [0, 3, 0], [0, 0, 3], [0, 0, 0]])
     head.bias.data = torch.tensor([0.0, 0, 0, -1])
-    return Judge(network=JudgeNetwork(body=Flat(), head=head), space=space)
+    return Judge(network=JudgeNetwork(kind="small", body=Flat(), head=head), space=space)
 
 
 def images(count: int) -> LabelledImages:

@@ -11,12 +11,12 @@ import torch
 
 from augmentor.errors import AugmentorError
 from augmentor.judge.build import appraise
-from augmentor.judge.classifier import train_judge
+from augmentor.judge.classifier import kind_for, train_judge
 from augmentor.judge.data import LabelledImages
 from augmentor.judge.gate import Scorer
 from augmentor.judge.stored import KeptJudge, load_judge, save_judge
 from augmentor.judge.thresholds import Thresholds
-from stargan.checkpoints import CheckpointError, Model
+from stargan.checkpoints import CheckpointError, Model, json_sha256
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import Generator
 from tests.augmentor.judge.conftest import Brightness
@@ -154,3 +154,25 @@ def test_it_fits_its_model_or_says_why_not(kept: KeptJudge) -> None:
     ):
         with pytest.raises(AugmentorError, match=f"--judge j: the judge does not fit the model.*{said}"):
             kept.for_model(wrong, crop=crop, where="--judge j")
+
+
+@pytest.mark.parametrize(("side", "kind"), [(12, "small"), (63, "small"), (64, "resnet"), (128, "resnet")])
+def test_small_images_have_the_small_network(side: int, kind: str) -> None:
+    assert kind_for(side) == kind
+
+
+def test_a_judge_from_before_the_small_network_is_a_resnet(
+    kept: KeptJudge, data: LabelledImages, tmp_path: Path
+) -> None:
+    assert kept.judge.network.kind == "small"
+    judge = train_judge(data, space=SPACE, steps=1, seed=0, device=torch.device("cpu"), kind="resnet")
+    mean = torch.zeros(judge.outputs(data.images).features.shape[1])
+    save_judge(tmp_path, replace(kept, judge=judge, mean=mean))
+    file = tmp_path / "judge.json"
+    stated = json.loads(file.read_text())
+    assert stated.pop("network") == "resnet"
+    del stated["sha256"]
+    file.write_text(json.dumps({**stated, "sha256": json_sha256(stated)}))
+    loaded = load_judge(tmp_path)
+    assert loaded is not None
+    assert torch.equal(loaded.judge.outputs(data.images).logits, judge.outputs(data.images).logits)

@@ -76,7 +76,7 @@ def mean_judge(space: LabelSpace) -> Judge:
     """A judge whose logits are known: the image's mean in [-1, 1] times 1, 0, -1 and -2."""
     head = nn.Linear(1, 4, bias=False)
     head.weight.data = torch.tensor([[1.0], [0.0], [-1.0], [-2.0]])
-    return Judge(network=JudgeNetwork(body=Mean(), head=head), space=space)
+    return Judge(network=JudgeNetwork(kind="small", body=Mean(), head=head), space=space)
 
 
 def test_predictions_are_the_likeliest_values(space: LabelSpace) -> None:
