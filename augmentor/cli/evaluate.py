@@ -20,7 +20,7 @@ from augmentor.errors import AugmentorError
 from augmentor.storage import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from augmentor.evaluation import ArmResult, Distances, Evaluation, Interval
+    from augmentor.evaluation import ArmResult, Distances, Evaluation, GroupResult, Interval
 
 _COLOURS = {"helps": "bold green", "hurts": "bold red", "mixed": "bold yellow"}
 _HEADS = {
@@ -100,6 +100,10 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
     parts += [Text(f"No {name} arm: {reason}.", "dim") for name, reason in evaluation.skipped.items()]
     parts += [Text("")]
     parts += [_attributes(evaluation.arms), Text("")]
+    if evaluation.filled or evaluation.unmeasured:
+        parts += [_combinations("accuracy of the filled combinations", evaluation.filled, evaluation.arms)]
+        parts += [Text(f"Left out: {each}.", "dim") for each in evaluation.unmeasured]
+        parts += [Text("")]
     if evaluation.groups:
         parts += [_groups(evaluation), Text("")]
     parts += [_distances(evaluation.distances), Text("")]
@@ -111,7 +115,7 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
 
 def _arms(evaluation: Evaluation) -> Table:
     title = "accuracy in per cent, with 95 % intervals"
-    table = plain_table("arm", "images", "balanced", "worst group", title=title, width=79)
+    table = plain_table("arm", "filled", "worst group", "balanced", title=title, width=79)
     for column in table.columns[1:]:
         column.no_wrap = True
     for arm in evaluation.arms:
@@ -125,7 +129,8 @@ def _arms(evaluation: Evaluation) -> Table:
 
 def _arm_cells(arm: ArmResult) -> tuple[str, str, str, str]:
     worst = "-" if arm.worst_group is None else _with_interval(arm.worst_group.accuracy)
-    return arm.title, f"{arm.images:,}", _with_interval(arm.balanced), worst
+    filled = "-" if arm.filled is None else _with_interval(arm.filled)
+    return arm.title, filled, worst, _with_interval(arm.balanced)
 
 
 def _attributes(arms: Sequence[ArmResult]) -> Table:
@@ -136,14 +141,20 @@ def _attributes(arms: Sequence[ArmResult]) -> Table:
 
 
 def _groups(evaluation: Evaluation) -> Table:
-    names = [arm.name for arm in evaluation.arms]
     shown = sorted(evaluation.groups, key=lambda group: group.accuracy["real"].value)[:_MOST_GROUPS]
     left = len(evaluation.groups) - len(shown)
     more = f" (the worst {len(shown)} of {len(evaluation.groups)})" if left else ""
-    table = _by_arm(f"accuracy of each combination{more}", names, counted="train")
-    for group in shown:
+    return _combinations(f"accuracy of each combination{more}", shown, evaluation.arms)
+
+
+def _combinations(title: str, groups: Sequence[GroupResult], arms: Sequence[ArmResult]) -> Table:
+    names = [arm.name for arm in arms]
+    table = _by_arm(title, names, counted="train")
+    for group in groups:
         trained = f"{group.train_real:,}+{group.train_synthetic:,}"
-        table.add_row(Text(group.name), trained, *(_share(group.accuracy[name].value) for name in names))
+        few = "" if math.isfinite(group.accuracy["real"].low) else f" ({group.test_units} subjects: no interval)"
+        cells = (_share(group.accuracy[name].value) for name in names)
+        table.add_row(Text(group.name + few), trained, *cells)
     return table
 
 

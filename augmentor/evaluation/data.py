@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from augmentor.data.manifest import Manifest, read_manifest
 from augmentor.errors import ImageError, OutputError
 from augmentor.evaluation.lineage import TracedTranslations, read_rejected, refuse_copies, refuse_leaks, trace
+from augmentor.evaluation.metrics import Cell
 from augmentor.images import ImageFormat, Pixels, decode, decode_bytes, encode
 from augmentor.judge import LabelledImages
 from augmentor.outputs import UNCHANGED, encoding_of, paths_of
 from augmentor.outputs.readers import ExpandedDataset, FinishedOutput, open_dataset
+from augmentor.planning import CellState
 from augmentor.storage import MAX_PIXELS, Json, side_by_side
 from stargan.config import Precision
 from stargan.labels import UNKNOWN, LabelSpace
@@ -39,6 +41,7 @@ class EvaluatedOutput:
         full_size: the images have another size than the model's, so changes were blended into the originals.
         gated: whether translations had to pass a gate.
         model_path: as the user gave it; None if unknown.
+        balance: combinations that `--balance` was to fill, attribute -> value.
     """
 
     out: Path
@@ -53,6 +56,7 @@ class EvaluatedOutput:
     model_sha256: str
     precision: Precision
     fingerprint: str
+    balance: tuple[Mapping[str, str], ...] = ()
 
 
 def read_output(out: Path) -> EvaluatedOutput:
@@ -82,7 +86,34 @@ def read_output(out: Path) -> EvaluatedOutput:
         model_sha256=str(model["sha256"]),
         precision=cast(Precision, settings.get("precision", "auto")),
         fingerprint=str(described["fingerprint"]),
+        balance=_balance(described),
     )
+
+
+def _balance(described: Mapping[str, Json]) -> tuple[Mapping[str, str], ...]:
+    states = cast("Sequence[Mapping[str, Any]]", described.get("balance") or ())
+    return tuple(state.domain for state in map(CellState.from_json, states) if (state.wanted or 0) > state.before)
+
+
+def filled_cells(output: EvaluatedOutput, requested: pd.DataFrame, changed: Sequence[int]) -> tuple[Cell, ...]:
+    """Return the combinations that translations were requested for, in order.
+
+    They are those that `--balance` was to fill, also where it could not. Otherwise they are the combinations of
+    `changed` attributes among the targets in `requested`, rows of the label table and of rejected translations.
+    """
+    space, cells = output.space, set[Cell]()
+    domains = output.balance or [
+        {space.names[a]: value for a, value in zip(changed, values, strict=True)}
+        for values in requested[[space.names[a] for a in changed]].drop_duplicates().itertuples(index=False)
+    ]
+    for domain in domains:
+        values = [
+            (a, attribute.values, domain.get(attribute.name)) for a, attribute in enumerate(space.attributes)
+        ]
+        cell = tuple((a, known.index(value)) for a, known, value in values if value in known)
+        if len(cell) == len(domain):  # An unknown value is no label to be right about.
+            cells.add(cell)
+    return tuple(sorted(cells))
 
 
 def as_written(pixels: Pixels, output: EvaluatedOutput) -> Pixels:
@@ -104,6 +135,7 @@ class EvaluationData:
     Args:
         manifest: the user's table, in the output's label space.
         changed: positions of the attributes that the expansion changed, in order.
+        filled: combinations of labels that translations were requested for.
         train: real training images, likewise `val` and `test`.
         train_rows: (N,) their manifest rows, likewise `test_rows`.
         kept: the translations that the output holds, of train rows.
@@ -115,6 +147,7 @@ class EvaluationData:
     output: EvaluatedOutput
     manifest: Manifest
     changed: tuple[int, ...]
+    filled: tuple[Cell, ...]
     train: LabelledImages
     val: LabelledImages
     test: LabelledImages
@@ -182,6 +215,7 @@ def read_data(
         output=output,
         manifest=table,
         changed=changed,
+        filled=filled_cells(output, pd.concat([kept.table, of_rejected.table]), changed),
         train=train,
         val=val,
         test=test,

@@ -12,9 +12,10 @@ from augmentor.storage import Json, read_declared
 SCHEMA_VERSION = 1
 
 Outcome = Literal["helps", "no difference seen", "hurts", "mixed"]
-"""The verdict; "mixed" where one measure is clearly better and the other clearly worse."""
+"""The verdict by the primary measure; "mixed" where it is clearly better and another measure clearly worse."""
 
-Measure = Literal["worst_group", "balanced"]
+Measure = Literal["filled", "worst_group", "balanced"]
+"""Accuracy of the filled combinations, of the worst combination, and balanced; the first known is primary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +86,9 @@ class ArmResult:
         name: real, oversampled, trivialaugment, ungated, gated, synthetic; in the sweep "gated 0.5" and the like.
         ratio: synthetic images drawn for each real one; None for synthetic only.
         images: different images that it draws from.
+        filled: mean accuracy of the combinations that were to be filled; None where none can be measured.
         balanced: mean balanced accuracy of the attributes that count.
-        worst_group: None where no group has enough test images.
+        worst_group: None where no group has enough test images and units.
         attributes: balanced accuracy of each attribute of the label space that some test image knows.
         validation: as `balanced`, on the real val images; None without any.
     """
@@ -95,6 +97,7 @@ class ArmResult:
     title: str
     ratio: float | None
     images: int
+    filled: Interval | None = None
     balanced: Interval
     worst_group: WorstGroup | None
     attributes: Mapping[str, Interval]
@@ -104,16 +107,18 @@ class ArmResult:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupResult:
-    """One combination of the attributes that count, such as "tone=dark, woman=1", and its numbers of images.
+    """One combination of attributes, such as "tone=dark, woman=1", and its numbers of images.
 
     Args:
-        domain: attribute -> value.
-        accuracy: per arm, the share of its test images of which every attribute that counts is recognised.
+        domain: attribute -> value; empty for several combinations with few units, which are measured as one.
+        test_units: subjects (or images without one) among its test images; below 8 there is no interval.
+        accuracy: per arm, the share of its test images of which every one of its attributes is recognised.
     """
 
     name: str
     domain: Mapping[str, str]
     test_images: int
+    test_units: int
     train_real: int
     train_synthetic: int
     accuracy: Mapping[str, Interval]
@@ -138,6 +143,9 @@ class EvaluationVerdict:
         against: per measure, the better of the arms that need no generator.
         following: what to do next, a sentence each.
         differences: to every other arm.
+        measure: the primary one, which the word follows.
+        smallest_gain: true gain (0 to 1) in the primary measure over any baseline that 80 of 100 such
+            evaluations see; NaN without an interval.
     """
 
     word: Outcome
@@ -146,6 +154,8 @@ class EvaluationVerdict:
     sentence: str
     following: Sequence[str]
     differences: Sequence[ArmDifference]
+    measure: Measure = "balanced"
+    smallest_gain: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +169,9 @@ class Evaluation:
         counts: images of each kind: train, val, test, test_units, kept, rejected, unreadable.
         skipped: arm -> why it is not there.
         sweep: the output's arm at other ratios of synthetic to real images.
-        groups: combinations with enough test images.
+        groups: combinations of the attributes that count with enough test images.
+        filled: combinations that the output was asked to fill, as they are measured.
+        unmeasured: those that have too few test units for that, with their numbers, a phrase each.
     """
 
     fingerprint: str
@@ -174,6 +186,8 @@ class Evaluation:
     verdict: EvaluationVerdict
     distances: Distances
     notes: Sequence[str]
+    filled: Sequence[GroupResult] = ()
+    unmeasured: Sequence[str] = ()
 
     @classmethod
     def from_json(cls, state: object) -> Self:

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from augmentor.evaluation.arms import BASELINES, TITLES, TrainingArm, main_arm
 from augmentor.evaluation.cache import Predictions
 from augmentor.evaluation.data import EvaluationData
-from augmentor.evaluation.metrics import ArmMetrics, LabelGroup, TestSet, difference, surely_below
+from augmentor.evaluation.metrics import LEAST_UNITS, ArmMetrics, Figure, LabelGroup, TestSet, shows, surely_below
 from augmentor.evaluation.result import (
     ArmDifference,
     ArmResult,
@@ -30,15 +29,18 @@ from augmentor.evaluation.result import (
 from augmentor.storage import Json
 from stargan.labels import LabelSpace
 
-LEAST_UNITS = 5
-"""Test units (subjects, or single images) below which there is no verdict."""
-
 _WIDE = 0.05
 _COPIES = 0.1
 _FEW_SEEDS = 5
 
-_MEASURES: Mapping[Measure, str] = {"worst_group": "worst", "balanced": "balanced"}
-_NAMES: Mapping[Measure, str] = {"worst_group": "worst-group accuracy", "balanced": "balanced accuracy"}
+_MEASURES: Mapping[Measure, str] = {"filled": "filled", "worst_group": "worst", "balanced": "balanced"}
+"""By importance: the first that can be measured is primary."""
+
+_NAMES: Mapping[Measure, str] = {
+    "filled": "accuracy of the filled combinations",
+    "worst_group": "worst-group accuracy",
+    "balanced": "balanced accuracy",
+}
 
 SAME: Outcome = "no difference seen"
 
@@ -46,7 +48,7 @@ _OPENINGS: Mapping[Outcome, str] = {
     "helps": "The synthetic images help",
     "no difference seen": "No difference seen",
     "hurts": "The synthetic images hurt",
-    "mixed": "The synthetic images help by one measure and hurt by the other",
+    "mixed": "The synthetic images help by the first measure and hurt by another",
 }
 
 
@@ -60,48 +62,57 @@ def conclude(
     units: int,
     seeds: int,
 ) -> EvaluationVerdict:
-    """Compare the output's arm with what needs no generator.
+    """Compare the output's arm with what needs no generator, by the primary measure.
 
-    It helps by a measure only if it is above both baselines with an interval that excludes 0, so that the choice
-    of the better one cannot make it look good; it hurts if it is below the better one, more surely than a single
-    comparison asks for, so that this choice cannot make it look bad either.
+    It helps if it is above every baseline with an interval that excludes 0, so that the choice of the best one
+    cannot make it look good; it hurts if it is below the best one, more surely than a single comparison asks for,
+    so that this choice cannot make it look bad either. What helps by the primary measure and hurts by another one
+    is mixed.
 
     `measured` and `results` hold every arm but the sweep's; `units` and `seeds` are numbers of test units and of
     classifiers of each arm.
     """
-    enough = units >= LEAST_UNITS
     ours = measured[main]
-    differences, against, words = list[ArmDifference](), dict[Measure, str](), dict[Measure, Outcome]()
+    others = [other for other in measured if other != main]
+    baselines = [other for other in BASELINES if other in measured] or ["real"]
+    differences, against = list[ArmDifference](), dict[Measure, str]()
+    words, gains = dict[Measure, Outcome](), dict[Measure, float]()
     for measure, name in _MEASURES.items():
-        found = {other: difference(name, ours, arm) for other, arm in measured.items() if other != main}
-        if math.isnan(found[BASELINES[0]].value):
+        found = {other: ours.figure(name) - measured[other].figure(name) for other in others}
+        if math.isnan(found[baselines[0]].value):
             continue
+        intervals = {other: figure.interval() for other, figure in found.items()}
         differences += [
-            ArmDifference(measure=measure, against=other, difference=each, word=_word(each) if enough else SAME)
-            for other, each in found.items()
+            ArmDifference(measure=measure, against=other, difference=each, word=_word(each))
+            for other, each in intervals.items()
         ]
-        against[measure] = min(BASELINES, key=lambda other, found=found: found[other].value)  # type: ignore[misc]
-        if not enough:
-            continue
-        if all(found[other].low > 0 for other in BASELINES):
+        best = min(baselines, key=lambda other, found=found: found[other].value)  # type: ignore[misc]
+        against[measure] = best
+        gains[measure] = max(found[other].smallest_gain for other in baselines)
+        words[measure] = SAME
+        if all(intervals[other].low > 0 for other in baselines):
             words[measure] = "helps"
-        elif surely_below(name, ours, measured[against[measure]], chances=len(BASELINES)):
+        elif surely_below(found[best], chances=len(baselines)):
             words[measure] = "hurts"
-    word = _joined(words.values())
-    intervals = {(each.measure, each.against): each.difference for each in differences}
+    primary: Measure = next(iter(against), "balanced")
+    word = words.get(primary, SAME)
+    known = {(each.measure, each.against): each.difference for each in differences}
     parts = [
-        f"{_NAMES[measure]} {_points(intervals[measure, other])} against {TITLES[other]!r}"
+        f"{_NAMES[measure]} {_points(known[measure, other])} against {TITLES[other]!r}"
         for measure, other in against.items()
     ]
+    word = "mixed" if word == "helps" and "hurts" in words.values() else word
     verdict = EvaluationVerdict(
         word=word,
         arm=main,
         against=against,
-        sentence=f"{_OPENINGS[word]}: {'; '.join(parts)}. Points of per cent, with 95 % intervals.",
+        sentence=f"{_OPENINGS[word]}: {'; '.join(parts)}. Percentage points, with 95 % intervals.",
         following=(),
         differences=differences,
+        measure=primary,
+        smallest_gain=gains.get(primary, math.nan),
     )
-    advice = _advice(verdict, results=results, sweep=sweep, distances=distances, units=units, seeds=seeds)
+    advice = _advice(verdict, words, results=results, sweep=sweep, distances=distances, units=units, seeds=seeds)
     return replace(verdict, following=list(advice))
 
 
@@ -109,19 +120,15 @@ def _word(each: Interval) -> Outcome:
     return "helps" if each.low > 0 else "hurts" if each.high < 0 else SAME
 
 
-def _joined(words: Iterable[Outcome]) -> Outcome:
-    found = set(words) - {SAME}
-    if len(found) > 1:
-        return "mixed"
-    return found.pop() if found else SAME
-
-
 def _points(each: Interval) -> str:
+    if math.isnan(each.low):
+        return f"{100 * each.value:+.1f} (no interval)"
     return f"{100 * each.value:+.1f} [{100 * each.low:+.1f}, {100 * each.high:+.1f}]"
 
 
 def _advice(
     verdict: EvaluationVerdict,
+    words: Mapping[Measure, Outcome],
     *,
     results: Sequence[ArmResult],
     sweep: Sequence[ArmResult],
@@ -132,34 +139,33 @@ def _advice(
     """Yield what to do next, the most useful first."""
     word, against = verdict.word, verdict.against
     intervals = {(each.measure, each.against): each.difference for each in verdict.differences}
-    if units < LEAST_UNITS:
+    if math.isnan(verdict.smallest_gain):
         yield (
-            f"The test split has {units} independent units (subjects, or images without a group): too few for any "
-            "verdict. Put more subjects into test."
+            f"The test split has {units} independent units (subjects, or images without a group), and fewer than "
+            f"{LEAST_UNITS} that count: too few for any verdict. Put more subjects into test."
         )
-    unsure = [
-        TITLES[other]
-        for (measure, other), each in intervals.items()
-        if against.get(measure) == other and _word(each) != SAME
-    ]
-    if word == SAME and unsure and units >= LEAST_UNITS:
+    best = intervals.get((verdict.measure, against.get(verdict.measure, "")))
+    if word == SAME and best is not None and _word(best) != SAME:
         yield (
-            f"The interval against {unsure[0]!r} leaves out 0, but not surely enough for a verdict: it is one of "
-            f"several comparisons. --seeds {max(_FEW_SEEDS, 2 * seeds)} would tell."
+            f"The interval against {TITLES[against[verdict.measure]]!r} leaves out 0, but not surely enough for a "
+            f"verdict: it is one of several comparisons. --seeds {max(_FEW_SEEDS, 2 * seeds)} would tell."
         )
+    if word == SAME:
+        yield from (f"By {_NAMES[measure]} they hurt." for measure, each in words.items() if each == "hurts")
     if word == "helps":
         yield "Train on the output as it is: labels.csv lists real and synthetic images together."
     arms = {arm.name: arm for arm in results}
     own = arms[verdict.arm]
     known = [arm for arm in (own, *sweep) if arm.validation is not None]
-    best = max(known, key=lambda arm: arm.validation or 0.0, default=own)
-    if best is not own and best.ratio is not None and own.ratio is not None:
+    top = max(known, key=lambda arm: arm.validation or 0.0, default=own)
+    if top is not own and top.ratio is not None and own.ratio is not None:
         yield (
-            f"On the val images {best.ratio:g} synthetic images for each real one do best "
-            f"({_share(best.validation)}; the output as it is, with {own.ratio:.2g}, reaches "
+            f"On the val images {top.ratio:g} synthetic images for each real one do best "
+            f"({_share(top.validation)}; the output as it is, with {own.ratio:.2g}, reaches "
             f"{_share(own.validation)}): draw them so when you train."
         )
-    if word in ("hurts", "mixed") and ("balanced", "real") in intervals and intervals["balanced", "real"].low > 0:
+    against_real = intervals.get((verdict.measure, "real"))
+    if word == "hurts" and against_real is not None and against_real.low > 0:
         yield "Against real images alone it does help: it is the baselines without a generator that do better."
     weak = _weakest(arms)
     if word != "helps" and weak is not None:
@@ -176,19 +182,29 @@ def _advice(
         )
     if distances.unchanged > _COPIES:
         yield f"{_share(distances.unchanged)} of the translations do not differ from their source: gate them out."
-    widest = max((each.high - each.low) / 2 for (_, other), each in intervals.items() if other in BASELINES)
-    if word == SAME and widest > _WIDE and units >= LEAST_UNITS:
-        more = f"--seeds {max(_FEW_SEEDS, 2 * seeds)} and " if seeds < 2 * _FEW_SEEDS else ""
-        yield (
-            f"Differences below {100 * widest:.0f} points may go unseen here; {more}more test subjects show "
-            "smaller ones."
-        )
-    elif word == SAME:
-        yield "Real images, oversampled or augmented, do as well here: nothing is lost by leaving the rest out."
+    if not math.isnan(verdict.smallest_gain):
+        yield from _power(verdict, seeds=seeds)
+
+
+def _power(verdict: EvaluationVerdict, *, seeds: int) -> Iterable[str]:
+    """Yield what could have been seen, and what would show more."""
+    unseen = verdict.word == SAME and verdict.smallest_gain > _WIDE
+    more = f"--seeds {max(_FEW_SEEDS, 2 * seeds)} and " if seeds < 2 * _FEW_SEEDS else ""
+    yield (
+        f"The smallest gain that 80 of 100 such evaluations see: {100 * verdict.smallest_gain:.1f} points of "
+        f"{_NAMES[verdict.measure]}."
+        + (f" Smaller ones may go unseen; {more}more test subjects show them." if unseen else "")
+    )
+    if seeds == 1:
+        yield "Chance between classifiers is not in the intervals, as there is one of each arm: --seeds 3."
+    if verdict.word == SAME and not unseen:
+        yield "Real images, oversampled or augmented, do as well: nothing is lost by leaving the rest out."
 
 
 def _weakest(arms: Mapping[str, ArmResult]) -> tuple[str, float, float] | None:
     """Return the attribute that is furthest from its real accuracy when it is learnt from translations alone."""
+    if "synthetic" not in arms:
+        return None
     synthetic, real = arms["synthetic"].attributes, arms["real"].attributes
     gaps = {name: real[name].value - synthetic[name].value for name in synthetic}
     name = max(gaps, key=lambda name: gaps[name], default="")
@@ -212,20 +228,17 @@ def summarize(
 ) -> Evaluation:
     """Return the results of an evaluation; `skipped` says why an arm is not there."""
     space, changed = data.output.space, data.changed
-    test = TestSet(data.test.codes.numpy(), data.test_units, counting=changed, space=space, seeds=seeds)
-    val = TestSet(
-        data.val.codes.numpy(),
-        np.arange(len(data.val), dtype=np.intp),
-        counting=changed,
-        space=space,
-        seeds=seeds,
-    )
-    measured = {arm.name: test.measure([each.test for each in predictions[arm.name]]) for arm in (*arms, *sweep)}
-    names = [_group_name(group, changed, space) for group in test.groups]
+    codes = data.test.codes.numpy()
+    test = TestSet(codes, data.test_units, counting=changed, space=space, filled=data.filled)
+    val = TestSet(data.val.codes.numpy(), np.arange(len(data.val), dtype=np.intp), counting=changed, space=space)
+    measured = {arm.name: test.measure([[each.test for each in predictions[arm.name]]]) for arm in (*arms, *sweep)}
+    names = [_group_name(group, space) for group in test.groups]
 
     def result(arm: TrainingArm) -> ArmResult:
         some = len(data.val) > 0
-        validation = val.measure([each.val for each in predictions[arm.name]]).balanced if some else math.nan
+        validation = (
+            val.measure([[each.val for each in predictions[arm.name]]]).balanced.value if some else math.nan
+        )
         return _arm_result(arm, measured[arm.name], names=names, validation=validation, space=space)
 
     results, swept = [result(arm) for arm in arms], [result(arm) for arm in sweep]
@@ -247,15 +260,16 @@ def summarize(
         skipped=skipped,
         sweep=swept,
         groups=[
-            GroupResult(
-                name=names[number],
-                domain={space.names[a]: space.attributes[a].values[code] for a, code in _pairs(group, changed)},
-                test_images=group.images,
-                train_real=_count(data.train.codes, group, changed),
-                train_synthetic=_count(data.kept.codes, group, changed),
-                accuracy={arm.name: measured[arm.name].interval(f"group {number}") for arm in arms},
-            )
+            _group_result(group, {arm.name: measured[arm.name].groups[number] for arm in arms}, data)
             for number, group in enumerate(test.groups)
+        ],
+        filled=[
+            _group_result(group, {arm.name: measured[arm.name].filled_groups[number] for arm in arms}, data)
+            for number, group in enumerate(test.filled)
+        ],
+        unmeasured=[
+            f"{_group_name(group, space)}: {group.units} subjects in test, too few for an interval"
+            for group in test.unmeasured
         ],
         verdict=conclude(
             main_arm(data),
@@ -271,27 +285,45 @@ def summarize(
     )
 
 
+def _group_result(group: LabelGroup, figures: Mapping[str, Figure], data: EvaluationData) -> GroupResult:
+    space = data.output.space
+    alone = group.cells[0] if len(group.cells) == 1 else ()
+    return GroupResult(
+        name=_group_name(group, space),
+        domain={space.names[a]: space.attributes[a].values[code] for a, code in alone},
+        test_images=group.images,
+        test_units=group.units,
+        train_real=_count(data.train.codes, group),
+        train_synthetic=_count(data.kept.codes, group),
+        accuracy={name: figure.interval() for name, figure in figures.items()},
+    )
+
+
 def _arm_result(
     arm: TrainingArm, measured: ArmMetrics, *, names: Sequence[str], validation: float, space: LabelSpace
 ) -> ArmResult:
     shares = [pool.share for pool in arm.pools]
     worst = measured.worst_group
+    balanced, lowest = measured.balanced.runs.ravel().tolist(), measured.worst.runs.ravel().tolist()
     return ArmResult(
         name=arm.name,
         title=arm.title,
         ratio=arm.ratio if arm.ratio is not None else _ratio(arm, shares),
         images=arm.images,
-        balanced=measured.interval("balanced"),
-        worst_group=WorstGroup(group=names[worst], accuracy=measured.interval("worst")) if worst >= 0 else None,
+        filled=None if math.isnan(measured.filled.value) else measured.filled.interval(),
+        balanced=measured.balanced.interval(),
+        worst_group=WorstGroup(group=names[worst], accuracy=measured.groups[worst].interval())
+        if worst >= 0
+        else None,
         attributes={
-            name: measured.interval(f"attribute {a}")
-            for a, name in enumerate(space.names)
-            if not math.isnan(measured.attributes[a])
+            name: figure.interval()
+            for name, figure in zip(space.names, measured.attributes, strict=True)
+            if not math.isnan(figure.value)
         },
         validation=None if math.isnan(validation) else validation,
         seeds=[
-            SeedResult(seed=seed, balanced=balanced, worst_group=lowest)
-            for seed, (balanced, lowest) in enumerate(measured.seeds)
+            SeedResult(seed=seed, balanced=balanced[seed], worst_group=lowest[seed])
+            for seed in range(len(balanced))
         ],
     )
 
@@ -302,14 +334,13 @@ def _ratio(arm: TrainingArm, shares: Sequence[float]) -> float | None:
     return shares[1] / shares[0] if len(shares) > 1 else 0.0
 
 
-def _pairs(group: LabelGroup, changed: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(changed, group.codes, strict=True))
+def _group_name(group: LabelGroup, space: LabelSpace) -> str:
+    return " or ".join(
+        ", ".join(f"{space.names[a]}={space.attributes[a].values[code]}" for a, code in cell)
+        for cell in group.cells
+    )
 
 
-def _group_name(group: LabelGroup, changed: Sequence[int], space: LabelSpace) -> str:
-    return ", ".join(f"{space.names[a]}={space.attributes[a].values[code]}" for a, code in _pairs(group, changed))
-
-
-def _count(codes: Tensor, group: LabelGroup, changed: Sequence[int]) -> int:
-    shown: NDArray[np.integer] = codes[:, list(changed)].numpy()
-    return int((shown == group.codes).all(axis=1).sum())
+def _count(codes: Tensor, group: LabelGroup) -> int:
+    """Return how many images show one of the combinations."""
+    return sum(int(shows(codes.numpy(), cell).sum()) for cell in group.cells)

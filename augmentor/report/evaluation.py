@@ -16,7 +16,11 @@ Tone = Literal["good", "bad", "mid", ""]
 """A colour class of the page."""
 
 _TONES: Mapping[str, Tone] = {"helps": "good", "hurts": "bad", "mixed": "mid"}
-_MEASURES = {"worst_group": "Worst-group accuracy", "balanced": "Balanced accuracy"}
+_MEASURES = {
+    "filled": "Accuracy of the filled combinations",
+    "worst_group": "Worst-group accuracy",
+    "balanced": "Balanced accuracy",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ def material(tmp_path: Path, kept: Tensor, *, sources: list[int] | None = None) 
         ),
         manifest=read_manifest(tmp_path / "manifest.csv"),
         changed=(0,),
+        filled=(),
         train=labelled(noise(200, 0)),
         val=labelled(noise(10, 1)),
         test=labelled(noise(200, 2)),

@@ -13,6 +13,7 @@ import torch
 
 from augmentor.errors import AugmentorError, ManifestError, OutputError
 from augmentor.evaluation import EvaluateSettings, Evaluation, evaluate
+from augmentor.evaluation.data import read_data, read_output
 
 if TYPE_CHECKING:
     from tests.augmentor.evaluation.conftest import Planted, Row, Translation
@@ -64,8 +65,38 @@ def test_it_sees_that_true_images_of_what_was_missing_help(lopsided: Planted) ->
         "mark=0": (36, 48, 24),
         "mark=1": (36, 24, 48),
     }
+    # Translations of both marks were requested, so that both are what was filled.
+    assert (found.verdict.measure, [group.name for group in found.filled]) == ("filled", ["mark=0", "mark=1"])
+    assert [group.test_units for group in found.filled] == [18, 18]
+    filled, of_marks = arms["real"].filled, [group.accuracy["real"].value for group in found.filled]
+    assert filled is not None
+    assert filled.value == pytest.approx(sum(of_marks) / 2)
+    assert 0 < found.verdict.smallest_gain < 0.5
     gains = {(each.measure, each.against): each.difference for each in found.verdict.differences}
     assert gains["worst_group", "real"].low > 0.2
+
+
+def test_the_filled_combinations_are_those_that_were_asked_for(planted: Planted) -> None:
+    small(planted)
+    table = planted.manifest()
+
+    def filled(name: str, translations: list[Translation], **description: object) -> tuple[object, ...]:
+        return read_data(table, read_output(planted.output(name, translations, **description)), most=10).filled
+
+    sources = {row.codes: row for row in planted.of("train")}
+    to_blue = [planted.translate(sources[0, 1], (2, 1)), planted.translate(sources[1, 0], (2, 0))]
+    # The hue alone was changed, so that only the hue is asked for.
+    assert filled("hue", to_blue) == (((0, 2),),)
+    both = [*to_blue, planted.translate(sources[0, 0], (1, 1))]
+    assert filled("both", both) == (((0, 1), (1, 1)), ((0, 2), (1, 0)), ((0, 2), (1, 1)))
+    # --balance says what was wanted, also of a combination that nothing was kept for.
+    state = {"before": 4, "after": 4, "sources_used_up": True}
+    balance = [
+        {"domain": {"hue": "red", "mark": "1"}, "wanted": 9, **state},
+        {"domain": {"hue": "blue", "mark": "0"}, "wanted": 4, **state},
+        {"domain": {"hue": "green", "mark": "0"}, "wanted": None, **state},
+    ]
+    assert filled("balanced", both, balance=balance) == (((0, 0), (1, 1)),)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from augmentor.evaluation.metrics import ArmMetrics, TestSet
+from augmentor.evaluation.metrics import ArmMetrics, Cell, TestSet
 from augmentor.evaluation.result import ArmResult, Distances, EvaluationVerdict, Pair
 from augmentor.evaluation.verdict import conclude
 from stargan.labels import Attribute, LabelSpace
@@ -38,23 +39,31 @@ def said(zeros: float, ones: float) -> list[NDArray[np.int64]]:
     return [each, each]
 
 
+@cache
+def the_test(units: int, *, filled: bool) -> TestSet:
+    """Test images of so many subjects; marked ones were to be filled, or none."""
+    cells: list[Cell] = [((0, 1),)] if filled else []
+    return TestSet(CODES, np.arange(N) % units, counting=[0], space=SPACE, filled=cells)
+
+
 def verdict(
     shares: Mapping[str, tuple[float, float]],
     *,
     units: int = N,
+    filled: bool = True,
     validation: Mapping[str, float] | None = None,
     copies: float = 0.01,
 ) -> EvaluationVerdict:
-    test = TestSet(CODES, np.arange(N) % units, counting=[0], space=SPACE, seeds=2)
+    test = the_test(units, filled=filled)
     everything = {"real": (0.7, 0.7), "synthetic": (0.7, 0.7), **shares}
-    measured = {name: test.measure(said(*each)) for name, each in everything.items()}
-    swept = {"gated 2": test.measure(said(0.7, 0.7))} if validation else {}
+    measured = {name: test.measure([said(*each)]) for name, each in everything.items()}
+    swept = {"gated 2": test.measure([said(0.7, 0.7)])} if validation else {}
 
     def result(name: str, each: ArmMetrics) -> ArmResult:
         return ArmResult(
             name=name, title=name, ratio={"gated": 1.0, "gated 2": 2.0}.get(name, 0.0), images=1,
-            balanced=each.interval("balanced"), worst_group=None,
-            attributes={"mark": each.interval("attribute 0")}, validation=(validation or {}).get(name), seeds=[],
+            balanced=each.balanced.interval(), worst_group=None,
+            attributes={"mark": each.attributes[0].interval()}, validation=(validation or {}).get(name), seeds=[],
         )  # fmt: skip
 
     return conclude(
@@ -75,33 +84,78 @@ def verdict(
         ({"gated": (0.9, 0.9), "oversampled": (0.6, 0.6), "trivialaugment": (0.9, 0.9)}, "no difference seen"),
         ({"gated": (0.7, 0.7), "oversampled": (0.7, 0.7), "trivialaugment": (0.71, 0.7)}, "no difference seen"),
         ({"gated": (0.7, 0.7), "oversampled": (0.9, 0.9), "trivialaugment": (0.5, 0.5)}, "hurts"),
-        # The worst group is better by 20 points, all in all it is worse.
+        # What was filled is better by 20 points, all in all it is worse.
         ({"gated": (0.6, 0.62), "oversampled": (1.0, 0.4), "trivialaugment": (1.0, 0.4)}, "mixed"),
+        # The worst group is better by 20 points, and so is the balanced accuracy; what was filled is not.
+        ({"gated": (0.7, 0.7), "oversampled": (0.5, 0.7), "trivialaugment": (0.5, 0.7)}, "no difference seen"),
+        # What was filled is better, the worst group is not.
+        ({"gated": (0.7, 0.9), "oversampled": (0.7, 0.75), "trivialaugment": (0.7, 0.75)}, "helps"),
+        ({"gated": (0.9, 0.6), "oversampled": (0.5, 0.9), "trivialaugment": (0.5, 0.9)}, "hurts"),
     ],
 )
-def test_the_word_follows_from_both_measures_and_both_baselines(
+def test_the_word_follows_the_filled_combinations_and_every_baseline(
     shares: Mapping[str, tuple[float, float]], word: str
 ) -> None:
-    assert verdict(shares).word == word
+    found = verdict(shares)
+    assert (found.measure, found.word) == ("filled", word)
+
+
+def test_what_cannot_be_measured_leaves_the_word_to_the_next_measure() -> None:
+    shares = {"gated": (0.7, 0.7), "oversampled": (0.5, 0.7), "trivialaugment": (0.5, 0.7)}
+    found = verdict(shares, filled=False)
+    assert (found.measure, found.word) == ("worst_group", "helps")
+
+
+def test_a_secondary_measure_that_falls_is_named() -> None:
+    found = verdict({"gated": (0.5, 0.8), "oversampled": (0.9, 0.8), "trivialaugment": (0.9, 0.8)})
+    assert found.word == "no difference seen"
+    assert "By worst-group accuracy they hurt." in found.following
+    assert "By balanced accuracy they hurt." in found.following
 
 
 def test_the_sentence_names_the_better_baseline_and_the_interval() -> None:
     found = verdict({"gated": (0.9, 0.9), "oversampled": (0.5, 0.9), "trivialaugment": (0.7, 0.6)})
-    assert found.against == {"worst_group": "trivialaugment", "balanced": "oversampled"}
-    assert found.sentence.startswith("The synthetic images help: worst-group accuracy +30.0 [")
+    assert found.against == {"filled": "oversampled", "worst_group": "trivialaugment", "balanced": "oversampled"}
+    assert found.sentence.startswith("No difference seen: accuracy of the filled combinations +0.0 [")
+    assert "; worst-group accuracy +30.0 [" in found.sentence
     assert "balanced accuracy +20.0 [" in found.sentence
     assert {(each.measure, each.against) for each in found.differences} == {
         (measure, other)
-        for measure in ("worst_group", "balanced")
+        for measure in ("filled", "worst_group", "balanced")
         for other in ("real", "synthetic", "oversampled", "trivialaugment")
     }
 
 
 def test_too_few_units_give_no_verdict() -> None:
     shares = {"gated": (1.0, 1.0), "oversampled": (0.5, 0.5), "trivialaugment": (0.5, 0.5)}
-    found = verdict(shares, units=4)
+    found = verdict(shares, units=7)
     assert found.word == "no difference seen"
-    assert "4 independent units" in found.following[0]
+    assert "7 independent units" in found.following[0]
+    assert math.isnan(found.smallest_gain)
+    assert all(math.isnan(each.difference.low) for each in found.differences)
+    assert verdict(shares, units=9).word == "helps"
+
+
+def test_the_smallest_gain_is_what_such_evaluations_see() -> None:
+    random = np.random.default_rng(0)
+
+    def arm(share: float) -> list[list[NDArray[np.int64]]]:
+        return [[np.where(random.random((100, 1)) < share, CODES[:100], 1 - CODES[:100]) for _ in range(4)]]
+
+    test = TestSet(CODES[:100], np.arange(100), counting=[0], space=SPACE, filled=[((0, 1),)])
+    same = [test.measure(arm(0.7)).filled - test.measure(arm(0.7)).filled for _ in range(10)]
+    gain = float(np.mean([each.smallest_gain for each in same]))
+    seen = [
+        (test.measure(arm(0.7 + gain)).filled - test.measure(arm(0.7)).filled).interval().low > 0
+        for _ in range(40)
+    ]
+    assert 0.6 < float(np.mean(seen)) < 0.95
+    wide = verdict({"gated": (0.72, 0.7), "oversampled": (0.7, 0.72), "trivialaugment": (0.6, 0.7)}, units=11)
+    assert any(f"see: {100 * wide.smallest_gain:.1f} points" in each for each in wide.following)
+    # Arms that say the same have no spread: nothing goes unseen.
+    alike = verdict({"gated": (0.7, 0.7), "oversampled": (0.7, 0.7), "trivialaugment": (0.7, 0.7)})
+    assert alike.smallest_gain == 0
+    assert any("nothing is lost" in each for each in alike.following)
 
 
 def test_it_says_what_to_do_next() -> None:
@@ -121,15 +175,15 @@ def test_it_says_what_to_do_next() -> None:
 
 def test_without_groups_the_balanced_accuracy_decides() -> None:
     codes = CODES[:12]
-    test = TestSet(codes, np.arange(12), counting=[0], space=SPACE, seeds=1)
+    test = TestSet(codes, np.arange(12), counting=[0], space=SPACE)
     measured = {
-        name: test.measure([codes]) for name in ("real", "gated", "oversampled", "trivialaugment", "synthetic")
+        name: test.measure([[codes]]) for name in ("real", "gated", "oversampled", "trivialaugment", "synthetic")
     }
-    assert math.isnan(measured["gated"].worst)
+    assert math.isnan(measured["gated"].worst.value)
     results = [
         ArmResult(
-            name=name, title=name, ratio=0.0, images=1, balanced=each.interval("balanced"), worst_group=None,
-            attributes={"mark": each.interval("attribute 0")}, validation=None, seeds=[],
+            name=name, title=name, ratio=0.0, images=1, balanced=each.balanced.interval(), worst_group=None,
+            attributes={"mark": each.attributes[0].interval()}, validation=None, seeds=[],
         )
         for name, each in measured.items()
     ]  # fmt: skip

@@ -274,8 +274,18 @@ def test_the_page_shows_the_evaluation(make_output: MakeOutput) -> None:
     path.write_text(json.dumps(_evaluation()))
     write_report(made.out)
     assert "The synthetic images help." in made.page
+    assert "Filled combinations" not in made.page
     assert "The synthetic images help." in made.beside("README.md").read_text()
     path.write_text(json.dumps(_evaluation(fingerprint="other")))
     write_report(made.out)
     assert "Out of date." in made.page
+    group: Json = {"name": "hair=blond", "test_units": 9, "accuracy": {}}
+    found = _evaluation(filled=[group], unmeasured=["hair=red: 3 subjects in test"])
+    path.write_text(json.dumps(found))
+    write_report(made.out)
+    assert (
+        "Filled combinations: hair=blond (9 test subjects). Left out: hair=red: 3 subjects in test." in made.page
+    )
+    path.write_text(json.dumps(_evaluation(fingerprint="other")))
+    write_report(made.out)
     assert "The synthetic images help." not in made.beside("README.md").read_text()
