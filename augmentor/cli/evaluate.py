@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ from augmentor.errors import AugmentorError
 from augmentor.storage import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from augmentor.evaluation import ArmResult, Distances, Evaluation, GroupResult, Interval
+    from augmentor.evaluation import ArmResult, Distances, Evaluation, EvaluationPlan, GroupResult, Interval
 
 _COLOURS = {"helps": "bold green", "hurts": "bold red", "mixed": "bold yellow"}
 _HEADS = {
@@ -47,6 +48,9 @@ def evaluate(
         str, typer.Option(metavar="N,...", help="Numbers of synthetic images per real one to compare.")
     ] = "0.5,1,2",
     flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Augment with mirrored images.")] = True,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Train nothing: print the test subjects and seeds it takes.")
+    ] = False,
     inception: Annotated[bool, typer.Option("--inception", help="Distances by Inception features.")] = False,
     image_column: options.ColumnOption = None,
     max_pixels: options.MaxPixelsOption = MAX_PIXELS,
@@ -62,13 +66,19 @@ def evaluate(
     Writes evaluation.json to OUT; the same command resumes an interrupted run.
     """
     from augmentor.cli.devices import pick_device
-    from augmentor.evaluation import EvaluateSettings
+    from augmentor.evaluation import EvaluateSettings, plan_evaluation
     from augmentor.evaluation import evaluate as evaluate_output
     from augmentor.report import write_report
 
     settings = EvaluateSettings(
         seeds=seeds, steps=steps, ratios=_numbers(ratios, flag="--ratios"), flip=flip, inception=inception
     )
+    if plan:
+        planned = plan_evaluation(manifest, out, image_column=image_column)
+        results.print(plan_table(planned))
+        if json:
+            print_json(planned.to_json())
+        return
     with ProgressBar("evaluating", unit="steps") as bar:
         evaluation = evaluate_output(
             manifest,
@@ -111,6 +121,27 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
     parts.append(Text(opening + colon, _COLOURS.get(verdict.word, "bold")).append(intervals, "not bold default"))
     parts += [Text(f"-> {each}") for each in verdict.following]
     return Group(*parts)
+
+
+def plan_table(plan: EvaluationPlan) -> Group:
+    """Return what an evaluation can see, and what it assumes."""
+    head = (
+        f"Filled combinations: {'; '.join(plan.filled)}. {plan.images:,} real test images of {plan.units:,} "
+        f"independent units (subjects) show one of them."
+    )
+    assumed = (
+        f"Assumed: {100 * plan.accuracy:.0f} % of these images are recognised without the synthetic ones; of the "
+        "variance of whether one is, "
+        + ", ".join(f"{100 * share:.0f} % {name}" for name, share in asdict(plan.spread).items() if share)
+        + "; further subjects have as many images as these. Seen: by 80 of 100 evaluations, with 95 % intervals."
+    )
+    needed = f"test subjects to see\n{100 * plan.gain:g} points"
+    table = plain_table("classifiers\n(--seeds)", "smallest gain seen with\nthese test subjects", needed)
+    for each in plan.seeds:
+        gain = "none: fewer than 8" if each.smallest_gain is None else f"{100 * each.smallest_gain:.1f} points"
+        subjects = "more seeds" if each.units_needed is None else f"{each.units_needed:,}"
+        table.add_row(f"{each.seeds}", gain, subjects)
+    return Group(Text(head), Text(""), table, Text(""), Text(assumed, "dim"))
 
 
 def _arms(evaluation: Evaluation) -> Table:

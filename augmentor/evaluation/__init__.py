@@ -1,6 +1,25 @@
 """Evaluation: classifiers trained with and without the translations, compared on the real test split."""
 
+from augmentor.evaluation.metrics import Cell, TestSet
+from augmentor.evaluation.plan import EvaluationPlan, plan_evaluation
 from augmentor.evaluation.result import ArmResult, Distances, Evaluation, GroupResult, Interval
 from augmentor.evaluation.run import EvaluateSettings, evaluate
+from augmentor.evaluation.simulation import SimulatedTest, Spread
+from augmentor.evaluation.verdict import word_of
 
-__all__ = ["ArmResult", "Distances", "EvaluateSettings", "Evaluation", "GroupResult", "Interval", "evaluate"]
+__all__ = [
+    "ArmResult",
+    "Cell",
+    "Distances",
+    "EvaluateSettings",
+    "Evaluation",
+    "EvaluationPlan",
+    "GroupResult",
+    "Interval",
+    "SimulatedTest",
+    "Spread",
+    "TestSet",
+    "evaluate",
+    "plan_evaluation",
+    "word_of",
+]

@@ -162,9 +162,14 @@ class EvaluationData:
     @property
     def test_units(self) -> NDArray[np.intp]:
         """(N,) number of each test image's unit, from 0: its group, or the image itself."""
-        groups = self.manifest.rows["group"].to_numpy()[self.test_rows]
-        names = [str(group) or f"\0{row}" for group, row in zip(groups, self.test_rows, strict=True)]
-        return np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)[1].astype(np.intp)
+        return units_of(self.manifest, self.test_rows)
+
+
+def units_of(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the number of each row's unit, from 0: its group, or the row itself."""
+    groups = manifest.rows["group"].to_numpy()[rows]
+    names = [str(group) or f"\0{row}" for group, row in zip(groups, rows, strict=True)]
+    return np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)[1].astype(np.intp)
 
 
 def read_data(
@@ -202,7 +207,7 @@ def read_data(
     for split, images in (("train", train), ("test", test)):
         if not len(images):
             raise OutputError(f"{manifest}: no image of split {split} can be read. `augmentor check` says why")
-    changed = _changed(kept.table, space)
+    changed = changed_attributes(kept.table, space)
     if not bool((test.codes[:, list(changed)] != UNKNOWN).any()):
         names = ", ".join(space.names[a] for a in changed)
         raise OutputError(f"{manifest}: no test row says what {names} is, so there is nothing to score")
@@ -278,7 +283,7 @@ def _digests(data: LabelledImages, rows: NDArray[np.intp]) -> Iterator[tuple[int
         yield row, hashlib.sha256(image.numpy().tobytes()).digest()
 
 
-def _changed(table: pd.DataFrame, space: LabelSpace) -> tuple[int, ...]:
+def changed_attributes(table: pd.DataFrame, space: LabelSpace) -> tuple[int, ...]:
     """Return the positions of the attributes that some translation changed; of all where none did."""
     named = {name for cell in table["changed"].unique() for name in cell.split(";")} - {UNCHANGED}
     return tuple(i for i, name in enumerate(space.names) if name in named or not named)

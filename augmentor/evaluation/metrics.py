@@ -74,13 +74,24 @@ class Figure:
     def error(self) -> tuple[float, float]:
         """The standard error, and its degrees of freedom; NaN for too few units.
 
-        Units, seeds and generators are all random: the variances of the means over each are added, that over k
-        units from the bootstrap, scaled by k / (k - 1). Noise of a unit in a single classifier is in all of them,
-        and is counted once.
+        Units, seeds and generators are all random: the variances of the means over each are added. Noise of a unit
+        in a single classifier is in all of them, and is counted once.
+        """
+        if self.units < LEAST_UNITS or np.isnan(self.replicates).all() or math.isnan(self.value):
+            return math.nan, math.nan
+        of_units, of_seeds, of_generators, noise = self.variances
+        generators, seeds = self.runs.shape
+        return standard_error(
+            (of_units, self.units), (of_seeds, seeds), (of_generators, generators), counted_twice=noise
+        )
+
+    @property
+    def variances(self) -> tuple[float, float, float, float]:
+        """Variances of the means over units, over seeds and over generators, and the noise that each contains.
+
+        That over k units is the bootstrap's, scaled by k / (k - 1).
         """
         known = ~np.isnan(self.replicates)
-        if self.units < LEAST_UNITS or not known.any() or math.isnan(self.value):
-            return math.nan, math.nan
         generators, seeds = self.runs.shape
         scale = self.units / (self.units - 1)
         of_units = float(self.replicates[known].var()) * scale
@@ -88,9 +99,7 @@ class Figure:
         of_generators = float(self.runs.mean(axis=1).var(ddof=1)) / generators if generators > 1 else 0.0
         of_each = float(self.run_replicates[known].var(axis=0).mean()) * scale
         noise = max(0.0, of_each - of_units) / max(1, generators * seeds - 1)
-        return standard_error(
-            (of_units, self.units), (of_seeds, seeds), (of_generators, generators), counted_twice=noise
-        )
+        return of_units, of_seeds, of_generators, noise
 
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
         """Return the figure with its interval by Student's t; for a share Wilson's, which stays in [0, 1]."""

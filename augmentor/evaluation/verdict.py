@@ -12,7 +12,16 @@ from torch import Tensor
 from augmentor.evaluation.arms import BASELINES, TITLES, TrainingArm, main_arm
 from augmentor.evaluation.cache import Predictions
 from augmentor.evaluation.data import EvaluationData
-from augmentor.evaluation.metrics import LEAST_UNITS, ArmMetrics, Figure, LabelGroup, TestSet, shows, surely_below
+from augmentor.evaluation.metrics import (
+    LEAST_UNITS,
+    ArmMetrics,
+    Cell,
+    Figure,
+    LabelGroup,
+    TestSet,
+    shows,
+    surely_below,
+)
 from augmentor.evaluation.result import (
     ArmDifference,
     ArmResult,
@@ -89,11 +98,7 @@ def conclude(
         best = min(baselines, key=lambda other, found=found: found[other].value)  # type: ignore[misc]
         against[measure] = best
         gains[measure] = max(found[other].smallest_gain for other in baselines)
-        words[measure] = SAME
-        if all(intervals[other].low > 0 for other in baselines):
-            words[measure] = "helps"
-        elif surely_below(found[best], chances=len(baselines)):
-            words[measure] = "hurts"
+        words[measure] = word_of([found[other] for other in baselines])
     primary: Measure = next(iter(against), "balanced")
     word = words.get(primary, SAME)
     known = {(each.measure, each.against): each.difference for each in differences}
@@ -114,6 +119,14 @@ def conclude(
     )
     advice = _advice(verdict, words, results=results, sweep=sweep, distances=distances, units=units, seeds=seeds)
     return replace(verdict, following=list(advice))
+
+
+def word_of(differences: Sequence[Figure]) -> Outcome:
+    """Return what differences to every baseline say together, as `conclude` describes."""
+    if all(each.interval().low > 0 for each in differences):
+        return "helps"
+    lowest = min(differences, key=lambda each: each.value)
+    return "hurts" if surely_below(lowest, chances=len(differences)) else SAME
 
 
 def _word(each: Interval) -> Outcome:
@@ -232,7 +245,7 @@ def summarize(
     test = TestSet(codes, data.test_units, counting=changed, space=space, filled=data.filled)
     val = TestSet(data.val.codes.numpy(), np.arange(len(data.val), dtype=np.intp), counting=changed, space=space)
     measured = {arm.name: test.measure([[each.test for each in predictions[arm.name]]]) for arm in (*arms, *sweep)}
-    names = [_group_name(group, space) for group in test.groups]
+    names = [cells_name(group.cells, space) for group in test.groups]
 
     def result(arm: TrainingArm) -> ArmResult:
         some = len(data.val) > 0
@@ -268,7 +281,7 @@ def summarize(
             for number, group in enumerate(test.filled)
         ],
         unmeasured=[
-            f"{_group_name(group, space)}: {group.units} subjects in test, too few for an interval"
+            f"{cells_name(group.cells, space)}: {group.units} subjects in test, too few for an interval"
             for group in test.unmeasured
         ],
         verdict=conclude(
@@ -289,7 +302,7 @@ def _group_result(group: LabelGroup, figures: Mapping[str, Figure], data: Evalua
     space = data.output.space
     alone = group.cells[0] if len(group.cells) == 1 else ()
     return GroupResult(
-        name=_group_name(group, space),
+        name=cells_name(group.cells, space),
         domain={space.names[a]: space.attributes[a].values[code] for a, code in alone},
         test_images=group.images,
         test_units=group.units,
@@ -334,10 +347,10 @@ def _ratio(arm: TrainingArm, shares: Sequence[float]) -> float | None:
     return shares[1] / shares[0] if len(shares) > 1 else 0.0
 
 
-def _group_name(group: LabelGroup, space: LabelSpace) -> str:
+def cells_name(cells: Sequence[Cell], space: LabelSpace) -> str:
+    """Return combinations of labels in words, such as "tone=dark, woman=1"."""
     return " or ".join(
-        ", ".join(f"{space.names[a]}={space.attributes[a].values[code]}" for a, code in cell)
-        for cell in group.cells
+        ", ".join(f"{space.names[a]}={space.attributes[a].values[code]}" for a, code in cell) for cell in cells
     )
 
 

@@ -80,6 +80,21 @@ def test_it_prints_tables_and_writes_what_it_found(
     assert "7 classifiers of 2 steps are to be trained" in done.err
 
 
+def test_a_plan_trains_and_writes_nothing(
+    augmentor: Augmentor, outputs: dict[str, tuple[Path, Done]], small: Small
+) -> None:
+    out = outputs["folder"][0]
+    before = sorted(out.rglob("*"))
+    done = augmentor.run("evaluate", small.manifest, out, "--plan", "--json")
+    assert done.code == 0, done.err
+    assert sorted(out.rglob("*")) == before
+    assert "2 independent units (subjects)" in done.out
+    assert "none: fewer than 8" in done.out
+    assert max(map(len, done.out.splitlines()[:-1])) <= 80
+    assert [each["seeds"] for each in done.json["seeds"]] == [3, 6, 12, 24]
+    assert done.json["seeds"][-1]["units_needed"] > 8
+
+
 def test_the_same_command_again_trains_nothing_and_changes_nothing(
     augmentor: Augmentor, judged: tuple[Path, pd.DataFrame], small: Small
 ) -> None:
