@@ -227,7 +227,7 @@ class TestSet:
         self._weights: Floats = np.concatenate([np.ones((1, n)), drawn])[:, : self.unit_count]
         self._counts: Floats = self._weights @ self._by_unit(self._members)
 
-    def measure(self, predictions: Sequence[Sequence[NDArray[np.integer]]]) -> ArmMetrics:
+    def measure(self, predictions: Sequence[Sequence[NDArray[np.integer]]] | NDArray[np.integer]) -> ArmMetrics:
         """Return an arm's accuracies, from the predictions (N, A) of classifiers by generator and seed."""
         hits = np.array([[self._hits(each) for each in row] for row in predictions])  # (G, S, U, K)
         with np.errstate(invalid="ignore"):  # A column that a resample holds nothing of is NaN.

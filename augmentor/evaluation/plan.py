@@ -146,7 +146,8 @@ def _variances(
         ]
         of_units, of_seeds, _, noise = (arms[0].filled - arms[1].filled).variances
         found.append(np.array([(of_units - noise) * _DRAWN, (of_seeds - noise) * seeds, noise * _DRAWN * seeds]))
-    return np.maximum(np.mean(found, axis=0), 0.0)
+    mean: Floats = np.mean(found, axis=0)
+    return mean.clip(min=0)
 
 
 def _smallest_gain(variances: Floats, units: int, seeds: int) -> float:

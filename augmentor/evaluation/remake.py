@@ -53,20 +53,19 @@ def load_output_model(data: EvaluationData, given: Path | None) -> Model:
 def draw_ungated(data: EvaluationData) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Draw translations as without the gate, as many per domain as were kept: positions in `kept`, in `rejected`.
 
-    Of a domain of which none was kept, as many are drawn as were kept on average, or all that there are.
+    Both arms then have equal counts, so that they differ in what the gate looks at, not in how many there are.
     """
     codes = _codes(data.rejected.table, data.output.space)
     kept = [tuple(row) for row in data.kept.codes.tolist()]
     rejected = [tuple(row) for row in codes.tolist()]
     counts = Counter(kept)
-    usual = round(len(kept) / len(counts))
     candidates: dict[tuple[int, ...], list[int]] = {}
     for number, domain in enumerate([*kept, *rejected]):
         candidates.setdefault(domain, []).append(number)
     random = np.random.default_rng(0)
     drawn = np.concatenate(
         [
-            random.choice(numbers, size=min(len(numbers), counts.get(domain, usual)), replace=False)
+            random.choice(numbers, size=counts[domain], replace=False)
             for domain, numbers in sorted(candidates.items())
         ]
     )

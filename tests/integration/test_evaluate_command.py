@@ -91,8 +91,10 @@ def test_a_plan_trains_and_writes_nothing(
     assert "2 independent units (subjects)" in done.out
     assert "none: fewer than 8" in done.out
     assert max(map(len, done.out.splitlines()[:-1])) <= 80
-    assert [each["seeds"] for each in done.json["seeds"]] == [3, 6, 12, 24]
-    assert done.json["seeds"][-1]["units_needed"] > 8
+    planned = done.json["seeds"]
+    assert isinstance(planned, list)
+    assert [each["seeds"] for each in planned] == [3, 6, 12, 24]
+    assert planned[-1]["units_needed"] > 8
 
 
 def test_the_same_command_again_trains_nothing_and_changes_nothing(

@@ -14,6 +14,7 @@ import torch
 from augmentor.errors import AugmentorError, ManifestError, OutputError
 from augmentor.evaluation import EvaluateSettings, Evaluation, evaluate
 from augmentor.evaluation.data import read_data, read_output
+from augmentor.evaluation.remake import draw_ungated
 
 if TYPE_CHECKING:
     from tests.augmentor.evaluation.conftest import Planted, Row, Translation
@@ -277,6 +278,29 @@ def test_unreadable_images_are_left_out_and_counted(planted: Planted) -> None:
     found = evaluate(planted.manifest(), out, settings=settings(steps=2), device=CPU)
     assert (found.counts["test"], found.counts["train"], found.counts["unreadable"]) == (23, 23, 2)
     assert any("2 real images cannot be read" in note for note in found.notes)
+
+
+def test_the_ungated_draw_has_the_counts_of_the_gated_one(planted: Planted) -> None:
+    small(planted)
+    sources = planted.of("train")
+    out = planted.output("out", [planted.translate(row, (row.codes[0], 1 - row.codes[1])) for row in sources[:12]])
+    # Rejected: eight more of a kept domain, and nine of one that nothing was kept of.
+    lines = [REJECTED]
+    for number, (hue, count) in enumerate((("red", 8), ("blue", 9))):
+        for i in range(count):
+            row = sources[i]
+            scores = [*SCORES, "agreement 0.1 < 0.4"]
+            lines.append(
+                ",".join([f"k{number}{i}", "train", row.group, row.id, row.path, hue, "1", "mark", *scores])
+            )
+    (out / "rejected.csv").write_text("\n".join(lines) + "\n")
+    data = read_data(planted.manifest(), read_output(out), most=100)
+    kept, rejected = draw_ungated(data)
+    assert (len(data.kept), len(data.rejected.rows), len(kept) + len(rejected)) == (12, 17, 12)
+    assert set(data.rejected.table["hue"].iloc[rejected]) == {"red"}
+    codes = data.kept.codes.tolist()
+    drawn = [tuple(codes[i]) for i in kept] + [(0, 1)] * len(rejected)
+    assert sorted(drawn) == sorted(map(tuple, codes))
 
 
 def test_without_the_model_the_ungated_arm_is_left_out_with_a_reason(planted: Planted) -> None:
