@@ -32,6 +32,9 @@ _LEVELS: dict[Level, tuple[str, str]] = {
 _MOST_DOMAINS, _MOST_LEFT_OUT = 12, 3
 """Domains that are printed with their distances, and of those without; --json lists them all."""
 
+_MOST_SHORT = 6
+"""Combinations without the wanted count that are explained; dataset.json explains them all."""
+
 _BAR = 24
 """Characters of the longest bar."""
 
@@ -87,11 +90,21 @@ def balance_verdict(states: Sequence[CellState]) -> Text:
         return Text("Every combination has as many images as are wanted.", "green")
     lacking = sum((state.wanted or 0) - state.after for state in short)
     verb = "lacks" if len(short) == 1 else "lack"
-    return Text(
-        f"{counted(len(short), 'combination')} {verb} {counted(lacking, 'image')}: their sources are used up. "
-        "More rows, a larger --max-per-source or a better model would help.",
-        "yellow",
+    lines = [f"{counted(len(short), 'combination')} {verb} {counted(lacking, 'image')}:"]
+    for state in short[:_MOST_SHORT]:
+        domain = ", ".join(f"{visible(name)}={visible(value)}" for name, value in state.domain.items())
+        ended = "given up" if state.given_up else "its sources are used up"
+        lines.append(f"  {domain}: {ended}{f', {state.why}' if state.why else ''}")
+    if len(short) > _MOST_SHORT:
+        lines.append(f"  and {len(short) - _MOST_SHORT:,} more (dataset.json)")
+    rejected = any(state.given_up for state in short)
+    lines.append(
+        "The report shows the best of the rejected. A model trained longer, or with --for-balance, or more real "
+        "images of these combinations would help; so may a judge trained longer (augmentor judge --minutes)."
+        if rejected
+        else "More rows, a larger --max-per-source or a better model would help."
     )
+    return Text("\n".join(lines), "yellow")
 
 
 def plan_tables(plan: Plan, estimate: Estimate) -> Group:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import pandas as pd
 from augmentor.errors import OutputError
 from augmentor.expansion.executors.work import Work
 from augmentor.expansion.selection import Candidates, candidates_in
-from augmentor.outputs import SURPLUS, ShardRecord
+from augmentor.outputs import SURPLUS, LabelRow, ShardRecord
 from augmentor.planning import LEFT_ALONE, Cells, CellState, Mask, Numbers, Plan, RoundPlanner
 
 
@@ -32,13 +33,25 @@ def run_rounds(work: Work, run: Callable[[Work], None]) -> tuple[Work, RoundCoun
     planner = RoundPlanner(plan)
     counts = RoundCounts(plan, work.sources.manifest.rows["id"].astype(str).tolist(), size)
     first = 0
+    if work.judging is not None:
+        trial, record = planner.trial(plan), work.writer.record(plan.shards(size, segments=0))
+        # An earlier version began with all that was missing.
+        plan = trial if record is None or counts.planned(trial, record) else plan
     while True:
         work = replace(work, plan=plan, first_shard=first)
         run(work)
         for index in range(first, work.shards):
             counts.add(plan, work.writer.committed(index, shards=work.shards))
+        counts.given_up = planner.given_up(plan, counts.kept)
+        if work.writer.record(work.shards) is not None:  # An earlier version did not give up.
+            counts.given_up[:] = False
         segment = planner.next_round(
-            plan, there=counts.there, kept=counts.kept, failed=counts.failed, uses=counts.uses
+            plan,
+            there=counts.there,
+            kept=counts.kept,
+            failed=counts.failed,
+            uses=counts.uses,
+            given_up=counts.given_up,
         )
         if segment is None:
             return replace(work, first_shard=0), counts
@@ -97,7 +110,9 @@ class RoundCounts:
         self.failed: Mask = np.zeros(len(plan.codes), dtype=np.bool_)
         self.uses = np.zeros(len(plan.codes), dtype=np.int64)
         self.kept = np.zeros(len(self._cells), dtype=np.int64)
+        self.given_up: Mask = np.zeros(len(self._cells), dtype=np.bool_)
         self._in_rounds = np.zeros(len(self._cells), dtype=np.int64)
+        self._rejections = [_Rejections() for _ in range(len(self._cells))]
 
     @property
     def real(self) -> Numbers:
@@ -117,15 +132,23 @@ class RoundCounts:
             OutputError: it holds other translations than the plan has there.
         """
         self.failed[self._rows([failure.id for failure in record.failures])] = True
+        rejected = [each for each in record.rejected if not each.passed]
+        for each, cell in zip(rejected, self._cells_of([each.row for each in rejected]).tolist(), strict=True):
+            if cell >= 0:
+                self._rejections[cell].add(each.reason)
         found = [row for _, row, _ in candidates_in(record)]
         if not found:
             return
         rows = self._rows([row.source_id for row in found])
-        cells = self._cells.of(np.array([row.codes for row in found], dtype=np.int16))
+        cells = self._cells_of(found)
         np.add.at(self.uses, rows, 1)
         self.kept += self._cells.count(cells)
         if plan.shard_range(record.index, self._size)[0] >= plan.starts[1]:
-            self._refuse_others(plan, record.index, rows, cells)
+            if not self.planned(plan, record):
+                raise OutputError(
+                    f"shard {record.index} holds other translations than its round asks for: the shards before it "
+                    "have changed since, perhaps by --repair on another device. Start anew with --overwrite"
+                )
             self._in_rounds += self._cells.count(cells)
 
     @property
@@ -139,7 +162,30 @@ class RoundCounts:
         wanted = self._balance.wanted
         excess = np.where(wanted == LEFT_ALONE, 0, np.maximum(self.there - wanted, 0))
         after = self.there - np.minimum(excess, self._in_rounds)
-        return self._balance.states(after, self._plan.space, before=self.real)
+        states = self._balance.states(after, self._plan.space, before=self.real)
+        return [
+            state._replace(given_up=bool(given_up), why=rejections.words(int(kept)))
+            if state.sources_used_up
+            else state
+            for state, given_up, rejections, kept in zip(
+                states, self.given_up, self._rejections, self.kept, strict=True
+            )
+        ]
+
+    def planned(self, plan: Plan, record: ShardRecord) -> bool:
+        """Return whether a record of a round holds nothing but what the plan has there, kept or rejected."""
+        start, stop = plan.shard_range(record.index, self._size)
+        segment, first = plan.segment_at(start)
+        planned_rows = segment.rows[start - first : stop - first].astype(np.int64)
+        planned_cells = self._cells.number(segment.values[start - first : stop - first])
+        found = [row for row in (*record.rows, *(each.row for each in record.rejected)) if row.is_synthetic]
+        rows, cells = self._rows([row.source_id for row in found]), self._cells_of(found)
+        count = len(self._cells)
+        return bool((np.isin(rows * count + cells, planned_rows * count + planned_cells) & (cells >= 0)).all())
+
+    def _cells_of(self, rows: Sequence[LabelRow]) -> Numbers:
+        codes = np.array([row.codes for row in rows], dtype=np.int16).reshape(-1, len(self._plan.space))
+        return self._cells.of(codes)
 
     def _rows(self, ids: Sequence[str]) -> npt.NDArray[np.intp]:
         rows: npt.NDArray[np.intp] = self._ids.get_indexer(_index(ids))
@@ -150,18 +196,30 @@ class RoundCounts:
             )
         return rows
 
-    def _refuse_others(self, plan: Plan, shard: int, rows: npt.NDArray[np.intp], cells: Numbers) -> None:
-        """Refuse a record of another round than the plan's: earlier shards were judged differently then."""
-        start, stop = plan.shard_range(shard, self._size)
-        segment, first = plan.segment_at(start)
-        planned_rows = segment.rows[start - first : stop - first].astype(np.int64)
-        planned_cells = self._cells.number(segment.values[start - first : stop - first])
-        count = len(self._cells)
-        if not (np.isin(rows * count + cells, planned_rows * count + planned_cells) & (cells >= 0)).all():
-            raise OutputError(
-                f"shard {shard} holds other translations than its round asks for: the shards before it have "
-                "changed since, perhaps by --repair on another device. Start anew with --overwrite"
-            )
+
+@dataclass
+class _Rejections:
+    """Rejected translations into a combination: their number, and the scores that were too low."""
+
+    count: int = 0
+    scores: dict[str, tuple[int, float, float, float]] = field(default_factory=dict)
+    """By name: how often, the lowest, the highest, and the highest threshold."""
+
+    def add(self, reason: str) -> None:
+        """Count a rejection by its reason, such as "agreement 0.12 < 0.41, realism 0.00 < 0.05"."""
+        self.count += 1
+        for name, words, limit in re.findall(r"(\w+) (-?[\d.]+) < (-?[\d.]+)", reason):
+            score = float(words)
+            many, low, high, least = self.scores.get(name, (0, score, score, float(limit)))
+            self.scores[name] = many + 1, min(low, score), max(high, score), max(least, float(limit))
+
+    def words(self, kept: int) -> str:
+        """Return in words how many were rejected, and the most frequent reason; "" where none was."""
+        if not self.scores:
+            return ""
+        name, (_, low, high, least) = max(self.scores.items(), key=lambda item: item[1][0])
+        share = f"{self.count:,} of {self.count + kept:,}" if kept else f"all {self.count:,}"
+        return f"{share} rejected: {name} {low:.2f} to {high:.2f} of {least:.2f}"
 
 
 def _index(ids: Sequence[str]) -> pd.Index[str]:

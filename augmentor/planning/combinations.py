@@ -73,12 +73,16 @@ class CellState(NamedTuple):
         before: real images of the rows that are translated.
         wanted: images that it is to have; None where it is not topped up.
         after: with the translations.
+        given_up: whether the first few hundred translations were all rejected, so that no more were made.
+        why: why translations were rejected, in words; "" where no image is missing, or none was rejected.
     """
 
     domain: dict[str, str]
     before: int
     wanted: int | None
     after: int
+    given_up: bool = False
+    why: str = ""
 
     @property
     def sources_used_up(self) -> bool:
@@ -92,7 +96,7 @@ class CellState(NamedTuple):
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> CellState:
         """Return what `to_json` described."""
-        return cls(**{name: state[name] for name in cls._fields})
+        return cls(**{name: state[name] for name in cls._fields if name in state})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

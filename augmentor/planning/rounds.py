@@ -22,6 +22,9 @@ from augmentor.planning.items import Segment
 from augmentor.planning.plan import Plan, make_plan
 from augmentor.planning.targets import Codes, Mask, pack
 
+TRIAL = 256
+"""Translations into a combination after which it is given up if all were rejected."""
+
 _TURNS = 16
 """Turns in which combinations share the nearest sources where uses per source are limited."""
 
@@ -78,8 +81,37 @@ class RoundPlanner:
         self._requested = _Requested.of(plan, self._cells)
         self._seed = int(plan.fingerprint()[:16], 16)
 
+    def trial(self, plan: Plan) -> Plan:
+        """Return the plan with a first round of `TRIAL` translations into each combination at most.
+
+        What a judge rejects altogether is found out before all of its sources were translated.
+        """
+        if not plan.segments:
+            return plan
+        first = plan.segments[0]
+        cells = self._cells.number(first.values)
+        order = np.lexsort((_chance(first.rows.astype(np.int64), self._seed, 0), cells))
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order)) - np.searchsorted(cells[order], cells[order], side="left")
+        segment = self._segment(first.rows[rank < TRIAL].astype(np.int64), cells[rank < TRIAL])
+        assert segment is not None
+        return replace(plan, segments=(segment,))
+
+    @staticmethod
+    def given_up(plan: Plan, kept: Numbers) -> Mask:
+        """Return the combinations, (C,) bool, of whose many translations none was kept."""
+        given_up: Mask = (kept == 0) & (planned_translations(plan) >= TRIAL)
+        return given_up
+
     def next_round(
-        self, plan: Plan, *, there: Numbers, kept: Numbers, failed: Mask, uses: npt.NDArray[np.int64]
+        self,
+        plan: Plan,
+        *,
+        there: Numbers,
+        kept: Numbers,
+        failed: Mask,
+        uses: npt.NDArray[np.int64],
+        given_up: Mask | None = None,
     ) -> Segment | None:
         """Return the next round; None where every count is reached or no source is left.
 
@@ -91,10 +123,13 @@ class RoundPlanner:
             kept: (C,) int64, translations of each combination that were kept.
             failed: (N,) bool, rows that cannot be used.
             uses: (N,) int64, translations of each row that were kept.
+            given_up: (C,) bool, combinations of which no more is requested; None for none.
         """
         missing = self._balance.missing(there)
         # A prior of one kept of two: of a few translations, none may be kept by chance.
         ask = -(-missing * (planned_translations(plan) + 2) // (kept + 1))
+        if given_up is not None:
+            ask[given_up] = 0
         return self.pick(plan, ask, failed=failed, uses=uses)
 
     def pick(self, plan: Plan, ask: Numbers, *, failed: Mask, uses: npt.NDArray[np.int64]) -> Segment | None:

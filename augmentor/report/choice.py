@@ -75,9 +75,17 @@ def choose_spread(kept: SurveyedRows) -> list[int]:
     return _of_every_change(kept, np.random.default_rng(0).permutation(spread))
 
 
-def choose_rejected(rejected: SurveyedRows, there: NDArray[np.bool_]) -> list[int]:
-    """Return the numbers of rejected translations to show, the worst first; `there`: (N,) has a stored image."""
-    order = _top(rejected, [-np.nan_to_num(rejected.scores["agreement"], nan=2), -rejected.scores["preserved"]])
+def choose_rejected(found: Survey, there: NDArray[np.bool_]) -> list[int]:
+    """Return the numbers of rejected translations to show; `there`: (N,) has a stored image.
+
+    The worst come first, but the best of changes of which none was kept.
+    """
+    rejected, some = found.rejected, len(found.kept)
+    _, numbers = np.unique(np.concatenate([found.kept.changes, rejected.changes]), axis=0, return_inverse=True)
+    numbers = numbers.reshape(-1)
+    sign = np.where(np.isin(numbers[some:], numbers[:some]), -1.0, 1.0)
+    agreement, preserved = rejected.scores["agreement"], rejected.scores["preserved"]
+    order = _top(rejected, [sign * np.nan_to_num(agreement, nan=2), sign * preserved])
     return _of_every_change(rejected, order[there[order]])
 
 

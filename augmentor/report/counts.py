@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from augmentor.report.description import DescribedOutput
+from augmentor.report.description import BalancedCombination, DescribedOutput
 from augmentor.report.survey import Survey
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -114,11 +114,16 @@ def balance_counts(description: DescribedOutput) -> CountTable | None:
                 before=cell.before,
                 added=cell.after - cell.before,
                 wanted=cell.wanted,
-                note="all sources used up" if cell.sources_used_up and short else "",
+                note=_ended(cell) if cell.sources_used_up and short else "",
             )
         )
     hidden = max(0, len(rows) - _MOST_COMBINATIONS)
     return CountTable(name="Balance", rows=tuple(rows[:_MOST_COMBINATIONS]), hidden=hidden) if rows else None
+
+
+def _ended(cell: BalancedCombination) -> str:
+    ended = "given up" if cell.given_up else "all sources used up"
+    return f"{ended}: {cell.why}" if cell.why else ended
 
 
 def _ratio(counts: list[int]) -> float | None:

@@ -58,6 +58,8 @@ class BalancedCombination:
     after: int | None
     wanted: int | None
     sources_used_up: bool
+    given_up: bool
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,7 +158,7 @@ def make_gallery(
     kept, rejected = found.kept, found.rejected
     thumbnails = output.rejected_pictures() if len(rejected) else {}
     there = np.isin(rejected.keys, hashes(pd.Series(list(thumbnails), dtype=object)))
-    chosen: dict[Verdict, list[int]] = {"rejected": choose_rejected(rejected, there)}
+    chosen: dict[Verdict, list[int]] = {"rejected": choose_rejected(found, there)}
     if np.isfinite(kept.scores["agreement"]).any():
         best = choose_best(kept)
         chosen = {"best": best, "borderline": choose_borderline(kept, thresholds, without=best), **chosen}

@@ -68,9 +68,15 @@ def test_combinations_with_bars() -> None:
     assert lines[3].split() == ["1", "3", "12", "9", "█" * 6 + "▒" * 12 + "·" * 6]
     assert printed(tables.balance_table(states))[4].split() == ["[red]", "1", "0", "1,200", "1,200", "▒" * 24]
     assert tables.balance_verdict(states[:1]).plain == "Every combination has as many images as are wanted."
-    assert tables.balance_verdict(states).plain.startswith(
-        "1 combination lacks 3 images: their sources are used up."
-    )
+    assert tables.balance_verdict(states).plain.splitlines() == [
+        "1 combination lacks 3 images:",
+        "  hair [cm]=black, smile=1: its sources are used up",
+        "More rows, a larger --max-per-source or a better model would help.",
+    ]
+    why = "all 256 rejected: agreement 0.05 to 0.20 of 0.79"
+    hopeless = states[1]._replace(given_up=True, why=why)
+    said = tables.balance_verdict([hopeless]).plain
+    assert f"hair [cm]=black, smile=1: given up, {why}\nThe report shows the best of the rejected." in said
 
 
 def test_a_plan_that_fills_up(plan: Plan) -> None:

@@ -207,6 +207,46 @@ def test_no_source_is_used_more_often_than_allowed(
     assert all(state.sources_used_up for state in result.balance)
 
 
+def test_what_is_rejected_altogether_is_given_up(
+    planned: Callable[..., Expansion], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augmentor.planning.rounds.TRIAL", 3)
+    result = run(planned("out", gate="off", min_agreement=1.0))
+    # Three of the fourteen or so sources of each are tried, and no more.
+    assert result.counts.rejected == 9
+    rejected = table(tmp_path / "out", "rejected.csv")
+    for state in result.balance:
+        tried = [float(row["agreement"]) for row in rejected if row["hair"] == state.domain["hair"]]
+        assert len(tried) == 3
+        assert state.given_up
+        assert state.why == f"all 3 rejected: agreement {min(tried):.2f} to {max(tried):.2f} of 1.00"
+    described = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert described["balance"] == [state.to_json() for state in result.balance]
+
+
+def test_a_trial_changes_nothing_where_translations_are_kept(
+    half: float, planned: Callable[..., Expansion], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augmentor.planning.rounds.TRIAL", 4)
+    result = run(planned("out", gate="off", min_agreement=half))
+    assert not any(state.given_up for state in result.balance)
+    for state in result.balance:
+        assert state.after == 13 or state.sources_used_up
+    assert run(planned("out", gate="off", min_agreement=half)).was_complete
+
+
+def test_a_round_that_an_earlier_version_began_is_finished(
+    half: float, planned: Callable[..., Expansion], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(planned("out", gate="off", min_agreement=half))
+    before = content(tmp_path / "out")
+    for name in ("dataset.json", "labels.csv"):
+        (tmp_path / "out" / name).unlink()
+    monkeypatch.setattr("augmentor.planning.rounds.TRIAL", 4)
+    run(planned("out", gate="off", min_agreement=half))
+    assert content(tmp_path / "out") == before
+
+
 @pytest.mark.parametrize("output_format", ["folder", "hdf5"])
 def test_interrupted_at_any_shard_the_end_is_the_same(
     output_format: str, half: float, planned: Callable[..., Expansion], tmp_path: Path

@@ -188,5 +188,7 @@ def test_a_combination_says_how_it_stands() -> None:
         "wanted": 5,
         "after": 4,
         "sources_used_up": True,
+        "given_up": False,
+        "why": "",
     }
     assert not CellState({}, before=2, wanted=None, after=2).sources_used_up

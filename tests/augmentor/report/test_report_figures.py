@@ -81,6 +81,10 @@ def test_what_balance_asked_for() -> None:
     short, reached = table.rows
     assert (short.name, short.before, short.added, short.wanted) == ("hair=red", 3, 4, 9)
     assert (short.note, reached.note) == ("all sources used up", "")
+    why: dict[str, Json] = {"given_up": True, "why": "all 256 rejected: agreement 0.05 to 0.20 of 0.79"}
+    hopeless = balance_counts(DescribedOutput.from_json({"balance": [{**cell, **why}]}))
+    assert hopeless is not None
+    assert hopeless.rows[0].note == f"given up: {why['why']}"
     assert balance_counts(DescribedOutput.from_json({})) is None
 
 
@@ -154,7 +158,7 @@ def test_the_best_and_the_borderline(make_output: MakeOutput) -> None:
 def test_the_rejected_are_those_with_a_picture(make_output: MakeOutput) -> None:
     _, found = opened(make_output(scored=True, sources=20))
     there = np.arange(len(found.rejected)) % 2 == 0
-    assert set(choose_rejected(found.rejected, there)) == set(np.flatnonzero(there).tolist())
+    assert set(choose_rejected(found, there)) == set(np.flatnonzero(there).tolist())
 
 
 def test_the_grid_has_what_each_source_became(make_output: MakeOutput) -> None:
