@@ -34,9 +34,11 @@ def run_rounds(work: Work, run: Callable[[Work], None]) -> tuple[Work, RoundCoun
     counts = RoundCounts(plan, work.sources.manifest.rows["id"].astype(str).tolist(), size)
     first = 0
     if work.judging is not None:
-        trial, record = planner.trial(plan), work.writer.record(plan.shards(size, segments=0))
+        trial = planner.trial(plan)
+        begun = map(work.writer.record, range(plan.shards(size, segments=0), trial.shards(size)))
         # An earlier version began with all that was missing.
-        plan = trial if record is None or counts.planned(trial, record) else plan
+        if all(record is None or counts.planned(trial, record, whole=True) for record in begun):
+            plan = trial
     while True:
         work = replace(work, plan=plan, first_shard=first)
         run(work)
@@ -172,8 +174,8 @@ class RoundCounts:
             )
         ]
 
-    def planned(self, plan: Plan, record: ShardRecord) -> bool:
-        """Return whether a record of a round holds nothing but what the plan has there, kept or rejected."""
+    def planned(self, plan: Plan, record: ShardRecord, *, whole: bool = False) -> bool:
+        """Return whether a record of a round holds only what the plan has there, and all of it with `whole`."""
         start, stop = plan.shard_range(record.index, self._size)
         segment, first = plan.segment_at(start)
         planned_rows = segment.rows[start - first : stop - first].astype(np.int64)
@@ -181,7 +183,11 @@ class RoundCounts:
         found = [row for row in (*record.rows, *(each.row for each in record.rejected)) if row.is_synthetic]
         rows, cells = self._rows([row.source_id for row in found]), self._cells_of(found)
         count = len(self._cells)
-        return bool((np.isin(rows * count + cells, planned_rows * count + planned_cells) & (cells >= 0)).all())
+        there, wanted = rows * count + cells, planned_rows * count + planned_cells
+        if whole:
+            failed = self._rows([failure.id for failure in record.failures])
+            return set(there.tolist()) == set(wanted[~np.isin(planned_rows, failed)].tolist())
+        return bool((np.isin(there, wanted) & (cells >= 0)).all())
 
     def _cells_of(self, rows: Sequence[LabelRow]) -> Numbers:
         codes = np.array([row.codes for row in rows], dtype=np.int16).reshape(-1, len(self._plan.space))

@@ -13,10 +13,18 @@ from torch import Tensor
 
 from augmentor.data.manifest import Manifest
 from augmentor.errors import AugmentorError, ManifestError
-from augmentor.judge.calibration import fit_temperatures
+from augmentor.judge.calibration import cross_fitted, fit_temperatures
 from augmentor.judge.classifier import Judge, JudgeOutputs, likeliest, train_judge
-from augmentor.judge.data import FEWEST_IMAGES, InputSettings, LabelledImages, judge_split, read_rows
+from augmentor.judge.data import (
+    FEWEST_IMAGES,
+    InputSettings,
+    LabelledImages,
+    judge_split,
+    read_rows,
+    subject_halves,
+)
 from augmentor.judge.limits import TimeBudget
+from augmentor.judge.negatives import no_values
 from augmentor.judge.report import JudgeReport, judged_attributes
 from augmentor.judge.scores import patch_scores, preserved_pairs, quantiles_of, shares_below, similarities
 from augmentor.judge.stored import KeptJudge
@@ -25,7 +33,7 @@ from augmentor.judge.translations import requested_targets
 from augmentor.planning import parse_domains
 from stargan.checkpoints import CheckpointError, Model, load_discriminator
 from stargan.inference import Translator
-from stargan.labels import LabelSpace
+from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Discriminator
 
 _MOST_VALIDATION = 512
@@ -42,8 +50,11 @@ BATCH = 32
 _LEAST_TRANSLATIONS, _MOST_TRANSLATIONS = 32, 128
 """Of validation images, scored by D."""
 
-_TRAINING_READ, _VALIDATION_READ, _TRAINED = 0.2, 0.33, 0.92
-"""Shares of the time at which reading training images, reading validation images, and training end."""
+_MOST_NEGATIVES = 1024
+"""Translations that a judge learns from."""
+
+_TRAINING_READ, _TRANSLATED, _VALIDATION_READ, _TRAINED = 0.2, 0.26, 0.33, 0.92
+"""Shares of the time at which reading, translating, reading validation images, and training end."""
 
 _LEAST_REALISM = 0.05
 """A translation must look as real to D as at least this share of real validation images."""
@@ -76,7 +87,8 @@ def make_judge(
 ) -> BuiltJudge:
     """Train a judge on real training rows, and calibrate it on real validation rows, which give the thresholds.
 
-    It takes `share` of the clock's time. `model` is the model that the judge is for, or None; `checkpoint` holds
+    It also learns images that show no value: tampered ones and, where there is a model, its translations. It takes
+    `share` of the clock's time. `model` is the model that the judge is for, or None; `checkpoint` holds
     its discriminator, None for a judge without realism.
 
     Raises:
@@ -95,10 +107,14 @@ def make_judge(
             f"{manifest.path}: no row with split train has a label and an image that can be read, so there is "
             "nothing for the classifier to learn from"
         )
-    clock.part(_TRAINING_READ * share, _VALIDATION_READ * share)
+    clock.part(_TRAINING_READ * share, _TRANSLATED * share)
+    generated = LabelledImages(images=learnt.images[:0], codes=learnt.codes[:0])
+    if model is not None:
+        generated = _generated(model, learnt, device=device, clock=clock)
+    clock.part(_TRANSLATED * share, _VALIDATION_READ * share)
     shown = read_rows(manifest, split.validation, looks=looks, clock=clock, most=_MOST_VALIDATION)
     clock.part(_VALIDATION_READ * share, _TRAINED * share)
-    judge, steps = _train(learnt, manifest.space, flip=looks.flip, device=device, clock=clock)
+    judge, steps = _train(learnt, manifest.space, generated=generated, flip=looks.flip, device=device, clock=clock)
     kept = appraise(
         judge,
         shown.data,
@@ -107,13 +123,15 @@ def make_judge(
         images=len(learnt),
         validation_from=split.sources,
         rare=split.rare,
+        translations=len(generated),
         crop=looks.crop,
         discriminator=discriminator,
         model_sha256=None if model is None else model.sha256,
     )
     clock.part(_TRAINED * share, share)
     if model is not None and discriminator is not None:
-        kept = with_realism(kept, _some_translations(model, shown.data, device=device, clock=clock), discriminator)
+        made, _ = _some_translations(model, shown.data, device=device, clock=clock)
+        kept = with_realism(kept, made, discriminator)
     unreadable = read.unreadable + shown.unreadable
     return BuiltJudge(kept=kept, validation=shown.data, groups=shown.groups, unreadable=unreadable)
 
@@ -134,7 +152,8 @@ def with_model(
     discriminator = _discriminator(checkpoint, device)
     if discriminator is not None:
         kept = replace(kept, realism=_realism(discriminator, shown, model.space))
-        kept = with_realism(kept, _some_translations(model, shown, device=device, clock=clock), discriminator)
+        made, _ = _some_translations(model, shown, device=device, clock=clock)
+        kept = with_realism(kept, made, discriminator)
     return replace(built, kept=kept)
 
 
@@ -154,15 +173,20 @@ def _realism(discriminator: Discriminator, shown: LabelledImages, space: LabelSp
 
 
 def _some_translations(
-    model: Model, shown: LabelledImages, *, device: torch.device, clock: TimeBudget
-) -> LabelledImages:
-    """Translate real images, each attribute in turn; return the translations with the targets that D scores."""
+    model: Model, shown: LabelledImages, *, device: torch.device, clock: TimeBudget, most: int = _MOST_TRANSLATIONS
+) -> tuple[LabelledImages, Tensor]:
+    """Translate real images, each attribute in turn.
+
+    Returns:
+        The translations with the targets that D scores, and their sources' codes, (N, A).
+    """
     rows, targets = requested_targets(shown, parse_domains(["each"], model.space), model.space)
     reached = model.supports(targets)
     rows, targets = rows[reached], targets[reached]
-    some = torch.linspace(0, max(0, len(rows) - 1), min(len(rows), _MOST_TRANSLATIONS)).round().long()
+    some = torch.linspace(0, max(0, len(rows) - 1), min(len(rows), most)).round().long()
     order = some[torch.randperm(len(some), generator=torch.Generator().manual_seed(0))]
-    asked = model.space.to_one_label_set(targets[order], shown.codes[rows[order]])
+    own = shown.codes[rows[order]]
+    asked = model.space.to_one_label_set(targets[order], own)
     translator, pictures = Translator(model, device=device, batch_size=BATCH), list[Tensor]()
     for start in range(0, len(order), BATCH):
         if start >= _LEAST_TRANSLATIONS and clock.over():
@@ -171,11 +195,37 @@ def _some_translations(
         pictures.append(translator.translate(sources, asked[start : start + BATCH]))
         clock.report(start / len(order))
     images = torch.cat(pictures) if pictures else shown.images[:0]
-    return LabelledImages(images=images, codes=asked[: len(images)])
+    return LabelledImages(images=images, codes=asked[: len(images)]), own[: len(images)]
+
+
+def _generated(model: Model, learnt: LabelledImages, *, device: torch.device, clock: TimeBudget) -> LabelledImages:
+    """Return translations of training images as images that do not show the values that were to change.
+
+    After them come their translations back, which show these values: else the traces that a generator leaves would
+    tell a good translation from a real image as well as a bad one.
+    """
+    made, own = _some_translations(model, learnt, device=device, clock=clock, most=_MOST_NEGATIVES)
+    translator = Translator(model, device=device, batch_size=BATCH)
+    asked = model.space.to_one_label_set(own, made.codes)
+    back = [
+        translator.translate(made.images[start : start + BATCH], asked[start : start + BATCH])
+        for start in range(0, len(asked), BATCH)
+    ]
+    none = no_values(made.codes, own, model.space)
+    return LabelledImages(
+        images=torch.cat([made.images, *back]),
+        codes=torch.cat([none, torch.where(none == UNKNOWN, UNKNOWN, own)]),
+    )
 
 
 def _train(
-    data: LabelledImages, space: LabelSpace, *, flip: bool, device: torch.device, clock: TimeBudget
+    data: LabelledImages,
+    space: LabelSpace,
+    *,
+    generated: LabelledImages,
+    flip: bool,
+    device: torch.device,
+    clock: TimeBudget,
 ) -> tuple[Judge, int]:
     """Train the judge; without a set number of steps, for as many as there is time for by the speed of two."""
     steps = clock.limits.steps
@@ -188,7 +238,9 @@ def _train(
             moments.append(time.monotonic())
             clock.check()
 
-        train_judge(data, space=space, steps=2, seed=0, device=device, flip=flip, on_step=note)
+        train_judge(
+            data, space=space, steps=2, seed=0, device=device, flip=flip, generated=generated, on_step=note
+        )
         # The first step is slow: it sets things up.
         possible = clock.left() / max(moments[1] - moments[0], 1e-6)
         steps = round(min(clock.limits.most_steps, max(_FEWEST_STEPS, possible)))
@@ -199,6 +251,7 @@ def _train(
         seed=0,
         device=device,
         flip=flip,
+        generated=generated,
         on_step=lambda step: clock.report(step / steps),
     )
     return judge, steps
@@ -213,34 +266,49 @@ def appraise(
     images: int,
     validation_from: str,
     rare: tuple[str, ...] = (),
+    translations: int = 0,
     crop: int | None,
     discriminator: Discriminator | None = None,
     model_sha256: str | None = None,
 ) -> KeptJudge:
     """Calibrate a judge on real images that it was not trained on, and store what scores are compared with.
 
-    `groups` are the images' subjects ("" is one of its own); `steps` and `images` count the judge's training;
-    `validation_from` and `rare` are those of `JudgeSplit`; discriminator and SHA-256 are of the judge's model.
+    `groups` are the images' subjects ("" is one of its own); `steps`, `images` and `translations` count what the
+    judge learnt from; `validation_from` and `rare` are those of `JudgeSplit`; discriminator and SHA-256 are those
+    of its model.
     """
     space, codes = judge.space, validation.codes
     _, channels, height, width = validation.images.shape
     seen = judge.outputs(validation.images)
     judge = replace(judge, temperatures=fit_temperatures(seen.logits, codes, space))
+    # What is reported of a temperature or a threshold comes from other subjects than those that it was fitted to.
+    half = subject_halves(groups)
+    held_out = cross_fitted(seen.logits, codes, space, half)
     attributes = judged_attributes(
-        seen.logits, likeliest(seen.logits, space), codes, temperatures=judge.temperatures, space=space
+        seen.logits,
+        likeliest(seen.logits, space),
+        codes,
+        temperatures=judge.temperatures,
+        space=space,
+        held_out=held_out,
     )
     trusted = torch.tensor([attribute.trusted for attribute in attributes], dtype=torch.bool)
     mean = seen.features.mean(dim=0) if len(seen.features) else torch.zeros(seen.features.shape[1])
     preserved = _pairs(judge, seen, codes, groups, mean)
     reference = AgreementReference(
-        probabilities=judge.calibrated(seen.logits), codes=codes, space=space, trusted=trusted
+        probabilities=judge.calibrated(seen.logits, held_out), codes=codes, space=space, trusted=trusted, half=half
     )
     # None for preserved: it measures how little changes, not how good a translation is (BENCHMARKS.md, the gate).
     thresholds = Thresholds(agreement=reference.threshold)
     return KeptJudge(
         judge=judge,
         report=JudgeReport(
-            steps=steps, images=images, validation=validation_from, attributes=attributes, rare=rare
+            steps=steps,
+            images=images,
+            validation=validation_from,
+            attributes=attributes,
+            rare=rare,
+            translations=translations,
         ),
         image_size=(height, width),
         image_channels=channels,
@@ -256,25 +324,32 @@ def appraise(
 
 
 def with_realism(kept: KeptJudge, translations: LabelledImages, discriminator: Discriminator) -> KeptJudge:
-    """Return the judge with a threshold of realism, unless that would reject too many of some translations.
+    """Return the judge with a threshold of realism, or a floor of D's score where that would reject too many.
 
     `translations` are of validation images, with their targets.
     """
-    few = kept.realism is None or len(kept.realism) < FEWEST or len(translations) < FEWEST
-    if kept.realism is None or few:
+    if not kept.realism:
         return kept
     space, real = kept.judge.space, torch.tensor(kept.realism, dtype=torch.float64)
     scores = patch_scores(discriminator, translations.images, translations.codes, space)
-    unreal = float((shares_below(scores, real) < _LEAST_REALISM).double().mean())
+    unreal = float((shares_below(scores, real) < _LEAST_REALISM).double().mean()) if len(scores) else 0.0
+    if len(real) < FEWEST or len(scores) < FEWEST:
+        note = (
+            "There are too few validation images for a threshold of realism: a translation must look as real to "
+            "the discriminator as the least real of them, or of their translations."
+        )
+        floor = float(torch.cat([real, scores]).min())
+        return replace(kept, floor=floor, notes=(*kept.notes, note))
     judged = f"{unreal:.1%} of {len(translations)} translations of validation images look less real to the "
     if unreal <= _MOST_UNREAL:
         note = f"{judged}discriminator than {1 - _LEAST_REALISM:.0%} of real ones; such are rejected."
         return replace(kept, auto=replace(kept.auto, realism=_LEAST_REALISM), notes=(*kept.notes, note))
     note = (
         f"{judged}discriminator than {1 - _LEAST_REALISM:.0%} of real ones: it tells the model's pictures apart "
-        "as such, so realism is not gated on."
+        f"as such. The {_LEAST_REALISM:.0%} least real of them are rejected."
     )
-    return replace(kept, notes=(*kept.notes, note))
+    floor = float(torch.quantile(scores, _LEAST_REALISM))
+    return replace(kept, floor=floor, notes=(*kept.notes, note))
 
 
 def _pairs(judge: Judge, seen: JudgeOutputs, codes: Tensor, groups: Sequence[str], mean: Tensor) -> Tensor:

@@ -13,16 +13,20 @@ _HALVINGS = 60
 
 _BINS = 15
 
+_FEWEST = 16
+"""Images of a half below which it gives no temperatures of its own."""
+
 
 def value_logits(logits: Tensor, space: LabelSpace) -> list[Tensor]:
     """Return per attribute (N, values) float64 logits, a column per value; a binary one's "0" has the logit 0.
 
-    logits: (N, D), in the label vector's order.
+    logits: (N, D), in the label vector's order; or (N, D + A) with those of "no value", each then a last column.
     """
     columns = []
-    for attribute, run in zip(space.attributes, space.slices, strict=True):
-        own = logits[:, run].double()
-        columns.append(torch.cat([torch.zeros_like(own), own], dim=1) if attribute.kind == "binary" else own)
+    for place, (attribute, run) in enumerate(zip(space.attributes, space.slices, strict=True)):
+        own, none = logits[:, run].double(), logits[:, space.domain_size :][:, place : place + 1].double()
+        zero = [torch.zeros_like(own)] if attribute.kind == "binary" else []
+        columns.append(torch.cat([*zero, own, none], dim=1))
     return columns
 
 
@@ -61,22 +65,34 @@ def _fit(logits: Tensor, codes: Tensor) -> float:
     return 2 / (low + high)
 
 
+def cross_fitted(logits: Tensor, codes: Tensor, space: LabelSpace, half: Tensor) -> Tensor:
+    """Return temperatures for each image that were fitted on the other half of them, (N, A) float32.
+
+    Where a half has too few images, they are fitted on all. half: (N,) bool.
+    """
+    if min(int(half.sum()), int((~half).sum())) < _FEWEST:
+        return fit_temperatures(logits, codes, space).expand(len(codes), -1)
+    heats = torch.stack([fit_temperatures(logits[half != other], codes[half != other], space) for other in (0, 1)])
+    return heats[half.long()]
+
+
 def calibration_error(
     logits: Tensor, codes: Tensor, space: LabelSpace, *, temperatures: Tensor | None = None
 ) -> dict[str, float]:
     """Return per attribute the expected calibration error, 0 to 1; NaN where no label is known.
 
-    logits: (N, D); codes: (N, A) int64, -1 unknown; temperatures: (A,), ones if not given.
+    logits: (N, D); codes: (N, A) int64, -1 unknown; temperatures: (A,), or (N, A) for each image; ones if not
+    given.
 
     Source: Guo et al., eq. 3 (arXiv 1706.04599): 15 bins of equal width.
     """
     heats = torch.ones(len(space)) if temperatures is None else temperatures
     errors = {}
     for name, column, code, heat in zip(
-        space.names, value_logits(logits, space), codes.T, heats.tolist(), strict=True
+        space.names, value_logits(logits, space), codes.T, heats.expand(len(codes), -1).T, strict=True
     ):
         known = code != UNKNOWN
-        confidence, said = torch.softmax(column[known] / heat, dim=1).max(dim=1)
+        confidence, said = torch.softmax(column[known] / heat[known, None], dim=1).max(dim=1)
         right = (said == code[known]).double()
         bins = (confidence * _BINS).long().clamp(max=_BINS - 1)
         apart = torch.zeros(_BINS, dtype=torch.float64).index_add(0, bins, confidence - right).abs().sum()

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from augmentor.judge.calibration import value_logits
 from augmentor.judge.data import LabelledImages, rarity_weights
-from stargan.labels import LabelSpace
+from augmentor.judge.negatives import tampered
+from stargan.labels import UNKNOWN, LabelSpace
 from stargan.losses import domain_loss
 from stargan.pixels import to_signed
 
@@ -30,6 +32,9 @@ _SETTLING_BATCHES = 4
 
 _RESNET_SIDE = 64
 """From this many pixels on a judge is a ResNet-18."""
+
+_NEGATIVE = 4
+"""One negative of a kind for so many real images."""
 
 _DROPOUT = 0.3
 _SMALL_FEATURES = 128
@@ -59,7 +64,11 @@ class JudgeNetwork(nn.Module):
 
 
 class JudgeOutputs(NamedTuple):
-    """Logits (N, D), in the label vector's order, and features (N, F), the head's inputs: float32 on the CPU."""
+    """Logits and features (N, F), the head's inputs: float32 on the CPU.
+
+    Logits are (N, D), in the label vector's order, or (N, D + A): of a judge that knows images of no value, the
+    last A are those of "no value of this attribute".
+    """
 
     logits: Tensor
     features: Tensor
@@ -94,25 +103,30 @@ class Judge:
             features = network.body(to_signed(batch.to(weight.device)))
             parts.append(JudgeOutputs(network.head(features).float().cpu(), features.float().cpu()))
         if not parts:
-            return JudgeOutputs(torch.empty(0, self.space.domain_size), torch.empty(0, weight.shape[1]))
+            return JudgeOutputs(torch.empty(0, weight.shape[0]), torch.empty(0, weight.shape[1]))
         return JudgeOutputs(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the most likely domain of each image, (N, A) int64, of uint8 images (N, C, H, W)."""
         return likeliest(self.outputs(images).logits, self.space)
 
-    def calibrated(self, logits: Tensor) -> Tensor:
-        """Return calibrated probabilities, (N, D) float32 in the label vector's order, of logits (N, D).
+    def calibrated(self, logits: Tensor, temperatures: Tensor | None = None) -> Tensor:
+        """Return calibrated probabilities, float32 in the label vector's order, of logits of the same shape.
 
-        A binary attribute's entry is the probability of "1"; the entries of a categorical one sum to 1.
+        A binary attribute's entry is the probability of "1"; the entries of a categorical one sum to 1. Where
+        there are entries for "no value", these and the attribute's values sum to 1.
+
+        temperatures: (N, A) for each image, in the place of the judge's.
         """
-        made = []
-        for attribute, run, temperature in zip(
-            self.space.attributes, self.space.slices, self.temperatures.tolist(), strict=True
+        heats = (self.temperatures if temperatures is None else temperatures).expand(len(logits), -1)
+        made, nothing = [], []
+        for attribute, values, heat in zip(
+            self.space.attributes, value_logits(logits, self.space), heats.T, strict=True
         ):
-            scaled = logits[:, run] / temperature
-            made.append(scaled.sigmoid() if attribute.kind == "binary" else scaled.softmax(dim=1))
-        return torch.cat(made, dim=1)
+            shares, count = (values / heat[:, None]).softmax(dim=1).float(), len(attribute.values)
+            made.append(shares[:, 1:2] if attribute.kind == "binary" else shares[:, :count])
+            nothing.append(shares[:, count:])
+        return torch.cat([*made, *nothing], dim=1)
 
 
 def likeliest(logits: Tensor, space: LabelSpace) -> Tensor:
@@ -185,6 +199,19 @@ def small_network(channels: int, *, outputs: int, width: int = 32) -> JudgeNetwo
     return JudgeNetwork(kind="small", body=body, head=nn.Linear(_SMALL_FEATURES, outputs))
 
 
+def judge_loss(logits: Tensor, codes: Tensor, space: LabelSpace) -> Tensor:
+    """Cross-entropy summed over attributes, averaged over known labels; logits are (N, D + A).
+
+    codes: (N, A) int64, -1 unknown, the number of an attribute's values for "no value".
+    """
+    each = [
+        functional.cross_entropy(column, code, ignore_index=UNKNOWN, reduction="sum")
+        / (code != UNKNOWN).sum().clamp(min=1)
+        for column, code in zip(value_logits(logits, space), codes.T, strict=True)
+    ]
+    return torch.stack(each).sum()
+
+
 def train_classifier(
     build: Callable[[], Network],
     batches: Iterable[tuple[Tensor, Tensor]],
@@ -195,6 +222,7 @@ def train_classifier(
     device: torch.device,
     learning_rate: float,
     on_step: Callable[[int], None],
+    loss: Callable[[Tensor, Tensor, LabelSpace], Tensor] = domain_loss,
 ) -> Network:
     """Train a classifier of all attributes with AdamW and a one-cycle schedule, a step for each batch.
 
@@ -211,9 +239,9 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps)
     for step, (images, codes) in enumerate(batches, start=1):
         logits = network(to_signed(images.to(device)))
-        loss = domain_loss(logits, codes.to(device), space)
+        error = loss(logits, codes.to(device), space)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        error.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         on_step(step)
@@ -230,6 +258,7 @@ def train_judge(
     batch_size: int | None = None,
     flip: bool = True,
     kind: NetworkKind | None = None,
+    generated: LabelledImages | None = None,
     on_step: Callable[[int], None] = lambda _step: None,
 ) -> Judge:
     """Train a judge from scratch on real images, with `train_classifier`.
@@ -238,6 +267,9 @@ def train_judge(
     images are shifted by up to 1/16 of their side and, if `flip`, mirrored at random.
     `steps` are of `batch_size` images, by default the network's of `BATCH_SIZES`; `seed` is that of weights,
     draws, augmentation and dropout; `kind` is the network, by default that of `kind_for`.
+
+    With `generated`, which may be empty, the judge also knows images that show no value of an attribute: real ones
+    that were tampered with, and these. Their codes are the number of an attribute's values for "no value".
 
     Raises:
         ValueError: there are no images.
@@ -248,9 +280,12 @@ def train_judge(
     side = min(height, width)
     chosen = kind_for(side) if kind is None else kind
     batches = _batches(data, space, batch_size=batch_size or BATCH_SIZES[chosen], seed=seed, flip=flip)
+    if generated is not None:
+        batches = _with_negatives(batches, generated, space, seed=seed, flip=flip)
+    outputs = space.domain_size + (0 if generated is None else len(space))
 
     def build() -> JudgeNetwork:
-        return new_network(chosen, channels, side=side, outputs=space.domain_size)
+        return new_network(chosen, channels, side=side, outputs=outputs)
 
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)  # of dropout
@@ -263,6 +298,7 @@ def train_judge(
             device=device,
             learning_rate=_LEARNING_RATES[chosen],
             on_step=on_step,
+            loss=domain_loss if generated is None else judge_loss,
         )
         _settle(network, [to_signed(images.to(device)) for images, _ in islice(batches, _SETTLING_BATCHES)])
     return Judge(network=network.eval(), space=space)
@@ -276,6 +312,26 @@ def _batches(
     while True:
         rows = torch.from_numpy(random.choice(len(data), size=batch_size, p=weights))
         yield _jitter(data.images[rows], random, flip=flip), data.codes[rows]
+
+
+def _with_negatives(
+    batches: Iterator[tuple[Tensor, Tensor]],
+    generated: LabelledImages,
+    space: LabelSpace,
+    *,
+    seed: int,
+    flip: bool,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Add a quarter of tampered images to every batch, and a quarter of `generated` where there are any."""
+    random = np.random.default_rng([seed, 1])
+    none = torch.tensor([len(attribute.values) for attribute in space.attributes])
+    for images, codes in batches:
+        some = torch.from_numpy(random.choice(len(images), size=max(1, len(images) // _NEGATIVE), replace=False))
+        parts = [(images, codes), (tampered(images[some], random), none.expand(len(some), -1))]
+        if len(generated):
+            rows = torch.from_numpy(random.choice(len(generated), size=len(some)))
+            parts.append((_jitter(generated.images[rows], random, flip=flip), generated.codes[rows]))
+        yield torch.cat([each for each, _ in parts]), torch.cat([each for _, each in parts])
 
 
 @torch.no_grad()

@@ -256,3 +256,12 @@ def rarity_weights(codes: NDArray[np.integer], space: LabelSpace) -> NDArray[np.
     weights[weights == 0] = 1.0
     normal: NDArray[np.float64] = weights / weights.sum()
     return normal
+
+
+def subject_halves(groups: Sequence[str]) -> Tensor:
+    """Return (N,) bool, which half each image is in: whole subjects, in a fixed random order."""
+    units = [group or f"\0{row}" for row, group in enumerate(groups)]
+    names = sorted(set(units))
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0)).tolist()
+    place = dict(zip(names, order, strict=True))
+    return torch.tensor([place[unit] % 2 == 1 for unit in units], dtype=torch.bool)

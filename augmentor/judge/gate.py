@@ -65,9 +65,11 @@ class Scorer:
             seen.features, before, changed, mean=self._mean, head=self._head, space=self.space
         )
         realism = torch.full((len(pictures),), torch.nan, dtype=torch.float64)
+        patches = realism
         if self._discriminator is not None:
             shown = self.space.to_one_label_set(targets, own)
-            realism = shares_below(patch_scores(self._discriminator, pictures, shown, self.space), self._real)
+            patches = patch_scores(self._discriminator, pictures, shown, self.space)
+            realism = shares_below(patches, self._real)
         required = self._reference.requirements(targets, own)
         return Scores(
             agreement=joined(each, required.counted).numpy(),
@@ -76,6 +78,7 @@ class Scorer:
             preserved=preserved.numpy(),
             expected=required.least.numpy(),
             checked=(required.counted | ~changed).all(dim=1).numpy(),
+            discriminator=patches.numpy(),
         )
 
 
@@ -92,11 +95,13 @@ def _without_repeats(images: Tensor) -> tuple[Tensor, Tensor]:
 class Gate:
     """Thresholds below which translations are rejected; an unknown score rejects nothing.
 
-    With `by_domain` the threshold of agreement is lower in domains where real images reach less, too.
+    With `by_domain` the threshold of agreement is lower in domains where real images reach less, too. `floor` is
+    the lowest score of D, see `KeptJudge`.
     """
 
     thresholds: Thresholds
     by_domain: bool = False
+    floor: float | None = None
 
     def limits(self, scores: Scores) -> dict[str, NDArray[np.float64]]:
         """Return the thresholds of n translations, (n,) float64, by the name of each score that has one."""
@@ -106,6 +111,8 @@ class Gate:
         }
         if self.by_domain and "agreement" in required:
             required["agreement"] = np.fmin(required["agreement"], scores.expected)
+        if self.floor is not None:
+            required["discriminator"] = np.full(n, self.floor)
         return required
 
     def verdicts(self, scores: Scores) -> list[str]:

@@ -93,7 +93,7 @@ class AttributeAccuracy:
         real_images: how many have a label of it.
         temperature: divisor of its logits.
         error_before: expected calibration error of the bare logits.
-        error_after: the same with the temperature, on the images that it was fitted on.
+        error_after: the same with temperatures that were fitted on the other half of the subjects.
         doubt: why the judge cannot be trusted with it; None where it can.
         confusion: for each of `values`, the number of its images predicted as each of them.
     """
@@ -125,6 +125,7 @@ class JudgeReport:
         validation: source of the validation images: "val" or "held out of train".
         attributes: in the label space's order.
         rare: values and combinations without a validation image, with their numbers of training images.
+        translations: number of translations, there and back, that it learnt from.
     """
 
     steps: int
@@ -132,6 +133,7 @@ class JudgeReport:
     validation: str
     attributes: tuple[AttributeAccuracy, ...]
     rare: tuple[str, ...] = ()
+    translations: int = 0
 
     @property
     def trusted(self) -> tuple[str, ...]:
@@ -159,15 +161,23 @@ class JudgeReport:
 
 
 def judged_attributes(
-    logits: Tensor, predicted: Tensor, codes: Tensor, *, temperatures: Tensor, space: LabelSpace
+    logits: Tensor,
+    predicted: Tensor,
+    codes: Tensor,
+    *,
+    temperatures: Tensor,
+    space: LabelSpace,
+    held_out: Tensor | None = None,
 ) -> tuple[AttributeAccuracy, ...]:
     """Compare a judge's predictions for real validation images with their labels.
 
-    logits: (N, D); predicted, codes: (N, A) int64, -1 unknown; temperatures: (A,), fitted on these images.
+    logits: (N, D); predicted, codes: (N, A) int64, -1 unknown; temperatures: (A,), fitted on these images;
+    held_out: (N, A) temperatures that were fitted on others, for the error after calibration.
     """
     accuracy, values = balanced_accuracy(predicted, codes, space), recalls(predicted, codes, space)
     before = calibration_error(logits, codes, space)
-    after = calibration_error(logits, codes, space, temperatures=temperatures)
+    heats = temperatures if held_out is None else held_out
+    after = calibration_error(logits, codes, space, temperatures=heats)
     judged = []
     for name, column, seen, temperature in zip(
         space.names, codes.T, predicted.T, temperatures.tolist(), strict=True

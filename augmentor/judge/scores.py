@@ -27,6 +27,7 @@ class Scores(NamedTuple):
         preserved: (n,) -1 to 1, how much of the source is left, apart from what had to change.
         expected: (n,) the agreement that real images of such a domain reach; see `AgreementReference`.
         checked: (n,) bool, whether every attribute that changes counts in the agreement.
+        discriminator: (n,) D's mean score over an image's patches, which `realism` compares; NaN without D.
     """
 
     agreement: NDArray[np.float64]
@@ -35,17 +36,22 @@ class Scores(NamedTuple):
     preserved: NDArray[np.float64]
     expected: NDArray[np.float64]
     checked: NDArray[np.bool_]
+    discriminator: NDArray[np.float64]
 
 
 def target_probabilities(probabilities: Tensor, targets: Tensor, space: LabelSpace) -> Tensor:
     """Return the probability of each value of the targets, (N, A) float64; NaN where the target is unknown.
 
-    probabilities: (N, D), see `Judge.calibrated`; targets: (N, A) int64, -1 unknown.
+    probabilities: (N, D) or (N, D + A), see `Judge.calibrated`; targets: (N, A) int64, -1 unknown.
     """
     columns = []
-    for attribute, run, target in zip(space.attributes, space.slices, targets.T, strict=True):
+    for place, (attribute, run, target) in enumerate(zip(space.attributes, space.slices, targets.T, strict=True)):
         entries = probabilities[:, run].double()
-        values = torch.cat([1 - entries, entries], dim=1) if attribute.kind == "binary" else entries
+        if attribute.kind == "binary":
+            none = probabilities[:, space.domain_size :][:, place : place + 1].double().sum(dim=1, keepdim=True)
+            values = torch.cat([(1 - entries - none).clamp(min=0), entries], dim=1)
+        else:
+            values = entries
         chosen = values.gather(1, target.clamp(min=0)[:, None])[:, 0]
         columns.append(chosen.masked_fill(target == UNKNOWN, torch.nan))
     return torch.stack(columns, dim=1)

@@ -34,7 +34,7 @@ _FORMAT = 2
 
 _MEAN, _TEMPERATURES = "reference.mean", "reference.temperatures"
 
-_PROBABILITIES, _CODES = "reference.probabilities", "reference.codes"
+_PROBABILITIES, _CODES, _HALF = "reference.probabilities", "reference.codes", "reference.half"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,7 @@ class KeptJudge:
         realism: D's scores of real validation images, sorted, 1001 quantiles at most; None without D.
         preserved: similarities of pairs of images of different subjects, sorted, 1001 quantiles at most.
         auto: the thresholds from real validation images.
+        floor: score of D that translations must reach where no threshold of realism could be calibrated.
         notes: remarks on the thresholds, in sentences.
         model_sha256: of the weights that `realism` belongs to; None without a model.
         sha256: of the stored content; "" before it is saved.
@@ -65,6 +66,7 @@ class KeptJudge:
     preserved: tuple[float, ...]
     auto: Thresholds
     reference: AgreementReference
+    floor: float | None = None
     notes: tuple[str, ...] = ()
     model_sha256: str | None = None
     sha256: str = field(default="")
@@ -107,7 +109,7 @@ class KeptJudge:
             )
         if self.realism is None or self.model_sha256 == model.sha256:
             return self
-        return replace(self, realism=None, auto=replace(self.auto, realism=None))
+        return replace(self, realism=None, floor=None, auto=replace(self.auto, realism=None))
 
 
 def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
@@ -125,6 +127,7 @@ def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
             _TEMPERATURES: kept.judge.temperatures.float(),
             _PROBABILITIES: kept.reference.probabilities.float(),
             _CODES: kept.reference.codes,
+            **({} if kept.reference.half is None else {_HALF: kept.reference.half.to(torch.uint8)}),
         }
     )
     description: dict[str, object] = {
@@ -141,6 +144,7 @@ def save_judge(folder: Path, kept: KeptJudge) -> KeptJudge:
         "notes": list(kept.notes),
         "realism": None if kept.realism is None else list(kept.realism),
         "preserved": list(kept.preserved),
+        "floor": kept.floor,
         "files": {WEIGHTS: hashlib.sha256(packed).hexdigest()},
     }
     sealed = json_sha256(description)
@@ -206,6 +210,7 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
     height, width = state["image_size"]
     mean, temperatures = tensors.pop(_MEAN), tensors.pop(_TEMPERATURES)
     probabilities, codes = tensors.pop(_PROBABILITIES), tensors.pop(_CODES)
+    half = tensors.pop(_HALF, None)
     report = JudgeReport.from_json(state["report"])
     trusted = torch.tensor([attribute.trusted for attribute in report.attributes], dtype=torch.bool)
     with torch.device("meta"):  # Random initial weights, 11 million of them, would only be replaced.
@@ -214,7 +219,7 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
             state.get("network", "resnet"),
             state["image_channels"],
             side=min(height, width),
-            outputs=space.domain_size,
+            outputs=len(tensors["head.weight"]),
         )
     network.load_state_dict(tensors, assign=True)
     # The memory layout of training: another one sums in another order.
@@ -230,8 +235,13 @@ def _restored(state: dict[str, Any], tensors: dict[str, Tensor], *, sha256: str)
         preserved=tuple(state["preserved"]),
         auto=Thresholds(**{each.name: state["auto"][each.name] for each in fields(Thresholds)}),
         reference=AgreementReference(
-            probabilities=probabilities, codes=codes.long(), space=space, trusted=trusted
+            probabilities=probabilities,
+            codes=codes.long(),
+            space=space,
+            trusted=trusted,
+            half=None if half is None else half.bool(),
         ),
+        floor=state.get("floor"),
         notes=tuple(state["notes"]),
         model_sha256=state["model_sha256"],
         sha256=sha256,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from augmentor.errors import OutputError
+from augmentor.judge.data import subject_halves
 from augmentor.judge.distances import (
     TORCHMETRICS,
     DomainDistance,
@@ -261,7 +262,7 @@ def domain_realism(
     """
     if not TORCHMETRICS:
         return (), ("not measured (extra evaluate)",)
-    halves = _halves(groups)
+    halves = subject_halves(groups)
 
     def measured(columns: Sequence[int]) -> tuple[list[DomainRealism], list[str]]:
         found, left_out = dict[str, list[DomainDistance]](), list[str]()
@@ -293,15 +294,6 @@ def domain_realism(
     return tuple(each for found, _ in single for each in found), tuple(
         text for _, texts in single for text in texts
     )
-
-
-def _halves(groups: Sequence[str]) -> Tensor:
-    """Return (N,) bool, which half each image is in: whole subjects, in a fixed random order."""
-    units = [group or f"\0{row}" for row, group in enumerate(groups)]
-    names = sorted(set(units))
-    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0)).tolist()
-    place = dict(zip(names, order, strict=True))
-    return torch.tensor([place[unit] % 2 == 1 for unit in units], dtype=torch.bool)
 
 
 def _of_halves(found: Sequence[DomainDistance]) -> DomainRealism:

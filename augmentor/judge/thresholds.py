@@ -88,14 +88,17 @@ class AgreementReference:
         probabilities: (N, D) float32 of real validation images, see `Judge.calibrated`.
         codes: (N, A) int64, their labels, -1 unknown.
         trusted: (A,) bool, the attributes that count.
+        half: (N,) bool, the half of the subjects that each is in; None of an earlier judge.
         threshold: computed: the agreement that translations must reach; None where no attribute is trusted.
-        offers: computed: how it does on the images; None where they are too few, or no attribute is trusted.
+        offers: computed: how thresholds of one half do on the other; None where images are too few, or no
+            attribute is trusted.
     """
 
     probabilities: Tensor
     codes: Tensor
     space: LabelSpace
     trusted: Tensor
+    half: Tensor | None = None
     threshold: float | None = field(init=False)
     offers: Offers | None = field(init=False)
     _true: Tensor = field(init=False, repr=False)
@@ -160,13 +163,20 @@ class AgreementReference:
             return None, None
         if len(self.codes) < FEWEST:
             return _UNSEEN, None
-        known = self._true[~self._true.isnan()]
+        rows = torch.nonzero(~self._true.isnan())[:, 0]
+        known, sources = self._true[rows], self._changes[:, 0]
         least = self._threshold(known, self._false)
+        kept, rejected = known >= least, self._false < least
+        if self.half is not None and min(int(self.half[rows].sum()), int((~self.half[rows]).sum())) >= FEWEST // 2:
+            for half in (False, True):
+                here, there = self.half[rows] == half, self.half[sources] == half
+                other = self._threshold(known[~here], self._false[~there])
+                kept[here], rejected[there] = known[here] >= other, self._false[there] < other
         return least, Offers(
             true=len(known),
             false=len(self._false),
-            true_kept=round(float((known >= least).double().mean()), 6),
-            false_rejected=round(float((self._false < least).double().mean()), 6),
+            true_kept=round(float(kept.double().mean()), 6),
+            false_rejected=round(float(rejected.double().mean()), 6),
         )
 
     def _requirement_of(self, target: Tensor, source: Tensor) -> tuple[float, Tensor]:

@@ -102,6 +102,7 @@ class TranslationJudge:
             "gate": {
                 "mode": self.mode,
                 "thresholds": {name: getattr(thresholds, name) for name in SCORES},
+                "floor": self.gate.floor,
                 "given": list(self.given),
                 "offers": None if offers is None else asdict(offers),
                 "lowered": self._lowered(),
@@ -229,7 +230,11 @@ def find_translation_judge(
     judging = TranslationJudge(
         kept=kept,
         discriminator=discriminator,
-        gate=Gate(thresholds=thresholds, by_domain=demands.gate != "off" and demands.thresholds.agreement is None),
+        gate=Gate(
+            thresholds=thresholds,
+            by_domain=demands.gate != "off" and demands.thresholds.agreement is None,
+            floor=None if demands.gate == "off" or discriminator is None or thresholds.realism else kept.floor,
+        ),
         mode=demands.gate,
         given=demands.given,
     )

@@ -20,6 +20,9 @@ BINS = 20
 
 SCORES = ("agreement", "realism", "preserved")
 
+_COMPARED = (*SCORES, "discriminator")
+"""First words of reasons that compare a score with its minimum."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SurveyedRows:
@@ -112,8 +115,8 @@ def reason_kinds(reason: str) -> list[str]:
     kinds = []
     for part in reason.split(", "):
         words = part.split()
-        name = words[0] if words and words[0] in SCORES else part.split(":")[0].strip()
-        kinds.append(f"{name} too low" if name in SCORES else name.rstrip("0123456789.<> "))
+        name = words[0] if words and words[0] in _COMPARED else part.split(":")[0].strip()
+        kinds.append(f"{name} too low" if name in _COMPARED else name.rstrip("0123456789.<> "))
     return list(dict.fromkeys(kind for kind in kinds if kind))
 
 

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from augmentor import open_dataset
+from augmentor.demo.portraits import write_portraits
 from stargan.checkpoints import load_model, save_model
 
 if TYPE_CHECKING:
@@ -371,6 +372,26 @@ def test_a_model_without_a_judge(augmentor: Augmentor, small: Small, model: Path
     assert needed.code == 2
     assert "--keep-best needs a judge" in needed.err
     assert not (tmp_path / "no").exists()
+
+
+def test_a_model_of_few_steps_keeps_nothing_in_silence(
+    augmentor: Augmentor, tiny: list[str], tmp_path: Path
+) -> None:
+    manifest = write_portraits(tmp_path / "portraits", counts={"train": 60, "val": 40, "test": 0}, size=16)
+    run, out = tmp_path / "run", tmp_path / "out"
+    words = (*tiny, "--set", "judge.steps=60", "--steps", 20)
+    assert augmentor.run("train", manifest, "--out", run, *words).code == 0
+    done = augmentor.run("expand", manifest, "--model", run, "--domains", "each", "--out", out, "--json")
+    assert done.code == 0, done.err
+    unchecked = {each["attribute"] for each in json.loads(json.dumps(done.json["unchecked"]))}
+    kept = [row for row in table(out) if row["is_synthetic"] == "1"]
+    for row in kept:
+        assert (row["agreement"] == "unchecked") == (row["changed"] in unchecked)
+    checked = [row for row in kept if row["changed"] not in unchecked]
+    assert len(checked) <= 0.1 * (4 * 60 - len(kept) + len(checked))
+    assert len(kept) == 0 or bool(unchecked)
+    if unchecked:
+        assert done.err.splitlines()[-1].startswith("warning  UNCHECKED: ")
 
 
 def test_splits_and_no_real_images(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:

@@ -372,6 +372,7 @@ def test_the_description_says_who_judged(manifest: Path, judged: Path, tmp_path:
     assert described["gate"] == {
         "mode": "auto",
         "thresholds": {"agreement": 0.1, "realism": None, "preserved": None},
+        "floor": None,
         "given": [],
         "offers": None,
         "lowered": [],

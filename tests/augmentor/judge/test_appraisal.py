@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import nn
 
@@ -11,6 +12,7 @@ from augmentor.judge.build import appraise, with_realism
 from augmentor.judge.classifier import Judge, JudgeNetwork
 from augmentor.judge.data import LabelledImages
 from augmentor.judge.report import JudgeReport
+from augmentor.judge.scores import patch_scores
 from augmentor.judge.stored import KeptJudge
 from augmentor.judge.thresholds import Thresholds
 from stargan.labels import UNKNOWN, LabelSpace
@@ -101,16 +103,21 @@ def test_realism_is_gated_on_where_the_discriminator_leaves_most_alone(
     data = images(60)
     kept = appraised(space, data, brightness)
     usable = with_realism(kept, data, brightness)
-    assert usable.auto == Thresholds(agreement=kept.auto.agreement, realism=0.05)
+    assert (usable.auto, usable.floor) == (Thresholds(agreement=kept.auto.agreement, realism=0.05), None)
     assert usable.notes[:-1] == kept.notes
     # The scores of the darkest two lie below those of 95 % of all.
     assert usable.notes[-1].startswith("3.3% of 60 translations of validation images look less real")
     dark = LabelledImages(images=data.images // 2, codes=data.codes)
     useless = with_realism(kept, dark, brightness)
     assert useless.auto == kept.auto
-    assert useless.notes[-1].endswith("so realism is not gated on.")
-    few = LabelledImages(images=data.images[:31], codes=data.codes[:31])
-    assert with_realism(kept, few, brightness) == kept
+    assert useless.notes[-1].endswith("The 5% least real of them are rejected.")
+    of_dark = patch_scores(brightness, dark.images, dark.codes, space)
+    assert useless.floor == pytest.approx(float(of_dark.quantile(0.05)))
+    few = LabelledImages(images=dark.images[:31], codes=dark.codes[:31])
+    assert with_realism(kept, few, brightness).floor == pytest.approx(float(of_dark[:31].min()))
+    none = LabelledImages(images=dark.images[:0], codes=dark.codes[:0])
+    assert kept.realism is not None
+    assert with_realism(kept, none, brightness).floor == min(kept.realism)
     assert with_realism(replace(kept, realism=None), data, brightness).auto == kept.auto
 
 

@@ -17,7 +17,7 @@ def scores(**columns: list[float]) -> Scores:
     n = len(next(iter(columns.values())))
     nothing = np.full(n, np.nan)
     given = {name: np.array(column) for name, column in columns.items()}
-    blank = dict.fromkeys(("agreement", "realism", "preserved", "expected"), nothing)
+    blank = dict.fromkeys(("agreement", "realism", "preserved", "expected", "discriminator"), nothing)
     whole = {"per_attribute": np.full((n, 2), np.nan), "checked": np.ones(n, dtype=bool)}
     return Scores(**{**blank, **whole, **given})
 
@@ -34,6 +34,12 @@ def test_verdicts() -> None:
         "realism 0.00 < 0.01, preserved 0.10 < 0.20",
     ]
     assert Gate(thresholds=Thresholds()).verdicts(found) == [""] * 4
+    floor = Gate(thresholds=Thresholds(), floor=-1.5)
+    assert floor.verdicts(scores(agreement=[0.9] * 3, discriminator=[-2.25, -1.5, np.nan])) == [
+        "discriminator -2.25 < -1.50",
+        "",
+        "",
+    ]
     assert Gate(thresholds=Thresholds(agreement=0.5)).verdicts(scores(agreement=[0.49999])) == [
         "agreement 0.49999 < 0.50000"
     ]

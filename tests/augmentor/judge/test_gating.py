@@ -151,7 +151,7 @@ def test_given_thresholds_take_the_place_of_the_judge_s(
         state = judging.to_json()["gate"]
         assert isinstance(state, dict)
         assert state["given"] == list(given)
-        assert state["lowered"] == []
+        assert (state["lowered"], state["floor"]) == ([], None)
         assert state["thresholds"] == {
             "agreement": thresholds.agreement,
             "realism": None,
@@ -254,6 +254,7 @@ def test_how_far_a_translation_misses_what_it_misses_most() -> None:
         preserved=np.array([0.5, 0.5, -0.5, 0.5]),
         expected=np.array([0.3, 0.95, 0.3, unknown]),
         checked=np.ones(4, dtype=bool),
+        discriminator=np.full(4, unknown),
     )
     gate = Gate(thresholds=Thresholds(agreement=0.5, realism=0.2))
     np.testing.assert_allclose(gate.shortfalls(scores), [0.4, 0.2, unknown, unknown])

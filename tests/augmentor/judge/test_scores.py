@@ -107,4 +107,4 @@ def test_equal_sources_in_a_row_are_looked_at_once(make_kept: MakeKept) -> None:
     # Red against blue, (1, -1, -1) and (-1, -1, 1): their cosine is -1/3.
     np.testing.assert_allclose(found.preserved, [1, -1 / 3, 1, -1 / 3])
     empty = Scorer(kept, None).score(a[:0], a[:0], targets[:0], targets[:0])
-    assert [column.shape for column in empty] == [(0,), (0, 2), (0,), (0,), (0,), (0,)]
+    assert [column.shape for column in empty] == [(0,), (0, 2), (0,), (0,), (0,), (0,), (0,)]

@@ -101,6 +101,7 @@ def test_histograms_count_every_known_score() -> None:
 
 def test_reasons_without_their_numbers() -> None:
     assert reason_kinds("agreement 0.12 < 0.41, realism 0.01 < 0.05") == ["agreement too low", "realism too low"]
+    assert reason_kinds("discriminator -2.25 < -1.50") == ["discriminator too low"]
     assert reason_kinds("not among the best: 3rd of 5") == ["not among the best"]
     assert reason_kinds("surplus") == ["surplus"]
 

@@ -42,6 +42,7 @@ class Greyish(DeviceJudge):
             preserved=1 - grey,
             expected=unknown,
             checked=np.ones(len(grey), dtype=bool),
+            discriminator=unknown,
         )
         reasons = ["" if level >= self.least else f"agreement {level:.4f} < {self.least:.4f}" for level in grey]
         return Judgement(scores, reasons, self.least - grey)
