@@ -16,6 +16,8 @@ default, and open test once. Columns, printed as a Markdown table:
 - error, with --truth, a table that groups images by design (columns id and, by default, glyph): mean absolute
   error to the image of the same design in the target's domain, as a ratio to that of the unchanged image, over all
   pairs and by kind of change; outside: mean change, in grey levels, of pixels equal in source and true image.
+- change: mean absolute difference to the source, in grey levels. detail: distance of fine detail to real images of
+  other subjects, as a ratio to that of the sources: 1 for untouched images; blur and speckle have more.
 - hue: mean chroma in grey levels of translations of grey sources. mask: mean of the generator's mask.
 """
 
@@ -45,6 +47,7 @@ from augmentor.judge import (
     change_outside,
     changed_attributes,
     cheap_translations,
+    detail_ratio,
     domain_distances,
     errors_by_change,
     hue_introduced,
@@ -52,6 +55,7 @@ from augmentor.judge import (
     kinds_of_change,
     likeliest,
     mask_share,
+    mean_differences,
     mean_known,
     read_images,
     requested_targets,
@@ -179,11 +183,15 @@ def measure(
     images: Tensor,
     pairs: Pairs,
     *,
+    others: Tensor,
     referees: Sequence[Judge],
     space: LabelSpace,
     mask: float | None = None,
 ) -> Row:
-    """Measure translations by everything but the distances, which need the features of all rows."""
+    """Measure translations by everything but the distances, which need the features of all rows.
+
+    `others` are real images of other subjects.
+    """
     outputs = [referee.outputs(made) for referee in referees]
     found = [target_shares(likeliest(each.logits, space), pairs.targets, pairs.own, space) for each in outputs]
     changing = [space.names[column] for column in pairs.columns]
@@ -203,6 +211,8 @@ def measure(
         errors = errors_by_change(made[has], sources[has], true, kinds)
         numbers |= {"error" if kind == "all" else f"error: {kind}": each.ratio for kind, each in errors.items()}
         numbers["outside"] = change_outside(made[has], sources[has], true)
+    numbers["change"] = float(mean_differences(made, sources).mean())
+    numbers["detail"] = detail_ratio(made, sources, others)
     numbers["hue"] = hue_introduced(made, sources)
     numbers["mask"] = math.nan if mask is None else mask
     return Row(name=name, numbers=numbers, features=[each.features for each in outputs])
@@ -403,8 +413,9 @@ def score(options: argparse.Namespace) -> None:
     cheap = cheap_translations(
         scored.images[rows], own, targets, train=data["train"], columns=columns, pairs=learnt_pairs
     )
+    others = data[reference].images
     for name, made in cheap.items():
-        table.append(measure(name, made, scored.images, pairs, referees=referees, space=space))
+        table.append(measure(name, made, scored.images, pairs, others=others, referees=referees, space=space))
     for name, model in models:
         images = scored.images
         if model.image_channels != channels:
@@ -412,7 +423,9 @@ def score(options: argparse.Namespace) -> None:
             images = read_images(part, size=size, channels=model.image_channels, crop=crop).images
         made, mask = translate(model, images, pairs)
         made = made.expand(-1, channels, -1, -1)
-        table.append(measure(name, made, scored.images, pairs, referees=referees, space=space, mask=mask))
+        table.append(
+            measure(name, made, scored.images, pairs, others=others, referees=referees, space=space, mask=mask)
+        )
     distances = add_distances(table, pairs, referees=referees, real=scored, reference=data[reference], space=space)
 
     real = real_row(referees, scored, space, columns)

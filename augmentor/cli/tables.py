@@ -195,6 +195,11 @@ def _distances(found: TargetAccuracy) -> list[RenderableType]:
         shares.append(f"The mask repaints {found.mask_share:.1%} of an image.")
     if found.hue_introduced is not None:
         shares.append(f"Translations of grey images have a mean chroma of {found.hue_introduced:.1f} grey levels.")
+    if found.detail is not None:
+        shares.append(
+            f"Their fine detail is {found.detail:.1f} times as far from real images of other subjects as that of "
+            "the sources (1: neither blur nor speckle)."
+        )
     if shares:
         lines.append(Text(" ".join(shares)))
     return lines if len(lines) > 1 else []

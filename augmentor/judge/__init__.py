@@ -29,10 +29,12 @@ from augmentor.judge.measures import (
     TruthError,
     change_outside,
     changed_attributes,
+    detail_ratio,
     errors_by_change,
     hue_introduced,
     kinds_of_change,
     mask_share,
+    mean_differences,
     target_shares,
 )
 from augmentor.judge.report import AttributeAccuracy, JudgeReport, balanced_accuracy, share_right
@@ -94,6 +96,7 @@ __all__ = [
     "changed_attributes",
     "changed_targets",
     "cheap_translations",
+    "detail_ratio",
     "domain_distances",
     "errors_by_change",
     "find_translation_judge",
@@ -109,6 +112,7 @@ __all__ = [
     "kinds_of_change",
     "likeliest",
     "mask_share",
+    "mean_differences",
     "mean_known",
     "open_judge",
     "rarity_weights",

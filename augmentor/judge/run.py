@@ -15,10 +15,10 @@ from augmentor.errors import AugmentorError, OutputError
 from augmentor.images import DEFAULT_SIDE, parse_size
 from augmentor.judge.build import BATCH, BuiltJudge, make_judge, with_model, with_validation
 from augmentor.judge.classifier import likeliest
-from augmentor.judge.data import InputSettings
+from augmentor.judge.data import InputSettings, subject_halves
 from augmentor.judge.distances import FeatureSet
 from augmentor.judge.limits import JudgingStopped, Limits, TimeBudget
-from augmentor.judge.measures import mask_share
+from augmentor.judge.measures import detail_ratio, mask_share
 from augmentor.judge.report import rounded
 from augmentor.judge.stored import KeptJudge, load_judge, open_judge, save_judge
 from augmentor.judge.target_accuracy import (
@@ -279,6 +279,13 @@ def _target_accuracy(
     sources = translated.rows[some]
     asked = model.space.to_one_label_set(translated.targets[some], validation.codes[sources])
     mask = mask_share(model, validation.images[sources], asked, go_on=lambda: not clock.over())
+    detail = None
+    if len(sources) and not clock.over():
+        halves = subject_halves(built.groups)
+        into = halves[sources] == halves[sources[:1]]  # of one half of the subjects, compared with the other
+        made = translator.translate(validation.images[sources[into]], asked[into])
+        others = validation.images[halves != halves[sources[:1]]]
+        detail = detail_ratio(made, validation.images[sources[into]], others)
     clock.report(1.0)
     return TargetAccuracy(
         step=model.step,
@@ -299,6 +306,7 @@ def _target_accuracy(
         distances_left_out=left_out,
         mask_share=None if mask is None else rounded(mask),
         hue_introduced=rounded(translated.hue),
+        detail=None if detail is None else rounded(detail),
     )
 
 

@@ -147,6 +147,8 @@ class TargetAccuracy:
         distances_left_out: a sentence for each domain that was not measured, or for all of them.
         mask_share: mean of the generator's mask, 1 = all repainted; None for one without a mask.
         hue_introduced: mean chroma of translations of grey images in grey levels; None where no image is grey.
+        detail: distance of the translations' fine detail to that of real images of other subjects, as a ratio to
+            that of their sources, see `detail_ratio`; None where it was not measured.
     """
 
     step: int
@@ -165,6 +167,7 @@ class TargetAccuracy:
     distances_left_out: tuple[str, ...] = ()
     mask_share: float | None = None
     hue_introduced: float | None = None
+    detail: float | None = None
 
     @property
     def verdict(self) -> tuple[str, ...]:

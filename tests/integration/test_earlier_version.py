@@ -74,7 +74,7 @@ SHARED = ("hdf5 file", "webdataset")
 """Formats of which one share of two is made, as well."""
 
 CLOCK = ("seconds", "elapsed", "images_per_second")
-ADDED = ("domains", "distances_left_out", "mask_share", "hue_introduced")
+ADDED = ("domains", "distances_left_out", "mask_share", "hue_introduced", "detail")
 """Keys that obedience.json got later."""
 
 LATER = ("unchecked", "floor", "given_up", "why")

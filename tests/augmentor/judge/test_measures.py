@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from augmentor.judge.measures import (
     change_outside,
     changed_attributes,
+    detail_distance,
+    detail_ratio,
     errors_by_change,
     hue_introduced,
     kinds_of_change,
@@ -118,3 +120,34 @@ def test_share_of_the_mask(space: LabelSpace) -> None:
     assert len(asked) == 1
     assert mask_share(masked, images[:0], targets[:0]) is None
     assert mask_share(model(space, "direct"), images, targets) is None
+
+
+def textured(count: int, seed: int, *, strength: float = 20.0) -> Tensor:
+    """Images of 16 px: a level of their own, with noise of a standard deviation in grey levels."""
+    random = torch.Generator().manual_seed(seed)
+    levels = torch.randint(60, 190, (count, 1, 1, 1), generator=random)
+    noise = strength * torch.randn(count, 3, 16, 16, generator=random)
+    return (levels + noise).round().clamp(0, 255).byte()
+
+
+def test_detail_of_untouched_blurred_and_speckled_images() -> None:
+    sources, others = textured(80, 0), textured(60, 1)
+    blurred = nn.functional.avg_pool2d(sources.float(), 3, 1, 1, count_include_pad=False).byte()
+    noise = 20 * torch.randn(80, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    speckled = (sources.float() + noise).round().clamp(0, 255).byte()
+    assert detail_ratio(sources, sources, others) == pytest.approx(1, abs=0.5)
+    assert detail_ratio(blurred, sources, others) > 5
+    assert detail_ratio(speckled, sources, others) > 5
+    brighter = (sources.int() + 9).clamp(0, 255).byte()
+    assert detail_ratio(brighter, sources, others) == pytest.approx(1, abs=0.5)
+    assert math.isnan(detail_ratio(sources[:0], sources[:0], others))
+    assert math.isnan(detail_ratio(flat(9), flat(9), flat(9)))
+
+
+def test_detail_distance_of_noise_by_hand() -> None:
+    """Projections of Gaussian patches are Gaussian: their distance grows with the difference of the strengths."""
+    weak, strong, twice = (textured(200, seed, strength=each) for seed, each in enumerate((10.0, 20.0, 30.0)))
+    one, two = detail_distance(weak, strong), detail_distance(weak, twice)
+    # The mean of |z| of a Gaussian is 0.8 of its standard deviation, which is below 10: the coarse part is gone.
+    assert 0.8 * 10 * 0.6 < one < 0.8 * 10
+    assert two == pytest.approx(2 * one, rel=0.1)

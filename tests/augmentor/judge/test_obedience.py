@@ -260,6 +260,7 @@ def test_the_table_fits_80_columns() -> None:
         distances_left_out=tuple(f"hair={x}: not measured, 3 real images (10 are needed)" for x in "abcd"),
         mask_share=0.017,
         hue_introduced=3.21,
+        detail=7.64,
     )
     console = Console(width=80, file=io.StringIO(), color_system=None)
     console.print(target_accuracy_table(whole))
@@ -275,6 +276,7 @@ def test_the_table_fits_80_columns() -> None:
     assert "hair=c: not measured, 3 real images (10 are needed); and 1 more." in text
     assert "The mask repaints 1.7% of an image." in text
     assert "have a mean chroma of 3.2 grey levels" in text
+    assert "Their fine detail is 7.6 times as far from real images of other subjects" in text
     # As it was where nothing of it is known.
     console = Console(width=80, file=io.StringIO(), color_system=None)
     console.print(target_accuracy_table(measured(attribute())))
@@ -305,14 +307,14 @@ def test_the_file_holds_all_of_it_and_belongs_to_one_model(space: LabelSpace, tm
 
 def test_a_file_of_an_earlier_version_is_read(space: LabelSpace, tmp_path: Path) -> None:
     known = model(space)
-    now = replace(measured(attribute()), model_sha256=known.sha256, mask_share=0.5, hue_introduced=1.0)
+    now = replace(measured(attribute()), model_sha256=known.sha256, mask_share=0.5, hue_introduced=1.0, detail=1.0)
     write_target_accuracy(tmp_path, now)
     file = tmp_path / "obedience.json"
     state = json.loads(file.read_text())
-    for key in ("domains", "distances_left_out", "mask_share", "hue_introduced"):
+    for key in ("domains", "distances_left_out", "mask_share", "hue_introduced", "detail"):
         del state[key]
     file.write_text(json.dumps(state))
-    assert read_target_accuracy(tmp_path, known) == replace(now, mask_share=None, hue_introduced=None)
+    assert read_target_accuracy(tmp_path, known) == replace(now, mask_share=None, hue_introduced=None, detail=None)
 
 
 def test_a_damaged_file_is_named(space: LabelSpace, tmp_path: Path) -> None:
