@@ -13,6 +13,7 @@ Objective = Literal["wgan-gp", "logistic", "least-squares", "hinge"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["constant", "linear", "exponential"]
 Compile = Literal["auto", "on", "off"]
+AugmentProbability = float | Literal["adaptive"]
 
 LONGEST_WARMUP = 0.15
 """Share of a run that the warm-up takes at most."""
@@ -50,7 +51,9 @@ class TrainConfig:
         gradient_penalty_weight: weight of the gradient penalty of "wgan-gp".
         r1_weight: weight of the R1 penalty of the other objectives; 0 is off.
         r1_every: D steps between two R1 penalties, each weighted so many times (lazy regularisation).
-        augment: differentiable augmentations of D's input, for small data (DiffAugment).
+        augment: differentiable augmentations of D's input, for small data.
+        augment_probability: of each augmentation of an image, in [0, 1]; "adaptive" starts at 0 and follows how
+            much D overfits (ADA), for the objectives "logistic" and "hinge".
         ema_decay: decay per G step of the moving average of G's weights, which translates.
         precision: of the convolutions; "auto" is bfloat16 on devices that support it.
         compile: whether torch.compile fuses the networks; "auto" does on CUDA with Triton.
@@ -84,6 +87,7 @@ class TrainConfig:
     r1_weight: float = 1.0
     r1_every: int = 8
     augment: tuple[Policy, ...] = ()
+    augment_probability: AugmentProbability = 1.0
     ema_decay: float = 0.999
     precision: Precision = "float32"
     compile: Compile = "auto"
@@ -126,11 +130,33 @@ class TrainConfig:
         for policy in self.augment:
             if policy not in POLICIES:
                 raise ValueError(f"augment: {policy!r} is not one of {', '.join(POLICIES)}")
+        check_augmentation(self.augment, probability=self.augment_probability, objective=self.objective)
 
     @property
     def penalises_real(self) -> bool:
         """Whether D's loss has an R1 penalty."""
         return self.objective != "wgan-gp" and self.r1_weight > 0
+
+
+def check_augmentation(
+    augment: tuple[Policy, ...], *, probability: AugmentProbability, objective: Objective
+) -> None:
+    """Refuse a probability of augmentations that is none, or that cannot adapt, with a ValueError."""
+    if isinstance(probability, str):
+        if probability != "adaptive":
+            raise ValueError(f"augment_probability must be in [0, 1] or 'adaptive', not {probability!r}")
+        if not augment:
+            raise ValueError(
+                "augment_probability = 'adaptive', but augment is empty: give it the augmentations, for example "
+                "['geometry']"
+            )
+        if objective not in ("logistic", "hinge"):
+            raise ValueError(
+                f"augment_probability = 'adaptive' with objective = {objective!r}: it reads the signs of D's "
+                "scores, which mean something for 'logistic' and 'hinge' only. Choose one of these, or a number"
+            )
+    elif not 0 <= probability <= 1:
+        raise ValueError(f"augment_probability must be in [0, 1] or 'adaptive', not {probability}")
 
 
 def computes_in_bfloat16(precision: Precision, device: torch.device) -> bool:

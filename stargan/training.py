@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stargan import losses
 from stargan.config import LONGEST_WARMUP, TrainConfig, computes_in_bfloat16, learning_rate_factor
-from stargan.diffaugment import diff_augment
+from stargan.diffaugment import ADAPT_EVERY, adapted_probability, diff_augment, overfitting_excess
 from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import LabelSpace, permuted_targets
 from stargan.networks import Discriminator, TranslatingGenerator
@@ -47,6 +47,7 @@ class TrainState:
         generator_optimizer, discriminator_optimizer: Adam.
         step: D steps done.
         elapsed: seconds trained, including resumed runs.
+        augment_probability: probability of each augmentation of an image.
     """
 
     generator: TranslatingGenerator
@@ -57,6 +58,7 @@ class TrainState:
     short_average: TranslatingGenerator | None = None
     step: int = 0
     elapsed: float = 0.0
+    augment_probability: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,8 @@ class LogEvent:
         progress: share of the run that is done, in [0, 1].
         elapsed: seconds trained.
         images_per_second: real images per second since the last log.
-        losses: name -> mean value, "d/..." for D's and "g/..." for G's.
+        losses: name -> mean value, "d/..." for D's and "g/..." for G's; "d/augment_p" is the probability of
+            augmentations, where it is adaptive.
     """
 
     step: int
@@ -134,6 +137,7 @@ def new_state(
         discriminator=discriminator,
         generator_optimizer=_adam(generator, config),
         discriminator_optimizer=_adam(discriminator, config),
+        augment_probability=0.0 if isinstance(config.augment_probability, str) else config.augment_probability,
     )
 
 
@@ -153,6 +157,7 @@ def train(
     epoch_steps: float = float("inf"),
     ranks: Ranks = SINGLE_RANK,
     evaluation: PeriodicEvaluation | None = None,
+    validation: Iterator[Batch] | None = None,
 ) -> bool:
     """Train G and D on `batches` from `state.step` on, until the run is over or `should_stop` returns True.
 
@@ -174,6 +179,9 @@ def train(
         epoch_steps: steps per pass over the training rows, for the exponential schedule.
         ranks: the ranks that train together.
         evaluation: evaluations of the state, all ranks at the same steps and with the same answers.
+        validation: endless batches of images that are not trained on, for an adaptive `augment_probability`: one
+            for every step that `ADAPT_EVERY` divides, from the first after `state.step` on. Without, it adapts by
+            the scores of training images alone.
 
     Returns:
         Whether the run reached its end (False: it was stopped and can be resumed).
@@ -195,7 +203,7 @@ def train(
     meter = _Meter(config, ranks)
     clock = _Clock(state, config)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(config.precision, device))
-    distort = partial(diff_augment, policy=config.augment, ranks=ranks)
+    adaptive = config.augment_probability == "adaptive"
 
     while clock.progress() < 1:
         # ---- one batch, its targets, the learning rate ----
@@ -218,6 +226,9 @@ def train(
         _set_learning_rate(state, rate)
         warming = state.step < config.warmup_steps and clock.progress(state.step) < LONGEST_WARMUP
         g_step = step % config.critic_steps == 0 and not warming
+        distort = partial(diff_augment, policy=config.augment, probability=state.augment_probability, ranks=ranks)
+        adapts = adaptive and step % ADAPT_EVERY == 0
+        held_out = next(validation) if adapts and validation is not None else None
 
         # ---- D while it warms up: its domain loss alone ----
         if warming:
@@ -270,6 +281,19 @@ def train(
                 d_penalty = config.r1_weight * config.r1_every * losses.r1_penalty(real_scores, seen_real)
                 d_loss = d_loss + d_penalty
                 meter.add({"d/penalty": d_penalty})
+            # ---- from the next step on: augmentations as probable as D overfits ----
+            if adapts:
+                held_out_scores = None
+                if held_out is not None:
+                    seen = distort(to_signed(upload(held_out.images, device)), generator=random)
+                    held_out_signed = upload(space.encode_signed(held_out.codes), device)
+                    with torch.no_grad(), autocast:
+                        held_out_scores, _ = compiled.discriminate(seen, held_out_signed)
+                excess = overfitting_excess(real_scores.detach(), fake_scores.detach(), held_out_scores)
+                ranks.average([excess])
+                state.augment_probability = adapted_probability(
+                    state.augment_probability, excess=float(excess), images=ADAPT_EVERY * len(codes)
+                )
             _update(state.discriminator_optimizer, d_loss, ranks)
             real = real.detach().requires_grad_(False)
 
@@ -329,6 +353,8 @@ def train(
                 _average(state.short_average, state.generator, short, g_steps=g_steps / 10)
 
         # ---- evaluate, log, sample, save ----
+        if adaptive:
+            meter.add({"d/augment_p": torch.full((), state.augment_probability, device=device)})
         state.step = step
         state.elapsed, asked_to_stop = ranks.synchronize(elapsed=clock.seconds(), stopping=should_stop())
         finished = clock.progress() >= 1

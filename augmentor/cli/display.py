@@ -45,6 +45,7 @@ _LOSS_NAMES = {
     "d/adversarial": "D adversarial",
     "d/domain": "D classification of real images",
     "d/penalty": "D gradient penalty",
+    "d/augment_p": "probability of augmentations of D's input",
     "g/adversarial": "G adversarial",
     "g/domain": "G classification of the target",
     "g/cycle": "cycle",

@@ -24,6 +24,7 @@ from augmentor.training.settings import (
     Section,
     TrainingSettings,
 )
+from stargan.config import check_augmentation
 from stargan.networks import build_discriminator, build_generator, check_networks
 
 Toml = bool | int | float | str | list["Toml"] | dict[str, "Toml"]
@@ -79,6 +80,14 @@ class Recipe(Section):
         except ValueError as error:
             # stargan names its argument; in a recipe it is a key of another section.
             raise ValueError(str(error).replace(" objective = ", " training.objective = ")) from error
+        try:
+            check_augmentation(
+                self.training.augment,
+                probability=self.training.augment_probability,
+                objective=self.training.objective,
+            )
+        except ValueError as error:
+            raise ValueError(f"training.{error}") from error
         check_sizes(self)
         levels, side = len(self.loss.multiscale_weights), min(self.images.height_width)
         if side >> max(0, levels - 1) < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,8 +33,9 @@ from augmentor.training.settings import TrainingSettings
 from augmentor.training.state import follow_rank_0, open_run, refuse_second_start, stored_recipe, train_config
 from augmentor.training.targets import TargetPolicy, joint_rarity, requested_policy, target_mixture
 from stargan.checkpoints import find_checkpoint
+from stargan.diffaugment import ADAPT_EVERY
 from stargan.distributed import SINGLE_RANK, Ranks
-from stargan.training import DivergenceError, TrainState, train
+from stargan.training import Batch, DivergenceError, TrainState, train
 
 _LOCK = ".lock"
 """In the run folder: names the process that trains."""
@@ -112,6 +113,12 @@ def train_run(
     manifest = manifest.allowing(max_pixels=recipe.images.max_pixels)
     rows = _training_rows(manifest)
     recipe, rows = _decide_channels(recipe, rows, run)
+    if recipe.training.augment_probability == "adaptive" and not len(_labelled_rows(manifest, "val")):
+        note = (
+            "no labelled row has split val: the probability of augmentations follows D's scores of training "
+            "images alone"
+        )
+        rows = replace(rows, notes=(*rows.notes, note))
     setup = TrainingRun(
         folder=run,
         manifest=manifest,
@@ -121,8 +128,7 @@ def train_run(
         device=device,
         ranks=ranks,
     )
-    shape = (*recipe.images.enlarged, recipe.images.colours)
-    cache = make_cache(recipe.training.cache, rows=len(rows.rows), shape=shape)
+    cache = _image_cache(recipe, rows)
     samples = _sample_images(manifest, recipe)
     with explained(run), ExitStack() as held:
         state = None
@@ -181,17 +187,7 @@ def _fit(
     rows, settings = run.rows, run.recipe.training
     rarity = rarity_weights(rows.codes, rows.space)
     weights, policy = _targets(settings, rows, rarity)
-    images = TrainingImages(
-        paths=tuple(rows.image_path(index) for index in range(len(rows.rows))),
-        codes=rows.codes,
-        space=rows.space,
-        settings=run.recipe.images,
-        seed=run.config.seed,
-        label_sets=rows.label_set_of_rows(),
-        policy=policy,
-        cache=cache,
-        access=rows.access,
-    )
+    images = _images(run, rows, cache=cache, policy=policy)
     batches = training_batches(
         images,
         batch_size=settings.batch_size,
@@ -216,12 +212,54 @@ def _fit(
             epoch_steps=len(images) / (settings.batch_size * run.ranks.world_size),
             ranks=run.ranks,
             evaluation=recorder.evaluation,
+            validation=_validation_batches(run, state),
         )
     except DivergenceError as error:
         raise TrainingError(
             f"training diverged: {error}. {last_checkpoint(run.folder)} Try a lower training.learning_rate (half "
             "of it), or another training.objective, in a new run"
         ) from error
+
+
+def _validation_batches(run: TrainingRun, state: TrainState) -> Iterator[Batch] | None:
+    """Return batches of validation rows, prepared as training images, where the augmentation follows them."""
+    rows, settings = _labelled_rows(run.manifest, "val"), run.recipe.training
+    if settings.augment_probability != "adaptive" or not len(rows):
+        return None
+    return training_batches(
+        _images(run, rows, cache=_image_cache(run.recipe, rows)),
+        batch_size=settings.batch_size,
+        first_step=state.step // ADAPT_EVERY,
+        workers=1 if settings.workers else 0,
+        pin_memory=run.device.type == "cuda",
+        failures={},  # the judge counts unreadable validation images
+        ranks=run.ranks,
+    )
+
+
+def _images(
+    run: TrainingRun, rows: Manifest, *, cache: ImageCache | None, policy: TargetPolicy | None = None
+) -> TrainingImages:
+    return TrainingImages(
+        paths=tuple(rows.image_path(index) for index in range(len(rows.rows))),
+        codes=rows.codes,
+        space=rows.space,
+        settings=run.recipe.images,
+        seed=run.config.seed,
+        label_sets=rows.label_set_of_rows(),
+        policy=policy,
+        cache=cache,
+        access=rows.access,
+    )
+
+
+def _image_cache(recipe: Recipe, rows: Manifest) -> ImageCache | None:
+    shape = (*recipe.images.enlarged, recipe.images.colours)
+    return make_cache(recipe.training.cache, rows=len(rows.rows), shape=shape)
+
+
+def _labelled_rows(manifest: Manifest, split: str) -> Manifest:
+    return manifest.select(manifest.split_mask([split]) & (manifest.codes >= 0).any(axis=1))
 
 
 def _started(run: TrainingRun, state: TrainState) -> Started:
@@ -242,8 +280,7 @@ def _started(run: TrainingRun, state: TrainState) -> Started:
 
 def _training_rows(manifest: Manifest) -> Manifest:
     refuse_split_leaks(manifest)
-    labelled = (manifest.codes >= 0).any(axis=1)
-    rows = manifest.select(manifest.split_mask(["train"]) & labelled)
+    rows = _labelled_rows(manifest, "train")
     if not len(rows.rows):
         raise ManifestError(
             f"{manifest.title}: no row has split train and a label; there is nothing to learn from"

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from augmentor.images import DEFAULT_SIDE, LONGEST_SIDE
 from augmentor.storage import MAX_PIXELS
-from stargan.config import Compile, Objective, Precision, Schedule
+from stargan.config import AugmentProbability, Compile, Objective, Precision, Schedule
 from stargan.diffaugment import Policy
 from stargan.networks import (
     Conditioning,
@@ -206,6 +206,7 @@ class TrainingSettings(Section):
     epoch_decay: float = Field(default=0.995, gt=0, le=1)
     ema_decay: _Share = 0.999
     augment: tuple[Policy, ...] = ()
+    augment_probability: AugmentProbability = 1.0
     precision: Precision = "auto"
     compile: Compile = "auto"
     diverged_above: float = Field(default=1e4, gt=0)
@@ -213,6 +214,14 @@ class TrainingSettings(Section):
     sample_minutes: float = Field(default=2.0, ge=0)
     checkpoint_minutes: float = Field(default=10.0, ge=0)
     tensorboard: bool = False
+
+    @field_validator("augment_probability", mode="before")
+    @classmethod
+    def _probability(cls, given: object) -> object:
+        # pydantic would report both kinds of value.
+        if given != "adaptive" and (isinstance(given, bool) or not isinstance(given, int | float)):
+            raise ValueError(f"{given!r} is neither 'adaptive' nor a number in [0, 1]")
+        return given
 
     @model_validator(mode="before")
     @classmethod

@@ -112,6 +112,7 @@ def save_checkpoint(
         "discriminator": state.discriminator.arguments,
         "train": asdict(config),
         "elapsed": state.elapsed,
+        "augment_probability": state.augment_probability,
     }
     _write(folder, tensors, values)
 
@@ -196,6 +197,7 @@ def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> Trai
     _load_optimizer(state.generator_optimizer, _read(folder, GENERATOR_OPTIMIZER, saved))
     _load_optimizer(state.discriminator_optimizer, _read(folder, DISCRIMINATOR_OPTIMIZER, saved))
     state.step, state.elapsed = saved["step"], saved.get("elapsed", 0.0)
+    state.augment_probability = saved.get("augment_probability", state.augment_probability)
     return state
 
 

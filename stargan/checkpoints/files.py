@@ -49,6 +49,7 @@ class CheckpointConfig(TypedDict):
     discriminator: NotRequired[dict[str, Any]]
     train: NotRequired[dict[str, Json]]
     elapsed: NotRequired[float]
+    augment_probability: NotRequired[float]
     translates: NotRequired[str]
 
 

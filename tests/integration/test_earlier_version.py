@@ -83,7 +83,7 @@ LATER = ("unchecked", "floor", "given_up", "why")
 NEW = ("best.json", "judge/judge.json", "judge/judge.safetensors")
 """Files that a run folder got later."""
 
-SETTINGS = ("warmup_steps", "for_domains", "for_balance")
+SETTINGS = ("warmup_steps", "for_domains", "for_balance", "augment_probability")
 """Settings that recipes got later."""
 
 REMADE = ("judge.json", "judge.safetensors", "obedience.json")

@@ -97,7 +97,15 @@ def test_r1_belongs_to_the_objectives_without_a_gradient_penalty() -> None:
         ({"schedule": "cosine"}, "schedule: 'cosine' is not one of constant, linear, exponential"),
         ({"precision": "float16"}, "precision: 'float16' is not one of auto, float32, bfloat16"),
         ({"compile": "yes"}, "compile: 'yes' is not one of auto, on, off"),
-        ({"augment": ("color", "colour")}, "augment: 'colour' is not one of color, translation, cutout"),
+        ({"augment": ("color", "colour")}, "augment: 'colour' is not one of color, translation, cutout, geometry"),
+        ({"augment_probability": 1.5}, r"augment_probability must be in \[0, 1\] or 'adaptive', not 1\.5"),
+        ({"augment_probability": float("nan")}, r"augment_probability must be in \[0, 1\] or 'adaptive', not nan"),
+        ({"augment_probability": "often"}, r"augment_probability must be in \[0, 1\] or 'adaptive', not 'often'"),
+        ({"augment_probability": "adaptive", "objective": "hinge"}, "'adaptive', but augment is empty"),
+        (
+            {"augment_probability": "adaptive", "augment": ("geometry",)},
+            "'adaptive' with objective = 'wgan-gp': it reads the signs",
+        ),
     ],
 )
 def test_a_bad_value_is_refused_by_name(fields: dict[str, Any], message: str) -> None:

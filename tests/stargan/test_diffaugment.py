@@ -1,14 +1,27 @@
-"""DiffAugment: each distortion with known amounts, then what is drawn and that gradients flow."""
+"""Augmentations of D's input: each with known amounts, what is drawn, gradients, the adaptive probability."""
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import pytest
 import torch
 from torch import Tensor
 
-from stargan.diffaugment import POLICIES, Policy, cut_out, diff_augment, recolour, shift
+from stargan.diffaugment import (
+    ADAPT_IMAGES,
+    POLICIES,
+    Policy,
+    adapted_probability,
+    cut_out,
+    diff_augment,
+    overfitting_excess,
+    recolour,
+    shift,
+    warp,
+)
+from stargan.distributed import Ranks
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -89,13 +102,39 @@ def test_cut_out_is_clipped_at_the_borders() -> None:
         assert torch.equal(cut[:, channel], expected)
 
 
+def test_warp_by_hand() -> None:
+    images = torch.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]]])
+
+    def warped(image: Tensor, *, angle: float = 0, zoom: float = 1, down: float = 0, right: float = 0) -> Tensor:
+        turn, size, y, x = (torch.tensor([amount], dtype=torch.float32) for amount in (angle, zoom, down, right))
+        return warp(image, angle=turn, zoom=size, down=y, right=x)[0, 0]
+
+    torch.testing.assert_close(warped(images), images[0, 0])
+    # A quarter turn clockwise.
+    quarter = torch.tensor([[7.0, 4.0, 1.0], [8.0, 5.0, 2.0], [9.0, 6.0, 3.0]])
+    torch.testing.assert_close(warped(images, angle=math.pi / 2), quarter)
+    # One pixel to the right: the border pixel is mirrored. Half a pixel down: means of two rows.
+    moved = torch.tensor([[1.0, 1.0, 2.0], [4.0, 4.0, 5.0], [7.0, 7.0, 8.0]])
+    torch.testing.assert_close(warped(images, right=1 / 3), moved)
+    halfway = torch.tensor([[1.0, 2.0, 3.0], [2.5, 3.5, 4.5], [5.5, 6.5, 7.5]])
+    torch.testing.assert_close(warped(images, down=1 / 6), halfway)
+    # Twice as large: the middle of the row 0, 4, 8, 12 is at 6, and a pixel is 2 wide.
+    row = torch.tensor([0.0, 4.0, 8.0, 12.0]).view(1, 1, 1, 4)
+    torch.testing.assert_close(warped(row, zoom=2), torch.tensor([[3.0, 5.0, 7.0, 9.0]]))
+    # First turned and zoomed, then moved; pixels are square in an image that is not.
+    wide = torch.zeros(1, 1, 3, 7)
+    wide[0, 0, 1, 4] = 1  # a pixel right of the middle: below it after the turn, and two lower after the move
+    turned = warped(wide, angle=math.pi / 2, down=-1 / 3, right=2 / 7)
+    assert turned[:, 3:].round(decimals=5).nonzero().tolist() == [[1, 2]]  # further left its mirror image
+
+
 def test_an_empty_policy_is_the_identity() -> None:
     images = torch.randn(2, 3, 8, 8, generator=seeded())
     assert torch.equal(diff_augment(images, policy=(), generator=seeded()), images)
 
 
 def test_an_unknown_policy_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'colour', only color, translation, cutout$"):
+    with pytest.raises(ValueError, match=r"'colour', only color, translation, cutout, geometry$"):
         diff_augment(torch.zeros(1, 3, 8, 8), policy=(cast(Policy, "colour"),), generator=seeded())
 
 
@@ -156,6 +195,53 @@ def test_cutout_empties_a_quarter_or_what_of_it_lies_inside() -> None:
     assert heights.float().mean().item() == pytest.approx(30 / 9, abs=0.06)
 
 
+def test_geometry_covers_its_ranges() -> None:
+    """Two ramps show the place in the source of each pixel of the result."""
+    places = torch.arange(33.0) - 16
+    ramps = torch.stack([places.expand(33, 33), places[:, None].expand(33, 33)])
+    seen = diff_augment(ramps.repeat(2000, 1, 1, 1), policy=("geometry",), generator=seeded())
+    # In the middle, where nothing is mirrored yet.
+    middle = seen[:, :, 16, 16]
+    across, down = seen[:, :, 16, 17] - middle, seen[:, :, 17, 16] - middle
+    angles = torch.atan2(-across[:, 1], across[:, 0]).rad2deg()
+    zooms = 1 / across.norm(dim=1)
+    torch.testing.assert_close(zooms, 1 / down.norm(dim=1), rtol=1e-4, atol=0)  # the same both ways
+    for amounts, most in ((angles, 15), (zooms.log2(), 0.25)):
+        assert -most - 0.01 <= amounts.min() < -0.98 * most
+        assert 0.98 * most < amounts.max() <= most + 0.01
+        assert abs(amounts.mean()) < 0.05 * most
+    # The middle was moved by up to 33 / 8 pixels each way, and is seen turned back and zoomed back.
+    assert 3.9 * 2**-0.25 < middle.abs().max() < 33 / 8 * 2**0.5 * 2**0.25
+    assert middle.frac().abs().gt(0.01).float().mean() > 0.9
+
+
+def test_so_many_images_are_augmented_as_is_probable() -> None:
+    images = torch.full((4000, 1, 8, 8), 0.5)
+    images[:, :, 0] = -0.5
+    for policy in POLICIES:
+        seen = diff_augment(images, policy=(policy,), probability=0.3, generator=seeded())
+        always = diff_augment(images, policy=(policy,), generator=seeded())
+        changed, could = ((made != images).flatten(1).any(dim=1).float().mean() for made in (seen, always))
+        assert changed.item() == pytest.approx(0.3 * could.item(), abs=0.03)
+    # Each augmentation by a draw of its own.
+    seen = diff_augment(images, policy=("color", "cutout"), probability=0.5, generator=seeded())
+    coloured, cut = (seen - images)[:, 0, 0].abs().amax(dim=1) > 0.001, (seen == 0).flatten(1).any(dim=1)
+    assert abs((coloured & cut).float().mean() - 0.25) < 0.1
+    assert torch.equal(diff_augment(images, policy=POLICIES, probability=0.0, generator=seeded()), images)
+
+
+@pytest.mark.parametrize("probability", [0.5, 1.0])
+def test_ranks_augment_as_one_process(probability: float) -> None:
+    images = torch.rand(6, 3, 16, 16, generator=seeded())
+    whole = diff_augment(images, policy=POLICIES, probability=probability, generator=seeded(1))
+    for rank in range(2):
+        ranks = Ranks(rank=rank, world_size=2)
+        share = diff_augment(
+            ranks.local_share(images), policy=POLICIES, probability=probability, generator=seeded(1), ranks=ranks
+        )
+        torch.testing.assert_close(share, ranks.local_share(whole))
+
+
 def test_the_same_state_distorts_real_and_fake_alike() -> None:
     real, fake = torch.rand(4, 3, 16, 16, generator=seeded(1)), torch.zeros(4, 3, 16, 16)
     distorted, following = [], []
@@ -203,5 +289,44 @@ def test_gradients_agree_with_finite_differences() -> None:
         return diff_augment(batch, policy=POLICIES, generator=seeded(3)).square()
 
     assert torch.autograd.gradcheck(distort, (images,))
-    # R1 and the gradient penalty differentiate twice.
-    assert torch.autograd.gradgradcheck(distort, (images,))
+
+
+def test_gradients_of_images_that_stay_as_they_are_are_kept() -> None:
+    images = torch.rand(40, 1, 8, 8, generator=seeded(), requires_grad=True)
+    seen = diff_augment(images, policy=("geometry",), probability=0.5, generator=seeded(1))
+    seen.sum().backward()  # type: ignore[no-untyped-call]
+    assert images.grad is not None
+    same = (seen == images).flatten(1).all(dim=1)
+    assert 10 < same.sum() < 30
+    assert images.grad[same].eq(1).all()
+    # A pixel that is seen larger, or mirrored, counts more than once, one out of sight not at all.
+    assert images.grad[~same].ne(1).flatten(1).any(dim=1).all()
+
+
+# ---- the adaptive probability ----
+
+
+def test_overfitting_by_hand() -> None:
+    real, fake = torch.tensor([[3.0], [5.0]]), torch.tensor([[-1.0], [1.0]])
+    # The means are 4 and 0: r_v is 0 for a mean of 4, 1 for 0, and the target, 0.6, for 1.6.
+    for held_out, excess in ((4.0, -2.4), (1.6, 0.0), (1.0, 0.6), (0.0, 1.6)):
+        found = overfitting_excess(real, fake, torch.tensor([held_out - 2, held_out + 2]))
+        assert found.item() == pytest.approx(excess, abs=1e-6)
+    # Where D knows nothing, its scores are equal, and there is neither overfitting nor a division by 0.
+    assert overfitting_excess(real, real, real) == 0
+    # r_t: 9 of 10 images positive are 0.9 - 0.1 = 0.8; 8 of 10 are the target.
+    for positive, excess in ((9, 0.2), (8, 0.0), (5, -0.6)):
+        scores = torch.tensor([0.1] * positive + [-7.0] * (10 - positive))
+        assert overfitting_excess(scores, fake, None).item() == pytest.approx(excess, abs=1e-6)
+
+
+def test_the_probability_moves_by_the_images_seen() -> None:
+    tenth = ADAPT_IMAGES // 10
+    assert adapted_probability(0.2, excess=0.01, images=tenth) == pytest.approx(0.3)
+    assert adapted_probability(0.2, excess=-3.0, images=tenth) == pytest.approx(0.1)
+    assert adapted_probability(0.95, excess=2.0, images=tenth) == 1
+    assert adapted_probability(0.05, excess=-2.0, images=tenth) == 0
+    probability = 0.0
+    for _ in range(10):
+        probability = adapted_probability(probability, excess=1.0, images=tenth)
+    assert probability == pytest.approx(1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stargan.config import TrainConfig
+from stargan.diffaugment import ADAPT_IMAGES
 from stargan.labels import LabelSpace
 from stargan.training import (
     Batch,
@@ -431,3 +432,50 @@ def test_a_warm_up_is_a_part_of_the_run_however_short_that_is(
     )
     logs = [event for event in events if isinstance(event, LogEvent)]
     assert ["g/domain" in log.losses for log in logs] == [False] * 3 + [True] * 17
+
+
+# ---- augmentations as probable as D overfits ----
+
+
+@pytest.mark.parametrize("overfits", [True, False])
+def test_d_that_overfits_sees_more_augmentation(
+    *, overfits: bool, space: LabelSpace, tiny_state: MakeState
+) -> None:
+    """Training images are bright; held-out ones are as dark as what G makes, or as bright as the others."""
+    config = replace(
+        EVERY_STEP,
+        objective="logistic",
+        critic_steps=1,
+        steps=60,
+        learning_rate=1e-3,
+        augment=("geometry",),
+        augment_probability="adaptive",
+    )
+    state, taken = tiny_state(config), list[int]()
+
+    def plain(brightness: int) -> Iterator[Batch]:
+        while True:
+            taken.append(brightness)
+            yield Batch(
+                torch.full((4, 3, 16, 16), brightness, dtype=torch.uint8), torch.zeros(4, 2, dtype=torch.long)
+            )
+
+    events = list[Event]()
+    train(
+        state=state,
+        config=config,
+        space=space,
+        batches=plain(250),
+        device=CPU,
+        on_event=events.append,
+        validation=plain(100 if overfits else 251),
+    )
+    assert taken.count(250) == 60
+    assert len(taken) == 75  # a held-out batch for every fourth step
+    logged = [event.losses["d/augment_p"] for event in events if isinstance(event, LogEvent)]
+    change = 16 / ADAPT_IMAGES
+    assert logged[-1] == pytest.approx(state.augment_probability)
+    assert logged[:3] == [0, 0, 0]
+    for before, after in itertools.pairwise(logged):
+        assert min(abs(after - before - step) for step in (0, change, -change)) < 1e-6
+    assert (state.augment_probability > 8 * change) if overfits else (state.augment_probability < 3 * change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stargan import diffaugment
 from stargan.checkpoints import load_state, save_checkpoint
 from stargan.config import TrainConfig
+from stargan.diffaugment import ADAPT_EVERY
 from stargan.labels import LabelSpace
 from stargan.training import Batch, CheckpointEvent, Event, TrainState, train
 
@@ -157,6 +160,60 @@ def test_resumed_is_equal_to_uninterrupted(
     assert equal(tensors(resumed.discriminator), tensors(whole.discriminator))
     assert equal(adam(resumed.generator_optimizer), adam(whole.generator_optimizer))
     assert equal(adam(resumed.discriminator_optimizer), adam(whole.discriminator_optimizer))
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_an_adaptive_probability_is_resumed(
+    *,
+    held_out: bool,
+    space: LabelSpace,
+    tiny_state: MakeState,
+    noise_batches: MakeBatches,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diffaugment, "ADAPT_IMAGES", 60)  # so that it moves far in a few steps of 4 images
+    config = replace(BASE, objective="logistic", steps=14, augment=("geometry",), augment_probability="adaptive")
+
+    def go(state: TrainState, stop_at: int | None = None) -> None:
+        train(
+            state=state,
+            config=config,
+            space=space,
+            batches=noise_batches(state.step),
+            device=CPU,
+            on_event=ignore,
+            should_stop=lambda: state.step == stop_at,
+            validation=noise_batches(100 + state.step // ADAPT_EVERY) if held_out else None,
+        )
+
+    whole, stopped = (tiny_state(config) for _ in range(2))
+    assert whole.augment_probability == 0
+    whole.augment_probability = stopped.augment_probability = 0.5
+    go(whole)
+    go(stopped, stop_at=5)
+    save_checkpoint(
+        tmp_path / "stopped", state=stopped, config=config, space=space, image_size=(16, 16), settings={}
+    )
+    resumed = load_state(tmp_path / "stopped", config=config, device=CPU)
+    assert abs(resumed.augment_probability - 0.5) == pytest.approx(16 / 60)
+    go(resumed)
+    assert resumed.augment_probability == whole.augment_probability
+    assert equal(tensors(resumed.average), tensors(whole.average))
+    assert equal(adam(resumed.discriminator_optimizer), adam(whole.discriminator_optimizer))
+
+
+def test_checkpoints_without_a_probability_have_that_of_their_settings(
+    space: LabelSpace, tiny_state: MakeState, tmp_path: Path
+) -> None:
+    config = replace(EVERY_STEP, augment=("translation",))
+    state = tiny_state(config)
+    save_checkpoint(tmp_path / "old", state=state, config=config, space=space, image_size=(16, 16), settings={})
+    file = tmp_path / "old" / "config.json"
+    values = json.loads(file.read_text())
+    del values["augment_probability"], values["sha256"]
+    file.write_text(json.dumps(values))
+    assert load_state(tmp_path / "old", config=config, device=CPU).augment_probability == 1
 
 
 def test_checkpoints_of_a_plain_adam_are_resumed_with_the_fused_one(

@@ -208,6 +208,16 @@ def test_a_file_with_both_is_refused(tmp_path: Path) -> None:
             f"loss.r1_every={'9' * 400}",
             "loss.r1_every: a number of more than 15 digits is more than 1,000,000,000",
         ),
+        ("training.augment_probability=often", "augment_probability: 'often' is neither 'adaptive' nor a number"),
+        ("training.augment_probability=true", "augment_probability: True is neither 'adaptive' nor a number"),
+        (
+            "training.augment_probability=1.5",
+            "training.augment_probability must be in [0, 1] or 'adaptive', not 1.5",
+        ),
+        (
+            "training.augment_probability=adaptive",
+            "training.augment_probability = 'adaptive', but augment is empty",
+        ),
         ("images.size=101", "generator.downsamplings = 2 halves an image side of 101 px"),
         ("discriminator.depth=8", "discriminator.depth = 8 halves an image side of 128 px"),
         ("generator.downsamplings=8", "generator.downsamplings = 8 halves an image side of 128 px"),

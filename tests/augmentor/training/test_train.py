@@ -31,6 +31,7 @@ from augmentor.training.run_folder import (
     TrainEvent,
     describe_attribute,
 )
+from stargan import diffaugment
 from stargan.checkpoints import load_model, load_state
 from stargan.config import TrainConfig
 from stargan.training import LogEvent
@@ -273,6 +274,32 @@ def test_resumed_is_equal_to_uninterrupted(objective: str, workers: int, trainer
     assert state_bytes(resumed) == state_bytes(whole)
     assert logged(tmp_path / "parts") == logged(tmp_path / "whole") == list(range(1, 9))
     assert resumed.elapsed > stopped.elapsed
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_an_adaptive_augmentation_is_resumed(
+    split: str, trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With validation rows, and without: then the scores of training images decide."""
+    monkeypatch.setattr(diffaugment, "ADAPT_IMAGES", 60)  # so that it moves far in a few steps of 4 images
+    trainer.manifest.write_text(trainer.manifest.read_text().replace(",val,", f",{split},"))
+    settings = (
+        *("training.augment=['geometry']", "training.augment_probability=adaptive", "training.steps=14"),
+        *("training.warmup_steps=0", "training.critic_steps=1"),
+    )
+    whole = trainer.run(tmp_path / "whole", *settings)
+    without_rows = [note for event in trainer.events if isinstance(event, Started) for note in event.notes]
+    assert any("no labelled row has split val" in note for note in without_rows) == (split == "test")
+    trainer.run(tmp_path / "parts", *settings, stop_at=9)
+    resumed = trainer.run(tmp_path / "parts", *settings, resume=True)
+    assert state_bytes(resumed) == state_bytes(whole)
+    lines = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    probabilities = [line["losses"]["d/augment_p"] for line in lines]
+    assert probabilities[:3] == [0, 0, 0]
+    assert all(0 <= p <= 1 for p in probabilities)
+    assert probabilities[8] > 0 or split == "test"
+    end = json.loads((resumed.checkpoint / "config.json").read_text())["augment_probability"]
+    assert probabilities[-1] == pytest.approx(end)
 
 
 def test_images_kept_in_memory_change_nothing(trainer: Trainer, tmp_path: Path) -> None:
