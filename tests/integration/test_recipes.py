@@ -100,6 +100,7 @@ def test_recipes_train(name: str, small: Small, tmp_path: Path) -> None:
     expected = {"d/adversarial", "d/domain", "g/adversarial", "g/domain"}
     optional = {
         "d/penalty": whole.training.objective == "wgan-gp",
+        "d/augment_p": whole.training.augment_probability == "adaptive",
         "g/cycle": whole.loss.cycle_every == 1,
         "g/identity": whole.loss.identity_weight > 0,
         "g/multiscale": bool(whole.loss.multiscale_weights),
@@ -176,7 +177,8 @@ def test_the_recipe_for_digits() -> None:
 
 def test_small_data_sees_no_changed_colours() -> None:
     small = read_recipe(RECIPES / "small-data.toml").training
-    assert (small.augment, small.balanced_sources) == (("translation", "cutout"), True)
+    assert (small.augment, small.augment_probability) == (("geometry",), "adaptive")
+    assert small.balanced_sources
     assert small.targets == "mixed-balanced"
 
 
