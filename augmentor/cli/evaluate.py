@@ -28,11 +28,18 @@ _HEADS = {
     "real": "real",
     "oversampled": "over-\nsampled",
     "trivialaugment": "Trivial-\nAugment",
+    "geometric": "geo-\nmetric",
+    "oversampled-trivialaugment": "overs. +\nTrivial.",
+    "oversampled-geometric": "overs. +\ngeom.",
+    "group-balanced": "group\nbalanced",
+    "logit-adjusted": "logit\nadjusted",
     "ungated": "ungated",
     "gated": "gated",
+    "pretrained": "synth.,\nreal",
     "synthetic": "synth.\nonly",
 }
 _MOST_GROUPS = 12
+_MOST_ARMS = 7
 
 
 @command
@@ -43,11 +50,30 @@ def evaluate(
         Path | None, typer.Option("--model", metavar="RUN", help="Default: the path recorded by expand.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Classifiers per training set.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Optimisation steps per classifier.")] = 800,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Optimisation steps per classifier at most; converged ones stop before.")
+    ] = 1200,
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Training sets to compare, or all. Default: real, oversampled, oversampled-trivialaugment, "
+            "ungated, gated, synthetic. Others: trivialaugment, geometric, oversampled-geometric, "
+            "group-balanced, logit-adjusted, pretrained (on synthetic images, then trained on real ones).",
+        ),
+    ] = None,
+    classifier: Annotated[
+        str,
+        typer.Option(metavar="small|resnet18|PATH", help="Network; PATH: weights of a ResNet-18 to start from."),
+    ] = "small",
     ratios: Annotated[
-        str, typer.Option(metavar="N,...", help="Numbers of synthetic images per real one to compare.")
-    ] = "0.5,1,2",
-    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Augment with mirrored images.")] = True,
+        str,
+        typer.Option(metavar="N,...", help="Also compare so many synthetic images per real one, like 0.5,1,2."),
+    ] = "",
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Augment with mirrored images. Default: as the model's training."),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Train nothing: print the test subjects and seeds it takes.")
     ] = False,
@@ -61,17 +87,23 @@ def evaluate(
     """Measure whether the synthetic images improve a classifier on real ones.
 
     Trains classifiers on real images, on real and synthetic images, and with
-    generator-free baselines (oversampling, TrivialAugment), at equal steps, and
-    tests all on real test images. Refuses test rows that were used in training.
+    generator-free baselines (oversampling, augmentation), until they have
+    converged, and tests all on real test images. Refuses test rows that were used in training.
     Writes evaluation.json to OUT; the same command resumes an interrupted run.
     """
     from augmentor.cli.devices import pick_device
-    from augmentor.evaluation import EvaluateSettings, plan_evaluation
+    from augmentor.evaluation import DEFAULT_ARMS, TITLES, EvaluateSettings, plan_evaluation
     from augmentor.evaluation import evaluate as evaluate_output
     from augmentor.report import write_report
 
     settings = EvaluateSettings(
-        seeds=seeds, steps=steps, ratios=_numbers(ratios, flag="--ratios"), flip=flip, inception=inception
+        seeds=seeds,
+        steps=steps,
+        arms=DEFAULT_ARMS if arms is None else tuple(TITLES) if arms == "all" else options.names(arms),
+        classifier=classifier,
+        ratios=_numbers(ratios, flag="--ratios") if ratios else (),
+        flip=flip,
+        inception=inception,
     )
     if plan:
         planned = plan_evaluation(manifest, out, image_column=image_column)
@@ -103,7 +135,7 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
     counts, verdict = evaluation.counts, evaluation.verdict
     head = (
         f"{counts['test']:,} real test images, {counts['test_units']:,} independent units; "
-        f"{evaluation.settings['seeds']} classifiers of {evaluation.settings['steps']} steps each. "
+        f"{evaluation.settings['seeds']} classifiers each, of at most {evaluation.settings['steps']} steps. "
         f"Attributes: {', '.join(evaluation.attributes)}."
     )
     parts: list[RenderableType] = [Text(head), Text(""), _arms(evaluation)]
@@ -165,9 +197,10 @@ def _arm_cells(arm: ArmResult) -> tuple[str, str, str, str]:
 
 
 def _attributes(arms: Sequence[ArmResult]) -> Table:
-    table = _by_arm("balanced accuracy of each attribute", [arm.name for arm in arms])
+    shown = arms[:_MOST_ARMS]
+    table = _by_arm("balanced accuracy of each attribute" + _cut(arms), [arm.name for arm in shown])
     for name in arms[0].attributes:
-        table.add_row(Text(name), *(_share(arm.attributes[name].value) for arm in arms))
+        table.add_row(Text(name), *(_share(arm.attributes[name].value) for arm in shown))
     return table
 
 
@@ -179,14 +212,19 @@ def _groups(evaluation: Evaluation) -> Table:
 
 
 def _combinations(title: str, groups: Sequence[GroupResult], arms: Sequence[ArmResult]) -> Table:
-    names = [arm.name for arm in arms]
-    table = _by_arm(title, names, counted="train")
+    names = [arm.name for arm in arms[:_MOST_ARMS]]
+    table = _by_arm(title + _cut(arms), names, counted="train")
     for group in groups:
         trained = f"{group.train_real:,}+{group.train_synthetic:,}"
         few = "" if math.isfinite(group.accuracy["real"].low) else f" ({group.test_units} subjects: no interval)"
         cells = (_share(group.accuracy[name].value) for name in names)
         table.add_row(Text(group.name + few), trained, *cells)
     return table
+
+
+def _cut(arms: Sequence[ArmResult]) -> str:
+    more = len(arms) - _MOST_ARMS
+    return f"; {more} more arms are in evaluation.json" if more > 0 else ""
 
 
 def _by_arm(title: str, names: Sequence[str], *, counted: str | None = None) -> Table:

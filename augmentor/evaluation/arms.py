@@ -4,27 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from augmentor.evaluation.data import EvaluationData
+from augmentor.evaluation.training import Loss
 from augmentor.judge import LabelledImages
 
 TITLES = {
     "real": "real only",
     "oversampled": "real, rare ones oversampled",
     "trivialaugment": "real, TrivialAugment",
+    "geometric": "real, geometric augmentation",
+    "oversampled-trivialaugment": "oversampled, TrivialAugment",
+    "oversampled-geometric": "oversampled, geometric augm.",
+    "group-balanced": "real, group-balanced loss",
+    "logit-adjusted": "real, logit-adjusted loss",
     "ungated": "real + synthetic, ungated",
     "gated": "real + synthetic, gated",
+    "pretrained": "synthetic, then real",
     "synthetic": "synthetic only",
 }
 """The arms in the order in which they are shown."""
 
-BASELINES = ("oversampled", "trivialaugment")
-"""Arms without a generator; synthetic images must be better than the better of these."""
+BASELINES = (
+    "oversampled",
+    "trivialaugment",
+    "geometric",
+    "oversampled-trivialaugment",
+    "oversampled-geometric",
+    "group-balanced",
+    "logit-adjusted",
+)
+"""Arms without a generator; synthetic images must be better than the best of those that are there."""
+
+DEFAULT_ARMS = ("real", "oversampled", "oversampled-trivialaugment", "ungated", "gated", "synthetic")
+"""Those that run by default; "real", and the output's own of "ungated" and "gated", always run."""
+
+Augmentation = Literal["trivial", "geometric"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +64,18 @@ class Pool:
 
 
 def batches(
-    pools: Sequence[Pool], *, steps: int, batch_size: int, seed: int, flip: bool, trivial_augment: bool
+    pools: Sequence[Pool], *, steps: int, batch_size: int, seed: int, flip: bool, augment: Augmentation | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield training batches from non-empty pools: images (N, C, H, W) uint8 and codes (N, A).
 
-    Every image is shifted by up to 1/16 of its side, mirrored half the time if `flip`, and, if `trivial_augment`,
-    changed by TrivialAugment (arXiv 2103.10158).
+    Every image is shifted by up to 1/16 of its side, mirrored half the time if `flip`, and changed by
+    TrivialAugment (arXiv 2103.10158), or by rotation, scale, shear and shift alone.
     """
-    from torchvision.transforms import v2  # noqa: PLC0415 - slow to import
-
     random = np.random.default_rng(seed)
     streams = [_stream(pool, random) for pool in pools]
     drawn = np.zeros(len(pools))
     shares = np.array([pool.share for pool in pools])
-    augment = v2.TrivialAugmentWide() if trivial_augment else None
+    change = None if augment is None else _augmentation(augment)
     for step in range(1, steps + 1):
         # So many of each pool in all as its share requires, to the nearest image.
         wanted = _rounded(shares * (step * batch_size), step * batch_size) - drawn
@@ -66,8 +86,8 @@ def batches(
             for rows in [torch.tensor([next(stream) for _ in range(count)], dtype=torch.int64)]
         ]
         images = jitter(torch.cat([part[0] for part in parts]), random, flip=flip)
-        if augment is not None:
-            images = _augmented(images, augment, seed=int(random.integers(1 << 62)))
+        if change is not None:
+            images = _augmented(images, change, seed=int(random.integers(1 << 62)))
         yield images, torch.cat([part[1] for part in parts])
 
 
@@ -112,6 +132,25 @@ def _rounded(wanted: NDArray[np.float64], total: int) -> NDArray[np.float64]:
     return np.diff(ends, prepend=0.0)
 
 
+def _augmentation(kind: Augmentation) -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms import InterpolationMode, v2  # noqa: PLC0415 - slow to import
+
+    if kind == "trivial":
+        trivial: Callable[[Tensor], Tensor] = v2.TrivialAugmentWide()
+        return trivial
+    bilinear = InterpolationMode.BILINEAR
+    # Edges are repeated, then cut off again: a black corner would be no geometry.
+    affine = v2.RandomAffine(15, translate=(0.1, 0.1), scale=(0.85, 1.15), shear=8, interpolation=bilinear)
+
+    def change(image: Tensor) -> Tensor:
+        _, h, w = image.shape
+        padded = functional.pad(image[None].float(), (w // 2, w // 2, h // 2, h // 2), mode="replicate")[0]
+        changed: Tensor = affine(padded).round().to(torch.uint8)
+        return changed[:, h // 2 : h // 2 + h, w // 2 : w // 2 + w]
+
+    return change
+
+
 def _augmented(images: Tensor, augment: Callable[[Tensor], Tensor], *, seed: int) -> Tensor:
     """Augment each image by itself; torchvision draws from torch's own generator, which is put back."""
     with torch.random.fork_rng(devices=[]):
@@ -123,19 +162,25 @@ def _augmented(images: Tensor, augment: Callable[[Tensor], Tensor], *, seed: int
 class TrainingArm:
     """One way to train a classifier; its name is one of `TITLES`, in the sweep with the ratio behind it.
 
-    `ratio` is that of synthetic to real images, in the sweep alone; with `augment` images pass TrivialAugment.
+    Args:
+        ratio: that of synthetic to real images, in the sweep alone.
+        augment: how images are changed beyond shifts and mirrors.
+        loss: see `augmentor.evaluation.training.Loss`.
+        pretraining: images of the first third of the steps, those of `pools` in the others.
     """
 
     name: str
     title: str
     pools: tuple[Pool, ...]
     ratio: float | None = None
-    augment: bool = False
+    augment: Augmentation | None = None
+    loss: Loss = "plain"
+    pretraining: tuple[Pool, ...] = ()
 
     @property
     def images(self) -> int:
         """Number of different images that it draws from."""
-        return sum(len(pool.data) for pool in self.pools)
+        return sum(len(pool.data) for pool in (*self.pretraining, *self.pools))
 
 
 def main_arm(data: EvaluationData) -> str:
@@ -143,26 +188,37 @@ def main_arm(data: EvaluationData) -> str:
     return "gated" if data.output.gated or len(data.rejected.rows) else "ungated"
 
 
-def make_arms(data: EvaluationData, *, ungated: LabelledImages | None) -> list[TrainingArm]:
-    """Return the arms in the order of `TITLES`; one that there is nothing for is left out.
+def make_arms(
+    data: EvaluationData, *, ungated: LabelledImages | None, wanted: Sequence[str] = DEFAULT_ARMS
+) -> list[TrainingArm]:
+    """Return the wanted arms in the order of `TITLES`; one that there is nothing for is left out.
 
     `ungated` are translations as without the gate; None where there are none, or no others.
     """
-    real = Pool(data=data.train, share=1.0)
+    real = (Pool(data=data.train, share=1.0),)
     changed = data.train.codes[:, list(data.changed)]
-    found = {
-        "real": (real,),
-        "oversampled": (Pool(data=data.train, share=1.0, weights=even_weights(changed.numpy())),),
-        "trivialaugment": (real,),
-        main_arm(data): mixed(data.train, data.kept),
-        "synthetic": (Pool(data=data.kept, share=1.0),),
+    oversampled = (Pool(data=data.train, share=1.0, weights=even_weights(changed.numpy())),)
+    synthetic = (Pool(data=data.kept, share=1.0),)
+    found: dict[str, dict[str, Any]] = {
+        "real": {"pools": real},
+        "oversampled": {"pools": oversampled},
+        "trivialaugment": {"pools": real, "augment": "trivial"},
+        "geometric": {"pools": real, "augment": "geometric"},
+        "oversampled-trivialaugment": {"pools": oversampled, "augment": "trivial"},
+        "oversampled-geometric": {"pools": oversampled, "augment": "geometric"},
+        "group-balanced": {"pools": real, "loss": "group_balanced"},
+        "logit-adjusted": {"pools": real, "loss": "logit_adjusted"},
+        main_arm(data): {"pools": mixed(data.train, data.kept)},
+        "pretrained": {"pools": oversampled, "pretraining": synthetic},
+        "synthetic": {"pools": synthetic},
     }
-    if ungated is not None and "ungated" not in found:
-        found["ungated"] = mixed(data.train, ungated)
+    if ungated is not None:
+        found.setdefault("ungated", {"pools": mixed(data.train, ungated)})
+    names = {"real", main_arm(data), *wanted}
     return [
-        TrainingArm(name=name, title=title, pools=found[name], augment=name == "trivialaugment")
+        TrainingArm(name=name, title=title, **found[name])
         for name, title in TITLES.items()
-        if name in found
+        if name in found and name in names
     ]
 
 

@@ -19,15 +19,20 @@ from augmentor.evaluation.result import Distances
 from augmentor.judge import TORCHMETRICS, LabelledImages
 from augmentor.storage import Json, read_declared, replace_bytes
 
-_VERSION = 1
+_VERSION = 2
 """Raised when the same settings would train another classifier."""
 
 
 class Predictions(NamedTuple):
-    """One classifier's predictions for the real test images, (N, A) int16, and val images, (M, A) int16."""
+    """One classifier's predictions for the real test images, (N, A) int16, and val images, (M, A) int16.
+
+    `steps` are those that it took, and `converged` says whether more would bring nothing.
+    """
 
     test: NDArray[np.int16]
     val: NDArray[np.int16]
+    steps: int
+    converged: bool
 
 
 class EvaluationCache:
@@ -42,14 +47,15 @@ class EvaluationCache:
         """Return a classifier's predictions; None where it is to be trained, or its file is damaged."""
         try:
             with np.load(self._path(arm, seed), allow_pickle=False) as kept:
-                return Predictions(test=kept["test"], val=kept["val"])
+                steps, converged = int(kept["steps"]), bool(kept["converged"])
+                return Predictions(test=kept["test"], val=kept["val"], steps=steps, converged=converged)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return None
 
     def write(self, arm: TrainingArm, seed: int, predictions: Predictions) -> None:
         """Write a classifier's predictions."""
         data = io.BytesIO()
-        np.savez_compressed(data, test=predictions.test, val=predictions.val)
+        np.savez_compressed(data, **predictions._asdict())
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_bytes(self._path(arm, seed), data.getvalue())
 
@@ -75,9 +81,10 @@ class EvaluationCache:
     def _path(self, arm: TrainingArm, seed: int) -> Path:
         pools: list[Json] = [
             {"data": self._digest(pool.data), "share": pool.share, "weighted": pool.weights is not None}
-            for pool in arm.pools
+            for pool in (*arm.pretraining, *arm.pools)
         ]
-        state: dict[str, Json] = {**self._common, "pools": pools, "augment": arm.augment}
+        arms: dict[str, Json] = {"pools": pools, "augment": arm.augment, "loss": arm.loss}
+        state: dict[str, Json] = {**self._common, **arms, "pretraining": len(arm.pretraining)}
         return self.folder / f"{arm.name.replace(' ', '-')}-{seed}-{_key(state)}.npz"
 
     def _digest(self, data: LabelledImages) -> str:

@@ -1,57 +1,115 @@
-"""The evaluation's classifier: a small VGG, with another architecture than the judge's."""
+"""The evaluation's classifiers: a small VGG, with another architecture than the judge's, or a ResNet-18."""
 
 from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from augmentor.errors import AugmentorError
 from augmentor.judge import likeliest
+from stargan.checkpoints import CheckpointError, read_safetensors
 from stargan.labels import LabelSpace
 from stargan.pixels import to_signed
 
-LEARNING_RATE = 2e-3
-"""Peak of the one-cycle schedule."""
-
 FEATURES = 128
-"""Numbers that describe an image ahead of the heads."""
+"""Numbers that describe an image ahead of the small network's head."""
 
 _LEAST_WIDTH = 16
 
 _LEFT = 4
 """Pixels of a side that are left when all pooling is done."""
 
+_SMALL_SIDE = 96
+"""Pixels below which a ResNet without weights has a stem of a 3x3 convolution without pooling."""
+
 _EVAL_BATCH = 256
 
 
 class Evaluator(nn.Module):
-    """A plain stack of convolutions, batch norm and pooling (VGG), with one linear head of D outputs.
+    """A body from images (N, 3, H, W) in [-1, 1] to features (N, F), and one linear head of D outputs."""
 
-    Twice the side takes one more pooling and half the width at the start, so that a pass costs much the same.
-    `side` is the images' shorter one, in pixels.
-
-    Source: VGG (arXiv 1409.1556) as torchvision builds it, with far fewer layers.
-    """
-
-    def __init__(self, *, side: int, outputs: int) -> None:
-        # Imported here because it takes seconds.
-        from torchvision.models.vgg import make_layers  # noqa: PLC0415
-
+    def __init__(self, body: nn.Module, *, features: int, outputs: int) -> None:
         super().__init__()
-        pools = max(1, round(torch.log2(torch.tensor(side / _LEFT)).item()))
-        widths = [max(_LEAST_WIDTH, FEATURES >> (pools - 1 - i)) for i in range(pools)]
-        layers: list[str | int] = [part for width in widths for part in (width, "M")]
-        self.layers: nn.Module = make_layers([*layers, FEATURES], batch_norm=True)
-        self.head = nn.Linear(FEATURES, outputs)
+        self.body, self.head = body, nn.Linear(features, outputs)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return (N, 128) floats of (N, C, H, W) floats in [-1, 1]; grey ones are taken for colour."""
-        maps: Tensor = self.layers(images.expand(-1, 3, -1, -1))
-        return maps.mean(dim=(2, 3))
+        """Return (N, F) floats of (N, C, H, W) floats in [-1, 1]; grey ones are taken for colour."""
+        found: Tensor = self.body(images.expand(-1, 3, -1, -1))
+        return found
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (N, D) logits in the label vector's order of (N, C, H, W) floats in [-1, 1]."""
         logits: Tensor = self.head(self.features(images))
         return logits
+
+
+class _Mean(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the mean (N, C) over the positions of maps (N, C, H, W)."""
+        return maps.mean(dim=(2, 3))
+
+
+def build_evaluator(kind: str, *, side: int, outputs: int) -> Evaluator:
+    """Return a classifier of `kind`: "small", "resnet18", or the path of a ResNet-18's weights to start from.
+
+    `side` is the images' shorter one, in pixels. A path is read as `read_weights` does.
+    """
+    # Imported here because it takes seconds.
+    from torchvision.models import resnet18  # noqa: PLC0415
+
+    if kind == "small":
+        return Evaluator(_vgg(side), features=FEATURES, outputs=outputs)
+    body = resnet18()
+    features, body.fc = body.fc.in_features, nn.Identity()
+    if kind != "resnet18":
+        body.load_state_dict(read_weights(Path(kind), body))
+    elif side < _SMALL_SIDE:
+        body.conv1, body.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    return Evaluator(body, features=features, outputs=outputs)
+
+
+def read_weights(path: Path, body: nn.Module) -> Mapping[str, Tensor]:
+    """Read a ResNet-18's weights without its head, from safetensors or a PyTorch file; no code in it is run.
+
+    Raises:
+        AugmentorError: the file cannot be read, or belongs to another network.
+    """
+    try:
+        state = (
+            read_safetensors(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+        found = {name: state[name] for name in body.state_dict()}
+        shapes = {name: tuple(weight.shape) for name, weight in body.state_dict().items()}
+    except (OSError, CheckpointError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise AugmentorError(f"--classifier {path}: cannot be read ({error})") from error
+    except (KeyError, TypeError) as error:
+        raise AugmentorError(f"--classifier {path}: holds no weights of a ResNet-18 (no {error})") from error
+    wrong = [name for name, shape in shapes.items() if tuple(found[name].shape) != shape]
+    if wrong:
+        raise AugmentorError(f"--classifier {path}: {wrong[0]} has not a ResNet-18's shape")
+    return found
+
+
+def _vgg(side: int) -> nn.Module:
+    """Return a plain stack of convolutions, batch norm and pooling (VGG), to the mean of 128 maps.
+
+    Twice the side takes one more pooling and half the width at the start, so that a pass costs much the same.
+
+    Source: VGG (arXiv 1409.1556) as torchvision builds it, with far fewer layers.
+    """
+    from torchvision.models.vgg import make_layers  # noqa: PLC0415 - slow to import
+
+    pools = max(1, round(torch.log2(torch.tensor(side / _LEFT)).item()))
+    widths = [max(_LEAST_WIDTH, FEATURES >> (pools - 1 - i)) for i in range(pools)]
+    layers: list[str | int] = [part for width in widths for part in (width, "M")]
+    return nn.Sequential(make_layers([*layers, FEATURES], batch_norm=True), _Mean())
 
 
 @torch.inference_mode()
@@ -64,9 +122,9 @@ def predict(network: Evaluator, images: Tensor, space: LabelSpace) -> Tensor:
 
 @torch.inference_mode()
 def describe(network: Evaluator, images: Tensor) -> Tensor:
-    """Return the features, (N, 128) float32 on the CPU, of uint8 images (N, C, H, W)."""
+    """Return the features, (N, F) float32 on the CPU, of uint8 images (N, C, H, W)."""
     device = next(network.parameters()).device
     parts = [
         network.features(to_signed(part.to(device))).float().cpu() for part in torch.split(images, _EVAL_BATCH)
     ]
-    return torch.cat(parts) if parts else torch.empty(0, FEATURES)
+    return torch.cat(parts) if parts else torch.empty(0, network.head.in_features)

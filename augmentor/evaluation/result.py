@@ -71,11 +71,16 @@ class WorstGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
-    """One classifier: its seed from 0, balanced accuracy, and lowest accuracy of a group (NaN without groups)."""
+    """One classifier: its seed from 0, balanced accuracy, and lowest accuracy of a group (NaN without groups).
+
+    `steps` are those that it took, and `converged` says whether more would bring nothing on the val images.
+    """
 
     seed: int
     balanced: float
     worst_group: float
+    steps: int = 0
+    converged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +88,7 @@ class ArmResult:
     """Accuracy of an arm's classifiers on the real test images; shares are in [0, 1].
 
     Args:
-        name: real, oversampled, trivialaugment, ungated, gated, synthetic; in the sweep "gated 0.5" and the like.
+        name: one of `augmentor.evaluation.arms.TITLES`; in the sweep "gated 0.5" and the like.
         ratio: synthetic images drawn for each real one; None for synthetic only.
         images: different images that it draws from.
         filled: mean accuracy of the combinations that were to be filled; None where none can be measured.

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from augmentor.errors import AugmentorError
-from augmentor.evaluation.arms import TITLES, TrainingArm, batches, main_arm, make_arms, make_sweep
+from augmentor.errors import AugmentorError, did_you_mean
+from augmentor.evaluation.arms import (
+    DEFAULT_ARMS,
+    TITLES,
+    Pool,
+    TrainingArm,
+    batches,
+    main_arm,
+    make_arms,
+    make_sweep,
+)
 from augmentor.evaluation.cache import EvaluationCache, Predictions, digest
-from augmentor.evaluation.classifier import LEARNING_RATE, Evaluator, describe, predict
-from augmentor.evaluation.data import EvaluationData, read_data, read_output
+from augmentor.evaluation.classifier import Evaluator, build_evaluator, describe, predict
+from augmentor.evaluation.data import EvaluationData, read_data, read_output, some_rows
 from augmentor.evaluation.distances import Extract, inception, measure_distances
 from augmentor.evaluation.remake import CannotRemakeError, draw_ungated, load_output_model, remake
 from augmentor.evaluation.result import Distances, Evaluation
+from augmentor.evaluation.training import CHECK_EVERY, TrainedEvaluator, label_balance, train_evaluator
 from augmentor.evaluation.verdict import summarize
-from augmentor.judge import LabelledImages, train_classifier
+from augmentor.judge import LabelledImages
 from augmentor.outputs import evaluation_runs, paths_of
 from augmentor.storage import MAX_PIXELS, Json, locked, write_json
 from stargan.checkpoints import json_sha256
 
-STEPS = 800
-"""Where the accuracy of real images alone begins to level off on val (emoji, 32 px; see BENCHMARKS.md)."""
+STEPS = 1200
+"""At most: a classifier that has converged stops before (see BENCHMARKS.md)."""
+
+_LOOKED_AT = 500
+"""Val images that say whether a classifier has converged, always the same ones."""
+
+_PRETRAINING = 1 / 3
+"""Share of the steps of an arm that has two stages."""
 
 _FIRST_SEED = 1000
 _TIMED_STEPS = 3
@@ -39,17 +57,21 @@ class EvaluateSettings:
 
     Args:
         seeds: number of classifiers of each arm.
-        steps: optimisation steps of each classifier, of every arm alike.
+        steps: optimisation steps of each classifier at most, of every arm alike.
+        arms: names from `augmentor.evaluation.arms.TITLES`; the output's own arm and "real" are always there.
+        classifier: "small", "resnet18", or the path of a ResNet-18's weights to start from.
         ratios: synthetic images for each real one, of the sweep.
-        flip: whether mirrored images keep their labels.
+        flip: whether mirrored images keep their labels; None for what the model's training assumed.
         inception: measure distances with the Inception network instead of the evaluator's own features.
     """
 
     seeds: int = 3
     steps: int = STEPS
     batch_size: int = 32
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    flip: bool = True
+    arms: tuple[str, ...] = DEFAULT_ARMS
+    classifier: str = "small"
+    ratios: tuple[float, ...] = ()
+    flip: bool | None = None
     inception: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +79,10 @@ class EvaluateSettings:
         for flag, value in (("--seeds", self.seeds), ("--steps", self.steps)):
             if value < 1:
                 raise AugmentorError(f"{flag} must be at least 1, not {value}")
+        for name in self.arms:
+            if name not in TITLES:
+                known = f"{did_you_mean(name, TITLES)} Arms: {', '.join(TITLES)}, or all"
+                raise AugmentorError(f"--arms: there is no arm {name!r}.{known}")
         if any(not 0 < ratio <= 100 for ratio in self.ratios):
             raise AugmentorError(
                 f"--ratios must lie above 0 and up to 100, not {', '.join(map(str, self.ratios))}"
@@ -64,7 +90,7 @@ class EvaluateSettings:
 
     def to_json(self) -> dict[str, Json]:
         """Return plain JSON values."""
-        return {**asdict(self), "ratios": list(self.ratios)}
+        return {**asdict(self), "ratios": list(self.ratios), "arms": list(self.arms)}
 
 
 def evaluate(
@@ -106,15 +132,19 @@ def evaluate(
         on_note(note)
     paths = paths_of(out)
     with locked(paths.out_of_sight("evaluation.lock"), output=out):
-        ungated, skipped = _ungated(data, model, device=device)
+        settings = _with_flip(settings, data, model, on_note=on_note)
+        ungated, skipped = None, dict[str, str]()
+        if "ungated" in settings.arms:
+            ungated, skipped = _ungated(data, model, device=device)
         for name, reason in skipped.items():
             on_note(f"without '{TITLES[name]}': {reason}")
-        arms, sweep = make_arms(data, ungated=ungated), make_sweep(data, settings.ratios)
+        arms, sweep = make_arms(data, ungated=ungated, wanted=settings.arms), make_sweep(data, settings.ratios)
         cache = EvaluationCache(
             evaluation_runs(paths),
             {
                 "steps": settings.steps,
                 "batch_size": settings.batch_size,
+                "classifier": _classifier_state(settings.classifier),
                 "flip": settings.flip,
                 "device": device.type,
                 "test": digest(data.test),
@@ -123,6 +153,14 @@ def evaluate(
         )
         trainer = _Trainer(data, settings, cache, device=device, on_note=on_note, on_steps=on_steps)
         predictions = trainer.predictions([*arms, *sweep])
+        runs = [run for found in predictions.values() for run in found]
+        unfinished = sum(not run.converged for run in runs) if len(data.val) else 0
+        if unfinished:
+            note = (
+                f"{unfinished} of {len(runs)} classifiers were still improving on val after {settings.steps} steps"
+            )
+            on_note(f"{note}: --steps {2 * settings.steps}")
+            data = replace(data, notes=(*data.notes, note))
         distances = _distances(data, ungated, cache, extract=extract, network=lambda: trainer.first(arms[0]))
         if distances.frechet is None:
             on_note(
@@ -141,6 +179,32 @@ def evaluate(
         state = evaluation.to_json()
         write_json(paths.beside("evaluation.json"), {**state, "sha256": json_sha256(state)})
     return evaluation
+
+
+def _with_flip(
+    settings: EvaluateSettings, data: EvaluationData, model: Path | None, *, on_note: Callable[[str], None]
+) -> EvaluateSettings:
+    """Return settings that say whether images are mirrored: as in the model's training, unless the user says."""
+    if settings.flip is not None:
+        return settings
+    try:
+        images = load_output_model(data, model).settings.get("images")
+    except CannotRemakeError as error:
+        on_note(f"images are mirrored; whether the model's training did so is not known: {error}")
+        images = None
+    return replace(settings, flip=bool(images.get("flip", True)) if isinstance(images, dict) else True)
+
+
+def _classifier_state(classifier: str) -> Json:
+    """Return what tells one classifier from another: its name, or the SHA-256 of its weights' file."""
+    if classifier in ("small", "resnet18"):
+        return classifier
+    try:
+        return hashlib.sha256(Path(classifier).read_bytes()).hexdigest()
+    except OSError as error:
+        raise AugmentorError(
+            f"--classifier {classifier}: is neither small nor resnet18 nor a file of weights ({error.strerror})"
+        ) from error
 
 
 def _distances(
@@ -197,6 +261,9 @@ class _Trainer:
         self._data, self._settings, self._cache, self._device = data, settings, cache, device
         self._on_note, self._on_steps = on_note, on_steps
         self._first: Evaluator | None = None
+        rows = torch.from_numpy(some_rows(np.arange(len(data.val)), _LOOKED_AT, np.random.default_rng(0)))
+        self._looked_at = LabelledImages(images=data.val.images[rows], codes=data.val.codes[rows])
+        self._balance = label_balance(data.train.codes, data.output.space, data.changed)
 
     def predictions(self, arms: Sequence[TrainingArm]) -> dict[str, list[Predictions]]:
         """Return the predictions of every arm's classifiers, by arm and seed."""
@@ -214,20 +281,20 @@ class _Trainer:
             def report(step: int, done: int = before + number * steps) -> None:
                 self._on_steps(done + step, len(jobs) * steps, before)
 
-            network = self._train(arm, seed, on_step=report)
+            network, steps_taken, converged = self._train(arm, seed, on_step=report)
             if arm is arms[0] and seed == 0:
                 self._first = network
             test, val = (
                 predict(network, each.images, space).numpy().astype(np.int16)
                 for each in (self._data.test, self._data.val)
             )
-            found[arm.name, seed] = Predictions(test=test, val=val)
+            found[arm.name, seed] = Predictions(test=test, val=val, steps=steps_taken, converged=converged)
             self._cache.write(arm, seed, found[arm.name, seed])
         return {arm.name: [found[arm.name, seed] for seed in seeds] for arm in arms}
 
     def first(self, arm: TrainingArm) -> Evaluator:
         """Return the first classifier of the first arm, trained again if only its predictions were cached."""
-        return self._first or self._train(arm, 0)
+        return self._first or self._train(arm, 0).network
 
     def _train(
         self,
@@ -236,28 +303,35 @@ class _Trainer:
         *,
         steps: int | None = None,
         on_step: Callable[[int], None] = lambda _step: None,
-    ) -> Evaluator:
+    ) -> TrainedEvaluator:
         """Train one classifier; those of one seed have the same initial weights in every arm."""
         settings, data, seed = self._settings, self._data, _FIRST_SEED + seed
-        drawn = batches(
-            arm.pools,
-            steps=settings.steps,
-            batch_size=settings.batch_size,
-            seed=seed,
-            flip=settings.flip,
-            trivial_augment=arm.augment,
+        pretraining = round(settings.steps * _PRETRAINING) if arm.pretraining else 0
+
+        def drawn(pools: Sequence[Pool], count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+            size, flip = settings.batch_size, bool(settings.flip)
+            return batches(pools, steps=count, batch_size=size, seed=seed, flip=flip, augment=arm.augment)
+
+        stages = (
+            drawn(arm.pretraining, pretraining, seed + _FIRST_SEED),
+            drawn(arm.pools, settings.steps - pretraining, seed),
         )
-        network = train_classifier(
-            lambda: Evaluator(side=min(data.output.size), outputs=data.output.space.domain_size),
-            islice(drawn, steps),
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            network = build_evaluator(
+                settings.classifier, side=min(data.output.size), outputs=data.output.space.domain_size
+            )
+        return train_evaluator(
+            network,
+            islice(chain(*stages), steps),
             space=data.output.space,
-            steps=settings.steps,
-            seed=seed,
+            loss=arm.loss,
+            balance=self._balance,
+            validation=self._looked_at,
+            first_look=pretraining + CHECK_EVERY,
             device=self._device,
-            learning_rate=LEARNING_RATE,
             on_step=on_step,
         )
-        return network.eval()
 
     def _estimate(self, arm: TrainingArm, seed: int, *, count: int) -> None:
         """Report about how long it will take, from a few steps of the first classifier."""
@@ -273,5 +347,5 @@ class _Trainer:
         # The first step is slow: it initialises things.
         each = (moments[-1] - moments[0]) / max(1, len(moments) - 1)
         minutes = count * steps * each / 60
-        about = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute or two"
+        about = f"{minutes:.0f} minutes at most" if minutes >= 1.5 else "a minute or two"
         self._on_note(f"{count} classifiers of {steps} steps are to be trained: about {about}")

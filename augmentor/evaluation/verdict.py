@@ -252,7 +252,14 @@ def summarize(
         validation = (
             val.measure([[each.val for each in predictions[arm.name]]]).balanced.value if some else math.nan
         )
-        return _arm_result(arm, measured[arm.name], names=names, validation=validation, space=space)
+        return _arm_result(
+            arm,
+            measured[arm.name],
+            runs=predictions[arm.name],
+            names=names,
+            validation=validation,
+            space=space,
+        )
 
     results, swept = [result(arm) for arm in arms], [result(arm) for arm in sweep]
     return Evaluation(
@@ -313,7 +320,13 @@ def _group_result(group: LabelGroup, figures: Mapping[str, Figure], data: Evalua
 
 
 def _arm_result(
-    arm: TrainingArm, measured: ArmMetrics, *, names: Sequence[str], validation: float, space: LabelSpace
+    arm: TrainingArm,
+    measured: ArmMetrics,
+    *,
+    runs: Sequence[Predictions],
+    names: Sequence[str],
+    validation: float,
+    space: LabelSpace,
 ) -> ArmResult:
     shares = [pool.share for pool in arm.pools]
     worst = measured.worst_group
@@ -335,8 +348,14 @@ def _arm_result(
         },
         validation=None if math.isnan(validation) else validation,
         seeds=[
-            SeedResult(seed=seed, balanced=balanced[seed], worst_group=lowest[seed])
-            for seed in range(len(balanced))
+            SeedResult(
+                seed=seed,
+                balanced=balanced[seed],
+                worst_group=lowest[seed],
+                steps=run.steps,
+                converged=run.converged,
+            )
+            for seed, run in enumerate(runs)
         ],
     )
 

@@ -62,7 +62,9 @@ def test_it_prints_tables_and_writes_what_it_found(
     state = json.loads((out / "evaluation.json").read_text())
     assert {**done.json, "sha256": state["sha256"]} == state
     names = [arm["name"] for arm in state["arms"]]
-    assert names == ["real", "oversampled", "trivialaugment", "ungated", "gated", "synthetic"]
+    assert names == ["real", "oversampled", "oversampled-trivialaugment", "ungated", "gated", "synthetic"]
+    # The model's own setting.
+    assert state["settings"]["flip"] is True
     images = {arm["name"]: arm["images"] for arm in state["arms"]}
     # As many of each domain as were kept, drawn from all that were made.
     assert images["gated"] == images["ungated"]
@@ -161,6 +163,8 @@ def test_mistakes_are_short_errors(
     for words, said in (
         (("--ratios", "half"), "--ratios: 'half' is not numbers"),
         (("--ratios", "-1"), "--ratios must lie above 0"),
+        (("--arms", "reel"), "--arms: there is no arm 'reel'. Did you mean 'real'?"),
+        (("--classifier", tmp_path / "gone.pth"), "is neither small nor resnet18 nor a file of weights"),
     ):
         done = augmentor.run("evaluate", small.manifest, out, *words)
         assert (done.code, said in done.err) == (2, True), done.err

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 import torch
 
-from augmentor.evaluation.arms import Pool, batches, even_weights, jitter, mixed
+from augmentor.evaluation.arms import Augmentation, Pool, batches, even_weights, jitter, mixed
 from augmentor.judge.data import LabelledImages
 
 
@@ -17,8 +18,8 @@ def images(count: int, code: int, *, channels: int = 3) -> LabelledImages:
     return LabelledImages(images=pixels, codes=torch.tensor([(code, number) for number in range(count)]))
 
 
-def drawn(*pools: Pool, steps: int, size: int, augment: bool = False) -> list[tuple[int, int]]:
-    made = batches(pools, steps=steps, batch_size=size, seed=0, flip=True, trivial_augment=augment)
+def drawn(*pools: Pool, steps: int, size: int, augment: Augmentation | None = None) -> list[tuple[int, int]]:
+    made = batches(pools, steps=steps, batch_size=size, seed=0, flip=True, augment=augment)
     codes = [codes for _, codes in made]
     assert all(len(each) == size for each in codes)
     return [(int(code), int(number)) for each in codes for code, number in each]
@@ -53,7 +54,7 @@ def test_batches_are_the_same_again_and_leave_the_global_generator_alone() -> No
     state = torch.get_rng_state()
 
     def made(seed: int) -> torch.Tensor:
-        found = batches([pool], steps=3, batch_size=8, seed=seed, flip=True, trivial_augment=True)
+        found = batches([pool], steps=3, batch_size=8, seed=seed, flip=True, augment="trivial")
         return torch.cat([images for images, _ in found])
 
     first, other = made(0), made(1)
@@ -63,11 +64,28 @@ def test_batches_are_the_same_again_and_leave_the_global_generator_alone() -> No
     torch.set_rng_state(state)
 
 
-def test_grey_images_are_augmented_too() -> None:
+@pytest.mark.parametrize("augment", ["trivial", "geometric"])
+def test_grey_images_are_augmented_too(augment: Augmentation) -> None:
     pool = Pool(data=images(20, 0, channels=1), share=1.0)
-    ((drawn, _),) = batches([pool], steps=1, batch_size=64, seed=0, flip=False, trivial_augment=True)
+    ((drawn, _),) = batches([pool], steps=1, batch_size=64, seed=0, flip=False, augment=augment)
     assert drawn.shape == (64, 1, 8, 8)
     assert drawn.dtype == torch.uint8
+
+
+def test_geometric_augmentation_moves_what_is_there_and_changes_no_colour() -> None:
+    picture = torch.full((1, 3, 32, 32), 40, dtype=torch.uint8)
+    picture[..., 12:20, 12:20] = torch.tensor([200, 100, 40], dtype=torch.uint8)[:, None, None]
+    pool = Pool(data=LabelledImages(images=picture, codes=torch.zeros(1, 1, dtype=torch.int64)), share=1.0)
+    ((drawn, _),) = batches([pool], steps=1, batch_size=64, seed=0, flip=False, augment="geometric")
+    assert len(torch.unique(drawn, dim=0)) > 32
+    assert (drawn[..., 0, 0] == 40).all()  # edges are repeated, not black
+    for channel, colour in enumerate((200, 100, 40)):
+        values = drawn[:, channel]
+        assert 40 <= int(values.min()) <= int(values.max()) <= colour
+    centres = [torch.nonzero(each[0] > 150).double().mean(dim=0) for each in drawn]
+    assert float(torch.stack(centres).std(dim=0).min()) > 0.5
+    sizes = torch.tensor([float((each[0] > 150).sum()) for each in drawn])
+    assert 30 < float(sizes.min()) < 64 < float(sizes.max()) < 110
 
 
 def test_jitter_shifts_by_a_sixteenth_and_repeats_the_edges() -> None:
