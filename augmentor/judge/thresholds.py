@@ -34,7 +34,7 @@ _FEWEST_ALIKE = 8
 """Images of a combination below which it has no threshold of its own."""
 
 _BY_CHANCE = 0.05
-"""Significance level of the test whether more images of a combination than of all are below the threshold."""
+"""Significance level of whether more images of any pair of values than of all are below the threshold."""
 
 _UNSEEN = 0.5
 """Threshold where there are too few validation images."""
@@ -105,6 +105,7 @@ class AgreementReference:
     _false: Tensor = field(init=False, repr=False)
     _changes: Tensor = field(init=False, repr=False)
     _each: Tensor = field(init=False, repr=False)
+    _significance: float = field(init=False, repr=False)
     _of_values: dict[Values, float | None] = field(init=False, repr=False, default_factory=dict)
     _doubted: dict[tuple[Values, int], bool] = field(init=False, repr=False, default_factory=dict)
 
@@ -116,6 +117,9 @@ class AgreementReference:
         object.__setattr__(self, "_true", joined(self._each, self.trusted))
         object.__setattr__(self, "_false", torch.cat([self._true[:0], *false]))
         object.__setattr__(self, "_changes", torch.cat([torch.empty(0, 3, dtype=torch.int64), *changes]))
+        # One in twenty such pairs would be found by chance; an earlier judge keeps the rule that it was used with.
+        tests = 1 if self.half is None else sum(count >= _FEWEST_ALIKE for count in self._pairs().values())
+        object.__setattr__(self, "_significance", _BY_CHANCE / max(1, tests))
         threshold, offers = self._overall()
         object.__setattr__(self, "threshold", threshold)
         object.__setattr__(self, "offers", offers)
@@ -148,15 +152,21 @@ class AgreementReference:
         """Return the pairs of values with a lower threshold than others, the lowest first."""
         if self.threshold is None or self.offers is None:
             return []
-        pairs = {
-            ((a, x), (b, y))
-            for a in range(len(self.space))
-            for b in range(a + 1, len(self.space))
-            for x, y in torch.unique(self.codes[:, [a, b]], dim=0).tolist()
-            if UNKNOWN not in (x, y) and self.trusted[a] and self.trusted[b]
-        }
-        found = [(values, least) for values in sorted(pairs) if (least := self._least_of(values)) is not None]
+        found = [
+            (values, least) for values in sorted(self._pairs()) if (least := self._least_of(values)) is not None
+        ]
         return sorted((pair for pair in found if pair[1] < self.threshold), key=lambda pair: (pair[1], pair[0]))
+
+    def _pairs(self) -> dict[Values, int]:
+        """Return the pairs of values of trusted attributes that images have, with their numbers of images."""
+        pairs: dict[Values, int] = {}
+        for a in range(len(self.space)):
+            for b in range(a + 1, len(self.space)):
+                there, counts = torch.unique(self.codes[:, [a, b]], dim=0, return_counts=True)
+                for (x, y), count in zip(there.tolist(), counts.tolist(), strict=True):
+                    if UNKNOWN not in (x, y) and self.trusted[a] and self.trusted[b]:
+                        pairs[(a, x), (b, y)] = count
+        return pairs
 
     def _overall(self) -> tuple[float | None, Offers | None]:
         if not self.trusted.any():
@@ -235,7 +245,7 @@ class AgreementReference:
         share = float((everybody < self.threshold).double().mean())
         short, n = int((alike < self.threshold).sum()), len(alike)
         spread = math.sqrt(n * share * (1 - share))
-        return spread == 0 or 1 - NormalDist(n * share, spread).cdf(short - 0.5) >= _BY_CHANCE
+        return spread == 0 or 1 - NormalDist(n * share, spread).cdf(short - 0.5) >= self._significance
 
     def _offered_with(self, values: Values) -> Tensor:
         """Return which false offers have all of these values, the false one among them: (F,) bool."""

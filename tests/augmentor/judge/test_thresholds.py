@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from augmentor.judge.thresholds import AgreementReference
-from stargan.labels import UNKNOWN, LabelSpace
+from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 BOTH = torch.tensor([True, True])
 
@@ -173,3 +173,28 @@ def test_a_value_without_validation_images_does_not_count(space: LabelSpace) -> 
     assert (reference.knows(0, 0), reference.knows(0, 2)) == (True, False)
     few = measured(probabilities[:9], codes[:9], space)
     assert few.requirements(targets, own).counted.tolist() == [[False, True], [True, True], [True, True]]
+
+
+def test_of_a_judge_that_knows_all_pairs_alike_less_is_rarely_asked() -> None:
+    space = LabelSpace(
+        attributes=tuple(
+            Attribute(name=name, kind="categorical", values=tuple("abcdef")) for name in ("tone", "style")
+        )
+    )
+    codes = torch.tensor([[i % 6, i // 6 % 6] for i in range(432)])
+    found = {True: 0, False: 0}
+    for seed in range(40):
+        random = torch.Generator().manual_seed(seed)
+        probabilities = torch.full((432, 12), 0.02, dtype=torch.float64)
+        for column in range(2):
+            own = 1 - torch.rand(432, generator=random, dtype=torch.float64) ** 3
+            probabilities[torch.arange(432), 6 * column + codes[:, column]] = own
+        for corrected in found:
+            half = (torch.arange(432) // 36 % 2 == 0) if corrected else None
+            reference = AgreementReference(
+                probabilities=probabilities, codes=codes, space=space, trusted=BOTH, half=half
+            )
+            found[corrected] += bool(reference.lowered())
+    # 36 pairs with 12 images each: without a correction most judges ask less of some.
+    assert found[False] > 20
+    assert found[True] <= 6
