@@ -204,7 +204,8 @@ def _generated(model: Model, learnt: LabelledImages, *, device: torch.device, cl
     After them come their translations back, which show these values: else the traces that a generator leaves would
     tell a good translation from a real image as well as a bad one.
     """
-    made, own = _some_translations(model, learnt, device=device, clock=clock, most=_MOST_NEGATIVES)
+    some = LabelledImages(images=learnt.images[:_MOST_NEGATIVES], codes=learnt.codes[:_MOST_NEGATIVES])
+    made, own = _some_translations(model, some, device=device, clock=clock, most=_MOST_NEGATIVES)
     translator = Translator(model, device=device, batch_size=BATCH)
     asked = model.space.to_one_label_set(own, made.codes)
     back = [
