@@ -77,7 +77,7 @@ CLOCK = ("seconds", "elapsed", "images_per_second")
 ADDED = ("domains", "distances_left_out", "mask_share", "hue_introduced", "detail")
 """Keys that obedience.json got later."""
 
-LATER = ("unchecked", "floor", "given_up", "why")
+LATER = ("unchecked", "floor", "given_up", "why", "rare", "translations")
 """Keys that descriptions of outputs got later."""
 
 NEW = ("best.json", "judge/judge.json", "judge/judge.safetensors")
@@ -277,7 +277,7 @@ def hdf5_content(path: Path) -> dict[str, object]:
         if "@dataset_json" in found:
             found["@dataset_json"] = without(json.loads(str(found["@dataset_json"])), *LATER, "sha256")
         for name, data in file.items():
-            found[name] = str(data.dtype), data[()].tolist()
+            found[name] = str(data.dtype), repr(data[()].tolist())  # as text: NaN is not equal to itself
     return found
 
 
