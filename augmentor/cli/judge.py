@@ -54,11 +54,11 @@ def judge(
 ) -> None:
     """Train the judge: the classifier that accepts or rejects translations.
 
-    It is trained on the real train rows, and on tampered images and the model's
-    translations as images that show no value, and validated and calibrated on
-    the val rows. It is stored in the model's newest checkpoint, or in --out for
-    expand --judge. augmentor train ends with a short training of a judge; this
-    command trains one for longer, on other images, or for a foreign model.
+    It is trained on the real train rows, and on tampered ones as images that
+    show no value, and validated and calibrated on the val rows. It is stored in
+    the model's newest checkpoint, or in --out for expand --judge. augmentor train
+    ends with a short training of a judge; this command trains one for longer, on
+    other images, or for a foreign model.
     """
     from augmentor.cli.devices import pick_device
     from augmentor.data import ForeignDescription

@@ -24,7 +24,6 @@ from augmentor.judge.data import (
     subject_halves,
 )
 from augmentor.judge.limits import TimeBudget
-from augmentor.judge.negatives import no_values
 from augmentor.judge.report import JudgeReport, judged_attributes
 from augmentor.judge.scores import patch_scores, preserved_pairs, quantiles_of, shares_below, similarities
 from augmentor.judge.stored import KeptJudge
@@ -33,7 +32,7 @@ from augmentor.judge.translations import requested_targets
 from augmentor.planning import parse_domains
 from stargan.checkpoints import CheckpointError, Model, load_discriminator
 from stargan.inference import Translator
-from stargan.labels import UNKNOWN, LabelSpace
+from stargan.labels import LabelSpace
 from stargan.networks import Discriminator
 
 _MOST_VALIDATION = 512
@@ -50,11 +49,8 @@ BATCH = 32
 _LEAST_TRANSLATIONS, _MOST_TRANSLATIONS = 32, 128
 """Of validation images, scored by D."""
 
-_MOST_NEGATIVES = 1024
-"""Translations that a judge learns from."""
-
-_TRAINING_READ, _TRANSLATED, _VALIDATION_READ, _TRAINED = 0.2, 0.26, 0.33, 0.92
-"""Shares of the time at which reading, translating, reading validation images, and training end."""
+_TRAINING_READ, _VALIDATION_READ, _TRAINED = 0.2, 0.33, 0.92
+"""Shares of the time at which reading training images, reading validation images, and training end."""
 
 _LEAST_REALISM = 0.05
 """A translation must look as real to D as at least this share of real validation images."""
@@ -87,9 +83,8 @@ def make_judge(
 ) -> BuiltJudge:
     """Train a judge on real training rows, and calibrate it on real validation rows, which give the thresholds.
 
-    It also learns images that show no value: tampered ones and, where there is a model, its translations. It takes
-    `share` of the clock's time. `model` is the model that the judge is for, or None; `checkpoint` holds
-    its discriminator, None for a judge without realism.
+    It also learns tampered images, which show no value. It takes `share` of the clock's time. `model` is the model
+    that the judge is for, or None; `checkpoint` holds its discriminator, None for a judge without realism.
 
     Raises:
         JudgingStopped: the user stopped it.
@@ -107,14 +102,10 @@ def make_judge(
             f"{manifest.path}: no row with split train has a label and an image that can be read, so there is "
             "nothing for the classifier to learn from"
         )
-    clock.part(_TRAINING_READ * share, _TRANSLATED * share)
-    generated = LabelledImages(images=learnt.images[:0], codes=learnt.codes[:0])
-    if model is not None:
-        generated = _generated(model, learnt, device=device, clock=clock)
-    clock.part(_TRANSLATED * share, _VALIDATION_READ * share)
+    clock.part(_TRAINING_READ * share, _VALIDATION_READ * share)
     shown = read_rows(manifest, split.validation, looks=looks, clock=clock, most=_MOST_VALIDATION)
     clock.part(_VALIDATION_READ * share, _TRAINED * share)
-    judge, steps = _train(learnt, manifest.space, generated=generated, flip=looks.flip, device=device, clock=clock)
+    judge, steps = _train(learnt, manifest.space, flip=looks.flip, device=device, clock=clock)
     kept = appraise(
         judge,
         shown.data,
@@ -123,15 +114,13 @@ def make_judge(
         images=len(learnt),
         validation_from=split.sources,
         rare=split.rare,
-        translations=len(generated),
         crop=looks.crop,
         discriminator=discriminator,
         model_sha256=None if model is None else model.sha256,
     )
     clock.part(_TRAINED * share, share)
     if model is not None and discriminator is not None:
-        made, _ = _some_translations(model, shown.data, device=device, clock=clock)
-        kept = with_realism(kept, made, discriminator)
+        kept = with_realism(kept, _some_translations(model, shown.data, device=device, clock=clock), discriminator)
     unreadable = read.unreadable + shown.unreadable
     return BuiltJudge(kept=kept, validation=shown.data, groups=shown.groups, unreadable=unreadable)
 
@@ -152,8 +141,7 @@ def with_model(
     discriminator = _discriminator(checkpoint, device)
     if discriminator is not None:
         kept = replace(kept, realism=_realism(discriminator, shown, model.space))
-        made, _ = _some_translations(model, shown, device=device, clock=clock)
-        kept = with_realism(kept, made, discriminator)
+        kept = with_realism(kept, _some_translations(model, shown, device=device, clock=clock), discriminator)
     return replace(built, kept=kept)
 
 
@@ -173,20 +161,15 @@ def _realism(discriminator: Discriminator, shown: LabelledImages, space: LabelSp
 
 
 def _some_translations(
-    model: Model, shown: LabelledImages, *, device: torch.device, clock: TimeBudget, most: int = _MOST_TRANSLATIONS
-) -> tuple[LabelledImages, Tensor]:
-    """Translate real images, each attribute in turn.
-
-    Returns:
-        The translations with the targets that D scores, and their sources' codes, (N, A).
-    """
+    model: Model, shown: LabelledImages, *, device: torch.device, clock: TimeBudget
+) -> LabelledImages:
+    """Translate real images, each attribute in turn; return the translations with the targets that D scores."""
     rows, targets = requested_targets(shown, parse_domains(["each"], model.space), model.space)
     reached = model.supports(targets)
     rows, targets = rows[reached], targets[reached]
-    some = torch.linspace(0, max(0, len(rows) - 1), min(len(rows), most)).round().long()
+    some = torch.linspace(0, max(0, len(rows) - 1), min(len(rows), _MOST_TRANSLATIONS)).round().long()
     order = some[torch.randperm(len(some), generator=torch.Generator().manual_seed(0))]
-    own = shown.codes[rows[order]]
-    asked = model.space.to_one_label_set(targets[order], own)
+    asked = model.space.to_one_label_set(targets[order], shown.codes[rows[order]])
     translator, pictures = Translator(model, device=device, batch_size=BATCH), list[Tensor]()
     for start in range(0, len(order), BATCH):
         if start >= _LEAST_TRANSLATIONS and clock.over():
@@ -195,38 +178,11 @@ def _some_translations(
         pictures.append(translator.translate(sources, asked[start : start + BATCH]))
         clock.report(start / len(order))
     images = torch.cat(pictures) if pictures else shown.images[:0]
-    return LabelledImages(images=images, codes=asked[: len(images)]), own[: len(images)]
-
-
-def _generated(model: Model, learnt: LabelledImages, *, device: torch.device, clock: TimeBudget) -> LabelledImages:
-    """Return translations of training images as images that do not show the values that were to change.
-
-    After them come their translations back, which show these values: else the traces that a generator leaves would
-    tell a good translation from a real image as well as a bad one.
-    """
-    some = LabelledImages(images=learnt.images[:_MOST_NEGATIVES], codes=learnt.codes[:_MOST_NEGATIVES])
-    made, own = _some_translations(model, some, device=device, clock=clock, most=_MOST_NEGATIVES)
-    translator = Translator(model, device=device, batch_size=BATCH)
-    asked = model.space.to_one_label_set(own, made.codes)
-    back = [
-        translator.translate(made.images[start : start + BATCH], asked[start : start + BATCH])
-        for start in range(0, len(asked), BATCH)
-    ]
-    none = no_values(made.codes, own, model.space)
-    return LabelledImages(
-        images=torch.cat([made.images, *back]),
-        codes=torch.cat([none, torch.where(none == UNKNOWN, UNKNOWN, own)]),
-    )
+    return LabelledImages(images=images, codes=asked[: len(images)])
 
 
 def _train(
-    data: LabelledImages,
-    space: LabelSpace,
-    *,
-    generated: LabelledImages,
-    flip: bool,
-    device: torch.device,
-    clock: TimeBudget,
+    data: LabelledImages, space: LabelSpace, *, flip: bool, device: torch.device, clock: TimeBudget
 ) -> tuple[Judge, int]:
     """Train the judge; without a set number of steps, for as many as there is time for by the speed of two."""
     steps = clock.limits.steps
@@ -239,9 +195,7 @@ def _train(
             moments.append(time.monotonic())
             clock.check()
 
-        train_judge(
-            data, space=space, steps=2, seed=0, device=device, flip=flip, generated=generated, on_step=note
-        )
+        train_judge(data, space=space, steps=2, seed=0, device=device, flip=flip, tampering=True, on_step=note)
         # The first step is slow: it sets things up.
         possible = clock.left() / max(moments[1] - moments[0], 1e-6)
         steps = round(min(clock.limits.most_steps, max(_FEWEST_STEPS, possible)))
@@ -252,7 +206,7 @@ def _train(
         seed=0,
         device=device,
         flip=flip,
-        generated=generated,
+        tampering=True,
         on_step=lambda step: clock.report(step / steps),
     )
     return judge, steps
@@ -267,16 +221,14 @@ def appraise(
     images: int,
     validation_from: str,
     rare: tuple[str, ...] = (),
-    translations: int = 0,
     crop: int | None,
     discriminator: Discriminator | None = None,
     model_sha256: str | None = None,
 ) -> KeptJudge:
     """Calibrate a judge on real images that it was not trained on, and store what scores are compared with.
 
-    `groups` are the images' subjects ("" is one of its own); `steps`, `images` and `translations` count what the
-    judge learnt from; `validation_from` and `rare` are those of `JudgeSplit`; discriminator and SHA-256 are those
-    of its model.
+    `groups` are the images' subjects ("" is one of its own); `steps` and `images` count the judge's training;
+    `validation_from` and `rare` are those of `JudgeSplit`; discriminator and SHA-256 are of the judge's model.
     """
     space, codes = judge.space, validation.codes
     _, channels, height, width = validation.images.shape
@@ -309,7 +261,6 @@ def appraise(
             validation=validation_from,
             attributes=attributes,
             rare=rare,
-            translations=translations,
         ),
         image_size=(height, width),
         image_channels=channels,

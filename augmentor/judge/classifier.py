@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from augmentor.judge.calibration import value_logits
 from augmentor.judge.data import LabelledImages, rarity_weights
-from augmentor.judge.negatives import tampered
+from augmentor.judge.tampering import tampered
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.losses import domain_loss
 from stargan.pixels import to_signed
@@ -33,8 +33,8 @@ _SETTLING_BATCHES = 4
 _RESNET_SIDE = 64
 """From this many pixels on a judge is a ResNet-18."""
 
-_NEGATIVE = 4
-"""One negative of a kind for so many real images."""
+_PER_TAMPERED = 4
+"""Real images for each tampered one."""
 
 _DROPOUT = 0.3
 _SMALL_FEATURES = 128
@@ -258,7 +258,7 @@ def train_judge(
     batch_size: int | None = None,
     flip: bool = True,
     kind: NetworkKind | None = None,
-    generated: LabelledImages | None = None,
+    tampering: bool = False,
     on_step: Callable[[int], None] = lambda _step: None,
 ) -> Judge:
     """Train a judge from scratch on real images, with `train_classifier`.
@@ -268,8 +268,7 @@ def train_judge(
     `steps` are of `batch_size` images, by default the network's of `BATCH_SIZES`; `seed` is that of weights,
     draws, augmentation and dropout; `kind` is the network, by default that of `kind_for`.
 
-    With `generated`, which may be empty, the judge also knows images that show no value of an attribute: real ones
-    that were tampered with, and these. Their codes are the number of an attribute's values for "no value".
+    With `tampering` the judge also knows images that show no value of any attribute: tampered real ones.
 
     Raises:
         ValueError: there are no images.
@@ -280,9 +279,9 @@ def train_judge(
     side = min(height, width)
     chosen = kind_for(side) if kind is None else kind
     batches = _batches(data, space, batch_size=batch_size or BATCH_SIZES[chosen], seed=seed, flip=flip)
-    if generated is not None:
-        batches = _with_negatives(batches, generated, space, seed=seed, flip=flip)
-    outputs = space.domain_size + (0 if generated is None else len(space))
+    if tampering:
+        batches = _with_tampered(batches, space, seed=seed)
+    outputs = space.domain_size + (len(space) if tampering else 0)
 
     def build() -> JudgeNetwork:
         return new_network(chosen, channels, side=side, outputs=outputs)
@@ -298,7 +297,7 @@ def train_judge(
             device=device,
             learning_rate=_LEARNING_RATES[chosen],
             on_step=on_step,
-            loss=domain_loss if generated is None else judge_loss,
+            loss=judge_loss if tampering else domain_loss,
         )
         _settle(network, [to_signed(images.to(device)) for images, _ in islice(batches, _SETTLING_BATCHES)])
     return Judge(network=network.eval(), space=space)
@@ -314,24 +313,16 @@ def _batches(
         yield _jitter(data.images[rows], random, flip=flip), data.codes[rows]
 
 
-def _with_negatives(
-    batches: Iterator[tuple[Tensor, Tensor]],
-    generated: LabelledImages,
-    space: LabelSpace,
-    *,
-    seed: int,
-    flip: bool,
+def _with_tampered(
+    batches: Iterator[tuple[Tensor, Tensor]], space: LabelSpace, *, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Add a quarter of tampered images to every batch, and a quarter of `generated` where there are any."""
+    """Add tampered images to every batch; their codes are the number of each attribute's values: "no value"."""
     random = np.random.default_rng([seed, 1])
-    none = torch.tensor([len(attribute.values) for attribute in space.attributes])
+    none = torch.tensor([[len(attribute.values) for attribute in space.attributes]])
     for images, codes in batches:
-        some = torch.from_numpy(random.choice(len(images), size=max(1, len(images) // _NEGATIVE), replace=False))
-        parts = [(images, codes), (tampered(images[some], random), none.expand(len(some), -1))]
-        if len(generated):
-            rows = torch.from_numpy(random.choice(len(generated), size=len(some)))
-            parts.append((_jitter(generated.images[rows], random, flip=flip), generated.codes[rows]))
-        yield torch.cat([each for each, _ in parts]), torch.cat([each for _, each in parts])
+        count = max(1, len(images) // _PER_TAMPERED)
+        some = torch.from_numpy(random.choice(len(images), size=count, replace=False))
+        yield torch.cat([images, tampered(images[some], random)]), torch.cat([codes, none.expand(count, -1)])
 
 
 @torch.no_grad()

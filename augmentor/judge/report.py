@@ -125,7 +125,6 @@ class JudgeReport:
         validation: source of the validation images: "val" or "held out of train".
         attributes: in the label space's order.
         rare: values and combinations without a validation image, with their numbers of training images.
-        translations: number of translations, there and back, that it learnt from.
     """
 
     steps: int
@@ -133,7 +132,6 @@ class JudgeReport:
     validation: str
     attributes: tuple[AttributeAccuracy, ...]
     rare: tuple[str, ...] = ()
-    translations: int = 0
 
     @property
     def trusted(self) -> tuple[str, ...]:

@@ -49,8 +49,8 @@ _BUILT, _TRANSLATED = 0.7, 0.9
 _MASKS = 128
 """Translations whose masks are measured."""
 
-_FIRST = 0.4
-"""Share of the time for the judge that is built during the training."""
+_READ = 0.5
+"""Share of the time for reading validation images where the judge is there already."""
 
 TRAINED = "judge"
 """In a run folder: the judge that was built during the training."""
@@ -88,7 +88,7 @@ def judge_of_training(
         clock = TimeBudget(Limits(), on_progress=on_progress, should_stop=should_stop)
         most = {} if validation is None else {"most": validation}
         return with_validation(kept, manifest, looks=looks, clock=clock, **most)
-    limits = replace(limits, seconds=_FIRST * limits.seconds)
+    limits = replace(limits, seconds=_BUILT * limits.seconds)
     clock = TimeBudget(limits, on_progress=on_progress, should_stop=should_stop)
     built = make_judge(manifest, looks=looks, clock=clock, device=device)
     return replace(built, kept=save_judge(run / TRAINED, built.kept))
@@ -117,8 +117,7 @@ def judge_run(
     """Save the judge of a run's checkpoint beside it, and measure the model's target accuracy.
 
     The checkpoint is the one to translate with; the newest one gets a judge, too. The judge is the one that is
-    there, or a new one, which learns translations of this model; the target accuracy is measured with that of the
-    training, if there is one, which has not seen any. A measurement that is there is returned.
+    there, that of the training, or a new one. A measurement that is there is returned.
 
     Args:
         run: the run folder.
@@ -148,20 +147,24 @@ def judge_run(
     clock = TimeBudget(limits, on_progress=on_progress, should_stop=should_stop)
     looks = InputSettings(size=model.image_size, channels=model.image_channels, crop=crop, flip=flip)
     try:
-        trained = _of_training(run, limits)
+        trained = _of_training(run, limits) if kept is None else None
         if trained is not None:
-            # The rest was for building it.
-            rest = replace(limits, seconds=(1 - _FIRST) * limits.seconds)
+            # Most of the time was for building it.
+            rest = replace(limits, seconds=(1 - _BUILT) * limits.seconds)
             clock = TimeBudget(rest, on_progress=on_progress, should_stop=should_stop)
-        built = _built(kept, model, manifest, looks=looks, clock=clock, device=device, checkpoint=checkpoint)
-        if kept is None:
-            built = replace(built, kept=save_judge(checkpoint, built.kept))
+            clock.part(0, _READ)
+            built = with_validation(trained, manifest, looks=looks, clock=clock)
             newest = newest_checkpoint(run)
+            clock.part(_READ, (_READ + _BUILT) / 2)
             if newest != checkpoint:
                 last = with_model(built, load_model(newest), newest, device=device, clock=clock)
                 save_judge(newest, last.kept)
-        if trained is not None:
-            built = replace(built, kept=trained)
+            clock.part((_READ + _BUILT) / 2, _BUILT)
+            built = with_model(built, model, checkpoint, device=device, clock=clock)
+        else:
+            built = _built(kept, model, manifest, looks=looks, clock=clock, device=device, checkpoint=checkpoint)
+        if kept is None:
+            built = replace(built, kept=save_judge(checkpoint, built.kept))
         found = _target_accuracy(model, built, device=device, clock=clock)
     except JudgingStopped:
         return None

@@ -1,4 +1,4 @@
-"""Images that show no value: real images that were tampered with, and translations, for a judge to learn from."""
+"""Tampered images, which show no value, for a judge to learn from."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from stargan.labels import UNKNOWN, LabelSpace
 
 _PATCHES = 6
 """Maximum of patches in an image."""
@@ -37,15 +35,6 @@ def tampered(images: Tensor, random: np.random.Generator) -> Tensor:
             mask = _blob(h, w, _PASTED, random) if random.random() < 0.5 else _cloud(h, w, random)
             made[row] = torch.lerp(made[row], images[others[row]].float(), mask)
     return made.round().clamp(0, 255).byte()
-
-
-def no_values(targets: Tensor, own: Tensor, space: LabelSpace) -> Tensor:
-    """Return the codes of translations as negatives, (N, A): "no value" of what was to change, else unknown.
-
-    targets, own (the sources' labels): (N, A) int64, -1 unknown.
-    """
-    none = torch.tensor([len(attribute.values) for attribute in space.attributes]).expand(len(targets), -1)
-    return torch.where((targets != own) & (targets != UNKNOWN), none, UNKNOWN)
 
 
 def _with_patches(image: Tensor, random: np.random.Generator) -> Tensor:

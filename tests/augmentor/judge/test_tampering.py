@@ -1,4 +1,4 @@
-"""Images that show no value: how they are made, and what a judge that knows them says of them."""
+"""Tampered images: how they are made, and what a judge that knows them says of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from augmentor.judge.build import appraise
 from augmentor.judge.calibration import value_logits
 from augmentor.judge.classifier import Judge, judge_loss, train_judge
 from augmentor.judge.data import LabelledImages
-from augmentor.judge.negatives import no_values, tampered
 from augmentor.judge.scores import target_probabilities
 from augmentor.judge.stored import load_judge, save_judge
+from augmentor.judge.tampering import tampered
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 
 CPU = torch.device("cpu")
@@ -39,8 +39,7 @@ def portraits(count: int, *, seed: int = 0) -> LabelledImages:
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     data = portraits(240)
-    none = LabelledImages(images=data.images[:0], codes=data.codes[:0])
-    return train_judge(data, space=SPACE, steps=120, seed=0, device=CPU, batch_size=32, generated=none)
+    return train_judge(data, space=SPACE, steps=120, seed=0, device=CPU, batch_size=32, tampering=True)
 
 
 def test_images_are_tampered_with_as_the_seed_says() -> None:
@@ -52,12 +51,6 @@ def test_images_are_tampered_with_as_the_seed_says() -> None:
     differences = (made.int() - images.int()).abs().flatten(1)
     assert int((differences.amax(dim=1) > 20).sum()) >= 24
     assert not torch.equal(made, tampered(images, np.random.default_rng(4)))
-
-
-def test_only_what_was_to_change_shows_no_value() -> None:
-    own = torch.tensor([[0, 1], [2, UNKNOWN], [1, 0]])
-    targets = torch.tensor([[1, 1], [2, 1], [1, UNKNOWN]])
-    assert no_values(targets, own, SPACE).tolist() == [[3, UNKNOWN], [UNKNOWN, 2], [UNKNOWN, UNKNOWN]]
 
 
 def test_probabilities_of_values_and_of_none_sum_to_1(judge: Judge) -> None:
