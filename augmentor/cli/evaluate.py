@@ -62,6 +62,13 @@ def evaluate(
             "group-balanced, logit-adjusted, pretrained (on synthetic images, then trained on real ones).",
         ),
     ] = None,
+    generators: Annotated[
+        str,
+        typer.Option(
+            metavar="OUT,...",
+            help="Outputs of the same request by models of other seeds, whose differences widen the intervals.",
+        ),
+    ] = "",
     classifier: Annotated[
         str,
         typer.Option(metavar="small|resnet18|PATH", help="Network; PATH: weights of a ResNet-18 to start from."),
@@ -117,6 +124,7 @@ def evaluate(
             out,
             settings=settings,
             device=pick_device(device),
+            generators=[Path(each) for each in options.names(generators)],
             model=model,
             image_column=image_column,
             allow_outside=allow_outside,
@@ -133,10 +141,11 @@ def evaluate(
 def evaluation_tables(evaluation: Evaluation) -> Group:
     """Return the tables and the verdict of an evaluation, 80 columns wide."""
     counts, verdict = evaluation.counts, evaluation.verdict
+    generators = f" for {counts['generators']} generators" if counts["generators"] > 1 else ""
     head = (
         f"{counts['test']:,} real test images, {counts['test_units']:,} independent units; "
-        f"{evaluation.settings['seeds']} classifiers each, of at most {evaluation.settings['steps']} steps. "
-        f"Attributes: {', '.join(evaluation.attributes)}."
+        f"{evaluation.settings['seeds']} classifiers each{generators}, of at most {evaluation.settings['steps']} "
+        f"steps. Attributes: {', '.join(evaluation.attributes)}."
     )
     parts: list[RenderableType] = [Text(head), Text(""), _arms(evaluation)]
     parts += [Text(f"No {name} arm: {reason}.", "dim") for name, reason in evaluation.skipped.items()]

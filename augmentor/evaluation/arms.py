@@ -178,6 +178,11 @@ class TrainingArm:
     pretraining: tuple[Pool, ...] = ()
 
     @property
+    def synthetic(self) -> bool:
+        """Whether it learns from translations."""
+        return self.name != "real" and self.name not in BASELINES
+
+    @property
     def images(self) -> int:
         """Number of different images that it draws from."""
         return sum(len(pool.data) for pool in (*self.pretraining, *self.pools))

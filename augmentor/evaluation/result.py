@@ -73,12 +73,14 @@ class WorstGroup:
 class SeedResult:
     """One classifier: its seed from 0, balanced accuracy, and lowest accuracy of a group (NaN without groups).
 
-    `steps` are those that it took, and `converged` says whether more would bring nothing on the val images.
+    `generator` is the number, from 0, of the output whose images it learnt from. `steps` are those that it took,
+    and `converged` says whether more would bring nothing on the val images.
     """
 
     seed: int
     balanced: float
     worst_group: float
+    generator: int = 0
     steps: int = 0
     converged: bool = False
 
@@ -171,7 +173,7 @@ class Evaluation:
         fingerprint: of the output that was evaluated.
         manifest: the table's file name.
         attributes: the names of those that the expansion changed: only these count.
-        counts: images of each kind: train, val, test, test_units, kept, rejected, unreadable.
+        counts: images of each kind: train, val, test, test_units, kept, rejected, unreadable; and generators.
         skipped: arm -> why it is not there.
         sweep: the output's arm at other ratios of synthetic to real images.
         groups: combinations of the attributes that count with enough test images.

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augmentor.errors import AugmentorError, did_you_mean
+from augmentor.errors import AugmentorError, OutputError, did_you_mean
 from augmentor.evaluation.arms import (
     DEFAULT_ARMS,
     TITLES,
@@ -99,6 +99,7 @@ def evaluate(
     *,
     settings: EvaluateSettings,
     device: torch.device,
+    generators: Sequence[Path] = (),
     model: Path | None = None,
     image_column: str | None = None,
     allow_outside: bool = False,
@@ -111,23 +112,27 @@ def evaluate(
     Finished classifiers are cached beside the output: the same call continues after an interruption, and ends with
     the same bytes. The report is not updated here.
 
-    `manifest` is the table that the output was made from; its test rows score. `model` is the output's, to make
-    rejected translations again; None takes the path noted in the output. `on_note` is called with remarks, a
-    sentence each; `on_steps` with the optimisation steps that are done, those in all, and those of earlier calls.
+    `manifest` is the table that the output was made from; its test rows score. `generators` are outputs of the
+    same request by models of other seeds: what differs between generators is then part of the intervals. `model`
+    is the output's, to make rejected translations again; None takes the path noted in the output. `on_note` is
+    called with remarks, a sentence each; `on_steps` with the optimisation steps that are done, those in all, and
+    those of earlier calls.
 
     Raises:
         AugmentorError: something cannot be used, or test rows were used before.
     """
     extract = inception() if settings.inception else None
     output = read_output(out)
-    data = read_data(
+    read = partial(
+        read_data,
         manifest,
-        output,
         most=settings.steps * settings.batch_size,
         image_column=image_column,
         allow_outside=allow_outside,
         max_pixels=max_pixels,
     )
+    data = read(output)
+    others = [_same_request(data, read(read_output(each)), each) for each in generators]
     for note in data.notes:
         on_note(note)
     paths = paths_of(out)
@@ -152,8 +157,21 @@ def evaluate(
             },
         )
         trainer = _Trainer(data, settings, cache, device=device, on_note=on_note, on_steps=on_steps)
-        predictions = trainer.predictions([*arms, *sweep])
-        runs = [run for found in predictions.values() for run in found]
+        # The arms of every further generator that its images are in; the ungated one is of the first alone.
+        names = [
+            arm.name for arm in (*arms, *sweep) if arm.synthetic and (arm.name != "ungated" or ungated is None)
+        ]
+        further = [
+            arm
+            for other in others
+            for arm in (*make_arms(other, ungated=None, wanted=names), *make_sweep(other, settings.ratios))
+            if arm.name in names
+        ]
+        predictions = dict[str, list[list[Predictions]]]()
+        every = [*arms, *sweep, *further]
+        for arm, found in zip(every, trainer.predictions(every), strict=True):
+            predictions.setdefault(arm.name, []).append(found)
+        runs = [run for rows in predictions.values() for row in rows for run in row]
         unfinished = sum(not run.converged for run in runs) if len(data.val) else 0
         if unfinished:
             note = (
@@ -174,11 +192,31 @@ def evaluate(
             seeds=settings.seeds,
             distances=distances,
             skipped=skipped,
-            settings={**settings.to_json(), "size": list(output.size), "device": device.type},
+            settings={
+                **settings.to_json(),
+                "generators": [str(each) for each in generators],
+                "size": list(output.size),
+                "device": device.type,
+            },
         )
         state = evaluation.to_json()
         write_json(paths.beside("evaluation.json"), {**state, "sha256": json_sha256(state)})
     return evaluation
+
+
+def _same_request(data: EvaluationData, other: EvaluationData, out: Path) -> EvaluationData:
+    """Return the data of a further generator's output; OutputError if it is not the first's request and images."""
+    for what, one, two in (
+        ("other combinations of labels", data.filled, other.filled),
+        ("other changed attributes", data.changed, other.changed),
+        ("another gate", main_arm(data), main_arm(other)),
+        ("other real images, such as of another size", digest(data.train), digest(other.train)),
+    ):
+        if one != two:
+            raise OutputError(f"{out}: has {what} than {data.output.out}: --generators are outputs of one request")
+    if other.output.model_sha256 == data.output.model_sha256:
+        raise OutputError(f"{out}: is made by the same model as {data.output.out}: --generators have other seeds")
+    return other
 
 
 def _with_flip(
@@ -265,32 +303,31 @@ class _Trainer:
         self._looked_at = LabelledImages(images=data.val.images[rows], codes=data.val.codes[rows])
         self._balance = label_balance(data.train.codes, data.output.space, data.changed)
 
-    def predictions(self, arms: Sequence[TrainingArm]) -> dict[str, list[Predictions]]:
-        """Return the predictions of every arm's classifiers, by arm and seed."""
+    def predictions(self, arms: Sequence[TrainingArm]) -> list[list[Predictions]]:
+        """Return the predictions of every arm's classifiers, in the order of the arms and by seed."""
         seeds, steps, space = range(self._settings.seeds), self._settings.steps, self._data.output.space
-        jobs = [(arm, seed) for seed in seeds for arm in arms]
-        found = {
-            (arm.name, seed): known for arm, seed in jobs if (known := self._cache.read(arm, seed)) is not None
-        }
-        missing = [(arm, seed) for arm, seed in jobs if (arm.name, seed) not in found]
+        jobs = [(number, seed) for seed in seeds for number in range(len(arms))]
+        found = {job: known for job in jobs if (known := self._cache.read(arms[job[0]], job[1])) is not None}
+        missing = [job for job in jobs if job not in found]
         if missing:
-            self._estimate(*missing[0], count=len(missing))
+            self._estimate(arms[missing[0][0]], missing[0][1], count=len(missing))
         before = len(found) * steps
-        for number, (arm, seed) in enumerate(missing):
+        for number, (job, seed) in enumerate(missing):
+            arm = arms[job]
 
             def report(step: int, done: int = before + number * steps) -> None:
                 self._on_steps(done + step, len(jobs) * steps, before)
 
             network, steps_taken, converged = self._train(arm, seed, on_step=report)
-            if arm is arms[0] and seed == 0:
+            if job == seed == 0:
                 self._first = network
             test, val = (
                 predict(network, each.images, space).numpy().astype(np.int16)
                 for each in (self._data.test, self._data.val)
             )
-            found[arm.name, seed] = Predictions(test=test, val=val, steps=steps_taken, converged=converged)
-            self._cache.write(arm, seed, found[arm.name, seed])
-        return {arm.name: [found[arm.name, seed] for seed in seeds] for arm in arms}
+            found[job, seed] = Predictions(test=test, val=val, steps=steps_taken, converged=converged)
+            self._cache.write(arm, seed, found[job, seed])
+        return [[found[job, seed] for seed in seeds] for job in range(len(arms))]
 
     def first(self, arm: TrainingArm) -> Evaluator:
         """Return the first classifier of the first arm, trained again if only its predictions were cached."""

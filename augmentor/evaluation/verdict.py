@@ -233,25 +233,30 @@ def summarize(
     *,
     arms: Sequence[TrainingArm],
     sweep: Sequence[TrainingArm],
-    predictions: Mapping[str, Sequence[Predictions]],
+    predictions: Mapping[str, Sequence[Sequence[Predictions]]],
     seeds: int,
     distances: Distances,
     skipped: Mapping[str, str],
     settings: Mapping[str, Json],
 ) -> Evaluation:
-    """Return the results of an evaluation; `skipped` says why an arm is not there."""
+    """Return the results of an evaluation; `skipped` says why an arm is not there.
+
+    `predictions` are those of every arm by generator and seed; arms without one have a single row.
+    """
     space, changed = data.output.space, data.changed
     codes = data.test.codes.numpy()
     test = TestSet(codes, data.test_units, counting=changed, space=space, filled=data.filled)
     val = TestSet(data.val.codes.numpy(), np.arange(len(data.val), dtype=np.intp), counting=changed, space=space)
-    measured = {arm.name: test.measure([[each.test for each in predictions[arm.name]]]) for arm in (*arms, *sweep)}
+    measured = {
+        arm.name: test.measure([[each.test for each in row] for row in predictions[arm.name]])
+        for arm in (*arms, *sweep)
+    }
     names = [cells_name(group.cells, space) for group in test.groups]
 
     def result(arm: TrainingArm) -> ArmResult:
         some = len(data.val) > 0
-        validation = (
-            val.measure([[each.val for each in predictions[arm.name]]]).balanced.value if some else math.nan
-        )
+        runs = [[each.val for each in row] for row in predictions[arm.name]]
+        validation = val.measure(runs).balanced.value if some else math.nan
         return _arm_result(
             arm,
             measured[arm.name],
@@ -275,6 +280,7 @@ def summarize(
             "kept": len(data.kept),
             "rejected": len(data.rejected.rows),
             "unreadable": data.unreadable,
+            "generators": len(predictions[main_arm(data)]),
         },
         arms=results,
         skipped=skipped,
@@ -323,14 +329,13 @@ def _arm_result(
     arm: TrainingArm,
     measured: ArmMetrics,
     *,
-    runs: Sequence[Predictions],
+    runs: Sequence[Sequence[Predictions]],
     names: Sequence[str],
     validation: float,
     space: LabelSpace,
 ) -> ArmResult:
     shares = [pool.share for pool in arm.pools]
     worst = measured.worst_group
-    balanced, lowest = measured.balanced.runs.ravel().tolist(), measured.worst.runs.ravel().tolist()
     return ArmResult(
         name=arm.name,
         title=arm.title,
@@ -350,12 +355,14 @@ def _arm_result(
         seeds=[
             SeedResult(
                 seed=seed,
-                balanced=balanced[seed],
-                worst_group=lowest[seed],
+                generator=generator,
+                balanced=float(measured.balanced.runs[generator, seed]),
+                worst_group=float(measured.worst.runs[generator, seed]),
                 steps=run.steps,
                 converged=run.converged,
             )
-            for seed, run in enumerate(runs)
+            for generator, row in enumerate(runs)
+            for seed, run in enumerate(row)
         ],
     )
 

@@ -60,6 +60,7 @@ def test_it_sees_that_true_images_of_what_was_missing_help(lopsided: Planted) ->
     assert found.attributes == ["mark"]
     assert found.counts == {
         "train": 72, "val": 36, "test": 72, "test_units": 36, "kept": 72, "rejected": 0, "unreadable": 0,
+        "generators": 1,
     }  # fmt: skip
     groups = {group.name: group for group in found.groups}
     assert {name: (g.test_images, g.train_real, g.train_synthetic) for name, g in groups.items()} == {
@@ -319,6 +320,47 @@ def test_classifiers_that_still_improve_are_counted(planted: Planted) -> None:
     assert "10 of 10 classifiers were still improving on val after 2 steps: --steps 4" in heard
     assert found.notes[-1].startswith("10 of 10 classifiers")
     assert {each.converged for arm in found.arms for each in arm.seeds} == {False}
+
+
+def test_several_generators_are_part_of_the_intervals(planted: Planted) -> None:
+    small(planted)
+    manifest = planted.manifest()
+    right = planted.output("right", flipped(planted), model={"sha256": "a", "step": 1})
+    # The second generator's translations show nothing that was asked for.
+    wrong = [
+        planted.translate(row, (row.codes[0], 1 - row.codes[1]), shown=row.codes) for row in planted.of("train")
+    ]
+    other = planted.output("wrong", wrong, model={"sha256": "b", "step": 1})
+    chosen = settings(steps=40, arms=("synthetic", "oversampled"))
+    found = evaluate(manifest, right, settings=chosen, device=CPU, generators=[other])
+    assert (found.counts["generators"], found.settings["generators"]) == (2, [str(other)])
+    arms = {arm.name: arm for arm in found.arms}
+    runs = [(each.generator, each.seed) for each in arms["synthetic"].seeds]
+    assert runs == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    by_generator = np.array([each.balanced for each in arms["synthetic"].seeds]).reshape(2, 2).mean(axis=1)
+    assert by_generator[0] > 0.7
+    assert by_generator[1] < 0.3
+    assert arms["synthetic"].balanced.value == pytest.approx(by_generator.mean(), abs=1e-6)
+    assert [each.generator for each in arms["oversampled"].seeds] == [0, 0]
+    # Two generators that differ by 50 points tell next to nothing about a third.
+    alone = evaluate(manifest, right, settings=chosen, device=CPU)
+    width, single = (arm.balanced.high - arm.balanced.low for arm in (arms["synthetic"], alone.arms[-1]))
+    assert width > 2 * single
+    first = [each.balanced for each in arms["synthetic"].seeds[:2]]
+    assert [each.balanced for each in alone.arms[-1].seeds] == first
+
+
+def test_generators_of_another_request_are_refused(planted: Planted) -> None:
+    small(planted)
+    manifest = planted.manifest()
+    out = planted.output("out", flipped(planted), model={"sha256": "a", "step": 1})
+    same = planted.output("same", flipped(planted), model={"sha256": "a", "step": 1})
+    row = planted.of("train")[0]
+    less = planted.output("less", [planted.translate(row, (row.codes[0], 1))], model={"sha256": "b", "step": 1})
+    gated = planted.output("gated", flipped(planted), model={"sha256": "b", "step": 1}, gate={"mode": "auto"})
+    for other, words in ((same, "the same model"), (less, "other combinations"), (gated, "another gate")):
+        with pytest.raises(OutputError, match=words):
+            evaluate(manifest, out, settings=settings(steps=1), device=CPU, generators=[other])
 
 
 def test_unreadable_images_are_left_out_and_counted(planted: Planted) -> None:
