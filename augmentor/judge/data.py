@@ -114,13 +114,17 @@ def read_images(
     return LabelledImages.stack(images, manifest.codes, size=size, channels=channels)
 
 
+_VAL, _TRAIN = "val", "held out of train"
+_BOTH = f"{_VAL} and {_TRAIN}"
+
+
 class JudgeSplit(NamedTuple):
     """Rows of a judge, in a fixed random order in which rare labels come early.
 
     Args:
         training: rows to learn from.
         validation: rows to validate on, of other subjects.
-        sources: where these are from: "val" or "held out of train".
+        sources: where these are from: "val", "held out of train", or "val and held out of train".
         rare: values and combinations that no validation row has, with their numbers of training images.
     """
 
@@ -128,6 +132,11 @@ class JudgeSplit(NamedTuple):
     validation: NDArray[np.intp]
     sources: str
     rare: tuple[str, ...]
+
+    @property
+    def has_val(self) -> bool:
+        """Whether there are rows of split val, which the generator has not seen."""
+        return self.sources != _TRAIN
 
 
 def _decode(manifest: Manifest, row: int, *, size: tuple[int, int], channels: int, crop: int | None) -> Pixels:
@@ -144,7 +153,7 @@ def judge_split(manifest: Manifest) -> JudgeSplit:
     training, validation = (
         _shuffled(manifest, np.flatnonzero(manifest.split_mask([split]) & labelled)) for split in ("train", "val")
     )
-    sources = "val" if len(validation) else "held out of train"
+    sources = _VAL if len(validation) else _TRAIN
     # Later rows are never read.
     some = training[:_MOST_SPLIT]
     subjects = _subjects(manifest)
@@ -154,6 +163,7 @@ def judge_split(manifest: Manifest) -> JudgeSplit:
         numbers = _combinations(manifest.codes[np.concatenate([held_out, validation])])
         held_out = held_out[~np.isin(numbers[: len(held_out)], numbers[len(held_out) :])]
     if len(held_out):
+        sources = _TRAIN if sources == _TRAIN else _BOTH
         mask = np.isin(subjects[training], subjects[held_out])
         training, validation = training[~mask], _shuffled(manifest, np.concatenate([validation, training[mask]]))
     return JudgeSplit(training, validation, sources, _rare(manifest, training, validation))

@@ -122,7 +122,7 @@ class JudgeReport:
     Args:
         steps: optimisation steps.
         images: number of real training images.
-        validation: source of the validation images: "val" or "held out of train".
+        validation: source of the validation images: "val", "held out of train" or "val and held out of train".
         attributes: in the label space's order.
         rare: values and combinations without a validation image, with their numbers of training images.
     """

@@ -133,7 +133,8 @@ class TargetAccuracy:
 
     Args:
         step: the checkpoint's.
-        sources: whose images were translated: "val", or "held out of train" where there is no such split.
+        sources: whose images were translated: "val", "held out of train" where there is no such split, or
+            "val and held out of train" where val lacks labels that train has.
         images: number of validation images.
         translations: number of translations into another value.
         judge_steps: optimisation steps of the judge.

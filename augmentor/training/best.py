@@ -287,7 +287,7 @@ class BestCheckpoint:
 
 def scores_checkpoints(run: TrainingRun) -> bool:
     """Return whether the recipe has a judge, and the manifest validation rows to score checkpoints on."""
-    return bool(run.recipe.judge.steps) and judge_split(run.manifest).sources == "val"
+    return bool(run.recipe.judge.steps) and judge_split(run.manifest).has_val
 
 
 def follow_evaluation(ranks: Ranks) -> PeriodicEvaluation:

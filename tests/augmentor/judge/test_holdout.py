@@ -31,6 +31,7 @@ def test_without_them_whole_groups_are_held_out(tmp_path: Path) -> None:
     )
     training, validation, sources, _ = judge_split(manifest)
     assert sources == "held out of train"
+    assert not judge_split(manifest).has_val
     assert sorted([*training, *validation]) == list(range(100))
     assert 16 <= len(validation) <= 28
     groups = [manifest.rows["group"].iat[row] for row in validation]
@@ -67,7 +68,8 @@ def test_what_val_lacks_is_held_out_of_train(tmp_path: Path) -> None:
     lines += [f"v{i}.png,val,,0,{i % 2}" for i in range(20)]
     manifest = table(tmp_path, lines, "hat,glasses")
     split = judge_split(manifest)
-    assert split.sources == "val"
+    assert split.sources == "val and held out of train"
+    assert split.has_val
     extra = manifest.rows.iloc[split.validation].query("split == 'train'")
     assert len(extra) == 2 * extra["group"].nunique()
     assert {int(group.removeprefix("person")) for group in extra["group"]} <= set(range(6))

@@ -225,7 +225,8 @@ def test_a_finished_run_is_judged(trainer: Trainer, tmp_path: Path) -> None:
     done = trainer.run(run, "judge.steps=2", resume=True)
     assert done.obedience is not None
     assert (done.obedience.step, done.obedience.judge_steps) == (8, 2)
-    assert done.obedience.images == 2
+    # Two of val, and four of train with values that val lacks.
+    assert (done.obedience.images, done.obedience.sources) == (6, "val and held out of train")
     assert [attribute.name for attribute in done.obedience.attributes] == ["hair", "glasses"]
     assert read_target_accuracy(run, load_model(run)) == done.obedience
     shares = [event.done for event in trainer.events if isinstance(event, MeasuringAccuracy)]
