@@ -287,10 +287,12 @@ def with_realism(kept: KeptJudge, translations: LabelledImages, discriminator: D
     unreal = float((shares_below(scores, real) < _LEAST_REALISM).double().mean()) if len(scores) else 0.0
     if len(real) < FEWEST or len(scores) < FEWEST:
         note = (
-            "There are too few validation images for a threshold of realism: a translation must look as real to "
-            "the discriminator as the least real of them, or of their translations."
+            "There are too few validation images for a threshold of realism: only translations are rejected that "
+            "the discriminator finds less real than the least real of them and of their translations by more than "
+            "the range of all their scores."
         )
-        floor = float(torch.cat([real, scores]).min())
+        lowest, highest = torch.cat([real, scores]).aminmax()
+        floor = float(2 * lowest - highest)
         return replace(kept, floor=floor, notes=(*kept.notes, note))
     judged = f"{unreal:.1%} of {len(translations)} translations of validation images look less real to the "
     if unreal <= _MOST_UNREAL:

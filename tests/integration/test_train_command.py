@@ -62,15 +62,16 @@ def test_the_verdict_is_printed_kept_and_part_of_the_json(trained: tuple[Path, D
     stated = done.json["obedience"]
     assert stated == json.loads((run / "obedience.json").read_text())
     assert isinstance(stated, dict)
-    assert (stated["step"], stated["judge_steps"], stated["sources"], stated["images"]) == (6, 2, "val", 4)
+    # Four of val, and two of train with values that no other has.
+    assert (stated["step"], stated["judge_steps"], stated["sources"], stated["images"]) == (6, 2, "val", 6)
     assert [attribute["name"] for attribute in stated["attributes"]] == ["hair", "smile"]
     lines = done.out.splitlines()
     title = lines.index("Target accuracy".ljust(len(lines[1])))
     assert lines[title + 1].split() == ["target", "real"]
     assert lines[title + 2].split() == ["attribute", "accuracy", "source", "accuracy", "chance", "change"]
     assert [line.split()[0] for line in lines[title + 3 : title + 6]] == ["hair", "smile", "identity"]
-    # Four images are too few for any verdict, and that is said.
-    assert "hair cannot be judged: 4 validation images are too few." in lines
+    # Six images are too few for any verdict, and that is said.
+    assert "hair cannot be judged: 6 validation images are too few." in lines
 
 
 def test_an_interrupted_verdict_leaves_a_finished_run(

@@ -114,10 +114,11 @@ def test_realism_is_gated_on_where_the_discriminator_leaves_most_alone(
     of_dark = patch_scores(brightness, dark.images, dark.codes, space)
     assert useless.floor == pytest.approx(float(of_dark.quantile(0.05)))
     few = LabelledImages(images=dark.images[:31], codes=dark.codes[:31])
-    assert with_realism(kept, few, brightness).floor == pytest.approx(float(of_dark[:31].min()))
-    none = LabelledImages(images=dark.images[:0], codes=dark.codes[:0])
     assert kept.realism is not None
-    assert with_realism(kept, none, brightness).floor == min(kept.realism)
+    lowest, highest = float(of_dark[:31].min()), max(kept.realism)
+    assert with_realism(kept, few, brightness).floor == pytest.approx(2 * lowest - highest)
+    none = LabelledImages(images=dark.images[:0], codes=dark.codes[:0])
+    assert with_realism(kept, none, brightness).floor == pytest.approx(2 * kept.realism[0] - kept.realism[-1])
     assert with_realism(replace(kept, realism=None), data, brightness).auto == kept.auto
 
 
