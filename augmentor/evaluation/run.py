@@ -31,7 +31,7 @@ from augmentor.evaluation.data import EvaluationData, read_data, read_output, so
 from augmentor.evaluation.distances import Extract, inception, measure_distances
 from augmentor.evaluation.remake import CannotRemakeError, draw_ungated, load_output_model, remake
 from augmentor.evaluation.result import Distances, Evaluation
-from augmentor.evaluation.training import CHECK_EVERY, TrainedEvaluator, label_balance, train_evaluator
+from augmentor.evaluation.training import TrainedEvaluator, label_balance, train_evaluator
 from augmentor.evaluation.verdict import summarize
 from augmentor.judge import LabelledImages
 from augmentor.outputs import evaluation_runs, paths_of
@@ -365,7 +365,8 @@ class _Trainer:
             loss=arm.loss,
             balance=self._balance,
             validation=self._looked_at,
-            first_look=pretraining + CHECK_EVERY,
+            # What has not begun to learn does not rise either.
+            first_look=pretraining + (settings.steps - pretraining) // 2,
             device=self._device,
             on_step=on_step,
         )
