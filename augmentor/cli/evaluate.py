@@ -57,9 +57,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help="Training sets to compare, or all. Default: real, oversampled, oversampled-trivialaugment, "
-            "ungated, gated, synthetic. Others: trivialaugment, geometric, oversampled-geometric, "
-            "group-balanced, logit-adjusted, pretrained (on synthetic images, then trained on real ones).",
+            help="Training sets to compare (see above), or all.",
         ),
     ] = None,
     generators: Annotated[
@@ -71,7 +69,7 @@ def evaluate(
     ] = "",
     classifier: Annotated[
         str,
-        typer.Option(metavar="small|resnet18|PATH", help="Network; PATH: weights of a ResNet-18 to start from."),
+        typer.Option(metavar="NAME|PATH", help="small, resnet18, or weights of a ResNet-18 to start from."),
     ] = "small",
     ratios: Annotated[
         str,
@@ -97,6 +95,11 @@ def evaluate(
     generator-free baselines (oversampling, augmentation), until they have
     converged, and tests all on real test images. Refuses test rows that were used in training.
     Writes evaluation.json to OUT; the same command resumes an interrupted run.
+
+    --arms: real, oversampled, oversampled-trivialaugment, ungated, gated,
+    synthetic by default; others are trivialaugment, geometric,
+    oversampled-geometric, group-balanced, logit-adjusted, and pretrained (on
+    synthetic images, then trained on real ones).
     """
     from augmentor.cli.devices import pick_device
     from augmentor.evaluation import DEFAULT_ARMS, TITLES, EvaluateSettings, plan_evaluation
