@@ -41,12 +41,21 @@ ITEMS = 42
 """Of the small images: 24 real, 18 translated; 11 shards."""
 
 LIMITED = """
-import resource, runpy, sys
-limit = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-runpy.run_module("augmentor", run_name="__main__")
+import contextlib, io, resource, runpy, sys
+limit, said = int(sys.argv.pop(1)), io.StringIO()
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+try:
+    with contextlib.redirect_stderr(said):
+        runpy.run_module("augmentor", run_name="__main__")
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    sys.stderr.write(said.getvalue())
 """
-"""Runs a command that can write no file longer than its first argument says, as if the disk were full there."""
+"""Runs a command that can write no file longer than its first argument says, as if the disk were full there.
+
+What it says is a file, too, in these tests, and written when the limit is gone.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

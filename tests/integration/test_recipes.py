@@ -256,17 +256,19 @@ def test_scoring_translations(augmentor: Augmentor, small: Small, model: Path, t
     columns = rows["recipe"]
     assert columns == [
         "seeds", "new hair", "new smile", "kept hair", "kept smile", "several new", "all at once", "error",
-        "error: hair", "error: smile", "error: hair + smile", "outside", "mask",
+        "error: hair", "error: smile", "error: hair + smile", "outside", "change", "detail", "mask",
     ]  # fmt: skip
     identity = dict(zip(columns, rows["identity"], strict=True))
     assert [identity[name] for name in columns if name.startswith("error")] == ["1.000"] * 4
     assert (identity["outside"], identity["mask"], identity["seeds"]) == ("0.00", "-", "1")
+    assert (identity["change"], identity["detail"]) == ("0.00", "1.00")
     made = dict(zip(columns, rows["a"], strict=True))
     assert made["seeds"] == "2"
     error = re.fullmatch(r"(\d\.\d{3}) \((\S+) \.\. (\S+)\)", made["error"])
     assert error is not None
     assert error[1] == error[2] == error[3]
     assert re.fullmatch(r"\d+\.\d % \(.+\)", made["mask"])
+    assert float(made["change"].partition(" ")[0]) > 0
     # Too few images for a distance: every domain is named.
     assert "Distance to real images: hair=black, smile=0: not measured" in done.out
     # The test rows are opened on request. One of them does not know its smile: six other domains. The classifier

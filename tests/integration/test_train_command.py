@@ -63,7 +63,8 @@ def test_the_verdict_is_printed_kept_and_part_of_the_json(trained: tuple[Path, D
     assert stated == json.loads((run / "obedience.json").read_text())
     assert isinstance(stated, dict)
     # Four of val, and two of train with values that no other has.
-    assert (stated["step"], stated["judge_steps"], stated["sources"], stated["images"]) == (6, 2, "val", 6)
+    assert (stated["step"], stated["judge_steps"], stated["images"]) == (6, 2, 6)
+    assert stated["sources"] == "val and held out of train"
     assert [attribute["name"] for attribute in stated["attributes"]] == ["hair", "smile"]
     lines = done.out.splitlines()
     title = lines.index("Target accuracy".ljust(len(lines[1])))
