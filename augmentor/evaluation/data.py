@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from augmentor.data.manifest import Manifest, read_manifest
+from augmentor.data.manifest import Manifest, read_manifest, subject_names
 from augmentor.errors import ImageError, OutputError
 from augmentor.evaluation.lineage import TracedTranslations, read_rejected, refuse_copies, refuse_leaks, trace
 from augmentor.evaluation.metrics import Cell
@@ -168,7 +168,7 @@ class EvaluationData:
 def units_of(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return the number of each row's unit, from 0: its group, or the row itself."""
     groups = manifest.rows["group"].to_numpy()[rows]
-    names = [str(group) or f"\0{row}" for group, row in zip(groups, rows, strict=True)]
+    names = subject_names(groups, rows.tolist())
     return np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)[1].astype(np.intp)
 
 

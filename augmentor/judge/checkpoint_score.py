@@ -10,6 +10,7 @@ from itertools import chain, zip_longest
 import torch
 from torch import Tensor
 
+from augmentor.data.manifest import subject_names
 from augmentor.judge.data import LabelledImages
 from augmentor.judge.report import recalls
 from augmentor.judge.stored import KeptJudge
@@ -91,7 +92,7 @@ class ScoreSample:
         self._kept, self._validation = kept, validation
         self._space = kept.judge.space
         self._predicted, self._coarse = kept.judge.predict(validation.images), _coarse(validation.images)
-        names = [name or f"\0{row}" for row, name in enumerate(groups)]
+        names = subject_names(groups, range(len(groups)))
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
         subjects = torch.tensor([numbers[name] for name in names])
         self._others = subjects[:, None] != subjects

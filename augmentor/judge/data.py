@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augmentor.data.manifest import Manifest
+from augmentor.data.manifest import Manifest, subject_names
 from augmentor.errors import ImageError, counted
 from augmentor.images import Pixels, decode
 from augmentor.judge.limits import TimeBudget
@@ -270,7 +270,7 @@ def rarity_weights(codes: NDArray[np.integer], space: LabelSpace) -> NDArray[np.
 
 def subject_halves(groups: Sequence[str]) -> Tensor:
     """Return (N,) bool, which half each image is in: whole subjects, in a fixed random order."""
-    units = [group or f"\0{row}" for row, group in enumerate(groups)]
+    units = subject_names(groups, range(len(groups)))
     names = sorted(set(units))
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0)).tolist()
     place = dict(zip(names, order, strict=True))

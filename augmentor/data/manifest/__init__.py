@@ -4,7 +4,7 @@ from augmentor.data.manifest.guards import frame_notes, refuse_all_outside, refu
 from augmentor.data.manifest.joint import read_manifests
 from augmentor.data.manifest.label_sets import describe_sets
 from augmentor.data.manifest.read import Manifest, read_manifest
-from augmentor.data.manifest.rows import SPLITS, key_stems
+from augmentor.data.manifest.rows import SPLITS, key_stems, subject_names
 
 __all__ = [
     "SPLITS",
@@ -17,4 +17,5 @@ __all__ = [
     "refuse_all_outside",
     "refuse_split_leaks",
     "split_leaks",
+    "subject_names",
 ]

@@ -1,8 +1,8 @@
-"""Columns with a fixed meaning (path, id, split, group, dataset), duplicate rows, and stems of output files."""
+"""Columns with a fixed meaning (path, id, split, group, dataset), duplicate rows, subjects, output stems."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha1
 
 import numpy as np
@@ -157,3 +157,8 @@ def _replaced(texts: pd.Series[str], where: NDArray[np.intp], new: pd.Series[str
     cells = texts.to_numpy(dtype=object, copy=True)
     cells[where] = new.to_numpy()
     return pd.Series(cells, index=texts.index, dtype=str)
+
+
+def subject_names(groups: Iterable[object], rows: Iterable[int]) -> list[str]:
+    """Return a name for each row's subject: its group, or one of the row's own where that is blank."""
+    return [str(group) or f"\0{row}" for group, row in zip(groups, rows, strict=True)]
