@@ -8,7 +8,6 @@ from augmentor.judge.classifier import (
     NetworkKind,
     kind_for,
     likeliest,
-    train_classifier,
     train_judge,
 )
 from augmentor.judge.data import InputSettings, LabelledImages, judge_split, rarity_weights, read_images
@@ -121,7 +120,6 @@ __all__ = [
     "requested_targets",
     "share_right",
     "target_shares",
-    "train_classifier",
     "train_judge",
     "true_pairs",
 ]

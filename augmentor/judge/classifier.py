@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -46,8 +46,6 @@ BATCH_SIZES: Mapping[NetworkKind, int] = {"resnet": 32, "small": 64}
 """Images of a training step."""
 
 _LEARNING_RATES: Mapping[NetworkKind, float] = {"resnet": 1e-3, "small": 2e-3}
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class JudgeNetwork(nn.Module):
@@ -212,42 +210,6 @@ def judge_loss(logits: Tensor, codes: Tensor, space: LabelSpace) -> Tensor:
     return torch.stack(each).sum()
 
 
-def train_classifier(
-    build: Callable[[], Network],
-    batches: Iterable[tuple[Tensor, Tensor]],
-    *,
-    space: LabelSpace,
-    steps: int,
-    seed: int,
-    device: torch.device,
-    learning_rate: float,
-    on_step: Callable[[int], None],
-    loss: Callable[[Tensor, Tensor, LabelSpace], Tensor] = domain_loss,
-) -> Network:
-    """Train a classifier of all attributes with AdamW and a one-cycle schedule, a step for each batch.
-
-    `build` makes a network from (N, C, H, W) floats in [-1, 1] to (N, D) logits, with initial weights from `seed`.
-    `batches` are (N, C, H, W) uint8 images with (N, A) int64 codes, -1 unknown, which the loss leaves out.
-    `steps` is the length of the schedule, whose peak is `learning_rate`; there may be fewer batches.
-    `on_step` is called after each step with its number, and may raise to stop.
-    """
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        network = build()
-    network = network.to(device).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps)
-    for step, (images, codes) in enumerate(batches, start=1):
-        logits = network(to_signed(images.to(device)))
-        error = loss(logits, codes.to(device), space)
-        optimizer.zero_grad(set_to_none=True)
-        error.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        on_step(step)
-    return network
-
-
 def train_judge(
     data: LabelledImages,
     *,
@@ -261,12 +223,13 @@ def train_judge(
     tampering: bool = False,
     on_step: Callable[[int], None] = lambda _step: None,
 ) -> Judge:
-    """Train a judge from scratch on real images, with `train_classifier`.
+    """Train a judge from scratch on real images, with AdamW and a one-cycle schedule.
 
     Rows are drawn with the weight of their rarest label, so that an imbalanced set does not make a biased judge;
     images are shifted by up to 1/16 of their side and, if `flip`, mirrored at random.
     `steps` are of `batch_size` images, by default the network's of `BATCH_SIZES`; `seed` is that of weights,
     draws, augmentation and dropout; `kind` is the network, by default that of `kind_for`.
+    `on_step` is called after each step with its number, and may raise to stop.
 
     With `tampering` the judge also knows images that show no value of any attribute: tampered real ones.
 
@@ -283,22 +246,23 @@ def train_judge(
         batches = _with_tampered(batches, space, seed=seed)
     outputs = space.domain_size + (len(space) if tampering else 0)
 
-    def build() -> JudgeNetwork:
-        return new_network(chosen, channels, side=side, outputs=outputs)
-
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    loss = judge_loss if tampering else domain_loss
+    rate, devices = _LEARNING_RATES[chosen], range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)  # of the weights
+        network = new_network(chosen, channels, side=side, outputs=outputs)
+    network = network.to(device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)  # of dropout
-        network = train_classifier(
-            build,
-            islice(batches, steps),
-            space=space,
-            steps=steps,
-            seed=seed,
-            device=device,
-            learning_rate=_LEARNING_RATES[chosen],
-            on_step=on_step,
-            loss=judge_loss if tampering else domain_loss,
-        )
+        for step, (images, codes) in enumerate(islice(batches, steps), start=1):
+            error = loss(network(to_signed(images.to(device))), codes.to(device), space)
+            optimizer.zero_grad(set_to_none=True)
+            error.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            on_step(step)
         _settle(network, [to_signed(images.to(device)) for images, _ in islice(batches, _SETTLING_BATCHES)])
     return Judge(network=network.eval(), space=space)
 
