@@ -164,7 +164,7 @@ class ArmMetrics:
         balanced: the mean of `attributes` over those that count.
         worst: the lowest of `groups` that have enough units; NaN where there is none.
         attributes: balanced accuracy of each attribute, NaN where no test image knows it.
-        groups: share of each group's images of which all that counts is recognised; likewise `filled_groups`.
+        groups: share of each group's images with every attribute that counts recognised; likewise `filled_groups`.
         worst_group: which of the groups is the worst; -1 where there is none.
     """
 

@@ -365,7 +365,7 @@ class _Trainer:
             loss=arm.loss,
             balance=self._balance,
             validation=self._looked_at,
-            # What has not begun to learn does not rise either.
+            # Before that the accuracy may stay at chance, which is no convergence.
             first_look=pretraining + (settings.steps - pretraining) // 2,
             device=self._device,
             on_step=on_step,

@@ -44,6 +44,31 @@ def equal(first: list[Tensor], second: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def go_on(
+    state: TrainState,
+    config: TrainConfig,
+    space: LabelSpace,
+    batches: Iterator[Batch],
+    *,
+    on_event: Callable[[Event], None] = ignore,
+    stop_at: int | None = None,
+    epoch_steps: float = float("inf"),
+    validation: Iterator[Batch] | None = None,
+) -> bool:
+    """Train to the end, or until step `stop_at`; return whether the end was reached."""
+    return train(
+        state=state,
+        config=config,
+        space=space,
+        batches=batches,
+        device=CPU,
+        on_event=on_event,
+        should_stop=lambda: state.step == stop_at,
+        epoch_steps=epoch_steps,
+        validation=validation,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A run of seven steps, and its networks."""
@@ -123,15 +148,8 @@ def test_resumed_is_equal_to_uninterrupted(
             batches = joint(noise_batches(0))
             for _ in range(state.step):
                 next(batches)
-        return train(
-            state=state,
-            config=config,
-            space=space,
-            batches=batches,
-            device=CPU,
-            on_event=on_event,
-            should_stop=lambda: state.step == stop_at,
-            epoch_steps=run.epoch_steps,
+        return go_on(
+            state, config, space, batches, on_event=on_event, stop_at=stop_at, epoch_steps=run.epoch_steps
         )
 
     def save(event: Event) -> None:
@@ -176,16 +194,8 @@ def test_an_adaptive_probability_is_resumed(
     config = replace(BASE, objective="logistic", steps=14, augment=("geometry",), augment_probability="adaptive")
 
     def go(state: TrainState, stop_at: int | None = None) -> None:
-        train(
-            state=state,
-            config=config,
-            space=space,
-            batches=noise_batches(state.step),
-            device=CPU,
-            on_event=ignore,
-            should_stop=lambda: state.step == stop_at,
-            validation=noise_batches(100 + state.step // ADAPT_EVERY) if held_out else None,
-        )
+        validation = noise_batches(100 + state.step // ADAPT_EVERY) if held_out else None
+        go_on(state, config, space, noise_batches(state.step), stop_at=stop_at, validation=validation)
 
     whole, stopped = (tiny_state(config) for _ in range(2))
     assert whole.augment_probability == 0
@@ -223,15 +233,7 @@ def test_checkpoints_of_a_plain_adam_are_resumed_with_the_fused_one(
     networks = RUNS["logistic"].networks
 
     def go(state: TrainState, stop_at: int | None = None) -> None:
-        train(
-            state=state,
-            config=config,
-            space=space,
-            batches=noise_batches(state.step),
-            device=CPU,
-            on_event=ignore,
-            should_stop=lambda: state.step == stop_at,
-        )
+        go_on(state, config, space, noise_batches(state.step), stop_at=stop_at)
 
     whole, old = (tiny_state(config, **networks) for _ in range(2))
     old.generator_optimizer, old.discriminator_optimizer = (

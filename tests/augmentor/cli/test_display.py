@@ -217,41 +217,23 @@ def test_training_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_the_plan_for_the_minutes_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def shown_in_minutes(
+    capsys: pytest.CaptureFixture[str], *, end: int, warm_up: int = 0, first: int = 0
+) -> list[str]:
+    """Return the lines of a log each second from 2 to `end`, of a run of 15 minutes.
+
+    D is alone until the second `warm_up`; `first` steps were done before the first second.
+    """
     started = events()[0]
     assert isinstance(started, Started)
     started = replace(started, images=3681, steps=None, minutes=15, step=0, notes=(), attributes=())
     with display.TrainingDisplay() as live:
         live.show(started)
-        for second in range(2, 12):
+        for second in range(2, end + 1):
+            warming = second <= warm_up
             live.show(
                 LogEvent(
-                    step=5 * second + 60,
-                    progress=second / 900,
-                    elapsed=second,
-                    learning_rate=1e-4,
-                    images_per_second=40,
-                    losses={"g/cycle": 0.5},
-                )
-            )
-    (plan,) = [line for line in capsys.readouterr().err.splitlines() if "passes" in line]
-    # 75 steps after 5 s, and 5 a second.
-    assert plan == "40 images/s: about 4,600 steps of 8 images, 10 passes over 3,681 images"
-    assert len(plan) <= 80
-
-
-def test_the_plan_waits_for_the_end_of_the_warm_up(capsys: pytest.CaptureFixture[str]) -> None:
-    """D alone is five times as fast, so the plan counts from the first step of G."""
-    started = events()[0]
-    assert isinstance(started, Started)
-    started = replace(started, images=3681, steps=None, minutes=15, step=0, notes=(), attributes=())
-    with display.TrainingDisplay() as live:
-        live.show(started)
-        for second in range(2, 22):
-            warming = second <= 10
-            live.show(
-                LogEvent(
-                    step=25 * second if warming else 250 + 5 * (second - 10),
+                    step=first + (25 * second if warming else 25 * warm_up + 5 * (second - warm_up)),
                     progress=second / 900,
                     elapsed=second,
                     learning_rate=1e-4,
@@ -259,7 +241,19 @@ def test_the_plan_waits_for_the_end_of_the_warm_up(capsys: pytest.CaptureFixture
                     losses={"d/domain": 0.6} if warming else {"d/domain": 0.3, "g/cycle": 0.5},
                 )
             )
-    lines = capsys.readouterr().err.splitlines()
+    return capsys.readouterr().err.splitlines()
+
+
+def test_the_plan_for_the_minutes_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    (plan,) = [line for line in shown_in_minutes(capsys, end=11, first=60) if "passes" in line]
+    # 75 steps after 5 s, and 5 a second.
+    assert plan == "40 images/s: about 4,600 steps of 8 images, 10 passes over 3,681 images"
+    assert len(plan) <= 80
+
+
+def test_the_plan_waits_for_the_end_of_the_warm_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """D alone is five times as fast, so the plan counts from the first step of G."""
+    lines = shown_in_minutes(capsys, end=21, warm_up=10)
     assert [line for line in lines if "passes" in line] == [
         "40 images/s: about 4,700 steps of 8 images, 10 passes over 3,681 images"
     ]
