@@ -36,7 +36,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from augmentor.data import model_crop, open_model, read_model_manifest
-from augmentor.data.manifest import Manifest, refuse_split_leaks
+from augmentor.data.manifest import AS_WRITTEN, Manifest, refuse_split_leaks
 from augmentor.errors import AugmentorError
 from augmentor.judge import (
     BATCH_SIZES,
@@ -381,7 +381,7 @@ def score(options: argparse.Namespace) -> None:
     first = models[0][1]
     space, size, crop = first.space, first.image_size, model_crop(first)
     channels = max(model.image_channels for _, model in models)
-    manifest = read_model_manifest(options.manifest, first, image_column=None)
+    manifest = read_model_manifest(options.manifest, first, reading=AS_WRITTEN)
     refuse_split_leaks(manifest)  # the referee, the scored rows and the reference are of different subjects
     parts = {split: manifest.select(manifest.split_mask([split])) for split in SPLITS}
     data = {split: read_images(part, size=size, channels=channels, crop=crop) for split, part in parts.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -24,6 +26,28 @@ class AttributeState(TypedDict):
     kind: Kind
     values: list[str]
     label_set: NotRequired[int]
+
+
+_WHOLE = re.compile(r"([+-]?\d+)\.0+", re.ASCII)
+
+
+def spelled(text: str, options: Iterable[str]) -> str:
+    """Return the one option that spells `text`; `text` itself if none or several do.
+
+    They are equal, or differ in the composition of accents (Unicode NFC and NFD) or in the decimals of a whole
+    number (3.0 and 3).
+    """
+    options = list(options)
+    if text in options:
+        return text
+    same = [option for option in options if _plain(option) == _plain(text)]
+    return same[0] if len(same) == 1 else text
+
+
+def _plain(text: str) -> str:
+    text = unicodedata.normalize("NFC", text)
+    whole = _WHOLE.fullmatch(text)
+    return whole.group(1) if whole else text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from augmentor.data import model_crop, open_model, read_model_manifest
-from augmentor.data.manifest import SPLITS, Manifest, read_manifest, refuse_all_outside
+from augmentor.data.manifest import AS_WRITTEN, SPLITS, Manifest, read_manifest, refuse_all_outside
 from augmentor.errors import AugmentorError
 from augmentor.expansion import ExpandSettings, Expansion, RealMode
 from augmentor.images import ImageFormat, Pixels, decode, encode
@@ -176,11 +176,11 @@ def given_subject(
             manifest,
             attributes=recipe.manifest.attributes,
             one_hot=recipe.one_hot,
-            image_column=recipe.manifest.image_column,
+            reading=recipe.manifest.reading,
         )
         model = untrained(recipe, table.space, work / "model")
     loaded = open_model(model)
-    table = read_model_manifest(manifest, loaded, image_column=recipe.manifest.image_column)
+    table = read_model_manifest(manifest, loaded, reading=recipe.manifest.reading)
     table = table.allowing(outside=allow_outside, max_pixels=recipe.images.max_pixels)
     refuse_all_outside(table)
     if images is not None:
@@ -210,7 +210,7 @@ def synthetic_subject(
         work / "images", space=loaded.space, size=loaded.image_size, channels=loaded.image_channels, count=images
     )
     return Subject(
-        manifest=read_model_manifest(table, loaded, image_column=None),
+        manifest=read_model_manifest(table, loaded, reading=AS_WRITTEN),
         model=loaded,
         folder=model,
         recipe=recipe,

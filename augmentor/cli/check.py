@@ -26,6 +26,7 @@ def check(
     manifest: options.ManifestArgument,
     attributes: options.AttributesOption = None,
     image_column: options.ColumnOption = None,
+    na_values: options.NaValuesOption = None,
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Recipe, for its one-hot attributes.")
     ] = None,
@@ -52,7 +53,7 @@ def check(
         manifest,
         attributes=options.names(attributes) or settings.manifest.attributes,
         one_hot=settings.one_hot,
-        image_column=image_column or settings.manifest.image_column,
+        reading=options.reading(image_column, na_values).or_else(settings.manifest.reading),
     ).allowing(outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels)
     fills = balance is not None or counts is not None
     named = options.names(balance)

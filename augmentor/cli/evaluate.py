@@ -84,6 +84,7 @@ def evaluate(
     ] = False,
     inception: Annotated[bool, typer.Option("--inception", help="Distances by Inception features.")] = False,
     image_column: options.ColumnOption = None,
+    na_values: options.NaValuesOption = None,
     max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     allow_outside: options.OutsideOption = False,
     device: options.DeviceOption = "auto",
@@ -116,7 +117,7 @@ def evaluate(
         inception=inception,
     )
     if plan:
-        planned = plan_evaluation(manifest, out, image_column=image_column)
+        planned = plan_evaluation(manifest, out, reading=options.reading(image_column, na_values))
         results.print(plan_table(planned))
         if json:
             print_json(planned.to_json())
@@ -129,7 +130,7 @@ def evaluate(
             device=pick_device(device),
             generators=[Path(each) for each in options.names(generators)],
             model=model,
-            image_column=image_column,
+            reading=options.reading(image_column, na_values),
             allow_outside=allow_outside,
             max_pixels=max_pixels,
             on_note=remark,

@@ -103,6 +103,7 @@ def expand(
         options.Switch, typer.Option(help="torch.compile; auto: if it saves time.", **_SPEED)
     ] = "auto",
     image_column: options.ColumnOption = None,
+    na_values: options.NaValuesOption = None,
     attributes: options.LabelVectorOption = None,
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
@@ -204,7 +205,7 @@ def expand(
         model=model,
         settings=settings,
         out=out,
-        image_column=image_column,
+        reading=options.reading(image_column, na_values),
         description=described,
         judge=judge,
         command=session.recorded_command(),

@@ -23,6 +23,7 @@ def info(
         Path | None, typer.Option(metavar="MANIFEST", help="Measure target accuracy on this manifest.")
     ] = None,
     image_column: options.ColumnOption = None,
+    na_values: options.NaValuesOption = None,
     attributes: options.LabelVectorOption = None,
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
@@ -49,7 +50,7 @@ def info(
             accuracy = judge_model(
                 run,
                 manifest,
-                image_column=image_column,
+                reading=options.reading(image_column, na_values),
                 device=pick_device(device),
                 description=described,
                 max_pixels=max_pixels,

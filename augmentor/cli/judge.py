@@ -42,6 +42,7 @@ def judge(
         float | None, typer.Option(min=0, help="Training time in minutes, in place of --steps. Default: 1.")
     ] = None,
     image_column: options.ColumnOption = None,
+    na_values: options.NaValuesOption = None,
     attributes: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Columns to use; with --model, as for expand.")
     ] = None,
@@ -71,7 +72,7 @@ def judge(
         model=model,
         description=ForeignDescription(attributes=None if own else attributes, size=model_size, crop=model_crop),
         attributes=options.names(attributes) if own else (),
-        image_column=image_column,
+        reading=options.reading(image_column, na_values),
         size=size,
         crop=crop,
         flip=flip,

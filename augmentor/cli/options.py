@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from augmentor.storage import parse_path
+
+if TYPE_CHECKING:
+    from augmentor.data.manifest import TableReading
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
@@ -63,12 +66,22 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 ColumnOption = Annotated[
     str | None, typer.Option("--image-column", metavar="NAME", help="Manifest column with the image paths.")
 ]
+NaValuesOption = Annotated[
+    str | None, typer.Option("--na-values", metavar="WORD,...", help="Cells that mean unknown, beside blank ones.")
+]
 SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="Output size: model, original, or WIDTHxHEIGHT.")]
 MaxPixelsOption = Annotated[int, typer.Option(min=1, help="Larger images count as failed rows.")]
 OutsideOption = Annotated[
     bool, typer.Option("--allow-outside", help="Also read images outside of the manifest's folder.")
 ]
 MaxFailuresOption = Annotated[int, typer.Option(min=0, help="Failed rows that still exit with code 0.")]
+
+
+def reading(image_column: str | None, na_values: str | None) -> TableReading:
+    """Return how the command line says that a manifest's cells are read."""
+    from augmentor.data.manifest import TableReading
+
+    return TableReading(image_column=image_column, na_values=names(na_values))
 
 
 def names(text: str | None) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ def train(
     ] = None,
     attributes: options.AttributesOption = None,
     image_column: options.ColumnOption = None,
+    na_values: options.NaValuesOption = None,
     device: options.DeviceOption = "auto",
     devices: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Several devices, one process each: cuda:0,cuda:1.")
@@ -67,6 +68,7 @@ def train(
     overrides = list(set_ or ())
     overrides += [f"manifest.attributes={_toml(options.names(attributes))}"] if attributes else []
     overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
+    overrides += [f"manifest.na_values={_toml(options.names(na_values))}"] if na_values else []
     overrides += [f"training.for_domains={_toml(for_)}"] if for_ else []
     overrides += [f"training.for_balance={_toml(options.names(for_balance))}"] if for_balance else []
     overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
@@ -86,7 +88,7 @@ def train(
             manifests,
             attributes=settings.manifest.attributes,
             one_hot=settings.one_hot,
-            image_column=settings.manifest.image_column,
+            reading=settings.manifest.reading,
         ).allowing(outside=allow_outside)
         place = local_device(chosen)
         with join_ranks(place) as ranks, session.stop_flag() as should_stop, display.TrainingDisplay() as live:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from augmentor.data.manifest import Manifest, read_manifest
+from augmentor.data.manifest import Manifest, TableReading, read_manifest
 from augmentor.errors import AugmentorError
 from augmentor.images import parse_size
 from augmentor.storage import read_declared
@@ -60,12 +60,13 @@ def open_model(path: Path, description: ForeignDescription = NO_DESCRIPTION) -> 
     return model
 
 
-def read_model_manifest(manifest: Path, model: Model, *, image_column: str | None) -> Manifest:
-    """Read a manifest in a model's label space, with the column names that the model was trained with."""
+def read_model_manifest(manifest: Path, model: Model, *, reading: TableReading) -> Manifest:
+    """Read a manifest in a model's label space; what `reading` does not say is as in the model's training."""
     recipe = model.settings.get("recipe")
     trained = recipe.get("manifest") if isinstance(recipe, dict) else None
-    column = image_column or (trained.get("image_column") if isinstance(trained, dict) else None)
-    return read_manifest(manifest, space=model.space, image_column=None if column is None else str(column))
+    if isinstance(trained, dict):
+        reading = reading.or_else(read_declared(TableReading, trained, lenient=True))
+    return read_manifest(manifest, space=model.space, reading=reading)
 
 
 def model_crop(model: Model) -> int | None:

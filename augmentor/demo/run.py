@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from augmentor.data import open_model
-from augmentor.data.manifest import read_manifest
+from augmentor.data.manifest import AS_WRITTEN, read_manifest
 from augmentor.demo.portraits import DEFAULT_COUNTS, write_portraits
 from augmentor.expansion import (
     ExpandResult,
@@ -131,7 +131,7 @@ def run_demo(
         splits=("test",),
         rows=6,
         out=out / f"preview{suffix}.png",
-        image_column=None,
+        reading=AS_WRITTEN,
         device=device,
     )
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from augmentor.data.manifest import Manifest, read_manifest, subject_names
+from augmentor.data.manifest import AS_WRITTEN, Manifest, TableReading, read_manifest, subject_names
 from augmentor.errors import ImageError, OutputError
 from augmentor.evaluation.lineage import TracedTranslations, read_rejected, refuse_copies, refuse_leaks, trace
 from augmentor.evaluation.metrics import Cell
@@ -177,7 +177,7 @@ def read_data(
     output: EvaluatedOutput,
     *,
     most: int,
-    image_column: str | None = None,
+    reading: TableReading = AS_WRITTEN,
     allow_outside: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> EvaluationData:
@@ -186,7 +186,7 @@ def read_data(
     `most` limits training images and translations, always the same ones: as many as a classifier is trained on.
     """
     space, out = output.space, output.out
-    table = read_manifest(manifest, space=space, image_column=image_column)
+    table = read_manifest(manifest, space=space, reading=reading)
     table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
     synthetic = open_dataset(out, synthetic=True, size=output.size)
     rejected = read_rejected(paths_of(out).beside("rejected.csv"), space)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.data.manifest import Manifest, read_manifest
+from augmentor.data.manifest import AS_WRITTEN, Manifest, TableReading, read_manifest
 from augmentor.errors import OutputError
 from augmentor.evaluation.data import changed_attributes, filled_cells, read_output, units_of
 from augmentor.evaluation.lineage import read_rejected, trace
@@ -83,7 +83,7 @@ class EvaluationPlan:
 
 
 def plan_evaluation(
-    manifest: Path, out: Path, *, gain: float = GAIN, image_column: str | None = None
+    manifest: Path, out: Path, *, gain: float = GAIN, reading: TableReading = AS_WRITTEN
 ) -> EvaluationPlan:
     """Return what an evaluation of an output can see; no image is read.
 
@@ -92,7 +92,7 @@ def plan_evaluation(
     """
     output = read_output(out)
     space = output.space
-    table = read_manifest(manifest, space=space, image_column=image_column)
+    table = read_manifest(manifest, space=space, reading=reading)
     kept = trace(table, FinishedOutput.open(out).label_table().query("is_synthetic"), out=out).table
     rejected = read_rejected(paths_of(out).beside("rejected.csv"), space)
     changed = changed_attributes(kept, space)

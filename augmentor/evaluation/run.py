@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augmentor.data.manifest import AS_WRITTEN, TableReading
 from augmentor.errors import AugmentorError, OutputError, did_you_mean
 from augmentor.evaluation.arms import (
     DEFAULT_ARMS,
@@ -101,7 +102,7 @@ def evaluate(
     device: torch.device,
     generators: Sequence[Path] = (),
     model: Path | None = None,
-    image_column: str | None = None,
+    reading: TableReading = AS_WRITTEN,
     allow_outside: bool = False,
     max_pixels: int = MAX_PIXELS,
     on_note: Callable[[str], None] = lambda _words: None,
@@ -127,7 +128,7 @@ def evaluate(
         read_data,
         manifest,
         most=settings.steps * settings.batch_size,
-        image_column=image_column,
+        reading=reading,
         allow_outside=allow_outside,
         max_pixels=max_pixels,
     )

@@ -23,7 +23,9 @@ from augmentor.data import (
     read_model_manifest,
 )
 from augmentor.data.manifest import (
+    AS_WRITTEN,
     Manifest,
+    TableReading,
     frame_notes,
     key_stems,
     refuse_all_outside,
@@ -197,7 +199,7 @@ def plan_expansion(
     model: Path,
     settings: ExpandSettings,
     out: Path,
-    image_column: str | None = None,
+    reading: TableReading = AS_WRITTEN,
     description: ForeignDescription = NO_DESCRIPTION,
     judge: Path | None = None,
     command: str | None = None,
@@ -209,7 +211,7 @@ def plan_expansion(
         model: a run folder, a checkpoint, or a foreign file.
         settings: what is made.
         out: the folder or file to write.
-        image_column: the column of the images' paths, if it has an unusual name.
+        reading: how the manifest's cells are read.
         description: what a foreign file does not say of itself.
         judge: a folder with a judge to be used instead of the model's.
         command: the command line, for `dataset.json`.
@@ -220,7 +222,7 @@ def plan_expansion(
     refuse_remote_file(out, settings)
     loaded = open_model(model, description)
     check_output_size(loaded, settings.size)
-    table = read_model_manifest(manifest, loaded, image_column=image_column)
+    table = read_model_manifest(manifest, loaded, reading=reading)
     table = table.allowing(outside=settings.allow_outside, max_pixels=settings.max_pixels)
     refuse_split_leaks(table)
     refuse_all_outside(table, settings.splits)

@@ -15,7 +15,7 @@ from augmentor.data import (
     read_model_samples,
     sample_originals,
 )
-from augmentor.data.manifest import Manifest, refuse_all_outside
+from augmentor.data.manifest import Manifest, TableReading, refuse_all_outside
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.expansion.job import Expansion
 from augmentor.expansion.settings import RunSettings
@@ -37,7 +37,7 @@ def write_preview(
     splits: tuple[str, ...],
     rows: int,
     out: Path,
-    image_column: str | None,
+    reading: TableReading,
     device: torch.device,
     size: OutputSize = "model",
     description: ForeignDescription = NO_DESCRIPTION,
@@ -53,7 +53,7 @@ def write_preview(
         splits: whose rows are shown.
         rows: how many, evenly spread.
         out: the PNG to write.
-        image_column: the column of the images' paths, if it has an unusual name.
+        reading: how the manifest's cells are read.
         device: where to translate.
         size: of the pictures, as for expand; larger ones are shrunk to cells of 256 pixels.
         description: what a foreign file does not say about itself.
@@ -67,7 +67,7 @@ def write_preview(
         raise AugmentorError(f"--out {out}: a preview is a PNG; give it a name that ends in .png")
     loaded = open_model(model, description)
     check_output_size(loaded, size)
-    table = read_model_manifest(manifest, loaded, image_column=image_column)
+    table = read_model_manifest(manifest, loaded, reading=reading)
     table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
     refuse_all_outside(table, splits)
     columns = preview_columns(parse_domains(domains, loaded.space), loaded.space, only=loaded.only_target)

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from augmentor.data import NO_DESCRIPTION, ForeignDescription, model_crop, open_model, read_model_manifest
-from augmentor.data.manifest import Manifest, read_manifest, refuse_all_outside, refuse_split_leaks
+from augmentor.data.manifest import (
+    AS_WRITTEN,
+    Manifest,
+    TableReading,
+    read_manifest,
+    refuse_all_outside,
+    refuse_split_leaks,
+)
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.images import DEFAULT_SIDE, parse_size
 from augmentor.judge.build import BATCH, BuiltJudge, make_judge, with_model, with_validation
@@ -176,7 +183,7 @@ def judge_model(
     path: Path,
     manifest: Path,
     *,
-    image_column: str | None,
+    reading: TableReading,
     device: torch.device,
     description: ForeignDescription = NO_DESCRIPTION,
     max_pixels: int = MAX_PIXELS,
@@ -192,7 +199,7 @@ def judge_model(
         AugmentorError: the model, its judge or the manifest cannot be used.
     """
     model = open_model(path, description)
-    table = read_model_manifest(manifest, model, image_column=image_column)
+    table = read_model_manifest(manifest, model, reading=reading)
     table = _checked(table, max_pixels=max_pixels, allow_outside=allow_outside)
     kept = open_judge(path)
     if kept is not None:
@@ -345,7 +352,7 @@ class JudgeRequest:
         model: run folder, checkpoint or foreign file of the model that the judge is for, or None.
         description: what a foreign file does not describe.
         attributes: the manifest's columns to use where there is no model; none takes all.
-        image_column: the column of the images' paths, if it has an unusual name.
+        reading: how the manifest's cells are read.
         size: of images where there is no model, "128" or WIDTHxHEIGHT; None is the default recipe's.
         crop: side of the centred square that is cut out first where there is no model, or None.
         flip: whether mirrored images keep their labels; a model's own setting forbids it, too.
@@ -359,7 +366,7 @@ class JudgeRequest:
     model: Path | None = None
     description: ForeignDescription = NO_DESCRIPTION
     attributes: Sequence[str] = ()
-    image_column: str | None = None
+    reading: TableReading = AS_WRITTEN
     size: str | None = None
     crop: int | None = None
     flip: bool = True
@@ -413,13 +420,13 @@ def judge_manifest(
     model, checkpoint = None, None
     if request.model is None:
         table = read_manifest(
-            request.manifest, attributes=tuple(request.attributes) or None, image_column=request.image_column
+            request.manifest, attributes=tuple(request.attributes) or None, reading=request.reading
         )
         size = (DEFAULT_SIDE, DEFAULT_SIDE) if request.size is None else parse_size(request.size, "--size")
         looks = InputSettings(size=size, crop=request.crop, flip=request.flip)
     else:
         model = open_model(request.model, request.description)
-        table = read_model_manifest(request.manifest, model, image_column=request.image_column)
+        table = read_model_manifest(request.manifest, model, reading=request.reading)
         looks = model_looks(model)
         looks = replace(looks, flip=looks.flip and request.flip)
         checkpoint = None if request.model.is_file() else find_checkpoint(request.model)

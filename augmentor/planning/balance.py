@@ -14,7 +14,7 @@ import pandas as pd
 from augmentor.errors import DomainError, did_you_mean, listing
 from augmentor.planning.combinations import LEFT_ALONE, Cells, Numbers
 from augmentor.planning.domains import value_code
-from stargan.labels import LabelSpace
+from stargan.labels import LabelSpace, spelled
 
 Word = Literal["auto", "minority", "not minority", "not majority", "all"]
 Goal: TypeAlias = "Word | int | float"
@@ -65,7 +65,7 @@ class BalanceRequest:
             DomainError: a name, word, number or cell of the table cannot be used.
         """
         names = attributes.split(",") if isinstance(attributes, str) else list(attributes)
-        names = [name.strip() for name in names]
+        names = [spelled(name.strip(), space.names) for name in names]
         if max_per_source is not None and max_per_source < 1:
             raise DomainError(f"--max-per-source must be at least 1, not {max_per_source}")
         goal = _goal(to)
@@ -73,7 +73,7 @@ class BalanceRequest:
             return cls(cells=_cells(names, space, "--balance"), goal=goal, max_per_source=max_per_source)
         if goal != "auto":
             raise DomainError(f"--balance-to {to}: --counts says how many images are wanted. Give one of the two")
-        table = _read_counts(counts)
+        table = _read_counts(counts, space)
         columns = [name for name in table.columns if name != _COUNT]
         cells = _cells(columns, space, f"--counts {counts}")
         if names and set(names) != set(columns):
@@ -167,7 +167,7 @@ def _cells(names: Sequence[str], space: LabelSpace, where: str) -> Cells:
     return cells
 
 
-def _read_counts(path: Path) -> pd.DataFrame:
+def _read_counts(path: Path, space: LabelSpace) -> pd.DataFrame:
     delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
     try:
         table = pd.read_csv(
@@ -177,7 +177,7 @@ def _read_counts(path: Path) -> pd.DataFrame:
         raise DomainError(f"--counts {path}: cannot be read ({error.strerror or error})") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DomainError(f"--counts {path}: is not a table of comma-separated UTF-8 text: {error}") from None
-    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    table.columns = pd.Index([spelled(str(name).strip(), space.names) for name in table.columns])
     if _COUNT not in table.columns or len(table.columns) < 2:
         raise DomainError(
             f"--counts {path}: needs a column per attribute and the column {_COUNT}; it has "
@@ -193,11 +193,13 @@ def _table_counts(table: pd.DataFrame, cells: Cells, space: LabelSpace, path: Pa
     named: Iterable[tuple[str, ...]] = zip(*(table[attribute.name] for attribute in attributes), strict=True)
     for line, (words, count) in enumerate(zip(named, table[_COUNT], strict=True), start=2):
         where = f"--counts {path}, row {line}"
-        if not re.fullmatch(r"[0-9]{1,12}", count.strip()):
+        # pandas writes 10.0 for 10 beside a blank cell.
+        number = re.fullmatch(r"([0-9]{1,12})(?:\.0*)?", count.strip())
+        if number is None:
             raise DomainError(f"{where}: {_COUNT} is {count!r}, not a number of images")
         codes = [value_code(word.strip(), a, where, marks="") for word, a in zip(words, attributes, strict=True)]
         cell = int(cells.number(np.array([codes], dtype=np.int16))[0])
         if cell in found:
             raise DomainError(f"{where}: {', '.join(words)} has a row already. Remove one of the two")
-        found[cell] = int(count)
+        found[cell] = int(number.group(1))
     return tuple(sorted(found.items()))

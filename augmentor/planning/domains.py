@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from augmentor.errors import DomainError, did_you_mean, listing
-from stargan.labels import Attribute, LabelSpace
+from stargan.labels import Attribute, LabelSpace, spelled
 
 MAX_TARGETS = 65_536
 """The most targets of one row: more is a mistake (`all` over 40 attributes), not a wish."""
@@ -138,6 +138,7 @@ def _parse_choice(part: str, text: str, space: LabelSpace) -> AttributeChoice:
     """Read one `attr=value|value` of the SPEC `text`."""
     where = f"--domains {text!r}"
     name, equals, listed = (token.strip() for token in part.partition("="))
+    name = spelled(name, space.names)
     if not part:
         raise DomainError(f"{where}: nothing before, after or between its commas. Remove the comma")
     if not equals and name in space.names:
@@ -178,6 +179,7 @@ def value_code(token: str, attribute: Attribute, where: str, *, marks: str = ", 
         raise DomainError(f"{where}: a value of {name} is empty. {name} takes {listing(values, 20)}{marks}")
     if attribute.kind == "binary" and token.lower() in _BINARY_SPELLINGS:
         return _BINARY_SPELLINGS[token.lower()]
+    token = spelled(token, values)
     if token in values:
         return attribute.code(token)
     if attribute.kind == "binary":

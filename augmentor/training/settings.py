@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from augmentor.data.manifest import TableReading
 from augmentor.images import DEFAULT_SIDE, LONGEST_SIDE
 from augmentor.storage import MAX_PIXELS
 from stargan.config import AugmentProbability, Compile, Objective, Precision, Schedule
@@ -265,7 +266,13 @@ class AttributeSettings(Section):
 
 
 class ManifestSettings(Section):
-    """How to read the manifest: attributes, by default all columns not reserved, and the column of the paths."""
+    """How to read the manifest: attributes (by default all columns not reserved), and as `TableReading`."""
 
     attributes: tuple[str, ...] | None = None
     image_column: str | None = None
+    na_values: tuple[str, ...] | None = None
+
+    @property
+    def reading(self) -> TableReading:
+        """How the cells are read."""
+        return TableReading(**self.model_dump(exclude={"attributes"}, exclude_none=True))

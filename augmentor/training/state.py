@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from dataclasses import fields
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from stargan.training import TrainState, new_state
 
 _SETTINGS = "run.toml"
 """In the run folder: its settings. A folder without it holds no run."""
+
+_MAY_READ = ("na_values",)
+"""Settings of the section `manifest` that may change: the labels that they lead to may not."""
 
 _MAY_CHANGE = frozenset(
     {
@@ -100,10 +105,11 @@ def open_run(run: TrainingRun, *, resume: bool) -> TrainState:
         state = load_state(checkpoint, config=run.config, device=run.device)
     except CheckpointError as error:
         raise OutputError(f"{error}. Delete {checkpoint} to resume from the checkpoint before it") from None
-    if learnt != run.manifest.space:
+    if _composed(learnt) != _composed(run.manifest.space):
         raise OutputError(
             f"{run.manifest.title}: the attributes are not those that {run.folder} was started with. They were "
             f"{_describe_space(learnt)}; now they are {_describe_space(run.manifest.space)}"
+            f"{_nan_hint(run.manifest.space)}"
         )
     return state
 
@@ -134,6 +140,9 @@ def _refuse_other_settings(settings: Path, stored: Recipe, recipe: Recipe) -> No
     for name in _MAY_CHANGE:
         before["training"].pop(name)
         now["training"].pop(name)
+    for name in _MAY_READ:
+        before["manifest"].pop(name)
+        now["manifest"].pop(name)
     del before["judge"], now["judge"]  # the weights do not depend on the judge
     changed = [
         f"{section}.{key} was {before[section].get(key)!r}, now {value!r}"
@@ -146,6 +155,16 @@ def _refuse_other_settings(settings: Path, stored: Recipe, recipe: Recipe) -> No
             f"{settings}: the run was started with other settings: {'; '.join(changed)}. "
             "Resume it with its own settings (leave out --recipe and --set), or give another --out"
         )
+
+
+def _composed(space: LabelSpace) -> str:
+    """Return a label space as text in Unicode NFC, as which manifests are read; once they were read as written."""
+    return unicodedata.normalize("NFC", json.dumps(space.to_json(), ensure_ascii=False))
+
+
+def _nan_hint(space: LabelSpace) -> str:
+    words = [value for a in space.attributes for value in a.values if value.casefold() == "nan"]
+    return f". Earlier versions read it as blank: --na-values {','.join(dict.fromkeys(words))}" if words else ""
 
 
 def _describe_space(space: LabelSpace) -> str:

@@ -4,11 +4,14 @@ from augmentor.data.manifest.guards import frame_notes, refuse_all_outside, refu
 from augmentor.data.manifest.joint import read_manifests
 from augmentor.data.manifest.label_sets import describe_sets
 from augmentor.data.manifest.read import Manifest, read_manifest
+from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
 from augmentor.data.manifest.rows import SPLITS, key_stems, subject_names
 
 __all__ = [
+    "AS_WRITTEN",
     "SPLITS",
     "Manifest",
+    "TableReading",
     "describe_sets",
     "frame_notes",
     "key_stems",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from augmentor.data.manifest.lookalikes import doubts, unknown_words
 from augmentor.data.manifest.table import IMAGE_COLUMNS, Column, Table
 from augmentor.errors import ManifestError, did_you_mean, listing, short
-from stargan.labels import Attribute, LabelSpace
+from stargan.labels import Attribute, LabelSpace, spelled
 
 FIXED_COLUMNS = ("id", "split", "group", "dataset")
 """Columns with a meaning of their own, beside the one that holds the image."""
@@ -36,8 +37,6 @@ MAX_VALUES = 64
 MAX_NUMBERS = 20
 FEW_CELLS = 20
 """With fewer known cells, many different values do not make an identifier."""
-
-ALMOST_UNKNOWN = ("na", "n/a", "none", "null", "unknown", "?", "-")
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d+(\.0+)?", re.ASCII)
@@ -108,10 +107,12 @@ def sources_for_space(
             pass
         elif name in one_hot:
             columns, grouped = tuple(one_hot[name]), True
-        elif name in table.columns and name not in owner:
-            columns = (name,)
-        elif attribute.kind == "categorical" and all(value in table.columns for value in attribute.values):
-            columns, grouped = attribute.values, True
+        elif (column := spelled(name, table.columns)) in table.columns and column not in owner:
+            columns = (column,)
+        elif attribute.kind == "categorical" and all(
+            spelled(value, table.columns) in table.columns for value in attribute.values
+        ):
+            columns, grouped = tuple(spelled(value, table.columns) for value in attribute.values), True
         if not columns:
             missing.append(name)
         sources.append(AttributeColumns(name=name, columns=columns, one_hot=grouped))
@@ -288,15 +289,12 @@ def value_notes(path: Path, attribute: Attribute, used: set[int]) -> list[str]:
         notes.append(
             f"{path}, column '{name}': {len(attribute.values)} different numbers, each a category of its own"
         )
-    unsure = [value for value in attribute.values if value.casefold() in ALMOST_UNKNOWN]
-    if unsure:
-        notes.append(
-            f"{path}, column '{name}': '{unsure[0]}' is read as a value of its own. "
-            "Leave a cell blank where it is not known"
-        )
-    folded: dict[str, str] = {}
-    for value in attribute.values:
-        twin = folded.setdefault(value.casefold(), value)
-        if twin != value:
-            notes.append(f"{path}, column '{name}': '{twin}' and '{value}' differ only in case")
+    notes += doubts(path, name, attribute.values)
+    rest = set(attribute.values) - set(unknown_words(attribute.values))
+    if rest != set(attribute.values) and rest and _one_family(rest):
+        notes.append(f"{path}, column '{name}': is categorical because of them, and would be binary without")
     return notes
+
+
+def _one_family(texts: Iterable[str]) -> bool:
+    return any(all(text.casefold() in spelling for text in texts) for spelling in BINARY_FAMILIES.values())

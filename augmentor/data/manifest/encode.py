@@ -16,11 +16,11 @@ from augmentor.data.manifest.columns import (
     check_text,
     refusal,
     value_notes,
-    whole_numbers,
 )
+from augmentor.data.manifest.lookalikes import unknown_words
 from augmentor.data.manifest.table import Column, Table
 from augmentor.errors import ManifestError, counted, did_you_mean, listing, row_list, short
-from stargan.labels import UNKNOWN, Attribute, LabelSpace
+from stargan.labels import UNKNOWN, Attribute, LabelSpace, spelled
 
 Codes = NDArray[np.int16]
 
@@ -98,6 +98,12 @@ def _infer_column(table: Table, column: Column, read: _Read, *, requested: bool)
     else:
         attribute, code_of = categorical(table, column)
         read.add(attribute, _lookup(column, code_of))
+        renamed = {
+            text: attribute.values[code] for text, code in code_of.items() if text != attribute.values[code]
+        }
+        if renamed:
+            listed = listing([f"'{text}' as '{value}'" for text, value in renamed.items()])
+            read.notes.append(f"{table.path}, column '{column.name}': whole numbers are read without .0: {listed}")
 
 
 def _refuse(table: Table, read: _Read, *, requested: bool) -> None:
@@ -134,9 +140,10 @@ def _one_hot_codes(table: Table, source: AttributeColumns, read: _Read) -> Codes
         family = binary_family(table, column)
         if family is None and column.known:
             text = next(text for text in column.known if not _is_binary(text))
+            hint = f". Where unknown is meant: --na-values {text}" if unknown_words([text]) else ""
             raise ManifestError(
                 f"{table.path}, row {table.line_of(column, text)}, column '{name}': '{text}' is not binary. "
-                f"The columns of one_hot '{source.name}' hold {listing(list(BINARY_FAMILIES))}"
+                f"The columns of one_hot '{source.name}' hold {listing(list(BINARY_FAMILIES))}{hint}"
             )
         member = np.full(len(table), UNKNOWN, dtype=np.int16)
         if family is not None:
@@ -167,9 +174,7 @@ def _encode_column(table: Table, column: Column, attribute: Attribute, read: _Re
         code_of: dict[str, int] = {}
         unknown_texts = [text for text in column.known if not _is_binary(text)]
     else:
-        spelling = {text: text for text in column.known}
-        if not set(spelling) <= set(attribute.values):
-            spelling = whole_numbers(column.known)
+        spelling = {text: spelled(text, attribute.values) for text in column.known}
         code_of = {text: attribute.code(value) for text, value in spelling.items() if value in attribute.values}
         unknown_texts = [text for text in column.known if text not in code_of]
     if unknown_texts:
@@ -192,6 +197,8 @@ def _unknown_message(table: Table, column: Column, attribute: Attribute, unknown
         message += f" Row {int(table.lines[row])}: '{short(column.values[column.codes[row]])}'."
     if len(rows) > 3:
         message += f" And {counted(len(rows) - 3, 'more row')}."
+    if words := unknown_words(list(dict.fromkeys(unknown_texts))):
+        message += f" Where unknown is meant: --na-values {','.join(words)}."
     return message
 
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
+from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
 from augmentor.data.manifest.table import Table, assemble, check_header
 from augmentor.errors import ManifestError, MissingExtraError, did_you_mean, listing
 from augmentor.storage import RemotePath, has_secrets
@@ -22,11 +23,11 @@ DELIMITERS = {".csv": ",", ".txt": ",", "": ",", ".tsv": "\t", ".tab": "\t"}
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
-def read_table(path: Path, *, image_column: str | None = None) -> Table:
+def read_table(path: Path, reading: TableReading = AS_WRITTEN) -> Table:
     """Read a CSV, TSV or Parquet file or URL, by its suffix; the table has at least one row and a path in each."""
     try:
         with _on_disk(path) as file:
-            table = _read(path, file, image_column)
+            table = _read(path, file, reading)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from None
     _refuse_secrets(table)
@@ -57,15 +58,15 @@ def _refuse_secrets(table: Table) -> None:
             )
 
 
-def _read(path: Path, file: Path, image_column: str | None) -> Table:
+def _read(path: Path, file: Path, reading: TableReading) -> Table:
     """Read a table from `file` on the disk; messages call it `path`."""
     if file is path:
         _refuse_all_but_files(path)
     suffix = path.suffix.casefold()
     if suffix in PARQUET_SUFFIXES:
-        return _from_parquet(path, file, image_column)
+        return _from_parquet(path, file, reading)
     if suffix in DELIMITERS:
-        return _from_text(path, file, DELIMITERS[suffix], image_column)
+        return _from_text(path, file, DELIMITERS[suffix], reading)
     raise ManifestError(f"{path}: a manifest is a .csv, .tsv or .parquet file, not {suffix}. Export it as CSV")
 
 
@@ -80,17 +81,17 @@ def _refuse_all_but_files(path: Path) -> None:
         raise ManifestError(f"{path}: not a regular file (a pipe, a socket or a device). Save the table as a file")
 
 
-def _from_text(path: Path, file: Path, delimiter: str, image_column: str | None) -> Table:
+def _from_text(path: Path, file: Path, delimiter: str, reading: TableReading) -> Table:
     _check_bytes(path, file)
     header, delimiter, blank_lines = _read_header(path, file, delimiter)
-    names, image = check_header(path, header, image_column)
+    names, image = check_header(path, header, reading.image_column)
     frame = _parse(path, file, names, delimiter, blank_lines, texts=(image, "id"))
     if frame.shape[1] != len(names):
         raise ManifestError(f"{path}: the header does not parse. Check its quotes")
     # Row 0 is the header itself: the parser then counts every row's cells against it.
     frame = frame.iloc[1:]
     lines = np.arange(blank_lines + 2, blank_lines + 2 + len(frame), dtype=np.int32)
-    return assemble(path, names, image, frame, lines, notes=[])
+    return assemble(path, names, image, frame, lines, reading=reading, notes=[])
 
 
 def _check_bytes(path: Path, file: Path) -> None:
@@ -198,7 +199,7 @@ def _explain(path: Path, problem: str, blank_lines: int) -> str:
     return f"{path}: the table does not parse: {problem.strip()}"
 
 
-def _from_parquet(path: Path, file: Path, image_column: str | None) -> Table:
+def _from_parquet(path: Path, file: Path, reading: TableReading) -> Table:
     try:
         frame = pd.read_parquet(file)
     except ImportError:
@@ -207,7 +208,7 @@ def _from_parquet(path: Path, file: Path, image_column: str | None) -> Table:
         ) from None
     except (ValueError, OSError, NotImplementedError, LookupError) as error:
         raise ManifestError(f"{path}: this Parquet file does not read: {error}") from None
-    names, image = check_header(path, [str(name) for name in frame.columns], image_column)
+    names, image = check_header(path, [str(name) for name in frame.columns], reading.image_column)
     frame.columns = pd.RangeIndex(len(names))
     unreadable: list[str] = []
     for i, name in enumerate(names):
@@ -225,7 +226,7 @@ def _from_parquet(path: Path, file: Path, image_column: str | None) -> Table:
     )
     kept = [i for i, name in enumerate(names) if name not in unreadable]
     lines = np.arange(2, 2 + len(frame), dtype=np.int32)
-    return assemble(path, [names[i] for i in kept], image, frame[kept], lines, notes=notes)
+    return assemble(path, [names[i] for i in kept], image, frame[kept], lines, reading=reading, notes=notes)
 
 
 def _as_text(cells: pd.Series) -> pd.Series[str] | None:

@@ -13,7 +13,8 @@ from augmentor.data.manifest.columns import FIXED_COLUMNS, natural_order
 from augmentor.data.manifest.files import read_table
 from augmentor.data.manifest.label_sets import describe_sets, distinct, ordered, overlap
 from augmentor.data.manifest.read import Manifest, infer_manifest, read_manifest
-from augmentor.data.manifest.table import Table
+from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
+from augmentor.data.manifest.table import Table, clean
 from augmentor.errors import ManifestError, did_you_mean, listing
 from augmentor.storage import located
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
@@ -26,7 +27,7 @@ def read_manifests(
     *,
     attributes: Sequence[str] | None = None,
     one_hot: OneHot | None = None,
-    image_column: str | None = None,
+    reading: TableReading = AS_WRITTEN,
 ) -> Manifest:
     """Read one manifest, or several as one: their rows one after another, their attributes side by side.
 
@@ -39,12 +40,14 @@ def read_manifests(
         MissingExtraError: a Parquet file without pyarrow.
     """
     if len(paths) == 1:
-        return read_manifest(paths[0], attributes=attributes, one_hot=one_hot, image_column=image_column)
+        return read_manifest(paths[0], attributes=attributes, one_hot=one_hot, reading=reading)
     for i, path in enumerate(paths):
         if path.resolve() in [other.resolve() for other in paths[:i]]:
             raise ManifestError(f"{path}: this manifest is given twice. Name it once")
-    tables = [read_table(path, image_column=image_column) for path in paths]
-    groups = _groups(tables, one_hot or {})
+    attributes = None if attributes is None else list(map(clean, attributes))
+    one_hot = {clean(name): list(map(clean, columns)) for name, columns in (one_hot or {}).items()}
+    tables = [read_table(path, reading) for path in paths]
+    groups = _groups(tables, one_hot)
     manifests = [
         infer_manifest(table, attributes=wanted, one_hot=group)
         for table, wanted, group in zip(tables, _wanted(tables, attributes, groups), groups, strict=True)

@@ -15,11 +15,12 @@ from augmentor.data.manifest.columns import FIXED_COLUMNS, AttributeColumns, cho
 from augmentor.data.manifest.encode import encode_space, infer_space
 from augmentor.data.manifest.files import read_table
 from augmentor.data.manifest.label_sets import with_label_sets
-from augmentor.data.manifest.rows import SPLITS, build_rows, without_duplicates
-from augmentor.data.manifest.table import Table
+from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
+from augmentor.data.manifest.rows import SPLITS, build_rows, subject_notes, without_duplicates
+from augmentor.data.manifest.table import Table, clean
 from augmentor.errors import ManifestError, did_you_mean
 from augmentor.storage import MAX_PIXELS, Access, located
-from stargan.labels import UNKNOWN, LabelSpace
+from stargan.labels import UNKNOWN, LabelSpace, spelled
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,7 +122,7 @@ def read_manifest(
     attributes: Sequence[str] | None = None,
     space: LabelSpace | None = None,
     one_hot: Mapping[str, Sequence[str]] | None = None,
-    image_column: str | None = None,
+    reading: TableReading = AS_WRITTEN,
 ) -> Manifest:
     """Read a manifest. Images are not opened, and groups in two splits not refused: see `refuse_split_leaks`.
 
@@ -131,16 +132,19 @@ def read_manifest(
             other attributes are unknown.
         space: the attributes of a model, with which cells are encoded; None infers them.
         one_hot: categorical attributes, each the names of binary columns of which one is set.
-        image_column: the column that holds the image paths, in place of path, file_name or image.
+        reading: the column of the images, and the words that mean unknown.
 
     Raises:
         ManifestError: naming file, row, column and the fix.
         MissingExtraError: a Parquet file without pyarrow.
     """
-    table = read_table(path, image_column=image_column)
+    table = read_table(path, reading)
     if space is None:
         return infer_manifest(table, attributes=attributes, one_hot=one_hot)
-    sources, choice_notes = sources_for_space(table, space, attributes=attributes, one_hot=dict(one_hot or {}))
+    if attributes is not None:
+        attributes = [spelled(name, space.names) for name in attributes]
+    groups = {spelled(name, space.names): list(map(clean, columns)) for name, columns in (one_hot or {}).items()}
+    sources, choice_notes = sources_for_space(table, space, attributes=attributes, one_hot=groups)
     table, duplicate_notes = without_duplicates(table, _used(sources))
     codes, notes = encode_space(table, space, sources)
     return _manifest(table, space, codes, (*table.notes, *choice_notes, *duplicate_notes, *notes))
@@ -150,7 +154,10 @@ def infer_manifest(
     table: Table, *, attributes: Sequence[str] | None = None, one_hot: Mapping[str, Sequence[str]] | None = None
 ) -> Manifest:
     """Turn a table of cells into a manifest; data sets with different attributes become label sets."""
-    sources, choice_notes = choose_sources(table, attributes=attributes, one_hot=dict(one_hot or {}))
+    if attributes is not None:
+        attributes = list(map(clean, attributes))
+    groups = {clean(name): list(map(clean, columns)) for name, columns in (one_hot or {}).items()}
+    sources, choice_notes = choose_sources(table, attributes=attributes, one_hot=groups)
     table, duplicate_notes = without_duplicates(table, _used(sources))
     space, codes, notes = infer_space(table, sources, requested=attributes is not None)
     manifest = _manifest(table, space, codes, (*table.notes, *choice_notes, *duplicate_notes, *notes))
@@ -171,5 +178,5 @@ def _manifest(table: Table, space: LabelSpace, codes: NDArray[np.int16], notes: 
         space=space,
         codes=codes,
         has_splits="split" in table.columns,
-        notes=notes,
+        notes=(*notes, *subject_notes(table)),
     )

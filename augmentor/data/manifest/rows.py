@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.data.manifest.table import Column, Table
+from augmentor.data.manifest.lookalikes import doubts
+from augmentor.data.manifest.table import Column, Table, clean
 from augmentor.errors import ManifestError, counted, did_you_mean, row_list, short
 
 SPLITS = ("train", "val", "test")
@@ -33,7 +34,7 @@ def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[s
 
     Refused are rows with the same id, or the same path and no id, that differ in another cell.
     """
-    key = table.images if table.ids is None else table.ids
+    key = (table.images if table.ids is None else table.ids).map(clean)
     if table.ids is not None and bool((key == "").any()):
         row = int(table.lines[int((key == "").to_numpy().argmax())])
         raise ManifestError(
@@ -44,7 +45,7 @@ def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[s
         return table, []
     cells = pd.DataFrame({name: table.columns[name].codes[suspects] for name in used if name in table.columns})
     cells["(key)"] = key.iloc[suspects].to_numpy()
-    cells["(image)"] = table.images.iloc[suspects].to_numpy()
+    cells["(image)"] = table.images.iloc[suspects].map(clean).to_numpy()
     repeated = cells.duplicated().to_numpy()
     left = cells["(key)"][~repeated]
     if bool(left.duplicated().any()):
@@ -74,6 +75,15 @@ def build_rows(table: Table) -> pd.DataFrame:
         },
         copy=False,
     )
+
+
+def subject_notes(table: Table) -> list[str]:
+    """Return notes on doubtful groups and data sets."""
+    notes = []
+    for name, what in (("group", "groups"), ("dataset", "data sets")):
+        column = table.columns.get(name)
+        notes += doubts(table.path, name, column.known, what=what) if column is not None else []
+    return notes
 
 
 def _texts(column: Column | None, n: int) -> pd.Series[str]:

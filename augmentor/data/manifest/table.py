@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from augmentor.data.manifest.reading import TableReading
 from augmentor.errors import ManifestError, counted, did_you_mean, listing
 
 IMAGE_COLUMNS = ("path", "file_name", "image")
@@ -37,10 +39,9 @@ class Column:
 
     @classmethod
     def of(cls, name: str, codes: NDArray[np.integer], texts: Sequence[str]) -> Column:
-        """Return the column after stripping its texts, reading "nan" as blank and merging what became equal."""
+        """Return the column with its texts as `cleaned`, merged where they became equal."""
         used = np.flatnonzero(np.bincount(codes, minlength=len(texts))) if len(codes) else np.arange(0)
-        stripped = [texts[int(code)].strip() for code in used]
-        cleaned = ["" if text.casefold() == "nan" else text for text in stripped]
+        cleaned = [clean(texts[int(code)]) for code in used]
         values = tuple(dict.fromkeys(cleaned))
         position = {value: code for code, value in enumerate(values)}
         lookup = np.zeros(max(len(texts), 1), dtype=np.int32)
@@ -55,6 +56,12 @@ class Column:
     def take(self, kept: NDArray[np.intp]) -> Column:
         """Return the column with only the rows `kept`, and only the texts that these use."""
         return Column.of(self.name, self.codes[kept], self.values)
+
+    def blanked(self, words: Sequence[str]) -> Column:
+        """Return the column with `words` as blank cells."""
+        if not set(words) & set(self.values):
+            return self
+        return Column.of(self.name, self.codes, ["" if value in words else value for value in self.values])
 
     def rows_with(self, value: str) -> NDArray[np.intp]:
         """Return the positions of the rows that hold `value`."""
@@ -100,6 +107,12 @@ class Table:
         return int(self.lines[column.rows_with(value)[0]])
 
 
+def clean(text: str) -> str:
+    """Return a text without blanks at its ends and in Unicode NFC, as most keyboards type it."""
+    text = text.strip()
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def check_header(path: Path, header: Sequence[str], image_column: str | None) -> tuple[list[str], str]:
     """Return the stripped column names, and which holds the images: `image_column`, or one of `IMAGE_COLUMNS`."""
     if len(header) > MAX_COLUMNS:
@@ -107,12 +120,12 @@ def check_header(path: Path, header: Sequence[str], image_column: str | None) ->
             f"{path}: {len(header):,} columns, more than {MAX_COLUMNS:,}. Keep that of the images and those that "
             "label them"
         )
-    names = [name.strip() for name in header]
+    names = [clean(name) for name in header]
     filled = [name for name in names if name]
     repeated = sorted(name for name, count in Counter(filled).items() if count > 1)
     if repeated:
         raise ManifestError(f"{path}, column '{repeated[0]}': the header has this name twice. Rename one of them")
-    wanted = (image_column,) if image_column is not None else IMAGE_COLUMNS
+    wanted = (clean(image_column),) if image_column is not None else IMAGE_COLUMNS
     for name in wanted:
         if name in filled:
             return names, name
@@ -133,9 +146,10 @@ def assemble(
     frame: pd.DataFrame,
     lines: NDArray[np.int32],
     *,
+    reading: TableReading,
     notes: list[str],
 ) -> Table:
-    """Make the table from parsed cells; more notes are added.
+    """Make the table from parsed cells; more notes are added. Which cells are blank is decided here alone.
 
     `names` is the stripped header, "" for a column without a name; `frame` has a column for each, str for the
     images and `id`, categoricals of str for the others; `lines` is (N,) int32.
@@ -158,8 +172,22 @@ def assemble(
             unused.append(f"column {i + 1} (it has no name)")
     if unused:
         notes.append(f"{path}: not used: {listing(unused)}")
+    words = [clean(word) for word in reading.na_values]
+    for name, column in columns.items():
+        notes += _na_notes(path, column, words)
+        columns[name] = column.blanked(words)
     table = Table(path=path, image_column=image, images=images, ids=ids, columns=columns, lines=lines)
     return _without_blank_rows(table, notes)
+
+
+def _na_notes(path: Path, column: Column, words: Sequence[str]) -> list[str]:
+    """Return a note that counts the cells that `words` make blank."""
+    found = {word: len(column.rows_with(word)) for word in dict.fromkeys(words) if word in column.known}
+    if not found:
+        return []
+    each = ", ".join(f"'{word}' ({count:,})" for word, count in found.items())
+    total = counted(sum(found.values()), "cell")
+    return [f"{path}, column '{column.name}': {total} read as blank, as --na-values says: {each}"]
 
 
 def _without_blank_rows(table: Table, notes: list[str]) -> Table:

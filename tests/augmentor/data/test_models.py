@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from augmentor.data.models import NO_DESCRIPTION, ForeignDescription, open_model
-from augmentor.errors import AugmentorError, DomainError
+from augmentor.data.manifest import AS_WRITTEN, TableReading
+from augmentor.data.models import NO_DESCRIPTION, ForeignDescription, open_model, read_model_manifest
+from augmentor.errors import AugmentorError, DomainError, ManifestError
 from augmentor.planning.domains import parse_domains
 from augmentor.planning.plan import make_plan, refuse_other_direction
-from stargan.checkpoints import Model, save_model
+from stargan.checkpoints import Json, Model, save_model
 from stargan.inference import Translator
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import CycleGanResnet
@@ -83,3 +85,16 @@ def test_the_translator_refuses_it_as_well(zebra_maker: Model) -> None:
     for other in (0, -1):
         with pytest.raises(ValueError, match="translates into animal=zebra only"):
             translator.translate(images, torch.tensor([[1], [other]]))
+
+
+def test_a_model_remembers_how_its_manifest_was_read(zebra_maker: Model, tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text("photo,animal\n1.png,horse\n2.png,NA\n3.png,?\n")
+    section: dict[str, Json] = {"image_column": "photo", "na_values": ["NA", "?"], "attributes": None}
+    taught = replace(zebra_maker, settings={"recipe": {"manifest": section}})
+    assert read_model_manifest(path, taught, reading=AS_WRITTEN).codes.tolist() == [[0], [-1], [-1]]
+    with pytest.raises(ManifestError, match=r"row 4, column 'animal': '\?' is not one of"):
+        read_model_manifest(path, taught, reading=TableReading(na_values=("NA",)))
+    earlier = replace(zebra_maker, settings={"recipe": {"manifest": {"image_column": None}}})
+    with pytest.raises(ManifestError, match="--image-column"):
+        read_model_manifest(path, earlier, reading=AS_WRITTEN)

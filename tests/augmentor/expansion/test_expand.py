@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from augmentor import open_dataset
+from augmentor.data.manifest import AS_WRITTEN
 from augmentor.data.models import model_crop, open_model
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.expansion.estimate import estimate
@@ -536,7 +537,7 @@ def test_a_preview_needs_an_image(small_manifest: MakeManifest, model: Path, tmp
             splits=("train",),
             rows=2,
             out=out,
-            image_column=None,
+            reading=AS_WRITTEN,
             device=CPU,
         )
 

@@ -107,9 +107,17 @@ def test_a_table_of_counts(tmp_path: Path) -> None:
     assert BalanceRequest.parse(counts=tabs, space=SPACE).counts == ((2, 4),)
 
 
+def test_a_table_that_pandas_wrote(tmp_path: Path) -> None:
+    """Beside a blank cell, whole numbers become floats."""
+    table = tmp_path / "wanted.csv"
+    table.write_text("male,hair,count\n1.0,red,10.0\n0.0,black,3.\n")
+    assert BalanceRequest.parse(counts=table, space=SPACE).counts == ((0, 3), (5, 10))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("hair,count\nred,10.5\n", "row 2: count is '10.5', not a number of images"),
         ("hair,male\nred,1\n", "needs a column per attribute and the column count; it has hair, male"),
         ("count\n3\n", "needs a column per attribute"),
         ("hiar,count\nred,3\n", "no attribute is called 'hiar'. Did you mean 'hair'"),

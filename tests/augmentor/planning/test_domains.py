@@ -44,6 +44,35 @@ def test_forms_of_a_spec(text: str, spec: tuple[AttributeChoice, ...]) -> None:
     assert parse_domains([text], SPACE) == DomainRequest(specs=(spec,))
 
 
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("grade=1.0", (choice(0, 0),)),
+        ("grade=1.00|3", (choice(0, 0, 1),)),
+        ("grade=01", None),
+        ("grade=1.5", None),
+        ("cafe\u0301=cafe\u0301", (choice(1, 0),)),
+        ("caf\u00e9=caf\u00e9", (choice(1, 0),)),
+        ("male=1.0", (choice(2, 1),)),
+    ],
+)
+def test_other_spellings_of_names_and_values(text: str, spec: tuple[AttributeChoice, ...] | None) -> None:
+    """A whole number with decimals is the number; accents may be composed or not, in the model and in the SPEC."""
+    for accent in ("caf\u00e9", "cafe\u0301"):
+        space = LabelSpace(
+            attributes=(
+                Attribute(name="grade", kind="categorical", values=("1", "3")),
+                Attribute(name=accent, kind="categorical", values=(accent, "tea")),
+                Attribute(name="male"),
+            )
+        )
+        if spec is None:
+            with pytest.raises(DomainError, match="has no value"):
+                parse_domains([text], space)
+        else:
+            assert parse_domains([text], space) == DomainRequest(specs=(spec,))
+
+
 def test_each_flips_every_attribute_alone() -> None:
     assert parse_domains([" each "], SPACE).specs == (
         (choice(0, others=True),),

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
+import pytest
 import torch
 
+from augmentor.data.manifest import read_manifest
+from augmentor.errors import OutputError
 from augmentor.training.recipe import read_recipe
+from augmentor.training.run_folder import TrainingRun
 from augmentor.training.settings import LossSettings, TrainingSettings
-from augmentor.training.state import train_config, untrained_networks
+from augmentor.training.state import open_run, train_config, untrained_networks
 from stargan.config import TrainConfig
+from stargan.distributed import SINGLE_RANK
 from stargan.labels import Attribute, LabelSpace
 
 SPACE = LabelSpace(
@@ -58,3 +64,31 @@ def test_the_seed_alone_decides_the_weights() -> None:
     for mine, same, different in zip(first, again, other, strict=True):
         assert all(torch.equal(mine[name], same[name]) for name in mine)
         assert any(not torch.equal(mine[name], different[name]) for name in mine)
+
+
+def test_words_for_unknown_may_be_named_when_a_run_is_resumed(tmp_path: Path) -> None:
+    """Versions that blanked "nan" unasked have started runs; the labels themselves must be the same."""
+    table = tmp_path / "manifest.csv"
+    table.write_text("path,smile\na.png,1\nb.png,0\n")
+
+    def run(*overrides: str) -> TrainingRun:
+        recipe = read_recipe(None, [*SMALL, "discriminator.width=4", *overrides])
+        rows = read_manifest(table, reading=recipe.manifest.reading)
+        config = train_config(recipe)
+        cpu, ranks = torch.device("cpu"), SINGLE_RANK
+        return TrainingRun(
+            folder=tmp_path / "run",
+            manifest=rows,
+            rows=rows,
+            recipe=recipe,
+            config=config,
+            device=cpu,
+            ranks=ranks,
+        )
+
+    open_run(run(), resume=False)
+    assert "na_values" not in (tmp_path / "run" / "run.toml").read_text()
+    open_run(run('manifest.na_values=["nan"]'), resume=True)
+    assert 'na_values = [\n    "nan",\n]' in (tmp_path / "run" / "run.toml").read_text()
+    with pytest.raises(OutputError, match=r"manifest\.image_column was None, now 'path'"):
+        open_run(run('manifest.image_column="path"'), resume=True)

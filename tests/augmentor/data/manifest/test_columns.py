@@ -17,8 +17,8 @@ from tests.augmentor.data.manifest.tables import Write, column_table, refused, v
     ("cells", "expected"),
     [
         (["0", "1", "", "1"], ["0", "1", "", "1"]),
-        (["0.0", "1.0", "nan", "NaN"], ["0", "1", "", ""]),
-        (["-1", "1", "NAN", ""], ["0", "1", "", ""]),
+        (["0.0", "1.0", "", " "], ["0", "1", "", ""]),
+        (["-1", "1", "", ""], ["0", "1", "", ""]),
         (["-1.0", "1.0", "1"], ["0", "1", "1"]),
         (["true", "False", "TRUE"], ["1", "0", "1"]),
         (["yes", "No", "", "YES"], ["1", "0", "", "1"]),
@@ -137,15 +137,15 @@ def test_names_of_the_label_table_are_refused(write: Write, name: str) -> None:
 
 def test_notes_about_what_is_probably_not_meant(write: Write) -> None:
     path = write(
-        "path,smile,pale,hair,tone,empty\n1.png,1,-1,Red,NA,\n2.png,1,1,red,light,\n3.png,,1,blond,dark,nan\n"
+        "path,smile,pale,hair,tone,empty\n1.png,1,-1,Red,NA,\n2.png,1,1,red,light,\n3.png,,1,blond,dark, \n"
     )
     manifest = read_manifest(path)
     notes = "\n".join(manifest.notes)
     assert manifest.space.names == ("smile", "pale", "hair", "tone")
     assert "column 'smile': every known cell is 1" in notes
     assert "binary written as -1/1: pale" in notes
-    assert "column 'hair': 'Red' and 'red' differ only in case" in notes
-    assert "column 'tone': 'NA' is read as a value of its own" in notes
+    assert "column 'hair': look alike, and are different values: 'Red' and 'red'" in notes
+    assert "column 'tone': kept as values of their own: 'NA'" in notes
     assert "column 'empty': not used, every cell is blank" in notes
     assert all(note.startswith(str(path)) for note in manifest.notes)
     assert "column 'empty': every cell is blank" in refused(path, attributes=["empty", "hair"])

@@ -100,7 +100,7 @@ def columns_of(draw: st.DrawFn, name: str, n: int) -> Column:
             options = {f"{number}.0": str(number) for number in range(2, 2 + len(options))}
     else:
         options = dict(zip(SPELLINGS[family], "01", strict=True))
-    options |= {"": "", "NaN": ""}
+    options |= {"": "", " ": ""}
     cells = draw(st.lists(st.sampled_from(sorted(options)), min_size=n, max_size=n))
     cells[0] = next(iter(options))  # A column without a known cell is no attribute.
     return Column(name, cells, [options[cell] for cell in cells])
