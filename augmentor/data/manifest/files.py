@@ -72,7 +72,10 @@ def _read(path: Path, file: Path, reading: TableReading) -> Table:
 
 def _refuse_all_but_files(path: Path) -> None:
     if path.is_dir():
-        raise ManifestError(f"{path}: this is a folder. Name the table in it, for example {path / 'manifest.csv'}")
+        raise ManifestError(
+            f"{path}: this is a folder. Name the table in it, for example {path / 'manifest.csv'}; "
+            "augmentor convert dataset imagefolder writes that of class folders"
+        )
     if not path.exists():
         around = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ManifestError(f"{path}: no such file.{did_you_mean(path.name, around)}")
