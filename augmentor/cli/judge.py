@@ -41,6 +41,10 @@ def judge(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Training time in minutes, in place of --steps. Default: 1.")
     ] = None,
+    judge_weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Pretrained ResNet-18 weights; only a head is trained on them."),
+    ] = None,
     image_column: options.ColumnOption = None,
     na_values: options.NaValuesOption = None,
     attributes: Annotated[
@@ -78,6 +82,7 @@ def judge(
         flip=flip,
         steps=steps,
         minutes=minutes,
+        weights=judge_weights,
         max_pixels=max_pixels,
         allow_outside=allow_outside,
     )

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from augmentor.errors import AugmentorError
-from augmentor.judge import likeliest
-from stargan.checkpoints import CheckpointError, read_safetensors
+from augmentor.judge import likeliest, read_resnet18
 from stargan.labels import LabelSpace
 from stargan.pixels import to_signed
 
@@ -57,7 +52,7 @@ class _Mean(nn.Module):
 def build_evaluator(kind: str, *, side: int, outputs: int) -> Evaluator:
     """Return a classifier of `kind`: "small", "resnet18", or the path of a ResNet-18's weights to start from.
 
-    `side` is the images' shorter one, in pixels. A path is read as `read_weights` does.
+    `side` is the images' shorter one, in pixels. A path is read as `read_resnet18` does.
     """
     # Imported here because it takes seconds.
     from torchvision.models import resnet18  # noqa: PLC0415
@@ -67,34 +62,10 @@ def build_evaluator(kind: str, *, side: int, outputs: int) -> Evaluator:
     body = resnet18()
     features, body.fc = body.fc.in_features, nn.Identity()
     if kind != "resnet18":
-        body.load_state_dict(read_weights(Path(kind), body))
+        body.load_state_dict(read_resnet18(Path(kind), option="--classifier"))
     elif side < _SMALL_SIDE:
         body.conv1, body.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     return Evaluator(body, features=features, outputs=outputs)
-
-
-def read_weights(path: Path, body: nn.Module) -> Mapping[str, Tensor]:
-    """Read a ResNet-18's weights without its head, from safetensors or a PyTorch file; no code in it is run.
-
-    Raises:
-        AugmentorError: the file cannot be read, or belongs to another network.
-    """
-    try:
-        state = (
-            read_safetensors(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-        found = {name: state[name] for name in body.state_dict()}
-        shapes = {name: tuple(weight.shape) for name, weight in body.state_dict().items()}
-    except (OSError, CheckpointError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise AugmentorError(f"--classifier {path}: cannot be read ({error})") from error
-    except (KeyError, TypeError) as error:
-        raise AugmentorError(f"--classifier {path}: holds no weights of a ResNet-18 (no {error})") from error
-    wrong = [name for name, shape in shapes.items() if tuple(found[name].shape) != shape]
-    if wrong:
-        raise AugmentorError(f"--classifier {path}: {wrong[0]} has not a ResNet-18's shape")
-    return found
 
 
 def _vgg(side: int) -> nn.Module:

@@ -8,6 +8,7 @@ from augmentor.judge.classifier import (
     NetworkKind,
     kind_for,
     likeliest,
+    read_resnet18,
     train_judge,
 )
 from augmentor.judge.data import InputSettings, LabelledImages, judge_split, rarity_weights, read_images
@@ -116,6 +117,7 @@ __all__ = [
     "open_judge",
     "rarity_weights",
     "read_images",
+    "read_resnet18",
     "read_target_accuracy",
     "requested_targets",
     "share_right",

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -80,15 +81,18 @@ def make_judge(
     share: float = 1.0,
     model: Model | None = None,
     checkpoint: Path | None = None,
+    weights: Path | None = None,
 ) -> BuiltJudge:
     """Train a judge on real training rows, and calibrate it on real validation rows, which give the thresholds.
 
     It also learns tampered images, which show no value. It takes `share` of the clock's time. `model` is the model
     that the judge is for, or None; `checkpoint` holds its discriminator, None for a judge without realism.
+    `weights` are those of a pretrained ResNet-18, of which the head alone is trained.
 
     Raises:
         JudgingStopped: the user stopped it.
-        AugmentorError: no training row has a label and a readable image, or the discriminator is damaged.
+        AugmentorError: no training row has a label and a readable image, or the discriminator or the weights are
+            damaged.
     """
     discriminator = None if checkpoint is None else _discriminator(checkpoint, device)
     split = judge_split(manifest)
@@ -105,7 +109,7 @@ def make_judge(
     clock.part(_TRAINING_READ * share, _VALIDATION_READ * share)
     shown = read_rows(manifest, split.validation, looks=looks, clock=clock, most=_MOST_VALIDATION)
     clock.part(_VALIDATION_READ * share, _TRAINED * share)
-    judge, steps = _train(learnt, manifest.space, flip=looks.flip, device=device, clock=clock)
+    judge, steps = _train(learnt, manifest.space, flip=looks.flip, weights=weights, device=device, clock=clock)
     kept = appraise(
         judge,
         shown.data,
@@ -182,9 +186,18 @@ def _some_translations(
 
 
 def _train(
-    data: LabelledImages, space: LabelSpace, *, flip: bool, device: torch.device, clock: TimeBudget
+    data: LabelledImages,
+    space: LabelSpace,
+    *,
+    flip: bool,
+    weights: Path | None,
+    device: torch.device,
+    clock: TimeBudget,
 ) -> tuple[Judge, int]:
     """Train the judge; without a set number of steps, for as many as there is time for by the speed of two."""
+    train = partial(
+        train_judge, data, space=space, seed=0, device=device, flip=flip, weights=weights, tampering=True
+    )
     steps = clock.limits.steps
     if steps is None:
         moments: list[float] = []
@@ -195,21 +208,11 @@ def _train(
             moments.append(time.monotonic())
             clock.check()
 
-        train_judge(data, space=space, steps=2, seed=0, device=device, flip=flip, tampering=True, on_step=note)
+        train(steps=2, on_step=note)
         # The first step is slow: it sets things up.
         possible = clock.left() / max(moments[1] - moments[0], 1e-6)
         steps = round(min(clock.limits.most_steps, max(_FEWEST_STEPS, possible)))
-    judge = train_judge(
-        data,
-        space=space,
-        steps=steps,
-        seed=0,
-        device=device,
-        flip=flip,
-        tampering=True,
-        on_step=lambda step: clock.report(step / steps),
-    )
-    return judge, steps
+    return train(steps=steps, on_step=lambda step: clock.report(step / steps)), steps
 
 
 def appraise(

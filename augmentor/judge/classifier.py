@@ -1,20 +1,25 @@
-"""Networks of a judge, a torchvision ResNet-18 or a small one, with one head for all attributes; training."""
+"""Networks of a judge, a ResNet-18 or a small one, with one head for all attributes; training."""
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from augmentor.errors import AugmentorError
 from augmentor.judge.calibration import value_logits
 from augmentor.judge.data import LabelledImages, rarity_weights
 from augmentor.judge.tampering import tampered
+from stargan.checkpoints import CheckpointError, read_safetensors
 from stargan.labels import UNKNOWN, LabelSpace
 from stargan.losses import domain_loss
 from stargan.pixels import to_signed
@@ -39,13 +44,19 @@ _PER_TAMPERED = 4
 _DROPOUT = 0.3
 _SMALL_FEATURES = 128
 
-NetworkKind = Literal["resnet", "small"]
-"""Architecture of a judge: a ResNet-18, or the small network for small images."""
+_PRETRAINED_SIDE = 128
+"""Images for a pretrained network are enlarged to this side, in pixels: it has learnt from 224."""
 
-BATCH_SIZES: Mapping[NetworkKind, int] = {"resnet": 32, "small": 64}
+_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the channels in [0, 1]; pretrained networks expect images that are normalised by them."""
+
+NetworkKind = Literal["resnet", "small", "pretrained"]
+"""A ResNet-18, the small network for small images, or a ResNet-18 whose pretrained body is not trained further."""
+
+BATCH_SIZES: Mapping[NetworkKind, int] = {"resnet": 32, "small": 64, "pretrained": 32}
 """Images of a training step."""
 
-_LEARNING_RATES: Mapping[NetworkKind, float] = {"resnet": 1e-3, "small": 2e-3}
+_LEARNING_RATES: Mapping[NetworkKind, float] = {"resnet": 1e-3, "small": 2e-3, "pretrained": 1e-2}
 
 
 class JudgeNetwork(nn.Module):
@@ -59,6 +70,74 @@ class JudgeNetwork(nn.Module):
         """Map (N, C, H, W) floats in [-1, 1] to (N, D) logits, in the label vector's order."""
         logits: Tensor = self.head(self.body(images))
         return logits
+
+
+class PretrainedBody(nn.Module):
+    """A torchvision ResNet-18 without its head, whose weights and statistics stay as they are.
+
+    Args:
+        weights: the file of its weights; None for random ones.
+    """
+
+    def __init__(self, weights: Path | None = None) -> None:
+        super().__init__()
+        # Imported here because it takes seconds.
+        from torchvision.models import resnet18  # noqa: PLC0415
+
+        self.resnet = resnet18()
+        self.resnet.fc = nn.Identity()
+        if weights is not None:
+            self.resnet.load_state_dict(read_resnet18(weights, option="--judge-weights"))
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Keep the statistics of batch norm in use, in training, too."""
+        del mode
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features (N, 512) of images (N, C, H, W) in [-1, 1]; small ones are enlarged first."""
+        side = min(images.shape[2:])
+        if side < _PRETRAINED_SIDE:
+            images = functional.interpolate(images, scale_factor=_PRETRAINED_SIDE / side, mode="bilinear")
+        mean, deviation = (images.new_tensor(of)[:, None, None] for of in (_IMAGENET_MEAN, _IMAGENET_DEVIATION))
+        features: Tensor = self.resnet(((images.expand(-1, 3, -1, -1) + 1) / 2 - mean) / deviation)
+        return features
+
+
+def read_resnet18(path: Path, *, option: str) -> Mapping[str, Tensor]:
+    """Read a ResNet-18's weights without its head, as torchvision and timm name them; no code in it is run.
+
+    Args:
+        path: a safetensors or a PyTorch file.
+        option: the option that names the file, for messages.
+
+    Raises:
+        AugmentorError: the file cannot be read, or belongs to another network.
+    """
+    # Imported here because it takes seconds.
+    from torchvision.models import resnet18  # noqa: PLC0415
+
+    with torch.device("meta"):
+        body = resnet18()
+    body.fc = nn.Identity()
+    shapes = {name: weight.shape for name, weight in body.state_dict().items()}
+    try:
+        state = (
+            read_safetensors(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+        found = {name: state[name] for name in shapes}
+        wrong = [name for name, shape in shapes.items() if found[name].shape != shape]
+    except (OSError, CheckpointError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise AugmentorError(f"{option} {path}: cannot be read ({error})") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise AugmentorError(f"{option} {path}: holds no weights of a ResNet-18 (no {error})") from error
+    if wrong:
+        raise AugmentorError(f"{option} {path}: {wrong[0]} has not a ResNet-18's shape")
+    return found
 
 
 class JudgeOutputs(NamedTuple):
@@ -150,6 +229,8 @@ def new_network(kind: NetworkKind, channels: int, *, side: int, outputs: int) ->
 
     `outputs` are the entries of the label vector, D.
     """
+    if kind == "pretrained":
+        return pretrained_network(None, outputs=outputs)
     if kind == "small":
         return small_network(channels, outputs=outputs)
     return resnet(channels, side=side, outputs=outputs)
@@ -169,6 +250,11 @@ def resnet(channels: int, *, side: int, outputs: int) -> JudgeNetwork:
         body.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     head, body.fc = body.fc, nn.Identity()
     return JudgeNetwork(kind="resnet", body=body, head=head)
+
+
+def pretrained_network(weights: Path | None, *, outputs: int) -> JudgeNetwork:
+    """Return a frozen ResNet-18 with a new head; None for random weights."""
+    return JudgeNetwork(kind="pretrained", body=PretrainedBody(weights), head=nn.Linear(512, outputs))
 
 
 def small_network(channels: int, *, outputs: int, width: int = 32) -> JudgeNetwork:
@@ -220,6 +306,7 @@ def train_judge(
     batch_size: int | None = None,
     flip: bool = True,
     kind: NetworkKind | None = None,
+    weights: Path | None = None,
     tampering: bool = False,
     on_step: Callable[[int], None] = lambda _step: None,
 ) -> Judge:
@@ -228,19 +315,21 @@ def train_judge(
     Rows are drawn with the weight of their rarest label, so that an imbalanced set does not make a biased judge;
     images are shifted by up to 1/16 of their side and, if `flip`, mirrored at random.
     `steps` are of `batch_size` images, by default the network's of `BATCH_SIZES`; `seed` is that of weights,
-    draws, augmentation and dropout; `kind` is the network, by default that of `kind_for`.
+    draws, augmentation and dropout; `kind` is the network, by default that of `kind_for`. `weights` are those of a
+    pretrained ResNet-18, of which the head alone is trained.
     `on_step` is called after each step with its number, and may raise to stop.
 
     With `tampering` the judge also knows images that show no value of any attribute: tampered real ones.
 
     Raises:
         ValueError: there are no images.
+        AugmentorError: the weights cannot be read.
     """
     if not len(data):
         raise ValueError("a judge needs at least one image to learn from")
     _, channels, height, width = data.images.shape
     side = min(height, width)
-    chosen = kind_for(side) if kind is None else kind
+    chosen = kind or ("pretrained" if weights is not None else kind_for(side))
     batches = _batches(data, space, batch_size=batch_size or BATCH_SIZES[chosen], seed=seed, flip=flip)
     if tampering:
         batches = _with_tampered(batches, space, seed=seed)
@@ -250,9 +339,14 @@ def train_judge(
     rate, devices = _LEARNING_RATES[chosen], range(torch.cuda.device_count())
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)  # of the weights
-        network = new_network(chosen, channels, side=side, outputs=outputs)
+        network = (
+            new_network(chosen, channels, side=side, outputs=outputs)
+            if weights is None
+            else pretrained_network(weights, outputs=outputs)
+        )
     network = network.to(device).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=_WEIGHT_DECAY)
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)  # of dropout
@@ -263,7 +357,8 @@ def train_judge(
             optimizer.step()
             schedule.step()
             on_step(step)
-        _settle(network, [to_signed(images.to(device)) for images, _ in islice(batches, _SETTLING_BATCHES)])
+        if weights is None:
+            _settle(network, [to_signed(images.to(device)) for images, _ in islice(batches, _SETTLING_BATCHES)])
     return Judge(network=network.eval(), space=space)
 
 

@@ -357,6 +357,7 @@ class JudgeRequest:
         crop: side of the centred square that is cut out first where there is no model, or None.
         flip: whether mirrored images keep their labels; a model's own setting forbids it, too.
         minutes: about how long it may take; without minutes and steps one minute, and 2,000 steps at most.
+        weights: of a pretrained ResNet-18, of which the head alone is trained; None trains a network from scratch.
         max_pixels: images of more pixels (width x height) are not read.
         allow_outside: images may be outside the manifest's folder.
     """
@@ -372,6 +373,7 @@ class JudgeRequest:
     flip: bool = True
     steps: int | None = None
     minutes: float | None = None
+    weights: Path | None = None
     max_pixels: int = MAX_PIXELS
     allow_outside: bool = False
 
@@ -435,6 +437,14 @@ def judge_manifest(
     if out is None or out.is_file():
         raise AugmentorError(f"--out {out}: a file; --out names the folder to write the judge to")
     clock = TimeBudget(request.limits, on_progress=on_progress, should_stop=should_stop)
-    built = make_judge(table, looks=looks, clock=clock, device=device, model=model, checkpoint=checkpoint)
+    built = make_judge(
+        table,
+        looks=looks,
+        clock=clock,
+        device=device,
+        model=model,
+        checkpoint=checkpoint,
+        weights=request.weights,
+    )
     on_progress(1.0)
     return JudgeResult(out=out, kept=save_judge(out, built.kept))
