@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from augmentor.data import model_crop, open_model, read_model_manifest
-from augmentor.data.manifest import AS_WRITTEN, SPLITS, Manifest, read_manifest, refuse_all_outside
+from augmentor.data.manifest import AS_WRITTEN, SPLITS, Manifest, read_manifest, refuse_unreachable
 from augmentor.errors import AugmentorError
 from augmentor.expansion import ExpandSettings, Expansion, RealMode
 from augmentor.images import ImageFormat, Pixels, decode, encode
@@ -182,7 +182,7 @@ def given_subject(
     loaded = open_model(model)
     table = read_model_manifest(manifest, loaded, reading=recipe.manifest.reading)
     table = table.allowing(outside=allow_outside, max_pixels=recipe.images.max_pixels)
-    refuse_all_outside(table)
+    refuse_unreachable(table)
     if images is not None:
         table = table.select(np.arange(min(images, len(table))))
     subject = Subject(

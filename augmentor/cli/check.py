@@ -26,6 +26,8 @@ def check(
     manifest: options.ManifestArgument,
     attributes: options.AttributesOption = None,
     image_column: options.ColumnOption = None,
+    image_prefix: options.PrefixOption = None,
+    image_suffix: options.SuffixOption = None,
     na_values: options.NaValuesOption = None,
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Recipe, for its one-hot attributes.")
@@ -49,11 +51,12 @@ def check(
     from augmentor.training import read_recipe
 
     settings = read_recipe(recipe)
+    reading = options.reading(image_column, image_prefix, image_suffix, na_values)
     table = read_manifest(
         manifest,
         attributes=options.names(attributes) or settings.manifest.attributes,
         one_hot=settings.one_hot,
-        reading=options.reading(image_column, na_values).or_else(settings.manifest.reading),
+        reading=reading.or_else(settings.manifest.reading),
     ).allowing(outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels)
     fills = balance is not None or counts is not None
     named = options.names(balance)
@@ -93,7 +96,8 @@ def check_tables(report: CheckReport) -> Group:
     table.add_section()
     table.add_row("all", "", "", *totals, style="bold")
     problems = [
-        *listed("missing", [f"row {p.row}: {p.path}" for p in report.missing]),
+        *listed("missing", report.elsewhere),
+        *listed("missing", [f"row {p.row}: {p.path}" for p in report.missing if not p.found]),
         *listed("unreadable", [f"row {p.row}: {p.path}: {p.reason}" for p in report.unreadable]),
         *listed("leak", report.leaks),
         *listed("duplicate", [f"same content: {', '.join(ids)}" for ids in report.duplicates], style="yellow"),

@@ -84,6 +84,8 @@ def evaluate(
     ] = False,
     inception: Annotated[bool, typer.Option("--inception", help="Distances by Inception features.")] = False,
     image_column: options.ColumnOption = None,
+    image_prefix: options.PrefixOption = None,
+    image_suffix: options.SuffixOption = None,
     na_values: options.NaValuesOption = None,
     max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     allow_outside: options.OutsideOption = False,
@@ -116,8 +118,9 @@ def evaluate(
         flip=flip,
         inception=inception,
     )
+    reading = options.reading(image_column, image_prefix, image_suffix, na_values)
     if plan:
-        planned = plan_evaluation(manifest, out, reading=options.reading(image_column, na_values))
+        planned = plan_evaluation(manifest, out, reading=reading)
         results.print(plan_table(planned))
         if json:
             print_json(planned.to_json())
@@ -130,7 +133,7 @@ def evaluate(
             device=pick_device(device),
             generators=[Path(each) for each in options.names(generators)],
             model=model,
-            reading=options.reading(image_column, na_values),
+            reading=reading,
             allow_outside=allow_outside,
             max_pixels=max_pixels,
             on_note=remark,

@@ -103,6 +103,8 @@ def expand(
         options.Switch, typer.Option(help="torch.compile; auto: if it saves time.", **_SPEED)
     ] = "auto",
     image_column: options.ColumnOption = None,
+    image_prefix: options.PrefixOption = None,
+    image_suffix: options.SuffixOption = None,
     na_values: options.NaValuesOption = None,
     attributes: options.LabelVectorOption = None,
     model_size: options.ModelSizeOption = None,
@@ -205,7 +207,7 @@ def expand(
         model=model,
         settings=settings,
         out=out,
-        reading=options.reading(image_column, na_values),
+        reading=options.reading(image_column, image_prefix, image_suffix, na_values),
         description=described,
         judge=judge,
         command=session.recorded_command(),

@@ -23,6 +23,8 @@ def info(
         Path | None, typer.Option(metavar="MANIFEST", help="Measure target accuracy on this manifest.")
     ] = None,
     image_column: options.ColumnOption = None,
+    image_prefix: options.PrefixOption = None,
+    image_suffix: options.SuffixOption = None,
     na_values: options.NaValuesOption = None,
     attributes: options.LabelVectorOption = None,
     model_size: options.ModelSizeOption = None,
@@ -50,7 +52,7 @@ def info(
             accuracy = judge_model(
                 run,
                 manifest,
-                reading=options.reading(image_column, na_values),
+                reading=options.reading(image_column, image_prefix, image_suffix, na_values),
                 device=pick_device(device),
                 description=described,
                 max_pixels=max_pixels,

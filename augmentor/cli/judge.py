@@ -46,6 +46,8 @@ def judge(
         typer.Option(metavar="FILE", help="Pretrained ResNet-18 weights; only a head is trained on them."),
     ] = None,
     image_column: options.ColumnOption = None,
+    image_prefix: options.PrefixOption = None,
+    image_suffix: options.SuffixOption = None,
     na_values: options.NaValuesOption = None,
     attributes: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Columns to use; with --model, as for expand.")
@@ -76,7 +78,7 @@ def judge(
         model=model,
         description=ForeignDescription(attributes=None if own else attributes, size=model_size, crop=model_crop),
         attributes=options.names(attributes) if own else (),
-        reading=options.reading(image_column, na_values),
+        reading=options.reading(image_column, image_prefix, image_suffix, na_values),
         size=size,
         crop=crop,
         flip=flip,

@@ -16,6 +16,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Switch = Literal["auto", "on", "off"]
 
 _RARE = "Rare combinations"
+_READING = "Reading the manifest"
 
 ManifestArgument = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="CSV or TSV table with one image per row.", parser=parse_path)
@@ -64,10 +65,20 @@ SetOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="Compute device: auto, cpu, cuda, cuda:1, ...")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 ColumnOption = Annotated[
-    str | None, typer.Option("--image-column", metavar="NAME", help="Manifest column with the image paths.")
+    str | None,
+    typer.Option("--image-column", metavar="NAME", help="Column with the image paths.", rich_help_panel=_READING),
+]
+PrefixOption = Annotated[
+    list[str] | None,
+    typer.Option("--image-prefix", metavar="OLD=NEW", help="Beginning of image paths.", rich_help_panel=_READING),
+]
+SuffixOption = Annotated[
+    str | None,
+    typer.Option("--image-suffix", metavar="[OLD=]NEW", help="End of image paths.", rich_help_panel=_READING),
 ]
 NaValuesOption = Annotated[
-    str | None, typer.Option("--na-values", metavar="WORD,...", help="Cells that mean unknown, beside blank ones.")
+    str | None,
+    typer.Option("--na-values", metavar="WORD,...", help="Cells that mean unknown.", rich_help_panel=_READING),
 ]
 SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="Output size: model, original, or WIDTHxHEIGHT.")]
 MaxPixelsOption = Annotated[int, typer.Option(min=1, help="Larger images count as failed rows.")]
@@ -77,11 +88,18 @@ OutsideOption = Annotated[
 MaxFailuresOption = Annotated[int, typer.Option(min=0, help="Failed rows that still exit with code 0.")]
 
 
-def reading(image_column: str | None, na_values: str | None) -> TableReading:
+def reading(
+    image_column: str | None, image_prefix: list[str] | None, image_suffix: str | None, na_values: str | None
+) -> TableReading:
     """Return how the command line says that a manifest's cells are read."""
     from augmentor.data.manifest import TableReading
 
-    return TableReading(image_column=image_column, na_values=names(na_values))
+    return TableReading(
+        image_column=image_column,
+        image_prefix=tuple(image_prefix or ()),
+        image_suffix=image_suffix or "",
+        na_values=names(na_values),
+    )
 
 
 def names(text: str | None) -> tuple[str, ...]:

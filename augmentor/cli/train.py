@@ -35,6 +35,8 @@ def train(
     ] = None,
     attributes: options.AttributesOption = None,
     image_column: options.ColumnOption = None,
+    image_prefix: options.PrefixOption = None,
+    image_suffix: options.SuffixOption = None,
     na_values: options.NaValuesOption = None,
     device: options.DeviceOption = "auto",
     devices: Annotated[
@@ -68,6 +70,8 @@ def train(
     overrides = list(set_ or ())
     overrides += [f"manifest.attributes={_toml(options.names(attributes))}"] if attributes else []
     overrides += [f"manifest.image_column={_toml(image_column)}"] if image_column else []
+    overrides += [f"manifest.image_prefix={_toml(image_prefix)}"] if image_prefix else []
+    overrides += [f"manifest.image_suffix={_toml(image_suffix)}"] if image_suffix else []
     overrides += [f"manifest.na_values={_toml(options.names(na_values))}"] if na_values else []
     overrides += [f"training.for_domains={_toml(for_)}"] if for_ else []
     overrides += [f"training.for_balance={_toml(options.names(for_balance))}"] if for_balance else []

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from augmentor.data.manifest import SPLITS, Manifest, split_leaks
+from augmentor.data.manifest import SPLITS, Manifest, look_elsewhere, split_leaks
 from augmentor.errors import ImageError, row_list
-from augmentor.storage import Access, located, side_by_side
+from augmentor.storage import Access, OutsideError, is_there, located, side_by_side
 from stargan.labels import UNKNOWN, Kind
 
 
@@ -36,12 +36,16 @@ class AttributeSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProblem:
-    """A row whose image cannot be used; `row` as a spreadsheet numbers it (the header is row 1)."""
+    """A row whose image cannot be used; `row` as a spreadsheet numbers it (the header is row 1).
+
+    `found` is the path of the file that is probably meant, where the row's own is missing; "" for none.
+    """
 
     id: str
     path: str
     row: int
     reason: str
+    found: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,7 @@ class CheckReport:
         splits: the rows of each split that has any.
         datasets: the rows of each data set that is named.
         missing: rows whose file is not there.
+        elsewhere: why the files of rows of `missing` are under another path, and how they are read, a line each.
         unreadable: rows whose file does not decode.
         several_frames: ids of the rows whose file holds several frames or pages, of which the first is used.
         duplicates: ids of the rows whose files are equal byte for byte, a tuple per file.
@@ -66,6 +71,7 @@ class CheckReport:
     datasets: dict[str, int]
     attributes: list[AttributeSummary]
     missing: list[ImageProblem]
+    elsewhere: list[str]
     unreadable: list[ImageProblem]
     several_frames: list[str]
     duplicates: list[tuple[str, ...]]
@@ -129,6 +135,7 @@ def check_manifest(
                 several_frames.append(i)
         if progress is not None:
             progress(i + 1, total)
+    nearby = look_elsewhere(manifest.path, [problem.path for problem in missing])
     identical = [rows for rows in rows_of.values() if len(rows) > 1]
     ids = manifest.rows["id"]
     datasets = manifest.rows["dataset"].value_counts(sort=False)
@@ -138,7 +145,8 @@ def check_manifest(
         splits=_split_counts(manifest),
         datasets={str(name): int(count) for name, count in datasets.items() if name and count},
         attributes=summarize(manifest),
-        missing=missing,
+        missing=[replace(problem, found=nearby.files.get(problem.path, "")) for problem in missing],
+        elsewhere=list(nearby.causes),
         unreadable=unreadable,
         several_frames=ids.iloc[several_frames].tolist(),
         duplicates=[tuple(ids.iloc[rows]) for rows in identical],
@@ -189,6 +197,8 @@ def _look_at(path: Path, *, decode: Callable[[Path], bool], access: Access) -> _
     except IsADirectoryError:
         return _Image(wrong="missing", reason="a folder, not a file")
     except OSError as error:
+        if isinstance(error, OutsideError) and not is_there(path):
+            return _Image(wrong="missing", reason="no such file")
         return _Image(wrong="unreadable", reason=error.strerror or str(error))
     except ImageError as error:
         # The report names the path in a field of its own.

@@ -28,8 +28,9 @@ from augmentor.data.manifest import (
     TableReading,
     frame_notes,
     key_stems,
-    refuse_all_outside,
+    missing_notes,
     refuse_split_leaks,
+    refuse_unreachable,
 )
 from augmentor.errors import AugmentorError, ManifestError
 from augmentor.expansion.pipeline import Sources
@@ -225,8 +226,8 @@ def plan_expansion(
     table = read_model_manifest(manifest, loaded, reading=reading)
     table = table.allowing(outside=settings.allow_outside, max_pixels=settings.max_pixels)
     refuse_split_leaks(table)
-    refuse_all_outside(table, settings.splits)
-    table = replace(table, notes=(*table.notes, *frame_notes(table)))
+    refuse_unreachable(table, settings.splits)
+    table = replace(table, notes=(*table.notes, *frame_notes(table), *missing_notes(table)))
     eligible = table.split_mask(settings.splits)
     if not eligible.any():
         raise ManifestError(

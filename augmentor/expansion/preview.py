@@ -15,7 +15,7 @@ from augmentor.data import (
     read_model_samples,
     sample_originals,
 )
-from augmentor.data.manifest import Manifest, TableReading, refuse_all_outside
+from augmentor.data.manifest import Manifest, TableReading, refuse_unreachable
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.expansion.job import Expansion
 from augmentor.expansion.settings import RunSettings
@@ -69,7 +69,7 @@ def write_preview(
     check_output_size(loaded, size)
     table = read_model_manifest(manifest, loaded, reading=reading)
     table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
-    refuse_all_outside(table, splits)
+    refuse_unreachable(table, splits)
     columns = preview_columns(parse_domains(domains, loaded.space), loaded.space, only=loaded.only_target)
     if not columns:
         only = loaded.space.attributes[0]

@@ -15,8 +15,8 @@ from augmentor.data.manifest import (
     Manifest,
     TableReading,
     read_manifest,
-    refuse_all_outside,
     refuse_split_leaks,
+    refuse_unreachable,
 )
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.images import DEFAULT_SIDE, parse_size
@@ -331,7 +331,7 @@ def _checked(table: Manifest, *, max_pixels: int, allow_outside: bool) -> Manife
     """Return the table with its access rules; refuse subjects in two splits, and images that are all outside."""
     table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
     refuse_split_leaks(table)
-    refuse_all_outside(table)
+    refuse_unreachable(table)
     return table
 
 

@@ -1,6 +1,6 @@
 """Paths and URLs, access rules, atomic files, locks, and threads with bounded waits."""
 
-from augmentor.storage.access import ANYWHERE, MAX_PIXELS, Access, is_there
+from augmentor.storage.access import ANYWHERE, MAX_PIXELS, Access, OutsideError, is_there
 from augmentor.storage.atomic import (
     TEMPORARY,
     CsvWriter,
@@ -54,6 +54,7 @@ __all__ = [
     "CsvWriter",
     "Holder",
     "Json",
+    "OutsideError",
     "RemotePath",
     "Status",
     "TakenError",

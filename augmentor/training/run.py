@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from augmentor.data import GREY_SAMPLE, Failure, Samples, all_grey, describe_choice, read_samples
-from augmentor.data.manifest import Manifest, frame_notes, refuse_all_outside, refuse_split_leaks
+from augmentor.data.manifest import Manifest, frame_notes, missing_notes, refuse_split_leaks, refuse_unreachable
 from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.judge import Limits, TargetAccuracy, judge_run, rarity_weights
 from augmentor.storage import locked, read_holder
@@ -301,8 +301,8 @@ def _training_rows(manifest: Manifest) -> Manifest:
             f"{manifest.title}: the training rows are all of one domain. StarGAN learns from differences: at "
             "least one attribute must have two values among the rows with split train"
         )
-    refuse_all_outside(rows)
-    return replace(rows, notes=(*rows.notes, *frame_notes(rows)))
+    refuse_unreachable(rows)
+    return replace(rows, notes=(*rows.notes, *frame_notes(rows), *missing_notes(rows)))
 
 
 def _decide_channels(recipe: Recipe, rows: Manifest, run: Path) -> tuple[Recipe, Manifest]:

@@ -270,6 +270,8 @@ class ManifestSettings(Section):
 
     attributes: tuple[str, ...] | None = None
     image_column: str | None = None
+    image_prefix: tuple[str, ...] | None = None
+    image_suffix: str | None = None
     na_values: tuple[str, ...] | None = None
 
     @property

@@ -23,7 +23,7 @@ from stargan.training import TrainState, new_state
 _SETTINGS = "run.toml"
 """In the run folder: its settings. A folder without it holds no run."""
 
-_MAY_READ = ("na_values",)
+_MAY_READ = ("image_prefix", "image_suffix", "na_values")
 """Settings of the section `manifest` that may change: the labels that they lead to may not."""
 
 _MAY_CHANGE = frozenset(

@@ -1,8 +1,15 @@
 """The user's table: one row per image, a path and a column per attribute."""
 
-from augmentor.data.manifest.guards import frame_notes, refuse_all_outside, refuse_split_leaks, split_leaks
+from augmentor.data.manifest.guards import (
+    frame_notes,
+    missing_notes,
+    refuse_split_leaks,
+    refuse_unreachable,
+    split_leaks,
+)
 from augmentor.data.manifest.joint import read_manifests
 from augmentor.data.manifest.label_sets import describe_sets
+from augmentor.data.manifest.missing import look_elsewhere
 from augmentor.data.manifest.read import Manifest, read_manifest
 from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
 from augmentor.data.manifest.rows import SPLITS, key_stems, subject_names
@@ -15,10 +22,12 @@ __all__ = [
     "describe_sets",
     "frame_notes",
     "key_stems",
+    "look_elsewhere",
+    "missing_notes",
     "read_manifest",
     "read_manifests",
-    "refuse_all_outside",
     "refuse_split_leaks",
+    "refuse_unreachable",
     "split_leaks",
     "subject_names",
 ]

@@ -1,4 +1,4 @@
-"""Checks of a whole manifest that open no image: split leaks, paths outside its folder, multi-frame files."""
+"""Checks of a whole manifest that open no image: split leaks, paths that lead nowhere, multi-frame files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from augmentor.data.manifest.missing import Elsewhere, look_elsewhere
 from augmentor.data.manifest.read import Manifest
 from augmentor.data.manifest.rows import SPLITS
 from augmentor.errors import ManifestError, counted, row_list
+from augmentor.storage import RemotePath, is_there
 
 _SHOWN = 5
 
@@ -94,20 +97,60 @@ def frame_notes(manifest: Manifest) -> list[str]:
     ]
 
 
-def refuse_all_outside(manifest: Manifest, splits: Sequence[str] = SPLITS) -> None:
-    """Refuse a manifest whose images in `splits` are all outside its folder; if only some are, their rows fail."""
-    rows = np.flatnonzero(manifest.split_mask(splits))
-    if manifest.allow_outside or not len(rows):
+def missing_notes(manifest: Manifest) -> list[str]:
+    """Return what is known of files elsewhere for the missing ones of a few images; only these are looked at."""
+    spread = _spread(np.arange(len(manifest)))
+    return [f"{manifest.title}: {cause}" for cause in _elsewhere(manifest, _missing(manifest, spread)).causes]
+
+
+def refuse_unreachable(manifest: Manifest, splits: Sequence[str] = SPLITS) -> None:
+    """Refuse a manifest whose images in `splits` are all outside its folder, or all missing but found elsewhere.
+
+    If only some are, their rows fail.
+    """
+    spread = _spread(np.flatnonzero(manifest.split_mask(splits)))
+    missing = _missing(manifest, spread)
+    if missing and len(missing) == len(spread) and (found := _elsewhere(manifest, missing)).files:
+        raise ManifestError(f"{_row_of(manifest, missing[0])}: no such file. {'. '.join(found.causes)}")
+    if manifest.allow_outside or not len(spread):
         return
-    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), _LOOKED_AT)).astype(int)]
-    if all(manifest.access.is_outside(manifest.image_path(int(row))) for row in spread):
-        row = int(spread[0])
-        path = str(manifest.rows["path"].iat[row])
-        file = str(manifest.rows["file"].iat[row]) if "file" in manifest.rows else str(manifest.path)
-        place = manifest.access.led(manifest.image_path(row))
+    if all(manifest.access.is_outside(manifest.image_path(row)) for row in spread):
+        path = str(manifest.rows["path"].iat[spread[0]])
+        place = manifest.access.led(manifest.image_path(spread[0]))
         raise ManifestError(
-            f"{file}, row {manifest.rows['line'].iat[row]}: {path!r} leads out of the manifest's folder, to "
+            f"{_row_of(manifest, spread[0])}: {path!r} leads out of the manifest's folder, to "
             f"{place}, and so do the other rows. A manifest from someone else could name any file of yours, so "
             "this is not read by default. If you trust it, add --allow-outside; or put the manifest into the "
             "images' folder"
         )
+
+
+def _spread(rows: NDArray[np.intp]) -> list[int]:
+    """Return a few of the rows."""
+    few: list[int] = rows[np.linspace(0, len(rows) - 1, min(len(rows), _LOOKED_AT)).astype(int)].tolist()
+    return few
+
+
+def _row_of(manifest: Manifest, row: int) -> str:
+    file = str(manifest.rows["file"].iat[row]) if "file" in manifest.rows else str(manifest.path)
+    return f"{file}, row {manifest.rows['line'].iat[row]}"
+
+
+def _missing(manifest: Manifest, rows: Sequence[int]) -> list[int]:
+    """Return the rows whose file on this machine is not there."""
+    paths = [(row, manifest.image_path(row)) for row in rows]
+    return [row for row, path in paths if not isinstance(path, RemotePath) and not is_there(path)]
+
+
+def _elsewhere(manifest: Manifest, rows: Sequence[int]) -> Elsewhere:
+    """Look for the missing files of rows of one table, the first row's."""
+    files = manifest.rows["file"].astype(str) if "file" in manifest.rows else None
+    table = manifest.path if files is None or not rows else Path(str(files.iat[rows[0]]))
+    # The rows of several tables may have absolute paths.
+    root = f"{table.absolute().parent.as_posix()}/"
+    written = [
+        str(manifest.rows["path"].iat[row]).removeprefix(root)
+        for row in rows
+        if files is None or files.iat[row] == str(table)
+    ]
+    return look_elsewhere(table, written)

@@ -15,6 +15,7 @@ from augmentor.data.manifest.columns import FIXED_COLUMNS, AttributeColumns, cho
 from augmentor.data.manifest.encode import encode_space, infer_space
 from augmentor.data.manifest.files import read_table
 from augmentor.data.manifest.label_sets import with_label_sets
+from augmentor.data.manifest.missing import in_stored_form
 from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
 from augmentor.data.manifest.rows import SPLITS, build_rows, subject_notes, without_duplicates
 from augmentor.data.manifest.table import Table, clean
@@ -172,9 +173,11 @@ def _used(sources: Sequence[AttributeColumns]) -> list[str]:
 
 
 def _manifest(table: Table, space: LabelSpace, codes: NDArray[np.int16], notes: tuple[str, ...]) -> Manifest:
+    rows = build_rows(table)
+    rows["path"] = in_stored_form(table.path.parent, rows["path"])
     return Manifest(
         path=table.path,
-        rows=build_rows(table),
+        rows=rows,
         space=space,
         codes=codes,
         has_splits="split" in table.columns,

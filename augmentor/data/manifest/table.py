@@ -162,6 +162,7 @@ def assemble(
         cells = frame[i]
         if name == image:
             images = cells.str.strip().str.replace("\\", "/", regex=False).rename(None)
+            images = images.map(reading.moved) if reading.moves else images
         elif name == "id":
             ids = cells.str.strip().rename(None)
         elif name in IMAGE_COLUMNS:

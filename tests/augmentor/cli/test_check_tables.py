@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from augmentor.cli.check import check_tables
 from augmentor.data.check import AttributeSummary, CheckReport, ImageProblem
 from tests.augmentor.cli.screen import printed
@@ -24,6 +26,7 @@ def report(*, missing: int = 0, leaks: int = 0) -> CheckReport:
             )
         ],
         missing=[ImageProblem(id=f"i{n}", path=f"{n} [x].png", row=n + 2, reason="gone") for n in range(missing)],
+        elsewhere=[],
         unreadable=[],
         several_frames=[],
         duplicates=[("a", "b [c]")],
@@ -53,6 +56,17 @@ def test_a_bad_check_lists_the_first_problems() -> None:
     assert "           and 5 more (--json lists them all)" in lines
     assert "leak       group [1]" in lines
     assert lines[-1] == "25 images cannot be used; 2 leaks between splits."
+
+
+def test_missing_images_with_one_cause_are_one_line() -> None:
+    found = report(missing=3)
+    elsewhere = replace(
+        found,
+        missing=[*(replace(problem, found="x.png") for problem in found.missing[:2]), found.missing[2]],
+        elsewhere=["2 images: not there but for their suffix"],
+    )
+    lines = [line for line in printed(check_tables(elsewhere)) if line.startswith("missing")]
+    assert lines == ["missing    2 images: not there but for their suffix", "missing    row 4: 2 [x].png"]
 
 
 def test_nothing_is_wider_than_its_terminal() -> None:

@@ -154,7 +154,7 @@ def test_the_report_is_plain_json(tmp_path: Path) -> None:
     assert plain["ok"] is False
     assert plain["rows"] == 3
     assert plain["duplicates"] == [["a", "b"]]
-    assert plain["missing"] == [{"id": "c", "path": "c.pgm", "row": 4, "reason": "no such file"}]
+    assert plain["missing"] == [{"id": "c", "path": "c.pgm", "row": 4, "reason": "no such file", "found": ""}]
     assert plain["notes"] == list(report.notes) != []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from augmentor.data.manifest import Manifest, frame_notes, read_manifest, read_manifests, refuse_all_outside
+from augmentor.data.manifest import Manifest, frame_notes, read_manifest, read_manifests, refuse_unreachable
 from augmentor.errors import ManifestError
 from augmentor.storage.access import MAX_PIXELS
 
@@ -22,33 +22,33 @@ def manifest(folder: Path, *paths: str, splits: str = "", name: str = "manifest.
 def test_a_manifest_of_which_everything_lies_elsewhere_is_refused_at_once(tmp_path: Path) -> None:
     table = manifest(tmp_path / "tables", *(f"../photos/{i}.png" for i in range(1000)))
     with pytest.raises(ManifestError) as caught:
-        refuse_all_outside(table)
+        refuse_unreachable(table)
     message = str(caught.value)
     assert message.startswith(f"{tmp_path / 'tables/manifest.csv'}, row 2: '../photos/0.png' leads out of")
     assert f"to {tmp_path / 'photos/0.png'}" in message
     assert "--allow-outside" in message
-    refuse_all_outside(table.allowing(outside=True))
+    refuse_unreachable(table.allowing(outside=True))
 
 
 def test_absolute_paths_inside_the_folder_are_no_matter(tmp_path: Path) -> None:
-    refuse_all_outside(manifest(tmp_path, str(tmp_path / "a.png"), str(tmp_path / "b.png")))
+    refuse_unreachable(manifest(tmp_path, str(tmp_path / "a.png"), str(tmp_path / "b.png")))
     with pytest.raises(ManifestError, match="row 2"):
-        refuse_all_outside(manifest(tmp_path / "deep", str(tmp_path / "a.png"), str(tmp_path / "b.png")))
+        refuse_unreachable(manifest(tmp_path / "deep", str(tmp_path / "a.png"), str(tmp_path / "b.png")))
 
 
 def test_where_some_lie_inside_the_others_are_failed_rows(tmp_path: Path) -> None:
     table = manifest(tmp_path, "a.png", "../b.png", "../c.png")
-    refuse_all_outside(table)
+    refuse_unreachable(table)
     assert [table.access.is_outside(table.image_path(i)) for i in range(3)] == [False, True, True]
 
 
 def test_only_the_splits_that_are_read_count(tmp_path: Path) -> None:
     table = manifest(tmp_path, "../a.png", "b.png", splits="tv")
-    refuse_all_outside(table)
-    refuse_all_outside(table, ["val"])
-    refuse_all_outside(table, ["test"])  # no row at all: someone else's message
+    refuse_unreachable(table)
+    refuse_unreachable(table, ["val"])
+    refuse_unreachable(table, ["test"])  # no row at all: someone else's message
     with pytest.raises(ManifestError, match="row 2"):
-        refuse_all_outside(table, ["train"])
+        refuse_unreachable(table, ["train"])
 
 
 def test_tables_of_several_folders_may_read_each_their_own(tmp_path: Path) -> None:
