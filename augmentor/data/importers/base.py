@@ -87,26 +87,32 @@ def find(src: Path, names: Sequence[str], *, folders: Sequence[str]) -> Path | N
     return None
 
 
-def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and words of each line that is not blank; refuse lines that do not have `count` words."""
-    with path.open(encoding="utf-8") as file:
+def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and words of each line that is not blank, split at the commas of a .csv, else at blanks."""
+    commas = path.suffix.lower() == ".csv"
+    with path.open(encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, start=1):
-                words = line.split()
-                if number <= skip or not words:
-                    continue
-                if len(words) != count:
-                    found = f"{counted(len(words), 'word')}, not {count}: {short(line.strip())!r}"
-                    raise DatasetError(f"{path}, line {number}: {found}")
-                yield number, words
+                if line.strip():
+                    yield number, [word.strip() for word in line.split(",")] if commas else line.split()
         except UnicodeDecodeError:
             raise DatasetError(f"{path}: this is not text. Is it still packed?") from None
 
 
+def read_fields(path: Path, *, count: int, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and words of each line after `skip` lines; refuse lines that do not have `count` words."""
+    for number, words in read_lines(path):
+        if number > skip:
+            if len(words) != count:
+                found = f"{counted(len(words), 'word')}, not {count}: {short(' '.join(words))!r}"
+                raise DatasetError(f"{path}, line {number}: {found}")
+            yield number, words
+
+
 def read_pairs(path: Path) -> dict[str, tuple[str, int]]:
-    """Read a file of "KEY VALUE" lines, keys unique, as key -> (value, the line's number)."""
+    """Read "KEY VALUE" lines, after a header in a .csv, as key -> (value, the line's number); keys are unique."""
     pairs: dict[str, tuple[str, int]] = {}
-    for number, (key, value) in read_fields(path, count=2):
+    for number, (key, value) in read_fields(path, count=2, skip=1 if path.suffix.lower() == ".csv" else 0):
         if key in pairs:
             raise DatasetError(f"{path}, line {number}: '{key}' is already in line {pairs[key][1]}")
         pairs[key] = value, number
