@@ -36,7 +36,7 @@ from augmentor.evaluation.training import TrainedEvaluator, label_balance, train
 from augmentor.evaluation.verdict import summarize
 from augmentor.judge import LabelledImages
 from augmentor.outputs import evaluation_runs, paths_of
-from augmentor.storage import MAX_PIXELS, Json, locked, write_json
+from augmentor.storage import MAX_PIXELS, Json, locked, refuse_links, write_json
 from stargan.checkpoints import json_sha256
 
 STEPS = 1200
@@ -137,6 +137,7 @@ def evaluate(
     for note in data.notes:
         on_note(note)
     paths = paths_of(out)
+    refuse_links(evaluation_runs(paths), below=paths.root)
     with locked(paths.out_of_sight("evaluation.lock"), output=out):
         settings = _with_flip(settings, data, model, on_note=on_note)
         ungated, skipped = None, dict[str, str]()

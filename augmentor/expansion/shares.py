@@ -189,6 +189,7 @@ def merge(out: Path, *, write_pages: WritePages) -> Counts:
             raise OutputError(f"{out}: how many shards it will have is not known. Run the same expand again")
         writer = make_writer(out, settings=settings, space=run.space, description=run.description)
         with locked(writer.lock, output=out):
+            writer.check()
             if writer.complete():
                 return FinishedOutput.open(out).counts
             if missing := writer.missing(shards):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from io import BytesIO
-from pathlib import Path
 from typing import IO, Literal, TypeAlias, get_args
 
 from augmentor.images.sizes import Pixels, to_image
-from augmentor.storage import write_unsynced
+from augmentor.storage import opener, write_unsynced
 
 ImageFormat: TypeAlias = Literal["png", "jpg", "webp"]
 
@@ -32,7 +31,7 @@ def encode_file(path: str, pixels: Pixels, image_format: ImageFormat) -> bytes:
         write_unsynced(path, data)
         return data
     # Pillow's JPEG encoder releases the interpreter's lock only when it writes into a real file.
-    with Path(path).open("w+b", buffering=0) as file:
+    with open(path, "w+b", buffering=0, opener=opener) as file:
         _save(pixels, file, image_format)
         file.seek(0)
         return file.read()

@@ -41,6 +41,11 @@ class OutputPaths(NamedTuple):
         return self.out.with_name(f".{self.out.name}.{name}") if self.one_file else self.out / WORK_FOLDER / name
 
     @property
+    def root(self) -> Path:
+        """The folder below which no link is followed: DIR, or that of FILE.h5."""
+        return self.out.parent if self.one_file else self.out
+
+    @property
     def work(self) -> Path:
         """The folder of the shard records; that of FILE.h5 exists until it is finished."""
         return parts_folder(self.out) if self.one_file else self.out / WORK_FOLDER

@@ -11,13 +11,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from augmentor.data import Failure
+from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.outputs.description import SCHEMA_VERSION, Counts, Shape, checked_object, described_space
 from augmentor.outputs.fingerprints import Identity, read_identity, refuse_other_run
 from augmentor.outputs.judge_results import Rejected, RowScores, scores_from_json, scores_to_json
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.source_files import SourceFile
-from augmentor.storage import TEMPORARY, Json, sync_folder, write_json, write_synced
+from augmentor.storage import (
+    TEMPORARY,
+    Json,
+    RemotePath,
+    make_folder,
+    open_folder,
+    refuse_links,
+    sync_folder,
+    write_json,
+    write_synced,
+)
 from stargan.checkpoints import json_sha256
 from stargan.labels import LabelSpace
 
@@ -84,8 +95,11 @@ class ShardRecord:
             rejected=sorted([*self.rejected, *dropped], key=lambda each: each.position),
         )
 
-    def write(self, path: Path) -> None:
-        """Write the record and sync its content; the caller gives it its final name."""
+    def write(self, path: Path, *, below: Path | None = None) -> None:
+        """Write the record and sync its content; the caller gives it its final name.
+
+        `below` is as for `open_folder`.
+        """
         counts = Counts(failed=len(self.failures), rejected=len(self.rejected))
         for row in self.rows:
             counts.add(row)
@@ -110,7 +124,7 @@ class ShardRecord:
             state["scores"] = [scores_to_json(scores) for scores in self.scores]
         if self.rejected:
             state["rejected"] = [each.to_json() for each in self.rejected]
-        write_synced(path, _with_checksum(json.dumps(state, ensure_ascii=False).encode()))
+        write_synced(path, _with_checksum(json.dumps(state, ensure_ascii=False).encode()), below=below)
 
     @classmethod
     def read(cls, path: Path) -> ShardRecord:
@@ -155,6 +169,7 @@ class RecordFolder:
 
     def __init__(self, work: Path) -> None:
         self.work = work
+        self.root = work.parent
         self.shards = work / "shards"
         self.temporary = work / "tmp"
 
@@ -183,19 +198,35 @@ class RecordFolder:
         self.check(output, Identity.of(description))
         if not self.started() and self.shards.exists():
             shutil.rmtree(self.shards)  # Nobody knows whose records they are.
-        self.shards.mkdir(parents=True, exist_ok=True)
-        self.temporary.mkdir(exist_ok=True)
+        self.make_folders()
         if not self._says(shards):
             self.begin(description, space, shards=shards)
         for leftover in self.shards.glob(f"{TEMPORARY}*"):
             leftover.unlink(missing_ok=True)
 
+    def staged(self) -> list[Path]:
+        """Return the folders of unfinished shards, in order; what is not called by a shard's number stays."""
+        return sorted(path for path in self.temporary.iterdir() if path.name.isascii() and path.name.isdigit())
+
+    def make_folders(self) -> None:
+        """Make the folders, or check that existing ones are no links."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for folder in (self.shards, self.temporary):
+            make_folder(folder, below=self.root)
+
+    def refuse_links(self) -> None:
+        """Raise OutputError where one of the folders is a link, or is reached through one."""
+        for folder in (self.shards, self.temporary):
+            refuse_links(folder, below=self.root)
+
     def check(self, output: Path, identity: Identity) -> None:
-        """Refuse records of another run; changes nothing.
+        """Refuse records of another run, and links; changes nothing.
 
         Raises:
-            OutputError: they belong to another plan, model or settings.
+            OutputError: they belong to another plan, model or settings, or their folder is a link.
         """
+        if not isinstance(self.work, RemotePath):
+            self.refuse_links()
         found = read_identity(self.work / "run.json")
         if found is not None:
             refuse_other_run(output, found=found, expected=identity)
@@ -209,8 +240,8 @@ class RecordFolder:
             "description": dict(description),
             "shards": shards,
         }
-        write_json(self.work / "run.json", {**state, "sha256": json_sha256(state)})
-        sync_folder(self.work.parent)
+        write_json(self.work / "run.json", {**state, "sha256": json_sha256(state)}, below=self.root)
+        sync_folder(self.root)
 
     def read_run(self) -> StoredRun:
         """Read `run.json`.
@@ -252,13 +283,14 @@ class RecordFolder:
 
     def commit(self, staged: Path, index: int) -> None:
         """Give a written record its final name, durably: from here on the shard counts."""
-        staged.replace(self.path(index))
-        sync_folder(self.shards)
+        with open_folder(self.shards, below=self.root) as folder:
+            folder.receive(str(staged), self.path(index).name)
+            folder.sync()
 
     def rewrite(self, record: ShardRecord) -> None:
         """Replace a committed record."""
         staged = self.shards / f"{TEMPORARY}{record.index:05d}.json"
-        record.write(staged)
+        record.write(staged, below=self.root)
         self.commit(staged, record.index)
 
     def read_all(self, shards: int, *, first: int = 0) -> Iterator[ShardRecord]:
@@ -282,10 +314,8 @@ def _with_checksum(text: bytes) -> bytes:
 
 
 def _checked(data: bytes) -> bytes:
-    """Return a record's JSON without its checksum, if it has one; raise ValueError where that does not match."""
-    text, mark, digest = data.rpartition(_CHECKSUM)
-    if not mark:
-        return data
+    """Return a record's JSON without its checksum; raise ValueError where that is missing or does not match."""
+    text, _, digest = data.rpartition(_CHECKSUM)
     whole = text + b"}"
     if digest != hashlib.sha256(whole).hexdigest().encode() + b'"}\n':
         raise ValueError("its bytes are not those that were written")
@@ -293,7 +323,8 @@ def _checked(data: bytes) -> bytes:
 
 
 def _refuse_other_places(names: Iterable[str]) -> None:
-    """Raise ValueError for a file name that leaves the output: named files are read and removed."""
+    """Raise ValueError for a file name that is not below a split's folder: named files are read and removed."""
     for name in names:
-        if "\\" in name or ":" in name.partition("/")[0] or not {"", ".", ".."}.isdisjoint(name.split("/")):
+        split, *rest = name.split("/")
+        if split not in SPLITS or not rest or "\\" in name or not {"", ".", ".."}.isdisjoint(rest):
             raise ValueError(f"{name!r} is no file of the output")

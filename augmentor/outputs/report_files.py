@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from augmentor.outputs.paths import OutputPaths
-from augmentor.storage import TEMPORARY
+from augmentor.storage import TEMPORARY, refuse_links
 
 REPORT_FILES = ("report.html", "README.md", "croissant.json", "evaluation.json")
 """Names inside a folder; beside FILE.h5 they are FILE.NAME."""
@@ -47,6 +47,7 @@ def remove_report_files(paths: OutputPaths) -> None:
         path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
     folder = paths.beside(REPORT_IMAGES)
     if folder.is_dir():
+        refuse_links(folder, below=paths.root)
         for path in sorted(folder.iterdir()):
             if is_report_image(path.name):
                 path.unlink()

@@ -106,6 +106,7 @@ def write_report(out: Path, description: Mapping[str, object] | None = None, ima
                 origin=origin_section(output, described),
             )
         )
+        thumbnails.sync()
         with replacing_text(page) as file:
             file.write(text)
         thumbnails.remove_others()

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from augmentor.images import Pixels, encode, fit
 from augmentor.outputs import is_report_image, report_image_name
+from augmentor.storage import make_folder, sync_files, sync_folder, write_unsynced
 
 LONGEST = 96
 """Pixels of a thumbnail's longest side."""
@@ -26,7 +27,7 @@ class Thumbnails:
         self.largest_side = 0
         self._written: dict[str, str] = {}
         self._bytes = 0
-        folder.mkdir(exist_ok=True)
+        make_folder(folder, below=folder.parent)
 
     def add(self, key: str, pixels: Pixels) -> str | None:
         """Write the thumbnail of a uint8 (H, W, C) image, once per key.
@@ -48,9 +49,14 @@ class Thumbnails:
             if self._bytes + len(data) > MOST_BYTES:
                 return None
             self._bytes += len(data)
-            (self.folder / name).write_bytes(data)
+            write_unsynced(str(self.folder / name), data)
             self._written[name] = key
         return f"{quote(self.folder.name)}/{name}"
+
+    def sync(self) -> None:
+        """Wait until the thumbnails are on the disk."""
+        sync_files([str(self.folder / name) for name in self._written])
+        sync_folder(self.folder)
 
     def remove_others(self) -> None:
         """Delete thumbnails of an earlier page; other files stay."""

@@ -15,6 +15,15 @@ from augmentor.storage.atomic import (
     write_synced,
     write_unsynced,
 )
+from augmentor.storage.inside import (
+    create_file,
+    make_folder,
+    open_folder,
+    opener,
+    refuse_links,
+    remove_file,
+    remove_files,
+)
 from augmentor.storage.lock import Holder, TakenError, is_free, locked, patiently_locked, read_holder
 from augmentor.storage.schema import read_declared
 from augmentor.storage.urls import (
@@ -62,6 +71,7 @@ __all__ = [
     "Workers",
     "anything_hangs",
     "content",
+    "create_file",
     "each",
     "end_together",
     "has_secrets",
@@ -70,12 +80,18 @@ __all__ = [
     "leave_behind",
     "located",
     "locked",
+    "make_folder",
+    "open_folder",
+    "opener",
     "parse_path",
     "patiently_locked",
     "read_declared",
     "read_holder",
+    "refuse_links",
     "refuse_unusable",
     "remove",
+    "remove_file",
+    "remove_files",
     "replace_bytes",
     "replacing_table",
     "replacing_text",

@@ -11,51 +11,58 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, TypeAlias
 
+from augmentor.storage.inside import create_file, open_folder
+
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 """Plain values that the standard library's json writes."""
 
 TEMPORARY = ".tmp-"
 """Prefix of the names of unfinished files, which may be overwritten."""
 
-_BINARY = getattr(os, "O_BINARY", 0)  # Windows alone has it.
-
 _SYNCED_AT_ONCE = 16
 """Files synced in parallel: the disk then writes its journal once for many of them."""
 
 
 @contextmanager
-def replacing_text(path: Path) -> Iterator[TextIO]:
+def replacing_text(path: Path, *, below: Path | None = None) -> Iterator[TextIO]:
     """Open a UTF-8 text file for writing that replaces `path` only when the block ends without an error.
 
-    Line ends are written as they are.
+    Line ends are written as they are. `below` is as for `open_folder`.
     """
-    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        _replacing(path, below) as descriptor,
+        open(descriptor, "w", encoding="utf-8", newline="", closefd=False) as file,
+    ):
         yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextmanager
-def replacing_table(path: Path, columns: Sequence[str]) -> Iterator[CsvWriter]:
+def replacing_table(path: Path, columns: Sequence[str], *, below: Path | None = None) -> Iterator[CsvWriter]:
     """Open a CSV file for writing rows below its header; as `replacing_text`."""
-    with replacing_text(path) as file:
+    with replacing_text(path, below=below) as file:
         writer = CsvWriter(file)
         writer.writerow(columns)
         yield writer
 
 
-def replace_bytes(path: Path, data: bytes) -> None:
-    """Write a file that replaces `path` only when its content is on the disk."""
-    with _replacing(path) as temporary:
-        write_synced(temporary, data)
+def replace_bytes(path: Path, data: bytes, *, below: Path | None = None) -> None:
+    """Write a file that replaces `path` only when its content is on the disk; `below` is as for `open_folder`."""
+    with _replacing(path, below) as descriptor:
+        _write_all(descriptor, data)
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a file and wait until its content is on the disk; its name is not yet safe (see `sync_folder`)."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def write_synced(path: Path, data: bytes, *, below: Path | None = None) -> None:
+    """Write a file and wait until its content is on the disk; its name is not yet safe (see `sync_folder`).
+
+    `below` is as for `open_folder`.
+    """
+    with open_folder(path.parent, below=below) as folder:
+        descriptor = folder.create(path.name)
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_unsynced(path: str, data: bytes) -> None:
@@ -63,11 +70,9 @@ def write_unsynced(path: str, data: bytes) -> None:
 
     `path` is text, because a million `Path`s take longer than the writing.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
+    descriptor = create_file(path)
     try:
-        written = os.write(descriptor, data)
-        while written < len(data):
-            written += os.write(descriptor, data[written:])
+        _write_all(descriptor, data)
     finally:
         os.close(descriptor)
 
@@ -104,9 +109,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, state: Mapping[str, object]) -> None:
-    """Write JSON with sorted keys, two spaces and a final line end; a file of this name is replaced."""
-    with replacing_text(path) as file:
+def write_json(path: Path, state: Mapping[str, object], *, below: Path | None = None) -> None:
+    """Write JSON with sorted keys, two spaces and a final line end; as `replacing_text`."""
+    with replacing_text(path, below=below) as file:
         file.write(json.dumps(state, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -131,13 +136,25 @@ class CsvWriter:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name, which is renamed to `path` if the block ends without an error."""
-    temporary = path.with_name(TEMPORARY + path.name)
-    try:
-        yield temporary
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
-    sync_folder(path.parent)
+def _replacing(path: Path, below: Path | None) -> Iterator[int]:
+    """Yield the descriptor of a temporary file, which takes the name `path` if the block ends without an error."""
+    temporary = TEMPORARY + path.name
+    with open_folder(path.parent, below=below) as folder:
+        descriptor = folder.create(temporary)
+        try:
+            try:
+                yield descriptor
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            folder.remove(temporary)
+            raise
+        folder.rename(temporary, path.name)
+        folder.sync()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, data[written:])

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -125,7 +126,7 @@ def read_holder(path: Path) -> Holder | None:
 def is_free(path: Path) -> bool:
     """Return whether no process holds a lock: its file does not exist, or was left by a process that has ended."""
     try:
-        handle = os.open(path, os.O_RDWR)
+        handle = _opened(path)
     except FileNotFoundError:
         return True
     try:
@@ -137,7 +138,7 @@ def is_free(path: Path) -> bool:
 def _take(path: Path, output: Path, *, shared: bool) -> int:
     """Return the open, locked file."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = _opened(path, os.O_CREAT)
         try:
             if not _lock(handle, path, shared=shared):
                 raise TakenError(_taken(output, path, _patient_holder(path)))
@@ -153,6 +154,23 @@ def _take(path: Path, output: Path, *, shared: bool) -> int:
             os.close(handle)
             raise
         os.close(handle)  # The one before removed it in between.
+
+
+def _opened(path: Path, flags: int = 0) -> int:
+    """Open a lock file, which is emptied and written; raise OutputError where that would be another file."""
+    try:
+        handle = os.open(path, os.O_RDWR | flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OutputError(f"{path}: the lock file is a link. Delete it, and run the same command again") from error
+    status = os.fstat(handle)
+    if status.st_nlink > 1 or not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise OutputError(
+            f"{path}: the lock file is a hard link, a pipe or a device. Delete it, and run the same command again"
+        )
+    return handle
 
 
 def _lock(handle: int, path: Path, *, shared: bool = False) -> bool:

@@ -17,6 +17,7 @@ from augmentor.data.manifest import Manifest
 from augmentor.errors import MissingExtraError
 from augmentor.images import preview_grid, write_grid
 from augmentor.planning import parse_domains, preview_columns
+from augmentor.storage import replacing_text
 from augmentor.training.best import BestCheckpoint, Scored, TrainingJudge, follow_evaluation
 from augmentor.training.recipe import Recipe
 from stargan.checkpoints import Json, Model, checkpoint_name, remove_checkpoint, save_checkpoint
@@ -249,11 +250,9 @@ def _read_failures(path: Path) -> list[Failure]:
 
 def _open_log(path: Path, step: int) -> IO[str]:
     """Open log.jsonl to append, without the lines that a killed run wrote after its last checkpoint."""
-    if path.exists():
-        kept = [line for line in path.read_text().splitlines() if _logged_step(line) <= step]
-        draft = path.with_suffix(".part")
-        draft.write_text("".join(f"{line}\n" for line in kept))
-        draft.replace(path)
+    lines = path.read_text().splitlines() if path.exists() else []
+    with replacing_text(path) as file:
+        file.writelines(f"{line}\n" for line in lines if _logged_step(line) <= step)
     return path.open("a")
 
 

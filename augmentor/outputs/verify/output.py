@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import h5py
 
+from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.outputs.description import described_space
 from augmentor.outputs.fingerprints import read_identity
@@ -31,7 +33,7 @@ from augmentor.outputs.verify.report import Findings, OnProgress, Problem
 from augmentor.outputs.verify.tables import DERIVED
 from augmentor.outputs.writers.hdf5_layout import shard_digest
 from augmentor.outputs.writers.parts import Parts
-from augmentor.storage import locked, sync_file, sync_folder
+from augmentor.storage import create_file, locked, refuse_links, remove_files, sync_file, sync_folder
 
 
 def verify_output(
@@ -101,6 +103,7 @@ def repair_output(found: Findings) -> Repaired:
         return Repaired(dropped=[], rewritten=[], unfinished=not found.finished, left=found.problems)
     try:
         with locked(paths_of(out).lock, output=out):
+            RecordFolder(paths_of(out).work).refuse_links()
             rewritten: list[str] = []
             unfinished = True
             if folder:
@@ -130,11 +133,14 @@ def _repair_folder(found: Findings) -> list[str]:
     out, records = found.out, RecordFolder(found.out / WORK_FOLDER)
     run, description = records.work / "run.json", out / "dataset.json"
     rewritten = []
+    for folder in out.glob("*/*"):
+        if folder.parent.name in SPLITS and not folder.is_file():
+            refuse_links(folder, below=out)
     if any(out / problem.file == run for problem in found.mended_by("tables")):
         described, _ = read_description(description)
         if described is None:
             raise OutputError(f"{run} and {description} are damaged both. Start anew: expand with --overwrite")
-        records.work.mkdir(exist_ok=True)
+        records.make_folders()
         given = {name: value for name, value in described.items() if name not in DERIVED}
         records.begin(given, described_space(described))
         rewritten.append(run.relative_to(out).as_posix())
@@ -155,16 +161,8 @@ def _drop_shard(out: Path, records: RecordFolder, number: int) -> None:
         names = []
     path.unlink(missing_ok=True)
     sync_folder(records.shards)
-    root = out.resolve()
-    folders = set()
-    for name in names:
-        image = out / name
-        if image.parent.resolve().is_relative_to(root):  # A folder may have become a link since.
-            image.unlink(missing_ok=True)
-            folders.add(image.parent)
-    for folder in folders:
-        if folder.is_dir():
-            sync_folder(folder)
+    for folder in remove_files(out, names):
+        sync_folder(folder)
 
 
 # ---- HDF5 files ----
@@ -227,7 +225,7 @@ def _make_part(file: h5py.File, described: Described, entry: ShardEntry, parts: 
     extents: list[tuple[int, int]] = []
     digests: list[str] = []
     if rows:
-        with path.open("wb") as part:
+        with os.fdopen(create_file(path), "wb") as part:
             for _, data in chain.from_iterable(read_images(file, entry)):
                 extents.append((part.tell(), len(data or b"")))
                 digests.append(hashlib.sha256(data or b"").hexdigest())
@@ -248,5 +246,5 @@ def _make_part(file: h5py.File, described: Described, entry: ShardEntry, parts: 
         extents=extents,
         scores=judged.scores,
         rejected=judged.rejected,
-    ).write(record)
+    ).write(record, below=parts.records.root)
     parts.records.commit(record, entry.number)

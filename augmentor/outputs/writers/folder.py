@@ -21,7 +21,7 @@ from augmentor.outputs.writers.base import LocalWriter, every_shard
 from augmentor.outputs.writers.metadata import FolderTables
 from augmentor.outputs.writers.packing import Packing
 from augmentor.outputs.writers.staged import RECORD, FolderShard, StagedShard
-from augmentor.storage import TEMPORARY, Json, sync_folder
+from augmentor.storage import TEMPORARY, Json, remove_file, remove_files, sync_folder
 from stargan.labels import UNKNOWN, LabelSpace
 
 COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", INDEX_FILE)
@@ -90,10 +90,10 @@ class FolderWriter(LocalWriter):
                     "cannot tell its files from others. Give another --out, or delete the folder."
                 )
             return
+        self.records.make_folders()
         # First of all: what is being removed is not complete.
         (self.out / "dataset.json").unlink(missing_ok=True)
-        self.records.temporary.mkdir(exist_ok=True)
-        for staged in sorted(self.records.temporary.iterdir()):
+        for staged in self.records.staged():
             self.undo(staged)
         folders = {self.out / split for split in SPLITS}
         for path in sorted(self.records.shards.glob("[0-9]*.json")):
@@ -104,8 +104,8 @@ class FolderWriter(LocalWriter):
             folders |= self.undo(staged)
         tables = [self.out / split / "metadata.csv" for split in SPLITS]
         for path in (*tables, *(self.out / name for name in COMPANIONS)):
-            path.unlink(missing_ok=True)
-            path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
+            for each in (path, path.with_name(TEMPORARY + path.name)):
+                remove_file(each, below=self.out)
         remove_report_files(self.paths)
         for folder in sorted(folders, reverse=True):  # The inner ones first.
             with suppress(OSError):  # Somebody else's files are in it.
@@ -117,7 +117,7 @@ class FolderWriter(LocalWriter):
         """See `Writer.open`; undoes the half-committed shards of a killed run."""
         self.check()
         self.records.open(self.out, self.description, self.space, shards=shards)
-        for staged in sorted(self.records.temporary.iterdir()):
+        for staged in self.records.staged():
             if mine(int(staged.name)):
                 self.undo(staged)
 
@@ -134,15 +134,10 @@ class FolderWriter(LocalWriter):
     def drop(self, index: int, reasons: Mapping[int, str]) -> None:
         """See `Writer.drop`."""
         record = ShardRecord.read(self.records.path(index))
-        folders = set()
-        for position, row in zip(record.positions, record.rows, strict=True):
-            if position in reasons:
-                path = self.out / row.file_name
-                path.unlink(missing_ok=True)
-                folders.add(path.parent)
-        for folder in folders:
-            if folder.is_dir():
-                sync_folder(folder)
+        positions = zip(record.positions, record.rows, strict=True)
+        dropped = [row.file_name for position, row in positions if position in reasons]
+        for folder in remove_files(self.out, dropped):
+            sync_folder(folder)
             with suppress(OSError):  # Other images are in it; an empty one would be a class without images.
                 folder.rmdir()
         self.records.rewrite(record.without(reasons))
@@ -168,20 +163,21 @@ class FolderWriter(LocalWriter):
 
     def undo(self, staged: Path) -> set[Path]:
         """Remove the files of an uncommitted shard, staged or moved; return the folders that they had moved to."""
-        folders = set()
+        folders: set[Path] = set()
+        if staged.is_symlink():
+            staged.unlink()
+            return folders
         record_path = staged / RECORD
         if record_path.exists() and self.records.get(int(staged.name)) is None:
             # The record is synced before the first file moves: one that cannot be read had no moves yet.
             try:
-                moved, packed = (record := ShardRecord.read(record_path)).placed, bool(record.packs)
+                record = ShardRecord.read(record_path)
             except OutputError:
-                moved, packed = (), False
-            for name in moved:
-                path = self.out / name
-                path.unlink(missing_ok=True)
-                folders.add(path.parent)
-                if packed:  # See `drop`; a million files are not asked for what they cannot have.
-                    path.with_name(TEMPORARY + path.name).unlink(missing_ok=True)
+                pass
+            else:
+                # See `drop`; a million files are not looked for under names that they cannot have.
+                unfinished = [name.replace("/", f"/{TEMPORARY}", 1) for name in record.packs]
+                folders = remove_files(self.out, [*record.placed, *unfinished])
         shutil.rmtree(staged)
         return folders
 

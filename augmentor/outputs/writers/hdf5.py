@@ -42,8 +42,11 @@ from augmentor.outputs.writers.hdf5_layout import (
     table_columns,
 )
 from augmentor.outputs.writers.parts import Parts, PartShard
-from augmentor.storage import TEMPORARY, Json, replacing_table, sync_file, sync_folder, write_json
+from augmentor.storage import TEMPORARY, Json, remove_file, replacing_table, sync_file, sync_folder, write_json
 from stargan.labels import LabelSpace
+
+_MERGED = "merged.h5"
+"""Name of the unfinished file."""
 
 _COMPANIONS = (".failures.csv", ".rejected.csv", ".scores.csv", ".dataset.json", ".preview.png")
 
@@ -92,6 +95,7 @@ class HDF5Writer(LocalWriter):
             raise OutputError(
                 f"{self.out}: was not written by expand, so --overwrite leaves it. Give another --out."
             )
+        self.records.refuse_links()
         if self.out.exists() or self.records.started():
             for path in (self.out, *map(self.out.with_suffix, _COMPANIONS)):
                 path.unlink(missing_ok=True)
@@ -110,7 +114,7 @@ class HDF5Writer(LocalWriter):
         self.records.open(self.out, self.description, self.space, shards=shards)
         for staged in self.records.temporary.iterdir():
             # What was being merged is begun anew, and nobody merges while shards are made.
-            if not staged.stem.isdigit() or mine(int(staged.stem)):
+            if staged.name == _MERGED or (staged.stem.isdigit() and mine(int(staged.stem))):
                 staged.unlink()
 
     def complete(self) -> bool:
@@ -151,7 +155,8 @@ class HDF5Assembly(Assembly):
     def __init__(self, writer: HDF5Writer, shards: int) -> None:
         super().__init__(writer.records, shards)
         self._writer = writer
-        self._path = writer.records.temporary / "merged.h5"
+        self._path = writer.records.temporary / _MERGED
+        remove_file(self._path, below=writer.records.root)
         self._file: h5py.File | None = None
         self._columns: dict[str, h5py.Dataset] = {}
         self._length = 0

@@ -74,6 +74,7 @@ class HDF5Packing(Packing):
         """Write dataset.h5, durably; equal packs give equal bytes."""
         path = out / INDEX_FILE
         temporary = path.with_name(TEMPORARY + path.name)
+        temporary.unlink(missing_ok=True)  # It may be a link.
         with system_errors(), h5py.File(temporary, "w") as file:
             for column in file_columns(self.space, encoding=self.encoding, shape=shape):
                 _create_virtual(file, column, packs)

@@ -18,7 +18,7 @@ from augmentor.outputs.label_table import UNCHECKED, LabelRow, cells, columns
 from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.writers.assembly import Assembly, Ending, discard
 from augmentor.outputs.writers.packing import Packed, Packing, pack_name
-from augmentor.storage import CsvWriter, Json, replacing_table, write_json
+from augmentor.storage import CsvWriter, Json, make_folder, replacing_table, write_json
 from stargan.labels import LabelSpace
 
 _SAMPLED_ROWS = 10_000
@@ -153,8 +153,9 @@ class SplitTables:
 
     def _open(self, split: str, files: ExitStack) -> CsvWriter:
         # Where the output is a URL, none of the images stays on this disk.
-        (self.out / split).mkdir(exist_ok=True)
-        return files.enter_context(replacing_table(self.out / split / "metadata.csv", self.columns))
+        make_folder(self.out / split, below=self.out)
+        table = replacing_table(self.out / split / "metadata.csv", self.columns, below=self.out)
+        return files.enter_context(table)
 
     def _respelled(self) -> dict[str, dict[int, dict[str, str]]]:
         """Return, per split and column, the cells' other spelling; empty for nearly all outputs."""

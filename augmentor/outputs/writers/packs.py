@@ -20,7 +20,7 @@ from augmentor.outputs.writers.packing import Pack, Packing, damage_named, pack_
 from augmentor.outputs.writers.parquet import ParquetPack, ParquetPacking
 from augmentor.outputs.writers.staged import StagedShard
 from augmentor.outputs.writers.webdataset import TarPack, TarPacking
-from augmentor.storage import TEMPORARY, Json, RemotePath, sync_file, sync_folder
+from augmentor.storage import TEMPORARY, Json, RemotePath, open_folder, remove_file, sync_file, sync_folder
 from stargan.labels import LabelSpace
 
 _PACKINGS: dict[OutputFormat, type[Packing]] = {
@@ -119,7 +119,7 @@ class PackWriter(FolderWriter):
             elif rows:
                 packs[name] = self._repack(path, rows, left)
             else:
-                path.unlink(missing_ok=True)
+                remove_file(path, below=self.out)
         for folder in {(self.out / name).parent for name in record.packs}:
             sync_folder(folder)
         self.records.rewrite(replace(left, packs=packs))
@@ -127,6 +127,7 @@ class PackWriter(FolderWriter):
     def _repack(self, path: Path, rows: Sequence[LabelRow], record: ShardRecord) -> str:
         """Write a pack again with only these rows' images; return its SHA-256."""
         fresh = path.with_name(TEMPORARY + path.name)
+        remove_file(fresh, below=self.out)
         with open_pack(path) as pack:
             images = (pack.read(row.file_name) for row in rows)
             self.packing.write(fresh, rows, images, shape=record.shape)
@@ -161,8 +162,8 @@ class PackShard(StagedShard):
         packs = {name: _sha256(path) for name, path in staged.items()}
         self.stage_record(replace(record, packs=packs))
         for name, path in staged.items():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            path.replace(out / name)
+            with open_folder((out / name).parent, below=out, make=True) as folder:
+                folder.receive(str(path), (out / name).name)
         self.commit_record({(out / name).parent for name in staged})
 
     def _images(self, positions: Sequence[int]) -> Iterator[bytes]:

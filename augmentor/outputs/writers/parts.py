@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,7 +23,7 @@ from augmentor.images import ImageFormat, Pixels, encode
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.writers.base import ShardWriter
-from augmentor.storage import sync_file, sync_folder
+from augmentor.storage import create_file, sync_file, sync_folder
 
 _BLOCK_BYTES = 1 << 25
 """Bytes of images read at once."""
@@ -132,7 +133,8 @@ class PartShard(ShardWriter):
             self._staged.replace(self.parts.path(self.index))
             sync_folder(self.parts.folder)
         staged_record = self._staged.with_suffix(".json")
-        replace(record, extents=[self._extents[position] for position in record.positions]).write(staged_record)
+        placed = replace(record, extents=[self._extents[position] for position in record.positions])
+        placed.write(staged_record, below=self.parts.records.root)
         self.parts.records.commit(staged_record, self.index)
 
     def _file_name(self, row: LabelRow) -> str:
@@ -141,7 +143,7 @@ class PartShard(ShardWriter):
 
     def _write(self, first: int, data: bytes) -> None:
         if self._file is None:
-            self._file = self._staged.open("wb", buffering=_WRITTEN_TOGETHER)
+            self._file = os.fdopen(create_file(self._staged), "wb", _WRITTEN_TOGETHER)
         if first != self._end:
             self._file.seek(first)
         self._file.write(data)

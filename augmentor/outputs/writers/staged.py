@@ -15,7 +15,7 @@ from augmentor.images import ImageFormat, Pixels, encode_file, usual_suffix
 from augmentor.outputs.label_table import LabelRow
 from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.writers.base import ShardWriter
-from augmentor.storage import RemotePath, content, sync_files, sync_folder, write_unsynced
+from augmentor.storage import RemotePath, content, open_folder, sync_files, sync_folder, write_unsynced
 
 if TYPE_CHECKING:
     from augmentor.outputs.writers.folder import FolderWriter
@@ -35,7 +35,7 @@ class StagedShard(ShardWriter):
         self._unsynced: list[str] = []
 
     def __enter__(self) -> Self:
-        if self.staged.exists():
+        if os.path.lexists(self.staged):
             self.writer.undo(self.staged)
         self.staged.mkdir()
         return self
@@ -63,7 +63,7 @@ class StagedShard(ShardWriter):
 
     def stage_record(self, record: ShardRecord) -> None:
         """Write the record before the first move, so that an interrupted move can be undone."""
-        record.write(self.staged / RECORD)
+        record.write(self.staged / RECORD, below=self.writer.out)
         sync_folder(self.staged)
 
     def commit_record(self, folders: Set[Path]) -> None:
@@ -108,12 +108,16 @@ class FolderShard(StagedShard):
         rows = record.rows
         sync_files(self._unsynced)
         self.stage_record(record)
-        folders = {self.writer.out / name for name in {row.file_name.rpartition("/")[0] for row in rows}}
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        root = f"{self.writer.out}{os.sep}"
+        waiting: dict[str, list[tuple[str, str]]] = {}
         for position, row in zip(record.positions, rows, strict=True):
-            os.replace(self.waiting(position), root + row.file_name)  # noqa: PTH105 - see `waiting`
+            folder, _, name = row.file_name.rpartition("/")
+            waiting.setdefault(folder, []).append((self.waiting(position), name))
+        out = self.writer.out
+        for folder, files in waiting.items():
+            with open_folder(out / folder, below=out, make=True) as opened:
+                for file, name in files:
+                    opened.receive(file, name)
+        folders = {out / folder for folder in waiting}
         self.commit_record(folders | {folder.parent for folder in folders})
 
 

@@ -166,7 +166,7 @@ def test_a_repair_for_which_there_is_no_room_changes_nothing(
     found = verify_output(out)
     with monkeypatch.context() as patch:
 
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
         patch.setattr(ShardRecord, "write", full)

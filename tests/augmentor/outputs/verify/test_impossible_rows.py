@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augmentor.errors import OutputError
 from augmentor.images import encode
 from augmentor.outputs import ShardRecord
 from augmentor.outputs.label_table import LabelRow
@@ -222,6 +223,8 @@ def test_a_folder_that_became_a_link_is_not_followed_in_repairing(tmp_path: Path
     (out / "train/00001").rename(tmp_path / "elsewhere")
     (out / "train/00001").symlink_to(tmp_path / "elsewhere")
     write(out / image(1), flipped)
-    before = content(tmp_path / "elsewhere")
-    assert repair_output(verify_output(out)).dropped == [1]
-    assert content(tmp_path / "elsewhere") == before
+    before = content(tmp_path)
+    found = verify_output(out)
+    with pytest.raises(OutputError, match=r"train/00001: is a link.*Delete the link"):
+        repair_output(found)
+    assert content(tmp_path) == before

@@ -169,12 +169,12 @@ def kill_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     made = 0
     rename, undo = os.replace, FolderWriter.undo
 
-    def dying(source: str | Path, target: str | Path) -> None:
+    def dying(source: str | Path, target: str | Path, **folders: int | None) -> None:
         nonlocal made
         made += 1
         if made >= call:
             raise Killed
-        rename(source, target)
+        rename(source, target, **folders)
 
     def revive() -> None:
         monkeypatch.setattr(os, "replace", rename)
@@ -212,14 +212,15 @@ def test_record_is_renamed_after_everything_was_synced(tmp_path: Path, monkeypat
         synced.add(os.fstat(descriptor).st_ino)
         fsync(descriptor)
 
-    def checking_rename(source: str | Path, target: str | Path) -> None:
-        assert Path(source).stat().st_ino in synced, f"{source} was renamed before it was synced"
-        if Path(target) == tmp_path / ".augmentor/shards/00000.json":
+    def checking_rename(source: str | Path, target: str | Path, **folders: int | None) -> None:
+        node = os.stat(source, dir_fd=folders.get("src_dir_fd")).st_ino
+        assert node in synced, f"{source} was renamed before it was synced"
+        if target == "00000.json":
             images = list(tmp_path.glob("*/00000/*.png"))
             assert len(images) == 14
             for path in (*images, tmp_path / "train/00000", tmp_path / "train", tmp_path):
                 assert path.stat().st_ino in synced, f"{path} was not synced before the record counted"
-        rename(source, target)
+        rename(source, target, **folders)
 
     monkeypatch.setattr(os, "fsync", noting_fsync)
     monkeypatch.setattr(os, "replace", checking_rename)

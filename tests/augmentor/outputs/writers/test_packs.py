@@ -275,8 +275,8 @@ def test_killed_at_any_rename_then_again_gives_the_same_bytes(
         out = tmp_path / f"killed{call}"
         with monkeypatch.context() as patch:
             left = [call]
-            patch.setattr(Path, "replace", dying(Path.replace, left))
-            patch.setattr(Path, "unlink", dying(Path.unlink, left))
+            patch.setattr(os, "replace", dying(os.replace, left))
+            patch.setattr(os, "unlink", dying(os.unlink, left))
             patch.setattr(PackShard, "__exit__", lambda *_: None)
             try:
                 make(writer_of(form, out), drop)
