@@ -21,7 +21,7 @@ from rich.markup import escape as escape_markup
 from rich.text import Text
 
 from augmentor.errors import AugmentorError, ManifestError, OutputError, RecipeError, counted
-from augmentor.storage import refuse_unusable
+from augmentor.storage import mask_credentials, refuse_unusable
 
 P = ParamSpec("P")
 
@@ -152,7 +152,7 @@ def recorded_command() -> str:
         elif name == "--out":
             words += ["--out", Path(value if equals else next(given, "")).name]
         else:
-            words.append(word)
+            words.append(mask_credentials(word))
     return shlex.join(words)
 
 
@@ -163,7 +163,7 @@ def print_line(text: str) -> None:
 
 def print_json(values: Mapping[str, object]) -> None:
     """Print one JSON object as the last line of stdout."""
-    sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+    sys.stdout.write(mask_credentials(json.dumps(values, ensure_ascii=False)) + "\n")
 
 
 def escape(text: str) -> str:
@@ -172,11 +172,12 @@ def escape(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return text with control and direction characters spelled out: file names and table cells are not trusted.
+    """Return text with control and direction characters spelled out, and without the credentials in its URLs.
 
-    One that clears the screen, or changes the direction of writing, could falsify a message.
+    File names and table cells are not trusted: a character that clears the screen, or changes the direction of
+    writing, could falsify a message.
     """
-    return text.translate(_SPELLED_OUT)
+    return mask_credentials(text).translate(_SPELLED_OUT)
 
 
 _SPELLED_OUT = {

@@ -51,7 +51,7 @@ from augmentor.planning import (
     refuse_other_direction,
     with_balance,
 )
-from augmentor.storage import Json
+from augmentor.storage import Json, refuse_unusable
 from stargan.checkpoints import Model
 from stargan.inference import Translator
 
@@ -220,6 +220,7 @@ def plan_expansion(
     Raises:
         AugmentorError: the manifest, the model, the judge, the domains or the settings cannot be used.
     """
+    refuse_unusable(out)
     refuse_remote_file(out, settings)
     loaded = open_model(model, description)
     check_output_size(loaded, settings.size)

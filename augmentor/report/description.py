@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Self
 
 from augmentor.judge import JudgeReport, Offers, Thresholds, Unchecked
-from augmentor.storage import Json, read_declared
+from augmentor.storage import Json, mask_credentials, read_declared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +108,8 @@ class DescribedOutput:
             cls,
             {
                 **state,
+                # Earlier versions recorded commands as they were given.
+                **{name: mask_credentials(str(state.get(name) or "")) for name in ("command", "manifest")},
                 # Earlier versions wrote the thresholds, and the judge's report, one level higher.
                 "gate": {
                     "lowered": gate.get("lowered"),

@@ -15,6 +15,7 @@ from augmentor.storage.atomic import (
     write_synced,
     write_unsynced,
 )
+from augmentor.storage.credentials import has_credentials, mask_credentials
 from augmentor.storage.inside import (
     create_file,
     make_folder,
@@ -31,7 +32,6 @@ from augmentor.storage.urls import (
     Status,
     content,
     each,
-    has_secrets,
     located,
     parse_path,
     refuse_unusable,
@@ -74,13 +74,14 @@ __all__ = [
     "create_file",
     "each",
     "end_together",
-    "has_secrets",
+    "has_credentials",
     "is_free",
     "is_there",
     "leave_behind",
     "located",
     "locked",
     "make_folder",
+    "mask_credentials",
     "open_folder",
     "opener",
     "parse_path",

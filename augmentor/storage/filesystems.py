@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from augmentor.errors import AugmentorError, MissingExtraError, first_line
+from augmentor.storage.credentials import mask_credentials
 from augmentor.storage.retrying import RetryPolicy, lacks_credentials, may_pass
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def ask(url: str, request: Callable[[AbstractFileSystem], T]) -> T:
         if lacks_credentials(error) or isinstance(error, PermissionError):
             raise PermissionError(errno.EACCES, _refused(url, error), url) from error
         tried = f", asked {RETRIES.tries} times" if may_pass(error) else ""
-        raise OSError(errno.EIO, f"the storage says: {first_line(error)}{tried}", url) from error
+        raise OSError(errno.EIO, f"the storage says: {mask_credentials(first_line(error))}{tried}", url) from error
 
 
 def _refused(url: str, error: Exception) -> str:
@@ -66,8 +67,8 @@ def _refused(url: str, error: Exception) -> str:
     if lacks_credentials(error):
         return f"there are no credentials. They are taken from the environment: {where}"
     return (
-        f"access is refused: {first_line(error)}. The credentials in the environment ({where}) must allow to "
-        "read and list there, and for --out to write and delete"
+        f"access is refused: {mask_credentials(first_line(error))}. The credentials in the environment ({where}) "
+        "must allow to read and list there, and for --out to write and delete"
     )
 
 

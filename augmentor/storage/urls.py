@@ -19,6 +19,7 @@ from pathlib import Path, PosixPath, WindowsPath
 from typing import NamedTuple, TypeVar
 
 from augmentor.errors import AugmentorError
+from augmentor.storage.credentials import has_credentials, mask_credentials
 from augmentor.storage.filesystems import ask, files_of
 from augmentor.storage.workers import Workers
 
@@ -36,7 +37,6 @@ SIDE_BY_SIDE = 16
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
 """A URL after `Path` has collapsed its slashes."""
-_SECRETS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]*:[^/]*@")
 
 _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "created")
 """Keys of the modification time in the answers of storages."""
@@ -169,36 +169,26 @@ def is_inside(path: RemotePath, folder: Path) -> bool:
     return isinstance(folder, RemotePath) and f"{path}/".startswith(f"{folder}/")
 
 
-def has_secrets(text: str) -> bool:
-    """Return whether a text is a URL with a password in it."""
-    return bool(_SECRETS.match(text))
-
-
 def refuse_unusable(path: Path) -> None:
     """Refuse a URL that cannot be used, and one where a path on the disk is required (made by `Path`).
 
     Raises:
-        AugmentorError: it holds a password, its scheme is not known, or it is a URL where none is allowed.
+        AugmentorError: it holds credentials, its scheme is not known, or it is a URL where none is allowed.
         MissingExtraError: the library for its scheme is not installed.
     """
-    if has_secrets(str(path)):
+    url = re.sub(r":[/\\]+", "://", str(path), count=1)
+    if has_credentials(url):
         raise AugmentorError(
-            f"a URL with a user and a password, {hide_secrets(str(path))}: these would stand in files and logs. "
-            "Leave them out, and set the credentials in the environment"
+            f"a URL with credentials, {mask_credentials(url)}: they would be in files and logs. Leave them "
+            "out, and set the credentials in the environment"
         )
     if isinstance(path, RemotePath):
         files_of(str(path))
     elif _COLLAPSED.match(str(path)) and not path.exists():
-        url = re.sub(r":[/\\]+", "://", str(path), count=1)
         raise AugmentorError(
-            f"{hide_secrets(url)}: a place on a disk is wanted here, not a URL. Copy it to a disk first (aws s3 "
+            f"{url}: a place on a disk is wanted here, not a URL. Copy it to a disk first (aws s3 "
             "sync, gcloud storage rsync, ...). Manifests, their images and what expand writes may be URLs"
         )
-
-
-def hide_secrets(text: str) -> str:
-    """Return a URL without its user and password."""
-    return re.sub(r":/+[^/]*@", "://***@", text, count=1)
 
 
 def upload(file: Path, to: RemotePath) -> None:

@@ -281,7 +281,7 @@ def test_what_cannot_work_is_one_clear_block(s3: S3, words: list[str], augmentor
     for command, said in (
         (["check", "s3://nowhere/m.csv"], "s3://nowhere/m.csv: cannot be read (there is no such bucket)"),
         ([*local, "--out", "s3://nowhere/out"], "s3://nowhere/out: cannot be written (there is no such bucket)"),
-        ([*local, "--out", "s3://me:secret@results/o"], "a URL with a user and a password, s3://***@results/o"),
+        ([*local, "--out", "s3://me:secret@results/o"], "a URL with credentials, s3://***@results/o"),
         (["verify", "s3://results/out"], "s3://results/out: a place on a disk is wanted here, not a URL"),
     ):
         done = augmentor.run(*command)

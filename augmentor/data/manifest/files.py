@@ -17,7 +17,7 @@ import pandas as pd
 from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
 from augmentor.data.manifest.table import Table, assemble, check_header
 from augmentor.errors import ManifestError, MissingExtraError, did_you_mean, listing
-from augmentor.storage import RemotePath, has_secrets
+from augmentor.storage import RemotePath, has_credentials, refuse_unusable
 
 DELIMITERS = {".csv": ",", ".txt": ",", "": ",", ".tsv": "\t", ".tab": "\t"}
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -25,12 +25,13 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 
 def read_table(path: Path, reading: TableReading = AS_WRITTEN) -> Table:
     """Read a CSV, TSV or Parquet file or URL, by its suffix; the table has at least one row and a path in each."""
+    refuse_unusable(path)
     try:
         with _on_disk(path) as file:
             table = _read(path, file, reading)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from None
-    _refuse_secrets(table)
+    _refuse_credentials(table)
     return table
 
 
@@ -46,15 +47,16 @@ def _on_disk(path: Path) -> Iterator[Path]:
         yield file
 
 
-def _refuse_secrets(table: Table) -> None:
-    """Refuse paths that hold a password: they would be copied into every written table."""
-    urls = table.images[table.images.str.contains("://", regex=False)]
+def _refuse_credentials(table: Table) -> None:
+    """Refuse paths that hold credentials: they would be copied into every written table."""
+    folder = f"{table.path.parent}/" if isinstance(table.path, RemotePath) else ""
+    urls = table.images[table.images.str.contains("[?]|://" if folder else "://")]
     for place, url in urls.items():
-        if has_secrets(url):
+        if has_credentials(url) or has_credentials(folder + url):
             raise ManifestError(
-                f"{table.path}, row {table.lines[int(str(place))]}, column '{table.image_column}': a URL with a "
-                "user and a password, which would be copied into every written table. Remove them, and set "
-                "the credentials in the environment"
+                f"{table.path}, row {table.lines[int(str(place))]}, column '{table.image_column}': a URL with "
+                "credentials (a user, a password or a signature), which would be copied into every written table. "
+                "Remove them, and set the credentials in the environment"
             )
 
 
