@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +14,22 @@ from rich.text import Text
 
 from augmentor.cli import options
 from augmentor.cli.display import ProgressBar
-from augmentor.cli.session import FAILED, command, escape, print_json, remark, results, visible
+from augmentor.cli.session import (
+    FAILED,
+    command,
+    escape,
+    print_json,
+    print_line,
+    program,
+    remark,
+    results,
+    visible,
+)
 from augmentor.cli.tables import balance_table, balance_verdict, listed
 from augmentor.errors import counted
 
 if TYPE_CHECKING:
-    from augmentor.data import CheckReport
+    from augmentor.data import CheckReport, SplitLabels
 
 
 @command
@@ -37,6 +48,10 @@ def check(
     balance: options.BalanceOption = None,
     balance_to: options.BalanceToOption = "auto",
     counts: options.CountsOption = None,
+    split_labels: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Only write a table with a 0/1 column per label of COLUMN's cells."),
+    ] = None,
     json: options.JsonOption = False,
 ) -> None:
     """Check a manifest: attributes, splits, unreadable images, leaks.
@@ -45,6 +60,7 @@ def check(
     attributes, before and after expand --balance.
     """
     from augmentor.data import check_manifest
+    from augmentor.data import split_labels as write_split
     from augmentor.data.manifest import read_manifest
     from augmentor.images import verify
     from augmentor.planning import preview_balance
@@ -52,6 +68,9 @@ def check(
 
     settings = read_recipe(recipe)
     reading = options.reading(image_column, image_prefix, image_suffix, na_values)
+    if split_labels is not None:
+        _print_split(write_split(manifest, split_labels, reading=reading.or_else(settings.manifest.reading)), json)
+        return
     table = read_manifest(
         manifest,
         attributes=options.names(attributes) or settings.manifest.attributes,
@@ -74,6 +93,14 @@ def check(
         results.print(check_tables(report))
     if not report.ok:
         raise typer.Exit(FAILED)
+
+
+def _print_split(written: SplitLabels, json: bool) -> None:
+    listed_counts = ", ".join(f"{name} ({count:,})" for name, count in written.counts.items())
+    print_line(f"{written.path}: {counted(len(written.counts), 'column')} of 0 and 1: {listed_counts}")
+    print_line(f"Next:  {shlex.join([*program(), 'check', str(written.path)])}")
+    if json:
+        print_json({"manifest": str(written.path), "labels": written.counts})
 
 
 def check_tables(report: CheckReport) -> Group:

@@ -19,6 +19,7 @@ from augmentor.data.samples import (
     read_samples,
     sample_originals,
 )
+from augmentor.data.split_labels import SplitLabels, split_labels
 
 __all__ = [
     "GREY_SAMPLE",
@@ -27,6 +28,7 @@ __all__ = [
     "Failure",
     "ForeignDescription",
     "Samples",
+    "SplitLabels",
     "all_grey",
     "check_manifest",
     "describe_choice",
@@ -37,5 +39,6 @@ __all__ = [
     "read_model_samples",
     "read_samples",
     "sample_originals",
+    "split_labels",
     "write_failures",
 ]

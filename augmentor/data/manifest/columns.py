@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from augmentor.data.manifest.lookalikes import doubts, unknown_words
+from augmentor.data.manifest.multi_label import labels_of_cells, repeats_labels
 from augmentor.data.manifest.table import IMAGE_COLUMNS, Column, Table
 from augmentor.errors import ManifestError, did_you_mean, listing, short
 from stargan.labels import Attribute, LabelSpace, spelled
@@ -145,14 +147,22 @@ def check_text(path: Path, column: str, text: str, *, what: str, row: int | None
     where = f"{path}, column '{column}'" if row is None else f"{path}, row {row}, column '{column}'"
     found = [character for character in FORBIDDEN if character in text]
     if found:
+        several = what == "value" and labels_of_cells([text]) is not None
         raise ManifestError(
             f"{where}: the {what} '{text}' holds '{found[0]}', which separates values in --domains. "
-            "Write '-' or '_' in its place"
+            + (f"{split_advice(path, column)}; else write" if several else "Write")
+            + " '-' or '_' in its place"
         )
     if text in ("*", "~"):
         raise ManifestError(f"{where}: the {what} '{text}' has a meaning of its own in --domains. Write a word")
     if not text.isprintable():
         raise ManifestError(f"{where}: the {what} {text!r} holds a character that does not print. Remove it")
+
+
+def split_advice(path: Path, column: str) -> str:
+    """Return what to do where cells of a column hold several labels."""
+    command = shlex.join(["augmentor", "check", str(path), "--split-labels", column])
+    return f"Where cells hold several labels, a 0/1 column for each is needed: {command} writes that table"
 
 
 def _check_one_hot(table: Table, one_hot: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -290,6 +300,10 @@ def value_notes(path: Path, attribute: Attribute, used: set[int]) -> list[str]:
             f"{path}, column '{name}': {len(attribute.values)} different numbers, each a category of its own"
         )
     notes += doubts(path, name, attribute.values)
+    if repeats_labels(attribute.values):
+        notes.append(
+            f"{path}, column '{name}': its values look like several labels each. {split_advice(path, name)}"
+        )
     rest = set(attribute.values) - set(unknown_words(attribute.values))
     if rest != set(attribute.values) and rest and _one_family(rest):
         notes.append(f"{path}, column '{name}': is categorical because of them, and would be binary without")

@@ -15,9 +15,11 @@ from augmentor.data.manifest.columns import (
     categorical,
     check_text,
     refusal,
+    split_advice,
     value_notes,
 )
 from augmentor.data.manifest.lookalikes import unknown_words
+from augmentor.data.manifest.multi_label import repeats_labels
 from augmentor.data.manifest.table import Column, Table
 from augmentor.errors import ManifestError, counted, did_you_mean, listing, row_list, short
 from stargan.labels import UNKNOWN, Attribute, LabelSpace, spelled
@@ -94,6 +96,9 @@ def _infer_column(table: Table, column: Column, read: _Read, *, requested: bool)
     if family is not None:
         read.add(Attribute(name=column.name), _binary_codes(column, family, read))
     elif (reason := refusal(column, requested=requested)) is not None:
+        if repeats_labels(column.known):
+            advice = split_advice(table.path, column.name)
+            raise ManifestError(f"{table.path}, column '{column.name}': {reason}. {advice}")
         read.refused.append(f"column '{column.name}': {reason}")
     else:
         attribute, code_of = categorical(table, column)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +17,7 @@ import pandas as pd
 
 from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
 from augmentor.data.manifest.table import Table, assemble, check_header
-from augmentor.errors import ManifestError, MissingExtraError, did_you_mean, listing
+from augmentor.errors import ManifestError, MissingExtraError, counted, did_you_mean, listing, row_list
 from augmentor.storage import RemotePath, has_credentials, refuse_unusable
 
 DELIMITERS = {".csv": ",", ".txt": ",", "": ",", ".tsv": "\t", ".tab": "\t"}
@@ -96,7 +97,13 @@ def _from_text(path: Path, file: Path, delimiter: str, reading: TableReading) ->
     # Row 0 is the header itself: the parser then counts every row's cells against it.
     frame = frame.iloc[1:]
     lines = np.arange(blank_lines + 2, blank_lines + 2 + len(frame), dtype=np.int32)
-    return assemble(path, names, image, frame, lines, reading=reading, notes=[])
+    notes = []
+    if (frame.iloc[:, -1] == "").any() and (short := _short_rows(file, delimiter, blank_lines)):
+        notes.append(
+            f"{path}: {counted(len(short), 'row')} with fewer cells than the header ({row_list(short)}); what "
+            "they lack is blank"
+        )
+    return assemble(path, names, image, frame, lines, reading=reading, notes=notes)
 
 
 def _check_bytes(path: Path, file: Path) -> None:
@@ -188,6 +195,19 @@ def _read_cells(
             )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ManifestError(_explain(path, str(error), blank_lines)) from None
+
+
+def _short_rows(file: Path, delimiter: str, blank_lines: int) -> list[int]:
+    """Return the numbers of the rows with fewer cells than the header, wholly blank ones left out."""
+    csv.field_size_limit(sys.maxsize)  # pandas has read longer cells, too
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        rows = csv.reader(islice(opened, blank_lines, None), delimiter=delimiter, skipinitialspace=True)
+        cells = len(next(rows))
+        return [
+            row
+            for row, found in enumerate(rows, start=blank_lines + 2)
+            if len(found) < cells and any(map(str.strip, found))
+        ]
 
 
 def _explain(path: Path, problem: str, blank_lines: int) -> str:

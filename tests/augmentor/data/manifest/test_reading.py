@@ -103,6 +103,27 @@ def test_rows_that_end_early_are_unknown(write: Write) -> None:
     assert values(read_manifest(write("path,hair,male\na.png\nb.png,red\nc.png,red,1\n")), "male") == ["", "", "1"]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        (
+            "path,hair,male\na.png\nb.png,red,\n,\nc.png,red\n\nd.png,red,1\n",
+            "2 rows with fewer cells than the header (rows 2, 5)",
+        ),
+        (
+            '\npath,hair,male\n"a\nb.png",red\nb.png,"red",\nc.png,"",1\n',
+            "1 row with fewer cells than the header (row 3)",
+        ),
+        ("path\thair\na.png\nb.png\t\n c.png\tx", "1 row with fewer cells than the header (row 2)"),
+        ("path,hair,male\na.png,,\nb.png,red,1\n", None),
+    ],
+)
+def test_rows_with_too_few_cells_are_counted(write: Write, text: str, rows: str | None) -> None:
+    path = write(text)
+    notes = [note for note in read_manifest(path, attributes=["hair"]).notes if "fewer cells" in note]
+    assert notes == ([] if rows is None else [f"{path}: {rows}; what they lack is blank"])
+
+
 @pytest.mark.parametrize("name", ["path", "file_name", "image"])
 def test_image_columns(write: Write, name: str) -> None:
     manifest = read_manifest(write(f"hair,{name}\nred,a.png\n"))
