@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path, PosixPath, WindowsPath
 from typing import NamedTuple, TypeVar
+from urllib.parse import unquote
 
 from augmentor.errors import AugmentorError
 from augmentor.storage.credentials import has_credentials, mask_credentials
@@ -166,7 +167,15 @@ def located(root: Path, written: str) -> Path:
 
 def is_inside(path: RemotePath, folder: Path) -> bool:
     """Return whether an object's name is below a folder of the same storage."""
-    return isinstance(folder, RemotePath) and f"{path}/".startswith(f"{folder}/")
+    return isinstance(folder, RemotePath) and f"{_plain(path)}/".startswith(f"{_plain(folder)}/")
+
+
+def _plain(path: RemotePath) -> str:
+    """Return a URL without "..", also where a web server would read escapes as such."""
+    scheme, _, rest = str(path).partition("://")
+    while scheme in ("http", "https") and (unquoted := unquote(rest).replace("\\", "/")) != rest:
+        rest = unquoted
+    return f"{scheme}://{posixpath.normpath(rest)}"
 
 
 def refuse_unusable(path: Path) -> None:

@@ -25,7 +25,7 @@ from augmentor.outputs.label_table import CHUNK, SCORE_COLUMNS, columns, read_ch
 from augmentor.outputs.paths import OutputPaths, format_of, paths_of
 from augmentor.outputs.readers.images import FolderImages, HDF5Images, ImageSource, PackImages
 from augmentor.outputs.records import ShardRecord
-from augmentor.outputs.writers.hdf5_layout import TEXT_COLUMNS
+from augmentor.outputs.writers.hdf5_layout import TEXT_COLUMNS, open_hdf5
 from augmentor.outputs.writers.packs import PACK_SUFFIXES
 from augmentor.storage import Json
 from stargan.labels import AttributeState, LabelSpace
@@ -238,7 +238,7 @@ def _file_description(path: Path) -> Mapping[str, object]:
 def _hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an output's HDF5 file; raise OutputError for all errors of opening and reading it."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             yield file
     except (OSError, KeyError, ValueError) as error:
         raise OutputError(f"{path}: not an HDF5 file that expand wrote, or damaged ({error})") from error

@@ -14,11 +14,21 @@ from numpy.typing import NDArray
 
 from augmentor.errors import ImageError
 from augmentor.images import Pixels, decode, decode_bytes, resize
+from augmentor.outputs.writers.hdf5_layout import open_hdf5
 from augmentor.outputs.writers.packing import Pack, pack_name
 from augmentor.outputs.writers.packs import open_pack
+from augmentor.storage import Access
 
 _OPEN_PACKS = 32
 """Packs that a process keeps open: the number of its open files is limited."""
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a file of an output; raise ImageError where it leads out of it."""
+    path = folder / name
+    if Access(folders=(folder,)).is_outside(path):
+        raise ImageError(f"{path}: leads out of the output, so it is not read")
+    return path
 
 
 class ImageSource(Protocol):
@@ -49,7 +59,8 @@ class FolderImages:
 
     def read(self, index: int) -> Pixels:
         """Return one image, uint8 (H, W, C)."""
-        return decode(self.folder / self.names[index].decode(), channels=self.channels, size=self.size)
+        path = inside(self.folder, self.names[index].decode())
+        return decode(path, channels=self.channels, size=self.size)
 
 
 class HDF5Images:
@@ -75,7 +86,7 @@ class HDF5Images:
     def read(self, index: int) -> Pixels:
         """Return one image, uint8 (H, W, C)."""
         if self._images is None or self._process != os.getpid():
-            self._images = h5py.File(self.path, "r")["image"]
+            self._images = open_hdf5(self.path)["image"]
             self._process = os.getpid()
         stored: NDArray[np.uint8] = self._images[self.rows[index]]
         if h5py.check_vlen_dtype(self._images.dtype) is not None:
@@ -136,6 +147,6 @@ class PackImages(FolderImages):
         if name not in self._open:
             while len(self._open) >= _OPEN_PACKS:
                 self._open.popitem(last=False)[1].close()
-            self._open[name] = open_pack(self.folder / name)
+            self._open[name] = open_pack(inside(self.folder, name))
         self._open.move_to_end(name)
         return self._open[name]

@@ -27,7 +27,7 @@ from augmentor.outputs.paths import described_settings
 from augmentor.outputs.verify.images import TASK_IMAGES, Expected, ImageFinding, check_bytes
 from augmentor.outputs.verify.report import Findings, OnProgress, Problem
 from augmentor.outputs.verify.tables import RowRules, compare_file
-from augmentor.outputs.writers.hdf5_layout import TEXT_COLUMNS, shard_digest
+from augmentor.outputs.writers.hdf5_layout import TEXT_COLUMNS, open_hdf5, shard_digest
 from augmentor.storage import replacing_table, side_by_side, write_json
 from stargan.labels import LabelSpace
 
@@ -77,7 +77,7 @@ def verify_finished(out: Path, *, workers: int | None, on_progress: OnProgress) 
     """Verify FILE.h5 and its companions; see `verify_output`."""
     found = Findings(out=out, finished=True)
     try:
-        file = h5py.File(out, "r")
+        file = open_hdf5(out)
     except OSError as error:
         return _unreadable(found, error)
     with file:

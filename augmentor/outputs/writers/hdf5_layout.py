@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,9 +21,13 @@ from augmentor.data import Failure
 from augmentor.images import ImageFormat
 from augmentor.outputs.description import SCHEMA_VERSION, Shape
 from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, SCORE_COLUMNS, LabelRow
+from augmentor.storage import MAX_PIXELS
 from stargan.labels import LabelSpace
 
 TEXT_COLUMNS = ("file_name", "key", "split", "group", "source_id", "source_path", "changed")
+
+_MOST_PACKED = 2000
+"""Bytes of a column per byte in the file: compressed repetitions come to about half of that."""
 
 COLUMN_CHUNK = 4096
 
@@ -128,6 +133,47 @@ def shard_digest(
             digest.update(json.dumps(values).encode())
     digest.update(judged.encode())
     return digest.hexdigest()
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file of an output for reading.
+
+    The columns of dataset.h5 are in the files that it names, which must be in its folder.
+
+    Raises:
+        OSError: it is no HDF5 file, its data are in other files, or they are larger than images and tables are.
+    """
+    file = h5py.File(path, "r")
+    try:
+        for name in _checked_sources(file):
+            source = Path(name)
+            if source.is_absolute() or not {"..", "~"}.isdisjoint(source.parts) or "%" in name:
+                raise OSError(f"its data are in {name}, outside of its folder")
+            open_hdf5(path.parent / source).close()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _checked_sources(file: h5py.File) -> set[str]:
+    """Return the names of the other files that hold a file's columns; raise OSError for all but virtual ones."""
+    sources: set[str] = set()
+    for name in file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise OSError(f"{name} is a link, and the data of an output are in its own files")
+        column = file[name]
+        if not isinstance(column, h5py.Dataset):
+            continue
+        if column.external:
+            raise OSError(f"the data of {name} are in another file, {column.external[0][0]}")
+        if column.is_virtual:
+            sources.update(each.file_name for each in column.virtual_sources())
+        elif column.nbytes > _MOST_PACKED * (column.id.get_storage_size() + OVERHEAD):
+            raise OSError(f"{name} is said to have {len(column):,} rows, and most of them are not in the file")
+        if name == "image" and math.prod(column.shape[1:3]) > MAX_PIXELS:
+            raise OSError(f"its images are said to have {column.shape[1]:,} x {column.shape[2]:,} pixels")
+    return sources - {"."}
 
 
 def reserve(path: Path, size: int) -> None:

@@ -20,6 +20,7 @@ from augmentor.outputs.writers.hdf5_layout import (
     HDF5Column,
     describe_space,
     file_columns,
+    open_hdf5,
     reserve,
     system_errors,
     table_columns,
@@ -92,7 +93,7 @@ class HDF5Pack(Pack):
     def __init__(self, path: Path) -> None:
         self.path = path
         with damage_named(path):
-            self._file = h5py.File(path, "r")
+            self._file = open_hdf5(path)
             self._images = self._file["image"]
             self._places = {name: place for place, name in enumerate(self._file["file_name"].asstr()[:])}
             encoded = h5py.check_vlen_dtype(self._images.dtype) is not None

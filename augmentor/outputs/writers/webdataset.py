@@ -67,8 +67,14 @@ class TarPack(Pack):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with damage_named(path), tarfile.open(path, "r:") as tar:
-            self._places = {member.name: (member.offset_data, member.size) for member in tar}
+        with damage_named(path):
+            try:
+                with tarfile.open(path, "r:") as tar:
+                    self._places = {member.name: (member.offset_data, member.size) for member in tar}
+            except (MemoryError, OverflowError) as error:
+                raise ValueError("a member is larger than the memory") from error
+            if any(size < 0 for _, size in self._places.values()):
+                raise ValueError("a member has a negative size")
 
     def read(self, file_name: str) -> bytes:
         """Return the bytes of an image file."""

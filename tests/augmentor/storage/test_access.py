@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from augmentor.storage import located, parse_path
 from augmentor.storage.access import ANYWHERE, Access, OutsideError
 
 
@@ -133,3 +134,26 @@ def test_a_device_behind_a_link_is_not_opened(place: Path) -> None:
         ANYWHERE.open(place / "zero.png")
     with pytest.raises(OutsideError):
         Access(folders=(place,)).open(place / "zero.png")
+
+
+@pytest.mark.parametrize(
+    ("url", "inside"),
+    [
+        ("https://host/set/a.png", True),
+        ("https://host/set/a%20b/c%2ed.png", True),
+        ("https://host/set/%2e%2e/private/a.png", False),
+        ("https://host/set/%252e%252e/private/a.png", False),
+        ("https://host/set/..%2Fprivate/a.png", False),
+        ("https://host/set/%2e%2e%5cprivate/a.png", False),
+        ("s3://host/set/%2e%2e/a.png", False),
+        ("http://host/set/a.png", False),
+    ],
+)
+def test_escapes_do_not_lead_out_of_a_url_s_folder(url: str, inside: bool) -> None:
+    access = Access(folders=(parse_path("https://host/set"),))
+    assert access.is_outside(located(parse_path("https://host/set"), url)) != inside
+    name = url.partition("/set/")[2]
+    if url.startswith("https"):
+        assert access.is_outside(located(parse_path("https://host/set"), name)) != inside
+    bucket = Access(folders=(parse_path("s3://bucket/set"),))  # There a name is a name.
+    assert not bucket.is_outside(parse_path("s3://bucket/set/%2e%2e/a.png"))
