@@ -10,10 +10,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,11 @@ _WRITING, _DELETING = ".part", ".old"
 AVERAGE, SHORT_AVERAGE = "generator_ema", "generator_ema_short"
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 GENERATOR_OPTIMIZER, DISCRIMINATOR_OPTIMIZER = "generator_optimizer", "discriminator_optimizer"
+
+_DEPTHS = ("blocks", "depth", "downsamplings")
+"""Arguments of networks that are numbers of layers, each with a weight at least."""
+
+Network = TypeVar("Network", bound=nn.Module)
 
 BEST = "best.json"
 """In a run folder: `step` is that of the checkpoint to translate with; the newest if null, or without the file."""
@@ -137,11 +143,15 @@ def load_model(path: Path) -> Model:
     """
     folder = find_checkpoint(path)
     config = read_config(folder)
-    with _building(folder):
-        generator = build_generator(config["generator"])
-        space = LabelSpace.from_json(config["label_space"])
     average = config.get("translates", AVERAGE)
-    _load_weights(generator, folder, average, config)
+    if average not in (AVERAGE, SHORT_AVERAGE):
+        raise CheckpointError(f"{folder / 'config.json'} translates with {average!r}, which is no average")
+    generator = _load_network(build_generator, config["generator"], folder, average, config)
+    with _building(folder):
+        space = LabelSpace.from_json(config["label_space"])
+        reads = generator.arguments["vector_size"] if generator.reads_labels else space.vector_size
+        if not space or reads != space.vector_size:
+            raise ValueError(f"its labels have {space.vector_size} entries, and the generator reads {reads}")
     return Model(
         generator=generator.requires_grad_(False).eval(),
         space=space,
@@ -164,9 +174,7 @@ def load_discriminator(path: Path) -> Discriminator | None:
     config = read_config(folder)
     if "discriminator" not in config:
         return None
-    with _building(folder):
-        discriminator = build_discriminator(config["discriminator"])
-    _load_weights(discriminator, folder, DISCRIMINATOR, config)
+    discriminator = _load_network(build_discriminator, config["discriminator"], folder, DISCRIMINATOR, config)
     return discriminator.requires_grad_(False).eval()
 
 
@@ -180,11 +188,8 @@ def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> Trai
     saved = read_config(folder)
     if "discriminator" not in saved:
         raise CheckpointError(f"{folder} holds a model to translate with, not a training state to resume")
-    with _building(folder):
-        generator = build_generator(saved["generator"])
-        discriminator = build_discriminator(saved["discriminator"])
-    _load_weights(generator, folder, GENERATOR, saved)
-    _load_weights(discriminator, folder, DISCRIMINATOR, saved)
+    generator = _load_network(build_generator, saved["generator"], folder, GENERATOR, saved)
+    discriminator = _load_network(build_discriminator, saved["discriminator"], folder, DISCRIMINATOR, saved)
     state = new_state(
         generator=generator.to(device),
         discriminator=discriminator.to(device),
@@ -310,6 +315,36 @@ def _building(folder: Path) -> Iterator[None]:
             yield
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'config.json'} does not describe a model: {error}") from error
+
+
+def _load_network(
+    build: Callable[[Mapping[str, object]], Network],
+    arguments: Mapping[str, object],
+    folder: Path,
+    name: str,
+    config: CheckpointConfig,
+) -> Network:
+    """Build a network and load its weights, whose shapes are compared before it takes any memory."""
+    weights = _read(folder, name, config)
+    with _building(folder):
+        for depth in _DEPTHS:
+            given = arguments.get(depth, 0)
+            if isinstance(given, int) and given > len(weights):
+                raise ValueError(f"{depth} = {given:,}, but there are {len(weights)} weights")
+        with torch.device("meta"):
+            expected = {key: value.shape for key, value in build(arguments).state_dict().items()}
+    different = sorted(
+        key for key in {*expected, *weights} if key not in weights or expected.get(key) != weights[key].shape
+    )
+    if different:
+        raise CheckpointError(
+            f"{folder / name}.safetensors does not fit the architecture: {', '.join(different[:3])}"
+            + (f" and {len(different) - 3} others" if different[3:] else "")
+        )
+    with _building(folder):
+        network = build(arguments)
+    network.load_state_dict(weights)
+    return network
 
 
 def _load_weights(network: nn.Module, folder: Path, name: str, config: CheckpointConfig) -> None:

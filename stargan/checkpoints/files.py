@@ -17,13 +17,18 @@ from stargan.labels import AttributeState
 FORMAT = 1
 """The version of the checkpoint's layout."""
 
+_LONGEST_SIDE = 1 << 14
+"""Pixels of a side of a model's images."""
+
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 _VALID: dict[str, Callable[[object], bool]] = {
     "step": lambda value: isinstance(value, int),
     "label_space": lambda value: isinstance(value, list),
     "image_size": lambda value: (
-        isinstance(value, list) and len(value) == 2 and all(isinstance(side, int) and side > 0 for side in value)
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(side, int) and 0 < side <= _LONGEST_SIDE for side in value)
     ),
     "generator": lambda value: isinstance(value, dict),
     "settings": lambda value: isinstance(value, dict),

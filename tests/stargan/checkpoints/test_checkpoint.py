@@ -7,8 +7,10 @@ import hashlib
 import json
 import pickle
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,8 @@ from stargan.checkpoints import (
     Json,
     Model,
     find_checkpoint,
+    json_sha256,
+    load_discriminator,
     load_model,
     load_state,
     newest_checkpoint,
@@ -424,3 +428,48 @@ def test_a_checkpoint_may_move(saved: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     shutil.move(saved, moved)
     assert load_model(moved).step == 4
+
+
+# ---- what somebody else wrote ----
+
+
+def resealed(saved: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a description, and give it the SHA-256 that fits."""
+    file = saved / "config.json"
+    description = json.loads(file.read_text())
+    change(description)
+    description.pop("sha256", None)
+    description["sha256"] = json_sha256(description)
+    file.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda it: it["generator"].update(blocks=10**6), r"blocks = 1,000,000, but there are \d+ weights"),
+        (lambda it: it["generator"].update(downsamplings=10**6), "downsamplings = 1,000,000, but"),
+        (lambda it: it["generator"].update(width=10**6), "does not fit the architecture: "),
+        (lambda it: it["generator"].update(width=10**12), "does not describe a model|does not fit"),
+        (lambda it: it["generator"].update(vector_size=10**7), "does not fit the architecture: "),
+        (lambda it: it["generator"].update(image_channels=10**8), "does not fit the architecture: "),
+        (lambda it: it.update(label_space=[]), "its labels have 0 entries, and the generator reads 4"),
+        (lambda it: it["label_space"].pop(), "its labels have 3 entries, and the generator reads 4"),
+        (lambda it: it.update(image_size=[10**6, 16]), "image_size has a value of the wrong type"),
+        (lambda it: it.update(translates="../../generator_ema"), "translates with '../../generator_ema'"),
+    ],
+)
+def test_absurd_descriptions_are_refused_before_anything_is_built(
+    change: Callable[[dict[str, Any]], object], message: str, saved: Path
+) -> None:
+    resealed(saved, change)
+    started = time.monotonic()
+    with pytest.raises(CheckpointError, match=message):
+        load_model(saved)
+    assert time.monotonic() - started < 5
+
+
+def test_an_absurd_discriminator_is_refused(saved: Path) -> None:
+    resealed(saved, lambda it: it["discriminator"].update(depth=10**6))
+    for load in (load_discriminator, lambda path: load_state(path, config=CONFIG, device=CPU)):
+        with pytest.raises(CheckpointError, match="depth = 1,000,000, but there are"):
+            load(saved)
