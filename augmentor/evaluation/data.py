@@ -13,7 +13,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from augmentor.data.manifest import AS_WRITTEN, Manifest, TableReading, read_manifest, subject_names
+from augmentor.data.manifest import (
+    AS_WRITTEN,
+    Manifest,
+    TableReading,
+    read_manifest,
+    refuse_unreachable,
+    subject_names,
+)
 from augmentor.errors import ImageError, OutputError
 from augmentor.evaluation.lineage import TracedTranslations, read_rejected, refuse_copies, refuse_leaks, trace
 from augmentor.evaluation.metrics import Cell
@@ -188,6 +195,7 @@ def read_data(
     space, out = output.space, output.out
     table = read_manifest(manifest, space=space, reading=reading)
     table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
+    refuse_unreachable(table, ["train", "test"])
     synthetic = open_dataset(out, synthetic=True, size=output.size)
     rejected = read_rejected(paths_of(out).beside("rejected.csv"), space)
     everything = [FinishedOutput.open(out).label_table(), rejected.assign(is_synthetic=True)]

@@ -11,6 +11,7 @@ import pandas as pd
 from augmentor.data.importers.base import ROW_COLUMNS, DatasetError, Listing
 from augmentor.data.manifest.columns import MAX_VALUES
 from augmentor.errors import did_you_mean, listing
+from stargan.labels import spelled
 
 Shares = tuple[float, float, float]
 """Parts of train, val and test."""
@@ -125,7 +126,7 @@ def _rows(
             raise DatasetError(f"--values {name}: no such attribute.{did_you_mean(name, available)}")
         there = sorted(set(frame[name]) - {""})
         for value in wanted:
-            if value not in there:
+            if spelled(value, there) not in there:
                 raise DatasetError(
                     f"--values {name}: no image has '{value}'.{did_you_mean(value, there)} "
                     f"There are {listing(there, 12)}"
@@ -139,7 +140,8 @@ def _rows(
             )
     kept = pd.Series(True, index=frame.index)
     for name, wanted in {**suggested, **values}.items():
-        kept &= frame[name].isin([*wanted, ""])
+        known = frame[name].unique().tolist()
+        kept &= frame[name].isin([*(spelled(value, known) for value in wanted), ""])
     if not kept.any():
         raise DatasetError("--values: no image has all of these values together")
     return frame[kept].copy(), notes

@@ -11,6 +11,7 @@ import pandas as pd
 
 from augmentor.data.importers.base import DatasetError, Listing, image_files, refuse_no_folder
 from augmentor.data.manifest.rows import SPLIT_WORDS
+from augmentor.data.manifest.table import clean
 from augmentor.errors import counted, listing
 
 _SIDE = re.compile(r"(?i:(train|training|val|valid|validation|test|testing)[ _-]?)([AB])")
@@ -50,7 +51,7 @@ def read_imagefolder(src: Path) -> Listing:
     )
     if empty:
         notes.append(f"{src}: no images in the folders {listing(empty)}")
-    columns = {"path": ["/".join(each) for each, _, _ in rows], "label": [label for _, label, _ in rows]}
+    columns = {"path": ["/".join(each) for each, _, _ in rows], "label": [clean(label) for _, label, _ in rows]}
     if rows[0][2]:
         columns["split"] = [split for _, _, split in rows]
     return Listing(frame=pd.DataFrame(columns, dtype=str), root=src, default=("label",), notes=tuple(notes))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from augmentor.data.manifest.columns import FIXED_COLUMNS, natural_order
 from augmentor.data.manifest.files import read_table
 from augmentor.data.manifest.label_sets import describe_sets, distinct, ordered, overlap
+from augmentor.data.manifest.lookalikes import doubts
 from augmentor.data.manifest.read import Manifest, infer_manifest, read_manifest
 from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
 from augmentor.data.manifest.table import Table, clean
@@ -135,8 +136,13 @@ def _notes(manifests: Sequence[Manifest], space: LabelSpace) -> Iterator[str]:
         yield from manifest.notes
         if not manifest.has_splits and any(other.has_splits for other in manifests):
             yield f"{manifest.path}: no column 'split', so all its rows are train"
+    titles = ", ".join(str(manifest.path) for manifest in manifests)
+    for attribute in space.attributes:
+        if all(attribute not in manifest.space.attributes for manifest in manifests):
+            # Of values that no table has all of, so that none has compared them.
+            yield from doubts(titles, attribute.name, attribute.values)
     how = describe_sets(space) if space.label_sets else "they have the same attributes, so their rows are joined"
-    yield f"{', '.join(str(manifest.path) for manifest in manifests)}: {how}"
+    yield f"{titles}: {how}"
 
 
 def _both(first: Attribute, second: Attribute, manifest: Manifest) -> Attribute:

@@ -16,6 +16,8 @@ NA_WORDS = (
 """Words in lower case that pandas, R, spreadsheets or people write for unknown; only `--na-values` blanks them."""
 
 _NUMBER = re.compile(r"([+-]?)0*(\d*)(?:\.(\d*?)0*)?", re.ASCII)
+_STARTS = frozenset("+-.0123456789")
+_BLANKS = re.compile(r"[\s_-]+")
 _SHOWN = 20
 
 
@@ -40,14 +42,14 @@ def _look(text: str) -> str:
     plain = text.casefold()
     if not plain.isascii():
         plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).strip()
-    number = _NUMBER.fullmatch(plain)
+    number = _NUMBER.fullmatch(plain) if plain[:1] in _STARTS else None
     if number is None or not any(character.isdigit() for character in plain):
-        return re.sub(r"[\s_-]+", " ", plain)
+        return _BLANKS.sub(" ", plain)
     sign, whole, fraction = number.group(1).replace("+", ""), number.group(2) or "0", number.group(3)
     return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
 
 
-def doubts(path: Path, column: str, values: Sequence[str], *, what: str = "values") -> list[str]:
+def doubts(path: Path | str, column: str, values: Sequence[str], *, what: str = "values") -> list[str]:
     """Return notes on the doubtful ones of a column's values, each of which is kept as it is.
 
     `what` they are, for messages: "values", "groups".

@@ -100,7 +100,7 @@ def in_stored_form(root: Path, paths: pd.Series[str]) -> pd.Series[str]:
 
     A Mac and what it packs may hold the one form, a table the other. Only paths that have two forms are looked up.
     """
-    if isinstance(root, RemotePath) or paths.map(str.isascii).all():
+    if isinstance(root, RemotePath) or "".join(paths).isascii():
         return paths
     return pd.Series([_stored_form(root, path) for path in paths], index=paths.index, dtype=str)
 

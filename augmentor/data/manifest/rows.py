@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augmentor.data.manifest.lookalikes import doubts
-from augmentor.data.manifest.table import Column, Table, clean
+from augmentor.data.manifest.table import Column, Table, composed
 from augmentor.errors import ManifestError, counted, did_you_mean, row_list, short
 
 SPLITS = ("train", "val", "test")
@@ -34,7 +34,7 @@ def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[s
 
     Refused are rows with the same id, or the same path and no id, that differ in another cell.
     """
-    key = (table.images if table.ids is None else table.ids).map(clean)
+    key = composed(table.images if table.ids is None else table.ids)
     if table.ids is not None and bool((key == "").any()):
         row = int(table.lines[int((key == "").to_numpy().argmax())])
         raise ManifestError(
@@ -45,7 +45,7 @@ def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[s
         return table, []
     cells = pd.DataFrame({name: table.columns[name].codes[suspects] for name in used if name in table.columns})
     cells["(key)"] = key.iloc[suspects].to_numpy()
-    cells["(image)"] = table.images.iloc[suspects].map(clean).to_numpy()
+    cells["(image)"] = composed(table.images.iloc[suspects]).to_numpy()
     repeated = cells.duplicated().to_numpy()
     left = cells["(key)"][~repeated]
     if bool(left.duplicated().any()):

@@ -113,6 +113,11 @@ def clean(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def composed(texts: pd.Series[str]) -> pd.Series[str]:
+    """Return stripped texts in Unicode NFC; most tables are plain ASCII, and are not gone through."""
+    return texts if "".join(texts).isascii() else texts.map(clean)
+
+
 def check_header(path: Path, header: Sequence[str], image_column: str | None) -> tuple[list[str], str]:
     """Return the stripped column names, and which holds the images: `image_column`, or one of `IMAGE_COLUMNS`."""
     if len(header) > MAX_COLUMNS:

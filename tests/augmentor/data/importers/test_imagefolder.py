@@ -11,6 +11,7 @@ import pytest
 from torchvision.datasets import ImageFolder
 
 from augmentor.data.importers.base import DatasetError, Listing
+from augmentor.data.importers.choose import Selection, choose
 from augmentor.data.importers.imagefolder import read_imagefolder
 
 if TYPE_CHECKING:
@@ -147,6 +148,16 @@ def test_no_class_folders(make_image: MakeImage, tmp_path: Path) -> None:
         read_imagefolder(tmp_path / "set")
     with pytest.raises(DatasetError, match=r"this is a file. Unpack it"):
         read_imagefolder(tmp_path / "set" / "1.png")
+
+
+def test_class_folders_of_two_unicode_forms_are_one_class(make_image: MakeImage, tmp_path: Path) -> None:
+    """A Mac packs train, a PC test."""
+    for name in ("train/cafe\u0301/1.png", "train/tea/2.png", "test/caf\u00e9/3.png", "test/tea/4.png"):
+        make_image(tmp_path / name)
+    found = read_imagefolder(tmp_path)
+    assert set(found.frame["label"]) == {"caf\u00e9", "tea"}
+    kept, _, _ = choose(found, Selection(values={"label": ("cafe\u0301",)}), dataset="x")
+    assert sorted(kept["path"]) == ["test/caf\u00e9/3.png", "train/cafe\u0301/1.png"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")

@@ -8,7 +8,7 @@ from importlib import import_module
 import pandas as pd
 import pytest
 
-from augmentor.data.manifest import TableReading, read_manifest, split_leaks
+from augmentor.data.manifest import TableReading, read_manifest, read_manifests, split_leaks
 from augmentor.data.manifest.lookalikes import look_alikes, unknown_words
 from stargan.labels import Attribute, LabelSpace
 from tests.augmentor.data.manifest.tables import Write, column_table, refused, values
@@ -163,3 +163,13 @@ def test_whole_numbers_that_are_renamed_are_noted(write: Write) -> None:
     manifest = read_manifest(path)
     assert manifest.space["x"].values == ("1", "2", "3")
     assert f"{path}, column 'x': whole numbers are read without .0: '1.0' as '1', '2.0' as '2'" in manifest.notes
+
+
+def test_values_of_two_tables_are_compared(write: Write) -> None:
+    one = write("path,x\n1.png,Red\n2.png,blond\n", "one.csv")
+    two = write("path,x\n3.png,red\n4.png,blond\n", "two.csv")
+    notes = read_manifests([one, two]).notes
+    assert f"{one}, {two}, column 'x': look alike, and are different values: 'Red' and 'red'" in notes
+    forms = write(f"path,x\n5.png,{SPLIT_UP}\n6.png,red\n", "three.csv")
+    others = write(f"path,x\n7.png,{COMPOSED}\n8.png,red\n", "four.csv")
+    assert read_manifests([forms, others]).space["x"].values == (COMPOSED, "red")
