@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from augmentor.data.manifest import SPLITS, Manifest, look_elsewhere, split_leaks
-from augmentor.errors import ImageError, row_list
+from augmentor.errors import ImageError, counted, row_list
 from augmentor.storage import Access, OutsideError, is_there, located, side_by_side
 from stargan.labels import UNKNOWN, Kind
 
@@ -151,7 +151,7 @@ def check_manifest(
         several_frames=ids.iloc[several_frames].tolist(),
         duplicates=[tuple(ids.iloc[rows]) for rows in identical],
         leaks=[*split_leaks(manifest), *_image_leaks(manifest, identical)],
-        notes=[*manifest.notes, *_frame_notes(manifest, several_frames)],
+        notes=[*manifest.notes, *_blank_groups(manifest), *_frame_notes(manifest, several_frames)],
     )
 
 
@@ -177,6 +177,14 @@ def summarize(manifest: Manifest) -> list[AttributeSummary]:
 def _split_counts(manifest: Manifest) -> dict[str, int]:
     counts = {split: int(np.count_nonzero(manifest.split_mask([split]))) for split in SPLITS}
     return {split: count for split, count in counts.items() if count}
+
+
+def _blank_groups(manifest: Manifest) -> list[str]:
+    """Return a note on rows without a group where others have one: they are subjects of their own."""
+    blank = int((manifest.rows["group"] == "").sum())
+    if blank in (0, len(manifest)):
+        return []
+    return [f"{manifest.path}, column 'group': blank in {counted(blank, 'row')}, each a subject of its own"]
 
 
 def _frame_notes(manifest: Manifest, several_frames: list[int]) -> list[str]:

@@ -112,18 +112,20 @@ def _splits(table: Table) -> pd.Categorical[str]:
 
 
 def ids_from_paths(table: Table) -> pd.Series[str]:
-    """Return an id for every row, made from its path: "images/ann 1.png" is "images-ann_1".
+    """Return an id for every row, made from its path as written: "images/ann 1.png" is "images-ann_1".
 
-    Paths that give the same id, also in another case, all get a digest of their path behind it.
+    So an output's ids stay when the images are read from another folder. Paths that give the same
+    id, also in another case, all get a digest of their path behind it.
     """
-    ids = table.images.str.replace(r"\.[^./]+$", "", regex=True)
+    paths = table.images if table.written is None else table.written
+    ids = paths.str.replace(r"\.[^./]+$", "", regex=True)
     ids = ids.str.replace(r"^[./]+", "", regex=True).str.replace("/", "-", regex=False)
     ids = ids.str.replace(r"[^A-Za-z0-9._-]+", "_", regex=True)
     ids = ids.where(ids != "", "image")
     for digits in (8, 40):
         clash = np.flatnonzero(ids.str.lower().duplicated(keep=False).to_numpy())
         if len(clash):
-            digests = _digests(table.images.iloc[clash], digits)
+            digests = _digests(paths.iloc[clash], digits)
             ids = _replaced(ids, clash, ids.iloc[clash] + "-" + digests)
     return ids
 

@@ -75,7 +75,8 @@ class Table:
     """The file's rows, wholly blank ones left out.
 
     Args:
-        images: (N,) str, stripped, with "/" between folders.
+        images: (N,) str, stripped, with "/" between folders, and as the options read them.
+        written: (N,) str, the images as the cells have them; None where these are the same.
         ids: (N,) str, stripped, or None without an `id` column.
         columns: every other column that has a name, in the file's order.
         lines: (N,) int32, the row's number as a spreadsheet shows it; the header is row 1.
@@ -88,6 +89,7 @@ class Table:
     columns: dict[str, Column]
     lines: NDArray[np.int32]
     notes: tuple[str, ...] = field(default=())
+    written: pd.Series[str] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -97,6 +99,7 @@ class Table:
         return replace(
             self,
             images=self.images.iloc[kept].reset_index(drop=True),
+            written=None if self.written is None else self.written.iloc[kept].reset_index(drop=True),
             ids=None if self.ids is None else self.ids.iloc[kept].reset_index(drop=True),
             columns={name: column.take(kept) for name, column in self.columns.items()},
             lines=self.lines[kept],
@@ -167,7 +170,6 @@ def assemble(
         cells = frame[i]
         if name == image:
             images = cells.str.strip().str.replace("\\", "/", regex=False).rename(None)
-            images = images.map(reading.moved) if reading.moves else images
         elif name == "id":
             ids = cells.str.strip().rename(None)
         elif name in IMAGE_COLUMNS:
@@ -178,11 +180,15 @@ def assemble(
             unused.append(f"column {i + 1} (it has no name)")
     if unused:
         notes.append(f"{path}: not used: {listing(unused)}")
+    written = images if reading.moves else None
+    images = images.map(reading.moved) if reading.moves else images
     words = [clean(word) for word in reading.na_values]
     for name, column in columns.items():
         notes += _na_notes(path, column, words)
         columns[name] = column.blanked(words)
-    table = Table(path=path, image_column=image, images=images, ids=ids, columns=columns, lines=lines)
+    table = Table(
+        path=path, image_column=image, images=images, written=written, ids=ids, columns=columns, lines=lines
+    )
     return _without_blank_rows(table, notes)
 
 

@@ -145,6 +145,13 @@ def test_groups_in_two_splits_are_leaks(tmp_path: Path) -> None:
     assert not report.ok
 
 
+def test_blank_groups_beside_named_ones_are_counted(tmp_path: Path) -> None:
+    rows = "path,group,x\na.pgm,ann,1\nb.pgm,,0\nc.pgm,,1\n"
+    said = f"{tmp_path / 'manifest.csv'}, column 'group': blank in 2 rows, each a subject of its own"
+    assert said in check(tmp_path, rows).notes
+    assert said not in check(tmp_path, rows.replace("ann", "")).notes
+
+
 def test_the_report_is_plain_json(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.pgm").write_bytes(image(b"same"))

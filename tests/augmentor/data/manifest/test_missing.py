@@ -93,6 +93,15 @@ def test_the_cause_is_named_once_and_its_fix_finds_the_images(
     refuse_unreachable(read_manifest(path, reading=reading_of(flags)))
 
 
+def test_ids_stay_where_images_are_read_from_another_folder(tmp_path: Path) -> None:
+    path = table(tmp_path, ["old/a.jpg", "old/b.jpg", "old/c"], ["new/a.png"])
+    ids = list(read_manifest(path).rows["id"])
+    reading = TableReading(image_prefix=("old/=new/",), image_suffix=".jpg=.png")
+    moved = read_manifest(path, reading=reading).rows
+    assert list(moved["path"]) == ["new/a.png", "new/b.png", "new/c"]
+    assert list(moved["id"]) == ids == ["old-a", "old-b", "old-c"]
+
+
 def test_the_case_of_a_name_is_named(tmp_path: Path) -> None:
     report = check(table(tmp_path, ["img_1.png", "b.png"], ["IMG_1.png", "b.png"]))
     (cause,) = report.elsewhere
