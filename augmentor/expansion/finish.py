@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from glob import escape
 from pathlib import Path
 
 from augmentor.expansion.selection import Rule, drop_unselected
 from augmentor.outputs import Counts
 from augmentor.outputs.writers import Assembly, RemoteWriter, WritePages, Writer
+from augmentor.storage import share_locks
 
 
 def finish_output(
@@ -41,12 +40,3 @@ def finish_output(
     disk = writer.here.out if isinstance(writer, RemoteWriter) else out
     with writer.assembly(shards) if assembly is None else nullcontext(assembly) as begun:
         return begun.finish(partial(write_pages, disk))
-
-
-def share_locks(lock: Path) -> list[tuple[Path, int]]:
-    """Return the lock files of shares beside an output's own, each with the number of shares of its division."""
-    return [
-        (path, int(match[1]))
-        for path in sorted(lock.parent.glob(f"{escape(lock.name)}.*-of-*"))
-        if (match := re.fullmatch(r"\d+-of-(\d+)", path.name.removeprefix(f"{lock.name}.")))
-    ]

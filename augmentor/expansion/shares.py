@@ -14,7 +14,7 @@ from typing import cast
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion.executors.local import LocalExecutor
 from augmentor.expansion.executors.work import plan_work, refuse_absent_sources
-from augmentor.expansion.finish import finish_output, share_locks
+from augmentor.expansion.finish import finish_output
 from augmentor.expansion.job import Expansion
 from augmentor.expansion.preview import write_output_preview
 from augmentor.expansion.progress import Progress
@@ -23,7 +23,7 @@ from augmentor.expansion.writer import explain_failures, make_writer
 from augmentor.outputs import Counts, RecordFolder, paths_of
 from augmentor.outputs.readers import FinishedOutput
 from augmentor.outputs.writers import WritePages, Writer
-from augmentor.storage import TakenError, is_free, locked, patiently_locked
+from augmentor.storage import TakenError, is_free, locked, patiently_locked, refuse_holder, share_locks
 
 SLURM = "slurm"
 """Value of `--shards` where Slurm's variables name the share."""
@@ -144,6 +144,7 @@ def run_share(
             with ExitStack() as held:
                 held.enter_context(locked(writer.lock, output=expansion.out, shared=True))
                 held.enter_context(locked(share.lock(writer.lock), output=expansion.out))
+                refuse_holder(writer.lock, output=expansion.out)
                 _refuse_other_division(expansion.out, share, writer.lock)
                 with patiently_locked(writer.lock.with_name(f"{writer.lock.name}.opening"), output=expansion.out):
                     writer.open(share.has, shards=shards)

@@ -206,7 +206,12 @@ class RecordFolder:
 
     def staged(self) -> list[Path]:
         """Return the folders of unfinished shards, in order; what is not called by a shard's number stays."""
-        return sorted(path for path in self.temporary.iterdir() if path.name.isascii() and path.name.isdigit())
+        return sorted(path for path in self.temporary.iterdir() if _is_number(path.name))
+
+    def committed(self) -> list[Path]:
+        """Return the records in order; what is not called by a shard's number is none."""
+        found = (path for path in self.shards.glob("*.json") if _is_number(path.stem))
+        return sorted(found, key=lambda path: int(path.stem))
 
     def make_folders(self) -> None:
         """Make the folders, or check that existing ones are no links."""
@@ -306,6 +311,10 @@ class RecordFolder:
             )
         for index in range(first, shards):
             yield ShardRecord.read(self.path(index))
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
 
 
 def _with_checksum(text: bytes) -> bytes:

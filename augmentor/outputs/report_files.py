@@ -35,6 +35,14 @@ def is_report_image(name: str) -> bool:
     return dot + suffix in _SUFFIXES and len(stem) == _STEM and set(stem) <= set("0123456789abcdef")
 
 
+def empty_report_files(paths: OutputPaths) -> list[Path]:
+    """Return the pages and thumbnails without content: a power cut leaves these of files that were not synced."""
+    folder = paths.beside(REPORT_IMAGES)
+    images = [path for path in sorted(folder.glob("*")) if is_report_image(path.name)]
+    pages = map(paths.beside, REPORT_FILES)
+    return [path for path in (*pages, *images) if path.is_file() and not path.stat().st_size]
+
+
 def evaluation_runs(paths: OutputPaths) -> Path:
     """Return the folder of an evaluation's classifier outputs; hidden from readers of images in a folder."""
     return paths.beside(EVALUATION_RUNS) if paths.one_file else paths.out_of_sight(EVALUATION_RUNS)

@@ -25,7 +25,16 @@ from augmentor.storage.inside import (
     remove_file,
     remove_files,
 )
-from augmentor.storage.lock import Holder, TakenError, is_free, locked, patiently_locked, read_holder
+from augmentor.storage.lock import (
+    Holder,
+    TakenError,
+    is_free,
+    locked,
+    patiently_locked,
+    read_holder,
+    refuse_holder,
+    share_locks,
+)
 from augmentor.storage.schema import read_declared
 from augmentor.storage.urls import (
     RemotePath,
@@ -88,6 +97,7 @@ __all__ = [
     "patiently_locked",
     "read_declared",
     "read_holder",
+    "refuse_holder",
     "refuse_links",
     "refuse_unusable",
     "remove",
@@ -96,6 +106,7 @@ __all__ = [
     "replace_bytes",
     "replacing_table",
     "replacing_text",
+    "share_locks",
     "side_by_side",
     "stalled",
     "sync_file",

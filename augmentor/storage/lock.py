@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import stat
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 
 from augmentor.errors import OutputError
@@ -78,6 +80,7 @@ def locked(path: Path, *, output: Path, shared: bool = False) -> Iterator[None]:
         path: the lock file; created with its folders, names the holder, and is removed in the end.
         output: what is written to, for the message.
         shared: other processes may hold the lock at the same time, if they share it, too; none of them is named.
+            Each also holds one of `share_locks`, which is all that shows it where the disk has no locks.
 
     Raises:
         TakenError: another process holds it; names host, process and time.
@@ -87,6 +90,9 @@ def locked(path: Path, *, output: Path, shared: bool = False) -> Iterator[None]:
     handle = _take(path, output, shared=shared)
     _held.add(handle)
     try:
+        for each, _ in [] if shared else share_locks(path):
+            if not is_free(each):
+                raise TakenError(_taken(output, each, _patient_holder(each)))
         yield
     finally:
         # Not in a forked child, nor, where a hanging thread may still write, before the process ends.
@@ -112,6 +118,22 @@ def patiently_locked(path: Path, *, output: Path) -> Iterator[None]:
                     raise
                 time.sleep(0.05)
         yield
+
+
+def share_locks(lock: Path) -> list[tuple[Path, int]]:
+    """Return the lock files of shares beside an output's own, each with the number of shares of its division."""
+    return [
+        (path, int(match[1]))
+        for path in sorted(lock.parent.glob(f"{escape(lock.name)}.*-of-*"))
+        if (match := re.fullmatch(r"\d+-of-(\d+)", path.name.removeprefix(f"{lock.name}.")))
+    ]
+
+
+def refuse_holder(path: Path, *, output: Path) -> None:
+    """Raise TakenError where a process holds a lock alone, by its name; for processes that share the lock."""
+    holder = read_holder(path)
+    if holder is not None and not holder.gone:
+        raise TakenError(_taken(output, path, holder))
 
 
 def read_holder(path: Path) -> Holder | None:

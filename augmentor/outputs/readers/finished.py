@@ -24,7 +24,7 @@ from augmentor.outputs.judge_results import Rejected, rejected_columns, scores_c
 from augmentor.outputs.label_table import CHUNK, SCORE_COLUMNS, columns, read_chunks, read_label_table
 from augmentor.outputs.paths import OutputPaths, format_of, paths_of
 from augmentor.outputs.readers.images import FolderImages, HDF5Images, ImageSource, PackImages
-from augmentor.outputs.records import ShardRecord
+from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.writers.hdf5_layout import TEXT_COLUMNS, open_hdf5
 from augmentor.outputs.writers.packs import PACK_SUFFIXES
 from augmentor.storage import Json
@@ -194,7 +194,7 @@ class FinishedOutput:
                 with suppress(ValueError, TypeError):
                     yield from unpack_judged(str(shard.get("judged", ""))).rejected
             return
-        for path in _spread(sorted((self.paths.work / "shards").glob("[0-9]*.json"))):
+        for path in _spread(RecordFolder(self.paths.work).committed()):
             with suppress(OutputError):
                 yield from ShardRecord.read(path).rejected
 

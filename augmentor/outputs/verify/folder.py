@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -43,6 +43,9 @@ from stargan.labels import LabelSpace
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """Suffixes of the files that loaders take for images of the data set."""
 
+
+_MOST_MISSING = 100_000
+"""Missing records between two that are there; a number beyond was not given by expand."""
 
 _UNNAMED = "no row of the label table names it; move it away"
 
@@ -146,7 +149,14 @@ def _check_records(found: Findings, records: RecordFolder, run: _Run) -> list[in
     found.problems += run.problems
     splits = run.settings.get("splits")
     rules = RowRules(space=run.space, splits=tuple(map(str, splits)) if isinstance(splits, list) else None)
-    there = sorted(int(path.stem) for path in records.shards.glob("*.json") if path.stem.isdigit())
+    there = [int(path.stem) for path in records.committed()]
+    for last, number in pairwise([-1, *there]):
+        if number - last > _MOST_MISSING:
+            there = there[: there.index(number)]
+            name = records.path(number).relative_to(records.work.parent).as_posix()
+            reason = f"it follows the record of shard {last:,}: no shard of this output; move it away"
+            found.problems.append(Problem(file=name, reason=reason, mend="nothing"))
+            break
     whole: list[int] = []
     for number in range(there[-1] + 1) if there and found.finished else there:
         path = records.path(number)

@@ -18,6 +18,7 @@ from augmentor.outputs.fingerprints import read_identity
 from augmentor.outputs.judge_results import unpack_judged
 from augmentor.outputs.paths import WORK_FOLDER, parts_folder, paths_of
 from augmentor.outputs.records import RecordFolder, ShardRecord
+from augmentor.outputs.report_files import empty_report_files
 from augmentor.outputs.verify.folder import read_description, verify_folder, verify_parts
 from augmentor.outputs.verify.hdf5_file import (
     Described,
@@ -53,10 +54,18 @@ def verify_output(
         OutputError: there is nothing that expand wrote.
     """
     place = paths_of(out)
-    if out.is_dir() and (place.work.is_dir() or place.beside("dataset.json").is_file()):
-        return verify_folder(out, workers=workers, on_progress=on_progress)
-    if out.is_file():
-        return verify_finished(out, workers=workers, on_progress=on_progress)
+    if out.is_file() or (out.is_dir() and (place.work.is_dir() or place.beside("dataset.json").is_file())):
+        verify = verify_finished if out.is_file() else verify_folder
+        found = verify(out, workers=workers, on_progress=on_progress)
+        found.problems += [
+            Problem(
+                file=path.relative_to(place.root).as_posix(),
+                reason=f"it is empty; augmentor report {out} writes it again",
+                mend="nothing",
+            )
+            for path in empty_report_files(place)
+        ]
+        return found
     if not out.exists() and place.work.is_dir():
         return verify_parts(out, workers=workers, on_progress=on_progress)
     kind = "is a folder that expand did not write" if out.is_dir() else "there is nothing"

@@ -96,7 +96,7 @@ class FolderWriter(LocalWriter):
         for staged in self.records.staged():
             self.undo(staged)
         folders = {self.out / split for split in SPLITS}
-        for path in sorted(self.records.shards.glob("[0-9]*.json")):
+        for path in self.records.committed():
             # Back to where it was before it was committed: a kill in between leaves no record of what is gone.
             staged = self.records.temporary / path.stem
             staged.mkdir()

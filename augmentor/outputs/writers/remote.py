@@ -130,7 +130,7 @@ class RemoteWriter(Writer):
         if not self.there.records.started():
             self._upload_beginning()
         there = self._committed()
-        here = {int(path.stem) for path in self.here.records.shards.glob("[0-9]*.json")}
+        here = {int(path.stem) for path in self.here.records.committed()}
         self._bring_all(index for index in there if mine(index))
         for index in sorted(filter(mine, here)):
             record = self.here.record(index)
@@ -221,7 +221,8 @@ class RemoteWriter(Writer):
     def _committed(self) -> dict[int, Status]:
         """Return the storage's status of every committed record, by the shard's number."""
         found = _remote(self.there.records.shards).listing()
-        return {int(name.removesuffix(".json")): status for name, status in found.items() if name[0].isdigit()}
+        stems = {name.removesuffix(".json"): status for name, status in found.items()}
+        return {int(stem): status for stem, status in stems.items() if stem.isascii() and stem.isdigit()}
 
     def _bring_all(self, indices: Iterable[int]) -> None:
         """Download records in parallel, except those whose local copy is the same."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 
 from augmentor.errors import AugmentorError
-from augmentor.expansion.finish import share_locks
 from augmentor.expansion.shares import Share, parse_share
-from augmentor.storage.lock import TakenError, is_free, locked
+from augmentor.storage.lock import TakenError, is_free, locked, refuse_holder, share_locks
 
 
 def test_shares_are_disjoint_and_complete() -> None:
@@ -45,6 +47,35 @@ def test_a_shared_lock_keeps_whoever_wants_all_of_it_out(tmp_path: Path) -> None
             pass
         assert not is_free(lock)
     assert is_free(lock)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no flock")
+def test_without_locks_on_the_disk_names_keep_a_whole_run_and_shares_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    lock = tmp_path / ".lock"
+    one, two = (Share(number=number, of=2).lock(lock) for number in (1, 2))
+    with locked(lock, output=tmp_path, shared=True), locked(one, output=tmp_path):
+        with (
+            locked(lock, output=tmp_path, shared=True),
+            locked(two, output=tmp_path),
+        ):
+            refuse_holder(lock, output=tmp_path)
+        with (
+            pytest.raises(TakenError, match=f"process {os.getpid()} on .*delete .*1-of-2"),
+            locked(lock, output=tmp_path),
+        ):
+            pytest.fail("a whole run beside a share")
+    with locked(lock, output=tmp_path):
+        with pytest.raises(TakenError), locked(lock, output=tmp_path, shared=True):
+            pytest.fail("a share beside a whole run")
+        with pytest.raises(TakenError, match=f"process {os.getpid()}"):
+            refuse_holder(lock, output=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_locks_of_shares_and_their_divisions_are_found(tmp_path: Path) -> None:

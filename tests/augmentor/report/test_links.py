@@ -176,3 +176,31 @@ def test_records_remove_files_of_splits_alone_and_only_if_sealed(name: str, seal
     writer.open(shards=SHARDS)
     assert mine.read_text() == "mine"
     assert list(staged.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["folder", "hdf5"])
+def test_pages_are_on_the_disk_before_the_output_is_finished(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut a file that was not synced is empty."""
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    writer = make_writer(form, tmp_path)
+    expand(writer, overwrite=False)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    pictures = [path for path in files if path.parent.name.endswith("report")]
+    assert len(pictures) > 5
+    assert [path for path in files if path.stat().st_ino not in synced] == []
+    assert verify_output(writer.out).ok
+    page = writer.paths.beside("report.html")
+    for path in (page, pictures[0]):
+        path.write_bytes(b"")
+    assert [problem.file for problem in verify_output(writer.out).problems] == [
+        path.relative_to(writer.paths.root).as_posix() for path in (page, pictures[0])
+    ]

@@ -47,6 +47,35 @@ def test_a_whole_file(finish: bool, encoding: ImageFormat | None, tmp_path: Path
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["out", "out.h5"])
+def test_names_that_are_no_shards_are_left_alone(name: str, tmp_path: Path) -> None:
+    """Left by file managers and network disks, or by whoever wants verify to count for years."""
+    out = tmp_path / name
+    make(hdf5_writer(out) if out.suffix else folder_writer(out), shards=2, finish=False)
+    work = out.with_name("out.h5.parts") if out.suffix else out / ".augmentor"
+    names = (".DS_Store", ".nfs0001", "1 copy.json")
+    strays = [work / folder / stray for folder in ("tmp", "shards") for stray in names]
+    for stray in strays:
+        stray.write_text("x")
+    far = work / "shards" / "999999999.json"
+    far.write_bytes((work / "shards" / "00001.json").read_bytes())
+    found = verify_output(out)
+    assert "shards/999999999.json: it follows the record of shard 1: no shard of this output" in said(found)
+    assert (found.shards, found.damaged_shards) == (2, [])
+    far.unlink()
+    make(hdf5_writer(out) if out.suffix else folder_writer(out), shards=2)
+    assert said(verify_output(out)) == ""
+    if not out.suffix:
+        far.write_text("x")
+        assert len(verify_output(out).problems) == 1
+        far.unlink()
+        assert all(stray.exists() for stray in strays)
+        writer = folder_writer(out)
+        writer.clear()
+        assert not list(out.glob("*/*/*.png"))
+        assert all(stray.exists() for stray in strays)
+
+
 @pytest.mark.parametrize("encoding", [None, "png"])
 def test_outputs_without_images(encoding: ImageFormat | None, tmp_path: Path) -> None:
     for out in (tmp_path / "out", tmp_path / "out.h5"):
