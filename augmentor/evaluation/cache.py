@@ -19,7 +19,7 @@ from augmentor.evaluation.result import Distances
 from augmentor.judge import TORCHMETRICS, LabelledImages
 from augmentor.storage import Json, read_declared, replace_bytes
 
-_VERSION = 3
+_VERSION = 4
 """Raised when the same settings would train another classifier."""
 
 

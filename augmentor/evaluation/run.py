@@ -3,95 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from augmentor.data.manifest import AS_WRITTEN, TableReading
-from augmentor.errors import AugmentorError, OutputError, did_you_mean
+from augmentor.errors import AugmentorError, OutputError
 from augmentor.evaluation.arms import (
-    DEFAULT_ARMS,
     TITLES,
-    Pool,
-    TrainingArm,
-    batches,
     main_arm,
     make_arms,
     make_sweep,
 )
 from augmentor.evaluation.cache import EvaluationCache, Predictions, digest
-from augmentor.evaluation.classifier import Evaluator, build_evaluator, describe, predict
-from augmentor.evaluation.data import EvaluationData, read_data, read_output, some_rows
+from augmentor.evaluation.classifier import Evaluator, describe
+from augmentor.evaluation.data import EvaluationData, read_data, read_output
 from augmentor.evaluation.distances import Extract, inception, measure_distances
 from augmentor.evaluation.remake import CannotRemakeError, draw_ungated, load_output_model, remake
 from augmentor.evaluation.result import Distances, Evaluation
-from augmentor.evaluation.training import TrainedEvaluator, label_balance, train_evaluator
+from augmentor.evaluation.settings import EvaluateSettings
+from augmentor.evaluation.trainer import Trainer
 from augmentor.evaluation.verdict import summarize
 from augmentor.judge import LabelledImages
 from augmentor.outputs import evaluation_runs, paths_of
 from augmentor.storage import MAX_PIXELS, Json, locked, refuse_links, write_json
 from stargan.checkpoints import json_sha256
-
-STEPS = 1200
-"""At most: a classifier that has converged stops before (see BENCHMARKS.md)."""
-
-_LOOKED_AT = 500
-"""Val images that say whether a classifier has converged, always the same ones."""
-
-_PRETRAINING = 1 / 3
-"""Share of the steps of an arm that has two stages."""
-
-_FIRST_SEED = 1000
-_TIMED_STEPS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
-    """How translations are evaluated.
-
-    Args:
-        seeds: number of classifiers of each arm.
-        steps: optimisation steps of each classifier at most, of every arm alike.
-        arms: names from `augmentor.evaluation.arms.TITLES`; the output's own arm and "real" are always there.
-        classifier: "small", "resnet18", or the path of a ResNet-18's weights to start from.
-        ratios: synthetic images for each real one, of the sweep.
-        flip: whether mirrored images keep their labels; None for what the model's training assumed.
-        inception: measure distances with the Inception network instead of the evaluator's own features.
-    """
-
-    seeds: int = 3
-    steps: int = STEPS
-    batch_size: int = 32
-    arms: tuple[str, ...] = DEFAULT_ARMS
-    classifier: str = "small"
-    ratios: tuple[float, ...] = ()
-    flip: bool | None = None
-    inception: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range, by the names of their flags."""
-        for flag, value in (("--seeds", self.seeds), ("--steps", self.steps)):
-            if value < 1:
-                raise AugmentorError(f"{flag} must be at least 1, not {value}")
-        for name in self.arms:
-            if name not in TITLES:
-                known = f"{did_you_mean(name, TITLES)} Arms: {', '.join(TITLES)}, or all"
-                raise AugmentorError(f"--arms: there is no arm {name!r}.{known}")
-        if any(not 0 < ratio <= 100 for ratio in self.ratios):
-            raise AugmentorError(
-                f"--ratios must lie above 0 and up to 100, not {', '.join(map(str, self.ratios))}"
-            )
-
-    def to_json(self) -> dict[str, Json]:
-        """Return plain JSON values."""
-        return {**asdict(self), "ratios": list(self.ratios), "arms": list(self.arms)}
 
 
 def evaluate(
@@ -158,7 +97,7 @@ def evaluate(
                 "val": digest(data.val),
             },
         )
-        trainer = _Trainer(data, settings, cache, device=device, on_note=on_note, on_steps=on_steps)
+        trainer = Trainer(data, settings, cache, device=device, on_note=on_note, on_steps=on_steps)
         # The arms of every further generator that its images are in; the ungated one is of the first alone.
         names = [
             arm.name for arm in (*arms, *sweep) if arm.synthetic and (arm.name != "ungated" or ungated is None)
@@ -283,109 +222,3 @@ def _ungated(
     chosen = torch.from_numpy(kept)
     images = torch.cat([data.kept.images[chosen], again.images])
     return LabelledImages(images=images, codes=torch.cat([data.kept.codes[chosen], again.codes])), {}
-
-
-class _Trainer:
-    """Trains the classifiers that are not in the cache, and reports progress."""
-
-    def __init__(
-        self,
-        data: EvaluationData,
-        settings: EvaluateSettings,
-        cache: EvaluationCache,
-        *,
-        device: torch.device,
-        on_note: Callable[[str], None],
-        on_steps: Callable[[int, int, int], None],
-    ) -> None:
-        self._data, self._settings, self._cache, self._device = data, settings, cache, device
-        self._on_note, self._on_steps = on_note, on_steps
-        self._first: Evaluator | None = None
-        rows = torch.from_numpy(some_rows(np.arange(len(data.val)), _LOOKED_AT, np.random.default_rng(0)))
-        self._looked_at = LabelledImages(images=data.val.images[rows], codes=data.val.codes[rows])
-        self._balance = label_balance(data.train.codes, data.output.space, data.changed)
-
-    def predictions(self, arms: Sequence[TrainingArm]) -> list[list[Predictions]]:
-        """Return the predictions of every arm's classifiers, in the order of the arms and by seed."""
-        seeds, steps, space = range(self._settings.seeds), self._settings.steps, self._data.output.space
-        jobs = [(number, seed) for seed in seeds for number in range(len(arms))]
-        found = {job: known for job in jobs if (known := self._cache.read(arms[job[0]], job[1])) is not None}
-        missing = [job for job in jobs if job not in found]
-        if missing:
-            self._estimate(arms[missing[0][0]], missing[0][1], count=len(missing))
-        before = len(found) * steps
-        for number, (job, seed) in enumerate(missing):
-            arm = arms[job]
-
-            def report(step: int, done: int = before + number * steps) -> None:
-                self._on_steps(done + step, len(jobs) * steps, before)
-
-            network, steps_taken, converged = self._train(arm, seed, on_step=report)
-            if job == seed == 0:
-                self._first = network
-            test, val = (
-                predict(network, each.images, space).numpy().astype(np.int16)
-                for each in (self._data.test, self._data.val)
-            )
-            found[job, seed] = Predictions(test=test, val=val, steps=steps_taken, converged=converged)
-            self._cache.write(arm, seed, found[job, seed])
-        return [[found[job, seed] for seed in seeds] for job in range(len(arms))]
-
-    def first(self, arm: TrainingArm) -> Evaluator:
-        """Return the first classifier of the first arm, trained again if only its predictions were cached."""
-        return self._first or self._train(arm, 0).network
-
-    def _train(
-        self,
-        arm: TrainingArm,
-        seed: int,
-        *,
-        steps: int | None = None,
-        on_step: Callable[[int], None] = lambda _step: None,
-    ) -> TrainedEvaluator:
-        """Train one classifier; those of one seed have the same initial weights in every arm."""
-        settings, data, seed = self._settings, self._data, _FIRST_SEED + seed
-        pretraining = round(settings.steps * _PRETRAINING) if arm.pretraining else 0
-
-        def drawn(pools: Sequence[Pool], count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-            size, flip = settings.batch_size, bool(settings.flip)
-            return batches(pools, steps=count, batch_size=size, seed=seed, flip=flip, augment=arm.augment)
-
-        stages = (
-            drawn(arm.pretraining, pretraining, seed + _FIRST_SEED),
-            drawn(arm.pools, settings.steps - pretraining, seed),
-        )
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed)
-            network = build_evaluator(
-                settings.classifier, side=min(data.output.size), outputs=data.output.space.domain_size
-            )
-        return train_evaluator(
-            network,
-            islice(chain(*stages), steps),
-            space=data.output.space,
-            loss=arm.loss,
-            balance=self._balance,
-            validation=self._looked_at,
-            # Before that the accuracy may stay at chance, which is no convergence.
-            first_look=pretraining + (settings.steps - pretraining) // 2,
-            device=self._device,
-            on_step=on_step,
-        )
-
-    def _estimate(self, arm: TrainingArm, seed: int, *, count: int) -> None:
-        """Report about how long it will take, from a few steps of the first classifier."""
-        moments: list[float] = []
-
-        def note(_step: int) -> None:
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
-            moments.append(time.monotonic())
-
-        steps = self._settings.steps
-        self._train(arm, seed, steps=min(steps, 1 + _TIMED_STEPS), on_step=note)
-        # The first step is slow: it initialises things.
-        each = (moments[-1] - moments[0]) / max(1, len(moments) - 1)
-        minutes = count * steps * each / 60
-        about = f"{minutes:.0f} minutes at most" if minutes >= 1.5 else "a minute or two"
-        self._on_note(f"{count} classifiers of {steps} steps are to be trained: about {about}")

@@ -1,4 +1,4 @@
-"""Paths and URLs, access rules, atomic files, locks, and threads with bounded waits."""
+"""Paths and URLs, access rules, atomic files, locks; threads with bounded waits, and child processes."""
 
 from augmentor.storage.access import ANYWHERE, MAX_PIXELS, Access, OutsideError, is_there
 from augmentor.storage.atomic import (
@@ -35,6 +35,14 @@ from augmentor.storage.lock import (
     refuse_holder,
     share_locks,
 )
+from augmentor.storage.processes import (
+    SILENT_SECONDS,
+    ProcessError,
+    Send,
+    interrupts_held_back,
+    portable,
+    run_processes,
+)
 from augmentor.storage.schema import read_declared
 from augmentor.storage.urls import (
     RemotePath,
@@ -65,6 +73,7 @@ from augmentor.storage.workers import (
 __all__ = [
     "ANYWHERE",
     "MAX_PIXELS",
+    "SILENT_SECONDS",
     "STALLED_SECONDS",
     "TEMPORARY",
     "TURNS",
@@ -73,7 +82,9 @@ __all__ = [
     "Holder",
     "Json",
     "OutsideError",
+    "ProcessError",
     "RemotePath",
+    "Send",
     "Status",
     "TakenError",
     "What",
@@ -84,6 +95,7 @@ __all__ = [
     "each",
     "end_together",
     "has_credentials",
+    "interrupts_held_back",
     "is_free",
     "is_there",
     "leave_behind",
@@ -95,6 +107,7 @@ __all__ = [
     "opener",
     "parse_path",
     "patiently_locked",
+    "portable",
     "read_declared",
     "read_holder",
     "refuse_holder",
@@ -106,6 +119,7 @@ __all__ = [
     "replace_bytes",
     "replacing_table",
     "replacing_text",
+    "run_processes",
     "share_locks",
     "side_by_side",
     "stalled",

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import torch
 
-from augmentor.expansion.executors.processes import Send, run_processes
 from augmentor.expansion.executors.work import Executor, Networks, Work
 from augmentor.expansion.pipeline import run_shards
 from augmentor.expansion.progress import Progress
 from augmentor.expansion.shard_assembly import Shard
 from augmentor.outputs import refuse_changed_sources
+from augmentor.storage import Send, run_processes
 from stargan.inference import compiling_works
 
 _FEW_SHARDS = 4

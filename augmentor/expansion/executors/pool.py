@@ -15,13 +15,12 @@ import torch
 
 from augmentor import __version__
 from augmentor.errors import AugmentorError
-from augmentor.expansion.executors.processes import SILENT_SECONDS, ProcessError
 from augmentor.expansion.executors.remote import RemoteWorker, WorkerReport, WorkerResult
 from augmentor.expansion.executors.scheduling import ShardScheduler
 from augmentor.expansion.executors.work import Work
 from augmentor.expansion.progress import Progress
 from augmentor.outputs.writers import RemoteWriter
-from augmentor.storage import TURNS, read_holder, stalled
+from augmentor.storage import SILENT_SECONDS, TURNS, ProcessError, read_holder, stalled
 
 _CORES = 4
 """CPUs of a worker without a GPU: larger machines are used better by several workers."""

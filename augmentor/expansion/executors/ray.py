@@ -19,10 +19,9 @@ import torch
 
 from augmentor.errors import AugmentorError, MissingExtraError, first_line
 from augmentor.expansion.executors.pool import START_SECONDS, Node, PoolRun, WorkerPool, plan_workers
-from augmentor.expansion.executors.processes import ProcessError, interrupts_held_back
 from augmentor.expansion.executors.work import Executor, Work
 from augmentor.expansion.progress import Progress
-from augmentor.storage import usable_cores
+from augmentor.storage import ProcessError, interrupts_held_back, usable_cores
 from stargan.inference import compiling_works
 
 _STORE_BYTES = 200_000_000

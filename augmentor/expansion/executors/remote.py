@@ -16,10 +16,9 @@ import torch
 from augmentor import __version__
 from augmentor.errors import AugmentorError, OutputError
 from augmentor.expansion.executors.local import run_here
-from augmentor.expansion.executors.processes import portable
 from augmentor.expansion.executors.work import Networks, Work, refuse_absent_sources
 from augmentor.expansion.progress import Progress
-from augmentor.storage import Holder, read_holder
+from augmentor.storage import Holder, portable, read_holder
 
 _CACHE_SECONDS = 5.0
 """Time for which a network disk may show outdated contents."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
-from augmentor.expansion.executors.processes import ProcessError
 from augmentor.expansion.executors.work import Work
 from augmentor.expansion.progress import Progress
+from augmentor.storage import ProcessError
 
 _MOST_AT_ONCE = 16
 """Shards assigned at once, at most: a worker decodes the next one while it encodes the one before."""

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from augmentor.expansion.executors.local import run_here
-from augmentor.expansion.executors.processes import ProcessError
 from augmentor.expansion.executors.scheduling import ShardScheduler
 from augmentor.expansion.executors.work import Work
 from augmentor.expansion.progress import Progress
+from augmentor.storage import ProcessError
 
 CPU = torch.device("cpu")
 

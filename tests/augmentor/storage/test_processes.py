@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 
 from augmentor.errors import OutputError, StalledError
-from augmentor.expansion.executors import processes
-from augmentor.expansion.executors.processes import ProcessError, run_processes
+from augmentor.storage import ProcessError, processes, run_processes
 from augmentor.storage.workers import anything_hangs
 from tests.waiting import HANG, PATIENCE, scaled, soon, wait_until
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 Send = Callable[[object], None]
 
 
@@ -185,7 +184,7 @@ def test_shared_memory_that_is_full() -> None:
     """Not even the lock of a number finds room there."""
     program = """
 import resource
-from augmentor.expansion.executors.processes import run_processes
+from augmentor.storage import run_processes
 from augmentor.errors import SharedMemoryError
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 try:
@@ -210,7 +209,7 @@ except SharedMemoryError as error:
 def test_processes_end_when_their_parent_is_killed() -> None:
     program = """
 import test_processes
-from augmentor.expansion.executors.processes import run_processes
+from augmentor.storage import run_processes
 if __name__ == "__main__":
     tell = lambda place, pid: print(pid, flush=True)
     run_processes(test_processes.sleep_for_ever, None, names=["a"], on_message=tell)

@@ -18,7 +18,7 @@ from multiprocessing.sharedctypes import Synchronized
 from typing import Any, NoReturn, TypeVar
 
 from augmentor.errors import AugmentorError, shared_memory_error
-from augmentor.storage import STALLED_SECONDS, TURNS, Workers, leave_behind, stalled
+from augmentor.storage.workers import STALLED_SECONDS, TURNS, Workers, leave_behind, stalled
 
 A = TypeVar("A")
 M = TypeVar("M")
@@ -51,7 +51,11 @@ class _Ended:
 
 
 def run_processes(
-    task: Task[A, M], argument: A, *, names: Sequence[str], on_message: Callable[[int, M], None]
+    task: Task[A, M],
+    argument: A,
+    *,
+    names: Sequence[str],
+    on_message: Callable[[int, M], None],
 ) -> None:
     """Run one new process per name and wait until all have ended.
 
