@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from augmentor.errors import SharedMemoryError
@@ -101,11 +103,14 @@ class TrainingTask:
 
 @dataclass(frozen=True, kw_only=True)
 class _Finished:
-    """A classifier that was trained: its place in the jobs, and the first one's weights."""
+    """A classifier that was trained: its place in the jobs, and the first one's weights.
+
+    They are arrays: a tensor would go through shared memory, which ends with the process that sends it.
+    """
 
     job: int
     predictions: Predictions
-    weights: Mapping[str, Tensor] | None
+    weights: Mapping[str, NDArray[Any]] | None
 
 
 def _train_jobs(task: TrainingTask, _place: int, numbers: Iterator[int], send: Send[int | _Finished]) -> None:
@@ -119,7 +124,7 @@ def _train_jobs(task: TrainingTask, _place: int, numbers: Iterator[int], send: S
             test, val = (
                 predict(network, images, task.space).numpy().astype(np.int16) for images in (task.test, task.val)
             )
-        weights = {name: weight.cpu() for name, weight in network.state_dict().items()}
+        weights = {name: weight.cpu().numpy() for name, weight in network.state_dict().items()}
         send(
             _Finished(
                 job=number,
@@ -147,7 +152,7 @@ class Trainer:
         on_steps: Callable[[int, int, int], None],
     ) -> None:
         self._cache, self._on_note, self._on_steps = cache, on_note, on_steps
-        self._first: Mapping[str, Tensor] | None = None
+        self._first: Mapping[str, NDArray[Any]] | None = None
         rows = torch.from_numpy(some_rows(np.arange(len(data.val)), _LOOKED_AT, np.random.default_rng(0)))
         self._task = TrainingTask(
             arms=(),
@@ -196,7 +201,7 @@ class Trainer:
         if self._first is None:
             return self._task.train(arm, 0).network
         network = self._task.untrained()
-        network.load_state_dict(self._first)
+        network.load_state_dict({name: torch.from_numpy(weight) for name, weight in self._first.items()})
         return network.to(self._task.device).eval()
 
     def _train(self, workers: int, on_message: Callable[[int, int | _Finished], None]) -> None:
