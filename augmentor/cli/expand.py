@@ -239,8 +239,16 @@ def expand(
             planned, run, write_pages=write_report, overwrite=overwrite, executor=executor, on_progress=show
         )
     _print_result(planned, result, json=json)
+    _remark_on_classes(planned)
     _warn_of_unchecked(planned)
     session.exit_for_failures(result.counts.failed, max_failures, planned.paths.beside("failures.csv"))
+
+
+def _remark_on_classes(planned: Expansion) -> None:
+    from augmentor.outputs.readers import FinishedOutput
+
+    if planned.settings.class_folders and (note := FinishedOutput.open(planned.out).class_note):
+        session.remark(note)
 
 
 def _warn_of_unchecked(planned: Expansion) -> None:
@@ -329,6 +337,7 @@ def _expand_share(planned: Expansion, share: Share, run: RunSettings, *, max_fai
             f"in {out}"
         )
         session.print_line(f"Report: {report_path(out)}")
+        _remark_on_classes(planned)
     elif result.missing:
         session.print_line(
             f"{result.missing:,} shards of other shares are missing; the last share to end merges them."

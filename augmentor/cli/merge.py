@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from augmentor.cli.options import JsonOption
-from augmentor.cli.session import command, print_json, print_line, warn
+from augmentor.cli.session import command, print_json, print_line, remark, warn
 from augmentor.storage import parse_path
 
 
@@ -31,9 +31,12 @@ def merge(
     from augmentor.report import report_path, write_report
 
     counts = put_together(out, write_pages=write_report)
+    output = FinishedOutput.open(out)
     print_line(f"{counts.synthetic:,} synthetic and {counts.real:,} real images in {out}")
     print_line(f"Report: {report_path(out)}")
     if json:
         print_json({"out": str(out), "report": str(report_path(out)), **counts.to_json()})
-    if unchecked := Unchecked.described(FinishedOutput.open(out).description):
+    if note := output.class_note:
+        remark(note)
+    if unchecked := Unchecked.described(output.description):
         warn(Unchecked.warning(unchecked))

@@ -39,7 +39,7 @@ from augmentor.expansion.writer import make_writer, refuse_remote_file, refuse_t
 from augmentor.images import check_output_size
 from augmentor.judge import TranslationJudge, Unchecked, find_translation_judge
 from augmentor.outputs import OutputPaths, planned_paths
-from augmentor.outputs.writers import Writer, on_disk
+from augmentor.outputs.writers import Writer, on_disk, split_table
 from augmentor.planning import (
     BalanceRequest,
     CellState,
@@ -128,6 +128,12 @@ class Expansion:
         """The parts of `made_of` as one sha256."""
         return hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()
 
+    @cached_property
+    def _split_table(self) -> str:
+        """The name of the tables of a folder's splits."""
+        texts = (self.manifest.rows[name].astype(str).tolist() for name in ("id", "path", "group"))
+        return split_table(self.manifest.space, self.manifest.codes, texts)
+
     @property
     def disk(self) -> Path:
         """Where the output is made: `out`, or a local folder from which it is uploaded."""
@@ -189,6 +195,7 @@ class Expansion:
                 "path": str(self.model_path),
                 **({} if choice is None else {"choice": choice}),
             },
+            **({"split_table": self._split_table} if self.settings.output_format == "folder" else {}),
             "image_size": None if size == "original" else list(self.model.image_size if size == "model" else size),
             "settings": self._settings_json,
         }

@@ -16,6 +16,11 @@ from stargan.labels import LabelSpace
 SCHEMA_VERSION = 1
 """Schema version of all files that expand writes; raised when readers of the old version would go wrong."""
 
+DERIVED = frozenset(
+    {"schema_version", "label_space", "image_shape", "counts", "content_sha256", "missing_classes", "sha256"}
+)
+"""Entries of `dataset.json` that the writer adds."""
+
 UNPARSED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """Exceptions of parsing JSON that is damaged or foreign."""
 
@@ -76,7 +81,12 @@ def common_shape(first: Shape | None, second: Shape | None) -> Shape | None:
 
 
 def describe(
-    description: Mapping[str, Json], space: LabelSpace, *, counts: Counts, shape: Shape | None
+    description: Mapping[str, Json],
+    space: LabelSpace,
+    *,
+    counts: Counts,
+    shape: Shape | None,
+    added: Mapping[str, Json],
 ) -> Mapping[str, object]:
     """Return the content of `dataset.json`, of which an HDF5 file holds a copy in its attribute `dataset_json`.
 
@@ -85,6 +95,7 @@ def describe(
         space: the attributes, in the order of the codes.
         counts: of the images.
         shape: (H, W, C) of the images, None for a side in which they differ; None where there is no image.
+        added: further entries that follow from the images, of `DERIVED`.
 
     Returns:
         All entries, with the SHA-256 of the others as `sha256`.
@@ -95,6 +106,7 @@ def describe(
         "label_space": space.to_json(),
         "image_shape": None if shape is None else list(shape),
         "counts": counts.to_json(),
+        **added,
     }
     return {**described, "sha256": json_sha256(described)}
 

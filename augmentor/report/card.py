@@ -55,7 +55,7 @@ def write_card(
     )
     environment.filters.update({"plain": plain, "count": lambda count: f"{count:,}"})
     page = environment.get_template("card.md").render(
-        front=_front_matter(title, real + made, [name for name, _, _ in splits], output=output),
+        front=_front_matter(title, real + made, [name for name, _, _ in splits], output, description.revision),
         title=title,
         is_file=output.is_file,
         loader=_LOADERS[format_of(output.description)],
@@ -87,7 +87,7 @@ def plain(words: object) -> str:
     return _SPECIAL.sub(r"\\\1", html.escape(" ".join(str(words).split()), quote=False))
 
 
-def _front_matter(title: str, images: int, splits: Sequence[str], *, output: FinishedOutput) -> str:
+def _front_matter(title: str, images: int, splits: Sequence[str], output: FinishedOutput, revision: int) -> str:
     """Return the YAML that the Hub reads; its texts are JSON's, which are valid YAML."""
     size = next((name for most, name in _SIZES if images < most), _LARGER)
     lines = [
@@ -101,7 +101,8 @@ def _front_matter(title: str, images: int, splits: Sequence[str], *, output: Fin
     ]
     if not output.is_file:
         packs = output.pack_suffix
-        lines += ["configs:", "- config_name: default"]
+        # Hugging Face keeps what it has loaded by the folder's name and by this block, never by the files.
+        lines += ["configs:", "- config_name: default", f"  version: 0.0.{revision}"]
         lines += ["  drop_labels: true", "  data_files:"] if packs is None else ["  data_files:"]
         for name in splits:
             path = f"{name}/**" if packs is None else f"{name}/*{packs}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from augmentor.outputs import columns
 from augmentor.outputs.readers import FinishedOutput
+from augmentor.outputs.writers import PARQUET_SPLIT_TABLE
 from augmentor.report.description import DescribedOutput
 from augmentor.storage import Json, write_json
 
@@ -46,6 +48,9 @@ _MEANINGS = {
     "realism": "The share of real images with a discriminator score no higher than this one's.",
 }
 
+_TABLES = "split-tables"
+"""The set of the tables by split, where these are Parquet."""
+
 _ENCODINGS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 _PACK_ENCODINGS = {
     ".h5": "application/x-hdf5",
@@ -72,7 +77,7 @@ def write_croissant(output: FinishedOutput, description: DescribedOutput, *, tit
             f"by {', '.join(output.space.names)}. Made from {description.manifest or 'a manifest'} by augmentor "
             "expand."
         ),
-        "version": "1.0.0",
+        "version": f"1.0.{description.revision}",
         "keywords": ["synthetic", "data augmentation", "image classification", "StarGAN"],
         "creator": {"@type": "sc:Organization", "name": f"augmentor {description.augmentor}"},
     }
@@ -106,10 +111,16 @@ def _file_sets(output: FinishedOutput, description: DescribedOutput) -> list[Jso
         what, name = "Shard files with the images that labels.csv lists, and their labels.", f"{packs[1:]}-files"
         includes: list[Json] = [f"{each}/*{packs}" for each in splits]
         return [_node("FileSet", name, what, encodingFormat=_PACK_ENCODINGS[packs], includes=includes)]
+    found: list[Json] = []
+    if output.description.get("split_table") == PARQUET_SPLIT_TABLE:
+        what, includes = "The label table by split.", [f"{each}/{PARQUET_SPLIT_TABLE}" for each in splits]
+        # mlcroissant reads Parquet under no other name.
+        encoding = "application/x-parquet"
+        found.append(_node("FileSet", _TABLES, what, encodingFormat=encoding, includes=includes))
     suffix = description.requested.image_format or "png"
     # Original files keep their own suffix.
     suffixes = sorted({suffix, "png", "jpg"} if description.requested.real == "original" else {suffix})
-    return [
+    return found + [
         _node(
             "FileSet",
             f"{each}-images",
@@ -126,15 +137,28 @@ def _label_table(output: FinishedOutput) -> Json:
     types = {**_TYPES, **{each.name: "sc:Boolean" for each in output.space.attributes if each.kind == "binary"}}
     if output.description.get("unchecked"):
         types["agreement"] = "sc:Text"
+    names = columns(output.space)
+    # Readers of CSV guess types, whatever the fields say: theirs of 01 is a number, of NA nothing.
+    typed = output.description.get("split_table") == PARQUET_SPLIT_TABLE
+    source: dict[str, Json] = {"fileSet": {"@id": _TABLES}} if typed else {"fileObject": {"@id": "labels.csv"}}
     fields: list[Json] = [
         {
             "@type": "cr:Field",
-            "@id": f"labels/{name}",
+            "@id": f"labels/{identifier}",
             "name": name,
             "description": _MEANINGS.get(name, f"The label {name}; blank where it is unknown."),
             "dataType": types.get(name, "sc:Text"),
-            "source": {"fileObject": {"@id": "labels.csv"}, "extract": {"column": name}},
+            "source": {**source, "extract": {"column": name}},
         }
-        for name in columns(output.space)
+        for name, identifier in zip(names, _identifiers(names), strict=True)
     ]
     return _node("RecordSet", "labels", "A row per image.", key={"@id": "labels/key"}, field=fields)
+
+
+def _identifiers(names: Sequence[str]) -> list[str]:
+    """Return unique names without white space, which identifiers must not have."""
+    found: list[str] = []
+    for name in names:
+        plain = "_".join(name.split())
+        found.append(plain if plain == name or plain not in (*names, *found) else f"{plain}_{len(found)}")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -91,6 +92,7 @@ class DescribedOutput:
     manifest: str
     command: str
     fingerprint: str
+    content_sha256: str
     model: DescribedModel
     settings: Mapping[str, object]
     counts: DescribedCounts
@@ -98,6 +100,7 @@ class DescribedOutput:
     gate: DescribedGate
     judge: DescribedJudge
     unchecked: tuple[Unchecked, ...]
+    missing_classes: Mapping[str, tuple[str, ...]]
 
     @classmethod
     def from_json(cls, state: Mapping[str, Json]) -> Self:
@@ -120,6 +123,11 @@ class DescribedOutput:
             },
             lenient=True,
         )
+
+    @property
+    def revision(self) -> int:
+        """A number of its own for every content, because readers keep what they read by name and version."""
+        return int(hashlib.sha256((self.content_sha256 or self.fingerprint).encode()).hexdigest()[:8], 16)
 
     @cached_property
     def requested(self) -> DescribedSettings:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import BinaryIO, TextIO, TypeAlias
 
 from augmentor.storage.inside import create_file, open_folder
 
@@ -43,6 +43,13 @@ def replacing_table(path: Path, columns: Sequence[str], *, below: Path | None = 
         writer = CsvWriter(file)
         writer.writerow(columns)
         yield writer
+
+
+@contextmanager
+def replacing_binary(path: Path, *, below: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a binary file for writing; as `replacing_text`."""
+    with _replacing(path, below) as descriptor, open(descriptor, "wb", closefd=False) as file:
+        yield file
 
 
 def replace_bytes(path: Path, data: bytes, *, below: Path | None = None) -> None:

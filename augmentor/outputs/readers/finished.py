@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augmentor.errors import ImageError, OutputError
+from augmentor.errors import ImageError, OutputError, listing
 from augmentor.images import Pixels
 from augmentor.outputs.description import Counts
 from augmentor.outputs.judge_results import Rejected, rejected_columns, scores_columns, unpack_judged
@@ -100,6 +100,16 @@ class FinishedOutput:
         """Channels of the images, 1 or 3; 3 where unknown."""
         shape = self.description.get("image_shape")
         return (cast(int | None, shape[2]) if isinstance(shape, Sequence) and len(shape) == 3 else None) or 3
+
+    @property
+    def class_note(self) -> str:
+        """What readers of class folders need to know where a split lacks some; "" where none does."""
+        missing = cast("Mapping[str, Sequence[str]]", self.description.get("missing_classes", {}))
+        lacks = "; ".join(f"{split} lacks {listing([*names], 12)}" for split, names in missing.items())
+        return lacks and (
+            f"class folders: {lacks}. torchvision's ImageFolder then numbers the others differently in each "
+            f"split; {self.out / 'classes.txt'} has the numbers of all (docs/outputs.md)"
+        )
 
     @property
     def pack_suffix(self) -> str | None:

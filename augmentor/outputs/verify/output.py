@@ -13,7 +13,7 @@ import h5py
 
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
-from augmentor.outputs.description import described_space
+from augmentor.outputs.description import DERIVED, described_space
 from augmentor.outputs.fingerprints import read_identity
 from augmentor.outputs.judge_results import unpack_judged
 from augmentor.outputs.paths import WORK_FOLDER, parts_folder, paths_of
@@ -31,7 +31,6 @@ from augmentor.outputs.verify.hdf5_file import (
     verify_finished,
 )
 from augmentor.outputs.verify.report import Findings, OnProgress, Problem
-from augmentor.outputs.verify.tables import DERIVED
 from augmentor.outputs.writers.hdf5_layout import shard_digest
 from augmentor.outputs.writers.parts import Parts
 from augmentor.storage import create_file, locked, refuse_links, remove_files, sync_file, sync_folder

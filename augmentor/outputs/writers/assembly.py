@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -37,6 +39,12 @@ class Assembly(ABC):
         self.counts = Counts()
         self.failures: list[Failure] = []
         self.shape: Shape | None = None
+        self._content = hashlib.sha256()
+
+    @property
+    def content(self) -> str:
+        """The SHA-256 of all rows and images, in hexadecimal: another one where a label or a pixel differs."""
+        return self._content.hexdigest()
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +85,8 @@ class Assembly(ABC):
         self.counts.rejected += len(record.rejected)
         for row in record.rows:
             self.counts.add(row)
+        rows = [(row.to_json(), record.files[row.file_name]) for row in record.rows]
+        self._content.update(json.dumps(rows).encode())
 
     @abstractmethod
     def _add(self, record: ShardRecord) -> None:

@@ -18,13 +18,13 @@ from augmentor.outputs.paths import INDEX_FILE, WORK_FOLDER, OutputPaths
 from augmentor.outputs.records import ShardRecord
 from augmentor.outputs.report_files import remove_report_files
 from augmentor.outputs.writers.base import LocalWriter, every_shard
-from augmentor.outputs.writers.metadata import FolderTables
+from augmentor.outputs.writers.metadata import CLASS_LIST, SPLIT_TABLES, FolderTables
 from augmentor.outputs.writers.packing import Packing
 from augmentor.outputs.writers.staged import RECORD, FolderShard, StagedShard
 from augmentor.storage import TEMPORARY, Json, remove_file, remove_files, sync_folder
 from stargan.labels import UNKNOWN, LabelSpace
 
-COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", INDEX_FILE)
+COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", CLASS_LIST, INDEX_FILE)
 
 
 class FolderWriter(LocalWriter):
@@ -102,7 +102,7 @@ class FolderWriter(LocalWriter):
             staged.mkdir()
             path.replace(staged / RECORD)
             folders |= self.undo(staged)
-        tables = [self.out / split / "metadata.csv" for split in SPLITS]
+        tables = [self.out / split / name for split in SPLITS for name in SPLIT_TABLES]
         for path in (*tables, *(self.out / name for name in COMPANIONS)):
             for each in (path, path.with_name(TEMPORARY + path.name)):
                 remove_file(each, below=self.out)

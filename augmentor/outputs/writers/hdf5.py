@@ -210,7 +210,13 @@ class HDF5Assembly(Assembly):
             self._begin(None, rows=0)
         self._companions.close()
         self.counts.failed = write_failures(writer.out.with_suffix(".failures.csv"), self.failures)
-        description = describe(writer.description, writer.space, counts=self.counts, shape=self.shape)
+        description = describe(
+            writer.description,
+            writer.space,
+            counts=self.counts,
+            shape=self.shape,
+            added={"content_sha256": self.content},
+        )
         self._reserve(2 * len(json.dumps([self._entries, description])))
         with system_errors():
             self._describe(description)

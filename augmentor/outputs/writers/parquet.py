@@ -1,25 +1,34 @@
-"""Parquet packs: a column of images, and the features of Hugging Face's loader."""
+"""Parquet: packs with a column of images and Hugging Face's features, and tables of typed columns."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from augmentor.errors import MissingExtraError
 from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, SCORE_COLUMNS, LabelRow, rounded
 from augmentor.outputs.writers.packing import Pack, Packing, damage_named, refuse_unpackable
+from augmentor.storage import replacing_binary
 from stargan.labels import LabelSpace
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow import parquet as pq
 
 IMAGE = "image"
 
 ROW_GROUP = 100
 """Images per row group, Hugging Face's default: some megabytes, one request; reading one image reads them all."""
+
+ColumnType: TypeAlias = Literal["string", "int64", "float64"]
+"""Type of a table's column."""
+
+_TABLE_ROWS = 10_000
+"""Rows of a table per row group."""
 
 _TYPES = {"is_synthetic": "bool", "agreement": "float64", "realism": "float64"}
 
@@ -97,6 +106,69 @@ class ParquetPack(Pack):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class TypedWriter:
+    """Writes rows of texts into columns of given types; a blank cell is null.
+
+    `writer` is a `ParquetWriter`, `types` are the columns in order.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter, types: Mapping[str, ColumnType]) -> None:
+        self._writer = writer
+        self._read = [_READ[kind] for kind in types.values()]
+        self._rows: list[list[object]] = []
+
+    def writerow(self, cells: Sequence[str]) -> None:
+        """Write one row."""
+        self._rows.append([read(cell) if cell else None for read, cell in zip(self._read, cells, strict=True)])
+        if len(self._rows) == _TABLE_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that are still in memory."""
+        import pyarrow as pa  # noqa: PLC0415 - slow to import
+
+        if self._rows:
+            columns = list(map(list, zip(*self._rows, strict=True)))
+            self._writer.write_table(pa.table(columns, schema=self._writer.schema))
+            self._rows.clear()
+
+
+_READ: Mapping[ColumnType, Callable[[str], object]] = {"string": str, "int64": int, "float64": float}
+
+
+@contextmanager
+def replacing_typed_table(
+    path: Path, types: Mapping[str, ColumnType], *, below: Path | None = None
+) -> Iterator[TypedWriter]:
+    """Open a Parquet file for writing rows; it replaces `path` only when the block ends without an error.
+
+    `below` is as for `open_folder`.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - slow to import
+    from pyarrow import parquet as pq  # noqa: PLC0415
+
+    schema = pa.schema([pa.field(name, pa.type_for_alias(kind)) for name, kind in types.items()])
+    with replacing_binary(path, below=below) as file, pq.ParquetWriter(file, schema) as writer:
+        table = TypedWriter(writer, types)
+        yield table
+        table.flush()
+
+
+def read_typed_table(path: Path) -> Iterator[list[str]]:
+    """Yield the columns of a Parquet file, with their types, then its rows, all as text; null is "".
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    from pyarrow import parquet as pq  # noqa: PLC0415 - slow to import
+
+    with pq.ParquetFile(path) as file:
+        yield [f"{field.name} ({field.type})" for field in file.schema_arrow]
+        for batch in file.iter_batches(_TABLE_ROWS):
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield ["" if value is None else str(value) for value in row]
 
 
 def _schema(space: LabelSpace) -> pa.Schema:

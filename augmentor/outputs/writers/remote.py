@@ -27,7 +27,7 @@ from augmentor.outputs.report_files import REPORT_FILES, REPORT_IMAGES, is_repor
 from augmentor.outputs.writers.assembly import Ending
 from augmentor.outputs.writers.base import ShardWriter, Writer, every_shard
 from augmentor.outputs.writers.folder import COMPANIONS, FolderWriter
-from augmentor.outputs.writers.metadata import FolderTables
+from augmentor.outputs.writers.metadata import SPLIT_TABLES, FolderTables
 from augmentor.storage import (
     TEMPORARY,
     RemotePath,
@@ -102,7 +102,7 @@ class RemoteWriter(Writer):
             with suppress(OutputError):  # One that is damaged: nobody knows what it named.
                 self._remove_all(ShardRecord.read(path).placed)
             remove(path)
-        tables = (f"{split}/metadata.csv" for split in SPLITS)
+        tables = (f"{split}/{name}" for split in SPLITS for name in SPLIT_TABLES)
         pictures = (
             f"{REPORT_IMAGES}/{path.name}"
             for path in _objects(self.out / REPORT_IMAGES)
