@@ -60,6 +60,7 @@ def write_card(
         is_file=output.is_file,
         loader=_LOADERS[format_of(output.description)],
         file_name=output.out.name,
+        class_folders=bool(description.settings.get("class_folders")),
         report=output.beside("report.html").name,
         described=description,
         domains=", ".join(description.requested.domains),

@@ -20,8 +20,10 @@ from augmentor.data import Failure
 from augmentor.errors import AugmentorError, ImageError, OutputError
 from augmentor.images import Pixels, decode
 from augmentor.outputs.label_table import LabelRow, key, real_key
+from augmentor.outputs.readers import FinishedOutput
 from augmentor.outputs.writers import FolderWriter, Writer
 from augmentor.outputs.writers.staged import FolderShard
+from augmentor.storage import Json
 from stargan.labels import Attribute, LabelSpace
 from tests.augmentor.outputs.finishing import finish
 
@@ -359,6 +361,34 @@ def test_class_folders_are_safe_and_torchvision_reads_them(tmp_path: Path) -> No
     assert len(loaded) == 13
     with pytest.raises(AugmentorError, match="Did you mean 'hair'"):
         folder_writer(tmp_path, class_folders="hairs")
+
+
+def test_classes_have_one_number_in_all_splits(tmp_path: Path) -> None:
+    """As the documents show: a split that lacks a class has the numbers of train."""
+    datasets = importlib.import_module("torchvision.datasets")
+    description: dict[str, Json] = {"fingerprint": "abc", "settings": {"class_folders": "hair"}}
+    writer = FolderWriter(tmp_path, space=SPACE, description=description, class_folders="hair")
+    writer.open()
+    rows = [make_row("a", (0, 0)), make_row("b", (1, 0)), make_row("c", (2, 0)), make_row("d", (1, 0), "val")]
+    with writer.shard(0) as shard:
+        for position, row in enumerate(rows):
+            shard.add_all([(position, row, np.zeros((8, 8, 3), np.uint8))])
+        shard.commit([])
+    finish(writer, 1)
+    train, val = (datasets.ImageFolder(str(tmp_path / split)) for split in ("train", "val"))
+    assert (tmp_path / "classes.txt").read_text(encoding="utf-8").splitlines() == train.classes
+    assert train.class_to_idx[val.classes[0]] == 1
+    assert val[0][1] == 0  # the fault: another number
+    classes = train.classes
+    val = datasets.ImageFolder(
+        str(tmp_path / "val"), target_transform=lambda number: classes.index(val.classes[number])
+    )
+    assert val[0][1] == 1
+    output = FinishedOutput.open(tmp_path)
+    assert output.description["missing_classes"] == {"val": [train.classes[0], train.classes[2]]}
+    assert f"val lacks {train.classes[0]}, {train.classes[2]}." in output.class_note
+    writer.clear()
+    assert not (tmp_path / "classes.txt").exists()
 
 
 def test_webp_and_grey(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -132,8 +133,10 @@ def description(form: str, rows: list[LabelRow], space: LabelSpace) -> dict[str,
     return said
 
 
-def write(form: str, out: Path, rows: list[LabelRow], space: LabelSpace = HOSTILE) -> Path:
-    """Write an output with its page and card, as expand ends it."""
+def write(
+    form: str, out: Path, rows: list[LabelRow], space: LabelSpace = HOSTILE, *, brightness: int = 20
+) -> Path:
+    """Write an output with its page and card, as expand ends it; the images are brighter from row to row."""
     said = description(form, rows, space)
     writer: Writer
     if form == "hdf5 file":
@@ -147,7 +150,7 @@ def write(form: str, out: Path, rows: list[LabelRow], space: LabelSpace = HOSTIL
     writer.open()
     with writer.shard(0) as shard:
         for position, row in enumerate(rows):
-            shard.add_all([(position, row, np.full((4, 4, 3), 20 * position, np.uint8))])
+            shard.add_all([(position, row, np.full((4, 4, 3), brightness * position, np.uint8))])
         shard.commit([])
     finish(writer, 1)
     write_report(out)
@@ -317,7 +320,7 @@ def test_a_changed_cell_of_a_typed_table_is_found(tmp_path: Path) -> None:
     pq.write_table(table.set_column(place, table.field(place), changed), path)
     found = [(each.file, each.row, each.reason) for each in verify_output(out).problems]
     assert found == [
-        ("val/metadata.parquet", "row 3, column group (string)", "it is 'other', and was written as '+1'")
+        ("val/metadata.parquet", "row 3, column group (string)", "it is 'other', and was written as '2020-01-01'")
     ]
 
 
@@ -330,6 +333,29 @@ def test_croissant_reads_the_label_table_as_text(outputs: Callable[[str], Path])
         # mlcroissant goes through pandas, to which whole numbers beside blank cells are floats.
         found_cells["whole"] = found_cells["whole"].removesuffix(".0")
         assert found_cells == {name: written(row)[name] for name in KINDS}
+
+
+# ---- identity ----
+
+
+@pytest.mark.parametrize("form", ["folder", "hdf5", "webdataset", "parquet"])
+def test_an_output_is_never_taken_for_another_one_of_its_name(form: str, tmp_path: Path) -> None:
+    """All have one name, one fingerprint and one cache; the second has other labels, the third other pixels."""
+    space = LabelSpace(attributes=(Attribute(name="hair", kind="categorical", values=KINDS["words"]),))
+    rows = rows_of(space)
+    others = [row._replace(source_id=f"other {row.source_id}") for row in rows]
+    versions = set()
+    for folder, written_rows, brightness in (("a", rows, 20), ("b", others, 20), ("b", others, 10)):
+        out = tmp_path / folder / "expanded"
+        shutil.rmtree(out, ignore_errors=True)
+        write(form, out, written_rows, space, brightness=brightness)
+        found = hugging_face(tmp_path / "cache", str(out))["train"]
+        lineage = [item["json"] if form == "webdataset" else item for item in found]
+        assert [item["source_id"] for item in lineage] == [row.source_id for row in written_rows[:6]]
+        images = found["png" if form == "webdataset" else "image"]
+        assert [np.asarray(image).max() for image in images] == [brightness * place for place in range(6)]
+        versions.add(json.loads((out / "croissant.json").read_bytes())["version"])
+    assert len(versions) == 3
 
 
 # ---- the choice of the table per split ----
