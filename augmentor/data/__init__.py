@@ -1,6 +1,6 @@
 """Input data: manifests, data sets in their owners' layouts, models, and rows that cannot be used."""
 
-from augmentor.data.check import CheckReport, check_manifest
+from augmentor.data.check import CheckReport, check_manifest, frame_notes
 from augmentor.data.failures import Failure, write_failures
 from augmentor.data.models import (
     NO_DESCRIPTION,
@@ -32,6 +32,7 @@ __all__ = [
     "all_grey",
     "check_manifest",
     "describe_choice",
+    "frame_notes",
     "is_foreign",
     "model_crop",
     "open_model",

@@ -13,7 +13,8 @@ import numpy as np
 
 from augmentor.data.manifest import SPLITS, Manifest, look_elsewhere, split_leaks
 from augmentor.errors import ImageError, counted, row_list
-from augmentor.storage import Access, OutsideError, is_there, located, side_by_side
+from augmentor.images import has_further_frames
+from augmentor.storage import Access, OutsideError, RemotePath, is_there, located, side_by_side
 from stargan.labels import UNKNOWN, Kind
 
 
@@ -185,6 +186,29 @@ def _blank_groups(manifest: Manifest) -> list[str]:
     if blank in (0, len(manifest)):
         return []
     return [f"{manifest.path}, column 'group': blank in {counted(blank, 'row')}, each a subject of its own"]
+
+
+def frame_notes(manifest: Manifest) -> list[str]:
+    """Return a note on files with several frames or pages; opens a part of the files where they are many."""
+    # A file of an object store is downloaded whole.
+    most = 16 if isinstance(manifest.root, RemotePath) else 1000
+    rows = np.linspace(0, len(manifest) - 1, min(len(manifest), most)).astype(int).tolist()
+
+    def look(row: int) -> bool:
+        try:
+            return has_further_frames(manifest.image_path(row), access=manifest.access)
+        except (ImageError, OSError):
+            return False  # Whoever uses the row reports it.
+
+    framed = sum(side_by_side(look, rows))
+    if not framed:
+        return []
+    opened = f" of {len(rows):,} looked at" if len(rows) < len(manifest) else ""
+    have = "has" if framed == 1 else "have"
+    return [
+        f"{manifest.title}: {counted(framed, 'image')}{opened} {have} several frames or pages: the first one is "
+        "used. augmentor check names them"
+    ]
 
 
 def _frame_notes(manifest: Manifest, several_frames: list[int]) -> list[str]:

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from augmentor.data.manifest.columns import FIXED_COLUMNS, FORBIDDEN, LABEL_TABLE_COLUMNS, MAX_ATTRIBUTES
+from augmentor.data.manifest.columns import (
+    FIXED_COLUMNS,
+    FORBIDDEN_IN_NAMES,
+    LABEL_TABLE_COLUMNS,
+    MAX_ATTRIBUTES,
+    UNCHANGED_NAME,
+)
 from augmentor.data.manifest.files import DELIMITERS, read_table
 from augmentor.data.manifest.multi_label import labels_of_cells
 from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
@@ -58,7 +64,7 @@ def split_labels(manifest: Path, column: str, *, reading: TableReading = AS_WRIT
     if out.exists():
         raise OutputError(f"{out} exists already. Remove it, or use it: augmentor check {out}")
     taken = {name.casefold() for name in (*table.columns, *IMAGE_COLUMNS, *FIXED_COLUMNS, *LABEL_TABLE_COLUMNS)}
-    taken |= {table.image_column.casefold()}
+    taken |= {table.image_column.casefold(), UNCHANGED_NAME}
     taken -= {column.casefold()}
     added: dict[str, list[str]] = {}
     counts = {}
@@ -85,7 +91,9 @@ def _safe(name: str) -> str:
 
 def _free_name(label: str, column: str, taken: set[str]) -> str:
     """Return a column's name for a label, which an attribute can have and no column has."""
-    plain = "".join("-" if letter in FORBIDDEN or not letter.isprintable() else letter for letter in label)
+    plain = "".join(
+        "-" if letter in FORBIDDEN_IN_NAMES or not letter.isprintable() else letter for letter in label
+    )
     plain = column if plain in ("*", "~") else plain
     for name in (plain, f"{column}_{plain}"):
         if name.casefold() not in taken:

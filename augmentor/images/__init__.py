@@ -1,6 +1,13 @@
 """Images: decoding, encoding, resizing, full-resolution originals and preview grids, with Pillow."""
 
-from augmentor.images.decode import decode, decode_bytes, stored_shape, usual_suffix, verify
+from augmentor.images.decode import (
+    decode,
+    decode_bytes,
+    has_further_frames,
+    stored_shape,
+    usual_suffix,
+    verify,
+)
 from augmentor.images.encode import ImageFormat, encode, encode_file
 from augmentor.images.full_resolution import Original, check_output_size
 from augmentor.images.grid import PREVIEW_CELL, preview_grid, write_grid
@@ -29,6 +36,7 @@ __all__ = [
     "encode",
     "encode_file",
     "fit",
+    "has_further_frames",
     "parse_output_size",
     "parse_size",
     "preview_grid",

@@ -93,8 +93,18 @@ def verify(path: Path, *, access: Access = ANYWHERE) -> bool:
     with _as_image_error(path), access.open(path) as file:
         _read(file, channels=3, size=None, crop=None, max_pixels=access.max_pixels)
         file.seek(0)
-        with _opened(file, access.max_pixels) as image:
-            return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+        return _has_further_frames(file, access.max_pixels)
+
+
+def has_further_frames(path: Path, *, access: Access = ANYWHERE) -> bool:
+    """Return what `verify` returns, without decoding the image."""
+    with _as_image_error(path), access.open(path) as file:
+        return _has_further_frames(file, access.max_pixels)
+
+
+def _has_further_frames(file: IO[bytes], max_pixels: int) -> bool:
+    with _opened(file, max_pixels) as image:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
 def stored_shape(data: bytes) -> tuple[int, int, int]:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmentor.data import GREY_SAMPLE, Failure, Samples, all_grey, describe_choice, read_samples
-from augmentor.data.manifest import Manifest, frame_notes, missing_notes, refuse_split_leaks, refuse_unreachable
+from augmentor.data import GREY_SAMPLE, Failure, Samples, all_grey, describe_choice, frame_notes, read_samples
+from augmentor.data.manifest import Manifest, missing_notes, refuse_split_leaks, refuse_unreachable
 from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.judge import Limits, TargetAccuracy, judge_run, rarity_weights
 from augmentor.storage import locked, read_holder

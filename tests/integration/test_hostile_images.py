@@ -196,7 +196,7 @@ def test_strange_images_are_used_or_named_and_nothing_hangs(
     done = augmentor.run("expand", manifest, *words, "--out", out)
     assert done.code == 1, done.err
     assert "Traceback" not in done.err
-    assert "1 image may have several frames or pages" in done.err
+    assert "1 image has several frames or pages" in done.err
     with (out / "failures.csv").open(newline="") as file:
         reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
     assert set(reasons) == set(STRANGE_BAD)

@@ -1,7 +1,6 @@
 """The user's table: one row per image, a path and a column per attribute."""
 
 from augmentor.data.manifest.guards import (
-    frame_notes,
     missing_notes,
     refuse_split_leaks,
     refuse_unreachable,
@@ -20,7 +19,6 @@ __all__ = [
     "Manifest",
     "TableReading",
     "describe_sets",
-    "frame_notes",
     "key_stems",
     "look_elsewhere",
     "missing_notes",

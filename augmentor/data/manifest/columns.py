@@ -19,13 +19,19 @@ FIXED_COLUMNS = ("id", "split", "group", "dataset")
 
 LABEL_TABLE_COLUMNS = (
     *("file_name", "key", "split", "group", "is_synthetic", "source_id", "source_path"),
-    *("changed", "agreement", "realism"),
+    *("changed", "agreement", "realism", "preserved", "reason"),
 )
 """Columns that `expand` writes beside the attributes, whose names these therefore cannot have."""
+
+UNCHANGED_NAME = "none"
+"""What the column `changed` says in the place of attributes' names where nothing changed."""
 
 MAX_ATTRIBUTES = 1000
 FORBIDDEN = ",|="
 """What separates names and values in `--domains`."""
+
+FORBIDDEN_IN_NAMES = f"{FORBIDDEN};"
+"""What separates names in `--domains` and in the column `changed`."""
 
 BINARY_FAMILIES: Mapping[str, Mapping[str, int]] = {
     "0/1": {"0": 0, "0.0": 0, "1": 1, "1.0": 1},
@@ -138,6 +144,16 @@ def check_name(path: Path, name: str) -> None:
         raise ManifestError(
             f"{path}, column '{name}': an attribute cannot have the name of a column of the label table "
             f"('{name.casefold()}').{hint} Rename it, or leave it out with --attributes"
+        )
+    if name.endswith(("file_name", "file_names")):
+        raise ManifestError(
+            f"{path}, column '{name}': Hugging Face's loader takes a column whose name ends in file_name for "
+            "paths of images. Rename it, or leave it out with --attributes"
+        )
+    if ";" in name or name.casefold() == UNCHANGED_NAME:
+        raise ManifestError(
+            f"{path}, column '{name}': the column 'changed' of the label table names the attributes that differ, "
+            "separated by ';', and is 'none' where none does. Rename it, or leave it out with --attributes"
         )
     check_text(path, name, name, what="name")
 

@@ -1,4 +1,4 @@
-"""Checks of a whole manifest that open no image: split leaks, paths that lead nowhere, multi-frame files."""
+"""Checks of a whole manifest that open no image: split leaks and paths that lead nowhere."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ _SHOWN = 5
 
 _LOOKED_AT = 16
 """Rows whose paths are resolved, spread over the manifest: a million paths would take a minute."""
-_FRAMED = (".gif", ".tif", ".tiff", ".apng")
-"""Suffixes of files that often hold several frames or pages."""
 
 
 def split_leaks(manifest: Manifest) -> list[str]:
@@ -84,17 +82,6 @@ def refuse_split_leaks(manifest: Manifest) -> None:
             "Then test images show subjects that training has seen. Put all rows of a group"
             f"{', and of an image,' if joint else ''} into one split"
         )
-
-
-def frame_notes(manifest: Manifest) -> list[str]:
-    """Return a note on files that may hold several frames, by their suffixes."""
-    framed = int(manifest.rows["path"].str.lower().str.endswith(_FRAMED).sum())
-    if not framed:
-        return []
-    return [
-        f"{manifest.title}: {counted(framed, 'image')} may have several frames or pages ({', '.join(_FRAMED)}): "
-        "the first one is used. augmentor check names them"
-    ]
 
 
 def missing_notes(manifest: Manifest) -> list[str]:

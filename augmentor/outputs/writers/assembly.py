@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
+import numpy as np
+
 from augmentor.data import Failure
 from augmentor.outputs.description import Counts, Shape, common_shape
 from augmentor.outputs.records import RecordFolder, ShardRecord
@@ -85,8 +87,10 @@ class Assembly(ABC):
         self.counts.rejected += len(record.rejected)
         for row in record.rows:
             self.counts.add(row)
-        rows = [(row.to_json(), record.files[row.file_name]) for row in record.rows]
-        self._content.update(json.dumps(rows).encode())
+            # Scores as an HDF5 file keeps them, from which records are made again.
+            scores = [score and float(np.float32(score)) for score in (row.agreement, row.realism)]
+            content = [*row[:-2], *scores, record.files[row.file_name]]
+            self._content.update(json.dumps(content).encode())
 
     @abstractmethod
     def _add(self, record: ShardRecord) -> None:

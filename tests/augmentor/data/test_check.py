@@ -8,8 +8,16 @@ import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from augmentor.data.check import AttributeSummary, CheckReport, ImageProblem, check_manifest, summarize
+from augmentor.data.check import (
+    AttributeSummary,
+    CheckReport,
+    ImageProblem,
+    check_manifest,
+    frame_notes,
+    summarize,
+)
 from augmentor.data.manifest import read_manifest
 from augmentor.errors import ImageError
 
@@ -192,6 +200,32 @@ def test_progress_comes_in_order_and_work_stays_bounded(tmp_path: Path) -> None:
     assert lead <= 8 * workers + 1
     assert len(threads) <= workers
     assert threading.current_thread() not in threads
+
+
+def test_images_of_several_frames_are_counted_by_their_content(tmp_path: Path) -> None:
+    """A suffix says nothing: most TIFF files hold one page, and PNG, WebP or a file without a suffix may move."""
+    plain, other = Image.new("RGB", (4, 4)), Image.new("RGB", (4, 4), (255, 0, 0))
+    moving = {"save_all": True, "append_images": [other]}
+    plain.save(tmp_path / "one.gif")
+    plain.save(tmp_path / "one.tif")
+    plain.save(tmp_path / "moving.png", **moving)
+    plain.save(tmp_path / "moving.webp", **moving)
+    plain.save(tmp_path / "pages", format="TIFF", **moving)
+    (tmp_path / "damaged.gif").write_bytes(b"GIF89a")
+    names = ["one.gif", "one.tif", "moving.png", "moving.webp", "pages", "damaged.gif", "missing.gif"]
+    path = tmp_path / "manifest.csv"
+
+    def notes(rows: list[str]) -> list[str]:
+        path.write_text("path,id,x\n" + "".join(f"{name},{i},{i % 2}\n" for i, name in enumerate(rows)))
+        return frame_notes(read_manifest(path))
+
+    assert notes(names) == [
+        f"{path}: 3 images have several frames or pages: the first one is used. augmentor check names them"
+    ]
+    assert notes(["one.gif", "one.tif", "damaged.gif", "missing.gif"]) == []
+    many = ["one.gif"] * 1200
+    many[0] = "pages"
+    assert notes(many)[0].startswith(f"{path}: 1 image of 1,000 looked at has several frames or pages: ")
 
 
 def test_a_fault_of_our_own_is_not_a_bad_image(tmp_path: Path) -> None:

@@ -126,7 +126,33 @@ def test_names_that_no_request_could_spell(write: Write, name: str) -> None:
     assert "the name" in refused(write(f"path,{name}\n1.png,red\n"))
 
 
-@pytest.mark.parametrize("name", ["key", "is_synthetic", "source_id", "changed", "agreement", "Realism", "Split"])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (
+            "mask_file_name",
+            "Hugging Face's loader takes a column whose name ends in file_name for paths of images",
+        ),
+        ("file_names", "Hugging Face's loader"),
+        (
+            "hair;male",
+            "the column 'changed' of the label table names the attributes that differ, separated by ';'",
+        ),
+        ("None", "and is 'none' where none does"),
+    ],
+)
+def test_names_that_readers_of_an_output_would_misread(write: Write, name: str, why: str) -> None:
+    path = write(f"path,{name},hair\n1.png,x,red\n2.png,y,blond\n")
+    message = refused(path)
+    assert f"column '{name}': " in message
+    assert why in message
+    assert read_manifest(path, attributes=["hair"]).space.names == ("hair",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["key", "is_synthetic", "source_id", "changed", "agreement", "Realism", "Split", "preserved", "reason"],
+)
 def test_names_of_the_label_table_are_refused(write: Write, name: str) -> None:
     path = write(f"path,{name},hair\n1.png,x,red\n")
     message = refused(path)

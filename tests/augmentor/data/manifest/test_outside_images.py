@@ -1,4 +1,4 @@
-"""What the paths alone say: images that lie elsewhere, and files that may hold several frames."""
+"""What the paths alone say: images that lie elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from augmentor.data.manifest import Manifest, frame_notes, read_manifest, read_manifests, refuse_unreachable
+from augmentor.data.manifest import Manifest, read_manifest, read_manifests, refuse_unreachable
 from augmentor.errors import ManifestError
 from augmentor.storage.access import MAX_PIXELS
 
@@ -66,10 +66,3 @@ def test_what_is_allowed_stays_with_the_rows(tmp_path: Path) -> None:
     assert (allowed.access.max_pixels, allowed.access.folders) == (7, None)
     assert allowed.allowing(max_pixels=9).access.folders is None
     assert allowed.allowing(outside=False).access.max_pixels == 7
-
-
-def test_files_that_may_hold_frames_are_counted_by_name(tmp_path: Path) -> None:
-    table = manifest(tmp_path, "a.png", "b.GIF", "c.tiff", "gif")
-    (note,) = frame_notes(table)
-    assert note.startswith(f"{tmp_path / 'manifest.csv'}: 2 images may have several frames")
-    assert frame_notes(manifest(tmp_path, "a.png", "b.jpg")) == []
