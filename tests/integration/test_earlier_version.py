@@ -77,7 +77,10 @@ CLOCK = ("seconds", "elapsed", "images_per_second")
 ADDED = ("domains", "distances_left_out", "mask_share", "hue_introduced", "detail")
 """Keys that obedience.json got later."""
 
-LATER = ("unchecked", "floor", "given_up", "why", "rare")
+LATER = (
+    *("unchecked", "floor", "given_up", "why", "rare"),
+    *("content_sha256", "split_table", "missing_classes"),
+)
 """Keys that descriptions of outputs got later."""
 
 NEW = ("best.json", "judge/judge.json", "judge/judge.safetensors")
@@ -250,15 +253,16 @@ def without(value: object, *names: str) -> object:
 def promised(out: Path) -> dict[str, object]:
     """Return what must not change of an output and of all beside it: for every file its sha256, or its content.
 
-    Left out are keys of descriptions that are younger than the output, and the word that marks unchecked changes.
+    Left out are keys of descriptions and files that are younger than the output, and the word that marks unchecked
+    changes.
     """
     found: dict[str, object] = {}
     for name, sha in content(out).items():
         path = out.parent / name
-        if name.endswith(PAGES):
+        if name.endswith((*PAGES, "classes.txt")):
             continue
         if name.endswith("croissant.json"):
-            found[name] = without(json.loads(path.read_bytes()), "description", "sha256", "dataType")
+            found[name] = without(json.loads(path.read_bytes()), "description", "sha256", "dataType", "version")
         elif name.endswith(("dataset.json", "run.json")):
             found[name] = without(json.loads(path.read_bytes()), *LATER, "sha256")
         elif name.endswith("labels.csv"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -103,7 +104,10 @@ def test_no_name_or_id_leads_out_of_the_output(
     if with_ids:
         assert {row["source_id"] for row in labels} == set(IDS)
     assert {row["file_name"] for row in labels} == {path.relative_to(out).as_posix() for path in images}
-    assert [row["key"] for row in table(out / "train/metadata.csv")] == [row["key"] for row in labels]
+    typed = pd.read_parquet(out / "train/metadata.parquet").astype(object)
+    for name in ("key", "source_path", "source_id", "hair"):
+        assert typed[name].tolist() == [row[name] for row in labels]
+    assert typed["group"].where(typed["group"].notna(), "").tolist() == [row["group"] for row in labels]
     assert "\x1b" not in done.err + done.out
 
 
