@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -205,7 +206,7 @@ def test_progress_comes_in_order_and_work_stays_bounded(tmp_path: Path) -> None:
 def test_images_of_several_frames_are_counted_by_their_content(tmp_path: Path) -> None:
     """A suffix says nothing: most TIFF files hold one page, and PNG, WebP or a file without a suffix may move."""
     plain, other = Image.new("RGB", (4, 4)), Image.new("RGB", (4, 4), (255, 0, 0))
-    moving = {"save_all": True, "append_images": [other]}
+    moving: dict[str, Any] = {"save_all": True, "append_images": [other]}
     plain.save(tmp_path / "one.gif")
     plain.save(tmp_path / "one.tif")
     plain.save(tmp_path / "moving.png", **moving)
