@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -96,3 +96,33 @@ def test_real_manifests(name: str, augmentor: Augmentor) -> None:
 def _problems(found: object) -> list[dict[str, object]]:
     assert isinstance(found, list)
     return found
+
+
+def test_the_options_of_reading_find_images_and_blank_words(augmentor: Augmentor, copied: Path) -> None:
+    text = copied.read_text(encoding="utf-8")
+    copied.write_text(text.replace("images/", "D:\\shots\\").replace(".png", "").replace("blond", "NA"))
+    lost = augmentor.run("check", copied, "--json")
+    assert lost.code == 1
+    assert len(cast("list[object]", lost.json["missing"])) == 24
+    (cause,) = cast("list[str]", lost.json["elsewhere"])
+    flags = ["--image-prefix", "D:/shots/=images/", "--image-suffix", ".png"]
+    assert cause.endswith(f"To read them, give {' '.join(flags)}")
+    found = augmentor.run("check", copied, *flags, "--na-values", "NA,none", "--json")
+    assert (found.code, found.json["missing"], found.json["elsewhere"]) == (0, [], [])
+    hair = cast("list[dict[str, object]]", found.json["attributes"])[0]
+    assert (hair["values"], hair["unknown"]) == (["black", "red"], 8)
+    assert "8 cells read as blank, as --na-values says: 'NA' (8)" in str(found.json["notes"])
+
+
+def test_labels_of_a_column_become_columns(augmentor: Augmentor, copied: Path) -> None:
+    copied.write_text(copied.read_text(encoding="utf-8").replace("blond", "red|black"), encoding="utf-8")
+    refused = augmentor.run("check", copied)
+    assert refused.code == 2
+    assert "--split-labels hair" in " ".join(refused.err.split())
+    written = augmentor.run("check", copied, "--split-labels", "hair", "--json")
+    assert written.code == 0
+    assert written.json == {
+        "manifest": str(copied.with_name("manifest-hair.csv")),
+        "labels": {"black": 16, "red": 16},
+    }
+    assert augmentor.run("check", written.json["manifest"]).code == 0
