@@ -209,6 +209,7 @@ class Recorder:
     def _write_checkpoint(self, state: TrainState) -> Path:
         run = self._run
         write_failures(run.folder / "failures.csv", self.failures)
+        os.fsync(self._log.fileno())  # A power cut must not leave a checkpoint without the log of its steps.
         folder = run.checkpoint(state.step)
         if not folder.exists():
             recipe: dict[str, Json] = run.recipe.model_dump(mode="json", exclude_none=True)
