@@ -87,7 +87,11 @@ def _summary(result: DemoResult) -> Group:
         ),
         Text("\nDoes it help a classifier?", style="bold"),
         _helps(result),
-        Text("Balanced accuracy on real test portraits, at equal training steps, one seed.\n", "dim"),
+        Text(
+            "Balanced accuracy on real test portraits, at equal training steps. One seed of one data set is an "
+            "illustration: augmentor evaluate measures, with intervals.\n",
+            "dim",
+        ),
         places,
         Text("\nTry next:", style="bold"),
     )
