@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
-from augmentor.errors import AugmentorError, ImageError, MissingExtraError, first_line
+from augmentor.errors import AugmentorError, ImageError, first_line
 from augmentor.images import ImageFormat
 from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import LabelRow
@@ -85,15 +84,8 @@ class Pack(ABC):
         """Close the file."""
 
 
-def refuse_unpackable(form: OutputFormat, *, library: str, space: LabelSpace, taken: str, by: str) -> None:
-    """Refuse a format whose library is missing, or that reserves an attribute's name.
-
-    `form` is also the extra's name, `library` an import name, `taken` the reserved name, and `by` its purpose.
-    """
-    if importlib.util.find_spec(library) is None:
-        raise MissingExtraError(
-            f"--format {form} needs {library}. Install it: pip install 'stargan-augmentor[{form}]'"
-        )
+def refuse_taken_name(form: OutputFormat, *, space: LabelSpace, taken: str, by: str) -> None:
+    """Refuse an attribute with the name that a format reserves; `by` says for what."""
     if taken in space.names:
         raise AugmentorError(
             f"--format {form}: an attribute is called {taken!r}, as {by}. Rename its column, or use another "

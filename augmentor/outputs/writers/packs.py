@@ -51,7 +51,7 @@ def packing_of(output_format: OutputFormat, *, space: LabelSpace, encoding: Imag
 
 
 def open_pack(path: Path) -> Pack:
-    """Open a pack for reading; raises ImageError if it is damaged, MissingExtraError without its library."""
+    """Open a pack for reading; raises ImageError if it is damaged."""
     return _FetchedPack(path) if isinstance(path, RemotePath) else _PACKS[path.suffix](path)
 
 

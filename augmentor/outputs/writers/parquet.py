@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from augmentor.errors import MissingExtraError
 from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import COLUMNS_AFTER, COLUMNS_BEFORE, SCORE_COLUMNS, LabelRow, rounded
-from augmentor.outputs.writers.packing import Pack, Packing, damage_named, refuse_unpackable
+from augmentor.outputs.writers.packing import Pack, Packing, damage_named, refuse_taken_name
 from augmentor.storage import replacing_binary
 from stargan.labels import LabelSpace
 
@@ -43,15 +42,13 @@ class ParquetPacking(Packing):
     suffix = ".parquet"
 
     def check(self) -> None:
-        """Refuse a missing pyarrow, or an attribute with the image column's name."""
-        refuse_unpackable(
-            "parquet", library="pyarrow", space=self.space, taken=IMAGE, by="the column of the images is"
-        )
+        """Refuse an attribute with the image column's name."""
+        refuse_taken_name("parquet", space=self.space, taken=IMAGE, by="the column of the images is")
 
     def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
         """See `Packing.write`."""
         del shape  # The images say it.
-        import pyarrow as pa  # noqa: PLC0415 - an extra
+        import pyarrow as pa  # noqa: PLC0415 - slow to import
         from pyarrow import parquet as pq  # noqa: PLC0415
 
         schema = _schema(self.space)
@@ -72,18 +69,14 @@ class ParquetPacking(Packing):
 
 
 class ParquetPack(Pack):
-    """An open Parquet file; raises ImageError if it cannot be read, MissingExtraError without pyarrow.
+    """An open Parquet file; raises ImageError if it cannot be read.
 
     The images of a row group are read together, and the last group is kept.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            from pyarrow import parquet as pq  # noqa: PLC0415 - an extra
-        except ImportError:
-            raise MissingExtraError(
-                f"{path}: reading Parquet needs pyarrow. Install it: pip install 'stargan-augmentor[parquet]'"
-            ) from None
+        from pyarrow import parquet as pq  # noqa: PLC0415 - slow to import
+
         self.path = path
         self._group: tuple[int, Sequence[bytes]] = (-1, ())
         with damage_named(path):
@@ -173,7 +166,7 @@ def read_typed_table(path: Path) -> Iterator[list[str]]:
 
 def _schema(space: LabelSpace) -> pa.Schema:
     """Return the columns' types, with Hugging Face's features as metadata."""
-    import pyarrow as pa  # noqa: PLC0415 - an extra
+    import pyarrow as pa  # noqa: PLC0415 - slow to import
 
     types = {name: _TYPES.get(name, "string") for name in (*COLUMNS_BEFORE, *COLUMNS_AFTER)}
     before = [pa.field(name, pa.type_for_alias(types[name])) for name in COLUMNS_BEFORE]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from augmentor.errors import MissingExtraError
 from augmentor.outputs.description import Shape
 from augmentor.outputs.label_table import SCORE_COLUMNS, LabelRow, cells, columns, rounded
-from augmentor.outputs.writers.packing import Pack, Packing, damage_named, refuse_unpackable
+from augmentor.outputs.writers.packing import Pack, Packing, damage_named, refuse_taken_name
 from stargan.labels import UNKNOWN
 
 CODES = "labels"
@@ -29,9 +31,11 @@ class TarPacking(Packing):
 
     def check(self) -> None:
         """Refuse a missing webdataset, or an attribute with the codes' key as its name."""
-        refuse_unpackable(
-            "webdataset", library="webdataset", space=self.space, taken=CODES, by="the codes of all attributes are"
-        )
+        if importlib.util.find_spec("webdataset") is None:
+            raise MissingExtraError(
+                "--format webdataset needs webdataset. Install it: pip install 'stargan-augmentor[webdataset]'"
+            )
+        refuse_taken_name("webdataset", space=self.space, taken=CODES, by="the codes of all attributes are")
 
     def write(self, path: Path, rows: Sequence[LabelRow], images: Iterable[bytes], *, shape: Shape | None) -> None:
         """See `Packing.write`."""
