@@ -44,16 +44,6 @@ def kill_when(running: Running, seen: Callable[[], bool], *, after: float) -> bo
     return running.end().code == -signal.SIGKILL
 
 
-def handles(pid: int, number: signal.Signals) -> bool:
-    """Return whether a process has a handler of its own for a signal."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    caught = int(status.split("SigCgt:")[1].split()[0], 16)
-    return bool(caught >> (number - 1) & 1)
-
-
 def children(pid: int) -> list[int]:
     """Return the processes that a process has started."""
     try:

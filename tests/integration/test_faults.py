@@ -222,7 +222,7 @@ def many_rows(case: Case, count: int) -> None:
 
 def test_a_source_folder_that_disappears(case: Case) -> None:
     many_rows(case, 200)
-    images, away = case.folder / "images", case.folder / "away"
+    images, away = case.folder / "images", case.folder.with_name("away")  # below the manifest it would be found
 
     def unmount(progress: Progress) -> None:
         if progress.done and images.exists():

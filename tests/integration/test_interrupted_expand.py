@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.killing import children, command_line, committed, content, handles, is_gone
+from tests.integration.killing import children, command_line, committed, content, is_gone
 from tests.waiting import soon
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ def stopped(running: Running, number: signal.Signals) -> tuple[Done, list[str]]:
     return done, told.removeprefix("Go on with:  augmentor ").split()
 
 
+def at_work(running: Running) -> bool:
+    """Return whether a command has begun its work: it says so, or its threads read images."""
+    return (running.folder / "err").stat().st_size > 0 or len(
+        list(Path(f"/proc/{running.pid}/task").iterdir())
+    ) > 1
+
+
 @SIGNALS
 def test_interrupted(
     number: signal.Signals, augmentor: Augmentor, command: list[str], undisturbed: dict[str, str], tmp_path: Path
@@ -87,7 +95,7 @@ def test_every_long_command_is_interrupted_alike(
         ["train", str(many), "--out", str(tmp_path / "run"), *tiny, "--steps", "100000"],
     ):
         running = augmentor.start(*words)
-        running.wait_for(lambda pid=running.pid: handles(pid, signal.SIGTERM))  # type: ignore[misc]
+        running.wait_for(partial(at_work, running))
         _, told = stopped(running, number)
         assert told == [*words, *(["--resume"] if words[0] == "train" else [])]
 
