@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from augmentor.evaluation.arms import BASELINES, TITLES, TrainingArm, main_arm
@@ -68,6 +69,7 @@ def conclude(
     results: Sequence[ArmResult],
     sweep: Sequence[ArmResult],
     distances: Distances,
+    varied: Collection[str],
     units: int,
     seeds: int,
 ) -> EvaluationVerdict:
@@ -79,7 +81,7 @@ def conclude(
     is mixed.
 
     `measured` and `results` hold every arm but the sweep's; `units` and `seeds` are numbers of test units and of
-    classifiers of each arm.
+    classifiers of each arm; `varied` are the attributes of which the translations have several values.
     """
     ours = measured[main]
     others = [other for other in measured if other != main]
@@ -117,7 +119,10 @@ def conclude(
         measure=primary,
         smallest_gain=gains.get(primary, math.nan),
     )
-    advice = _advice(verdict, words, results=results, sweep=sweep, distances=distances, units=units, seeds=seeds)
+    weak = _weakest({arm.name: arm for arm in results}, varied)
+    advice = _advice(
+        verdict, words, results=results, sweep=sweep, distances=distances, weak=weak, units=units, seeds=seeds
+    )
     return replace(verdict, following=list(advice))
 
 
@@ -146,6 +151,7 @@ def _advice(
     results: Sequence[ArmResult],
     sweep: Sequence[ArmResult],
     distances: Distances,
+    weak: tuple[str, float, float] | None,
     units: int,
     seeds: int,
 ) -> Iterable[str]:
@@ -180,7 +186,6 @@ def _advice(
     against_real = intervals.get((verdict.measure, "real"))
     if word == "hurts" and against_real is not None and against_real.low > 0:
         yield "Against real images alone it does help: it is the baselines without a generator that do better."
-    weak = _weakest(arms)
     if word != "helps" and weak is not None:
         name, synthetic, real = weak
         yield (
@@ -214,12 +219,15 @@ def _power(verdict: EvaluationVerdict, *, seeds: int) -> Iterable[str]:
         yield "Real images, oversampled or augmented, do as well: nothing is lost by leaving the rest out."
 
 
-def _weakest(arms: Mapping[str, ArmResult]) -> tuple[str, float, float] | None:
-    """Return the attribute that is furthest from its real accuracy when it is learnt from translations alone."""
+def _weakest(arms: Mapping[str, ArmResult], varied: Collection[str]) -> tuple[str, float, float] | None:
+    """Return the attribute that is furthest from its real accuracy when it is learnt from translations alone.
+
+    One of which these have a single value cannot be learnt from them, however good they are.
+    """
     if "synthetic" not in arms:
         return None
     synthetic, real = arms["synthetic"].attributes, arms["real"].attributes
-    gaps = {name: real[name].value - synthetic[name].value for name in synthetic}
+    gaps = {name: real[name].value - synthetic[name].value for name in synthetic if name in varied}
     name = max(gaps, key=lambda name: gaps[name], default="")
     return (name, synthetic[name].value, real[name].value) if name and gaps[name] > _WIDE else None
 
@@ -303,6 +311,7 @@ def summarize(
             results=results,
             sweep=swept,
             distances=distances,
+            varied=[space.names[a] for a in changed if len(torch.unique(data.kept.codes[:, a])) > 1],
             units=test.unit_count,
             seeds=seeds,
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 
 import numpy as np
@@ -53,6 +53,7 @@ def verdict(
     filled: bool = True,
     validation: Mapping[str, float] | None = None,
     copies: float = 0.01,
+    varied: Collection[str] = ("mark",),
 ) -> EvaluationVerdict:
     test = the_test(units, filled=filled)
     everything = {"real": (0.7, 0.7), "synthetic": (0.7, 0.7), **shares}
@@ -72,6 +73,7 @@ def verdict(
         results=[result(name, each) for name, each in measured.items()],
         sweep=[result(name, each) for name, each in swept.items()],
         distances=distances(copies=copies),
+        varied=varied,
         units=test.unit_count,
         seeds=2,
     )
@@ -163,6 +165,9 @@ def test_it_says_what_to_do_next() -> None:
     better = verdict({"gated": (0.9, 0.9), **same}, validation={"gated": 0.8, "gated 2": 0.9})
     assert better.following[0].startswith("Train on the output as it is")
     assert "2 synthetic images for each real one" in better.following[1]
+    # Of one value alone no translations can teach an attribute, however good they are.
+    constant = verdict({"gated": (0.7, 0.7), "synthetic": (0.5, 0.5), **same}, varied=())
+    assert not any("do not show it" in line for line in constant.following)
     weak = verdict({"gated": (0.7, 0.7), "synthetic": (0.5, 0.5), **same}, copies=0.3)
     assert any("recognises mark in 50.0 % of real test images, against 70.0 %" in each for each in weak.following)
     assert any(each.startswith("30.0 % of the translations lie as close") for each in weak.following)
@@ -187,6 +192,8 @@ def test_without_groups_the_balanced_accuracy_decides() -> None:
         )
         for name, each in measured.items()
     ]  # fmt: skip
-    found = conclude("gated", measured, results=results, sweep=[], distances=distances(), units=12, seeds=1)
+    found = conclude(
+        "gated", measured, results=results, sweep=[], distances=distances(), varied=("mark",), units=12, seeds=1
+    )
     assert set(found.against) == {"balanced"}
     assert "worst-group" not in found.sentence
