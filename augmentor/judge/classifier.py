@@ -224,13 +224,15 @@ def kind_for(side: int) -> NetworkKind:
     return "small" if side < _RESNET_SIDE else "resnet"
 
 
-def new_network(kind: NetworkKind, channels: int, *, side: int, outputs: int) -> JudgeNetwork:
+def new_network(
+    kind: NetworkKind, channels: int, *, side: int, outputs: int, weights: Path | None = None
+) -> JudgeNetwork:
     """Return a network with random weights for images of `channels`, whose shorter side has `side` pixels.
 
-    `outputs` are the entries of the label vector, D.
+    `outputs` are the entries of the label vector, D; `weights` are those of a pretrained body.
     """
     if kind == "pretrained":
-        return pretrained_network(None, outputs=outputs)
+        return JudgeNetwork(kind=kind, body=PretrainedBody(weights), head=nn.Linear(512, outputs))
     if kind == "small":
         return small_network(channels, outputs=outputs)
     return resnet(channels, side=side, outputs=outputs)
@@ -250,11 +252,6 @@ def resnet(channels: int, *, side: int, outputs: int) -> JudgeNetwork:
         body.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     head, body.fc = body.fc, nn.Identity()
     return JudgeNetwork(kind="resnet", body=body, head=head)
-
-
-def pretrained_network(weights: Path | None, *, outputs: int) -> JudgeNetwork:
-    """Return a frozen ResNet-18 with a new head; None for random weights."""
-    return JudgeNetwork(kind="pretrained", body=PretrainedBody(weights), head=nn.Linear(512, outputs))
 
 
 def small_network(channels: int, *, outputs: int, width: int = 32) -> JudgeNetwork:
@@ -329,7 +326,7 @@ def train_judge(
         raise ValueError("a judge needs at least one image to learn from")
     _, channels, height, width = data.images.shape
     side = min(height, width)
-    chosen = kind or ("pretrained" if weights is not None else kind_for(side))
+    chosen = "pretrained" if weights is not None else kind or kind_for(side)
     batches = _batches(data, space, batch_size=batch_size or BATCH_SIZES[chosen], seed=seed, flip=flip)
     if tampering:
         batches = _with_tampered(batches, space, seed=seed)
@@ -339,11 +336,7 @@ def train_judge(
     rate, devices = _LEARNING_RATES[chosen], range(torch.cuda.device_count())
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)  # of the weights
-        network = (
-            new_network(chosen, channels, side=side, outputs=outputs)
-            if weights is None
-            else pretrained_network(weights, outputs=outputs)
-        )
+        network = new_network(chosen, channels, side=side, outputs=outputs, weights=weights)
     network = network.to(device).to(memory_format=torch.channels_last).train()
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=_WEIGHT_DECAY)
@@ -357,7 +350,7 @@ def train_judge(
             optimizer.step()
             schedule.step()
             on_step(step)
-        if weights is None:
+        if chosen != "pretrained":
             _settle(network, [to_signed(images.to(device)) for images, _ in islice(batches, _SETTLING_BATCHES)])
     return Judge(network=network.eval(), space=space)
 

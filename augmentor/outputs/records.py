@@ -206,11 +206,11 @@ class RecordFolder:
 
     def staged(self) -> list[Path]:
         """Return the folders of unfinished shards, in order; what is not called by a shard's number stays."""
-        return sorted(path for path in self.temporary.iterdir() if _is_number(path.name))
+        return sorted(path for path in self.temporary.iterdir() if is_shard_number(path.name))
 
     def committed(self) -> list[Path]:
         """Return the records in order; what is not called by a shard's number is none."""
-        found = (path for path in self.shards.glob("*.json") if _is_number(path.stem))
+        found = (path for path in self.shards.glob("*.json") if is_shard_number(path.stem))
         return sorted(found, key=lambda path: int(path.stem))
 
     def make_folders(self) -> None:
@@ -313,7 +313,8 @@ class RecordFolder:
             yield ShardRecord.read(self.path(index))
 
 
-def _is_number(name: str) -> bool:
+def is_shard_number(name: str) -> bool:
+    """Return whether a name, without its suffix, is a shard's number."""
     return name.isascii() and name.isdigit()
 
 

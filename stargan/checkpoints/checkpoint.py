@@ -332,15 +332,8 @@ def _load_network(
             if isinstance(given, int) and given > len(weights):
                 raise ValueError(f"{depth} = {given:,}, but there are {len(weights)} weights")
         with torch.device("meta"):
-            expected = {key: value.shape for key, value in build(arguments).state_dict().items()}
-    different = sorted(
-        key for key in {*expected, *weights} if key not in weights or expected.get(key) != weights[key].shape
-    )
-    if different:
-        raise CheckpointError(
-            f"{folder / name}.safetensors does not fit the architecture: {', '.join(different[:3])}"
-            + (f" and {len(different) - 3} others" if different[3:] else "")
-        )
+            unfilled = build(arguments)
+    _refuse_unfitting(unfilled, weights, folder, name)
     with _building(folder):
         network = build(arguments)
     network.load_state_dict(weights)
@@ -349,10 +342,21 @@ def _load_network(
 
 def _load_weights(network: nn.Module, folder: Path, name: str, config: CheckpointConfig) -> None:
     weights = _read(folder, name, config)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{folder / name}.safetensors does not fit the architecture: {error}") from error
+    _refuse_unfitting(network, weights, folder, name)
+    network.load_state_dict(weights)
+
+
+def _refuse_unfitting(network: nn.Module, weights: Mapping[str, Tensor], folder: Path, name: str) -> None:
+    """Raise CheckpointError where the names or shapes of weights are not those of the network."""
+    expected = {key: value.shape for key, value in network.state_dict().items()}
+    different = sorted(
+        key for key in {*expected, *weights} if key not in weights or expected.get(key) != weights[key].shape
+    )
+    if different:
+        raise CheckpointError(
+            f"{folder / name}.safetensors does not fit the architecture: {', '.join(different[:3])}"
+            + (f" and {len(different) - 3} others" if different[3:] else "")
+        )
 
 
 def _optimizer_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
 from augmentor.outputs.description import Counts
-from augmentor.outputs.records import ShardRecord
+from augmentor.outputs.records import ShardRecord, is_shard_number
 from augmentor.outputs.report_files import REPORT_FILES, REPORT_IMAGES, is_report_image
 from augmentor.outputs.writers.assembly import Ending
 from augmentor.outputs.writers.base import ShardWriter, Writer, every_shard
@@ -222,7 +222,7 @@ class RemoteWriter(Writer):
         """Return the storage's status of every committed record, by the shard's number."""
         found = _remote(self.there.records.shards).listing()
         stems = {name.removesuffix(".json"): status for name, status in found.items()}
-        return {int(stem): status for stem, status in stems.items() if stem.isascii() and stem.isdigit()}
+        return {int(stem): status for stem, status in stems.items() if is_shard_number(stem)}
 
     def _bring_all(self, indices: Iterable[int]) -> None:
         """Download records in parallel, except those whose local copy is the same."""

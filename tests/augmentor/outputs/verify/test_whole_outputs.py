@@ -49,7 +49,7 @@ def test_a_whole_file(finish: bool, encoding: ImageFormat | None, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["out", "out.h5"])
 def test_names_that_are_no_shards_are_left_alone(name: str, tmp_path: Path) -> None:
-    """Left by file managers and network disks, or by whoever wants verify to count for years."""
+    """Left by file managers and network disks, or named after a number that no shard has."""
     out = tmp_path / name
     make(hdf5_writer(out) if out.suffix else folder_writer(out), shards=2, finish=False)
     work = out.with_name("out.h5.parts") if out.suffix else out / ".augmentor"
