@@ -1,6 +1,7 @@
 """The losses of D and G, as functions of tensors.
 
-`real_scores` and `fake_scores` are D's scores of real images and of translations, of any shape.
+`real_scores` and `fake_scores` are D's scores of real images and of translations, of any shape with N first;
+`weights` are (N,) float, how much each translation counts, 1 on average; None counts all alike.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from torch.nn import functional
 from stargan.labels import UNKNOWN, LabelSpace
 
 
-def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor, weights: Tensor | None = None) -> Tensor:
     """D's Wasserstein loss: low when real images score above translations.
 
     Source: StarGAN, eq. 8 (arXiv 1711.09020), negated because D minimises.
     """
-    return fake_scores.mean() - real_scores.mean()
+    return _weighted_mean(fake_scores, weights) - real_scores.mean()
 
 
 def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
@@ -30,12 +31,12 @@ def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
     return -fake_scores.mean()
 
 
-def logistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+def logistic_critic_loss(real_scores: Tensor, fake_scores: Tensor, weights: Tensor | None = None) -> Tensor:
     """D's logistic loss, on logits.
 
     Source: Goodfellow et al., eq. 1 (arXiv 1406.2661); StarGAN, eq. 1.
     """
-    return functional.softplus(-real_scores).mean() + functional.softplus(fake_scores).mean()
+    return functional.softplus(-real_scores).mean() + _weighted_mean(functional.softplus(fake_scores), weights)
 
 
 def logistic_generator_loss(fake_scores: Tensor) -> Tensor:
@@ -47,12 +48,12 @@ def logistic_generator_loss(fake_scores: Tensor) -> Tensor:
     return loss
 
 
-def least_squares_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+def least_squares_critic_loss(real_scores: Tensor, fake_scores: Tensor, weights: Tensor | None = None) -> Tensor:
     """D's least squares loss: real images should score 1, translations 0.
 
     Source: LSGAN, eq. 9 (arXiv 1611.04076): a = 0, b = c = 1, each term halved.
     """
-    return ((real_scores - 1).square().mean() + fake_scores.square().mean()) / 2
+    return ((real_scores - 1).square().mean() + _weighted_mean(fake_scores.square(), weights)) / 2
 
 
 def least_squares_generator_loss(fake_scores: Tensor) -> Tensor:
@@ -63,12 +64,12 @@ def least_squares_generator_loss(fake_scores: Tensor) -> Tensor:
     return (fake_scores - 1).square().mean() / 2
 
 
-def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor, weights: Tensor | None = None) -> Tensor:
     """D's hinge loss: zero for real images above 1 and translations below -1.
 
     Source: Geometric GAN (arXiv 1705.02894); spectral normalisation, section 4 (arXiv 1802.05957), negated.
     """
-    return functional.relu(1 - real_scores).mean() + functional.relu(1 + fake_scores).mean()
+    return functional.relu(1 - real_scores).mean() + _weighted_mean(functional.relu(1 + fake_scores), weights)
 
 
 def hinge_generator_loss(fake_scores: Tensor) -> Tensor:
@@ -236,18 +237,22 @@ def sparsity_loss(masks: Tensor) -> Tensor:
     return masks.mean()
 
 
+def _weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    return values.mean() if weights is None else (values.flatten(1).mean(dim=1) * weights).mean()
+
+
 def _gradient(scores: Tensor, images: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient
 
 
-CRITIC_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+CRITIC_LOSSES: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     "wgan-gp": wasserstein_critic_loss,
     "logistic": logistic_critic_loss,
     "least-squares": least_squares_critic_loss,
     "hinge": hinge_critic_loss,
 }
-"""Objective -> D's adversarial loss, of scores of real images and of translations."""
+"""Objective -> D's adversarial loss, of scores of real images and of translations, and weights of these."""
 
 GENERATOR_LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "wgan-gp": wasserstein_generator_loss,

@@ -158,6 +158,7 @@ def train(
     ranks: Ranks = SINGLE_RANK,
     evaluation: PeriodicEvaluation | None = None,
     validation: Iterator[Batch] | None = None,
+    translation_weights: Callable[[Tensor], Tensor] | None = None,
 ) -> bool:
     """Train G and D on `batches` from `state.step` on, until the run is over or `should_stop` returns True.
 
@@ -182,6 +183,8 @@ def train(
         validation: endless batches of images that are not trained on, for an adaptive `augment_probability`: one
             for every step that `ADAPT_EVERY` divides, from the first after `state.step` on. Without, it adapts by
             the scores of training images alone.
+        translation_weights: maps the (N, A) int64 targets of all ranks, on the CPU, to (N,) float32: how much each
+            translation counts in D's adversarial loss, 1 on average; None counts all alike.
 
     Returns:
         Whether the run reached its end (False: it was stopped and can be resumed).
@@ -218,6 +221,9 @@ def train(
         else:
             targets = ranks.all_gather(batch.targets)
         labels = upload_labels(codes, targets, space, device=device, ranks=ranks)
+        counts = None
+        if translation_weights is not None:
+            counts = upload(ranks.local_share(translation_weights(targets)), device)
         real = to_signed(upload(batch.images, device))
         if device.type == "cuda":
             real = real.contiguous(memory_format=torch.channels_last)
@@ -270,7 +276,7 @@ def train(
             d_domain = losses.domain_loss(
                 real_logits, labels.codes, space, known=labels.known_codes, normalise=config.normalise_domain
             )
-            d_adversarial = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores)
+            d_adversarial = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores, counts)
             d_loss = d_adversarial + config.real_domain_weight * d_domain
             meter.add({"d/adversarial": d_adversarial, "d/domain": d_domain})
             if config.objective == "wgan-gp":

@@ -27,9 +27,8 @@ from augmentor.training.cache import ImageCache
 from augmentor.training.faults import NO_WORKERS
 from augmentor.training.launch import local_world_size, world_size
 from augmentor.training.sampler import Draw, StepSampler
-from augmentor.training.settings import ImageSettings, Joint
+from augmentor.training.settings import ImageSettings
 from augmentor.training.targets import TargetPolicy
-from stargan.distributed import SINGLE_RANK, Ranks
 from stargan.labels import LabelSpace, merge_targets
 from stargan.training import Batch
 
@@ -104,8 +103,7 @@ class TrainingImages(Dataset[TrainingSample]):
             except ImageError as error:
                 failures[row] = str(error)
                 continue
-            codes = self._codes(row)
-            target = None if draw.target is None else self._target(codes, draw.target, draw.position)
+            codes, target = self.domain(row), self.target(row, draw)
             # numpy copies in this thread alone; torch would wake its own, which belong to the trainer.
             image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
             return TrainingSample(image, codes, target, failures)
@@ -118,13 +116,19 @@ class TrainingImages(Dataset[TrainingSample]):
             if self.label_sets is None or self.label_sets[row] == self.label_sets[other]:
                 yield other
 
-    def _codes(self, row: int) -> Tensor:
+    def domain(self, row: int) -> Tensor:
+        """Return a row's domain, int64 (A,), -1 unknown."""
         return torch.from_numpy(self.codes[row].astype(np.int64))
 
-    def _target(self, own: Tensor, drawn_row: int, position: int) -> Tensor:
-        drawn = self._codes(drawn_row)
+    def target(self, row: int, draw: Draw) -> Tensor | None:
+        """Return the draw's target for a row, int64 (A,), -1 unknown; None where the loop chooses it."""
+        if draw.target is None:
+            return None
+        own, drawn = self.domain(row), self.domain(draw.target)
         if self.policy is not None:
-            random = np.random.default_rng(np.random.SeedSequence((self.seed, position), spawn_key=(_TARGET,)))
+            random = np.random.default_rng(
+                np.random.SeedSequence((self.seed, draw.position), spawn_key=(_TARGET,))
+            )
             drawn = torch.from_numpy(self.policy(own.numpy(), drawn.numpy(), random))
         return merge_targets(drawn[None], own[None], self.space)[0]
 
@@ -176,43 +180,21 @@ class TrainingImages(Dataset[TrainingSample]):
 
 def training_batches(
     images: TrainingImages,
+    sampler: StepSampler,
     *,
-    batch_size: int,
-    first_step: int,
     workers: int,
     pin_memory: bool,
     failures: dict[int, str],
-    ranks: Ranks = SINGLE_RANK,
-    joint: Joint = "mixed",
-    source_weights: NDArray[np.float64] | None = None,
-    target_weights: NDArray[np.float64] | None = None,
 ) -> Iterator[Batch]:
-    """Yield this rank's share of endless batches from step `first_step`, counted from 0, on.
+    """Yield the sampler's endless batches, this rank's share of each.
 
     Args:
         images: the training rows; with a `cache` threads prepare them, else processes.
-        batch_size: images in this rank's share.
-        first_step: the step whose batch comes first.
+        sampler: the rows and targets of each batch; without target rows `Batch.targets` is None.
         workers: loading processes, or threads; 0 loads in the training loop, -1 chooses by the cores.
         pin_memory: whether batches go to a GPU.
         failures: filled with row -> reason for each image that cannot be read.
-        ranks: the ranks that train together.
-        joint: how the images' label sets share the batches; see `StepSampler`.
-        source_weights: (N,) sampling weights of the rows; None goes through them in epochs.
-        target_weights: (N,) sampling weights of the rows as targets; None leaves `Batch.targets` None.
     """
-    sampler = StepSampler(
-        rows=len(images),
-        batch_size=batch_size * ranks.world_size,
-        seed=images.seed,
-        first_step=first_step,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        label_sets=images.label_sets,
-        joint=joint,
-        source_weights=source_weights,
-        target_weights=target_weights,
-    )
     workers = default_workers() if workers < 0 else workers
     make = _by_processes if images.cache is None else _by_threads
     try:
@@ -224,6 +206,13 @@ def training_batches(
         raise ImageError(
             str(error).strip().splitlines()[-1].removeprefix("augmentor.errors.ImageError: ")
         ) from None
+
+
+def drawn_domains(images: TrainingImages, sampler: StepSampler, *, most: int) -> tuple[Tensor, Tensor]:
+    """Return the domains and the targets of `most` draws, (N, A) int64, -1 unknown, without reading an image."""
+    draws = itertools.islice(itertools.chain.from_iterable(sampler), most)
+    pairs = [(images.domain(draw.row), images.target(draw.row, draw)) for draw in draws]
+    return torch.stack([own for own, _ in pairs]), torch.stack([own if to is None else to for own, to in pairs])
 
 
 def default_workers() -> int:

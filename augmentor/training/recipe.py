@@ -38,7 +38,7 @@ _MOST_BYTES = 1 << 40
 _ALSO = {"generator": "blocks, downsamplings or latent", "discriminator": "depth"}
 """Settings besides the width that a network's number of weights grows with."""
 
-_YOUNGER = (("training", "warmup_steps", 0),)
+_YOUNGER = (("training", "warmup_steps", 0), ("loss", "weigh_translations", False))
 """Section, key and value of settings that runs of earlier versions do not have, and what these did."""
 
 

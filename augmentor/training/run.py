@@ -18,7 +18,7 @@ from augmentor.judge import Limits, TargetAccuracy, judge_run, rarity_weights
 from augmentor.storage import locked, read_holder
 from augmentor.training.cache import ImageCache, make_cache
 from augmentor.training.faults import explained, last_checkpoint
-from augmentor.training.loading import TrainingImages, training_batches
+from augmentor.training.loading import TrainingImages, drawn_domains, training_batches
 from augmentor.training.recipe import Recipe
 from augmentor.training.run_folder import (
     MeasuringAccuracy,
@@ -29,9 +29,16 @@ from augmentor.training.run_folder import (
     TrainingRun,
     describe_attribute,
 )
+from augmentor.training.sampler import StepSampler
 from augmentor.training.settings import TrainingSettings
 from augmentor.training.state import follow_rank_0, open_run, refuse_second_start, stored_recipe, train_config
-from augmentor.training.targets import TargetPolicy, joint_rarity, requested_policy, target_mixture
+from augmentor.training.targets import (
+    TargetPolicy,
+    joint_rarity,
+    requested_policy,
+    target_mixture,
+    translation_weights,
+)
 from stargan.checkpoints import find_checkpoint
 from stargan.diffaugment import ADAPT_EVERY
 from stargan.distributed import SINGLE_RANK, Ranks
@@ -41,6 +48,9 @@ _LOCK = ".lock"
 """In the run folder: names the process that trains."""
 
 _SAMPLE_ROWS = 8
+
+_WEIGHED_DRAWS = 20_000
+"""Draws from which the shares of real images and targets are taken; they cost about a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,17 +198,22 @@ def _fit(
     rarity = rarity_weights(rows.codes, rows.space)
     weights, policy = _targets(settings, rows, rarity)
     images = _images(run, rows, cache=cache, policy=policy)
-    batches = training_batches(
-        images,
-        batch_size=settings.batch_size,
-        first_step=state.step,
-        workers=settings.workers,
-        pin_memory=run.device.type == "cuda",
-        failures=recorder.broken,
-        ranks=run.ranks,
+    sampler = replace(
+        _sampler(run, images, first_step=state.step),
         joint=settings.joint,
         source_weights=rarity if settings.balanced_sources else None,
         target_weights=weights,
+    )
+    weigh = None
+    if run.recipe.loss.weigh_translations and policy is not None:
+        whole = replace(sampler, first_step=0, rank=0, world_size=1)
+        weigh = translation_weights(*drawn_domains(images, whole, most=_WEIGHED_DRAWS), rows.space)
+    batches = training_batches(
+        images,
+        sampler,
+        workers=settings.workers,
+        pin_memory=run.device.type == "cuda",
+        failures=recorder.broken,
     )
     try:
         return train(
@@ -213,6 +228,7 @@ def _fit(
             ranks=run.ranks,
             evaluation=recorder.evaluation,
             validation=_validation_batches(run, state),
+            translation_weights=weigh,
         )
     except DivergenceError as error:
         raise TrainingError(
@@ -226,14 +242,13 @@ def _validation_batches(run: TrainingRun, state: TrainState) -> Iterator[Batch] 
     rows, settings = _labelled_rows(run.manifest, "val"), run.recipe.training
     if settings.augment_probability != "adaptive" or not len(rows):
         return None
+    images = _images(run, rows, cache=_image_cache(run.recipe, rows))
     return training_batches(
-        _images(run, rows, cache=_image_cache(run.recipe, rows)),
-        batch_size=settings.batch_size,
-        first_step=state.step // ADAPT_EVERY,
+        images,
+        _sampler(run, images, first_step=state.step // ADAPT_EVERY),
         workers=1 if settings.workers else 0,
         pin_memory=run.device.type == "cuda",
         failures={},  # the judge counts unreadable validation images
-        ranks=run.ranks,
     )
 
 
@@ -250,6 +265,18 @@ def _images(
         policy=policy,
         cache=cache,
         access=rows.access,
+    )
+
+
+def _sampler(run: TrainingRun, images: TrainingImages, *, first_step: int) -> StepSampler:
+    return StepSampler(
+        rows=len(images),
+        batch_size=run.recipe.training.batch_size * run.ranks.world_size,
+        seed=images.seed,
+        first_step=first_step,
+        rank=run.ranks.rank,
+        world_size=run.ranks.world_size,
+        label_sets=images.label_sets,
     )
 
 

@@ -172,10 +172,10 @@ class TrainingSettings(Section):
             training row; "balanced": the same, with rare labels drawn as often as frequent ones; "mixed": a third
             drawn, a third changes of one attribute, a third products of single values, so that combinations
             without an image come up, too; "mixed-balanced": the same, with all domains and values as often.
-        for_domains: SPECs of `augmentor expand --domains` that the model is meant for: targets are drawn from
-            them alone.
-        for_balance: attributes of `augmentor expand --balance` that it is meant for: targets are the
-            combinations that lack training rows.
+        for_domains: SPECs of `augmentor expand --domains` that the model is meant for: every other target is
+            drawn from them.
+        for_balance: attributes of `augmentor expand --balance` that it is meant for: every other target is one of
+            the combinations that lack training rows.
         balanced_sources: draw rows with replacement, rare labels as often as frequent ones, instead of in epochs.
         joint: batches of joint training: "mixed", equally from all sets, or "alternating" sets (as in the paper).
         keep_checkpoints: number of newest checkpoints to keep, beside the best; 0 keeps all.
@@ -233,7 +233,12 @@ class TrainingSettings(Section):
 
 
 class LossSettings(Section):
-    """The weights of the losses; see `stargan.config.TrainConfig`."""
+    """The weights of the losses; see `stargan.config.TrainConfig`.
+
+    Attributes:
+        weigh_translations: whether a translation counts in D's adversarial loss as often as real images have its
+            target, see `TranslationWeights`; without effect on targets that are other rows' domains.
+    """
 
     domain_weight: float = Field(default=1.0, ge=0)
     real_domain_weight: float = Field(default=3.0, ge=0)
@@ -244,6 +249,7 @@ class LossSettings(Section):
     multiscale_weights: tuple[_Weight, ...] = ()
     feature_matching_weight: float = Field(default=0.0, ge=0)
     sparsity_weight: float = Field(default=0.3, ge=0)
+    weigh_translations: bool = True
     gradient_penalty_weight: float = Field(default=10.0, ge=0)
     r1_weight: float = Field(default=0.03, ge=0)
     r1_every: _Count = Field(default=8, ge=1)

@@ -1,4 +1,4 @@
-"""Training targets: mixtures of changes, and the targets of a request that the model is meant for.
+"""Training targets: mixtures of changes, those of a request that the model is meant for, and their weights.
 
 A policy turns the image's own domain and that of a randomly drawn row into a target. All codes are (A,) int64, -1
 unknown; attributes that are unknown in a target keep the image's value (`stargan.labels.merge_targets`).
@@ -7,10 +7,12 @@ unknown; attributes that are unknown in a target keep the image's value (`starga
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from augmentor.errors import DomainError
 from augmentor.planning import BalanceRequest, TargetGrid, parse_domains
@@ -20,6 +22,9 @@ Codes = npt.NDArray[np.int64]
 
 TargetPolicy = Callable[[Codes, Codes, np.random.Generator], Codes]
 """Returns the target for an image's own domain and the domain of a drawn row."""
+
+_MOST_WEIGHT = 2.0
+"""Of a translation, before weights are divided by their mean: a few should not count for many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,19 @@ class TargetMixture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HalfRequested:
+    """Targets of a request, and as many of a mixture, in which D meets translations into domains with images."""
+
+    requested: TargetPolicy
+    mixture: TargetMixture
+
+    def __call__(self, own: Codes, drawn: Codes, random: np.random.Generator) -> Codes:
+        """See `TargetPolicy`."""
+        policy = self.requested if random.random() < 0.5 else self.mixture
+        return policy(own, drawn, random)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RequestedTargets:
     """The targets of `--domains` SPECs, each as likely; rows without one keep their domain."""
 
@@ -104,6 +122,59 @@ class MissingCombinations:
         return target
 
 
+@dataclass(frozen=True, kw_only=True)
+class TranslationWeights:
+    """How much a translation counts in D's adversarial loss, by its target: less where few real images have it.
+
+    D looks at an image and the domain that it should show. A combination that is more frequent among targets than
+    among real images is a sign of a translation by itself: D learns to reject it whatever the image shows, and G,
+    which learns from D, to avoid it. With importance weights, the share of real images that have the target
+    divided by the share of targets, D meets every domain as often on both sides. Shares of pairs of values are
+    compared, and the least of a target's pairs counts: combinations of many attributes are too rare for that.
+
+    Args:
+        ratios: (E, E) float32 for the values of all attributes, in order: how many times as often real images have
+            both as targets do.
+        first: (A,) int64, the position of each attribute's first value.
+        mean: weights are divided by it, so that they are 1 on average.
+    """
+
+    ratios: Tensor
+    first: Tensor
+    mean: float = 1.0
+
+    def __call__(self, targets: Tensor) -> Tensor:
+        """Return the (N,) float32 weights of (N, A) int64 targets, -1 unknown."""
+        known = targets != UNKNOWN
+        values = torch.where(known, targets + self.first, 0)
+        ratios = self.ratios[values[:, :, None], values[:, None, :]]
+        ratios = torch.where(known[:, :, None] & known[:, None, :], ratios, torch.inf)
+        return ratios.flatten(1).amin(dim=1).clamp(max=_MOST_WEIGHT) / self.mean
+
+
+def translation_weights(sources: Tensor, targets: Tensor, space: LabelSpace) -> TranslationWeights:
+    """Return the weights for training whose real images and targets are like the (N, A) int64 domains given.
+
+    Where no image knows two attributes together, or no target weighs anything, targets count alike.
+    """
+    sizes = torch.tensor([len(attribute.values) for attribute in space.attributes])
+    first = sizes.cumsum(0) - sizes
+    attribute_of = torch.repeat_interleave(torch.arange(len(space)), sizes)
+
+    def shares(domains: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (E, E) shares of pairs of values among the domains that know both, and their numbers."""
+        has = (domains[:, attribute_of] + first[attribute_of] == torch.arange(len(attribute_of))).double()
+        known = (domains != UNKNOWN).double()
+        of_both = (known.T @ known)[attribute_of][:, attribute_of]
+        return has.T @ has / of_both.clamp(min=1), of_both
+
+    (real, known), (asked, _) = shares(sources), shares(targets)
+    ratios = torch.where(known > 0, real / asked.clamp(min=1 / len(targets)), 1.0).float()
+    weights = TranslationWeights(ratios=ratios, first=first)
+    mean = float(weights(targets).mean())
+    return replace(weights, mean=mean) if mean > 0 else replace(weights, ratios=torch.ones_like(ratios))
+
+
 def joint_rarity(codes: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
     """Return how often each row should be drawn so that all domains come equally often, (N,) summing to 1.
 
@@ -133,12 +204,16 @@ def requested_policy(
 ) -> TargetPolicy:
     """Return the policy for what the model is meant for: SPECs of `--domains`, or the attributes of `--balance`.
 
+    Half of the targets are the request's, half a mixture's.
+
     Raises:
         DomainError: a name or value is unknown, or all combinations are equally frequent.
     """
+    mixture = target_mixture(codes, space, balanced=False)
     if domains:
         request = parse_domains(domains, space)
-        return RequestedTargets(grid=TargetGrid(request, space=space, include_identity=False))
+        requested = RequestedTargets(grid=TargetGrid(request, space=space, include_identity=False))
+        return HalfRequested(requested=requested, mixture=mixture)
     cells = BalanceRequest.parse(attributes=tuple(balance), space=space)
     there = cells.cells.count(cells.cells.of(codes.astype(np.int16)))
     missing = np.maximum(cells.wanted(there) - there, 0)
@@ -148,8 +223,9 @@ def requested_policy(
             "there is nothing to fill up. Leave it out"
         )
     lacking = np.flatnonzero(missing)
-    return MissingCombinations(
+    combinations = MissingCombinations(
         attributes=cells.cells.attributes,
         values=cells.cells.values[lacking],
         shares=missing[lacking] / missing.sum(),
     )
+    return HalfRequested(requested=combinations, mixture=mixture)

@@ -49,6 +49,16 @@ def test_hinge() -> None:
     assert losses.hinge_generator_loss(fake).item() == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("objective", list(losses.CRITIC_LOSSES))
+def test_weights_count_translations(objective: str) -> None:
+    real, fake = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, -0.5], [3.0, 1.0]])
+    critic = losses.CRITIC_LOSSES[objective]
+    assert critic(real, fake, torch.ones(2)).item() == pytest.approx(critic(real, fake, None).item())
+    # Weights 2 and 0: the mean of two patches of the first translation alone.
+    weighted = critic(real, fake, torch.tensor([2.0, 0.0])).item()
+    assert weighted == pytest.approx(critic(real, fake[:1], None).item())
+
+
 def test_the_hinge_leaves_what_is_far_enough_alone() -> None:
     real, fake = torch.tensor([0.5, 3.0], requires_grad=True), torch.tensor([-2.0, 0.0], requires_grad=True)
     losses.hinge_critic_loss(real, fake).backward()  # type: ignore[no-untyped-call]

@@ -5,6 +5,7 @@ Their numbers are in test_training_step.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -74,6 +75,37 @@ def test_given_targets_are_used_and_others_matter(
         found.append(tensors(state.generator))
     assert equal(found[0], found[1])
     assert not equal(found[0], found[2])
+
+
+def test_d_counts_translations_by_their_targets(
+    space: LabelSpace, tiny_state: MakeState, noise_batches: MakeBatches
+) -> None:
+    """Without weight D learns from real images alone; with weights of 1 as without any."""
+
+    def weighed(weight: float | None) -> tuple[list[Tensor], LogEvent]:
+        def weights(targets: Tensor) -> Tensor:
+            assert targets.dtype == torch.int64
+            return torch.full((len(targets),), weight)
+
+        state, events = tiny_state(LOGGED), list[Event]()
+        train(
+            state=state,
+            config=LOGGED,
+            space=space,
+            batches=noise_batches(0),
+            device=CPU,
+            on_event=events.append,
+            translation_weights=None if weight is None else weights,
+        )
+        first = next(event for event in events if isinstance(event, LogEvent))
+        return tensors(state.discriminator), first
+
+    (alike, plain), (ones, _), (none, without) = weighed(None), weighed(1.0), weighed(0.0)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(alike, ones, strict=True))
+    assert not equal(alike, none)
+    # At first D scores all images near 0, where each half of the loss is ln 2.
+    assert plain.losses["d/adversarial"] == pytest.approx(2 * math.log(2), abs=0.1)
+    assert without.losses["d/adversarial"] == pytest.approx(math.log(2), abs=0.05)
 
 
 @pytest.mark.parametrize("objective", ["wgan-gp", "logistic"])

@@ -15,7 +15,7 @@ from PIL import Image
 from augmentor.errors import ImageError, RecipeError
 from augmentor.training.cache import ImageCache, available_memory, make_cache
 from augmentor.training.loading import TrainingImages, training_batches
-from augmentor.training.sampler import Draw
+from augmentor.training.sampler import Draw, StepSampler
 from augmentor.training.settings import Cache, ImageSettings
 from stargan.labels import Attribute, LabelSpace
 from stargan.training import Batch
@@ -55,12 +55,12 @@ def take(
 ) -> list[Batch]:
     found = training_batches(
         images,
-        batch_size=3,
-        first_step=first_step,
+        StepSampler(
+            rows=COUNT, batch_size=3, seed=images.seed, first_step=first_step, target_weights=np.ones(COUNT)
+        ),
         workers=workers,
         pin_memory=False,
         failures={} if failures is None else failures,
-        target_weights=np.ones(COUNT),
     )
     return list(itertools.islice(found, count))
 
@@ -124,9 +124,8 @@ def test_a_folder_of_broken_images_ends_the_batches(workers: int, tmp_path: Path
 
 
 def test_threads_end_with_the_batches(tmp_path: Path) -> None:
-    found = training_batches(
-        cached(make_images(tmp_path)), batch_size=3, first_step=0, workers=2, pin_memory=False, failures={}
-    )
+    sampler = StepSampler(rows=COUNT, batch_size=3, seed=0)
+    found = training_batches(cached(make_images(tmp_path)), sampler, workers=2, pin_memory=False, failures={})
     next(found)
     assert any(thread.name.startswith("training-images") for thread in threading.enumerate())
     found.close()  # type: ignore[attr-defined]

@@ -274,18 +274,23 @@ def test_resumed_batches_are_those_of_an_undisturbed_run(workers: int, tmp_path:
     settings = ImageSettings(size=6, flip=True, random_crop=1.25, sub_regions=0.5)
     images = dataclasses.replace(make_images(tmp_path, settings), label_sets=np.array([0, 0, 0, 1, 1]))
     weights = np.arange(1.0, 6.0)
+    sampler = StepSampler(
+        rows=5,
+        batch_size=3,
+        seed=images.seed,
+        label_sets=images.label_sets,
+        joint="alternating",
+        source_weights=weights,
+        target_weights=weights,
+    )
 
     def batches(first_step: int, count: int) -> list[Batch]:
         found = training_batches(
             images,
-            batch_size=3,
-            first_step=first_step,
+            dataclasses.replace(sampler, first_step=first_step),
             workers=workers,
             pin_memory=False,
             failures={},
-            joint="alternating",
-            source_weights=weights,
-            target_weights=weights,
         )
         return list(itertools.islice(found, count))
 
@@ -304,15 +309,10 @@ def test_resumed_batches_are_those_of_an_undisturbed_run(workers: int, tmp_path:
 def test_batches_and_what_broke(workers: int, tmp_path: Path) -> None:
     images = make_images(tmp_path, ImageSettings(size=8, flip=True, random_crop=1.25), broken=(2,))
     failures: dict[int, str] = {}
-    found = list(
-        itertools.islice(
-            training_batches(
-                images, batch_size=3, first_step=2, workers=workers, pin_memory=False, failures=failures
-            ),
-            3,
-        )
-    )
-    wanted = draws(StepSampler(rows=5, batch_size=3, seed=0, first_step=2), 3)
+    sampler = StepSampler(rows=5, batch_size=3, seed=0, first_step=2)
+    made = training_batches(images, sampler, workers=workers, pin_memory=False, failures=failures)
+    found = list(itertools.islice(made, 3))
+    wanted = draws(sampler, 3)
     for batch, drawn in zip(found, wanted, strict=True):
         assert batch.images.shape == (3, 3, 8, 8)
         assert batch.codes.shape == (3, 2)
@@ -328,7 +328,8 @@ def test_batches_and_what_broke(workers: int, tmp_path: Path) -> None:
 def test_the_global_random_states_are_untouched(workers: int, tmp_path: Path) -> None:
     images = make_images(tmp_path, ImageSettings(size=8, flip=True, random_crop=1.25))
     before = torch.get_rng_state(), random.getstate(), str(np.random.get_state(legacy=False))
-    next(training_batches(images, batch_size=2, first_step=0, workers=workers, pin_memory=False, failures={}))
+    sampler = StepSampler(rows=5, batch_size=2, seed=0)
+    next(training_batches(images, sampler, workers=workers, pin_memory=False, failures={}))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     assert str(np.random.get_state(legacy=False)) == before[2]
@@ -352,7 +353,8 @@ def test_reading_that_hangs_ends_with_a_message(
     limit = scaled(1)
     monkeypatch.setattr(workers, "STALLED_SECONDS", limit)
     monkeypatch.setattr(workers, "GRACE_SECONDS", 0.2)
-    batches = training_batches(images, batch_size=5, first_step=0, workers=1, pin_memory=False, failures={})
+    sampler = StepSampler(rows=5, batch_size=5, seed=0)
+    batches = training_batches(images, sampler, workers=1, pin_memory=False, failures={})
     said = (
         "reading .*png or the others of its batch"
         if cached
@@ -371,6 +373,7 @@ from pathlib import Path
 from test_loading import make_images
 from augmentor.errors import SharedMemoryError
 from augmentor.training.loading import training_batches
+from augmentor.training.sampler import StepSampler
 from augmentor.training.settings import ImageSettings
 
 images = make_images(Path(sys.argv[1]), ImageSettings(size=64))
@@ -379,9 +382,8 @@ for limit, workers in ((0, 1), (100_000, 1), (300_000, 1), (0, 0)):
         os.waitpid(child, 0)
         continue
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    batches = training_batches(
-        images, batch_size=16, first_step=0, workers=workers, pin_memory=False, failures={}
-    )
+    sampler = StepSampler(rows=5, batch_size=16, seed=0)
+    batches = training_batches(images, sampler, workers=workers, pin_memory=False, failures={})
     try:
         print(list(next(batches).images.shape), flush=True)
     except SharedMemoryError as error:
