@@ -7,12 +7,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from stargan.labels import UNKNOWN, LabelSpace
+
+
+class CriticLoss(Protocol):
+    """D's adversarial loss of an objective."""
+
+    def __call__(self, real_scores: Tensor, fake_scores: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the loss, see the module."""
 
 
 def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -246,7 +254,7 @@ def _gradient(scores: Tensor, images: Tensor) -> Tensor:
     return gradient
 
 
-CRITIC_LOSSES: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
+CRITIC_LOSSES: Mapping[str, CriticLoss] = {
     "wgan-gp": wasserstein_critic_loss,
     "logistic": logistic_critic_loss,
     "least-squares": least_squares_critic_loss,

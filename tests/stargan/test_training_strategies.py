@@ -85,7 +85,7 @@ def test_d_counts_translations_by_their_targets(
     def weighed(weight: float | None) -> tuple[list[Tensor], LogEvent]:
         def weights(targets: Tensor) -> Tensor:
             assert targets.dtype == torch.int64
-            return torch.full((len(targets),), weight)
+            return torch.full((len(targets),), 1.0 if weight is None else weight)
 
         state, events = tiny_state(LOGGED), list[Event]()
         train(

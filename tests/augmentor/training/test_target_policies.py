@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -89,7 +90,7 @@ def test_a_mixture_stays_in_the_drawn_rows_label_set() -> None:
     assert {target[2] for target in moods} == {0, 1}
 
 
-def request(rows: Codes, **of: list[str]) -> TargetPolicy:
+def request(rows: npt.NDArray[np.integer], **of: list[str]) -> TargetPolicy:
     """The part of a policy for a request that asks for nothing else."""
     policy = requested_policy(rows, SPACE, domains=of.get("domains", []), balance=of.get("balance", []))
     assert isinstance(policy, HalfRequested)
