@@ -27,6 +27,7 @@ def convert_checkpoint(
     attributes: options.LabelVectorOption = None,
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
+    key: options.KeyOption = None,
 ) -> None:
     """Write a checkpoint with the generator alone, without training state.
 
@@ -34,12 +35,12 @@ def convert_checkpoint(
     of CycleGAN or pix2pix. No code in it is executed. --attributes describes its
     label vector, in order: [bold]--attributes "hair=black|blond|brown,male,young"[/].
     """
-    from augmentor.data import ForeignDescription, open_model
+    from augmentor.data import open_model
     from stargan.checkpoints import save_model
 
     if out.exists():
         raise AugmentorError(f"{out} exists already. Give another --out, or remove it")
-    model = open_model(run, ForeignDescription(attributes=attributes, size=model_size, crop=model_crop))
+    model = open_model(run, options.foreign(attributes, model_size, model_crop, key))
     save_model(out, model=model, half=half)
     size = sum(file.stat().st_size for file in out.iterdir())
     print_line(f"{out} ({display.data_size(size)})")

@@ -109,6 +109,7 @@ def expand(
     attributes: options.LabelVectorOption = None,
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
+    key: options.KeyOption = None,
     device: options.DeviceOption = "auto",
     devices: Annotated[
         str | None,
@@ -153,7 +154,6 @@ def expand(
     images and --out under the same paths.
     """
     from augmentor.cli.devices import chosen_devices
-    from augmentor.data import ForeignDescription
     from augmentor.expansion import (
         ExpandSettings,
         RunSettings,
@@ -201,7 +201,7 @@ def expand(
     )
     # With Ray, --device is that of its nodes.
     chosen = chosen_devices(device if executor is None else "auto", devices)
-    described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop)
+    described = options.foreign(attributes, model_size, model_crop, key)
     planned = plan_expansion(
         manifest,
         model=model,

@@ -29,17 +29,18 @@ def info(
     attributes: options.LabelVectorOption = None,
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
+    key: options.KeyOption = None,
     max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     allow_outside: options.OutsideOption = False,
     device: options.DeviceOption = "auto",
     json: options.JsonOption = False,
 ) -> None:
     """Show a model's labels and size, its judge, and its target accuracy."""
-    from augmentor.data import ForeignDescription, describe_choice, open_model
+    from augmentor.data import describe_choice, open_model
     from augmentor.data.manifest import describe_sets
     from augmentor.judge import open_judge, read_target_accuracy
 
-    described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop)
+    described = options.foreign(attributes, model_size, model_crop, key)
     model, judge = open_model(run, described), open_judge(run)
     choice = describe_choice(run, model.step)
     if manifest is None:
@@ -87,7 +88,8 @@ def info(
         print_line(f"Trained jointly on {describe_sets(model.space)}")
     foreign = model.settings.get("foreign")
     if isinstance(foreign, dict):
-        print_line(f"Foreign checkpoint: {foreign['layout']}, {foreign['file']}")
+        place = f", under the key {foreign['key']}" if "key" in foreign else ""
+        print_line(f"Foreign checkpoint: {foreign['layout']}, {foreign['file']}{place}")
     if model.only_target is not None:
         only = model.space.attributes[0]
         print_line(f"One direction only: into {only.name}={only.values[-1]}")

@@ -54,6 +54,7 @@ def judge(
     ] = None,
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
+    key: options.KeyOption = None,
     max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     allow_outside: options.OutsideOption = False,
     device: options.DeviceOption = "auto",
@@ -68,7 +69,6 @@ def judge(
     other images, or for a foreign model.
     """
     from augmentor.cli.devices import pick_device
-    from augmentor.data import ForeignDescription
     from augmentor.judge import JudgeRequest, judge_manifest
 
     own = model is None
@@ -76,7 +76,7 @@ def judge(
         manifest=manifest,
         out=out,
         model=model,
-        description=ForeignDescription(attributes=None if own else attributes, size=model_size, crop=model_crop),
+        description=options.foreign(None if own else attributes, model_size, model_crop, key),
         attributes=options.names(attributes) if own else (),
         reading=options.reading(image_column, image_prefix, image_suffix, na_values),
         size=size,

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from augmentor.cli.session import remark
 from augmentor.storage import parse_path
 
 if TYPE_CHECKING:
+    from augmentor.data import ForeignDescription
     from augmentor.data.manifest import TableReading
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -59,6 +61,9 @@ ModelCropOption = Annotated[
     int | None,
     typer.Option(metavar="PIXELS", min=1, help="Foreign FILE: side of its square crop before resizing."),
 ]
+KeyOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Foreign FILE: where its generator is, such as G_ema.")
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe.")
 ]
@@ -100,6 +105,18 @@ def reading(
         image_suffix=image_suffix or "",
         na_values=names(na_values),
     )
+
+
+def foreign(
+    attributes: str | None, model_size: str | None, model_crop: int | None, key: str | None
+) -> ForeignDescription:
+    """Return what the command line says of a foreign file, after a remark on what looks wrong in it."""
+    from augmentor.data import ForeignDescription
+
+    described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop, key=key)
+    if described.note is not None:
+        remark(described.note)
+    return described
 
 
 def names(text: str | None) -> tuple[str, ...]:

@@ -32,13 +32,13 @@ def preview(
     attributes: options.LabelVectorOption = None,
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
+    key: options.KeyOption = None,
     max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     allow_outside: options.OutsideOption = False,
     device: options.DeviceOption = "auto",
 ) -> None:
     """Draw a grid of inputs against targets, as one PNG."""
     from augmentor.cli.devices import pick_device
-    from augmentor.data import ForeignDescription
     from augmentor.expansion import write_preview
     from augmentor.images import parse_output_size
 
@@ -52,7 +52,7 @@ def preview(
         reading=options.reading(image_column, image_prefix, image_suffix, na_values),
         device=pick_device(device),
         size=parse_output_size(size),
-        description=ForeignDescription(attributes=attributes, size=model_size, crop=model_crop),
+        description=options.foreign(attributes, model_size, model_crop, key),
         max_pixels=max_pixels,
         allow_outside=allow_outside,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from augmentor.data.manifest import Manifest, TableReading, read_manifest
@@ -16,22 +18,48 @@ from stargan.checkpoints.foreign import parse_attributes, read_foreign
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignDescription:
-    """Label vector, size and crop of a foreign file, which does not store them.
+    """Label vector, size and crop of a foreign file, which does not store them, and where its generator is.
 
     Args:
         attributes: its label vector in words, see `stargan.checkpoints.foreign.parse_attributes`.
         size: of its images, "128" or WIDTHxHEIGHT; None for the usual one of its kind.
         crop: side of the centred square that its training images were cut to first, in pixels, or None.
+        key: of the generator's state dict, where the file holds several: "G_ema", "state_dict.netG".
     """
 
     attributes: str | None = None
     size: str | None = None
     crop: int | None = None
+    key: str | None = None
 
     def flags(self) -> list[str]:
         """Return the description as words of a command line; none where nothing is described."""
-        named = (("--attributes", self.attributes), ("--model-size", self.size), ("--model-crop", self.crop))
+        named = (
+            ("--attributes", self.attributes),
+            ("--model-size", self.size),
+            ("--model-crop", self.crop),
+            ("--key", self.key),
+        )
         return [word for flag, value in named if value is not None for word in (flag, str(value))]
+
+    @property
+    def note(self) -> str | None:
+        """A remark on entries whose names look like values of one attribute, such as Black_Hair,Blond_Hair."""
+        try:
+            space = parse_attributes(self.attributes or "")
+        except ValueError:
+            return None  # nothing is described, or `open_model` reports it
+        bare = (
+            (each.kind == "binary" and each.name.rpartition("_")[2].casefold(), each) for each in space.attributes
+        )
+        runs = [(word, [each.name for _, each in run]) for word, run in groupby(bare, key=itemgetter(0))]
+        advice = [f"{word}={'|'.join(names)}" for word, names in runs if word and len(names) > 1]
+        if not advice:
+            return None
+        return (
+            f"--attributes: each bare name is yes or no by itself. Where an image has one of several, write "
+            f"{' and '.join(advice)}: setting one of them then takes back the others"
+        )
 
 
 NO_DESCRIPTION = ForeignDescription()
@@ -51,6 +79,7 @@ def open_model(path: Path, description: ForeignDescription = NO_DESCRIPTION) -> 
         model = load_model(path)
     except CheckpointError as error:
         raise AugmentorError(f"--model {path}: {error}") from error
+    _refuse_channels(path, model.image_channels)
     if description.flags():
         flag = description.flags()[0]
         raise AugmentorError(
@@ -121,11 +150,20 @@ def is_foreign(path: Path) -> bool:
     return path.is_file() and not (path.parent / "config.json").is_file()
 
 
+def _refuse_channels(path: Path, channels: int) -> None:
+    if channels not in (1, 3):
+        raise AugmentorError(
+            f"--model {path}: it translates images of {channels} channels. Images are read and written with 1 "
+            "(grey) or 3 (colour): a generator of these is needed"
+        )
+
+
 def _open_foreign(path: Path, description: ForeignDescription) -> Model:
     try:
-        found = read_foreign(path)
+        found = read_foreign(path, description.key)
     except CheckpointError as error:
         raise AugmentorError(f"--model {error}") from error
+    _refuse_channels(path, found.arguments["image_channels"])
     if description.attributes is None:
         unknown = "what it makes" if found.entries is None else f"what its {found.entries} label entries mean"
         raise AugmentorError(

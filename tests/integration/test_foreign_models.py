@@ -407,6 +407,33 @@ def test_a_converted_file_needs_no_description(zebra_maker: Path, augmentor: Aug
     assert "Leave out --attributes --model-size --model-crop" in again.err
 
 
+def test_a_generator_beside_others_is_chosen_by_its_key(augmentor: Augmentor, tmp_path: Path) -> None:
+    raw, average = (randomised(stargan(inputs=5, width=4, blocks=1, statistics=False)) for _ in range(2))
+    assert isinstance(average.main, nn.Sequential)
+    with torch.no_grad():
+        next(average.main[-2].parameters()).neg_()
+    file = tmp_path / "10000.pt"
+    torch.save({"G": raw.state_dict(), "G_ema": average.state_dict()}, file)
+    manifest = write_images(tmp_path / "data", people(2), width=16, height=16)
+    words = ("--attributes", SINGLE, "--model-size", 16)
+    asked = augmentor.run("info", file, *words)
+    assert asked.code == 2
+    assert "holds 2 generators, under the keys G and G_ema" in asked.err
+    shown = augmentor.run("info", file, *words, "--key", "G_ema")
+    assert "StarGAN's generator, 10000.pt, under the key G_ema" in shown.out
+    making = ("expand", manifest, "--model", file, *words, "--domains", "male=~", "--out", tmp_path / "out")
+    done = augmentor.run(*making, "--key", "G_ema")
+    assert done.code == 0, done.err
+    check(tmp_path / "out", manifest.parent, lambda images, row: told(average, images, described(row)))
+    other = augmentor.run(*making, "--key", "G")
+    assert other.code == 2
+    assert "output of another plan, model or settings" in other.err
+    ours = augmentor.run("convert", "checkpoint", file, *words, "--key", "G", "--out", tmp_path / "ours")
+    assert ours.code == 0, ours.err
+    seen = augmentor.run("preview", manifest, "--model", file, *words, "--key", "G", "--out", tmp_path / "p.png")
+    assert seen.code == 0, seen.err
+
+
 def test_descriptions_that_do_not_fit(augmentor: Augmentor, tmp_path: Path) -> None:
     file = tmp_path / "200000-G.ckpt"
     torch.save(stargan(inputs=5, width=4, blocks=1, statistics=False).state_dict(), file)
@@ -422,8 +449,12 @@ def test_descriptions_that_do_not_fit(augmentor: Augmentor, tmp_path: Path) -> N
         assert done.code == 2
         for message in messages:
             assert message in done.err
+    hinted = augmentor.run("info", file, "--attributes", "Black_Hair,Blond_Hair,Brown_Hair,Male,Young")
+    assert hinted.code == 0, hinted.err
+    assert "write hair=Black_Hair|Blond_Hair|Brown_Hair" in hinted.err
     done = augmentor.run("info", file, "--attributes", SINGLE, "--json")
     assert done.code == 0, done.err
+    assert not done.err
     assert (done.json["image_size"], done.json["step"]) == ([128, 128], 200_000)
 
 

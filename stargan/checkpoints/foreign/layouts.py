@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from torch import Tensor
 
@@ -16,6 +16,19 @@ Names = dict[str, str]
 """A tensor's name in the file -> its name in `build_generator`'s network."""
 
 _STATISTICS = ("running_mean", "running_var")
+
+_STARGAN_V2 = re.compile(
+    r"(?:^|\.)(?:mapping_network|style_encoder|unshared)\."
+    r"|\.norm[12]\.fc\.(?:weight|bias)$"
+    r"|(?:^|\.)main\.\d+\.conv1x1\.weight$"
+)
+"""Names of tensors of StarGAN v2: its networks of styles, G's adaptive norms, D's residual blocks."""
+
+_IN_BLOCK = re.compile(r"(?:^|\.)main\.\d+$")
+"""The key of a residual block of StarGAN, which has a tensor main.0.weight itself."""
+
+_DEEPEST = 16
+"""Parts of the longest key of a generator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,27 +46,60 @@ class Reading:
 
 
 class Layout(NamedTuple):
-    """A foreign layout: its name in messages, whether tensors have its names, and their architecture."""
+    """A foreign layout: its name in messages and first tensor; whether tensors have its names; what they say."""
 
     title: str
+    first: str
     recognise: Callable[[Mapping[str, Tensor]], bool]
     read: Callable[[Mapping[str, Tensor]], Reading]
 
 
-def find_layout(weights: Mapping[str, Tensor]) -> Layout:
-    """Return the layout that has tensors of these names; CheckpointError if none has, or for a discriminator."""
-    for layout in LAYOUTS:
-        if layout.recognise(weights):
-            return layout
-    discriminators = {"main.0.weight", "conv1.weight"}, {"model.0.weight", "model.2.weight"}
-    if any(names <= weights.keys() for names in discriminators):
+def find_generators(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Layout, dict[str, Tensor]]]:
+    """Return the generators among tensors, each with its layout, by the key below which their names begin.
+
+    The key is "" for a file that is one state dict, "G.module" for the tensors "G.module.main.0.weight", ....
+
+    Raises:
+        CheckpointError: there is none, or they are StarGAN v2's.
+    """
+    later = next(filter(_STARGAN_V2.search, tensors), None)
+    if later is not None:
         raise CheckpointError(
-            "is a discriminator, not a generator: give the generator's file, such as 200000-G.ckpt or "
-            "latest_net_G.pth"
+            f"is of StarGAN v2 (it has the tensor {later}), which is not supported: its generator reads style "
+            "codes in the place of labels. Files of the first StarGAN are, such as 200000-G.ckpt"
         )
-    first = ", ".join(list(weights)[:4])
+    below: dict[str, dict[str, Tensor]] = {
+        name.removesuffix(layout.first).rstrip("."): {}
+        for layout in LAYOUTS
+        for name in tensors
+        if f".{name}".endswith(f".{layout.first}")
+    }
+    for name, tensor in tensors.items():
+        parts = name.split(".", _DEEPEST)
+        for depth in range(len(parts)):
+            if (key := ".".join(parts[:depth])) in below:
+                below[key][name[len(key) + bool(key) :]] = tensor
+    found: dict[str, tuple[Layout, dict[str, Tensor]]] = {}
+    for key in sorted(below, key=len):
+        layout = next((each for each in LAYOUTS if each.recognise(below[key])), None)
+        inside = _IN_BLOCK.search(key) or any(not outer or key.startswith(f"{outer}.") for outer in found)
+        if layout is not None and not inside:
+            found[key] = layout, below[key]
+    if not found:
+        _refuse(tensors)
+    return found
+
+
+def _refuse(tensors: Mapping[str, Tensor]) -> NoReturn:
+    for first, another in (("main.0.weight", "conv1.weight"), ("model.0.weight", "model.2.weight")):
+        if any(name.endswith(first) and f"{name.removesuffix(first)}{another}" in tensors for name in tensors):
+            raise CheckpointError(
+                "is a discriminator, not a generator: give the generator's file, such as 200000-G.ckpt or "
+                "latest_net_G.pth"
+            )
+    names = ", ".join(list(tensors)[:4])
     raise CheckpointError(
-        f"has tensors named {first}, ..., and is none of {', '.join(layout.title for layout in LAYOUTS)}"
+        f"has tensors named {names}, ..., and is none of {', '.join(layout.title for layout in LAYOUTS)}"
     )
 
 
@@ -154,7 +200,7 @@ def _read_cyclegan(weights: Mapping[str, Tensor]) -> Reading:
 
 
 def _is_pix2pix(weights: Mapping[str, Tensor]) -> bool:
-    return "model.model.0.weight" in weights
+    return "model.model.0.weight" in weights and any(name.startswith("model.model.1.model.") for name in weights)
 
 
 def _read_pix2pix(weights: Mapping[str, Tensor]) -> Reading:
@@ -192,9 +238,9 @@ def _read_pix2pix(weights: Mapping[str, Tensor]) -> Reading:
 
 
 LAYOUTS = (
-    Layout(title="StarGAN's generator", recognise=_is_stargan, read=_read_stargan),
-    Layout(title="CycleGAN's ResNet generator", recognise=_is_cyclegan, read=_read_cyclegan),
-    Layout(title="pix2pix's U-Net generator", recognise=_is_pix2pix, read=_read_pix2pix),
+    Layout("StarGAN's generator", "main.0.weight", _is_stargan, _read_stargan),
+    Layout("CycleGAN's ResNet generator", "model.1.weight", _is_cyclegan, _read_cyclegan),
+    Layout("pix2pix's U-Net generator", "model.model.0.weight", _is_pix2pix, _read_pix2pix),
 )
 
 

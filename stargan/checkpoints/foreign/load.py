@@ -15,8 +15,8 @@ from torch import Tensor
 
 from stargan.checkpoints.checkpoint import Model
 from stargan.checkpoints.files import CheckpointError, Json
-from stargan.checkpoints.foreign.layouts import Reading, find_layout, is_ignored
-from stargan.checkpoints.foreign.state_dict import Weights, read_weights
+from stargan.checkpoints.foreign.layouts import Reading, find_generators, is_ignored
+from stargan.checkpoints.foreign.state_dict import Weights, as_floats, read_tensors
 from stargan.labels import Attribute, LabelSpace
 from stargan.networks import build_generator
 
@@ -33,7 +33,8 @@ class ForeignGenerator:
         weights: by the names of `build_generator`'s network.
         entries: of its label vector; None if it reads none and translates in one direction.
         usual_size: (height, width) in pixels of the images that such a generator is usually trained on.
-        sha256: of the file.
+        sha256: of the file, or of it and `key` where it holds several generators.
+        key: of its state dict in the file, "" for all of it.
     """
 
     file: Path
@@ -43,6 +44,7 @@ class ForeignGenerator:
     entries: int | None
     usual_size: tuple[int, int]
     sha256: str
+    key: str = ""
 
     @property
     def hint(self) -> str:
@@ -105,6 +107,7 @@ class ForeignGenerator:
         generator.load_state_dict(self.weights, strict=False)
         step = re.match(r"(\d+)-G\b", self.file.name)
         origin: dict[str, Json] = {"layout": self.title, "file": self.file.name, "sha256": self.sha256}
+        origin |= {"key": self.key} if self.key else {}
         return Model(
             generator=generator.requires_grad_(False).eval(),
             space=space,
@@ -115,22 +118,39 @@ class ForeignGenerator:
         )
 
 
-def read_foreign(file: Path) -> ForeignGenerator:
-    """Read a file of the original StarGAN, CycleGAN or pix2pix, a state dict, without running any code in it.
+def read_foreign(file: Path, key: str | None = None) -> ForeignGenerator:
+    """Read a file of the original StarGAN, CycleGAN or pix2pix, without running any code in it.
+
+    Args:
+        file: a state dict, or a mapping with state dicts in it.
+        key: where the generator is, such as "G_ema" or "state_dict.netG"; needed where the file holds several.
 
     Raises:
-        CheckpointError: it holds more than tensors, has no known layout, or a tensor does not fit the layout.
+        CheckpointError: it needs code to be loaded, holds no generator of a known layout or several, or a tensor
+            does not fit the layout.
     """
     try:
-        return _read(file)
+        return _read(file, key)
     except CheckpointError as error:
         raise CheckpointError(f"{file} {error}") from error
 
 
-def _read(file: Path) -> ForeignGenerator:
+def _read(file: Path, key: str | None) -> ForeignGenerator:
     """Read a file; error messages begin after the file's name."""
-    weights = read_weights(file)
-    layout = find_layout(weights)
+    found = find_generators(read_tensors(file))
+    chosen = {
+        place: generator for place, generator in found.items() if key is None or f"{place}.".startswith(f"{key}.")
+    }
+    if not chosen:
+        keys = f", but under {' and '.join(filter(None, found))}" if any(found) else ": it is one as a whole"
+        raise CheckpointError(f"holds no generator under the key {key}{keys}")
+    if len(chosen) > 1:
+        raise CheckpointError(
+            f"holds {len(chosen)} generators, under the keys {' and '.join(chosen)}: choose one, for example with "
+            f"--key {next(iter(chosen))}"
+        )
+    ((place, (layout, weights)),) = chosen.items()
+    weights = as_floats(weights)
     reading = layout.read(weights)
     if reading.entries is not None and reading.entries < 1:
         raise CheckpointError("reads no label vector: its first convolution sees the image's channels only")
@@ -140,6 +160,8 @@ def _read(file: Path) -> ForeignGenerator:
     _check_shapes(kept, reading)
     with file.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    if len(found) > 1:
+        sha256 = hashlib.sha256(f"{sha256} {place}".encode()).hexdigest()
     return ForeignGenerator(
         file=file,
         title=layout.title,
@@ -148,6 +170,7 @@ def _read(file: Path) -> ForeignGenerator:
         entries=reading.entries,
         usual_size=(reading.usual_side, reading.usual_side),
         sha256=sha256,
+        key=place,
     )
 
 

@@ -1,4 +1,4 @@
-"""State dicts read from foreign files without running any code in them."""
+"""Tensors read from foreign files without running any code in them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,8 @@ from stargan.checkpoints.files import CheckpointError
 
 Weights = dict[str, Tensor]
 
-_NESTED = ("state_dict", "params_ema", "params", "generator", "netG", "G", "model")
-"""Entries under which training scripts save a state dict beside other things, the most likely first."""
-
-_WRAPPERS = ("module", "_orig_mod")
-"""Prefixes that DataParallel and torch.compile add to every name."""
+_DEEPEST = 8
+"""Levels of entries in which tensors are looked for."""
 
 _DAMAGE = (
     pickle.UnpicklingError,
@@ -41,23 +38,42 @@ _DAMAGE = (
 """Errors raised on reading files that are damaged or no checkpoints."""
 
 
-def read_weights(file: Path) -> Weights:
-    """Return the tensors of a state dict on the CPU, floats as float32.
+def read_tensors(file: Path) -> Weights:
+    """Return the tensors of a file, on the CPU; a nested one is named by its keys, such as "G.main.0.weight".
 
-    The file is a safetensors file, or a state dict that torch.save wrote, alone or beside other plain values. A
-    CheckpointError says that it cannot be read, needs code to be loaded, or holds no state dict.
+    The file is a safetensors file, or a state dict that torch.save wrote, alone or below keys and beside other
+    plain values. A CheckpointError says that it cannot be read, needs code to be loaded, or holds no tensors.
     """
-    found = _state_dict(_read(file))
-    while (wrapper := next(iter(found)).partition(".")[0]) in _WRAPPERS and all(
-        name.startswith(f"{wrapper}.") for name in found
-    ):
-        found = {name.removeprefix(f"{wrapper}."): tensor for name, tensor in found.items()}
-    weights = {}
-    for name, tensor in found.items():
-        weights[name] = tensor.detach().float() if tensor.is_floating_point() else tensor
-        if not bool(weights[name].isfinite().all()):
+    content = _read(file)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"holds a {type(content).__name__}, not the named tensors of a state dict")
+    tensors = Weights()
+    unseen: list[tuple[str, Mapping[object, object]]] = [("", content)]
+    seen = {id(content)}  # An entry may be there twice, and even contain itself.
+    while unseen:
+        path, entries = unseen.pop(0)
+        for key, value in entries.items():
+            name = f"{path}{key}"
+            if isinstance(value, Tensor):
+                tensors[name] = value
+            elif isinstance(value, Mapping) and id(value) not in seen and path.count(".") < _DEEPEST:
+                seen.add(id(value))
+                unseen.append((f"{name}.", value))
+    if not tensors:
+        keys = ", ".join(map(str, list(content)[:8])) or "nothing"
+        raise CheckpointError(f"holds no state dict: its entries are {keys}, and none of them holds tensors")
+    return tensors
+
+
+def as_floats(weights: Mapping[str, Tensor]) -> Weights:
+    """Return weights with floats as float32; CheckpointError where one is not finite."""
+    floats = {
+        name: tensor.detach().float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
+    }
+    for name, tensor in floats.items():
+        if not bool(tensor.isfinite().all()):
             raise CheckpointError(f"has values in {name} that are not finite: its training has diverged")
-    return weights
+    return floats
 
 
 def _read(file: Path) -> object:
@@ -80,18 +96,3 @@ def _read(file: Path) -> object:
         message = "" if unsafe else str(error).partition("\n")[0].partition(". ")[0]
         reason = f" ({message})" if message else ""
         raise CheckpointError(f"cannot be read: it is damaged, or torch.save did not write it{reason}") from error
-
-
-def _state_dict(content: object) -> Weights:
-    """Return the state dict that is the content, or is in it under a usual name."""
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"holds a {type(content).__name__}, not the named tensors of a state dict")
-    for candidate in (content, *(content.get(name) for name in _NESTED)):
-        if isinstance(candidate, Mapping) and candidate:
-            weights = {str(name): value for name, value in candidate.items() if isinstance(value, Tensor)}
-            if len(weights) == len(candidate):
-                return weights
-    keys = ", ".join(map(str, list(content)[:8])) or "nothing"
-    raise CheckpointError(
-        f"holds no state dict: its entries are {keys}; one is looked for there and under {', '.join(_NESTED)}"
-    )

@@ -31,8 +31,44 @@ def zebra_maker() -> Model:
 
 def test_a_description_as_flags() -> None:
     assert NO_DESCRIPTION.flags() == []
-    described = ForeignDescription(attributes="male", crop=178)
-    assert described.flags() == ["--attributes", "male", "--model-crop", "178"]
+    described = ForeignDescription(attributes="male", crop=178, key="G_ema")
+    assert described.flags() == ["--attributes", "male", "--model-crop", "178", "--key", "G_ema"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "advice"),
+    [
+        ("Black_Hair,Blond_Hair,Brown_Hair,Male,Young", ["hair=Black_Hair|Blond_Hair|Brown_Hair"]),
+        ("Male,Big_Nose,Pointy_Nose,mood=a|b,no_Hat,red_hat", ["nose=Big_Nose|Pointy_Nose", "hat=no_Hat|red_hat"]),
+        ("Black_Hair,Male,Blond_Hair", []),  # not one after another: no attribute has these entries
+        ("hair=Black_Hair|Blond_Hair,Male", []),
+        ("male,young,_,__", []),
+        ("male,,young", []),
+    ],
+)
+def test_bare_names_that_look_like_values_of_one_attribute(attributes: str, advice: list[str]) -> None:
+    note = ForeignDescription(attributes=attributes).note
+    if not advice:
+        assert note is None
+        return
+    assert note is not None
+    assert f"write {' and '.join(advice)}: " in note
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_generators_of_other_images_are_refused(channels: int, tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        generator = CycleGanResnet(vector_size=2, width=2, blocks=1, image_channels=channels).eval()
+        stargan = {"main.0.weight": torch.rand(2, channels + 2, 7, 7), "main.1.weight": torch.rand(2)}
+        stargan |= {"main.1.bias": torch.rand(2), "main.3.weight": torch.rand(channels, 2, 7, 7)}
+    model = Model(generator=generator, space=ANIMAL, image_size=(8, 8), step=0, settings={}, sha256="")
+    save_model(tmp_path / "model", model=model)
+    torch.save(stargan, tmp_path / "1-G.ckpt")
+    for path in (tmp_path / "model", tmp_path / "1-G.ckpt"):
+        with pytest.raises(
+            AugmentorError, match=rf"images of {channels} channels.* with 1 \(grey\) or 3 \(colour"
+        ):
+            open_model(path)
 
 
 def test_our_own_checkpoints_are_not_described(zebra_maker: Model, tmp_path: Path) -> None:

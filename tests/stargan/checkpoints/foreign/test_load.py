@@ -67,9 +67,13 @@ def cyclegan(*, paints: int = 3) -> Weights:
     return weights | {"model.23.weight": tensor(paints, 4, 7, 7), "model.23.bias": tensor(paints)}
 
 
-def read(tmp_path: Path, content: object, name: str = "model.pth") -> ForeignGenerator:
+def discriminator() -> Weights:
+    return {"main.0.weight": tensor(4, 3, 4, 4), "main.0.bias": tensor(4), "conv1.weight": tensor(1, 4, 3, 3)}
+
+
+def read(tmp_path: Path, content: object, name: str = "model.pth", *key: str) -> ForeignGenerator:
     torch.save(content, tmp_path / name)
-    return read_foreign(tmp_path / name)
+    return read_foreign(tmp_path / name, *key)
 
 
 # ---- what is read off the tensors ----
@@ -132,12 +136,84 @@ def test_the_architecture_of_a_cyclegan(tmp_path: Path) -> None:
         lambda weights: {f"module.{name}": value for name, value in weights.items()},
         lambda weights: {"generator": {f"_orig_mod.module.{name}": value for name, value in weights.items()}},
         lambda weights: {name: nn.Parameter(value) for name, value in weights.items()},
+        lambda weights: {**weights, "epoch": 3},
+        lambda weights: {"G_ema": weights, "D": discriminator(), "step": 4},
+        lambda weights: {"net_G": weights, "again": weights},
+        lambda weights: {"models": {"netG": {"params": weights}, "netD": discriminator()}},
+        lambda weights: {
+            "state_dict": {f"netG.{name}": value for name, value in weights.items()}
+            | {f"netD.{name}": value for name, value in discriminator().items()},
+            "optimizer_states": [{"state": {0: {"exp_avg": tensor(4)}}}],
+        },
+        *(
+            lambda weights, key=key: {"iteration": 5, key: weights}
+            for key in ("model_state_dict", "generator_state_dict", "params_ema", "ema", "weights")
+        ),
     ],
 )
 def test_wrapped_state_dicts(wrap: Callable[[Weights], object], tmp_path: Path) -> None:
     weights = stargan()
     found = read(tmp_path, wrap(weights))
     assert torch.equal(found.weights["painter.weight"], weights["main.17.weight"])
+    assert found.entries == 5
+
+
+def test_a_key_chooses_among_several_generators(tmp_path: Path) -> None:
+    raw, average = stargan(), {name: value + 1 for name, value in stargan().items()}
+    file = {
+        "nets": {"G": {f"module.{name}": value for name, value in raw.items()}},
+        "G_ema": average,
+        "z": cyclegan(),
+    }
+    with pytest.raises(
+        CheckpointError,
+        match=r"holds 3 generators, under the keys z and G_ema and nets\.G\.module: choose one.* --key z",
+    ):
+        read(tmp_path, file)
+    chosen = {
+        key: read(tmp_path, file, "nets.pt", key) for key in ("nets.G", "nets", "nets.G.module", "G_ema", "z")
+    }
+    for key, expected in (("nets.G", raw), ("nets", raw), ("nets.G.module", raw), ("G_ema", average)):
+        assert torch.equal(chosen[key].weights["painter.weight"], expected["main.17.weight"])
+        assert not chosen[key].key or chosen[key].key.startswith(key)
+    assert chosen["z"].arguments["kind"] == "cyclegan-resnet"
+    # Two of a file are two models, whose outputs are not to be mixed.
+    assert len({found.sha256 for found in chosen.values()}) == 3
+    model = chosen["nets.G"].to_model(parse_attributes("hair=a|b|c|d,male"))
+    assert isinstance(origin := model.settings["foreign"], dict)
+    assert origin["key"] == "nets.G.module"
+    for key in ("nets.D", "G_em", "module"):
+        with pytest.raises(CheckpointError, match=rf"no generator under the key {key}, but under z and G_ema and"):
+            read(tmp_path, file, "nets.pt", key)
+    with pytest.raises(CheckpointError, match="no generator under the key G: it is one as a whole"):
+        read(tmp_path, raw, "nets.pt", "G")
+    alone = read(tmp_path, {"G": raw}, "nets.pt", "G")
+    assert alone.sha256 == read(tmp_path, {"G": raw}, "nets.pt").sha256
+
+
+def test_entries_that_contain_themselves(tmp_path: Path) -> None:
+    content: dict[str, object] = {"G": stargan()}
+    content["self"] = content
+    assert read(tmp_path, content).key == "G"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"generator": {"from_rgb.weight": tensor(4, 3, 1, 1), "decode.0.norm1.fc.weight": tensor(8, 4)}},
+        {"module.decode.3.norm2.fc.bias": tensor(8), "module.from_rgb.weight": tensor(4, 3, 1, 1)},
+        {"mapping_network": {"shared.0.weight": tensor(4, 4)}, "style_encoder": {"shared.0.weight": tensor(4)}},
+        {"shared.0.weight": tensor(4, 4), "unshared.0.0.weight": tensor(4, 4)},
+        {
+            "main.0.weight": tensor(4, 3, 3, 3),
+            "main.1.conv1.weight": tensor(4),
+            "main.1.conv1x1.weight": tensor(4),
+        },
+    ],
+)
+def test_files_of_the_second_stargan(content: object, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is of StarGAN v2 .*, which is not supported: .* first StarGAN"):
+        read(tmp_path, content)
 
 
 def test_half_precision_and_safetensors(tmp_path: Path) -> None:
@@ -250,8 +326,16 @@ def test_code_is_never_run(tmp_path: Path) -> None:
         ([tensor(3)], "holds a list, not the named tensors"),
         ({}, "its entries are nothing"),
         (
-            {"epoch": 3, "weights": {"main.0.weight": tensor(3)}},
-            "its entries are epoch, weights; one is looked for",
+            {"epoch": 3, "weights": [{"main.0.weight": tensor(3)}]},
+            "its entries are epoch, weights, and none of them holds tensors",
+        ),
+        (
+            {"epoch": 3, "D": discriminator()},
+            "is a discriminator, not a generator",
+        ),
+        (
+            {"epoch": 3, "weights": {"layer.weight": tensor(3)}},
+            r"has tensors named weights\.layer\.weight, \.\.\., and is none of StarGAN's",
         ),
     ],
 )
