@@ -67,6 +67,7 @@ OWNERS = {
     "jinja2": ("augmentor/report/",),
     "markupsafe": ("augmentor/report/",),
     "pydantic": ("augmentor/training/recipe.py", "augmentor/training/settings.py"),
+    "pydantic_core": ("augmentor/training/recipe_errors.py",),
     "tomli_w": ("augmentor/training/recipe.py",),
     "safetensors": ("stargan/",),
 }

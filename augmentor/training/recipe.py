@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 import torch
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from augmentor.errors import RecipeError, did_you_mean
+from augmentor.errors import RecipeError
 from augmentor.storage import replacing_text
+from augmentor.training.recipe_errors import explain
 from augmentor.training.settings import (
     AttributeSettings,
     DiscriminatorSettings,
@@ -174,15 +177,22 @@ def read_recipe(
     content = _read_toml(path) if path is not None else {}
     if of_run:
         _add_younger(content)
-    for override in overrides:
-        _apply(content, override)
+    set_by = {_apply(content, override): override for override in overrides}
     for name, value in training.items():
         if value is not None:
             _set(content, ["training", name], value)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(_explain(where, error)) from None
+        problems = error.errors(include_url=False)
+        raise RecipeError(
+            explain(problems, where=where, content=content, overrides=set_by, schema=_schema())
+        ) from None
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return Recipe.model_json_schema()
 
 
 def recipe_of_run(settings: object) -> Recipe:
@@ -226,7 +236,8 @@ def _add_younger(content: dict[str, Toml]) -> None:
             table.setdefault(key, value)
 
 
-def _apply(content: dict[str, Toml], override: str) -> None:
+def _apply(content: dict[str, Toml], override: str) -> tuple[str, ...]:
+    """Set what a `--set` gives, and return its key."""
     key, equals, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or len(parts) < 2 or not all(parts):
@@ -239,6 +250,7 @@ def _apply(content: dict[str, Toml], override: str) -> None:
         _set(content, parts, value)
     except TypeError:
         raise RecipeError(f"--set {override}: {'.'.join(parts[:-1])} is not a section") from None
+    return tuple(parts)
 
 
 def _set(content: dict[str, Toml], parts: Sequence[str], value: Toml) -> None:
@@ -253,31 +265,3 @@ def _set(content: dict[str, Toml], parts: Sequence[str], value: Toml) -> None:
     rival = {("training", "steps"): "minutes", ("training", "minutes"): "steps"}.get((parts[0], parts[-1]))
     if rival is not None:
         table.pop(rival, None)
-
-
-def _explain(where: str, error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        location = [str(part) for part in problem["loc"]]
-        # pydantic lists the branches of a union, too; they are left out.
-        key = ".".join(part for part in location if part != "int" and not part.startswith("tuple["))
-        if problem["type"] == "extra_forbidden":
-            known = list(_keys_beside(location))
-            hint = did_you_mean(location[-1], known) or f" Known: {', '.join(known)}."
-            lines.append(f"{where}: unknown key '{key}'.{hint}")
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{where}: {key}: {message}" if key else f"{where}: {message}")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _keys_beside(location: Sequence[str]) -> Iterator[str]:
-    model: type[BaseModel] = Recipe
-    for part in location[:-1]:
-        field = model.model_fields.get(part)
-        if field is None:
-            # Inside [attributes.NAME]: the name is the user's own.
-            model = AttributeSettings
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
-    yield from model.model_fields

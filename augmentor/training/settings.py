@@ -88,7 +88,7 @@ class ImageSettings(Section):
         max_pixels: files of more pixels (width x height) are refused before they are unpacked.
     """
 
-    size: int | tuple[int, int] = DEFAULT_SIDE
+    size: int | tuple[int, int] = Field(default=DEFAULT_SIDE, description="the side in pixels, or [height, width]")
     channels: Literal["auto", 1, 3] = "auto"
     crop: _Count = Field(default=0, ge=0)
     flip: bool = True

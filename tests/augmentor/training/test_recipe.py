@@ -167,20 +167,29 @@ def test_a_file_with_both_is_refused(tmp_path: Path) -> None:
         ("images.zzz=1", "unknown key 'images.zzz'. Known: size, channels, crop, flip, random_crop, sub"),
         ("images.size=2", "images.size: sides must be at least 4 px"),
         ("images.size=[64, 3]", "images.size: sides must be at least 4 px"),
-        ("images.channels=2", "images.channels: Input should be 'auto', 1 or 3"),
-        ("images.random_crop=inf", "images.random_crop: Input should be"),
-        ("images.sub_regions=1", "images.sub_regions: Input should be less than 1"),
+        ("images.channels=2", "images.channels must be 'auto', 1 or 3, not 2"),
+        ("images.random_crop=inf", "images.random_crop must be a number, at least 1 and at most 2, not inf"),
+        ("images.sub_regions=1", "images.sub_regions must be a number, at least 0 and less than 1, not 1"),
         (
             "training.targets=random",
-            "training.targets: Input should be 'permuted', 'drawn', 'balanced', 'mixed' or 'mixed-balanced'",
+            "training.targets must be 'permuted', 'drawn', 'balanced', 'mixed' or 'mixed-balanced'",
         ),
-        ("training.joint=both", "training.joint: Input should be 'mixed' or 'alternating'"),
-        ("generator.output=mask", "generator.output: Input should be 'direct', 'masked' or 'residual'"),
-        ("training.learning_rate=0", "training.learning_rate: Input should be greater than 0"),
-        ("training.betas=[0.5, 1.0]", "training.betas.1: Input should be less than 1"),
-        ("training.steps=x", "training.steps: Input should be a valid integer"),
-        ("training.seed=18446744073709551616", "training.seed: Input should be less than"),
-        ("attributes.interest.one_hot=['a']", "attributes.interest.one_hot: Tuple should have at least 2 items"),
+        ("training.joint=both", "training.joint must be 'mixed' or 'alternating'"),
+        ("generator.output=mask", "generator.output must be 'direct', 'masked' or 'residual'"),
+        ("training.learning_rate=0", "training.learning_rate must be a number, more than 0, not 0"),
+        (
+            "training.betas=[0.5, 1.0]",
+            "training.betas must be a list of 2, each a number, at least 0 and less than 1, not",
+        ),
+        ("training.steps=x", "training.steps must be a whole number, more than 0, not 'x'"),
+        (
+            "training.seed=18446744073709551616",
+            "training.seed must be a whole number, at least 0 and less than 9,223,",
+        ),
+        (
+            "attributes.interest.one_hot=['a']",
+            "attributes.interest.one_hot must be a list of at least 2, each text, not ['a']",
+        ),
         (
             "images.size=100000",
             "images.size: sides must be at most 4096 px, not 100,000: a network keeps dozens of",
@@ -265,7 +274,7 @@ def test_every_problem_of_a_file_is_named_with_the_file(tmp_path: Path) -> None:
         read_recipe(file)
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{file}: unknown key 'images.sise'. Did you mean 'size'?"
-    assert lines[1].startswith(f"{file}: training.steps: Input should be greater than 0")
+    assert lines[1].startswith(f"{file}: training.steps must be a whole number, more than 0, not -1")
 
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:

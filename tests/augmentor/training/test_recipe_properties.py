@@ -127,3 +127,48 @@ def test_any_bytes_are_validated_or_refused(data: bytes, folder: Path) -> None:
 )
 def test_any_override_is_validated_or_refused(overrides: list[str], folder: Path) -> None:
     check(None, overrides, folder)
+
+
+WRONG = ("many", "64x32", "-1", "1e30", "nan", "[1, 'a']", "{}", "{a = 1}", "1979-05-27")
+RAW = ("pydantic", "type=", "http", "Input ", "validat", "unable to parse", "Value error", "Extra input", "Field ")
+SETTINGS = [
+    *(f"{section}.{key}" for section, keys in SECTIONS.items() for key in keys),
+    "attributes.hair.one_hot",
+    "attributes.hair",
+    *SECTIONS,
+    "attributes",
+]
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_every_setting_refuses_in_words_of_the_recipe(key: str, folder: Path) -> None:
+    file = folder / "wrong.toml"
+    refused = 0
+    for text in WRONG:
+        # A second fault, so that the checks of the whole recipe, which build its networks, are not reached.
+        file.write_text(f"zzz = 1\n{key} = {repr(text) if text in ('many', '64x32') else text}\n")
+        cases = [(read_or_refuse(file, []), f"{file}: ")]
+        if "." in key:
+            cases.append((read_or_refuse(None, ["zzz.zzz=1", f"{key}={text}"]), f"--set {key}={text}: "))
+        for error, place in cases:
+            lines = [line for line in str(error).splitlines() if "unknown key 'zzz'" not in line]
+            assert isinstance(error, RecipeError)
+            for line in lines:
+                assert line.startswith((f"{place}{key}", f"{place}unknown key '{key}.")), line
+                assert not [raw for raw in RAW if raw in line], line
+                assert any(word in line for word in (" must be ", "Known: ", "must not", " than ", "neither")), (
+                    line
+                )
+            refused += bool(lines)
+    assert refused > 1, "hardly any value is wrong for it"
+
+
+@pytest.mark.parametrize("section", [*SECTIONS, "attributes.hair"])
+def test_an_unknown_key_of_every_section_is_named_with_the_known_ones(section: str, folder: Path) -> None:
+    file = folder / "unknown.toml"
+    file.write_text(f"[{section}]\nzzz = 1\n")
+    for error, place in (
+        (read_or_refuse(file, []), str(file)),
+        (read_or_refuse(None, [f"{section}.zzz=1"]), f"--set {section}.zzz=1"),
+    ):
+        assert f"{place}: unknown key '{section}.zzz'. Known: " in str(error)
