@@ -36,10 +36,12 @@ def convert_checkpoint(
     label vector, in order: [bold]--attributes "hair=black|blond|brown,male,young"[/].
     """
     from augmentor.data import open_model
+    from augmentor.outputs import refuse_file_name
     from stargan.checkpoints import save_model
 
     if out.exists():
         raise AugmentorError(f"{out} exists already. Give another --out, or remove it")
+    refuse_file_name(out)
     model = open_model(run, options.foreign(attributes, model_size, model_crop, key))
     save_model(out, model=model, half=half)
     size = sum(file.stat().st_size for file in out.iterdir())

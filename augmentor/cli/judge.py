@@ -70,7 +70,10 @@ def judge(
     """
     from augmentor.cli.devices import pick_device
     from augmentor.judge import JudgeRequest, judge_manifest
+    from augmentor.outputs import refuse_file_name
 
+    if out is not None:
+        refuse_file_name(out)
     own = model is None
     request = JudgeRequest(
         manifest=manifest,
@@ -102,7 +105,7 @@ def judge_table(kept: KeptJudge) -> Group:
     errors = ("calibration\nerror", "after\ncalibration")
     table = plain_table("attribute", "real\naccuracy", "chance", "images", *errors, "", title="The judge")
     for row in report.attributes:
-        shares = ["-" if share is None else f"{share:.1%}" for share in (row.accuracy, row.chance)]
+        shares = ["-" if share is None else f"{share:.1%}" for share in row.shown]
         found = ["-" if error is None else f"{error:.1%}" for error in (row.error_before, row.error_after)]
         word = Text("trusted", "green") if row.trusted else Text("not trusted", "yellow")
         table.add_row(visible(row.name), *shares, f"{row.real_images:,}", *found, word)

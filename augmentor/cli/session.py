@@ -21,7 +21,7 @@ from rich.markup import escape as escape_markup
 from rich.text import Text
 
 from augmentor.errors import AugmentorError, ManifestError, OutputError, RecipeError, counted
-from augmentor.storage import mask_credentials, refuse_unusable
+from augmentor.storage import RemotePath, mask_credentials, refuse_unusable
 
 P = ParamSpec("P")
 
@@ -69,12 +69,23 @@ def _guarded(function: Callable[P, None], resuming: Sequence[str]) -> Callable[P
         except BaseException as error:
             # Here, outside of the handlers' scope: no interrupt is left unanswered in between.
             if _comes_of_interrupt(error):
-                exit_interrupted(resume=this_command(*resuming))
+                exit_interrupted(resume=this_command(*resuming), absent=_absent(kwargs))
             if _debug or not isinstance(error, Exception):
                 raise
             _end_with(error)
 
     return run
+
+
+_READ = ("manifest", "manifests", "model", "run", "recipe")
+"""Parameters of commands whose files are read; others are written, or may be."""
+
+
+def _absent(arguments: Mapping[str, object]) -> Path | None:
+    """Return the first local file or folder that a command is to read and that does not exist."""
+    read = _paths(arguments[name] for name in _READ if name in arguments)
+    local = (path for path in read if not isinstance(path, RemotePath))
+    return next((path for path in local if not os.path.exists(path)), None)  # noqa: PTH110 - unlike Path's, no error
 
 
 def _end_with(error: Exception) -> NoReturn:
@@ -106,10 +117,13 @@ def end_at_once(code: int) -> NoReturn:
     os._exit(code)
 
 
-def exit_interrupted(*, resume: str) -> NoReturn:
-    """Print the command that resumes, and exit with the code of an interrupt."""
+def exit_interrupted(*, resume: str, absent: Path | None = None) -> NoReturn:
+    """Print the command that resumes, or the missing input that it would stop at, and exit as interrupted."""
     messages.print("[yellow]Interrupted.[/]")
-    messages.print(f"Go on with:  {escape(resume)}", soft_wrap=True)
+    if absent is None:
+        messages.print(f"Go on with:  {escape(resume)}", soft_wrap=True)
+    else:
+        messages.print(f"The same command would fail: {escape(str(absent))} does not exist.", soft_wrap=True)
     raise typer.Exit(INTERRUPTED)
 
 

@@ -151,7 +151,7 @@ def target_accuracy_table(found: TargetAccuracy) -> Group:
     headings = ("attribute", "target\naccuracy", "source", "real\naccuracy", "chance", "change", "")
     table = plain_table(*headings, title="Target accuracy")
     for row in found.attributes:
-        shares = ["-" if x is None else f"{x:.1%}" for x in (row.obeys, row.untouched, row.real, row.chance)]
+        shares = ["-" if x is None else f"{x:.1%}" for x in row.shown]
         change = "-" if row.change is None else f"{row.change:.1f}"
         table.add_row(escape(row.name), *shares, change, Text(*_LEVELS[row.level]))
     identity = "-" if found.identity_change is None else f"{found.identity_change:.1f}"

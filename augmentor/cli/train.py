@@ -60,8 +60,10 @@ def train(
     """
     from augmentor.cli.devices import chosen_devices
     from augmentor.data.manifest import read_manifests
+    from augmentor.outputs import refuse_file_name
     from augmentor.training import is_rank_0, join_ranks, launch, local_device, read_recipe, train_run, world_size
 
+    refuse_file_name(out)
     chosen = chosen_devices(device, devices)
     if len(chosen) > 1 and world_size() == 1:
         raise typer.Exit(launch(chosen, run=out))

@@ -158,10 +158,20 @@ def _refuse_channels(path: Path, channels: int) -> None:
         )
 
 
+def _is_run(folder: Path) -> bool:
+    return (folder / "checkpoints").is_dir() and (folder / "run.toml").is_file()
+
+
 def _open_foreign(path: Path, description: ForeignDescription) -> Model:
     try:
         found = read_foreign(path, description.key)
     except CheckpointError as error:
+        parents = (*path.parents, *path.absolute().parents)
+        run = next((folder for folder in parents if _is_run(folder)), None)
+        if run is not None:
+            raise AugmentorError(
+                f"--model {path}: a file of the run {run}, and no model. Give the run: --model {run}"
+            ) from error
         raise AugmentorError(f"--model {error}") from error
     _refuse_channels(path, found.arguments["image_channels"])
     if description.attributes is None:

@@ -1,6 +1,7 @@
 """Images: decoding, encoding, resizing, full-resolution originals and preview grids, with Pillow."""
 
 from augmentor.images.decode import (
+    IMAGE_SUFFIXES,
     decode,
     decode_bytes,
     has_further_frames,
@@ -24,6 +25,7 @@ from augmentor.images.sizes import (
 
 __all__ = [
     "DEFAULT_SIDE",
+    "IMAGE_SUFFIXES",
     "LONGEST_SIDE",
     "PREVIEW_CELL",
     "ImageFormat",

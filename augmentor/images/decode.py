@@ -27,7 +27,9 @@ _READABLE: list[str] = [
     for name in ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI", "TGA")
     if name in Image.OPEN
 ]
-_SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in _READABLE)
+IMAGE_SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in _READABLE)
+"""What names of files that can be read end in, in lower case."""
+
 _SUFFIX_OF = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -117,7 +119,7 @@ def stored_shape(data: bytes) -> tuple[int, int, int]:
 def usual_suffix(path: Path) -> str:
     """Return the suffix for a copy of an image file, in lower case with its dot: its own, or else its format's."""
     own = path.suffix.lower()
-    if own in _SUFFIXES:
+    if own in IMAGE_SUFFIXES:
         return own
     with _as_image_error(path), ANYWHERE.open(path) as file, _opened(file, MAX_PIXELS) as image:
         return _SUFFIX_OF.get(image.format or "", f".{(image.format or 'image').lower()}")

@@ -77,6 +77,11 @@ def doubt(accuracy: float | None, *, chance: float, counted: Mapping[str, int]) 
     return None
 
 
+def meaningful(accuracy: float | None, chance: float) -> tuple[float | None, float | None]:
+    """Return a judge's accuracy and that of guessing for a table; neither where the images have one value only."""
+    return (accuracy, chance) if chance < 1 else (None, None)
+
+
 def rounded(value: float) -> float | None:
     """Return a number with 6 decimals for JSON: None in place of NaN."""
     return None if math.isnan(value) else round(value, 6)
@@ -113,6 +118,11 @@ class AttributeAccuracy:
     def trusted(self) -> bool:
         """Whether translations may be rejected for this attribute."""
         return self.doubt is None
+
+    @property
+    def shown(self) -> tuple[float | None, float | None]:
+        """`accuracy` and `chance` for a table; see `meaningful`."""
+        return meaningful(self.accuracy, self.chance)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from augmentor.judge.distances import (
     FeatureSet,
     domain_distances,
 )
-from augmentor.judge.report import balanced_accuracy, doubt, recalls, rounded
+from augmentor.judge.report import balanced_accuracy, doubt, meaningful, recalls, rounded
 from augmentor.judge.translations import JudgedTranslations, changed_targets
 from augmentor.storage import Json, read_declared, replacing_text
 from stargan.checkpoints import Model
@@ -77,6 +77,17 @@ class AttributeTargetAccuracy:
         if self.obeys < self.untouched + _IGNORES * (real - self.untouched):
             return "ignores"
         return "in part"
+
+    @property
+    def shown(self) -> tuple[float | None, float | None, float | None, float | None]:
+        """The shares for a table: `obeys`, `untouched`, `real` and `chance`, None where they mean nothing.
+
+        A judge that cannot be trusted says nothing about translations, and one value of an attribute nothing
+        about the judge.
+        """
+        judged = self.level != "not judged"
+        measured = (self.obeys, self.untouched) if judged else (None, None)
+        return (*measured, *meaningful(self.real, self.chance))
 
     def sentence(self) -> str:
         """Return in one sentence how the attribute fails; an empty text where it follows the target."""

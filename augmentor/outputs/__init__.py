@@ -20,6 +20,7 @@ from augmentor.outputs.paths import (
     format_of,
     paths_of,
     planned_paths,
+    refuse_file_name,
     stored_encoding,
 )
 from augmentor.outputs.records import RecordFolder, ShardRecord
@@ -49,6 +50,7 @@ __all__ = [
     "paths_of",
     "planned_paths",
     "refuse_changed_sources",
+    "refuse_file_name",
     "rejected_columns",
     "report_image_name",
     "rounded",

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, cast, get_args
 
-from augmentor.images import ImageFormat
+from augmentor.errors import OutputError
+from augmentor.images import IMAGE_SUFFIXES, ImageFormat
 
 OutputFormat = Literal["folder", "hdf5", "webdataset", "parquet"]
 """Format of an output: a file per image, or one pack per split and shard. HDF5 may also be one file."""
@@ -19,6 +20,14 @@ INDEX_FILE = "dataset.h5"
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 """Suffixes that tell one HDF5 file from a folder of such files."""
+
+
+_FILE_SUFFIXES = IMAGE_SUFFIXES.union(
+    (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"),
+    (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".npz"),
+    (".pt", ".pth", ".ckpt", ".safetensors"),
+)
+"""Suffixes of files that someone may expect in the place of a folder."""
 
 
 class OutputPaths(NamedTuple):
@@ -69,8 +78,25 @@ def paths_of(out: Path) -> OutputPaths:
 
 
 def default_format(out: Path) -> OutputFormat:
-    """Return the format where none is given."""
-    return "hdf5" if out.suffix.lower() in HDF5_SUFFIXES else "folder"
+    """Return the format where none is given, by the name; OutputError for one that no folder should have."""
+    if out.suffix.lower() in HDF5_SUFFIXES:
+        return "hdf5"
+    refuse_file_name(
+        out,
+        instead="Leave out {suffix}, name it FILE.h5 for one file, or give --format hdf5, webdataset or parquet "
+        "for a folder of such files (--format folder: a folder of this very name)",
+    )
+    return "folder"
+
+
+def refuse_file_name(out: Path, *, instead: str = "Leave out {suffix}") -> None:
+    """Refuse a new folder that is named like an archive, image, table or model file, with an OutputError."""
+    suffix = out.suffix.lower()
+    if suffix in _FILE_SUFFIXES and not out.is_dir():
+        raise OutputError(
+            f"--out {out}: a folder is written, and {out.suffix} is the name of a file. "
+            f"{instead.format(suffix=out.suffix)}"
+        )
 
 
 def format_of(description: Mapping[str, object]) -> OutputFormat:

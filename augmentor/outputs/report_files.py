@@ -19,6 +19,7 @@ EVALUATION_RUNS = "evaluation.runs"
 
 _STEM = 16
 _SUFFIXES = (".png", ".webp", ".jpg")
+"""What is written for a report, unlike `IMAGE_SUFFIXES`, what can be read."""
 
 
 def report_image_name(digest: str, suffix: str) -> str:

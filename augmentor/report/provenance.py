@@ -31,6 +31,12 @@ class AccuracyRow:
     untouched: float | None
     real: float | None
 
+    @property
+    def shown(self) -> tuple[float | None, ...]:
+        """The shares of translations, sources and real images; see `AttributeTargetAccuracy.shown`."""
+        judged = self.level != "not judged"
+        return self.obeys if judged else None, self.untouched if judged else None, self.real
+
 
 @dataclass(frozen=True, kw_only=True)
 class _StoredAccuracy:

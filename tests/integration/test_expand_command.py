@@ -280,7 +280,7 @@ def test_mistakes_are_named_and_write_nothing(
             "Use --real processed, or --format folder",
         ),
         (("--domains", "each", "--format", "hdf5", "--class-folders", "hair"), "Use --format folder"),
-        (("--domains", "each", "--devices", "cpu,cuda:9"), "--devices cuda:9: not usable here. There are cpu"),
+        (("--domains", "each", "--devices", "cpu,cuda:9"), "--devices cuda:9: not usable here"),
         (
             ("--domains", "each", "--devices", "cpu", "--device", "cpu"),
             "--device and --devices exclude each other",

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from augmentor.errors import ManifestError
-
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
-    *(".jp2", ".avif", ".qoi", ".tga"),
-)
-"""What image files end in, in lower case."""
+from augmentor.images import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +70,7 @@ AS_WRITTEN = TableReading()
 
 
 def stem_and_suffix(path: str) -> tuple[str, str]:
-    """Split a path before its suffix, "" where it does not end in one of `SUFFIXES`."""
+    """Split a path before its suffix, "" where it does not end in one of `IMAGE_SUFFIXES`."""
     stem, dot, suffix = path.rpartition(".")
-    known = bool(dot) and f".{suffix}".lower() in SUFFIXES and stem[-1:] not in ("", "/")
+    known = bool(dot) and f".{suffix}".lower() in IMAGE_SUFFIXES and stem[-1:] not in ("", "/")
     return (stem, dot + suffix) if known else (path, "")

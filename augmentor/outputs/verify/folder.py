@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from augmentor.data.manifest import SPLITS
 from augmentor.errors import OutputError
+from augmentor.images import IMAGE_SUFFIXES
 from augmentor.outputs.description import (
     UNPARSED,
     Counts,
@@ -39,10 +40,6 @@ from augmentor.outputs.writers.packs import PACK_SUFFIXES
 from augmentor.outputs.writers.parts import Parts
 from augmentor.storage import side_by_side
 from stargan.labels import LabelSpace
-
-_IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-"""Suffixes of the files that loaders take for images of the data set."""
-
 
 _MOST_MISSING = 100_000
 """Missing records between two that are there; a number beyond was not given by expand."""
@@ -272,7 +269,7 @@ def _count_words(counts: Counts) -> str:
 
 def _strays(out: Path, records: RecordFolder, numbers: Sequence[int], packs: str | None) -> Iterator[Problem]:
     """Yield images, or packs, that are not the data set's, but that loaders would take for its own."""
-    suffixes = _IMAGE_SUFFIXES if packs is None else {packs}
+    suffixes = IMAGE_SUFFIXES if packs is None else {packs}
     named: set[str] = set()
     for number in numbers:
         named.update(ShardRecord.read(records.path(number)).placed)

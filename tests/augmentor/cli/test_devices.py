@@ -25,9 +25,18 @@ def test_devices_of_a_list() -> None:
     with pytest.raises(OutputError, match="--devices 99: not usable here"):
         parse_devices("cpu,99")  # a GPU's number
     for text, said in (
-        ("cpu,cuda:99", r"--devices cuda:99: not usable here\. There are .*cpu"),
+        ("cpu,cuda:99", r"--devices cuda:99: not usable here\. .*cpu"),
         ("gpu0", "--devices gpu0: "),
         (" , ", "--devices names no device"),
     ):
         with pytest.raises(OutputError, match=said):
             parse_devices(text)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_gpus_of_a_machine_without_one() -> None:
+    for text in ("0", "cuda:0", "cuda"):
+        with pytest.raises(OutputError, match=r"no CUDA GPU on this machine, only cpu\. .* write --devices cpu"):
+            parse_devices(text)
+        with pytest.raises(OutputError, match=r"no CUDA GPU on this machine, only cpu\. Try --device auto"):
+            pick_device(text)

@@ -94,6 +94,24 @@ def test_other_ends(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name", ["manifest", "manifests", "model", "run", "recipe"])
+def test_no_command_is_printed_that_cannot_go_on(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "train", "faces.csv"])
+    interrupted = session.command(lambda **_kwargs: failing(KeyboardInterrupt())())
+    there, absent = tmp_path / "there", tmp_path / "absent"
+    there.touch()
+    for path, said in (
+        (there, "Go on with:  augmentor train faces.csv"),
+        (absent, f"The same command would fail: {absent} does not exist."),
+    ):
+        with pytest.raises(typer.Exit) as end:
+            interrupted(**{name: [path] if name == "manifests" else path, "out": absent})
+        assert end.value.exit_code == 130
+        assert capsys.readouterr().err == f"Interrupted.\n{said}\n"
+
+
 # ---- what is printed ----
 
 

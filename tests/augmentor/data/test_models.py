@@ -83,6 +83,20 @@ def test_our_own_checkpoints_are_not_described(zebra_maker: Model, tmp_path: Pat
             open_model(tmp_path / "model" / name, ForeignDescription(attributes="animal"))
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "run.toml", "best.json", "samples/00000100.png"])
+def test_a_file_inside_a_run_names_the_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "run" / name
+    for folder in (file.parent, tmp_path / "run" / "checkpoints"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "run" / "run.toml").touch()
+    file.write_text("{}")
+    with pytest.raises(AugmentorError, match=rf"{name}: a file of the run .*/run, and no model.*--model .*/run$"):
+        open_model(file)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AugmentorError, match=r"Give the run: --model run$"):
+        open_model(Path("run", name))
+
+
 @pytest.mark.parametrize(
     ("codes", "domains", "identity", "asked"),
     [

@@ -26,6 +26,7 @@ from augmentor.judge.target_accuracy import (
     write_target_accuracy,
 )
 from augmentor.judge.translations import JudgedTranslations
+from augmentor.report.provenance import AccuracyRow
 from stargan.checkpoints import Json, Model
 from stargan.labels import UNKNOWN, Attribute, LabelSpace
 from stargan.networks import Conditioning, Generator
@@ -282,6 +283,25 @@ def test_the_table_fits_80_columns() -> None:
     console.print(target_accuracy_table(measured(attribute())))
     assert isinstance(console.file, io.StringIO)
     assert "real images of other subjects" not in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changed", "cells"),
+    [
+        ({}, ["90.0%", "10.0%", "90.0%", "50.0%", "8.0", "followed"]),
+        ({"chance": 1.0, "real": 1.0, "obeys": 1.0}, ["-", "-", "-", "-", "8.0", "not", "judged"]),
+        ({"real": 0.6, "obeys": 1.0}, ["-", "-", "60.0%", "50.0%", "8.0", "not", "judged"]),
+        ({"translations": 3, "obeys": 1.0}, ["-", "-", "90.0%", "50.0%", "8.0", "not", "judged"]),
+    ],
+)
+def test_a_row_shows_no_figures_that_mean_nothing(changed: dict[str, object], cells: list[str]) -> None:
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    row = attribute(**changed)
+    console.print(target_accuracy_table(measured(row)))
+    assert isinstance(console.file, io.StringIO)
+    assert ["smile", *cells] in [line.split() for line in console.file.getvalue().splitlines()]
+    stored = AccuracyRow(name=row.name, level=row.level, obeys=row.obeys, untouched=row.untouched, real=row.real)
+    assert (stored.shown[0] is None) == (row.shown[0] is None) == (row.level == "not judged")
 
 
 # ---- the file ----

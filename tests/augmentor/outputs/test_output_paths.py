@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from augmentor.errors import OutputError
 from augmentor.images import ImageFormat
 from augmentor.outputs.paths import (
     OutputPaths,
@@ -15,6 +16,7 @@ from augmentor.outputs.paths import (
     parts_folder,
     paths_of,
     planned_paths,
+    refuse_file_name,
 )
 from augmentor.outputs.writers import OutputFormat
 
@@ -73,3 +75,22 @@ def test_a_description_says_the_form(
 ) -> None:
     described = {"settings": settings}
     assert (format_of(described), encoding_of(described)) == (form, encoding)
+
+
+@pytest.mark.parametrize(
+    "name", ["o1.zip", "o.tar.gz", "o.TAR", "o.png", "o.jpeg", "o.tiff", "o.parquet", "labels.csv", "o.ckpt"]
+)
+def test_a_folder_is_not_named_like_a_file(name: str, tmp_path: Path) -> None:
+    out = tmp_path / name
+    with pytest.raises(OutputError, match=rf"--out .*{name}: a folder is written, .* name it FILE\.h5"):
+        default_format(out)
+    with pytest.raises(OutputError, match=rf"Leave out {out.suffix}$"):
+        refuse_file_name(out)
+    out.mkdir()  # Of an earlier version: it stays resumable.
+    assert default_format(out) == "folder"
+
+
+@pytest.mark.parametrize("name", ["out", "v1.5", "faces.2026", "o.h5", "o.hdf5"])
+def test_other_names_are_taken(name: str, tmp_path: Path) -> None:
+    assert default_format(tmp_path / name) == ("hdf5" if "o.h" in name else "folder")
+    refuse_file_name(tmp_path / name)
