@@ -296,7 +296,7 @@ def test_the_table_fits_80_columns() -> None:
 )
 def test_a_row_shows_no_figures_that_mean_nothing(changed: dict[str, object], cells: list[str]) -> None:
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    row = attribute(**changed)
+    row = attribute(**changed)  # type: ignore[arg-type]
     console.print(target_accuracy_table(measured(row)))
     assert isinstance(console.file, io.StringIO)
     assert ["smile", *cells] in [line.split() for line in console.file.getvalue().splitlines()]
