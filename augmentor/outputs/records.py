@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from augmentor.storage import (
     make_folder,
     open_folder,
     refuse_links,
+    remove_tree,
     sync_folder,
     write_json,
     write_synced,
@@ -197,7 +197,7 @@ class RecordFolder:
         """
         self.check(output, Identity.of(description))
         if not self.started() and self.shards.exists():
-            shutil.rmtree(self.shards)  # Nobody knows whose records they are.
+            remove_tree(self.shards)  # Nobody knows whose records they are.
         self.make_folders()
         if not self._says(shards):
             self.begin(description, space, shards=shards)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from augmentor.outputs.paths import OutputPaths
-from augmentor.storage import TEMPORARY, refuse_links
+from augmentor.storage import TEMPORARY, refuse_links, remove_tree
 
 REPORT_FILES = ("report.html", "README.md", "croissant.json", "evaluation.json")
 """Names inside a folder; beside FILE.h5 they are FILE.NAME."""
@@ -63,4 +62,4 @@ def remove_report_files(paths: OutputPaths) -> None:
         with suppress(OSError):  # Somebody else's files are in it.
             folder.rmdir()
     if (runs := evaluation_runs(paths)).exists():
-        shutil.rmtree(runs)
+        remove_tree(runs)

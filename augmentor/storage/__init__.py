@@ -25,6 +25,7 @@ from augmentor.storage.inside import (
     refuse_links,
     remove_file,
     remove_files,
+    remove_tree,
 )
 from augmentor.storage.lock import (
     Holder,
@@ -117,6 +118,7 @@ __all__ = [
     "remove",
     "remove_file",
     "remove_files",
+    "remove_tree",
     "replace_bytes",
     "replacing_binary",
     "replacing_table",

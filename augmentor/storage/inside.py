@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +18,12 @@ _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 
 _HANDLES = os.open in os.supports_dir_fd
 """Whether folders can be opened; Windows cannot, and there links are looked for before each change."""
+
+
+_HELD = re.compile(r"\.nfs|\.DS_Store$")
+"""Names of files that cannot be removed for good while somebody holds or shows them."""
+
+_ATTEMPTS = 3
 
 
 class LinkError(OutputError):
@@ -145,6 +153,24 @@ def remove_files(root: Path, names: Iterable[str]) -> set[Path]:
             continue
         there.add(root / folder)
     return there
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with everything in it, except files that others hold or put there meanwhile.
+
+    These may stay, with their folders: `.nfs...`, files that are still open somewhere on a network disk, and
+    `.DS_Store`, which macOS writes into any folder that it shows.
+
+    Raises:
+        OSError: another file cannot be removed, or the folder is a link.
+    """
+    for _attempt in range(_ATTEMPTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            return
+    left = [name for _, _, names in os.walk(folder) for name in names]
+    if not left or not all(_HELD.match(name) for name in left):
+        shutil.rmtree(folder)  # Raises the reason.
 
 
 def _create(path: Path | str, folder: int | None, access: int = os.O_WRONLY) -> int:

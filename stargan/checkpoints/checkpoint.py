@@ -210,14 +210,15 @@ def remove_checkpoint(folder: Path) -> None:
     """Delete a checkpoint; a kill in between leaves nothing that could be taken for a complete one."""
     renamed = folder.with_name(f".{folder.name}{_DELETING}")
     folder.rename(renamed)
-    shutil.rmtree(renamed)
+    # Files that are open somewhere on a network disk stay until they are closed, and go at the next start.
+    shutil.rmtree(renamed, ignore_errors=True)
 
 
 def remove_incomplete(checkpoints: Path) -> None:
     """Delete partly written and partly deleted checkpoints of a killed run."""
     for suffix in (_WRITING, _DELETING):
         for leftover in checkpoints.glob(f".*{suffix}"):
-            shutil.rmtree(leftover)
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -33,7 +33,7 @@ from augmentor.outputs.verify.hdf5_file import (
 from augmentor.outputs.verify.report import Findings, OnProgress, Problem
 from augmentor.outputs.writers.hdf5_layout import shard_digest
 from augmentor.outputs.writers.parts import Parts
-from augmentor.storage import create_file, locked, refuse_links, remove_files, sync_file, sync_folder
+from augmentor.storage import create_file, locked, refuse_links, remove_files, remove_tree, sync_file, sync_folder
 
 
 def verify_output(
@@ -210,7 +210,7 @@ def _rewrite_companions(out: Path, found: Findings) -> list[str]:
 def _take_apart(out: Path, damaged: list[int]) -> None:
     """Make parts of a finished file's whole shards, then remove it: until then a kill changes nothing."""
     parts = Parts(out, folder=parts_folder(out), encoding=None)
-    shutil.rmtree(parts.folder, ignore_errors=True)
+    remove_tree(parts.folder)
     try:
         with h5py.File(out, "r") as file:
             described = describe_file(file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from augmentor.outputs.writers.base import LocalWriter, every_shard
 from augmentor.outputs.writers.metadata import CLASS_LIST, SPLIT_TABLES, FolderTables
 from augmentor.outputs.writers.packing import Packing
 from augmentor.outputs.writers.staged import RECORD, FolderShard, StagedShard
-from augmentor.storage import TEMPORARY, Json, remove_file, remove_files, sync_folder
+from augmentor.storage import TEMPORARY, Json, remove_file, remove_files, remove_tree, sync_folder
 from stargan.labels import UNKNOWN, LabelSpace
 
 COMPANIONS = ("labels.csv", "failures.csv", "rejected.csv", "scores.csv", "preview.png", CLASS_LIST, INDEX_FILE)
@@ -99,7 +98,7 @@ class FolderWriter(LocalWriter):
         for path in self.records.committed():
             # Back to where it was before it was committed: a kill in between leaves no record of what is gone.
             staged = self.records.temporary / path.stem
-            staged.mkdir()
+            staged.mkdir(exist_ok=True)
             path.replace(staged / RECORD)
             folders |= self.undo(staged)
         tables = [self.out / split / name for split in SPLITS for name in SPLIT_TABLES]
@@ -178,7 +177,7 @@ class FolderWriter(LocalWriter):
                 # See `drop`; a million files are not looked for under names that they cannot have.
                 unfinished = [name.replace("/", f"/{TEMPORARY}", 1) for name in record.packs]
                 folders = remove_files(self.out, [*record.placed, *unfinished])
-        shutil.rmtree(staged)
+        remove_tree(staged)
         return folders
 
 

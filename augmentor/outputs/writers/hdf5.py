@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -42,7 +41,16 @@ from augmentor.outputs.writers.hdf5_layout import (
     table_columns,
 )
 from augmentor.outputs.writers.parts import Parts, PartShard
-from augmentor.storage import TEMPORARY, Json, remove_file, replacing_table, sync_file, sync_folder, write_json
+from augmentor.storage import (
+    TEMPORARY,
+    Json,
+    remove_file,
+    remove_tree,
+    replacing_table,
+    sync_file,
+    sync_folder,
+    write_json,
+)
 from stargan.labels import LabelSpace
 
 _MERGED = "merged.h5"
@@ -144,9 +152,9 @@ class HDF5Writer(LocalWriter):
     def remove_parts(self) -> None:
         """Delete the parts of a finished file."""
         if self.records.shards.exists():
-            shutil.rmtree(self.records.shards)  # First of all: no record must outlive what says whose it is.
+            remove_tree(self.records.shards)  # First of all: no record must outlive what says whose it is.
         if self.parts.folder.exists():
-            shutil.rmtree(self.parts.folder)
+            remove_tree(self.parts.folder)
 
 
 class HDF5Assembly(Assembly):

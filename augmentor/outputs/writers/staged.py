@@ -37,7 +37,7 @@ class StagedShard(ShardWriter):
     def __enter__(self) -> Self:
         if os.path.lexists(self.staged):
             self.writer.undo(self.staged)
-        self.staged.mkdir()
+        self.staged.mkdir(exist_ok=True)  # See `remove_tree` for what may be left in it.
         return self
 
     def __exit__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gc
 import hashlib
 import importlib
@@ -448,3 +449,32 @@ def test_hugging_face_joins_splits_that_know_different_labels(
     assert [loaded[split][0]["male"] for split in ("train", "validation", "test")] == [None, 1.0, 0.0]
     assert [loaded[split][0]["hair"] for split in ("train", "test")] == ["blond/grey", "black"]
     gc.collect()
+
+
+def test_files_that_a_network_disk_holds_in_a_staged_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expand(folder_writer(tmp_path / "whole"))
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        revive = kill_at(5, patch)
+        with pytest.raises(Killed):
+            expand(folder_writer(out))
+        revive()
+    (staged,) = (out / ".augmentor" / "tmp").iterdir()
+    (staged / ".nfs0000123").write_text("x")
+    (staged / ".DS_Store").write_text("x")
+    unlink = os.unlink
+
+    def held(path: str | Path, *, dir_fd: int | None = None) -> None:
+        if str(path).endswith(".nfs0000123"):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", held)
+    expand(folder_writer(out))
+    assert [path.name for path in staged.iterdir()] == [".nfs0000123"]
+    left = str((staged / ".nfs0000123").relative_to(out))
+    assert {name: data for name, data in tree(out).items() if name != left} == tree(tmp_path / "whole")
+    folder_writer(out).clear()
+    assert not list(out.glob("*/*/*.png"))
