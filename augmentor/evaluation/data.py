@@ -33,6 +33,9 @@ from augmentor.storage import MAX_PIXELS, Json, side_by_side
 from stargan.config import Precision
 from stargan.labels import UNKNOWN, LabelSpace
 
+_LEAST_LACKING = 0.1
+"""Share of a combination's wanted images that it lacked, from which on it is part of the primary figure."""
+
 _MOST_SCORED = 20_000
 """Images of val and test that are read, always the same ones; more would hardly narrow an interval."""
 
@@ -48,7 +51,8 @@ class EvaluatedOutput:
         full_size: the images have another size than the model's, so changes were blended into the originals.
         gated: whether translations had to pass a gate.
         model_path: as the user gave it; None if unknown.
-        balance: combinations that `--balance` was to fill, attribute -> value.
+        balance: combinations that `--balance` was to fill, attribute -> value: those that lacked a tenth of the
+            images or more, so that they can show a gain; where none did, all that lacked any.
     """
 
     out: Path
@@ -99,7 +103,13 @@ def read_output(out: Path) -> EvaluatedOutput:
 
 def _balance(described: Mapping[str, Json]) -> tuple[Mapping[str, str], ...]:
     states = cast("Sequence[Mapping[str, Any]]", described.get("balance") or ())
-    return tuple(state.domain for state in map(CellState.from_json, states) if (state.wanted or 0) > state.before)
+    lacked = [
+        (1 - state.before / state.wanted, state.domain)
+        for state in map(CellState.from_json, states)
+        if state.wanted and state.wanted > state.before
+    ]
+    many = [domain for share, domain in lacked if share >= _LEAST_LACKING]
+    return tuple(many or [domain for _, domain in lacked])
 
 
 def filled_cells(output: EvaluatedOutput, requested: pd.DataFrame, changed: Sequence[int]) -> tuple[Cell, ...]:

@@ -99,6 +99,10 @@ def test_the_filled_combinations_are_those_that_were_asked_for(planted: Planted)
         {"domain": {"hue": "green", "mark": "0"}, "wanted": None, **state},
     ]
     assert filled("balanced", both, balance=balance) == (((0, 0), (1, 1)),)
+    # What lacked less than a tenth can hardly gain: it counts only where nothing lacked more.
+    almost = {"domain": {"hue": "blue", "mark": "1"}, "wanted": 100, **state, "before": 91}
+    assert filled("with-almost", both, balance=[*balance, almost]) == (((0, 0), (1, 1)),)
+    assert filled("almost", both, balance=[*balance[1:], almost]) == (((0, 2), (1, 1)),)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
