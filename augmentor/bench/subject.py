@@ -20,7 +20,7 @@ from augmentor.errors import AugmentorError
 from augmentor.expansion import ExpandSettings, Expansion, RealMode
 from augmentor.images import ImageFormat, Pixels, decode, encode
 from augmentor.outputs import default_format
-from augmentor.planning import make_plan, parse_domains
+from augmentor.planning import make_plan, parse_domains, refuse_unlabelled
 from augmentor.training import Recipe, train_config, untrained_networks
 from stargan.checkpoints import Model, save_checkpoint
 from stargan.config import Precision
@@ -93,6 +93,7 @@ class Subject:
             eligible=np.ones(len(table), dtype=bool),
             with_real=real != "none",
         )
+        refuse_unlabelled(plan, self.model)
         # The model's path is written to `dataset.json`, which is not read here.
         return Expansion(
             manifest=table, model=self.model, settings=settings, out=out, plan=plan, model_path=Path()

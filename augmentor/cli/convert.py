@@ -28,6 +28,7 @@ def convert_checkpoint(
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
     key: options.KeyOption = None,
+    unlabelled: options.UnlabelledOption = None,
 ) -> None:
     """Write a checkpoint with the generator alone, without training state.
 
@@ -42,7 +43,7 @@ def convert_checkpoint(
     if out.exists():
         raise AugmentorError(f"{out} exists already. Give another --out, or remove it")
     refuse_file_name(out)
-    model = open_model(run, options.foreign(attributes, model_size, model_crop, key))
+    model = open_model(run, options.foreign(attributes, model_size, model_crop, key, unlabelled))
     save_model(out, model=model, half=half)
     size = sum(file.stat().st_size for file in out.iterdir())
     print_line(f"{out} ({display.data_size(size)})")

@@ -110,6 +110,7 @@ def expand(
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
     key: options.KeyOption = None,
+    unlabelled: options.UnlabelledOption = None,
     device: options.DeviceOption = "auto",
     devices: Annotated[
         str | None,
@@ -201,7 +202,7 @@ def expand(
     )
     # With Ray, --device is that of its nodes.
     chosen = chosen_devices(device if executor is None else "auto", devices)
-    described = options.foreign(attributes, model_size, model_crop, key)
+    described = options.foreign(attributes, model_size, model_crop, key, unlabelled)
     planned = plan_expansion(
         manifest,
         model=model,

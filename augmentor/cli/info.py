@@ -30,6 +30,7 @@ def info(
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
     key: options.KeyOption = None,
+    unlabelled: options.UnlabelledOption = None,
     max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     allow_outside: options.OutsideOption = False,
     device: options.DeviceOption = "auto",
@@ -40,7 +41,7 @@ def info(
     from augmentor.data.manifest import describe_sets
     from augmentor.judge import open_judge, read_target_accuracy
 
-    described = options.foreign(attributes, model_size, model_crop, key)
+    described = options.foreign(attributes, model_size, model_crop, key, unlabelled)
     model, judge = open_model(run, described), open_judge(run)
     choice = describe_choice(run, model.step)
     if manifest is None:
@@ -89,7 +90,9 @@ def info(
     foreign = model.settings.get("foreign")
     if isinstance(foreign, dict):
         place = f", under the key {foreign['key']}" if "key" in foreign else ""
-        print_line(f"Foreign checkpoint: {foreign['layout']}, {foreign['file']}{place}")
+        values = ", ".join(f"{name}={value}" for name, value in model.unlabelled.items())
+        told = f"; unknown labels count as {values}" if values else ""
+        print_line(f"Foreign checkpoint: {foreign['layout']}, {foreign['file']}{place}{told}")
     if model.only_target is not None:
         only = model.space.attributes[0]
         print_line(f"One direction only: into {only.name}={only.values[-1]}")

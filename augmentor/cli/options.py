@@ -64,6 +64,10 @@ ModelCropOption = Annotated[
 KeyOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Foreign FILE: where its generator is, such as G_ema.")
 ]
+UnlabelledOption = Annotated[
+    str | None,
+    typer.Option(metavar="ATTR=VALUE,...", help="Foreign FILE: what its generator is told of unknown labels."),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe.")
 ]
@@ -108,12 +112,18 @@ def reading(
 
 
 def foreign(
-    attributes: str | None, model_size: str | None, model_crop: int | None, key: str | None
+    attributes: str | None,
+    model_size: str | None,
+    model_crop: int | None,
+    key: str | None,
+    unlabelled: str | None,
 ) -> ForeignDescription:
     """Return what the command line says of a foreign file, after a remark on what looks wrong in it."""
     from augmentor.data import ForeignDescription
 
-    described = ForeignDescription(attributes=attributes, size=model_size, crop=model_crop, key=key)
+    described = ForeignDescription(
+        attributes=attributes, size=model_size, crop=model_crop, key=key, unlabelled=unlabelled
+    )
     if described.note is not None:
         remark(described.note)
     return described

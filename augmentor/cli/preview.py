@@ -33,6 +33,7 @@ def preview(
     model_size: options.ModelSizeOption = None,
     model_crop: options.ModelCropOption = None,
     key: options.KeyOption = None,
+    unlabelled: options.UnlabelledOption = None,
     max_pixels: options.MaxPixelsOption = MAX_PIXELS,
     allow_outside: options.OutsideOption = False,
     device: options.DeviceOption = "auto",
@@ -52,7 +53,7 @@ def preview(
         reading=options.reading(image_column, image_prefix, image_suffix, na_values),
         device=pick_device(device),
         size=parse_output_size(size),
-        description=options.foreign(attributes, model_size, model_crop, key),
+        description=options.foreign(attributes, model_size, model_crop, key, unlabelled),
         max_pixels=max_pixels,
         allow_outside=allow_outside,
     )

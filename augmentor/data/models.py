@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
 from augmentor.data.manifest import Manifest, TableReading, read_manifest
-from augmentor.errors import AugmentorError
+from augmentor.errors import AugmentorError, did_you_mean, listing
 from augmentor.images import parse_size
 from augmentor.storage import read_declared
 from stargan.checkpoints import BEST, CheckpointError, Json, Model, load_model
@@ -25,12 +25,14 @@ class ForeignDescription:
         size: of its images, "128" or WIDTHxHEIGHT; None for the usual one of its kind.
         crop: side of the centred square that its training images were cut to first, in pixels, or None.
         key: of the generator's state dict, where the file holds several: "G_ema", "state_dict.netG".
+        unlabelled: what the generator is told of unknown labels, "male=0,young=1".
     """
 
     attributes: str | None = None
     size: str | None = None
     crop: int | None = None
     key: str | None = None
+    unlabelled: str | None = None
 
     def flags(self) -> list[str]:
         """Return the description as words of a command line; none where nothing is described."""
@@ -39,6 +41,7 @@ class ForeignDescription:
             ("--model-size", self.size),
             ("--model-crop", self.crop),
             ("--key", self.key),
+            ("--unlabelled", self.unlabelled),
         )
         return [word for flag, value in named if value is not None for word in (flag, str(value))]
 
@@ -75,18 +78,17 @@ def open_model(path: Path, description: ForeignDescription = NO_DESCRIPTION) -> 
     """
     try:
         if is_foreign(path):
-            return _open_foreign(path, description)
+            return _with_unlabelled(_open_foreign(path, description), path, description.unlabelled)
         model = load_model(path)
     except CheckpointError as error:
         raise AugmentorError(f"--model {path}: {error}") from error
     _refuse_channels(path, model.image_channels)
-    if description.flags():
-        flag = description.flags()[0]
+    if flags := replace(description, unlabelled=None).flags():
         raise AugmentorError(
-            f"{flag}: {path} is a checkpoint of augmentor's own, and stores its attributes "
-            f"({', '.join(model.space.names)}), size and crop. Leave out {' '.join(description.flags()[::2])}"
+            f"{flags[0]}: {path} is a checkpoint of augmentor's own, and stores its attributes "
+            f"({', '.join(model.space.names)}), size and crop. Leave out {' '.join(flags[::2])}"
         )
-    return model
+    return _with_unlabelled(model, path, description.unlabelled)
 
 
 def read_model_manifest(manifest: Path, model: Model, *, reading: TableReading) -> Manifest:
@@ -191,3 +193,29 @@ def _open_foreign(path: Path, description: ForeignDescription) -> Model:
         raise AugmentorError(f"--model-size: {error}") from error
     settings: dict[str, Json] = {} if description.crop is None else {"images": {"crop": description.crop}}
     return found.to_model(space, image_size=size, settings=settings)
+
+
+def _with_unlabelled(model: Model, path: Path, text: str | None) -> Model:
+    """Return the model with what its generator is told of unknown labels, "male=0,young=1"; None leaves it."""
+    if text is None:
+        return model
+    foreign, space = model.settings.get("foreign"), model.space
+    if model.learnt_unknown or not isinstance(foreign, dict):
+        raise AugmentorError(
+            f"--unlabelled is for generators of other implementations that read labels, and {path} is none. Leave "
+            "it out"
+        )
+    values: dict[str, Json] = {}
+    for part in text.split(","):
+        name, _, value = (word.strip() for word in part.partition("="))
+        if name not in space.names:
+            raise AugmentorError(
+                f"--unlabelled {text}: no attribute is called '{name}'.{did_you_mean(name, space.names)} Write "
+                "ATTR=VALUE, several with commas"
+            )
+        if value not in space[name].values:
+            raise AugmentorError(
+                f"--unlabelled {text}: {name} is one of {listing(space[name].values)}, not '{value}'"
+            )
+        values[name] = value
+    return replace(model, settings={**model.settings, "foreign": {**foreign, "unlabelled": values}})

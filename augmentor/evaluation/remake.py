@@ -79,6 +79,8 @@ def remake(
     """Translate the sources of rejected translations (positions in `rejected`) again, but for unreadable ones."""
     output, manifest = data.output, data.manifest
     targets = _codes(data.rejected.table, output.space)[chosen]
+    if not bool(model.supports(torch.from_numpy(targets)).all()):
+        raise CannotRemakeError("they were made with unknown labels, which the model's file has not learnt from")
     rows = data.rejected.rows[chosen]
     translator = Translator(model, device=device, precision=output.precision)
     images, codes = list[Pixels](), list[NDArray[np.int64]]()

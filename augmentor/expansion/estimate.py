@@ -37,7 +37,7 @@ def estimate(expansion: Expansion, settings: RunSettings) -> Estimate:
     translator = expansion.translator(devices[0], settings.batch_size)
     repeated = torch.arange(translator.batch_size) % len(shown.images)
     sources = torch.from_numpy(np.stack(shown.images)).permute(0, 3, 1, 2)[repeated]
-    own = torch.from_numpy(shown.codes.astype(np.int64))[repeated]
+    own = torch.from_numpy(shown.codes.astype(np.int64))[repeated].clamp(min=0)  # any target takes as long
     only = expansion.model.only_target
     targets = expansion.model.space.to_one_label_set(own, own) if only is None else torch.full_like(own, only)
     originals = sample_originals(expansion.manifest, expansion.model, shown, size=expansion.settings.size, uses=1)

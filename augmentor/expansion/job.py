@@ -49,6 +49,7 @@ from augmentor.planning import (
     parse_domains,
     planned_states,
     refuse_other_direction,
+    refuse_unlabelled,
     with_balance,
 )
 from augmentor.storage import Json, refuse_unusable
@@ -117,6 +118,7 @@ class Expansion:
                 "sha256": self.model.sha256,
                 "image_size": list(self.model.image_size),
                 "crop": model_crop(self.model),
+                **({"unlabelled": dict(self.model.unlabelled)} if self.model.unlabelled else {}),
             },
             "judge": {"sha256": None if self.judging is None else self.judging.kept.sha256},
             "settings": self._settings_json,
@@ -260,6 +262,7 @@ def plan_expansion(
             space=loaded.space,
         )
         plan = with_balance(plan, request, only=loaded.only_target)
+    refuse_unlabelled(plan, loaded)
     refuse_too_many(plan, planned_paths(out, settings.output_format))
     judging, notes = find_translation_judge(
         loaded,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from augmentor.data import (
@@ -24,6 +25,7 @@ from augmentor.outputs import planned_paths
 from augmentor.outputs.writers import publish
 from augmentor.planning import parse_domains, preview_columns
 from augmentor.storage import MAX_PIXELS
+from stargan.checkpoints import Model
 from stargan.inference import Translator
 
 _OUTPUT_ROWS = 8
@@ -77,7 +79,13 @@ def write_preview(
             f"--domains {' '.join(domains)}: the model's file holds one direction, "
             f"into {only.name}={only.values[-1]}"
         )
-    grid = _draw_grid(Translator(loaded, device=device), table, columns, splits=splits, rows=rows, size=size)
+    shown = _translatable(table, loaded, columns)
+    if not shown.split_mask(splits).any() and table.split_mask(splits).any():
+        raise DomainError(
+            f"{manifest}: every image of {', '.join(splits)} has an unknown yes-or-no label. The model's file has "
+            "learnt from 0 and 1 alone: fill in these cells, or say with --unlabelled what it is told of them"
+        )
+    grid = _draw_grid(Translator(loaded, device=device), shown, columns, splits=splits, rows=rows, size=size)
     if grid is None:
         raise ManifestError(f"{manifest}: no image of {', '.join(splits)} can be read; augmentor check says why")
     try:
@@ -90,10 +98,12 @@ def write_preview(
 
 def write_output_preview(expansion: Expansion, settings: RunSettings) -> None:
     """Draw some sources in the requested domains beside an output; without a readable source, nothing."""
+    model = expansion.model
+    columns = preview_columns(expansion.preview_request, model.space, only=model.only_target)
     grid = _draw_grid(
         expansion.translator(settings.devices[0], settings.batch_size),
-        expansion.manifest,
-        preview_columns(expansion.preview_request, expansion.model.space, only=expansion.model.only_target),
+        _translatable(expansion.manifest, model, columns),
+        columns,
         splits=expansion.settings.splits,
         rows=_OUTPUT_ROWS,
         size=expansion.settings.size,
@@ -102,6 +112,19 @@ def write_output_preview(expansion: Expansion, settings: RunSettings) -> None:
         path = planned_paths(expansion.disk, expansion.settings.output_format).beside("preview.png")
         write_grid(path, grid)
         publish(path, expansion.out)
+
+
+def _translatable(manifest: Manifest, model: Model, columns: Sequence[Mapping[int, int]]) -> Manifest:
+    """Return the rows that the model supports in every column."""
+    if model.learnt_unknown:
+        return manifest
+    own = torch.from_numpy(manifest.codes.astype(np.int64))
+    supported = torch.ones(len(own), dtype=torch.bool)
+    for column in columns:
+        targets = own.clone()
+        targets[:, list(column)] = torch.tensor(list(column.values()))
+        supported &= model.supports(model.space.to_one_label_set(targets, own))
+    return manifest.select(supported.numpy())
 
 
 def _draw_grid(

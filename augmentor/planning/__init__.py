@@ -4,7 +4,7 @@ from augmentor.planning.balance import BalanceRequest
 from augmentor.planning.combinations import LEFT_ALONE, Cells, CellState, Numbers
 from augmentor.planning.domains import DomainRequest, parse_domains, preview_columns
 from augmentor.planning.items import Item
-from augmentor.planning.plan import Plan, make_plan, refuse_other_direction
+from augmentor.planning.plan import Plan, make_plan, refuse_other_direction, refuse_unlabelled
 from augmentor.planning.rounds import RoundPlanner, planned_states, preview_balance, with_balance
 from augmentor.planning.targets import Mask, TargetGrid
 
@@ -26,5 +26,6 @@ __all__ = [
     "preview_balance",
     "preview_columns",
     "refuse_other_direction",
+    "refuse_unlabelled",
     "with_balance",
 ]

@@ -15,8 +15,9 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from augmentor.errors import DomainError
+from augmentor.errors import DomainError, counted, listing
 from augmentor.planning.combinations import Balance
 from augmentor.planning.domains import DomainRequest
 from augmentor.planning.items import Item, Segment
@@ -362,3 +363,49 @@ def refuse_other_direction(plan: Plan, model: Model, domains: Sequence[str]) -> 
                 f"but the model's file holds one direction, into {made}. Use --domains {made}, which leaves alone "
                 "what is so already; for the way back, use the file of the other generator"
             )
+
+
+def refuse_unlabelled(plan: Plan, model: Model) -> None:
+    """Refuse a plan with targets in which an attribute is unknown that the model never saw so.
+
+    See `Model.unseen_unknowns`.
+
+    Raises:
+        DomainError: it names the attributes and the numbers of images.
+    """
+    if model.learnt_unknown:
+        return
+    # Rows of equal labels have equal targets.
+    own, images = np.unique(plan.codes[plan.combinations >= 0], axis=0, return_counts=True)
+    few = make_plan(
+        own,
+        space=plan.space,
+        request=plan.request,
+        eligible=np.ones(len(own), dtype=np.bool_),
+        with_real=False,
+        include_identity=plan.grid.include_identity,
+    )
+    items = [(item.row, item.target) for item in few.items()]
+    if plan.balance is not None and plan.segments:
+        # Any row may be a source, of this round or a later one, and its target has values of these attributes.
+        filled, columns = own.copy(), plan.balance.cells.attributes
+        filled[:, columns] = (own[:, columns] + 1) % np.array(plan.balance.cells.sizes)
+        items += enumerate(map(tuple, filled.tolist()))
+    if not items:
+        return
+    rows, targets = np.array([row for row, _ in items]), np.array([target for _, target in items])
+    asked = plan.space.to_one_label_set(torch.from_numpy(targets), torch.from_numpy(own[rows].astype(np.int64)))
+    unseen = model.unseen_unknowns(asked).numpy()
+    counts = {
+        attribute.name: int(images[np.unique(rows[column])].sum())
+        for attribute, column in zip(plan.space.attributes, unseen.T, strict=True)
+    }
+    unknown = {name: count for name, count in counts.items() if count}
+    if unknown:
+        named = listing([f"{name} of {counted(count, 'image')}" for name, count in unknown.items()])
+        values = ",".join(f"{name}=0" for name in unknown)
+        raise DomainError(
+            f"the labels of images to be translated are unknown: {named}. The model's file has learnt from 0 and "
+            "1 alone, and what it makes of an unknown label is left to chance. Fill in these cells of the "
+            f"manifest, or say what the generator is told of them, for example --unlabelled {values}"
+        )

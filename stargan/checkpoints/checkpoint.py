@@ -32,7 +32,7 @@ from stargan.checkpoints.files import (
     weights_of,
 )
 from stargan.config import TrainConfig
-from stargan.labels import LabelSpace
+from stargan.labels import UNKNOWN, LabelSpace
 from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
 from stargan.training import TrainState, new_state
 
@@ -81,11 +81,54 @@ class Model:
         """The one target code of a generator that does not read labels; None for one that does."""
         return None if self.generator.reads_labels else len(self.space.attributes[0].values) - 1
 
+    @property
+    def learnt_unknown(self) -> bool:
+        """Whether labels can be left unknown: in the training of other implementations none is."""
+        return "foreign" not in self.settings or not self.generator.reads_labels
+
+    @property
+    def unlabelled(self) -> dict[str, str]:
+        """The values that stand for unknown labels in the label vector, by attribute, of a converted model."""
+        foreign = self.settings.get("foreign")
+        named = foreign.get("unlabelled") if isinstance(foreign, dict) else None
+        return {name: str(value) for name, value in named.items()} if isinstance(named, dict) else {}
+
+    def completed(self, targets: Tensor) -> Tensor:
+        """Return (N, A) int64 targets with the values of `unlabelled` in the place of unknown ones.
+
+        Of joint training, this holds for the label sets of which a target has labels.
+        """
+        filled = targets.clone()
+        for name, value in self.unlabelled.items():
+            column = self.space.index(name)
+            unknown = (targets[:, column] == UNKNOWN) & self._asked(targets)[:, column]
+            filled[unknown, column] = self.space[name].code(value)
+        return filled
+
+    def unseen_unknowns(self, targets: Tensor) -> Tensor:
+        """Return which labels of (N, A) int64 targets are unknown, and never were in training, (N, A) bool.
+
+        Only without `learnt_unknown`. An unknown binary attribute is 0.5 in the label vector, and other
+        implementations train with 0 and 1 alone. An unknown categorical attribute, all zero, is their way to say
+        "none of the values".
+        """
+        if self.learnt_unknown:
+            return torch.zeros_like(targets, dtype=torch.bool)
+        binary = torch.tensor([each.kind == "binary" for each in self.space.attributes], device=targets.device)
+        return (self.completed(targets) == UNKNOWN) & self._asked(targets) & binary
+
     def supports(self, targets: Tensor) -> Tensor:
         """Return which of (N, A) int64 targets the generator can translate into, (N,) bool."""
         if self.only_target is None:
-            return torch.ones(len(targets), dtype=torch.bool, device=targets.device)
+            return ~self.unseen_unknowns(targets).any(dim=1)
         return targets[:, 0] == self.only_target
+
+    def _asked(self, targets: Tensor) -> Tensor:
+        """Return (N, A) bool: the attributes of label sets that a target has labels of; all of one data set."""
+        if not self.space.label_sets:
+            return torch.ones_like(targets, dtype=torch.bool)
+        sets = torch.tensor(self.space.set_of_attribute, device=targets.device)
+        return self.space.known_sets(targets)[:, sets]
 
 
 def save_checkpoint(

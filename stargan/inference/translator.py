@@ -134,10 +134,12 @@ class Translator:
                 yield job
 
     def _vectors(self, targets: Tensor) -> Tensor:
+        if bool(self.model.unseen_unknowns(targets).any()):
+            raise ValueError("a target leaves a label unknown, and the model has not learnt from unknown ones")
         if not bool(self.model.supports(targets).all()):
             only = self.model.space.attributes[0]
             raise ValueError(f"the model translates into {only.name}={only.values[-1]} only")
-        return self.model.space.encode(targets)
+        return self.model.space.encode(self.model.completed(targets))
 
 
 def _pairs(images: Tensor, targets: Tensor) -> list[Job]:

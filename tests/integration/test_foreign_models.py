@@ -217,11 +217,8 @@ def people(count: int = 3) -> list[Row]:
 
 
 def described(row: Row) -> list[float]:
-    """Return a person's entries; blank cells are unknown, which is 0 for all of hair's and 0.5 for yes or no."""
-    return [
-        *(float(row["hair"] == hair) for hair in HAIR),
-        *(float(row[name] or 0.5) for name in ("male", "young")),
-    ]
+    """Return a person's entries; a blank cell is unknown, which is 0 for all of hair's."""
+    return [*(float(row["hair"] == hair) for hair in HAIR), *(float(row[name]) for name in ("male", "young"))]
 
 
 def told(network: nn.Module, images: Tensor, vector: list[float]) -> Tensor:
@@ -261,6 +258,48 @@ def test_the_original_stargan(statistics: bool, augmentor: Augmentor, tmp_path: 
     assert "output of another plan, model or settings" in swapped.err
 
 
+def test_labels_that_the_original_never_saw_unknown(augmentor: Augmentor, tmp_path: Path) -> None:
+    network = randomised(stargan(inputs=5, width=4, blocks=1, statistics=False))
+    file, out = tmp_path / "200000-G.ckpt", tmp_path / "out"
+    torch.save(network.state_dict(), file)
+    rows = [*people(2), {"path": "8.png", "hair": "", "male": "0", "young": ""}]
+    manifest = write_images(tmp_path / "data", rows, width=16, height=16)
+    model = ("--model", file, "--attributes", SINGLE, "--model-size", 16)
+    words = ("expand", manifest, *model, "--domains", "male=~", "--out", out)
+    refused = augmentor.run(*words)
+    assert refused.code == 2
+    assert "unknown: young of 1 image. " in refused.err
+    assert "--unlabelled young=0" in refused.err
+    assert not out.exists()
+    # The preview shows the others, and is refused where there are none.
+    drawn = augmentor.run("preview", manifest, *model, "--out", tmp_path / "preview.png")
+    assert drawn.code == 0, drawn.err
+    alone = write_images(tmp_path / "alone", rows[2:], width=16, height=16)
+    nothing = augmentor.run("preview", alone, *model, "--domains", "male=~", "--out", tmp_path / "none.png")
+    assert nothing.code == 2
+    assert "every image of train, val, test has an unknown yes-or-no label" in nothing.err
+
+    done = augmentor.run(*words, "--unlabelled", "young=1")
+    assert done.code == 0, done.err
+    made = check(
+        out,
+        manifest.parent,
+        lambda images, row: told(network, images, described({**row, "young": row["young"] or "1"})),
+    )
+    # The label itself stays unknown.
+    assert [(row["hair"], row["male"], row["young"]) for row in made if row["source_path"] == "8.png"] == [
+        ("", "1", "")
+    ]
+    other = augmentor.run(*words, "--unlabelled", "young=0")
+    assert other.code == 2
+    assert "output of another plan, model or settings" in other.err
+    ours = augmentor.run(
+        "convert", "checkpoint", file, *model[2:], "--unlabelled", "young=1", "--out", tmp_path / "o"
+    )
+    assert ours.code == 0, ours.err
+    assert "unknown labels count as young=1" in augmentor.run("info", tmp_path / "o").out
+
+
 def test_a_joint_model_of_the_original(augmentor: Augmentor, tmp_path: Path) -> None:
     network = randomised(stargan(inputs=5 + 3 + 2, width=4, blocks=1, statistics=True))
     file, out = tmp_path / "10000-G.ckpt", tmp_path / "out"
@@ -280,13 +319,16 @@ def test_a_joint_model_of_the_original(augmentor: Augmentor, tmp_path: Path) -> 
         "--domains",
         "mood=*",
     )
-    done = augmentor.run("expand", manifest, *words, "--out", out)
+    refused = augmentor.run("expand", manifest, *words, "--out", out)
+    assert refused.code == 2
+    assert "unknown: young of 1 image. " in refused.err  # the moody one's, where it gets a value of male
+    done = augmentor.run("expand", manifest, *words, "--unlabelled", "young=1", "--out", out)
     assert done.code == 0, done.err
 
     def expected(images: Tensor, row: Row) -> Tensor:
         if row["changed"] == "mood":
             return told(network, images, [0, 0, 0, 0, 0, *(float(row["mood"] == mood) for mood in MOODS), 0, 1])
-        return told(network, images, [*described(row), 0, 0, 0, 1, 0])
+        return told(network, images, [*described({**row, "young": row["young"] or "1"}), 0, 0, 0, 1, 0])
 
     rows = check(out, manifest.parent, expected)
     changed = [row["changed"] for row in rows]

@@ -12,8 +12,10 @@ import torch
 from augmentor.data.manifest import AS_WRITTEN, TableReading
 from augmentor.data.models import NO_DESCRIPTION, ForeignDescription, open_model, read_model_manifest
 from augmentor.errors import AugmentorError, DomainError, ManifestError
-from augmentor.planning.domains import parse_domains
-from augmentor.planning.plan import make_plan, refuse_other_direction
+from augmentor.planning.balance import BalanceRequest
+from augmentor.planning.domains import DomainRequest, parse_domains
+from augmentor.planning.plan import make_plan, refuse_other_direction, refuse_unlabelled
+from augmentor.planning.rounds import with_balance
 from stargan.checkpoints import Json, Model, save_model
 from stargan.inference import Translator
 from stargan.labels import Attribute, LabelSpace
@@ -126,6 +128,77 @@ def test_plans_in_one_direction(
         DomainError, match=f"animal=horse is requested of {asked} images.*Use --domains animal=zebra"
     ):
         refuse_other_direction(plan, zebra_maker, [domains])
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    """A StarGAN of the original's layout with 5 label entries."""
+    file = tmp_path / "9-G.ckpt"
+    with torch.random.fork_rng(devices=[]):
+        weights = {"main.0.weight": torch.rand(2, 3 + 5, 7, 7), "main.3.weight": torch.rand(3, 2, 7, 7)}
+        weights |= {"main.1.weight": torch.rand(2), "main.1.bias": torch.rand(2)}
+    torch.save(weights, file)
+    return file
+
+
+PEOPLE = "hair=black|blond|brown,male,young"
+
+
+@pytest.mark.parametrize(
+    ("domains", "balance", "refused"),
+    [
+        (["hair=*"], (), "male of 2 images, young of 3 images"),
+        (["male=1"], (), "young of 3 images"),
+        (["male=0,young=1"], (), ""),
+        (["male=~,young=~"], (), ""),
+        (["male=0,young=1", "hair=blond"], (), "young of 1 image"),  # two are blond already
+        ([], ("male", "young"), ""),
+        ([], ("hair",), "male of 2 images, young of 3 images"),
+    ],
+)
+def test_labels_that_the_original_stargan_never_saw_unknown(
+    domains: list[str], balance: tuple[str, ...], refused: str, original: Path
+) -> None:
+    model = open_model(original, ForeignDescription(attributes=PEOPLE))
+    codes = np.array([[0, 1, 0], [-1, 0, 1], [1, -1, -1], [1, -1, -1], [2, 0, -1], [0, -1, 0]], dtype=np.int16)
+    plan = make_plan(
+        codes,
+        space=model.space,
+        request=parse_domains(domains, model.space) if domains else DomainRequest(),
+        eligible=np.arange(6) < 5,  # the last row is not translated
+        with_real=True,
+    )
+    if balance:
+        request = BalanceRequest.parse(
+            attributes=balance, to="7", counts=None, max_per_source=None, space=model.space
+        )
+        plan = with_balance(plan, request)
+    told = open_model(original, ForeignDescription(attributes=PEOPLE, unlabelled="male=0,young=1"))
+    refuse_unlabelled(plan, told)
+    refuse_unlabelled(plan, replace(model, settings={}))  # a model of our own learns from unknown labels
+    if not refused:
+        refuse_unlabelled(plan, model)
+        return
+    with pytest.raises(DomainError, match=f"unknown: {refused}\\. .* --unlabelled "):
+        refuse_unlabelled(plan, model)
+
+
+def test_what_is_told_of_unknown_labels(original: Path, zebra_maker: Model, tmp_path: Path) -> None:
+    told = open_model(original, ForeignDescription(attributes=PEOPLE, unlabelled=" young = 1,hair=brown"))
+    assert told.unlabelled == {"young": "1", "hair": "brown"}
+    save_model(tmp_path / "ours", model=told)
+    assert open_model(tmp_path / "ours").unlabelled == told.unlabelled
+    assert open_model(tmp_path / "ours", ForeignDescription(unlabelled="male=0")).unlabelled == {"male": "0"}
+    for text, message in (
+        ("yung=1", "no attribute is called 'yung'. Did you mean 'young'"),
+        ("young", "young is one of 0, 1, not ''"),
+        ("young=2", "young is one of 0, 1, not '2'"),
+    ):
+        with pytest.raises(AugmentorError, match=message):
+            open_model(original, ForeignDescription(attributes=PEOPLE, unlabelled=text))
+    save_model(tmp_path / "zebra", model=zebra_maker)
+    with pytest.raises(AugmentorError, match="for generators of other implementations that read labels"):
+        open_model(tmp_path / "zebra", ForeignDescription(unlabelled="animal=zebra"))
 
 
 def test_the_translator_refuses_it_as_well(zebra_maker: Model) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from stargan.checkpoints import CheckpointError
 from stargan.checkpoints.foreign import ForeignGenerator, parse_attributes, read_foreign
+from stargan.inference import Translator
 
 Weights = dict[str, Tensor]
 
@@ -122,6 +124,35 @@ def test_the_architecture_of_a_cyclegan(tmp_path: Path) -> None:
     lacking = model.generator.state_dict().keys() - found.weights.keys()
     assert {name.rsplit(".", 2)[1] for name in lacking} == {"norm"}
     assert found.to_model(parse_attributes("zebra"), image_size=(16, 16)).only_target == 1
+
+
+def test_labels_that_are_unknown_to_a_generator_that_never_saw_them_so(tmp_path: Path) -> None:
+    space = parse_attributes("hair=a|b|c,male,young")
+    model = read(tmp_path, stargan()).to_model(space, image_size=(8, 8))
+    targets = torch.tensor([[0, 1, 0], [-1, 1, 0], [0, -1, 1], [-1, -1, -1]])
+    # No hair is none of its values, which is how the original's labels say so.
+    assert model.supports(targets).tolist() == [True, True, False, False]
+    assert model.unseen_unknowns(targets)[3].tolist() == [False, True, True]
+    translator = Translator(model, device=torch.device("cpu"))
+    image = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="leaves a label unknown"):
+        translator.translate(image, targets[2:3])
+    foreign = model.settings["foreign"]
+    assert isinstance(foreign, dict)
+    told = replace(model, settings={"foreign": {**foreign, "unlabelled": {"male": "1", "hair": "c"}}})
+    assert told.completed(targets).tolist() == [[0, 1, 0], [2, 1, 0], [0, 1, 1], [2, 1, -1]]
+    assert told.supports(targets).tolist() == [True, True, True, False]
+    made = Translator(told, device=torch.device("cpu")).translate(image, targets[2:3])
+    assert torch.equal(made, translator.translate(image, torch.tensor([[0, 1, 1]])))
+
+
+def test_unknown_labels_of_the_other_data_set_are_as_in_training(tmp_path: Path) -> None:
+    joint = parse_attributes("hair=a|b,male;mood=x|y,young")
+    model = read(tmp_path, stargan(inputs=8)).to_model(joint, image_size=(8, 8))
+    targets = torch.tensor([[0, 1, -1, -1], [-1, -1, 0, 1], [0, -1, -1, -1], [-1, -1, 1, -1]])
+    assert model.supports(targets).tolist() == [True, True, False, False]
+    blind = read(tmp_path, cyclegan()).to_model(parse_attributes("zebra"), image_size=(8, 8))
+    assert not blind.unseen_unknowns(torch.tensor([[-1]])).any()
 
 
 # ---- how it may be wrapped ----
