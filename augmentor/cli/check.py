@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,10 +27,12 @@ from augmentor.cli.session import (
     visible,
 )
 from augmentor.cli.tables import balance_table, balance_verdict, listed
-from augmentor.errors import counted
+from augmentor.errors import AugmentorError, counted, listing
 
 if TYPE_CHECKING:
-    from augmentor.data import CheckReport, SplitLabels
+    from augmentor.data import CheckReport, Folds, SplitLabels
+
+_MOST_LACKING = 5
 
 
 @command
@@ -52,6 +55,10 @@ def check(
         str | None,
         typer.Option(metavar="COLUMN", help="Only write a table with a 0/1 column per label of COLUMN's cells."),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Only write K tables (3 to 20) of which each tests other subjects."),
+    ] = None,
     json: options.JsonOption = False,
 ) -> None:
     """Check a manifest: attributes, splits, unreadable images, leaks.
@@ -59,7 +66,7 @@ def check(
     With --balance, also the number of training images of each combination of
     attributes, before and after expand --balance.
     """
-    from augmentor.data import check_manifest
+    from augmentor.data import check_manifest, write_folds
     from augmentor.data import split_labels as write_split
     from augmentor.data.manifest import read_manifest
     from augmentor.images import verify
@@ -68,15 +75,21 @@ def check(
 
     settings = read_recipe(recipe)
     reading = options.reading(image_column, image_prefix, image_suffix, na_values)
+    reading = reading.or_else(settings.manifest.reading)
+    chosen = options.names(attributes) or settings.manifest.attributes
+    if split_labels is not None and folds is not None:
+        raise AugmentorError("--split-labels and --folds write different tables: give one, then the other")
     if split_labels is not None:
-        _print_split(write_split(manifest, split_labels, reading=reading.or_else(settings.manifest.reading)), json)
+        _print_split(write_split(manifest, split_labels, reading=reading), json)
         return
-    table = read_manifest(
-        manifest,
-        attributes=options.names(attributes) or settings.manifest.attributes,
-        one_hot=settings.one_hot,
-        reading=reading.or_else(settings.manifest.reading),
-    ).allowing(outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels)
+    if folds is not None:
+        _print_folds(
+            write_folds(manifest, folds, attributes=chosen, one_hot=settings.one_hot, reading=reading), json
+        )
+        return
+    table = read_manifest(manifest, attributes=chosen, one_hot=settings.one_hot, reading=reading).allowing(
+        outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels
+    )
     fills = balance is not None or counts is not None
     named = options.names(balance)
     states = preview_balance(table, attributes=named, to=balance_to, counts=counts) if fills else []
@@ -101,6 +114,30 @@ def _print_split(written: SplitLabels, json: bool) -> None:
     print_line(f"Next:  {shlex.join([*program(), 'check', str(written.path)])}")
     if json:
         print_json({"manifest": str(written.path), "labels": written.counts})
+
+
+def _print_folds(folds: Folds, json: bool) -> None:
+    for note in folds.notes:
+        remark(note)
+    for fold in folds.written:
+        print_line(f"{fold.path}: {fold.train:,} images train, {fold.val:,} val, {fold.test:,} test")
+    for name, numbers in list(folds.lacking.items())[:_MOST_LACKING]:
+        print_line(f"Not in test of {'folds' if len(numbers) > 1 else 'fold'} {listing(numbers, 20)}: {name}")
+    if len(folds.lacking) > _MOST_LACKING:
+        print_line(
+            f"and {counted(len(folds.lacking) - _MOST_LACKING, 'combination')} more (--json lists them all)"
+        )
+    first, outs = str(folds.written[0].path), [f"OUT{number}" for number in range(1, len(folds.written) + 1)]
+    print_line("Next:  train and expand each of them, then")
+    print_line(f"  {shlex.join([*program(), 'evaluate', first, outs[0], '--folds', ','.join(outs[1:])])}")
+    if json:
+        print_json(
+            {
+                "folds": [{**asdict(fold), "path": str(fold.path)} for fold in folds.written],
+                "subjects": folds.subjects,
+                "lacking": folds.lacking,
+            }
+        )
 
 
 def check_tables(report: CheckReport) -> Group:

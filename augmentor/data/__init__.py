@@ -2,6 +2,7 @@
 
 from augmentor.data.check import CheckReport, check_manifest, frame_notes
 from augmentor.data.failures import Failure, write_failures
+from augmentor.data.folds import LEAST_FOLDS, MOST_FOLDS, Folds, write_folds
 from augmentor.data.models import (
     NO_DESCRIPTION,
     ForeignDescription,
@@ -23,9 +24,12 @@ from augmentor.data.split_labels import SplitLabels, split_labels
 
 __all__ = [
     "GREY_SAMPLE",
+    "LEAST_FOLDS",
+    "MOST_FOLDS",
     "NO_DESCRIPTION",
     "CheckReport",
     "Failure",
+    "Folds",
     "ForeignDescription",
     "Samples",
     "SplitLabels",
@@ -42,4 +46,5 @@ __all__ = [
     "sample_originals",
     "split_labels",
     "write_failures",
+    "write_folds",
 ]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from augmentor.data.beside import path_beside, write_beside
 from augmentor.data.manifest.columns import (
     FIXED_COLUMNS,
     FORBIDDEN_IN_NAMES,
@@ -15,12 +15,11 @@ from augmentor.data.manifest.columns import (
     MAX_ATTRIBUTES,
     UNCHANGED_NAME,
 )
-from augmentor.data.manifest.files import DELIMITERS, read_table
+from augmentor.data.manifest.files import read_table
 from augmentor.data.manifest.multi_label import labels_of_cells
 from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
-from augmentor.data.manifest.table import IMAGE_COLUMNS, Table, clean
-from augmentor.errors import ManifestError, OutputError, did_you_mean, listing
-from augmentor.storage import RemotePath, replacing_text
+from augmentor.data.manifest.table import IMAGE_COLUMNS, clean
+from augmentor.errors import ManifestError, did_you_mean, listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +56,7 @@ def split_labels(manifest: Path, column: str, *, reading: TableReading = AS_WRIT
         raise ManifestError(
             f"{manifest}, column '{column}': {len(names):,} labels, more than {MAX_ATTRIBUTES:,}: {listing(names)}"
         )
-    suffix = manifest.suffix if manifest.suffix.lower() in DELIMITERS else ".csv"
-    out = manifest.with_name(f"{manifest.stem}-{_safe(column)}{suffix}")
-    if isinstance(manifest, RemotePath):
-        raise ManifestError(f"{manifest}: --split-labels writes a table beside a manifest on this machine's disk")
-    if out.exists():
-        raise OutputError(f"{out} exists already. Remove it, or use it: augmentor check {out}")
+    out = path_beside(manifest, column, option="--split-labels")
     taken = {name.casefold() for name in (*table.columns, *IMAGE_COLUMNS, *FIXED_COLUMNS, *LABEL_TABLE_COLUMNS)}
     taken |= {table.image_column.casefold(), UNCHANGED_NAME}
     taken -= {column.casefold()}
@@ -74,19 +68,8 @@ def split_labels(manifest: Path, column: str, *, reading: TableReading = AS_WRIT
         of_value = ["" if not value else str(int(label in labels[value])) for value in cells.values]
         added[name] = np.array(of_value, dtype=object)[cells.codes].tolist()
         counts[name] = added[name].count("1")
-    try:
-        with replacing_text(out) as file:
-            text = _frame(table, column, added).to_csv(
-                index=False, sep=DELIMITERS[suffix.lower()], lineterminator="\n"
-            )
-            file.write(text)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from None
+    write_beside(out, table, column=column, instead=added)
     return SplitLabels(path=out, counts=counts)
-
-
-def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
 
 
 def _free_name(label: str, column: str, taken: set[str]) -> str:
@@ -102,16 +85,3 @@ def _free_name(label: str, column: str, taken: set[str]) -> str:
     while f"{column}_{plain}_{number}".casefold() in taken:
         number += 1
     return f"{column}_{plain}_{number}"
-
-
-def _frame(table: Table, column: str, added: dict[str, list[str]]) -> pd.DataFrame:
-    """Return a table's cells with `added` in the place of a column."""
-    frame: dict[str, object] = {table.image_column: table.images}
-    if table.ids is not None:
-        frame["id"] = table.ids
-    for name, cells in table.columns.items():
-        if name == column:
-            frame |= added
-        else:
-            frame[name] = np.array(cells.values, dtype=object)[cells.codes]
-    return pd.DataFrame(frame)

@@ -126,3 +126,17 @@ def test_labels_of_a_column_become_columns(augmentor: Augmentor, copied: Path) -
         "labels": {"black": 16, "red": 16},
     }
     assert augmentor.run("check", written.json["manifest"]).code == 0
+
+
+def test_folds_are_tables_of_their_own(augmentor: Augmentor, copied: Path) -> None:
+    both = augmentor.run("check", copied, "--folds", 3, "--split-labels", "hair")
+    assert (both.code, "give one, then the other" in both.err) == (2, True)
+    done = augmentor.run("check", copied, "--folds", 3, "--json")
+    assert done.code == 0, done.err
+    folds = cast("list[dict[str, object]]", done.json["folds"])
+    assert [fold["path"] for fold in folds] == [str(copied.with_name(f"manifest-fold{i}.csv")) for i in (1, 2, 3)]
+    assert "manifest-fold1.csv OUT1 --folds OUT2,OUT3" in done.out
+    for fold in folds:
+        found = augmentor.run("check", fold["path"], "--json")
+        assert found.code == 0
+        assert found.json["splits"] == {split: fold[split] for split in ("train", "val", "test")}
