@@ -35,13 +35,17 @@ MEASURES = ("filled", "worst")
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """Kind of simulated evaluations; `gain` is the true one in the filled combinations."""
+    """Kind of simulated evaluations; `gain` is the true one in the filled combinations.
+
+    Each of several folds has a generator and classifiers of its own.
+    """
 
     name: str
     gain: float = 0.0
     subjects: int = 15
     seeds: int = 6
     generators: int = 1
+    folds: int = 1
     spread: Spread = SPREAD
 
 
@@ -51,6 +55,14 @@ SCENARIOS = (
     Scenario(name="6 seeds, arms differ by subject", spread=replace(SPREAD, arm=0.1)),
     Scenario(name="3 seeds, 60 subjects", seeds=3, subjects=60),
     Scenario(name="3 seeds of each of 3 generators", seeds=3, generators=3),
+    Scenario(name="3 seeds, 60 subjects, 5 folds", seeds=3, subjects=60, folds=5),
+    Scenario(
+        name="the same, generators differ more",
+        seeds=3,
+        subjects=60,
+        folds=5,
+        spread=replace(SPREAD, generator=0.06),
+    ),
     *(Scenario(name=f"{seeds} seeds, 50 to 68 %", gain=0.18, seeds=seeds) for seeds in (3, 6)),
     Scenario(name="6 seeds, seeds differ more, 50 to 68 %", gain=0.18, spread=replace(SPREAD, seed=0.06)),
 )
@@ -63,14 +75,22 @@ def simulate(scenario: Scenario, random: np.random.Generator) -> dict[str, tuple
     cells = np.repeat(np.tile(np.arange(len(combinations)), scenario.subjects), counts)
     units = np.repeat(np.repeat(np.arange(scenario.subjects), len(combinations)), counts)
     codes = np.array(combinations)[cells]
-    test = TestSet(codes, units, counting=[0, 1], space=SPACE, filled=FILLED)
-    simulated = SimulatedTest(units, cells, spread=scenario.spread, random=random)
+    folds = units % scenario.folds
+    known = folds if scenario.folds > 1 else None
+    test = TestSet(codes, units, counting=[0, 1], space=SPACE, filled=FILLED, folds=known)
+    by_fold = cells + len(combinations) * folds
+    simulated = SimulatedTest(units, by_fold, spread=scenario.spread, random=random)
     rare = [tuple(enumerate(combination)) in FILLED for combination in combinations]
     measured = [
         test.measure(np.where(right[..., None], codes, (codes + 1) % [6, 2]))
-        for gain, generators in ((scenario.gain, scenario.generators), (0.0, 1), (0.0, 1))
-        for accuracy in [np.where(rare, 0.5 + gain, 0.9).tolist()]
-        for right in [simulated.right(accuracy, generators=generators, seeds=scenario.seeds)]
+        for gain, generators, drawn in (
+            # Each fold has another generator: a draw of one alone would be the one in question.
+            (scenario.gain, scenario.generators, max(scenario.generators, min(scenario.folds, 2))),
+            (0.0, 1, 1),
+            (0.0, 1, 1),
+        )
+        for accuracy in [np.where(rare, 0.5 + gain, 0.9).tolist() * scenario.folds]
+        for right in [simulated.right(accuracy, generators=drawn, seeds=scenario.seeds)[:generators]]
     ]
     found: dict[str, tuple[bool, str]] = {}
     for measure in MEASURES:

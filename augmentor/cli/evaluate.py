@@ -67,6 +67,13 @@ def evaluate(
             help="Outputs of the same request by models of other seeds, whose differences widen the intervals.",
         ),
     ] = "",
+    folds: Annotated[
+        str,
+        typer.Option(
+            metavar="OUT,...",
+            help="Outputs of the other tables of check --folds: all their test images are tested as one set.",
+        ),
+    ] = "",
     classifier: Annotated[
         str,
         typer.Option(metavar="NAME|PATH", help="small, resnet18, or weights of a ResNet-18 to start from."),
@@ -119,6 +126,8 @@ def evaluate(
         inception=inception,
     )
     reading = options.reading(image_column, image_prefix, image_suffix, na_values)
+    if plan and folds:
+        raise AugmentorError("--plan looks at one output: leave out --folds, which test the subjects of all rows")
     if plan:
         planned = plan_evaluation(manifest, out, reading=reading)
         results.print(plan_table(planned))
@@ -132,6 +141,7 @@ def evaluate(
             settings=settings,
             device=pick_device(device),
             generators=[Path(each) for each in options.names(generators)],
+            folds=[Path(each) for each in options.names(folds)],
             model=model,
             reading=reading,
             allow_outside=allow_outside,
@@ -149,8 +159,9 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
     """Return the tables and the verdict of an evaluation, 80 columns wide."""
     counts, verdict = evaluation.counts, evaluation.verdict
     generators = f" for {counts['generators']} generators" if counts["generators"] > 1 else ""
+    of_folds = f" of {counts['folds']} folds" if counts["folds"] > 1 else ""
     head = (
-        f"{counts['test']:,} real test images, {counts['test_units']:,} independent units; "
+        f"{counts['test']:,} real test images{of_folds}, {counts['test_units']:,} independent units; "
         f"{evaluation.settings['seeds']} classifiers each{generators}, of at most {evaluation.settings['steps']} "
         f"steps. Attributes: {', '.join(evaluation.attributes)}."
     )
@@ -164,7 +175,7 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
         parts += [Text("")]
     if evaluation.groups:
         parts += [_groups(evaluation), Text("")]
-    parts += [_distances(evaluation.distances), Text("")]
+    parts += [_distances(evaluation.distances, of_folds=counts["folds"] > 1), Text("")]
     opening, colon, intervals = verdict.sentence.partition(":")
     parts.append(Text(opening + colon, _COLOURS.get(verdict.word, "bold")).append(intervals, "not bold default"))
     parts += [Text(f"-> {each}") for each in verdict.following]
@@ -250,9 +261,10 @@ def _by_arm(title: str, names: Sequence[str], *, counted: str | None = None) -> 
     return table
 
 
-def _distances(found: Distances) -> Table:
+def _distances(found: Distances, *, of_folds: bool) -> Table:
     by = "Inception" if found.features == "inception" else "a classifier of real images"
-    table = plain_table("", "synthetic", "real", title=f"distances between features of {by}")
+    which = ", first fold" if of_folds else ""
+    table = plain_table("", "synthetic", "real", title=f"distances between features of {by}{which}")
     for title, by_set in (("Frechet distance to test", found.frechet), ("kernel distance to test", found.kernel)):
         if by_set is not None:
             table.add_row(title, _number(by_set, "kept"), _number(by_set, "real"))

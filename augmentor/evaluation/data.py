@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,6 +39,12 @@ _LEAST_LACKING = 0.1
 _MOST_SCORED = 20_000
 """Images of val and test that are read, always the same ones; more would hardly narrow an interval."""
 
+_REQUEST = (
+    *("domains", "include_identity", "balance", "balance_to", "counts", "max_per_source", "size"),
+    *("gate", "min_agreement", "min_realism", "min_preserved", "keep_best", "best_per"),
+)
+"""Settings of an expansion that decide which translations it makes and keeps."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedOutput:
@@ -53,6 +59,8 @@ class EvaluatedOutput:
         model_path: as the user gave it; None if unknown.
         balance: combinations that `--balance` was to fill, attribute -> value: those that lacked a tenth of the
             images or more, so that they can show a gain; where none did, all that lacked any.
+        manifest: file name of the table that it was made from; "" if unknown.
+        request: settings that say which translations it holds.
     """
 
     out: Path
@@ -68,6 +76,8 @@ class EvaluatedOutput:
     precision: Precision
     fingerprint: str
     balance: tuple[Mapping[str, str], ...] = ()
+    manifest: str = ""
+    request: Mapping[str, Json] = field(default_factory=dict)
 
 
 def read_output(out: Path) -> EvaluatedOutput:
@@ -98,6 +108,8 @@ def read_output(out: Path) -> EvaluatedOutput:
         precision=cast(Precision, settings.get("precision", "auto")),
         fingerprint=str(described["fingerprint"]),
         balance=_balance(described),
+        manifest=str(described.get("manifest", "")),
+        request={name: settings.get(name) for name in _REQUEST},
     )
 
 
@@ -180,6 +192,22 @@ class EvaluationData:
     def test_units(self) -> NDArray[np.intp]:
         """(N,) number of each test image's unit, from 0: its group, or the image itself."""
         return units_of(self.manifest, self.test_rows)
+
+    def without_images(self) -> EvaluationData:
+        """Return the same with images of no pixels, for its numbers and labels alone."""
+        return replace(
+            self,
+            train=bare(self.train),
+            val=bare(self.val),
+            test=bare(self.test),
+            kept=bare(self.kept),
+        )
+
+
+def bare(data: LabelledImages) -> LabelledImages:
+    """Return as many images of no pixels, with the labels."""
+    n, channels, _, _ = data.images.shape
+    return LabelledImages(images=data.images.new_empty((n, channels, 0, 0)), codes=data.codes)
 
 
 def units_of(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.intp]:

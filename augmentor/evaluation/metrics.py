@@ -1,10 +1,10 @@
-"""Accuracy on real test images, with intervals over subjects, seeds and generators."""
+"""Accuracy on real test images, with intervals over subjects, seeds, generators and folds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ class Figure:
         replicates: (B,) on resampled units, the mean over classifiers; `run_replicates`, (B, G, S), of each.
         units: units with images that count.
         share: whether it lies in [0, 1]; a difference does not.
+        without_fold: (K,) on all folds but one, the mean over classifiers; empty for a single fold.
     """
 
     value: float
@@ -58,6 +59,7 @@ class Figure:
     run_replicates: Floats
     units: int
     share: bool = True
+    without_fold: Floats = field(default_factory=lambda: np.zeros(0))
 
     def __sub__(self, other: Figure) -> Figure:
         """Return the difference on the same images and seeds; an arm without a generator has one row of runs."""
@@ -68,6 +70,7 @@ class Figure:
             run_replicates=self.run_replicates - other.run_replicates,
             units=self.units,
             share=False,
+            without_fold=self.without_fold - other.without_fold,
         )
 
     @property
@@ -76,14 +79,25 @@ class Figure:
 
         Units, seeds and generators are all random: the variances of the means over each are added. Noise of a unit
         in a single classifier is in all of them, and is counted once.
+
+        Each fold has a generator and classifiers of its own, and what these do well or badly in all of the fold's
+        images is chance, too. The spread between folds holds that and all of the above: the delete-one-fold
+        jackknife's variance takes the place of the sum where it is larger. Folds share most of their training
+        images, and chance of these is in neither.
         """
         if self.units < LEAST_UNITS or np.isnan(self.replicates).all() or math.isnan(self.value):
             return math.nan, math.nan
         of_units, of_seeds, of_generators, noise = self.variances
         generators, seeds = self.runs.shape
-        return standard_error(
+        error, freedom = standard_error(
             (of_units, self.units), (of_seeds, seeds), (of_generators, generators), counted_twice=noise
         )
+        known = self.without_fold[~np.isnan(self.without_fold)]
+        excess = float(known.var()) * (len(known) - 1) - error**2 if len(known) > 1 else 0.0
+        if excess <= 0:
+            return error, freedom
+        variance = error**2 + excess
+        return math.sqrt(variance), variance**2 / (error**4 / freedom + excess**2 / (len(known) - 1))
 
     @property
     def variances(self) -> tuple[float, float, float, float]:
@@ -191,6 +205,7 @@ class TestSet:
         units: (N,) which unit each image belongs to, from 0.
         counting: positions of the attributes that the expansion changed; `groups` are their combinations.
         filled: combinations that the output was asked to fill.
+        folds: (N,) which fold each image is tested in, from 0; None for a single one.
 
     Source: clustered bootstrap (Field and Welsh, J. R. Stat. Soc. B 69(3), 2007).
     """
@@ -205,6 +220,7 @@ class TestSet:
         counting: Sequence[int],
         space: LabelSpace,
         filled: Sequence[Cell] = (),
+        folds: NDArray[np.integer] | None = None,
     ) -> None:
         self._codes, self._counting, self._space = codes, list(counting), space
         self._units = np.unique(units, return_inverse=True)[1]
@@ -223,8 +239,12 @@ class TestSet:
         self._members: Floats = _columns(members, len(codes))
         random, n = np.random.default_rng(0), max(1, self.unit_count)
         drawn = random.multinomial(n, np.full(n, 1 / n), size=REPLICATES)
+        numbers = np.unique(folds) if folds is not None else np.zeros(0)
+        others = np.ones((len(numbers), n))  # Each row is the test set without one of the folds.
+        if folds is not None:
+            others[:, self._units] = numbers[:, None] != folds
         # The first row is the test set as it is.
-        self._weights: Floats = np.concatenate([np.ones((1, n)), drawn])[:, : self.unit_count]
+        self._weights: Floats = np.concatenate([np.ones((1, n)), drawn, others])[:, : self.unit_count]
         self._counts: Floats = self._weights @ self._by_unit(self._members)
 
     def measure(self, predictions: Sequence[Sequence[NDArray[np.integer]]] | NDArray[np.integer]) -> ArmMetrics:
@@ -245,7 +265,12 @@ class TestSet:
         def figure(each: Floats, units: int, mean: Floats | None = None) -> Figure:
             mean = each.mean(axis=(1, 2)) if mean is None else mean
             return Figure(
-                value=float(mean[0]), runs=each[0], replicates=mean[1:], run_replicates=each[1:], units=units
+                value=float(mean[0]),
+                runs=each[0],
+                replicates=mean[1 : 1 + REPLICATES],
+                run_replicates=each[1 : 1 + REPLICATES],
+                units=units,
+                without_fold=mean[1 + REPLICATES :],
             )
 
         return ArmMetrics(

@@ -92,7 +92,7 @@ class ArmResult:
     Args:
         name: one of `augmentor.evaluation.arms.TITLES`; in the sweep "gated 0.5" and the like.
         ratio: synthetic images drawn for each real one; None for synthetic only.
-        images: different images that it draws from.
+        images: different images that it draws from, in the first fold.
         filled: mean accuracy of the combinations that were to be filled; None where none can be measured.
         balanced: mean balanced accuracy of the attributes that count.
         worst_group: None where no group has enough test images and units.
@@ -173,7 +173,8 @@ class Evaluation:
         fingerprint: of the output that was evaluated.
         manifest: the table's file name.
         attributes: the names of those that the expansion changed: only these count.
-        counts: images of each kind: train, val, test, test_units, kept, rejected, unreadable; and generators.
+        counts: images of each kind: train, val, test, test_units, kept, rejected, unreadable; and generators
+            and folds. Of several folds, val and test are those of all, the others the mean of a fold.
         skipped: arm -> why it is not there.
         sweep: the output's arm at other ratios of synthetic to real images.
         groups: combinations of the attributes that count with enough test images.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from augmentor.evaluation.arms import BASELINES, TITLES, TrainingArm, main_arm
 from augmentor.evaluation.cache import Predictions
-from augmentor.evaluation.data import EvaluationData
+from augmentor.evaluation.folds import TrainedFold
 from augmentor.evaluation.metrics import (
     LEAST_UNITS,
     ArmMetrics,
@@ -236,24 +236,18 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def summarize(
-    data: EvaluationData,
-    *,
-    arms: Sequence[TrainingArm],
-    sweep: Sequence[TrainingArm],
-    predictions: Mapping[str, Sequence[Sequence[Predictions]]],
-    seeds: int,
-    distances: Distances,
-    skipped: Mapping[str, str],
-    settings: Mapping[str, Json],
-) -> Evaluation:
-    """Return the results of an evaluation; `skipped` says why an arm is not there.
-
-    `predictions` are those of every arm by generator and seed; arms without one have a single row.
-    """
+def summarize(fold: TrainedFold, *, seeds: int, settings: Mapping[str, Json]) -> Evaluation:
+    """Return the results of an evaluation, of one fold or of several as one."""
+    data, arms, sweep, predictions = fold.data, fold.arms, fold.sweep, fold.predictions
     space, changed = data.output.space, data.changed
-    codes = data.test.codes.numpy()
-    test = TestSet(codes, data.test_units, counting=changed, space=space, filled=data.filled)
+    test = TestSet(
+        data.test.codes.numpy(),
+        data.test_units,
+        counting=changed,
+        space=space,
+        filled=data.filled,
+        folds=fold.fold_of,
+    )
     val = TestSet(data.val.codes.numpy(), np.arange(len(data.val), dtype=np.intp), counting=changed, space=space)
     measured = {
         arm.name: test.measure([[each.test for each in row] for row in predictions[arm.name]])
@@ -281,24 +275,25 @@ def summarize(
         settings=settings,
         attributes=[space.names[a] for a in changed],
         counts={
-            "train": len(data.train),
+            "train": round(len(data.train) / fold.folds),
             "val": len(data.val),
             "test": len(data.test),
             "test_units": test.unit_count,
-            "kept": len(data.kept),
-            "rejected": len(data.rejected.rows),
-            "unreadable": data.unreadable,
+            "kept": round(len(data.kept) / fold.folds),
+            "rejected": round(len(data.rejected.rows) / fold.folds),
+            "unreadable": round(data.unreadable / fold.folds),
             "generators": len(predictions[main_arm(data)]),
+            "folds": fold.folds,
         },
         arms=results,
-        skipped=skipped,
+        skipped=fold.skipped,
         sweep=swept,
         groups=[
-            _group_result(group, {arm.name: measured[arm.name].groups[number] for arm in arms}, data)
+            _group_result(group, {arm.name: measured[arm.name].groups[number] for arm in arms}, fold)
             for number, group in enumerate(test.groups)
         ],
         filled=[
-            _group_result(group, {arm.name: measured[arm.name].filled_groups[number] for arm in arms}, data)
+            _group_result(group, {arm.name: measured[arm.name].filled_groups[number] for arm in arms}, fold)
             for number, group in enumerate(test.filled)
         ],
         unmeasured=[
@@ -310,26 +305,26 @@ def summarize(
             {arm.name: measured[arm.name] for arm in arms},
             results=results,
             sweep=swept,
-            distances=distances,
+            distances=fold.distances,
             varied=[space.names[a] for a in changed if len(torch.unique(data.kept.codes[:, a])) > 1],
             units=test.unit_count,
             seeds=seeds,
         ),
-        distances=distances,
+        distances=fold.distances,
         notes=data.notes,
     )
 
 
-def _group_result(group: LabelGroup, figures: Mapping[str, Figure], data: EvaluationData) -> GroupResult:
-    space = data.output.space
+def _group_result(group: LabelGroup, figures: Mapping[str, Figure], fold: TrainedFold) -> GroupResult:
+    data, space = fold.data, fold.data.output.space
     alone = group.cells[0] if len(group.cells) == 1 else ()
     return GroupResult(
         name=cells_name(group.cells, space),
         domain={space.names[a]: space.attributes[a].values[code] for a, code in alone},
         test_images=group.images,
         test_units=group.units,
-        train_real=_count(data.train.codes, group),
-        train_synthetic=_count(data.kept.codes, group),
+        train_real=round(_count(data.train.codes, group) / fold.folds),
+        train_synthetic=round(_count(data.kept.codes, group) / fold.folds),
         accuracy={name: figure.interval() for name, figure in figures.items()},
     )
 

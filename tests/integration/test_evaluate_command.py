@@ -164,10 +164,12 @@ def test_mistakes_are_short_errors(
         (("--ratios", "half"), "--ratios: 'half' is not numbers"),
         (("--ratios", "-1"), "--ratios must lie above 0"),
         (("--arms", "reel"), "--arms: there is no arm 'reel'. Did you mean 'real'?"),
+        (("--folds", out), "is in test of both. Each subject is in test of one fold"),
+        (("--folds", out, "--plan"), "--plan looks at one output"),
         (("--classifier", tmp_path / "gone.pth"), "is neither small nor resnet18 nor a file of weights"),
     ):
         done = augmentor.run("evaluate", small.manifest, out, *words)
-        assert (done.code, said in done.err) == (2, True), done.err
+        assert (done.code, said in " ".join(done.err.split())) == (2, True), done.err
     missing = augmentor.run("evaluate", small.manifest, tmp_path / "nothing")
     assert (missing.code, "does not exist" in missing.err) == (2, True)
     assert not (out / "evaluation.json").exists()

@@ -44,6 +44,29 @@ def test_figures_by_hand() -> None:
     assert [found.balanced.runs.item(), found.worst.runs.item()] == pytest.approx([found.balanced.value, 0.5])
 
 
+def test_the_spread_between_folds_by_hand() -> None:
+    codes = np.zeros((30, 2), dtype=np.int64)
+    folds = np.repeat([0, 1, 2], 10)
+    said = codes.copy()
+    said[folds == 1, 1] = 1  # one fold is all wrong, the others are all right
+    test = TestSet(codes, np.arange(30), counting=[1], space=SPACE, folds=folds)
+    found = test.measure([[said]]).balanced
+    assert found.without_fold == pytest.approx([1 / 2, 1, 1 / 2])
+    # The variance of the mean of three folds, 1/3 / 3, with 2 degrees of freedom; that of units is 0.0077.
+    error, freedom = found.error
+    assert error == pytest.approx(1 / 3)
+    assert 2 < freedom < 2.4
+    assert (found - found).error == (0.0, 500.0)
+    alone = TestSet(codes, np.arange(30), counting=[1], space=SPACE).measure([[said]]).balanced
+    assert alone.value == found.value
+    assert alone.error[0] == pytest.approx(math.sqrt(2 / 9 / 29), rel=0.05)
+    # Folds that are alike add nothing.
+    even = codes.copy()
+    even[::10, 1] = 1
+    same = test.measure([[even]]).balanced
+    assert same.error == TestSet(codes, np.arange(30), counting=[1], space=SPACE).measure([[even]]).balanced.error
+
+
 def test_only_what_counts_counts() -> None:
     codes = labels(60)
     said = codes.copy()

@@ -60,7 +60,7 @@ def test_it_sees_that_true_images_of_what_was_missing_help(lopsided: Planted) ->
     assert found.attributes == ["mark"]
     assert found.counts == {
         "train": 72, "val": 36, "test": 72, "test_units": 36, "kept": 72, "rejected": 0, "unreadable": 0,
-        "generators": 1,
+        "generators": 1, "folds": 1,
     }  # fmt: skip
     groups = {group.name: group for group in found.groups}
     assert {name: (g.test_images, g.train_real, g.train_synthetic) for name, g in groups.items()} == {
