@@ -163,6 +163,29 @@ class LabelSpace:
         """The label set of each attribute; 0 for all with one data set."""
         return tuple(i for i, names in enumerate(self.label_sets or (self.names,)) for _ in names)
 
+    def matching_entries(self, other: LabelSpace) -> tuple[int | None, ...]:
+        """Return for each entry of the label vector the entry of `other`'s with the same meaning; None for none.
+
+        They are values of the same name of an attribute of the same name and kind. Label sets are the same if they
+        have an attribute in common.
+        """
+        places = {meaning: place for place, meaning in enumerate(other._meanings)}
+        found = [places.get(meaning) for meaning in self._meanings]
+        for names in self.label_sets:
+            shared = (i for i, others in enumerate(other.label_sets) if not set(names).isdisjoint(others))
+            place = next(shared, None)
+            found.append(None if place is None else other.domain_size + place)
+        return tuple(found)
+
+    @cached_property
+    def _meanings(self) -> tuple[tuple[str, str, str], ...]:
+        """The name, kind and value of each of the D entries of the domain."""
+        return tuple(
+            (attribute.name, attribute.kind, value)
+            for attribute in self.attributes
+            for value in attribute.values[-attribute.size :]
+        )
+
     def known_sets(self, codes: Tensor) -> Tensor:
         """Return which label sets (N, A) domains have labels of, (N, S) bool; S is 1 with one data set."""
         known = torch.zeros(len(codes), max(1, len(self.label_sets)), dtype=torch.bool, device=codes.device)

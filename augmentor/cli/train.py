@@ -24,6 +24,10 @@ def train(
     set_: options.SetOption = None,
     minutes: Annotated[float | None, typer.Option(help="Training time in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, in place of --minutes.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Start from its weights: a run, checkpoint or converted model."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the newest checkpoint.")] = False,
     for_: Annotated[
         list[str] | None,
@@ -78,6 +82,7 @@ def train(
     overrides += [f"training.for_domains={_toml(for_)}"] if for_ else []
     overrides += [f"training.for_balance={_toml(options.names(for_balance))}"] if for_balance else []
     overrides += [f"images.max_pixels={max_pixels}"] if max_pixels else []
+    overrides += [f"training.init={_toml(str(init))}"] if init else []
     with session.output_of_rank_0(is_rank_0()):
         kept = out / "run.toml"
         of_run = resume and recipe is None and kept.exists()

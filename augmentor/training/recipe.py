@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tomli_w
 import torch
@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from augmentor.errors import RecipeError
 from augmentor.storage import replacing_text
+from augmentor.training.initial import adopt_architecture
 from augmentor.training.recipe_errors import explain
 from augmentor.training.settings import (
     AttributeSettings,
@@ -167,7 +168,7 @@ def read_recipe(
         path: a TOML file; None means all defaults (recipes/default.toml).
         overrides: `section.key=value` lines; a value is read as TOML, and as text if it is none.
         of_run: the file is a run's own, with all settings: those that it lacks are younger than the run, which
-            goes on as it did without them.
+            goes on as it did without them. Without, `training.init` adds the architecture of its model.
         training: flags of the section `training`, None if not given. One of steps and minutes drops the other.
 
     Raises:
@@ -181,13 +182,24 @@ def read_recipe(
     for name, value in training.items():
         if value is not None:
             _set(content, ["training", name], value)
+    section, unfit = content.get("training"), None
+    if isinstance(section, dict) and isinstance(init := section.get("init"), str) and not of_run:
+        try:
+            adopt_architecture(cast(dict[str, object], content), Path(init))
+        except RecipeError as error:
+            unfit = error  # faults of single settings come first
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         problems = error.errors(include_url=False)
+        if unfit is not None and not any(problem["loc"] for problem in problems):
+            raise unfit from None
         raise RecipeError(
             explain(problems, where=where, content=content, overrides=set_by, schema=_schema())
         ) from None
+    if unfit is not None:
+        raise unfit
+    return recipe
 
 
 @cache

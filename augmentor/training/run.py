@@ -42,7 +42,7 @@ from augmentor.training.targets import (
 from stargan.checkpoints import find_checkpoint
 from stargan.diffaugment import ADAPT_EVERY
 from stargan.distributed import SINGLE_RANK, Ranks
-from stargan.training import Batch, DivergenceError, TrainState, train
+from stargan.training import Batch, CheckpointEvent, DivergenceError, TrainState, train
 
 _LOCK = ".lock"
 """In the run folder: names the process that trains."""
@@ -141,11 +141,11 @@ def train_run(
     cache = _image_cache(recipe, rows)
     samples = _sample_images(manifest, recipe)
     with explained(run), ExitStack() as held:
-        state = None
+        state = taken = None
         try:
             if ranks.is_rank_0:
                 held.enter_context(locked(run / _LOCK, output=run))
-                state = open_run(setup, resume=resume)
+                state, taken = open_run(setup, resume=resume)
         finally:
             step = ranks.all_gather_object(state and state.step)[0]
         if state is None:
@@ -156,7 +156,9 @@ def train_run(
             else RankRecorder(ranks)
         )
         with recorder:
-            on_event(_started(setup, state))
+            on_event(_started(setup, state, taken))
+            if recipe.training.init is not None and state.step == 0:
+                recorder.record(CheckpointEvent(state=state))  # a resumed run then needs the model no more
             finished = _fit(setup, state, recorder, cache=cache, should_stop=should_stop)
         obedience = None
         if finished and ranks.is_rank_0 and recipe.judge.steps:
@@ -289,7 +291,7 @@ def _labelled_rows(manifest: Manifest, split: str) -> Manifest:
     return manifest.select(manifest.split_mask([split]) & (manifest.codes >= 0).any(axis=1))
 
 
-def _started(run: TrainingRun, state: TrainState) -> Started:
+def _started(run: TrainingRun, state: TrainState, taken: str | None) -> Started:
     name = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else run.device.type
     return Started(
         images=len(run.rows.rows),
@@ -301,7 +303,7 @@ def _started(run: TrainingRun, state: TrainState) -> Started:
         minutes=run.config.minutes,
         device=name if run.ranks.world_size == 1 else f"{run.ranks.world_size} processes, {name}",
         step=state.step,
-        notes=run.rows.notes,
+        notes=(*run.rows.notes, *([] if taken is None else [taken])),
     )
 
 

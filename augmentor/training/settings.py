@@ -167,6 +167,7 @@ class TrainingSettings(Section):
     Attributes:
         steps: D steps in all; 200,000, the paper's, if neither steps nor minutes are given.
         minutes: minutes of training in all; excludes `steps`.
+        init: the model whose weights the training starts from: a run, a checkpoint, or a converted one.
         batch_size: images a step; 1 needs targets that are not permuted.
         targets: "permuted": the domain of another image of the batch (as in the paper); "drawn": of a random
             training row; "balanced": the same, with rare labels drawn as often as frequent ones; "mixed": a third
@@ -187,6 +188,7 @@ class TrainingSettings(Section):
 
     steps: _Count | None = Field(default=None, gt=0)
     minutes: float | None = Field(default=None, gt=0)
+    init: str | None = Field(default=None, min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch_size: _Batch = Field(default=16, ge=1)
     targets: Targets = "mixed"

@@ -12,6 +12,7 @@ import torch
 from augmentor.data.manifest import describe_sets
 from augmentor.errors import OutputError
 from augmentor.training.best import scores_checkpoints
+from augmentor.training.initial import take_initial_weights
 from augmentor.training.recipe import Recipe, read_recipe, write_recipe
 from augmentor.training.run_folder import TrainingRun, describe_attribute
 from stargan.checkpoints import CheckpointError, load_model, load_state, newest_checkpoint, remove_incomplete
@@ -78,8 +79,10 @@ def stored_recipe(folder: Path) -> Recipe | None:
     return read_recipe(settings, of_run=True) if settings.exists() else None
 
 
-def open_run(run: TrainingRun, *, resume: bool) -> TrainState:
+def open_run(run: TrainingRun, *, resume: bool) -> tuple[TrainState, str | None]:
     """Write the run's settings and return the state to train from: a new one, or that of the newest checkpoint.
+
+    With it comes a remark on the weights that a new one takes from the model of `training.init`, None without.
 
     Raises:
         OutputError: another run's folder, one not to be resumed, a damaged checkpoint, or a failed write.
@@ -111,28 +114,31 @@ def open_run(run: TrainingRun, *, resume: bool) -> TrainState:
             f"{_describe_space(learnt)}; now they are {_describe_space(run.manifest.space)}"
             f"{_nan_hint(run.manifest.space)}"
         )
-    return state
+    return state, None
 
 
 def follow_rank_0(run: TrainingRun, step: object) -> TrainState:
     """Return the state at the step that rank 0 found in the run folder; for None, raise an OutputError."""
     match step:
-        case 0:
-            return _fresh_state(run)
+        case 0 if not run.checkpoint(0).exists():
+            return _fresh_state(run)[0]
         case int():
             return load_state(run.checkpoint(step), config=run.config, device=run.device)
         case _:
             raise OutputError(f"{run.folder}: rank 0 could not open the run")
 
 
-def _fresh_state(run: TrainingRun) -> TrainState:
-    generator, discriminator = untrained_networks(run.recipe, run.manifest.space, seed=run.config.seed)
-    return new_state(
+def _fresh_state(run: TrainingRun) -> tuple[TrainState, str | None]:
+    init, space = run.recipe.training.init, run.manifest.space
+    generator, discriminator = untrained_networks(run.recipe, space, seed=run.config.seed)
+    taken = None if init is None else take_initial_weights(generator, discriminator, space, Path(init))
+    state = new_state(
         generator=generator.to(run.device),
         discriminator=discriminator.to(run.device),
         config=run.config,
         with_short_average=scores_checkpoints(run),
     )
+    return state, taken
 
 
 def _refuse_other_settings(settings: Path, stored: Recipe, recipe: Recipe) -> None:

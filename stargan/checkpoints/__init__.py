@@ -22,6 +22,7 @@ from stargan.checkpoints.files import (
     safetensors_bytes,
     weights_of,
 )
+from stargan.checkpoints.initial import take_weights
 
 __all__ = [
     "BEST",
@@ -41,5 +42,6 @@ __all__ = [
     "safetensors_bytes",
     "save_checkpoint",
     "save_model",
+    "take_weights",
     "weights_of",
 ]

@@ -220,6 +220,7 @@ def test_mistakes_are_short_blocks_and_write_nothing(
         ((small.manifest, "--out", run, *tiny, "--attributes", "hiar"), "hair"),
         ((small.manifest, "--out", run, *tiny, "--device", "gpu"), "--device gpu: not usable here"),
         ((small.manifest, "--out", run, *tiny, "--set", "images.size=15"), "generator.downsamplings"),
+        ((small.manifest, "--out", run, "--init", tmp_path / "other"), "other is neither a run folder"),
     ):
         done = augmentor.run("train", *words)
         assert (done.code, done.out) == (2, ""), words

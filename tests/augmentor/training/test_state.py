@@ -40,7 +40,15 @@ def test_only_what_the_loop_has_no_part_in_stays_behind() -> None:
     """A new setting must either be a field of the loop's numbers, or be named here."""
     behind = {*TrainingSettings.model_fields, *LossSettings.model_fields} - {f.name for f in fields(TrainConfig)}
     targets = {"targets", "for_domains", "for_balance"}
-    loading = targets | {"batch_size", "balanced_sources", "joint", "workers", "cache"}
+    loading = targets | {
+        "batch_size",
+        "balanced_sources",
+        "joint",
+        "workers",
+        "cache",
+        "init",
+        "weigh_translations",
+    }
     assert behind == loading | {"keep_checkpoints", "tensorboard"}
 
 
