@@ -208,11 +208,11 @@ def training_batches(
         ) from None
 
 
-def drawn_domains(images: TrainingImages, sampler: StepSampler, *, most: int) -> tuple[Tensor, Tensor]:
-    """Return the domains and the targets of `most` draws, (N, A) int64, -1 unknown, without reading an image."""
+def drawn_targets(images: TrainingImages, sampler: StepSampler, *, most: int) -> Tensor:
+    """Return the targets of the first `most` draws of a sampler with targets, (N, A) int64, -1 unknown."""
     draws = itertools.islice(itertools.chain.from_iterable(sampler), most)
-    pairs = [(images.domain(draw.row), images.target(draw.row, draw)) for draw in draws]
-    return torch.stack([own for own, _ in pairs]), torch.stack([own if to is None else to for own, to in pairs])
+    found = [images.target(draw.row, draw) for draw in draws]
+    return torch.stack([target for target in found if target is not None])
 
 
 def default_workers() -> int:

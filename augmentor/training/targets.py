@@ -152,24 +152,32 @@ class TranslationWeights:
         return ratios.flatten(1).amin(dim=1).clamp(max=_MOST_WEIGHT) / self.mean
 
 
-def translation_weights(sources: Tensor, targets: Tensor, space: LabelSpace) -> TranslationWeights:
-    """Return the weights for training whose real images and targets are like the (N, A) int64 domains given.
+def translation_weights(
+    codes: npt.NDArray[np.integer],
+    targets: Tensor,
+    space: LabelSpace,
+    *,
+    row_weights: npt.NDArray[np.float64] | None = None,
+) -> TranslationWeights:
+    """Return the weights for training rows with the codes (N, A) and targets like the (M, A) int64 given.
 
-    Where no image knows two attributes together, or no target weighs anything, targets count alike.
+    `row_weights` says how often each row is shown, (N,); None is all alike. Where no row knows two attributes
+    together, or no target weighs anything, targets count alike.
     """
     sizes = torch.tensor([len(attribute.values) for attribute in space.attributes])
     first = sizes.cumsum(0) - sizes
     attribute_of = torch.repeat_interleave(torch.arange(len(space)), sizes)
 
-    def shares(domains: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (E, E) shares of pairs of values among the domains that know both, and their numbers."""
+    def shares(domains: Tensor, shown: Tensor) -> Tensor:
+        """Return (E, E) shares of pairs of values among the domains that know both, NaN where none does."""
         has = (domains[:, attribute_of] + first[attribute_of] == torch.arange(len(attribute_of))).double()
         known = (domains != UNKNOWN).double()
-        of_both = (known.T @ known)[attribute_of][:, attribute_of]
-        return has.T @ has / of_both.clamp(min=1), of_both
+        return (shown * has.T) @ has / ((shown * known.T) @ known)[attribute_of][:, attribute_of]
 
-    (real, known), (asked, _) = shares(sources), shares(targets)
-    ratios = torch.where(known > 0, real / asked.clamp(min=1 / len(targets)), 1.0).float()
+    every_row = torch.from_numpy(np.ones(len(codes)) if row_weights is None else row_weights)
+    real = shares(torch.from_numpy(codes.astype(np.int64)), every_row)
+    asked = shares(targets, torch.ones(len(targets), dtype=torch.float64)).nan_to_num()
+    ratios = torch.where(real.isnan(), 1.0, real / asked.clamp(min=1 / len(targets))).float()
     weights = TranslationWeights(ratios=ratios, first=first)
     mean = float(weights(targets).mean())
     return replace(weights, mean=mean) if mean > 0 else replace(weights, ratios=torch.ones_like(ratios))

@@ -134,7 +134,7 @@ def domains(*counts: tuple[list[int], int]) -> Tensor:
 def test_a_target_weighs_as_much_as_it_is_more_frequent_among_images() -> None:
     real = domains(([0, 0], 30), ([0, 1], 10), ([1, 0], 40), ([1, 1], 20))
     asked_for = domains(([0, 0], 25), ([0, 1], 25), ([1, 0], 25), ([1, 1], 25))
-    weights = translation_weights(real, asked_for, SPACE)
+    weights = translation_weights(real.numpy(), asked_for, SPACE)
     # Shares of images / of targets, by pair: 1.2, 0.4, 1.6, 0.8; by single value: tone 0.8, 1.2, woman 1.4, 0.6.
     # The least of a domain's three counts: 0.8, 0.4, 1.2, 0.6; their mean is 0.75.
     found = weights(torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]))
@@ -145,7 +145,7 @@ def test_a_target_weighs_as_much_as_it_is_more_frequent_among_images() -> None:
 def test_a_combination_without_an_image_weighs_nothing_and_none_more_than_twice_the_mean() -> None:
     real = domains(([0, 0], 50), ([2, 0], 40), ([1, 1], 10))
     asked_for = domains(([0, 0], 50), ([2, 0], 9), ([2, 1], 31), ([1, 1], 10))
-    weights = translation_weights(real, asked_for, SPACE)
+    weights = translation_weights(real.numpy(), asked_for, SPACE)
     found = weights(torch.tensor([[2, 1], [2, 0], [0, 0]]))
     assert found[0] == 0
     # Dark: 40 images for 40 targets; not a woman: 90 for 59; both: 40 for 9.
@@ -155,15 +155,23 @@ def test_a_combination_without_an_image_weighs_nothing_and_none_more_than_twice_
 def test_rows_that_do_not_know_both_attributes_say_nothing_of_their_combination() -> None:
     real = domains(([0, UNKNOWN], 50), ([1, UNKNOWN], 50), ([UNKNOWN, 0], 50), ([UNKNOWN, 1], 50))
     asked_for = domains(([0, 0], 10), ([0, 1], 40), ([1, 0], 40), ([1, 1], 10))
-    assert translation_weights(real, asked_for, SPACE)(asked_for).tolist() == pytest.approx([1.0] * 100)
-    only_tone = translation_weights(real, domains(([0, UNKNOWN], 30), ([1, UNKNOWN], 70)), SPACE)
+    assert translation_weights(real.numpy(), asked_for, SPACE)(asked_for).tolist() == pytest.approx([1.0] * 100)
+    only_tone = translation_weights(real.numpy(), domains(([0, UNKNOWN], 30), ([1, UNKNOWN], 70)), SPACE)
     found = only_tone(torch.tensor([[0, UNKNOWN], [1, UNKNOWN]]))
     assert (found[0] / found[1]).item() == pytest.approx((50 / 30) / (50 / 70))
 
 
+def test_rows_count_as_often_as_they_are_shown() -> None:
+    real = domains(([0, 0], 90), ([1, 1], 10)).numpy()
+    asked_for = domains(([0, 0], 50), ([1, 1], 50))
+    often = np.where(real[:, 0] == 1, 9.0, 1.0)
+    weights = translation_weights(real, asked_for, SPACE, row_weights=often)
+    assert weights(asked_for).tolist() == pytest.approx([1.0] * 100)
+
+
 def test_targets_that_no_image_has_count_alike() -> None:
     real, asked_for = domains(([0, 0], 5)), domains(([2, 1], 3))
-    assert translation_weights(real, asked_for, SPACE)(asked_for).tolist() == [1, 1, 1]
+    assert translation_weights(real.numpy(), asked_for, SPACE)(asked_for).tolist() == [1, 1, 1]
 
 
 def test_nothing_to_fill_up_and_unknown_names_are_refused() -> None:
