@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,7 +66,7 @@ def check(
     With --balance, also the number of training images of each combination of
     attributes, before and after expand --balance.
     """
-    from augmentor.data import check_manifest, write_folds
+    from augmentor.data import check_manifest, resolve_range, write_folds
     from augmentor.data import split_labels as write_split
     from augmentor.data.manifest import read_manifest
     from augmentor.images import verify
@@ -90,6 +90,8 @@ def check(
     table = read_manifest(manifest, attributes=chosen, one_hot=settings.one_hot, reading=reading).allowing(
         outside=allow_outside, max_pixels=max_pixels or settings.images.max_pixels
     )
+    training_rows = table.select(table.split_mask(["train"]))
+    table = replace(table, grey_range=resolve_range(settings.images.range, training_rows))
     fills = balance is not None or counts is not None
     named = options.names(balance)
     states = preview_balance(table, attributes=named, to=balance_to, counts=counts) if fills else []

@@ -3,12 +3,14 @@
 from augmentor.data.check import CheckReport, check_manifest, frame_notes
 from augmentor.data.failures import Failure, write_failures
 from augmentor.data.folds import LEAST_FOLDS, MOST_FOLDS, Folds, write_folds
+from augmentor.data.grey_ranges import grey_range_notes, resolve_range
 from augmentor.data.models import (
     NO_DESCRIPTION,
     ForeignDescription,
     describe_choice,
     is_foreign,
     model_crop,
+    model_grey_range,
     open_model,
     read_model_manifest,
 )
@@ -37,12 +39,15 @@ __all__ = [
     "check_manifest",
     "describe_choice",
     "frame_notes",
+    "grey_range_notes",
     "is_foreign",
     "model_crop",
+    "model_grey_range",
     "open_model",
     "read_model_manifest",
     "read_model_samples",
     "read_samples",
+    "resolve_range",
     "sample_originals",
     "split_labels",
     "write_failures",

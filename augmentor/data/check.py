@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from augmentor.data.grey_ranges import grey_range_notes
 from augmentor.data.manifest import SPLITS, Manifest, look_elsewhere, split_leaks
 from augmentor.errors import ImageError, counted, row_list
 from augmentor.images import has_further_frames
@@ -152,7 +153,12 @@ def check_manifest(
         several_frames=ids.iloc[several_frames].tolist(),
         duplicates=[tuple(ids.iloc[rows]) for rows in identical],
         leaks=[*split_leaks(manifest), *_image_leaks(manifest, identical)],
-        notes=[*manifest.notes, *_blank_groups(manifest), *_frame_notes(manifest, several_frames)],
+        notes=[
+            *manifest.notes,
+            *_blank_groups(manifest),
+            *_frame_notes(manifest, several_frames),
+            *grey_range_notes(manifest),
+        ],
     )
 
 

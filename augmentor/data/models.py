@@ -11,7 +11,7 @@ from pathlib import Path
 from augmentor.data.manifest import Manifest, TableReading, read_manifest
 from augmentor.errors import AugmentorError, did_you_mean, listing
 from augmentor.images import parse_size
-from augmentor.storage import read_declared
+from augmentor.storage import GreyRange, as_grey_range, read_declared
 from stargan.checkpoints import BEST, CheckpointError, Json, Model, load_model
 from stargan.checkpoints.foreign import parse_attributes, read_foreign
 
@@ -92,12 +92,16 @@ def open_model(path: Path, description: ForeignDescription = NO_DESCRIPTION) -> 
 
 
 def read_model_manifest(manifest: Path, model: Model, *, reading: TableReading) -> Manifest:
-    """Read a manifest in a model's label space; what `reading` does not say is as in the model's training."""
+    """Read a manifest in a model's label space; what `reading` does not say is as in the model's training.
+
+    So is the range of grey values.
+    """
     recipe = model.settings.get("recipe")
     trained = recipe.get("manifest") if isinstance(recipe, dict) else None
     if isinstance(trained, dict):
         reading = reading.or_else(read_declared(TableReading, trained, lenient=True))
-    return read_manifest(manifest, space=model.space, reading=reading)
+    table = read_manifest(manifest, space=model.space, reading=reading)
+    return replace(table, grey_range=model_grey_range(model))
 
 
 def model_crop(model: Model) -> int | None:
@@ -105,6 +109,12 @@ def model_crop(model: Model) -> int | None:
     images = model.settings.get("images")
     crop = images.get("crop") if isinstance(images, dict) else None
     return int(crop) if isinstance(crop, int) and crop > 0 else None
+
+
+def model_grey_range(model: Model) -> GreyRange | None:
+    """Return the range of grey values that the model was trained with; None for that of 16 bits."""
+    images = model.settings.get("images")
+    return as_grey_range(images.get("range")) if isinstance(images, dict) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from augmentor.judge import LabelledImages
 from augmentor.outputs import UNCHANGED, encoding_of, paths_of
 from augmentor.outputs.readers import ExpandedDataset, FinishedOutput, open_dataset
 from augmentor.planning import CellState
-from augmentor.storage import MAX_PIXELS, Json, side_by_side
+from augmentor.storage import MAX_PIXELS, GreyRange, Json, side_by_side
 from stargan.config import Precision
 from stargan.labels import UNKNOWN, LabelSpace
 
@@ -53,6 +53,7 @@ class EvaluatedOutput:
     Args:
         size: (height, width) of its images; the model's where they differ.
         crop: side of the centred square that sources were cut to first, or None.
+        grey_range: of files with more than 8 bits, see `Access`.
         encoding: lossy format of its files, which real images pass, too; None for lossless ones.
         full_size: the images have another size than the model's, so changes were blended into the originals.
         gated: whether translations had to pass a gate.
@@ -78,6 +79,7 @@ class EvaluatedOutput:
     balance: tuple[Mapping[str, str], ...] = ()
     manifest: str = ""
     request: Mapping[str, Json] = field(default_factory=dict)
+    grey_range: GreyRange | None = None
 
 
 def read_output(out: Path) -> EvaluatedOutput:
@@ -110,6 +112,7 @@ def read_output(out: Path) -> EvaluatedOutput:
         balance=_balance(described),
         manifest=str(described.get("manifest", "")),
         request={name: settings.get(name) for name in _REQUEST},
+        grey_range=finished.grey_range,
     )
 
 
@@ -232,7 +235,7 @@ def read_data(
     """
     space, out = output.space, output.out
     table = read_manifest(manifest, space=space, reading=reading)
-    table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
+    table = replace(table.allowing(outside=allow_outside, max_pixels=max_pixels), grey_range=output.grey_range)
     refuse_unreachable(table, ["train", "test"])
     synthetic = open_dataset(out, synthetic=True, size=output.size)
     rejected = read_rejected(paths_of(out).beside("rejected.csv"), space)

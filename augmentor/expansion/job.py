@@ -19,6 +19,7 @@ from augmentor.data import (
     ForeignDescription,
     describe_choice,
     frame_notes,
+    grey_range_notes,
     model_crop,
     open_model,
     read_model_manifest,
@@ -119,6 +120,7 @@ class Expansion:
                 "image_size": list(self.model.image_size),
                 "crop": model_crop(self.model),
                 **({"unlabelled": dict(self.model.unlabelled)} if self.model.unlabelled else {}),
+                **({} if self.manifest.grey_range is None else {"grey_range": list(self.manifest.grey_range)}),
             },
             "judge": {"sha256": None if self.judging is None else self.judging.kept.sha256},
             "settings": self._settings_json,
@@ -237,7 +239,10 @@ def plan_expansion(
     table = table.allowing(outside=settings.allow_outside, max_pixels=settings.max_pixels)
     refuse_split_leaks(table)
     refuse_unreachable(table, settings.splits)
-    table = replace(table, notes=(*table.notes, *frame_notes(table), *missing_notes(table)))
+    table = replace(
+        table,
+        notes=(*table.notes, *frame_notes(table), *missing_notes(table), *grey_range_notes(table, usual=False)),
+    )
     eligible = table.split_mask(settings.splits)
     if not eligible.any():
         raise ManifestError(

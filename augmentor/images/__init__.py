@@ -2,8 +2,10 @@
 
 from augmentor.images.decode import (
     IMAGE_SUFFIXES,
+    GreyValues,
     decode,
     decode_bytes,
+    grey_values,
     has_further_frames,
     stored_shape,
     usual_suffix,
@@ -28,6 +30,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "LONGEST_SIDE",
     "PREVIEW_CELL",
+    "GreyValues",
     "ImageFormat",
     "Original",
     "OutputSize",
@@ -38,6 +41,7 @@ __all__ = [
     "encode",
     "encode_file",
     "fit",
+    "grey_values",
     "has_further_frames",
     "parse_output_size",
     "parse_size",

@@ -6,18 +6,20 @@ import errno
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from math import ceil, floor
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 
 from augmentor.errors import ImageError
 from augmentor.images.sizes import REDUCING_GAP, Pixels, crop_box
-from augmentor.storage import ANYWHERE, MAX_PIXELS, Access
+from augmentor.storage import ANYWHERE, MAX_PIXELS, Access, GreyRange
 
 # Registered now, so that threads do not race to do it. Only raster formats that Pillow itself decodes: EPS would
 # start Ghostscript.
@@ -40,6 +42,12 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+"""Pillow's modes of grey images with more than 8 bits; it reads colours of 16 bits as 8."""
+
+_OUTLIERS = 0.01
+"""Percentage of an image's pixels, at each end, that do not decide the range: dead and hot pixels of a sensor."""
+
 _TURNED = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
@@ -71,13 +79,13 @@ def decode(
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     with _as_image_error(path), access.open(path) as file:
-        return _read(file, channels=channels, size=size, crop=crop, max_pixels=access.max_pixels)
+        return _read(file, channels=channels, size=size, crop=crop, access=access)
 
 
 def decode_bytes(data: bytes, *, channels: int, size: tuple[int, int] | None = None) -> Pixels:
     """Read an encoded image from memory; see `decode`."""
     with _as_image_error("image in memory"):
-        return _read(BytesIO(data), channels=channels, size=size, crop=None, max_pixels=MAX_PIXELS)
+        return _read(BytesIO(data), channels=channels, size=size, crop=None, access=ANYWHERE)
 
 
 def upright_size(path: Path, *, access: Access = ANYWHERE) -> tuple[int, int]:
@@ -93,7 +101,7 @@ def verify(path: Path, *, access: Access = ANYWHERE) -> bool:
     `decode` reads the first one only. The thumbnails that cameras append to a JPEG do not count.
     """
     with _as_image_error(path), access.open(path) as file:
-        _read(file, channels=3, size=None, crop=None, max_pixels=access.max_pixels)
+        _read(file, channels=3, size=None, crop=None, access=access)
         file.seek(0)
         return _has_further_frames(file, access.max_pixels)
 
@@ -116,6 +124,34 @@ def stored_shape(data: bytes) -> tuple[int, int, int]:
         return height, width, len(image.getbands())
 
 
+@dataclass(frozen=True, kw_only=True)
+class GreyValues:
+    """The grey values of an image with more than 8 bits.
+
+    Args:
+        low, high: the lowest and highest, but for 0.01 % of the pixels at each end.
+        clipped: share of the pixels, in [0, 1], outside of the range that the image is read with.
+    """
+
+    low: float
+    high: float
+    clipped: float
+
+
+def grey_values(path: Path, *, access: Access = ANYWHERE) -> GreyValues | None:
+    """Return the grey values of an image's first frame; None, not decoded, for one of 8 bits or of colours."""
+    with _as_image_error(path), access.open(path) as file, _opened(file, access.max_pixels) as image:
+        if image.mode not in _DEEP:
+            return None
+        values = _finite(np.asarray(image))
+    low, high = access.grey_range or (0, 65535)
+    return GreyValues(
+        low=float(np.percentile(values, _OUTLIERS, method="lower")),
+        high=float(np.percentile(values, 100 - _OUTLIERS, method="higher")),
+        clipped=float(np.mean((values < low) | (values > high))),
+    )
+
+
 def usual_suffix(path: Path) -> str:
     """Return the suffix for a copy of an image file, in lower case with its dot: its own, or else its format's."""
     own = path.suffix.lower()
@@ -126,10 +162,10 @@ def usual_suffix(path: Path) -> str:
 
 
 def _read(
-    file: IO[bytes], *, channels: int, size: tuple[int, int] | None, crop: int | None, max_pixels: int
+    file: IO[bytes], *, channels: int, size: tuple[int, int] | None, crop: int | None, access: Access
 ) -> Pixels:
     """Decode an open file; raises whatever Pillow raises."""
-    with _opened(file, max_pixels) as opened:
+    with _opened(file, access.max_pixels) as opened:
         width, height = opened.size
         profile = opened.info.get("icc_profile")
         orientation = _orientation(opened)
@@ -140,7 +176,7 @@ def _read(
             _draft(opened, upright_size=(width, height), box=box, size=size)
         opened.load()
         image = opened.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else opened
-        image = _flatten(image)
+        image = _flatten(image, access.grey_range)
     # A JPEG decoded at 1/2, 1/4 or 1/8 has its sides rounded up, so the scale is the nearest such one.
     scale = round(max(width / image.width, height / image.height)) if image.size != (width, height) else 1
     kept = [edge / scale for edge in box]
@@ -197,10 +233,10 @@ def _draft(
     image.draft(None, wanted)
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def _flatten(image: Image.Image, grey_range: GreyRange | None) -> Image.Image:
     """Return the image as 8-bit L, RGB or CMYK without transparency."""
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
-        return _scale_16_bit(image)
+    if image.mode in _DEEP:
+        return _to_8_bit(image, grey_range)
     if image.mode in ("P", "PA") or "transparency" in image.info or image.mode == "RGBa":
         image = image.convert("RGBA")
     if image.mode == "La":
@@ -221,14 +257,27 @@ def _flatten(image: Image.Image) -> Image.Image:
             raise ValueError(f"pixels of type {image.mode!r} cannot be shown as 8-bit colours; convert the file")
 
 
-def _scale_16_bit(image: Image.Image) -> Image.Image:
-    """Map 0..65535 to 0..255; Pillow's own conversion would clip at 255."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+def _to_8_bit(image: Image.Image, grey_range: GreyRange | None) -> Image.Image:
+    """Map the range, by default 0..65535, to 0..255, and clip the rest; Pillow's conversion would clip at 255."""
+    values = np.asarray(image)
+    if grey_range is not None:
+        low, high = grey_range
+        shares = (np.clip(_finite(values), low, high) - low) / (high - low)
+        return Image.fromarray(np.rint(255 * shares).astype(np.uint8))
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise ValueError(
-            f"grey values run from {values.min()} to {values.max()}, more than 16 bits; convert the file"
+            f"grey values run from {values.min()} to {values.max()}, which are not those of 16 bits; train with "
+            "images.range, or convert the file"
         )
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    return Image.fromarray(((values.astype(np.int64) + 128) // 257).astype(np.uint8))
+
+
+def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return grey values as float64; ValueError where one is no number."""
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("some grey values are not numbers (NaN or infinite); convert the file")
+    return values
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

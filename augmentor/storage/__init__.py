@@ -1,6 +1,6 @@
 """Paths and URLs, access rules, atomic files, locks; threads with bounded waits, and child processes."""
 
-from augmentor.storage.access import ANYWHERE, MAX_PIXELS, Access, OutsideError, is_there
+from augmentor.storage.access import ANYWHERE, MAX_PIXELS, Access, GreyRange, OutsideError, as_grey_range, is_there
 from augmentor.storage.atomic import (
     TEMPORARY,
     CsvWriter,
@@ -81,6 +81,7 @@ __all__ = [
     "TURNS",
     "Access",
     "CsvWriter",
+    "GreyRange",
     "Holder",
     "Json",
     "OutsideError",
@@ -92,6 +93,7 @@ __all__ = [
     "What",
     "Workers",
     "anything_hangs",
+    "as_grey_range",
     "content",
     "create_file",
     "each",

@@ -1,4 +1,4 @@
-"""Access rules for images: regular files, inside the manifest's folder or below its URL, and not too large."""
+"""Rules for reading images: regular files, inside the manifest's folder or below its URL, size, grey values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader, BytesIO
 from pathlib import Path
+from typing import TypeAlias
 
 from augmentor.storage.urls import RemotePath, content, is_inside
 
@@ -16,6 +17,9 @@ MAX_PIXELS = 178_956_970
 
 _KEPT_FOLDERS = 4096
 
+GreyRange: TypeAlias = tuple[float, float]
+"""Lowest and highest grey value, the lowest first."""
+
 
 class OutsideError(OSError):
     """A path leads out of the folders that it must stay in."""
@@ -23,15 +27,18 @@ class OutsideError(OSError):
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """The rules of access. By default every regular file of a usual size may be read.
+    """The rules of reading. By default every regular file of a usual size may be read.
 
     Args:
         max_pixels: images of more pixels (width x height) are refused before they are decoded.
         folders: folders or URLs that the files must be in once ".." and links are resolved; None for no limit.
+        grey_range: the grey values that become black and white, of files with more than 8 bits; None for 0 and
+            65535.
     """
 
     max_pixels: int = MAX_PIXELS
     folders: tuple[Path, ...] | None = None
+    grey_range: GreyRange | None = None
 
     def open(self, path: Path) -> BufferedReader | BytesIO:
         """Open a regular file, or an object of a storage (read whole), that is not empty.
@@ -93,6 +100,15 @@ class Access:
 
 
 ANYWHERE = Access()
+
+
+def as_grey_range(stored: object) -> GreyRange | None:
+    """Return the range in a file's JSON; None where it has none."""
+    match stored:
+        case [int() | float() as low, int() | float() as high] if low < high:
+            return low, high
+        case _:
+            return None
 
 
 def is_there(path: Path) -> bool:

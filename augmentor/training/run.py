@@ -11,11 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmentor.data import GREY_SAMPLE, Failure, Samples, all_grey, describe_choice, frame_notes, read_samples
+from augmentor.data import (
+    GREY_SAMPLE,
+    Failure,
+    Samples,
+    all_grey,
+    describe_choice,
+    frame_notes,
+    grey_range_notes,
+    read_samples,
+    resolve_range,
+)
 from augmentor.data.manifest import Manifest, missing_notes, refuse_split_leaks, refuse_unreachable
 from augmentor.errors import ManifestError, OutputError, TrainingError
 from augmentor.judge import Limits, TargetAccuracy, judge_run, rarity_weights
-from augmentor.storage import locked, read_holder
+from augmentor.storage import GreyRange, locked, read_holder
 from augmentor.training.cache import ImageCache, make_cache
 from augmentor.training.faults import explained, last_checkpoint
 from augmentor.training.loading import TrainingImages, drawn_targets, training_batches
@@ -122,6 +132,9 @@ def train_run(
         refuse_second_start(run, resume=resume)
     manifest = manifest.allowing(max_pixels=recipe.images.max_pixels)
     rows = _training_rows(manifest)
+    recipe, grey_range = _decide_range(recipe, rows, run)
+    manifest, rows = replace(manifest, grey_range=grey_range), replace(rows, grey_range=grey_range)
+    rows = replace(rows, notes=(*rows.notes, *grey_range_notes(rows)))
     recipe, rows = _decide_channels(recipe, rows, run)
     if recipe.training.augment_probability == "adaptive" and not len(_labelled_rows(manifest, "val")):
         note = (
@@ -337,6 +350,20 @@ def _training_rows(manifest: Manifest) -> Manifest:
         )
     refuse_unreachable(rows)
     return replace(rows, notes=(*rows.notes, *frame_notes(rows), *missing_notes(rows)))
+
+
+def _decide_range(recipe: Recipe, rows: Manifest, run: Path) -> tuple[Recipe, GreyRange | None]:
+    """Return the recipe with its range of grey values in the place of "auto", and that range.
+
+    A run that was started before keeps its own.
+    """
+    before = stored_recipe(run)
+    chosen = recipe.images.range
+    if chosen == "auto" and before is not None:
+        chosen = before.images.range
+    found = resolve_range(chosen, rows)
+    images = recipe.images.model_copy(update={"range": found or "full"})
+    return recipe.model_copy(update={"images": images}), found
 
 
 def _decide_channels(recipe: Recipe, rows: Manifest, run: Path) -> tuple[Recipe, Manifest]:

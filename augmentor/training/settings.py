@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from augmentor.data.manifest import TableReading
 from augmentor.images import DEFAULT_SIDE, LONGEST_SIDE
-from augmentor.storage import MAX_PIXELS
+from augmentor.storage import MAX_PIXELS, GreyRange
 from stargan.config import AugmentProbability, Compile, Objective, Precision, Schedule
 from stargan.diffaugment import Policy
 from stargan.networks import (
@@ -86,6 +86,8 @@ class ImageSettings(Section):
         sub_regions: share of training images, in [0, 1), that are random cuts out of the file's own resolution
             (mixed sub-region training) instead of whole images.
         max_pixels: files of more pixels (width x height) are refused before they are unpacked.
+        range: grey values that become black and white, of files with more than 8 bits: "full", 0 and 65535;
+            [low, high]; or "auto", those of all training images, which are found as a run starts.
     """
 
     size: int | tuple[int, int] = Field(default=DEFAULT_SIDE, description="the side in pixels, or [height, width]")
@@ -95,6 +97,9 @@ class ImageSettings(Section):
     random_crop: float = Field(default=1.08, ge=1.0, le=2.0)
     sub_regions: _Share = 0.0
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
+    range: Literal["full", "auto"] | GreyRange = Field(
+        default="full", description="'full' (0 to 65535), 'auto', or [lowest, highest] grey value"
+    )
 
     @field_validator("size")
     @classmethod
@@ -102,6 +107,13 @@ class ImageSettings(Section):
         for pixels in size if isinstance(size, tuple) else (size,):
             check_side(pixels)
         return size
+
+    @field_validator("range")
+    @classmethod
+    def _ascending(cls, given: Literal["full", "auto"] | GreyRange) -> Literal["full", "auto"] | GreyRange:
+        if isinstance(given, tuple) and given[0] >= given[1]:
+            raise ValueError(f"[{given[0]:g}, {given[1]:g}] must rise: [lowest, highest] grey value")
+        return given
 
     @property
     def height_width(self) -> tuple[int, int]:

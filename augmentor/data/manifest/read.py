@@ -20,7 +20,7 @@ from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
 from augmentor.data.manifest.rows import SPLITS, build_rows, subject_notes, without_duplicates
 from augmentor.data.manifest.table import Table, clean
 from augmentor.errors import ManifestError, did_you_mean
-from augmentor.storage import MAX_PIXELS, Access, located
+from augmentor.storage import MAX_PIXELS, Access, GreyRange, located
 from stargan.labels import UNKNOWN, LabelSpace, spelled
 
 
@@ -41,6 +41,7 @@ class Manifest:
         more_paths: the files of the other tables.
         allow_outside: images may be outside the tables' folders.
         max_pixels: images of more pixels (width x height) are refused.
+        grey_range: the grey values that become black and white, of files with more than 8 bits; see `Access`.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Manifest:
     more_paths: tuple[Path, ...] = ()
     allow_outside: bool = False
     max_pixels: int = MAX_PIXELS
+    grey_range: GreyRange | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,7 +77,7 @@ class Manifest:
     def access(self) -> Access:
         """Which image files may be read: a table names files below its own folder, unless more is allowed."""
         folders = None if self.allow_outside else tuple(path.parent for path in self.paths)
-        return Access(max_pixels=self.max_pixels, folders=folders)
+        return Access(max_pixels=self.max_pixels, folders=folders, grey_range=self.grey_range)
 
     def allowing(self, *, outside: bool | None = None, max_pixels: int | None = None) -> Manifest:
         """Return the manifest with images outside its folders or of more pixels allowed; None for no change."""

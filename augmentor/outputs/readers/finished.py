@@ -27,7 +27,7 @@ from augmentor.outputs.readers.images import FolderImages, HDF5Images, ImageSour
 from augmentor.outputs.records import RecordFolder, ShardRecord
 from augmentor.outputs.writers.hdf5_layout import TEXT_COLUMNS, open_hdf5
 from augmentor.outputs.writers.packs import PACK_SUFFIXES
-from augmentor.storage import Json
+from augmentor.storage import GreyRange, Json, as_grey_range
 from stargan.labels import AttributeState, LabelSpace
 
 Item = TypeVar("Item")
@@ -102,6 +102,13 @@ class FinishedOutput:
         return (cast(int | None, shape[2]) if isinstance(shape, Sequence) and len(shape) == 3 else None) or 3
 
     @property
+    def grey_range(self) -> GreyRange | None:
+        """The range of grey values of original files with more than 8 bits; None for that of 16 bits."""
+        made_of = self.description.get("made_of")
+        model = made_of.get("model") if isinstance(made_of, Mapping) else None
+        return as_grey_range(model.get("grey_range")) if isinstance(model, Mapping) else None
+
+    @property
     def class_note(self) -> str:
         """What readers of class folders need to know where a split lacks some; "" where none does."""
         missing = cast("Mapping[str, Sequence[str]]", self.description.get("missing_classes", {}))
@@ -169,7 +176,7 @@ class FinishedOutput:
             return HDF5Images(where, rows, channels=self.channels, size=size)
         if self.pack_suffix is not None:
             return PackImages(where, names, suffix=self.pack_suffix, channels=self.channels, size=size)
-        return FolderImages(where, names, channels=self.channels, size=size)
+        return FolderImages(where, names, channels=self.channels, size=size, grey_range=self.grey_range)
 
     def read(self, row: int, file_name: str) -> Pixels | None:
         """Return one image, uint8 (H, W, C), by its label table row and name; None where it cannot be read."""

@@ -17,7 +17,7 @@ from augmentor.images import Pixels, decode, decode_bytes, resize
 from augmentor.outputs.writers.hdf5_layout import open_hdf5
 from augmentor.outputs.writers.packing import Pack, pack_name
 from augmentor.outputs.writers.packs import open_pack
-from augmentor.storage import Access
+from augmentor.storage import Access, GreyRange
 
 _OPEN_PACKS = 32
 """Packs that a process keeps open: the number of its open files is limited."""
@@ -46,13 +46,21 @@ class FolderImages:
         names: the files' names inside it.
         channels: 1 (grey) or 3 (RGB).
         size: (height, width) that every image is cropped and resized to; None keeps its own.
+        grey_range: of original files with more than 8 bits, see `Access`.
     """
 
     def __init__(
-        self, folder: Path, names: Iterable[str], *, channels: int, size: tuple[int, int] | None = None
+        self,
+        folder: Path,
+        names: Iterable[str],
+        *,
+        channels: int,
+        size: tuple[int, int] | None = None,
+        grey_range: GreyRange | None = None,
     ) -> None:
         self.folder = folder
         self.size = size
+        self.access = Access(grey_range=grey_range)
         # Bytes, not Python strings: workers count references, which would copy the list into each of them.
         self.names = np.array([name.encode() for name in names], dtype=np.bytes_)
         self.channels = channels
@@ -60,7 +68,7 @@ class FolderImages:
     def read(self, index: int) -> Pixels:
         """Return one image, uint8 (H, W, C)."""
         path = inside(self.folder, self.names[index].decode())
-        return decode(path, channels=self.channels, size=self.size)
+        return decode(path, channels=self.channels, size=self.size, access=self.access)
 
 
 class HDF5Images:

@@ -24,6 +24,7 @@ from augmentor.images import (
     decode_bytes,
     encode,
     encode_file,
+    grey_values,
     usual_suffix,
     verify,
 )
@@ -137,6 +138,76 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(path, channels=3)[0, :, 2], [0, 1, 100, 255])
 
 
+DEEP: dict[str, tuple[str, float, float, str]] = {
+    "10 bits": (".png", 0, 1023, "u2"),
+    "12 bits": (".png", 0, 4095, "u2"),
+    "12 bits, big-endian": (".tif", 0, 4095, ">u2"),
+    "12 bits above zero": (".tif", 1000, 5095, "u2"),
+    "8 bits in 32": (".tif", 0, 255, "i4"),
+    "below zero": (".tif", -1024, 3071, "i4"),
+    "8 bits as floats": (".tif", 0, 255, "f4"),
+    "shares": (".tif", 0, 1, "f4"),
+}
+"""Suffix, lowest and highest grey value, type."""
+
+
+@pytest.mark.parametrize("kind", DEEP)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_range_brings_all_grey_levels_back(kind: str, channels: int, tmp_path: Path) -> None:
+    suffix, low, high, dtype = DEEP[kind]
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    values = low + levels.astype(np.float64) * (high - low) / 255
+    path = tmp_path / f"x{suffix}"
+    Image.fromarray((values if dtype == "f4" else np.rint(values)).astype(dtype)).save(path)
+    access = Access(grey_range=(low, high))
+    assert (decode(path, channels=channels, access=access) == levels[..., None]).all()
+    found = grey_values(path, access=access)
+    assert found is not None
+    assert (found.low, found.high, found.clipped) == (low, high, 0)
+
+
+def test_values_outside_of_the_range_are_clipped_and_counted(tmp_path: Path) -> None:
+    values = np.full((10, 10), 2048, np.uint16)
+    values[0, :5], values[1, :3] = 65535, 3
+    path = save(tmp_path / "x.png", Image.fromarray(values))
+    access = Access(grey_range=(1000, 4095))
+    pixels = decode(path, channels=1, access=access)[..., 0]
+    assert (pixels[0, 0], pixels[1, 0], pixels[5, 5]) == (255, 0, round(255 * 1048 / 3095))
+    found = grey_values(path, access=access)
+    assert found is not None
+    assert (found.low, found.high, found.clipped) == (3, 65535, 0.08)
+
+
+def test_a_hot_pixel_of_many_does_not_decide_the_range(tmp_path: Path) -> None:
+    values = np.tile(np.arange(200, 1200, dtype=np.uint16), (20, 1))
+    values[3, 3], values[4, 4] = 65535, 0
+    found = grey_values(save(tmp_path / "x.png", Image.fromarray(values)))
+    assert found is not None
+    assert (found.low, found.high) == (200, 1199)
+
+
+def test_without_a_range_16_bits_are_what_they_were(tmp_path: Path) -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    path = save(tmp_path / "x.png", Image.fromarray(values))
+    plain = decode(path, channels=1)
+    assert (plain[..., 0] == (values.astype(np.int64) + 128) // 257).all()
+    assert (decode(path, channels=1, access=Access(grey_range=(0, 65535))) == plain).all()
+
+
+def test_a_range_changes_nothing_of_8_bits(tmp_path: Path) -> None:
+    for mode in ("L", "RGB", "P", "LA"):
+        path = save(tmp_path / f"{mode}.png", Image.fromarray(gradient()).convert(mode))
+        plain = decode(path, channels=3)
+        assert (decode(path, channels=3, access=Access(grey_range=(0, 4095))) == plain).all()
+        assert grey_values(path) is None
+
+
+def test_values_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.tiff", Image.fromarray(np.array([[0, np.nan]], np.float32)))
+    with pytest.raises(ImageError, match="some grey values are not numbers"):
+        decode(path, channels=1, access=Access(grey_range=(0, 1)))
+
+
 def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     rgba = np.zeros((4, 6, 4), np.uint8)
     rgba[:, :2] = (*RED, 255)
@@ -214,7 +285,7 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "missing": (folder / "missing.png", "does not exist"),
         "folder": (folder / "folder.png", "folder"),
         "pipe": (folder / "pipe.png", "regular file"),
-        "float": (floats, "'F'"),
+        "float": (floats, r"from 1\.0 to 1\.0, which are not those of 16 bits; train with images\.range"),
     }
 
 
