@@ -60,7 +60,7 @@ _LOCK = ".lock"
 _SAMPLE_ROWS = 8
 
 _WEIGHED_DRAWS = 5_000
-"""Targets by which translations are weighed; they cost a few tenths of a second."""
+"""Targets by which translations are weighed, if the run has as many; they cost a few tenths of a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,9 +222,10 @@ def _fit(
     weigh = None
     if run.recipe.loss.weigh_translations and policy is not None:
         whole = replace(sampler, first_step=0, rank=0, world_size=1)
+        drawn = sampler.batch_size * (run.config.steps or _WEIGHED_DRAWS)
         weigh = translation_weights(
             rows.codes,
-            drawn_targets(images, whole, most=_WEIGHED_DRAWS),
+            drawn_targets(images, whole, most=min(drawn, _WEIGHED_DRAWS)),
             rows.space,
             row_weights=sampler.source_weights,
         )

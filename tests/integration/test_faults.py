@@ -343,13 +343,13 @@ def test_overwriting_that_is_killed_half_way_loses_nothing(begun: Case, monkeypa
     """Neither does the same command without the flag believe in images that are gone, nor another one in these."""
     plain, calls = shutil.rmtree, 0
 
-    def halting(path: Path) -> None:
+    def halting(path: Path, **options: bool) -> None:
         nonlocal calls
         calls += 1
         if calls == 3 or path.suffix == ".parts":
             (path / "run.json").unlink(missing_ok=True)  # It may be the first one to go.
             raise Halt
-        plain(path)
+        plain(path, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", halting)
