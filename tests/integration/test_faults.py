@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -343,7 +343,7 @@ def test_overwriting_that_is_killed_half_way_loses_nothing(begun: Case, monkeypa
     """Neither does the same command without the flag believe in images that are gone, nor another one in these."""
     plain, calls = shutil.rmtree, 0
 
-    def halting(path: Path, **options: bool) -> None:
+    def halting(path: Path, **options: Any) -> None:
         nonlocal calls
         calls += 1
         if calls == 3 or path.suffix == ".parts":
