@@ -221,9 +221,6 @@ def train(
         else:
             targets = ranks.all_gather(batch.targets)
         labels = upload_labels(codes, targets, space, device=device, ranks=ranks)
-        counts = None
-        if translation_weights is not None:
-            counts = upload(ranks.local_share(translation_weights(targets)), device)
         real = to_signed(upload(batch.images, device))
         if device.type == "cuda":
             real = real.contiguous(memory_format=torch.channels_last)
@@ -248,6 +245,9 @@ def train(
 
         # ---- translations, for the updates of D and G ----
         else:
+            weights = None
+            if translation_weights is not None:
+                weights = upload(ranks.local_share(translation_weights(targets)), device)
             with torch.set_grad_enabled(g_step), autocast:
                 fake, mask = compiled.translate(real, labels.target_vectors)
 
@@ -276,7 +276,7 @@ def train(
             d_domain = losses.domain_loss(
                 real_logits, labels.codes, space, known=labels.known_codes, normalise=config.normalise_domain
             )
-            d_adversarial = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores, counts)
+            d_adversarial = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores, weights)
             d_loss = d_adversarial + config.real_domain_weight * d_domain
             meter.add({"d/adversarial": d_adversarial, "d/domain": d_domain})
             if config.objective == "wgan-gp":

@@ -66,7 +66,7 @@ KeyOption = Annotated[
 ]
 UnlabelledOption = Annotated[
     str | None,
-    typer.Option(metavar="ATTR=VALUE,...", help="Foreign FILE: what its generator is told of unknown labels."),
+    typer.Option(metavar="ATTR=VALUE,...", help="Foreign FILE: values in the place of unknown labels."),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe.")

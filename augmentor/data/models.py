@@ -25,7 +25,7 @@ class ForeignDescription:
         size: of its images, "128" or WIDTHxHEIGHT; None for the usual one of its kind.
         crop: side of the centred square that its training images were cut to first, in pixels, or None.
         key: of the generator's state dict, where the file holds several: "G_ema", "state_dict.netG".
-        unlabelled: what the generator is told of unknown labels, "male=0,young=1".
+        unlabelled: values in the place of unknown labels, "male=0,young=1".
     """
 
     attributes: str | None = None
@@ -206,7 +206,7 @@ def _open_foreign(path: Path, description: ForeignDescription) -> Model:
 
 
 def _with_unlabelled(model: Model, path: Path, text: str | None) -> Model:
-    """Return the model with what its generator is told of unknown labels, "male=0,young=1"; None leaves it."""
+    """Return the model with values in the place of unknown labels, "male=0,young=1"; None leaves it."""
     if text is None:
         return model
     foreign, space = model.settings.get("foreign"), model.space

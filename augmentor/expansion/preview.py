@@ -83,7 +83,7 @@ def write_preview(
     if not shown.split_mask(splits).any() and table.split_mask(splits).any():
         raise DomainError(
             f"{manifest}: every image of {', '.join(splits)} has an unknown yes-or-no label. The model's file has "
-            "learnt from 0 and 1 alone: fill in these cells, or say with --unlabelled what it is told of them"
+            "learnt from 0 and 1 alone: fill in these cells, or give values in their place with --unlabelled"
         )
     grid = _draw_grid(Translator(loaded, device=device), shown, columns, splits=splits, rows=rows, size=size)
     if grid is None:

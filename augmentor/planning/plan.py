@@ -407,5 +407,5 @@ def refuse_unlabelled(plan: Plan, model: Model) -> None:
         raise DomainError(
             f"the labels of images to be translated are unknown: {named}. The model's file has learnt from 0 and "
             "1 alone, and what it makes of an unknown label is left to chance. Fill in these cells of the "
-            f"manifest, or say what the generator is told of them, for example --unlabelled {values}"
+            f"manifest, or give values in their place, for example --unlabelled {values}"
         )

@@ -358,9 +358,8 @@ def _decide_range(recipe: Recipe, rows: Manifest, run: Path) -> tuple[Recipe, Gr
 
     A run that was started before keeps its own.
     """
-    before = stored_recipe(run)
     chosen = recipe.images.range
-    if chosen == "auto" and before is not None:
+    if chosen == "auto" and (before := stored_recipe(run)) is not None:
         chosen = before.images.range
     found = resolve_range(chosen, rows)
     images = recipe.images.model_copy(update={"range": found or "full"})

@@ -32,10 +32,25 @@ LOGGED = TrainConfig(
 """Three steps of G and D, one log each. Without draws of its own but for targets."""
 
 
-def run(state: TrainState, config: TrainConfig, space: LabelSpace, batches: Iterable[Batch]) -> list[LogEvent]:
+def run(
+    state: TrainState,
+    config: TrainConfig,
+    space: LabelSpace,
+    batches: Iterable[Batch],
+    *,
+    translation_weights: Callable[[Tensor], Tensor] | None = None,
+) -> list[LogEvent]:
     """Train to the end; return the logs."""
     events = list[Event]()
-    assert train(state=state, config=config, space=space, batches=batches, device=CPU, on_event=events.append)
+    assert train(
+        state=state,
+        config=config,
+        space=space,
+        batches=batches,
+        device=CPU,
+        on_event=events.append,
+        translation_weights=translation_weights,
+    )
     return [event for event in events if isinstance(event, LogEvent)]
 
 
@@ -82,25 +97,18 @@ def test_d_counts_translations_by_their_targets(
 ) -> None:
     """Without weight D learns from real images alone; with weights of 1 as without any."""
 
-    def weighed(weight: float | None) -> tuple[list[Tensor], LogEvent]:
-        def weights(targets: Tensor) -> Tensor:
-            assert targets.dtype == torch.int64
-            return torch.full((len(targets),), 1.0 if weight is None else weight)
+    def constant(weight: float, targets: Tensor) -> Tensor:
+        assert targets.dtype == torch.int64
+        return torch.full((len(targets),), weight)
 
-        state, events = tiny_state(LOGGED), list[Event]()
-        train(
-            state=state,
-            config=LOGGED,
-            space=space,
-            batches=noise_batches(0),
-            device=CPU,
-            on_event=events.append,
-            translation_weights=None if weight is None else weights,
-        )
-        first = next(event for event in events if isinstance(event, LogEvent))
-        return tensors(state.discriminator), first
+    def weighed(weights: Callable[[Tensor], Tensor] | None) -> tuple[list[Tensor], LogEvent]:
+        state = tiny_state(LOGGED)
+        logs = run(state, LOGGED, space, noise_batches(0), translation_weights=weights)
+        return tensors(state.discriminator), logs[0]
 
-    (alike, plain), (ones, _), (none, without) = weighed(None), weighed(1.0), weighed(0.0)
+    (alike, plain), (ones, _), (none, without) = (
+        weighed(weights) for weights in (None, partial(constant, 1.0), partial(constant, 0.0))
+    )
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(alike, ones, strict=True))
     assert not equal(alike, none)
     # At first D scores all images near 0, where each half of the loss is ln 2.
