@@ -30,11 +30,16 @@ class Batch(NamedTuple):
         images: (N, C, H, W) uint8.
         codes: (N, A) int64 domains, -1 unknown.
         targets: (N, A) int64, -1 unknown; None for the batch's domains, permuted by the loop.
+        partners: (N, C, H, W) uint8, the same scenes under their targets, aligned with `images` pixel for pixel;
+            None where no image has one.
+        paired: (N,) bool, which rows of `partners` are real; the others count in no loss. None without `partners`.
     """
 
     images: Tensor
     codes: Tensor
     targets: Tensor | None = None
+    partners: Tensor | None = None
+    paired: Tensor | None = None
 
 
 @dataclass(kw_only=True)

@@ -273,7 +273,10 @@ def _by_threads(
 ) -> Iterator[_Made]:
     def make(draws: list[Draw]) -> _Made:
         batch, broken = _collate([images[draw] for draw in draws])
-        return (batch._replace(images=batch.images.pin_memory()) if pin_memory else batch), broken
+        if pin_memory:
+            partners = None if batch.partners is None else batch.partners.pin_memory()
+            batch = batch._replace(images=batch.images.pin_memory(), partners=partners)
+        return batch, broken
 
     if workers == 0:
         yield from map(make, sampler)

@@ -118,7 +118,7 @@ RUNS = {
 
 def joint(batches: Iterator[Batch]) -> Iterator[Batch]:
     """Let every image know one label set only, in turns; every other batch brings its targets."""
-    for number, (images, codes, _) in enumerate(batches):
+    for number, (images, codes, *_) in enumerate(batches):
         knows_hair = torch.arange(len(codes)) % 2 == 0
         one_set = codes.clamp(min=0)
         one_set[knows_hair, 1] = one_set[~knows_hair, 0] = -1

@@ -75,12 +75,12 @@ def test_given_targets_are_used_and_others_matter(
 ) -> None:
     def permuted(batches: Iterator[Batch]) -> Iterator[Batch]:
         """What the loop does by itself, seed 0."""
-        for step, (images, codes, _) in enumerate(batches, start=1):
+        for step, (images, codes, *_) in enumerate(batches, start=1):
             drawn = codes[torch.randperm(len(codes), generator=torch.Generator().manual_seed(step))]
             yield Batch(images, codes, torch.where(drawn < 0, codes, drawn))
 
     def other(batches: Iterator[Batch]) -> Iterator[Batch]:
-        for images, codes, _ in batches:
+        for images, codes, *_ in batches:
             yield Batch(images, codes, codes.roll(1, dims=0))
 
     found = []

@@ -79,7 +79,7 @@ def test_ten_steps_have_the_losses_of_the_trainer(
     plain = plain_state(generator=generator, discriminator=discriminator, config=config)
     batches, events, source = list[Batch](), list[Event](), noise_batches(0)
     for number in range(STEPS):
-        images, codes, _ = next(source)
+        images, codes, *_ = next(source)
         targets = permuted_targets(codes, space, generator=torch.Generator().manual_seed(number))
         batches.append(Batch(images, codes, targets))
     train(state=ours, config=config, space=space, batches=batches, device=CPU, on_event=events.append)
