@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from augmentor.data import CheckReport, Folds, SplitLabels
 
 _MOST_LACKING = 5
+_MOST_CHANGES = 20
 
 
 @command
@@ -166,12 +167,33 @@ def check_tables(report: CheckReport) -> Group:
         *listed("missing", [f"row {p.row}: {p.path}" for p in report.missing if not p.found]),
         *listed("unreadable", [f"row {p.row}: {p.path}: {p.reason}" for p in report.unreadable]),
         *listed("leak", report.leaks),
+        *listed("pair", report.unequal_pairs),
         *listed("duplicate", [f"same content: {', '.join(ids)}" for ids in report.duplicates], style="yellow"),
     ]
     datasets = [
         Text(f"data set {visible(name)}: {counted(count, 'image')}") for name, count in report.datasets.items()
     ]
-    return Group(title, table, *datasets, Text(""), *problems, _verdict(report))
+    return Group(title, table, *datasets, *_pair_lines(report), Text(""), *problems, _verdict(report))
+
+
+def _pair_lines(report: CheckReport) -> list[Text]:
+    """Return what is known of the pairs: how many rows have a partner, and what no pair shows."""
+    if report.pairs is None:
+        return []
+    pairs = report.pairs
+    splits = ", ".join(f"{split} {count:,}" for split, count in pairs.rows.items()) or "none"
+    lines = [f"images with a partner (column pair): {splits}"]
+    for name, counts in pairs.changes.items():
+        shown = [f"{' - '.join(values)} {count:,}" for values, count in counts.items() if count]
+        lacking = [" - ".join(values) for values, count in counts.items() if not count]
+        if shown:
+            lines.append(f"pairs for {name}: {listing(shown, _MOST_CHANGES)}")
+        if lacking:
+            lines.append(f"no pair for {name}: {listing(lacking, _MOST_CHANGES)}")
+    if pairs.domains:
+        domains = [f"{domain} ({counted(count, 'image')})" for domain, count in pairs.domains.items()]
+        lines.append(f"no training image with a partner has: {listing(domains, _MOST_LACKING)}")
+    return [Text(visible(line)) for line in lines]
 
 
 def _verdict(report: CheckReport) -> Text:
@@ -181,4 +203,6 @@ def _verdict(report: CheckReport) -> Text:
     leaks = len(report.leaks)
     parts = [f"{counted(bad, 'image')} cannot be used"] if bad else []
     parts += [f"{counted(leaks, 'leak')} between splits"] if leaks else []
+    unequal = len(report.unequal_pairs)
+    parts += [f"{counted(unequal, 'pair')} of unequal size: a pair is aligned pixel for pixel"] if unequal else []
     return Text("; ".join(parts) + ".", style="bold red")

@@ -13,8 +13,9 @@ import numpy as np
 
 from augmentor.data.grey_ranges import grey_range_notes
 from augmentor.data.manifest import SPLITS, Manifest, look_elsewhere, split_leaks
+from augmentor.data.pairs import PairSummary, pair_notes, summarize_pairs, unequal_pairs
 from augmentor.errors import ImageError, counted, row_list
-from augmentor.images import has_further_frames
+from augmentor.images import has_further_frames, upright_size
 from augmentor.storage import Access, OutsideError, RemotePath, is_there, located, side_by_side
 from stargan.labels import UNKNOWN, Kind
 
@@ -63,7 +64,9 @@ class CheckReport:
         unreadable: rows whose file does not decode.
         several_frames: ids of the rows whose file holds several frames or pages, of which the first is used.
         duplicates: ids of the rows whose files are equal byte for byte, a tuple per file.
-        leaks: groups, and identical images, in two splits.
+        leaks: groups, pairs, and identical images, in two splits.
+        pairs: what the column `pair` tells; None where no row has one.
+        unequal_pairs: pairs whose images differ in size, so that they cannot be aligned.
         notes: remarks from reading the manifest.
     """
 
@@ -79,11 +82,13 @@ class CheckReport:
     duplicates: list[tuple[str, ...]]
     leaks: list[str]
     notes: list[str]
+    pairs: PairSummary | None = None
+    unequal_pairs: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Every image can be used and no split leaks into another."""
-        return not (self.missing or self.unreadable or self.leaks)
+        """Every image can be used, no split leaks into another, and pairs are of equal size."""
+        return not (self.missing or self.unreadable or self.leaks or self.unequal_pairs)
 
     def to_json(self) -> dict[str, object]:
         """Return the report as plain JSON values."""
@@ -91,14 +96,17 @@ class CheckReport:
         for attribute in plain["attributes"]:
             attribute["values"] = list(attribute["values"])
         plain["duplicates"] = [list(ids) for ids in self.duplicates]
+        plain["pairs"] = None if self.pairs is None else self.pairs.to_json()
+        plain["unequal_pairs"] = list(self.unequal_pairs)
         return {"ok": self.ok, **plain}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Image:
-    """An image's digest, or what is wrong with it."""
+    """An image's digest and, if it was asked for, its (height, width) in pixels; or what is wrong with it."""
 
     digest: bytes = b""
+    size: tuple[int, int] | None = None
     wrong: Literal["", "missing", "unreadable"] = ""
     reason: str = ""
     several_frames: bool = False
@@ -125,8 +133,11 @@ def check_manifest(
     several_frames: list[int] = []
     rows_of: dict[bytes, list[int]] = {}
     paths = (located(manifest.root, path) for path in manifest.rows["path"])
+    paired = manifest.pairs >= 0
+    sizes: dict[int, tuple[int, int]] = {}
     look = partial(_look_at, decode=decode, access=manifest.access)
-    for i, found in enumerate(side_by_side(look, paths, workers, what="reading {}".format)):
+    images = zip(paths, paired.tolist(), strict=True)
+    for i, found in enumerate(side_by_side(look, images, workers, what=lambda image: f"reading {image[0]}")):
         if found.wrong:
             row = manifest.rows.iloc[i]
             problem = ImageProblem(id=row["id"], path=row["path"], row=int(row["line"]), reason=found.reason)
@@ -135,6 +146,8 @@ def check_manifest(
             rows_of.setdefault(found.digest, []).append(i)
             if found.several_frames:
                 several_frames.append(i)
+            if found.size is not None:
+                sizes[i] = found.size
         if progress is not None:
             progress(i + 1, total)
     nearby = look_elsewhere(manifest.path, [problem.path for problem in missing])
@@ -158,7 +171,10 @@ def check_manifest(
             *_blank_groups(manifest),
             *_frame_notes(manifest, several_frames),
             *grey_range_notes(manifest),
+            *pair_notes(manifest),
         ],
+        pairs=summarize_pairs(manifest),
+        unequal_pairs=tuple(unequal_pairs(manifest, sizes)),
     )
 
 
@@ -225,11 +241,14 @@ def _frame_notes(manifest: Manifest, several_frames: list[int]) -> list[str]:
     return [f"{manifest.path}, {row_list(lines)}: {are} several frames or pages; the first one is used"]
 
 
-def _look_at(path: Path, *, decode: Callable[[Path], bool], access: Access) -> _Image:
+def _look_at(image: tuple[Path, bool], *, decode: Callable[[Path], bool], access: Access) -> _Image:
+    """Read the image of a path, and its size if it is `paired`."""
+    path, paired = image
     try:
         with access.open(path) as file:
             digest = hashlib.file_digest(file, "sha256").digest()
         several_frames = decode(path)
+        size = upright_size(path, access=access) if paired else None
     except (FileNotFoundError, NotADirectoryError):
         return _Image(wrong="missing", reason="no such file")
     except IsADirectoryError:
@@ -241,7 +260,7 @@ def _look_at(path: Path, *, decode: Callable[[Path], bool], access: Access) -> _
     except ImageError as error:
         # The report names the path in a field of its own.
         return _Image(wrong="unreadable", reason=str(error).removeprefix(f"{path}: "))
-    return _Image(digest=digest, several_frames=several_frames)
+    return _Image(digest=digest, size=size, several_frames=several_frames)
 
 
 def _image_leaks(manifest: Manifest, identical: list[list[int]]) -> list[str]:

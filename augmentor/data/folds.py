@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmentor.data.beside import path_beside, write_beside
-from augmentor.data.manifest import AS_WRITTEN, SPLITS, Manifest, TableReading, subject_names
+from augmentor.data.manifest import AS_WRITTEN, SPLITS, Manifest, TableReading, bound_together
 from augmentor.data.manifest.files import read_table
 from augmentor.data.manifest.read import infer_manifest
 from augmentor.errors import ManifestError
@@ -37,7 +37,7 @@ class Folds:
     """The written tables.
 
     Args:
-        subjects: groups, and images without one.
+        subjects: groups, and images without one; those with rows of the same pair count as one.
         lacking: combinations that some folds' test part lacks, the rarest first, and these folds, from 1.
     """
 
@@ -57,8 +57,9 @@ def write_folds(
 ) -> Folds:
     """Write `NAME-fold1.csv`, `NAME-fold2.csv`, ... beside a manifest, equal but for the column `split`.
 
-    Subjects (groups, and images without one) are dealt into as many parts, whatever their split was. Part k is the
-    test split of table k, the next one its val split, all others are train. Rows that repeat another are left out.
+    Subjects (groups, images without one, and those together that have a pair in common) are dealt into as many
+    parts, whatever their split was. Part k is the test split of table k, the next one its val split, all others
+    are train. Rows that repeat another are left out.
 
     Raises:
         ManifestError: the manifest cannot be used, or has too few subjects.
@@ -68,13 +69,12 @@ def write_folds(
         raise ManifestError(f"--folds must be from {LEAST_FOLDS} to {MOST_FOLDS}, not {folds}")
     table = read_table(path, reading)
     manifest = infer_manifest(table, attributes=attributes, one_hot=one_hot)
-    names = subject_names(manifest.rows["group"], range(len(manifest)))
-    # By their first row, so that the parts depend on the order of the rows alone.
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    subjects = np.array([numbers[name] for name in names], dtype=np.intp)
-    if len(numbers) < folds:
+    # Numbered by their first row, so that the parts depend on the order of the rows alone.
+    subjects = bound_together(manifest.rows["group"], manifest.pairs)
+    count = int(subjects.max()) + 1
+    if count < folds:
         raise ManifestError(
-            f"{path}: {len(numbers)} subjects (groups, and images without one), fewer than --folds {folds}: "
+            f"{path}: {count} subjects (groups, and images without one), fewer than --folds {folds}: "
             "each fold's test split needs one"
         )
     outs = [path_beside(path, f"fold{fold}", option="--folds") for fold in range(1, folds + 1)]
@@ -90,7 +90,7 @@ def write_folds(
         written.append(WrittenFold(path=out, train=train, val=val, test=test))
     return Folds(
         written=tuple(written),
-        subjects=len(numbers),
+        subjects=count,
         lacking=_lacking(manifest, parts, folds),
         notes=manifest.notes,
     )

@@ -8,6 +8,7 @@ from augmentor.images.decode import (
     grey_values,
     has_further_frames,
     stored_shape,
+    upright_size,
     usual_suffix,
     verify,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "preview_grid",
     "resize",
     "stored_shape",
+    "upright_size",
     "usual_suffix",
     "verify",
     "write_grid",

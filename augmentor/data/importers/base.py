@@ -16,7 +16,7 @@ from augmentor.errors import AugmentorError, counted, did_you_mean, short
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Those of torchvision's ImageFolder, fewer than can be read: its users keep the rows that they have there."""
 
-ROW_COLUMNS = ("path", "id", "split", "group", "dataset")
+ROW_COLUMNS = ("path", "id", "split", "group", "pair", "dataset")
 """The columns of a listing that are no attributes, in the order in which a manifest has them."""
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from augmentor.data.importers.base import ROW_COLUMNS, DatasetError, Listing
 from augmentor.data.manifest.columns import MAX_VALUES
+from augmentor.data.manifest.rows import bound_together
 from augmentor.errors import did_you_mean, listing
 from stargan.labels import spelled
 
@@ -156,10 +157,15 @@ def _with_splits(frame: pd.DataFrame, split: str, usual: Shares | None) -> tuple
     keys = frame["group"] if "group" in frame.columns else frame["path"]
     # An image without a group is a group of its own.
     keys = keys.where(keys != "", frame["path"])
+    what = "groups" if "group" in frame.columns else "images"
+    if "pair" in frame.columns:
+        codes = frame["pair"].astype(pd.CategoricalDtype(sorted({*frame["pair"]} - {""}))).cat.codes
+        bound = pd.Series(bound_together(keys, codes.to_numpy()), index=frame.index)
+        keys, what = keys.groupby(bound).transform("first"), "pairs"
     frame["split"] = keys.map(split_of(keys.unique().tolist(), shares))
-    counts = frame.groupby("split")[keys.name].nunique() if keys.name == "group" else frame["split"].value_counts()
+    counts = keys.groupby(frame["split"]).nunique()
     parts = ", ".join(f"{part} {counts.get(part, 0):,}" for part in ("train", "val", "test"))
-    return frame, [f"split {'groups' if keys.name == 'group' else 'images'} at random: {parts}"]
+    return frame, [f"split {what} at random: {parts}"]
 
 
 def split_of(keys: Sequence[str], shares: Shares) -> dict[str, str]:

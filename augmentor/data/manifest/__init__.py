@@ -9,15 +9,18 @@ from augmentor.data.manifest.guards import (
 from augmentor.data.manifest.joint import read_manifests
 from augmentor.data.manifest.label_sets import describe_sets
 from augmentor.data.manifest.missing import look_elsewhere
+from augmentor.data.manifest.partners import Partners
 from augmentor.data.manifest.read import Manifest, read_manifest
 from augmentor.data.manifest.reading import AS_WRITTEN, TableReading
-from augmentor.data.manifest.rows import SPLITS, key_stems, subject_names
+from augmentor.data.manifest.rows import SPLITS, bound_together, key_stems, subject_names
 
 __all__ = [
     "AS_WRITTEN",
     "SPLITS",
     "Manifest",
+    "Partners",
     "TableReading",
+    "bound_together",
     "describe_sets",
     "key_stems",
     "look_elsewhere",

@@ -14,7 +14,7 @@ from augmentor.data.manifest.table import IMAGE_COLUMNS, Column, Table
 from augmentor.errors import ManifestError, did_you_mean, listing, short
 from stargan.labels import Attribute, LabelSpace, spelled
 
-FIXED_COLUMNS = ("id", "split", "group", "dataset")
+FIXED_COLUMNS = ("id", "split", "group", "pair", "dataset")
 """Columns with a meaning of their own, beside the one that holds the image."""
 
 LABEL_TABLE_COLUMNS = (
@@ -209,7 +209,10 @@ def _check_requested(
         if name in owner:
             raise ManifestError(f"{path}: '{name}' is one column of '{owner[name]}'. Name that attribute instead")
         if name in FIXED_COLUMNS:
-            raise ManifestError(f"{path}: '{name}' has a fixed meaning and cannot be an attribute. Leave it out")
+            raise ManifestError(
+                f"{path}: '{name}' has a fixed meaning and cannot be an attribute. Leave it "
+                "out, or rename the column"
+            )
         raise ManifestError(
             f"{path}: no attribute column '{name}'.{did_you_mean(name, sources)} "
             f"There are {listing(list(sources), 12)}"

@@ -23,24 +23,31 @@ _LOOKED_AT = 16
 
 
 def split_leaks(manifest: Manifest) -> list[str]:
-    """Return a message for every group, or image file of several tables, that is in more than one split.
+    """Return a message for every group, pair, or image file of several tables, that is in more than one split.
 
     Equal groups of several tables are one where the tables are in the same folder; a blank group is none.
     A message reads "group 'ann' is in train (rows 2, 3) and test (row 9)"; they are in the order of the rows.
     """
+    return [message for messages in _leaks(manifest).values() for message in messages]
+
+
+def _leaks(manifest: Manifest) -> dict[str, list[str]]:
+    """Return the messages of `split_leaks` by what leaks: a group, a pair, an image."""
     rows = manifest.rows
-    named = rows["group"] != ""
+    named, paired = rows["group"] != "", manifest.pairs >= 0
+    pairs = _in_two_splits(rows[paired], rows.loc[paired, "pair"].astype(str), what="pair")
     if not manifest.more_paths:
-        return _in_two_splits(rows[named], rows.loc[named, "group"], what="group")
+        return {"group": _in_two_splits(rows[named], rows.loc[named, "group"], what="group"), "pair": pairs}
     folders = rows["file"].map({str(path): str(path.absolute().parent) for path in manifest.paths}).astype(str)
     images = pd.Series(
         [os.path.normpath(Path(folder, path)) for folder, path in zip(folders, rows["path"], strict=True)],
         index=rows.index,
     )
-    return [
-        *_in_two_splits(rows[named], rows.loc[named, "group"], within=folders[named], what="group"),
-        *_in_two_splits(rows, images, what="image"),
-    ]
+    return {
+        "group": _in_two_splits(rows[named], rows.loc[named, "group"], within=folders[named], what="group"),
+        "pair": pairs,
+        "image": _in_two_splits(rows, images, what="image"),
+    }
 
 
 def _in_two_splits(
@@ -72,15 +79,20 @@ def _places(lines: dict[str, list[int]]) -> str:
 
 
 def refuse_split_leaks(manifest: Manifest) -> None:
-    """Refuse a manifest in which a group, or an image of two tables, is in more than one split."""
-    leaks = split_leaks(manifest)
+    """Refuse a manifest in which a group, a pair, or an image of two tables, is in more than one split."""
+    leaks = {what: messages for what, messages in _leaks(manifest).items() if messages}
     if leaks:
+        messages = [message for each in leaks.values() for message in each]
         joint = bool(manifest.more_paths)
-        more = f"; and {counted(len(leaks) - _SHOWN, 'more group')}" if len(leaks) > _SHOWN else ""
+        column = "split" if joint or len(leaks) > 1 else next(iter(leaks))
+        kept = ["a group"] if joint or "group" in leaks else []
+        kept += ["a pair"] if "pair" in leaks else []
+        kept += ["an image"] if joint else []
+        more = f"; and {counted(len(messages) - _SHOWN, 'more leak')}" if len(messages) > _SHOWN else ""
         raise ManifestError(
-            f"{manifest.title}, column '{'split' if joint else 'group'}': {'; '.join(leaks[:_SHOWN])}{more}. "
-            "Then test images show subjects that training has seen. Put all rows of a group"
-            f"{', and of an image,' if joint else ''} into one split"
+            f"{manifest.title}, column '{column}': {'; '.join(messages[:_SHOWN])}{more}. Then test images show "
+            f"subjects that training has seen. Put all rows of {', and of '.join(kept)}"
+            f"{',' if len(kept) > 1 else ''} into one split"
         )
 
 

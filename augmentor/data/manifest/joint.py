@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import union_categoricals
 
 from augmentor.data.manifest.columns import FIXED_COLUMNS, natural_order
 from augmentor.data.manifest.files import read_table
@@ -185,8 +186,9 @@ def _rows(manifests: Sequence[Manifest]) -> pd.DataFrame:
         datasets = rows["dataset"].astype(str)
         rows["dataset"] = datasets if (datasets != "").any() else title
         parts.append(rows)
-    joined = pd.concat(parts, ignore_index=True)
+    joined = pd.concat([rows.drop(columns="pair") for rows in parts], ignore_index=True)
     joined["dataset"] = joined["dataset"].astype("category")
+    joined["pair"] = _pairs(manifests, titles)
     files = pd.Index([str(manifest.path) for manifest in manifests])
     counts = [len(manifest) for manifest in manifests]
     joined["file"] = pd.Categorical.from_codes(np.repeat(np.arange(len(files)), counts), categories=files)
@@ -197,6 +199,19 @@ def _rows(manifests: Sequence[Manifest]) -> pd.DataFrame:
             "another manifest. Give the rows ids of their own"
         )
     return joined
+
+
+def _pairs(manifests: Sequence[Manifest], titles: Sequence[str]) -> pd.Categorical[object]:
+    """Return the pairs of all tables; equal names are one pair in tables of the same folder, as with groups."""
+    roots = [manifest.root.resolve() for manifest in manifests]
+    # A pair has the title of the first table of its folder before it, so that no two folders' names can meet.
+    first = [titles[roots.index(root)] for root in roots]
+    several = len(set(roots)) > 1
+    columns = []
+    for manifest, title in zip(manifests, first, strict=True):
+        names = [f"{title}/{name}" if several else name for name in manifest.rows["pair"].cat.categories]
+        columns.append(manifest.rows["pair"].cat.rename_categories(names))
+    return union_categoricals(columns)
 
 
 def _titles(paths: Sequence[Path]) -> list[str]:

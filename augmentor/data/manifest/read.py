@@ -31,9 +31,9 @@ class Manifest:
     Args:
         path: the table's file; the first one of several.
         rows: one row per image, index 0 to N - 1, with the columns `path` (as written, "/" between folders), `id`
-            (unique) and `group` ("" = none) as str, `split` (train, val, test) and `dataset` ("" = none) as
-            categoricals, and `line`, int32, the row as a spreadsheet numbers it (the header is row 1). Only of
-            several tables: `file`, a categorical of the tables' files as text.
+            (unique) and `group` ("" = none) as str, `split` (train, val, test), `dataset` ("" = none) and `pair`
+            (code -1 = none) as categoricals, and `line`, int32, the row as a spreadsheet numbers it (the header is
+            row 1). Only of several tables: `file`, a categorical of the tables' files as text.
         space: the attributes, in the columns' order or the model's, with a label set for each kind of data set.
         codes: (N, A) int16, the index of each value, -1 unknown.
         has_splits: there is a `split` column; without one every row is train.
@@ -78,6 +78,11 @@ class Manifest:
         """Which image files may be read: a table names files below its own folder, unless more is allowed."""
         folders = None if self.allow_outside else tuple(path.parent for path in self.paths)
         return Access(max_pixels=self.max_pixels, folders=folders, grey_range=self.grey_range)
+
+    @property
+    def pairs(self) -> NDArray[np.int64]:
+        """The number of each row's pair, (N,): equal in rows that are the same picture; -1 for none."""
+        return self.rows["pair"].cat.codes.to_numpy().astype(np.int64)
 
     def allowing(self, *, outside: bool | None = None, max_pixels: int | None = None) -> Manifest:
         """Return the manifest with images outside its folders or of more pixels allowed; None for no change."""
@@ -175,7 +180,7 @@ def _used(sources: Sequence[AttributeColumns]) -> list[str]:
 
 
 def _manifest(table: Table, space: LabelSpace, codes: NDArray[np.int16], notes: tuple[str, ...]) -> Manifest:
-    rows = build_rows(table)
+    rows = build_rows(table, pairs=None if "pair" in space.names else table.columns.get("pair"))
     rows["path"] = in_stored_form(table.path.parent, rows["path"])
     return Manifest(
         path=table.path,

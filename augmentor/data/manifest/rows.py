@@ -1,4 +1,4 @@
-"""Columns with a fixed meaning (path, id, split, group, dataset), duplicate rows, subjects, output stems."""
+"""Columns with a fixed meaning (path, id, split, group, pair, dataset), duplicate rows, subjects, output stems."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from augmentor.data.manifest.columns import BINARY_FAMILIES
 from augmentor.data.manifest.lookalikes import doubts
 from augmentor.data.manifest.table import Column, Table, composed
-from augmentor.errors import ManifestError, counted, did_you_mean, row_list, short
+from augmentor.errors import ManifestError, counted, did_you_mean, listing, row_list, short
 
 SPLITS = ("train", "val", "test")
 
@@ -27,6 +28,9 @@ SPLIT_WORDS = {
 """Accepted names of the splits, in lower case."""
 
 MAX_STEM = 100
+
+_MOST_BINARY = 20
+"""Rows of a table whose pairs may be called 0 and 1, or yes and no; in a larger one they are an attribute."""
 
 
 def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[str]]:
@@ -62,14 +66,15 @@ def without_duplicates(table: Table, used: Sequence[str]) -> tuple[Table, list[s
     return table.take(np.setdiff1d(np.arange(len(table)), dropped, assume_unique=True)), [note]
 
 
-def build_rows(table: Table) -> pd.DataFrame:
-    """Return the rows that `Manifest.rows` describes."""
+def build_rows(table: Table, *, pairs: Column | None) -> pd.DataFrame:
+    """Return the rows that `Manifest.rows` describes; `pairs` is the column that names them, None for no pairs."""
     return pd.DataFrame(
         {
             "path": table.images,
             "id": ids_from_paths(table) if table.ids is None else table.ids,
             "split": _splits(table),
             "group": _texts(table.columns.get("group"), len(table)),
+            "pair": _pairs(table, pairs),
             "dataset": _texts(table.columns.get("dataset"), len(table)).astype("category"),
             "line": table.lines,
         },
@@ -109,6 +114,27 @@ def _splits(table: Table) -> pd.Categorical[str]:
         raise ManifestError(f"{table.path}, row {lines[0]}, column 'split': {problem}{more}{way_out}")
     codes = np.array([SPLITS.index(split) for split in splits if split is not None], dtype=np.int8)
     return pd.Categorical.from_codes(codes[column.codes], categories=pd.Index(SPLITS))
+
+
+def _pairs(table: Table, column: Column | None) -> pd.Categorical[str]:
+    if column is None:
+        return pd.Categorical.from_codes(
+            np.full(len(table), -1, dtype=np.int8), categories=pd.Index([], dtype=str)
+        )
+    words = {text.casefold() for text in column.known}
+    if (
+        len(table) > _MOST_BINARY
+        and any(words <= set(spelling) for spelling in BINARY_FAMILIES.values())
+        and words
+    ):
+        raise ManifestError(
+            f"{table.path}, column 'pair': holds only {listing(list(column.known))}, as an attribute does; but it "
+            "names the rows that are the same picture under other labels. Rename it if it is an attribute, else "
+            "give each picture a name of its own"
+        )
+    known = np.array([value != "" for value in column.values], dtype=np.bool_)
+    numbers = np.where(known, np.cumsum(known) - 1, -1)
+    return pd.Categorical.from_codes(numbers[column.codes], categories=pd.Index(column.known, dtype=str))
 
 
 def ids_from_paths(table: Table) -> pd.Series[str]:
@@ -169,6 +195,28 @@ def _replaced(texts: pd.Series[str], where: NDArray[np.intp], new: pd.Series[str
     cells = texts.to_numpy(dtype=object, copy=True)
     cells[where] = new.to_numpy()
     return pd.Series(cells, index=texts.index, dtype=str)
+
+
+def bound_together(groups: Iterable[object], pairs: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Return which rows must stay in one split, (N,) equal numbers from 0 in the order of their first rows.
+
+    Rows of a group are bound together, rows of a pair are, and what has a row in common is, too.
+
+    Args:
+        groups: (N,) "" for none.
+        pairs: (N,) -1 for none.
+    """
+    subjects = pd.factorize(np.array(subject_names(groups, range(len(pairs))), dtype=object))[0]
+    paired = np.flatnonzero(pairs >= 0)
+    of_rows, pairs = subjects[paired], pairs[paired]
+    joined = np.arange(subjects.max() + 1)
+    while True:
+        lowest = np.full(int(pairs.max(initial=-1)) + 1, len(joined))
+        np.minimum.at(lowest, pairs, joined[of_rows])
+        before = joined.copy()
+        np.minimum.at(joined, of_rows, lowest[pairs])
+        if np.array_equal(joined, before):
+            return pd.factorize(joined[subjects])[0]
 
 
 def subject_names(groups: Iterable[object], rows: Iterable[int]) -> list[str]:

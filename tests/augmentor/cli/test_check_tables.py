@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from augmentor.cli.check import check_tables
 from augmentor.data.check import AttributeSummary, CheckReport, ImageProblem
+from augmentor.data.pairs import PairSummary
 from tests.augmentor.cli.screen import printed
 
 
@@ -72,3 +73,19 @@ def test_missing_images_with_one_cause_are_one_line() -> None:
 def test_nothing_is_wider_than_its_terminal() -> None:
     for width in (80, 60):
         assert max(map(len, printed(check_tables(report(missing=3)), width))) <= width
+
+
+def test_pairs_are_shown_with_what_they_lack() -> None:
+    pairs = PairSummary(
+        rows={"train": 1200, "val": 3},
+        changes={"hair": {("black", "[red]"): 1000, ("black", "grey"): 0}},
+        domains={"hair=grey": 7},
+    )
+    lines = printed(check_tables(replace(report(), pairs=pairs)))
+    assert "images with a partner (column pair): train 1,200, val 3" in lines
+    assert "pairs for hair: black - [red] 1,000" in lines
+    assert "no pair for hair: black - grey" in lines
+    assert "no training image with a partner has: hair=grey (7 images)" in lines
+    unequal = printed(check_tables(replace(report(), unequal_pairs=("pair 'x' has images of 4x4 px",))))
+    assert any("pair 'x' has images" in line for line in unequal)
+    assert unequal[-1] == "1 pair of unequal size: a pair is aligned pixel for pixel."

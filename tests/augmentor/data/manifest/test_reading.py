@@ -32,7 +32,7 @@ def test_a_plain_manifest(write: Write) -> None:
     manifest = read_manifest(path)
     rows = manifest.rows
     assert len(manifest) == 3
-    assert list(rows.columns) == ["path", "id", "split", "group", "dataset", "line"]
+    assert list(rows.columns) == ["path", "id", "split", "group", "pair", "dataset", "line"]
     assert list(rows.index) == [0, 1, 2]
     assert list(rows["path"]) == ["images/a.png", "images/b.png", "images/c.png"]
     assert list(rows["id"]) == ["a", "b", "c"]
