@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -42,12 +42,19 @@ class TrainConfig:
         real_domain_weight: weight of the domain classification loss of real images, for D.
         normalise_domain: divide the domain classification loss by the number of attributes; the paper sums.
         cycle_weight: weight of the cycle loss.
+        cycle_weights: "attribute=value" -> weight, in the place of `cycle_weight` for images of that value; of
+            several the first counts. CycleGAN's lambda_A and lambda_B are the weights of two values.
         cycle_every: G steps between two cycle losses, each weighted so many times; 1 is the paper's. Round trips
             take half of the time of a G step.
         identity_weight: weight of the identity loss; it costs a pass of G.
         multiscale_weights: weights of the cycle loss at full size, half, a quarter, ...; empty is off.
         feature_matching_weight: weight of the feature matching loss of the round trip.
+        source_multiscale_weights: as `multiscale_weights`, of the differences between image and translation.
+        source_feature_weight: weight of the feature matching loss of image and translation.
         sparsity_weight: weight of the mask sparsity loss; only with a masked generator.
+        diversity_weight: weight of the diversity loss; only with a generator that reads noise. It costs a pass of
+            G without gradients.
+        diversity_bound: difference of two translations, relative to that of their noises, that suffices.
         gradient_penalty_weight: weight of the gradient penalty of "wgan-gp".
         r1_weight: weight of the R1 penalty of the other objectives; 0 is off.
         r1_every: D steps between two R1 penalties, each weighted so many times (lazy regularisation).
@@ -78,11 +85,16 @@ class TrainConfig:
     real_domain_weight: float = 1.0
     normalise_domain: bool = False
     cycle_weight: float = 10.0
+    cycle_weights: dict[str, float] = field(default_factory=dict)
     cycle_every: int = 1
     identity_weight: float = 0.0
     multiscale_weights: tuple[float, ...] = ()
     feature_matching_weight: float = 0.0
+    source_multiscale_weights: tuple[float, ...] = ()
+    source_feature_weight: float = 0.0
     sparsity_weight: float = 0.1
+    diversity_weight: float = 1.0
+    diversity_bound: float = 0.2
     gradient_penalty_weight: float = 10.0
     r1_weight: float = 1.0
     r1_every: int = 8
@@ -108,6 +120,7 @@ class TrainConfig:
             "learning_rate": self.learning_rate,
             "epoch_decay": self.epoch_decay,
             "diverged_above": self.diverged_above,
+            "diversity_bound": self.diversity_bound,
         }
         for name, value in positive.items():
             if value is not None and not value > 0:
@@ -115,14 +128,7 @@ class TrainConfig:
         for name in ("decay_from", "ema_decay", "epoch_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
-        for name in (
-            *("domain_weight", "real_domain_weight", "cycle_weight", "identity_weight", "feature_matching_weight"),
-            *("sparsity_weight", "gradient_penalty_weight", "r1_weight", "warmup_steps"),
-        ):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be below 0, not {getattr(self, name)}")
-        if not all(weight >= 0 for weight in self.multiscale_weights):
-            raise ValueError(f"multiscale_weights must not be below 0, not {self.multiscale_weights}")
+        _check_weights(self)
         choices = {"objective": Objective, "schedule": Schedule, "precision": Precision, "compile": Compile}
         for name, known in choices.items():
             if getattr(self, name) not in get_args(known):
@@ -136,6 +142,23 @@ class TrainConfig:
     def penalises_real(self) -> bool:
         """Whether D's loss has an R1 penalty."""
         return self.objective != "wgan-gp" and self.r1_weight > 0
+
+
+def _check_weights(config: TrainConfig) -> None:
+    """Refuse negative weights of losses, and weights of values without a value, with a ValueError."""
+    for name in (
+        *("domain_weight", "real_domain_weight", "cycle_weight", "identity_weight", "feature_matching_weight"),
+        *("source_feature_weight", "sparsity_weight", "diversity_weight", "gradient_penalty_weight", "r1_weight"),
+        "warmup_steps",
+    ):
+        if not getattr(config, name) >= 0:
+            raise ValueError(f"{name} must not be below 0, not {getattr(config, name)}")
+    for name in ("multiscale_weights", "source_multiscale_weights"):
+        if not all(weight >= 0 for weight in getattr(config, name)):
+            raise ValueError(f"{name} must not be below 0, not {getattr(config, name)}")
+    for value, weight in config.cycle_weights.items():
+        if "=" not in value or not weight >= 0:
+            raise ValueError(f"cycle_weights: {value!r} = {weight} is no attribute=value with a weight from 0 on")
 
 
 def check_augmentation(

@@ -335,6 +335,25 @@ class LabelSpace:
         return cls(attributes=attributes, label_sets=tuple(names for _, names in sets) if joint else ())
 
 
+def value_weights(codes: Tensor, weights: Mapping[str, float], space: LabelSpace, *, default: float) -> Tensor:
+    """Return the weight of each domain, (N,) float32: that of the first value in `weights` that it has.
+
+    Args:
+        codes: (N, A) int64 domains, -1 unknown.
+        weights: "attribute=value" -> weight.
+        space: the label space.
+        default: the weight of a domain that has none of the values.
+
+    Raises:
+        KeyError: the label space has no such attribute or value.
+    """
+    found = torch.full((len(codes),), default, device=codes.device)
+    for text, weight in reversed(list(weights.items())):
+        name, _, value = text.partition("=")
+        found[codes[:, space.index(name)] == space[name].code(value)] = weight
+    return found
+
+
 def permuted_targets(codes: Tensor, space: LabelSpace, *, generator: torch.Generator) -> Tensor:
     """Draw a target for every image by permuting the batch's domains; see `merge_targets`.
 

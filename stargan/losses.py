@@ -152,16 +152,17 @@ def domain_loss(
     return total / present.clamp(min=1) if normalise else total
 
 
-def cycle_loss(images: Tensor, reconstructed: Tensor) -> Tensor:
+def cycle_loss(images: Tensor, reconstructed: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cycle loss: mean absolute error between images and their round trip G(G(x, c'), c).
 
     Args:
         images: (N, C, H, W) float in [-1, 1].
         reconstructed: same shape and range.
+        weights: (N,) float, the weight of each image's error; None for 1.
 
-    Source: StarGAN, eq. 4 (arXiv 1711.09020).
+    Source: StarGAN, eq. 4 (arXiv 1711.09020); weights for each direction as in CycleGAN's implementation.
     """
-    return (images - reconstructed).abs().mean()
+    return _weighted_mean((images - reconstructed).abs(), weights)
 
 
 def identity_loss(images: Tensor, translated: Tensor) -> Tensor:
@@ -177,7 +178,7 @@ def identity_loss(images: Tensor, translated: Tensor) -> Tensor:
 
 
 def multiscale_loss(images: Tensor, reconstructed: Tensor, weights: Sequence[float]) -> Tensor:
-    """Multi-scale cycle loss: weighted sum of the mean absolute errors of the round trip on an image pyramid.
+    """Multi-scale loss: weighted sum of the mean absolute errors of round trips (or translations) on a pyramid.
 
     Level i averages blocks of 2^i by 2^i pixels, without incomplete blocks; weights of (1,) give `cycle_loss`.
 
@@ -235,6 +236,28 @@ def feature_matching_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Ten
             )
         distances.append((got - wanted.detach()).abs().mean())
     return torch.stack(distances).mean()
+
+
+def diversity_loss(
+    first: Tensor, second: Tensor, first_noise: Tensor, second_noise: Tensor, *, bound: float
+) -> Tensor:
+    """Diversity loss: how far two translations of an image under two noises are from differing enough.
+
+    The mean absolute difference of the translations is divided by that of the noises; the loss of an image is 1
+    where this ratio is 0, and 0 from `bound` on.
+
+    Args:
+        first: (N, C, H, W) float in [-1, 1].
+        second: same shape and range.
+        first_noise: (N, Z) float.
+        second_noise: same shape, with another value in each row.
+        bound: ratio from which on more difference is not rewarded, above 0.
+
+    Source: Yang et al., eq. 2 (arXiv 1901.09024), subtracted from its bound and divided by it.
+    """
+    images = (first - second).abs().flatten(1).mean(dim=1)
+    noises = (first_noise - second_noise).abs().mean(dim=1)
+    return (1 - images / noises / bound).clamp(min=0).mean()
 
 
 def sparsity_loss(masks: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from stargan import losses
 from stargan.config import LONGEST_WARMUP, TrainConfig, computes_in_bfloat16, learning_rate_factor
 from stargan.diffaugment import ADAPT_EVERY, adapted_probability, diff_augment, overfitting_excess
 from stargan.distributed import SINGLE_RANK, Ranks
-from stargan.labels import LabelSpace, permuted_targets
+from stargan.labels import LabelSpace, permuted_targets, value_weights
 from stargan.networks import Discriminator, TranslatingGenerator
 from stargan.pixels import to_signed
 from stargan.upload import upload, upload_labels
@@ -253,8 +253,10 @@ def train(
             weights = None
             if translation_weights is not None:
                 weights = upload(ranks.local_share(translation_weights(targets)), device)
+            noise = torch.randn(2, len(codes), generator.noise, generator=random)
+            look, other_look = (upload(ranks.local_share(each), device) for each in noise)
             with torch.set_grad_enabled(g_step), autocast:
-                fake, mask = compiled.translate(real, labels.target_vectors)
+                fake, mask = compiled.translate(real, torch.cat([look, labels.target_vectors], dim=1))
 
             # ---- D: adversarial and domain losses, penalty ----
             penalise = config.penalises_real and step % config.r1_every == 0
@@ -308,7 +310,7 @@ def train(
             _update(state.discriminator_optimizer, d_loss, ranks)
             real = real.detach().requires_grad_(False)
 
-        # ---- G: adversarial, domain, cycle, identity and sparsity losses ----
+        # ---- G: adversarial, domain, cycle, source, identity, diversity and sparsity losses ----
         if g_step:
             discriminator.requires_grad_(False)
             round_trip = (step // config.critic_steps) % config.cycle_every == 0
@@ -323,8 +325,13 @@ def train(
                         g_features = losses.feature_matching_loss(
                             discriminator.inner(real), discriminator.inner(back)
                         )
+                if config.source_feature_weight:
+                    g_source = losses.feature_matching_loss(discriminator.inner(real), discriminator.inner(fake))
                 if config.identity_weight:
                     same, _ = compiled.translate(real, labels.source_vectors)
+                if generator.noise and config.diversity_weight:
+                    with torch.no_grad():
+                        other, _ = compiled.translate(real, torch.cat([other_look, labels.target_vectors], dim=1))
             g_adversarial = losses.GENERATOR_LOSSES[config.objective](fake_scores)
             g_domain = losses.domain_loss(
                 fake_logits, labels.targets, space, known=labels.known_targets, normalise=config.normalise_domain
@@ -336,7 +343,11 @@ def train(
             if round_trip:
                 masks += [] if back_mask is None else [back_mask]
                 g_cycle = losses.cycle_loss(real, back)
-                g_trip = config.cycle_weight * g_cycle
+                if config.cycle_weights:
+                    each = value_weights(codes, config.cycle_weights, space, default=config.cycle_weight)
+                    g_trip = losses.cycle_loss(real, back, upload(ranks.local_share(each), device))
+                else:
+                    g_trip = config.cycle_weight * g_cycle
                 meter.add({"g/cycle": g_cycle})
                 if config.multiscale_weights:
                     g_scales = losses.multiscale_loss(real, back, config.multiscale_weights)
@@ -347,10 +358,21 @@ def train(
                     meter.add({"g/features": g_features})
                 g_loss = g_loss + config.cycle_every * g_trip
 
+            if config.source_multiscale_weights:
+                g_scales = losses.multiscale_loss(real, fake, config.source_multiscale_weights)
+                g_loss = g_loss + g_scales
+                meter.add({"g/source_multiscale": g_scales})
+            if config.source_feature_weight:
+                g_loss = g_loss + config.source_feature_weight * g_source
+                meter.add({"g/source_features": g_source})
             if config.identity_weight:
                 g_identity = losses.identity_loss(real, same)
                 g_loss = g_loss + config.identity_weight * g_identity
                 meter.add({"g/identity": g_identity})
+            if generator.noise and config.diversity_weight:
+                g_diversity = losses.diversity_loss(fake, other, look, other_look, bound=config.diversity_bound)
+                g_loss = g_loss + config.diversity_weight * g_diversity
+                meter.add({"g/diversity": g_diversity})
             if masks:
                 g_sparsity = torch.stack([losses.sparsity_loss(mask) for mask in masks]).mean()
                 g_loss = g_loss + config.sparsity_weight * g_sparsity

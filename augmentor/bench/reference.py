@@ -16,7 +16,7 @@ from stargan import losses
 from stargan.checkpoints import Model
 from stargan.config import TrainConfig
 from stargan.diffaugment import diff_augment
-from stargan.labels import LabelSpace
+from stargan.labels import LabelSpace, value_weights
 from stargan.networks import Discriminator, StridedConvolution, TranslatingGenerator
 from stargan.pixels import to_signed, to_uint8
 from stargan.training import Batch, TrainState, step_random
@@ -61,8 +61,9 @@ def plain_training_step(
 
     # D
     penalise = config.penalises_real and step % config.r1_every == 0
+    looks = torch.randn(2, len(real), state.generator.noise, generator=random).to(device)
     with torch.no_grad():
-        fake = state.generator(real, labels.target_vectors)
+        fake = state.generator(real, torch.cat([looks[0], labels.target_vectors], dim=1))
     seen_real = diff_augment(real, policy=config.augment, generator=random).detach().requires_grad_(penalise)
     seen_fake = diff_augment(fake, policy=config.augment, generator=random)
     fake_scores, _ = state.discriminator(seen_fake, labels.target_signed)
@@ -84,7 +85,9 @@ def plain_training_step(
 
     # G
     if step % config.critic_steps == 0:
-        g_loss = _generator_loss(state, config, space, real=real, labels=labels, random=random, logged=logged)
+        g_loss = _generator_loss(
+            state, config, space, real=real, labels=labels, looks=looks, random=random, logged=logged
+        )
         _update(state.generator_optimizer, state, g_loss)
         g_steps = step // config.critic_steps
         decay = min(config.ema_decay, g_steps / (g_steps + 10))
@@ -100,10 +103,11 @@ def _generator_loss(
     *,
     real: Tensor,
     labels: Labels,
+    looks: Tensor,
     random: torch.Generator,
     logged: dict[str, Tensor],
 ) -> Tensor:
-    fake, mask = state.generator.translate(real, labels.target_vectors)
+    fake, mask = state.generator.translate(real, torch.cat([looks[0], labels.target_vectors], dim=1))
     masks = [mask]
     seen_fake = diff_augment(fake, policy=config.augment, generator=random)
     scores, logits = state.discriminator(seen_fake, labels.target_signed)
@@ -116,6 +120,9 @@ def _generator_loss(
         masks.append(back_mask)
         logged["g/cycle"] = losses.cycle_loss(real, back)
         trip = config.cycle_weight * logged["g/cycle"]
+        if config.cycle_weights:
+            each = value_weights(labels.codes, config.cycle_weights, space, default=config.cycle_weight)
+            trip = losses.cycle_loss(real, back, each)
         if config.multiscale_weights:
             logged["g/multiscale"] = losses.multiscale_loss(real, back, config.multiscale_weights)
             trip = trip + logged["g/multiscale"]
@@ -124,9 +131,21 @@ def _generator_loss(
             logged["g/features"] = losses.feature_matching_loss(inner(real), inner(back))
             trip = trip + config.feature_matching_weight * logged["g/features"]
         total = total + config.cycle_every * trip
+    if config.source_multiscale_weights:
+        logged["g/source_multiscale"] = losses.multiscale_loss(real, fake, config.source_multiscale_weights)
+        total = total + logged["g/source_multiscale"]
+    if config.source_feature_weight:
+        inner = state.discriminator.inner
+        logged["g/source_features"] = losses.feature_matching_loss(inner(real), inner(fake))
+        total = total + config.source_feature_weight * logged["g/source_features"]
     if config.identity_weight:
         logged["g/identity"] = losses.identity_loss(real, state.generator(real, labels.source_vectors))
         total = total + config.identity_weight * logged["g/identity"]
+    if looks.shape[2] and config.diversity_weight:
+        with torch.no_grad():
+            other = state.generator(real, torch.cat([looks[1], labels.target_vectors], dim=1))
+        logged["g/diversity"] = losses.diversity_loss(fake, other, *looks, bound=config.diversity_bound)
+        total = total + config.diversity_weight * logged["g/diversity"]
     painted = [mask for mask in masks if mask is not None]
     if painted:
         logged["g/sparsity"] = torch.stack([losses.sparsity_loss(mask) for mask in painted]).mean()

@@ -93,10 +93,13 @@ class Recipe(Section):
         except ValueError as error:
             raise ValueError(f"training.{error}") from error
         check_sizes(self)
-        levels, side = len(self.loss.multiscale_weights), min(self.images.height_width)
-        if side >> max(0, levels - 1) < 1:
+        side = min(self.images.height_width)
+        for key in ("multiscale_weights", "source_multiscale_weights"):
+            levels = len(getattr(self.loss, key))
+            if side >> max(0, levels - 1) >= 1:
+                continue
             raise ValueError(
-                f"loss.multiscale_weights has {levels} levels, each half the size of the one before, but images "
+                f"loss.{key} has {levels} levels, each half the size of the one before, but images "
                 f"of {side} px shrink to nothing before that; use fewer"
             )
         if (self.training.steps is None) == (self.training.minutes is None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from augmentor.data import (
     resolve_range,
 )
 from augmentor.data.manifest import Manifest, missing_notes, refuse_split_leaks, refuse_unreachable
-from augmentor.errors import ManifestError, OutputError, TrainingError
+from augmentor.errors import ManifestError, OutputError, RecipeError, TrainingError, did_you_mean, listing
 from augmentor.judge import Limits, TargetAccuracy, judge_run, rarity_weights
 from augmentor.storage import GreyRange, locked, read_holder
 from augmentor.training.cache import ImageCache, make_cache
@@ -52,6 +52,7 @@ from augmentor.training.targets import (
 from stargan.checkpoints import find_checkpoint
 from stargan.diffaugment import ADAPT_EVERY
 from stargan.distributed import SINGLE_RANK, Ranks
+from stargan.labels import LabelSpace
 from stargan.training import Batch, CheckpointEvent, DivergenceError, TrainState, train
 
 _LOCK = ".lock"
@@ -120,6 +121,7 @@ def train_run(
 
     Raises:
         ManifestError: nothing to learn from, or a group is in two splits.
+        RecipeError: a setting names an attribute or value that the manifest does not have.
         OutputError: another run's folder, one not to be resumed or in use by another process, or a failed write.
         TrainingError: a loss is not finite, or a worker or rank died; names the last good checkpoint.
         MemoryShortError: out of memory.
@@ -130,6 +132,7 @@ def train_run(
     # A process that trains there is reported below. Ranks other than 0 would see what rank 0 has just written.
     if ranks.world_size == 1 and read_holder(run / _LOCK) is None:
         refuse_second_start(run, resume=resume)
+    _refuse_unknown_values(recipe.loss.cycle_weights, manifest.space)
     manifest = manifest.allowing(max_pixels=recipe.images.max_pixels)
     rows = _training_rows(manifest)
     recipe, grey_range = _decide_range(recipe, rows, run)
@@ -412,6 +415,23 @@ def _targets(
             return drawn, target_mixture(rows.codes, rows.space, balanced=False)
         case "mixed-balanced":
             return joint_rarity(rows.codes), target_mixture(rows.codes, rows.space, balanced=True)
+
+
+def _refuse_unknown_values(weights: Iterable[str], space: LabelSpace) -> None:
+    """Refuse weights of an attribute or a value that the manifest does not have, with a RecipeError."""
+    for text in weights:
+        name, _, value = text.partition("=")
+        if name not in space.names:
+            raise RecipeError(
+                f"loss.cycle_weights: no attribute is called {name!r}.{did_you_mean(name, space.names)} Write "
+                f'"attribute=value" = weight; the attributes: {listing(space.names, 20)}'
+            )
+        values = space[name].values
+        if value not in values:
+            raise RecipeError(
+                f"loss.cycle_weights: {name} has no value {value!r}.{did_you_mean(value, values)} Its values: "
+                f"{listing(values, 20)}"
+            )
 
 
 def _sample_images(manifest: Manifest, recipe: Recipe) -> Samples:

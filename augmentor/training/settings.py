@@ -63,6 +63,7 @@ _Count = Annotated[int, AfterValidator(at_most(1_000_000_000, "no run comes so f
 _Width = Annotated[int, AfterValidator(at_most(4096, "these channels are doubled at every halving of the image"))]
 _Blocks = Annotated[int, AfterValidator(at_most(1000, "the paper has 6"))]
 _Dilation = Annotated[int, AfterValidator(at_most(64, "images are padded by as many pixels on each side"))]
+_Noise = Annotated[int, AfterValidator(at_most(4096, "a few numbers suffice for many looks"))]
 _Latent = Annotated[int, AfterValidator(at_most(1 << 20, "an image of 512 px has not even as many pixels"))]
 _Batch = Annotated[int, AfterValidator(at_most(65_536, "images of a batch pass the networks all at once"))]
 _Workers = Annotated[int, AfterValidator(at_most(1024, "each is a thread, or a process"))]
@@ -148,6 +149,7 @@ class GeneratorSettings(Section):
     dilation: _Dilation = Field(default=1, ge=1)
     spectral: bool = False
     latent: _Latent = Field(default=256, ge=1)
+    noise: _Noise = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -258,11 +260,16 @@ class LossSettings(Section):
     real_domain_weight: float = Field(default=3.0, ge=0)
     normalise_domain: bool = True
     cycle_weight: float = Field(default=10.0, ge=0)
+    cycle_weights: dict[str, _Weight] = Field(default={})
     cycle_every: _Count = Field(default=4, ge=1)
     identity_weight: float = Field(default=0.0, ge=0)
     multiscale_weights: tuple[_Weight, ...] = ()
     feature_matching_weight: float = Field(default=0.0, ge=0)
+    source_multiscale_weights: tuple[_Weight, ...] = ()
+    source_feature_weight: float = Field(default=0.0, ge=0)
     sparsity_weight: float = Field(default=0.3, ge=0)
+    diversity_weight: float = Field(default=1.0, ge=0)
+    diversity_bound: float = Field(default=0.2, gt=0)
     weigh_translations: bool = True
     gradient_penalty_weight: float = Field(default=10.0, ge=0)
     r1_weight: float = Field(default=0.03, ge=0)

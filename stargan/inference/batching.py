@@ -18,6 +18,9 @@ _QUEUED_BLOCKS = 2
 """Blocks queued on a device ahead of the downloaded one, so that it has work while the host consumes that."""
 
 DecoderStage: TypeAlias = Callable[[Features, Tensor, Tensor], Tensor]
+StreamJob: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""A (C, H, W) uint8 image, its (M, A) int64 targets, and the (M,) int64 seeds of their noise."""
+
 T = TypeVar("T")
 
 
@@ -25,8 +28,8 @@ T = TypeVar("T")
 class _Pairs:
     """Encoded images and the (image, target) pairs left to decode, on the device.
 
-    `encoded` features have P rows each, `images` are (P, C, H, W) uint8, `vectors` (N, L) float32, one for each
-    pair; `rows`, (N,) int64 ascending, is the image of each pair, and `cpu_rows` the same on the CPU.
+    `encoded` features have P rows each, `images` are (P, C, H, W) uint8, `vectors` float32 with N rows, one for
+    each pair; `rows`, (N,) int64 ascending, is the image of each pair, and `cpu_rows` the same on the CPU.
     """
 
     encoded: Features
@@ -68,15 +71,16 @@ class _Pairs:
 class Stream:
     """Runs the encoder stage over chunks of images and the decoder stage over blocks of pairs.
 
-    `encode` maps (N, A) codes to (N, L) label vectors. `batch_size` counts the images in a chunk and the pairs in
-    a block; it is halved whenever the device's memory does not suffice. With `fixed_shapes` all are padded to it.
+    `encode` maps (N, A) codes and (N,) seeds to the vectors that the generator reads. `batch_size` counts the
+    images in a chunk and the pairs in a block; it is halved whenever the device's memory does not suffice. With
+    `fixed_shapes` all are padded to it.
     """
 
     def __init__(
         self,
         generator: PreparedGenerator,
         *,
-        encode: Callable[[Tensor], Tensor],
+        encode: Callable[[Tensor, Tensor], Tensor],
         device: torch.device,
         batch_size: int,
         fixed_shapes: bool,
@@ -88,11 +92,10 @@ class Stream:
         self._fixed_shapes = fixed_shapes
         self._transfer = _Transfer(device)
 
-    def blocks(self, jobs: Iterable[tuple[Tensor, Tensor]], decode: DecoderStage) -> Iterator[Tensor]:
+    def blocks(self, jobs: Iterable[StreamJob], decode: DecoderStage) -> Iterator[Tensor]:
         """Yield the decoder stage's results for all pairs, on the CPU.
 
-        Jobs are (C, H, W) uint8 images, each with its (M, A) int64 targets, M at least 1; `decode` is
-        `generator.decoder_stage` or `generator.decoder_difference`.
+        Each job has at least one target; `decode` is `generator.decoder_stage` or `generator.decoder_difference`.
         """
         downloads: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
         ahead = _QUEUED_BLOCKS if self._transfer.overlaps else 0
@@ -103,7 +106,7 @@ class Stream:
         for download in downloads:
             yield _waited(*download)
 
-    def _queued(self, jobs: Iterable[tuple[Tensor, Tensor]], decode: DecoderStage) -> Iterator[Tensor]:
+    def _queued(self, jobs: Iterable[StreamJob], decode: DecoderStage) -> Iterator[Tensor]:
         """Yield blocks on the device, as soon as their computation is queued there."""
         source = iter(jobs)
         pending: _Pairs | None = None
@@ -117,15 +120,17 @@ class Stream:
             block, pending = self._decode(pending, decode)
             yield block
 
-    def _encode(self, chunk: list[tuple[Tensor, Tensor]]) -> _Pairs:
+    def _encode(self, chunk: list[StreamJob]) -> _Pairs:
         """Upload a chunk and run the encoder stage over it, in parts if memory does not suffice."""
-        vectors = self._encode_targets(torch.cat([targets for _, targets in chunk]))
+        vectors = self._encode_targets(
+            torch.cat([targets for _, targets, _ in chunk]), torch.cat([seeds for _, _, seeds in chunk])
+        )
         c, h, w = chunk[0][0].shape
         n = self.batch_size if self._fixed_shapes else len(chunk)
         pixels = torch.empty((n, h, w, c), dtype=torch.uint8, pin_memory=self._transfer.overlaps)
-        torch.stack([image.permute(1, 2, 0) for image, _ in chunk], out=pixels[: len(chunk)])
+        torch.stack([image.permute(1, 2, 0) for image, _, _ in chunk], out=pixels[: len(chunk)])
         pixels[len(chunk) :] = pixels[len(chunk) - 1]
-        cpu_rows = torch.repeat_interleave(torch.tensor([len(targets) for _, targets in chunk]))
+        cpu_rows = torch.repeat_interleave(torch.tensor([len(targets) for _, targets, _ in chunk]))
         images, vectors, rows = self._transfer.upload((pixels, vectors, cpu_rows))
         images = images.permute(0, 3, 1, 2)
         parts: list[Features] = []

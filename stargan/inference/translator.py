@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stargan.checkpoints import Model
 from stargan.config import Precision, translates_in_bfloat16
-from stargan.inference.batching import Stream
+from stargan.inference.batching import Stream, StreamJob
 from stargan.inference.prepare import PreparedGenerator
 
 _GPU_FLOPS = 2.6e12
@@ -36,10 +36,13 @@ class Job(NamedTuple):
         image: (C, H, W) uint8 on the CPU, of the model's size and channels, in any memory layout; a view of an
             (H, W, C) array is copied fastest.
         targets: (M, A) int64 codes, -1 keeps that attribute; M may be 0.
+        seeds: (M,) int64, of each translation's noise, where the generator reads noise; the lower 32 bits count.
+            None for 0 throughout.
     """
 
     image: Tensor
     targets: Tensor
+    seeds: Tensor | None = None
 
 
 class Translator:
@@ -104,26 +107,27 @@ class Translator:
         """Do as `stream`, but yield the differences to the images, unrounded float32 in the networks' range."""
         return self._stream.blocks(self._checked(jobs), self._generator.decoder_difference)
 
-    def translate(self, images: Tensor, targets: Tensor) -> Tensor:
+    def translate(self, images: Tensor, targets: Tensor, seeds: Tensor | None = None) -> Tensor:
         """Translate each image into its target, on the CPU.
 
         Args:
             images: (N, C, H, W) uint8 on the CPU, of the model's size and channels.
             targets: (N, A) int64 codes, -1 keeps that attribute.
+            seeds: (N,) int64, see `Job`: the same image, target and seed always have the same translation.
 
         Raises:
-            ValueError: the numbers of images and targets differ; else see `stream`.
+            ValueError: the numbers of images, targets and seeds differ; else see `stream`.
         """
-        blocks = list(self.stream(_pairs(images, targets)))
+        blocks = list(self.stream(_pairs(images, targets, seeds)))
         return torch.cat(blocks).contiguous() if blocks else images
 
-    def changes(self, images: Tensor, targets: Tensor) -> Tensor:
+    def changes(self, images: Tensor, targets: Tensor, seeds: Tensor | None = None) -> Tensor:
         """Do as `translate`, but return the differences, see `stream_changes`: (N, C, H, W) float32 on the CPU."""
-        blocks = list(self.stream_changes(_pairs(images, targets)))
+        blocks = list(self.stream_changes(_pairs(images, targets, seeds)))
         return torch.cat(blocks).contiguous() if blocks else images.float()
 
-    def _checked(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Yield the jobs that have targets, after checking their images."""
+    def _checked(self, jobs: Iterable[Job]) -> Iterator[StreamJob]:
+        """Yield the jobs that have targets, with their seeds, after checking their images."""
         shape = (self.model.image_channels, *self.model.image_size)
         for job in jobs:
             if job.image.shape != shape:
@@ -131,21 +135,35 @@ class Translator:
             if job.image.dtype != torch.uint8:
                 raise TypeError(f"expected uint8 images, got {job.image.dtype}")
             if len(job.targets):
-                yield job
+                seeds = torch.zeros(len(job.targets), dtype=torch.int64) if job.seeds is None else job.seeds
+                yield job.image, job.targets, seeds
 
-    def _vectors(self, targets: Tensor) -> Tensor:
+    def _vectors(self, targets: Tensor, seeds: Tensor) -> Tensor:
         if bool(self.model.unseen_unknowns(targets).any()):
             raise ValueError("a target leaves a label unknown, and the model has not learnt from unknown ones")
         if not bool(self.model.supports(targets).all()):
             only = self.model.space.attributes[0]
             raise ValueError(f"the model translates into {only.name}={only.values[-1]} only")
-        return self.model.space.encode(self.model.completed(targets))
+        vectors, noise = self.model.space.encode(self.model.completed(targets)), self.model.generator.noise
+        return torch.cat([_seeded_noise(seeds, noise), vectors], dim=1) if noise else vectors
 
 
-def _pairs(images: Tensor, targets: Tensor) -> list[Job]:
+def _seeded_noise(seeds: Tensor, entries: int) -> Tensor:
+    """Return normal noise, (N, entries) float32, of (N,) int64 seeds; each row depends on its seed alone."""
+    random = torch.Generator()
+    rows = [torch.randn(entries, generator=random.manual_seed(seed)) for seed in seeds.tolist()]
+    return torch.stack(rows)
+
+
+def _pairs(images: Tensor, targets: Tensor, seeds: Tensor | None) -> list[Job]:
     if len(targets) != len(images):
         raise ValueError(f"{len(images)} images but {len(targets)} targets")
-    return [Job(image, targets[i : i + 1]) for i, image in enumerate(images)]
+    if seeds is not None and len(seeds) != len(images):
+        raise ValueError(f"{len(images)} images but {len(seeds)} seeds")
+    return [
+        Job(image, targets[i : i + 1], None if seeds is None else seeds[i : i + 1])
+        for i, image in enumerate(images)
+    ]
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stargan.networks.layers import Features, normalise_spectrally
 
@@ -57,6 +58,16 @@ class TranslatingGenerator(nn.Module, ABC):
     def decode(self, features: Features, vectors: Tensor) -> Tensor:
         """Return the painter's input for the features that `encode` returned and (N, L) float vectors."""
 
+    @property
+    def noise(self) -> int:
+        """Z, the entries of the noise that precede the label vector; 0 for a generator that reads none."""
+        return int(self.arguments.get("noise", 0))
+
+    def with_noise(self, vectors: Tensor) -> Tensor:
+        """Return (N, L) label vectors with zero noise before them, (N, Z + L), and (N, Z + L) ones as they are."""
+        without = vectors.shape[1] == self.arguments["vector_size"]
+        return functional.pad(vectors, (self.noise, 0)) if self.noise and without else vectors
+
     def paint(self, features: Features, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the translation of the images that `encode` was given, and its mask.
 
@@ -74,7 +85,8 @@ class TranslatingGenerator(nn.Module, ABC):
         return painted, None
 
     def translate(self, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the translation and its mask; see `paint`."""
+        """Return the translation and its mask; see `paint` and, for the vectors, `forward`."""
+        vectors = self.with_noise(vectors)
         return self.paint(self.encode(images, vectors), images, vectors)
 
     def forward(self, images: Tensor, vectors: Tensor) -> Tensor:
@@ -82,13 +94,14 @@ class TranslatingGenerator(nn.Module, ABC):
 
         Args:
             images: (N, C, H, W) float in [-1, 1], like the result; H and W multiples of 2 ** downsamplings.
-            vectors: (N, L) float, see `LabelSpace.encode`.
+            vectors: (N, L) float, see `LabelSpace.encode`, or (N, Z + L) with `noise` before them, which is zero
+                where it is left out.
         """
         return self.translate(images, vectors)[0]
 
     def encoder_stage(self, images: Tensor) -> Features:
         """Return what does not depend on the target, N rows each, for (N, C, H, W) float images in [-1, 1]."""
-        return self.encode(images, images.new_zeros(len(images), self.arguments["vector_size"]))
+        return self.encode(images, self.with_noise(images.new_zeros(len(images), self.arguments["vector_size"])))
 
     def finish_encoding(self, encoded: Features, vectors: Tensor) -> Features:
         """Return the result of `encode`, but for rounding; generators whose `encode` reads labels override this.
@@ -101,9 +114,10 @@ class TranslatingGenerator(nn.Module, ABC):
     def decoder_stage(self, encoded: Features, images: Tensor, vectors: Tensor) -> Tensor:
         """Return the result of `forward`, but for rounding.
 
-        `encoded` is what `encoder_stage` returned, one row for each of the (N, L) float vectors and (N, C, H, W)
-        images.
+        `encoded` is what `encoder_stage` returned, one row for each of the vectors (see `forward`) and of the
+        (N, C, H, W) images.
         """
+        vectors = self.with_noise(vectors)
         return self.paint(self.finish_encoding(encoded, vectors), images, vectors)[0]
 
     def _start(self, *, spectral: bool) -> None:

@@ -13,7 +13,7 @@ from stargan.networks.layers import ConvUnit, Features, Norm, constructor_argume
 
 
 class EncoderDecoder(TranslatingGenerator):
-    """Image to latent vector, joined with the label vector, to image; kind "encoder-decoder".
+    """Image to latent vector, joined with noise and label vector, to image; kind "encoder-decoder".
 
     Strided 4x4 convolutions, a fully connected layer and ReLU to the latent vector; a fully connected layer to
     the smallest map, and DCGAN's decoder (arXiv 1511.06434): transposed 4x4 convolutions, tanh.
@@ -23,7 +23,7 @@ class EncoderDecoder(TranslatingGenerator):
         width: channels after the first convolution; doubled by each further one.
         downsamplings: strided convolutions, at least 1.
         latent: entries of the latent vector.
-        vector_size, image_channels, output, norm, spectral: see `Generator`; DCGAN's norm is "batch".
+        vector_size, image_channels, output, norm, spectral, noise: see `Generator`; DCGAN's norm is "batch".
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class EncoderDecoder(TranslatingGenerator):
         norm: Norm = "instance",
         spectral: bool = False,
         latent: int = 256,
+        noise: int = 0,
     ) -> None:
         super().__init__()
         h, w = image_size = tuple(image_size)
@@ -54,7 +55,9 @@ class EncoderDecoder(TranslatingGenerator):
         smallest = (channels_in, h >> downsamplings, w >> downsamplings)
         entries = smallest[0] * smallest[1] * smallest[2]
         self.squeeze = nn.Linear(entries, latent)
-        unsqueeze = nn.Sequential(nn.Linear(latent + vector_size, entries, bias=False), nn.Unflatten(1, smallest))
+        unsqueeze = nn.Sequential(
+            nn.Linear(latent + noise + vector_size, entries, bias=False), nn.Unflatten(1, smallest)
+        )
         decoder = [ConvUnit(unsqueeze, channels=channels_in, norm=norm)]
         for _ in range(downsamplings - 1):
             up = nn.ConvTranspose2d(channels_in, channels_in // 2, 4, stride=2, padding=1, bias=False)

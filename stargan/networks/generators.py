@@ -43,6 +43,7 @@ class Generator(TranslatingGenerator):
         dilation: of the residual blocks' convolutions, for a larger receptive field at the same cost.
         spectral: whether every weight is divided by its largest singular value, but a residual output's last.
         skips: whether each upsampled map is added to the encoder's of its size (U-Net, arXiv 1505.04597).
+        noise: Z, normal numbers that are read before the label vector, so that one target has several looks.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class Generator(TranslatingGenerator):
         dilation: int = 1,
         spectral: bool = False,
         skips: bool = False,
+        noise: int = 0,
     ) -> None:
         super().__init__()
         self.arguments = constructor_arguments(self, "resnet", locals())
         self.image_channels = image_channels
-        concatenated = vector_size if conditioning == "concat" else 0
-        modulated = vector_size if conditioning == "norm" else 0
+        concatenated = noise + vector_size if conditioning == "concat" else 0
+        modulated = noise + vector_size if conditioning == "norm" else 0
 
         stem = same_convolution(image_channels + concatenated, width, 7, padding=padding)
         encoder = [ConvUnit(stem, channels=width, norm=norm)]

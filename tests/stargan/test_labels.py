@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stargan.labels import UNKNOWN, Attribute, LabelSpace, merge_targets, permuted_targets
+from stargan.labels import UNKNOWN, Attribute, LabelSpace, merge_targets, permuted_targets, value_weights
 
 TONE = Attribute(name="tone", kind="categorical", values=("dark", "light"))
 STYLE = Attribute(name="style", kind="categorical", values=("3d", "flat", "line"))
@@ -246,3 +246,16 @@ def test_joint_targets_have_vectors(rows: list[tuple[bool, int, int, int]]) -> N
     drawn = codes[order]
     assert torch.equal(targets[drawn != UNKNOWN], drawn[drawn != UNKNOWN])
     assert JOINT.encode(targets).shape == (len(codes), 8)
+
+
+def test_weights_of_values() -> None:
+    """Of several values that a domain has, the first counts; an unknown label has none."""
+    season = Attribute(name="season", kind="categorical", values=("summer", "winter"))
+    space = LabelSpace(attributes=(season, Attribute(name="snow")))
+    codes = torch.tensor([[0, 0], [1, 0], [1, 1], [-1, 1], [-1, -1]])
+    weights = {"season=summer": 10.0, "snow=1": 3.0, "season=winter": 5.0}
+    assert value_weights(codes, weights, space, default=1.0).tolist() == [10, 5, 3, 3, 1]
+    assert value_weights(codes, {}, space, default=2.0).tolist() == [2] * 5
+    for unknown in ("month=may", "season=spring", "season"):
+        with pytest.raises(KeyError):
+            value_weights(codes, {unknown: 1.0}, space, default=1.0)

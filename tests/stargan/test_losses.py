@@ -247,6 +247,28 @@ def test_cycle_and_sparsity() -> None:
     assert losses.sparsity_loss(torch.tensor([[[[0.25, 0.75]]]])).item() == 0.5
 
 
+def test_cycle_weights_count_each_image() -> None:
+    images, back = torch.zeros(3, 1, 1, 2), torch.tensor([[[[1.0, 3.0]]], [[[-1.0, 0.0]]], [[[0.5, 0.5]]]])
+    weights = torch.tensor([10.0, 4.0, 0.0])
+    assert losses.cycle_loss(images, back, weights).item() == pytest.approx((10 * 2 + 4 * 0.5) / 3)
+    assert losses.cycle_loss(images, back, torch.ones(3)).item() == losses.cycle_loss(images, back).item()
+
+
+def test_diversity_by_hand() -> None:
+    """Images differ by 0, 0.25 and 2, noises by 1, 2.5 and 1: ratios 0, 0.1 and 2, of which 0.4 suffices."""
+    first = torch.tensor([[[[0.5, 0.5]]], [[[0.0, 0.5]]], [[[-1.0, -1.0]]]], requires_grad=True)
+    second = torch.tensor([[[[0.5, 0.5]]], [[[0.0, 0.0]]], [[[1.0, 1.0]]]])
+    noise = torch.tensor([[1.0, -1.0], [2.0, 2.0], [0.0, 0.0]])
+    other = torch.tensor([[0.0, 0.0], [-1.0, 0.0], [1.0, -1.0]])
+    loss = losses.diversity_loss(first, second, noise, other, bound=0.4)
+    assert loss.item() == pytest.approx((1 + 0.75 + 0) / 3)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert first.grad is not None
+    # What differs enough is not driven on; what does not is.
+    assert first.grad[2].abs().max() == 0
+    assert first.grad[1, 0, 0, 1] == pytest.approx(-1 / 2 / 2.5 / 0.4 / 3)
+
+
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
     return math.fsum(found) / len(found)

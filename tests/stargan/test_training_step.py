@@ -218,6 +218,34 @@ class Case:
     matches: bool = False
     joint: bool = False
     permuted: bool = False
+    noise: int = 0
+
+
+def source_losses(
+    config: TrainConfig, d: Weights, real: Tensor, fake: Tensor, losses: dict[str, Tensor]
+) -> Tensor:
+    """Return the weighted losses between sources and translations, and add each to the logged ones."""
+    total = real.new_zeros(())
+    if config.source_multiscale_weights:
+        losses["g/source_multiscale"] = multiscale(real, fake, config.source_multiscale_weights)
+        total = total + losses["g/source_multiscale"]
+    if config.source_feature_weight:
+        pairs = zip(inner_features(d, real), inner_features(d, fake), strict=True)
+        losses["g/source_features"] = torch.stack([(a - b).abs().mean() for a, b in pairs]).mean()
+        total = total + config.source_feature_weight * losses["g/source_features"]
+    return total
+
+
+def diversity_by_hand(
+    config: TrainConfig, fake: Tensor, other: Tensor, looks: Tensor, losses: dict[str, Tensor]
+) -> Tensor:
+    """Return the weighted diversity loss of two translations of each image, and add it to the logged ones."""
+    if not config.diversity_weight:
+        return fake.new_zeros(())
+    quads = zip(fake, other, *looks, strict=True)
+    ratios = torch.stack([(a - b).abs().mean() / (one - two).abs().mean() for a, b, one, two in quads])
+    losses["g/diversity"] = (1 - ratios / config.diversity_bound).clamp(min=0).mean()
+    return config.diversity_weight * losses["g/diversity"]
 
 
 def plain_step(case: Case, g: PlainAdam, d: PlainAdam, batch: Batch) -> dict[str, float]:
@@ -237,6 +265,13 @@ def plain_step(case: Case, g: PlainAdam, d: PlainAdam, batch: Batch) -> dict[str
     real = batch.images.double() / 127.5 - 1
     own, wanted = vectors_by_hand(codes, joint=case.joint), vectors_by_hand(targets, joint=case.joint)
     shows, asks = wishes_by_hand(codes), wishes_by_hand(targets)
+
+    # Looks: normal noise ahead of the labels; the way back and the identity have none.
+    looks = torch.randn(2, len(real), case.noise, generator=random).double() if case.noise else None
+    labels = wanted
+    if looks is not None:
+        own = torch.cat([torch.zeros(len(real), case.noise), own], dim=1)
+        wanted = torch.cat([looks[0], labels], dim=1)
 
     # D, eqs. 2, 5 and 8.
     fake, mask = translate(g.weights, real, wanted, case.output)
@@ -272,7 +307,11 @@ def plain_step(case: Case, g: PlainAdam, d: PlainAdam, batch: Batch) -> dict[str
         known = [case.joint or all(o >= 0 or n < 0 for o, n in zip(*row, strict=True)) for row in pairs_of]
         back = torch.stack([b if k else r for b, r, k in zip(back, real, known, strict=True)])
         losses["g/cycle"] = (real - back).abs().mean()
-        trip = config.cycle_weight * losses["g/cycle"]
+        # The cases weigh black hair; all other images have the usual weight.
+        black = config.cycle_weights.get("hair=black", config.cycle_weight)
+        weights = [black if hair == 0 else config.cycle_weight for hair, _ in codes.tolist()]
+        each = zip(weights, real, back, strict=True)
+        trip = torch.stack([weight * (image - made).abs().mean() for weight, image, made in each]).mean()
         if config.multiscale_weights:
             losses["g/multiscale"] = multiscale(real, back, config.multiscale_weights)
             trip = trip + losses["g/multiscale"]
@@ -281,6 +320,10 @@ def plain_step(case: Case, g: PlainAdam, d: PlainAdam, batch: Batch) -> dict[str
             losses["g/features"] = torch.stack([(a - b).abs().mean() for a, b in pairs]).mean()
             trip = trip + config.feature_matching_weight * losses["g/features"]
         total = total + config.cycle_every * trip
+    if looks is not None:
+        other = translate(g.weights, real, torch.cat([looks[1], labels], dim=1), case.output)[0].detach()
+        total = total + diversity_by_hand(config, fake, other, looks, losses)
+    total = total + source_losses(config, d.weights, real, fake, losses)
     if config.identity_weight:
         losses["g/identity"] = (translate(g.weights, real, own, case.output)[0] - real).abs().mean()
         total = total + config.identity_weight * losses["g/identity"]
@@ -321,6 +364,14 @@ CASES = {
     "multi-scale": Case(config=settings(multiscale_weights=(0.5, 2.0, 0.25))),
     "multi-scale alone": Case(config=settings(multiscale_weights=(5.0, 1.0), cycle_weight=0.0)),
     "feature matching": Case(config=settings(feature_matching_weight=4.0)),
+    "source multi-scale": Case(config=settings(source_multiscale_weights=(0.5, 2.0))),
+    "source feature matching": Case(config=settings(source_feature_weight=4.0)),
+    "cycle weights of a value": Case(config=settings(cycle_weights={"hair=black": 50.0})),
+    "noise": Case(config=settings(diversity_weight=2.0, diversity_bound=4.0), noise=3),
+    "noise without a diversity loss": Case(config=settings(diversity_weight=0.0), noise=1),
+    "noise, norm conditioning": Case(
+        config=settings(identity_weight=1.0), noise=2, conditioning="norm", output="masked"
+    ),
     "third G step of cycle_every 3": Case(config=settings(critic_steps=2, cycle_every=3), step=6),
     "second G step of cycle_every 3": Case(config=settings(critic_steps=2, cycle_every=3), step=4),
     "DiffAugment, wgan-gp": Case(config=settings(augment=("color", "translation", "cutout"))),
@@ -370,6 +421,7 @@ def test_one_step_against_the_papers(name: str, space: LabelSpace, tiny_state: M
         output=case.output,
         conditioning=case.conditioning,
         matches=case.matches,
+        generator={"noise": case.noise},
     )
     state.step = case.step - 1
     g, d = in_double(state.generator), in_double(state.discriminator)

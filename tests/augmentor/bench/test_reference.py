@@ -38,13 +38,16 @@ EVERYTHING = replace(
     identity_weight=1.0,
     multiscale_weights=(1.0, 0.5),
     feature_matching_weight=1.0,
+    source_multiscale_weights=(0.5,),
+    source_feature_weight=0.5,
+    cycle_weights={"hair=black": 20.0},
     augment=("color", "translation", "cutout"),
 )
 OURS = {"conditioning": "norm", "output": "masked", "matches": True}
 CASES: Mapping[str, tuple[TrainConfig, Mapping[str, object]]] = {
     "paper": (PAPER, {}),
     "default": (LOGISTIC, OURS),
-    "everything": (EVERYTHING, OURS),
+    "everything": (EVERYTHING, {**OURS, "generator": {"noise": 3}}),
 }
 
 

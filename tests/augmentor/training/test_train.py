@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 
 from augmentor.data.manifest import Manifest, read_manifest
-from augmentor.errors import ManifestError, OutputError, TrainingError
+from augmentor.errors import ManifestError, OutputError, RecipeError, TrainingError
 from augmentor.judge.target_accuracy import read_target_accuracy
 from augmentor.training.recipe import Recipe, read_recipe
 from augmentor.training.run import (
@@ -549,3 +550,18 @@ def test_grey_images_are_trained_grey_and_that_is_said(trainer: Trainer, tmp_pat
     assert trainer.run(tmp_path / "run", "training.steps=3", resume=True).step == 3
     trainer.run(tmp_path / "coloured", "training.steps=2")
     assert read_recipe(tmp_path / "coloured" / "run.toml").images.channels == 3
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ('{"glases=1"=2}', "no attribute is called 'glases'. Did you mean 'glasses'"),
+        ('{"hair=blondd"=2}', "hair has no value 'blondd'. Did you mean 'blond'"),
+    ],
+)
+def test_cycle_weights_of_unknown_values_are_refused_first(
+    weights: str, message: str, trainer: Trainer, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        trainer.run(tmp_path / "run", f"loss.cycle_weights={weights}")
+    assert not (tmp_path / "run").exists()

@@ -46,6 +46,7 @@ GENERATORS: list[dict[str, Any]] = [
     {"conditioning": "concat", "blocks": 1},
     {"conditioning": "norm", "blocks": 1, "output": "masked", "skips": True},
     {"kind": "encoder-decoder", "image_size": (8, 8), "latent": 6, "norm": "batch"},
+    {"conditioning": "norm", "blocks": 1, "noise": 2},
 ]
 
 

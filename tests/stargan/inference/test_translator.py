@@ -37,6 +37,8 @@ KINDS: dict[str, dict[str, object]] = {
     "norm-batch": {"conditioning": "norm", "norm": "batch"},
     "encoder-decoder": {"kind": "encoder-decoder", "image_size": SIZE, "norm": "batch", "output": "masked"},
     "small-latent": {"kind": "encoder-decoder", "image_size": SIZE, "image_channels": 1, "latent": 8},
+    "noise": {"noise": 3},
+    "norm-noise": {"conditioning": "norm", "output": "masked", "noise": 2},
     "cyclegan": {"kind": "cyclegan-resnet"},
     "pix2pix": {"kind": "pix2pix-unet", "width": 2, "downsamplings": 3, "norm": "batch"},
 }
@@ -89,11 +91,19 @@ def plain(model: Model, jobs: list[Job]) -> Tensor:
     """Translate every pair by itself, by the whole generator."""
     return torch.cat(
         [
-            to_uint8(model.generator(to_signed(job.image[None]), model.space.encode(target[None])))
+            to_uint8(model.generator(to_signed(job.image[None]), torch.cat([noise_of(seed, model), vector], 1)))
             for job in jobs
-            for target in job.targets
+            for seed, vector in zip(seeds_of(job), model.space.encode(job.targets)[:, None], strict=True)
         ]
     )
+
+
+def noise_of(seed: int, model: Model) -> Tensor:
+    return torch.randn(1, model.generator.noise, generator=torch.Generator().manual_seed(seed))
+
+
+def seeds_of(job: Job) -> list[int]:
+    return [0] * len(job.targets) if job.seeds is None else job.seeds.tolist()
 
 
 def far(first: Tensor, second: Tensor) -> int:
@@ -114,6 +124,25 @@ def test_a_stream_equals_plain_passes(kind: str, space: LabelSpace) -> None:
     assert found.float().std() > 10
     assert far(found, expected) <= 1
     assert (found != expected).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("kind", ["noise", "norm-noise"])
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_seeds_decide_the_noise_wherever_a_pair_is(kind: str, batch_size: int, space: LabelSpace) -> None:
+    model = make_model(space, **KINDS[kind])
+    jobs = [
+        Job(image, targets[:1].expand(len(targets), -1), torch.arange(len(targets)) + 2**33)
+        for image, targets, _ in jobs_of([1, 4, 2], model=model)
+    ]
+    translator = Translator(model, device=CPU, batch_size=batch_size)
+    found = torch.cat(list(translator.stream(jobs)))
+    assert far(found, plain(model, jobs)) <= 1
+    looks = found[1:5].int()
+    assert all(far(looks[one], looks[other]) > 3 for one in range(4) for other in range(one))
+    image, target = jobs[1].image, jobs[1].targets[:1]
+    assert torch.equal(translator.translate(image[None], target), translator.translate(image[None], target))
+    alone = translator.translate(image[None], target, torch.tensor([2 + 2**33]))
+    assert far(alone[0], found[3]) <= 1
 
 
 @pytest.mark.parametrize("kind", ["masked", "residual", "norm-masked"])
@@ -225,10 +254,17 @@ def test_only_the_last_block_is_short_and_can_be_filled_up(watched: Model) -> No
     jobs = jobs_of([2, 1, 3], model=watched)
     expected = plain(watched, jobs)
     generator = PreparedGenerator(watched.generator, device=CPU, bfloat16=False, compile=False)
+    seeded = [(job.image, job.targets, torch.zeros(len(job.targets))) for job in jobs]
     for fixed, encoded in ((False, [3]), (True, [4])):
         Watched.rows.clear()
-        stream = Stream(generator, encode=watched.space.encode, device=CPU, batch_size=4, fixed_shapes=fixed)
-        blocks = list(stream.blocks(jobs, generator.decoder_stage))
+        stream = Stream(
+            generator,
+            encode=lambda targets, _: watched.space.encode(targets),
+            device=CPU,
+            batch_size=4,
+            fixed_shapes=fixed,
+        )
+        blocks = list(stream.blocks(seeded, generator.decoder_stage))
         assert [len(block) for block in blocks] == [4, 2]
         assert Watched.rows == {"encoder": encoded, "decoder": [4, 4 if fixed else 2]}
         assert far(torch.cat(blocks), expected) <= 1
@@ -417,6 +453,8 @@ def test_what_does_not_fit_is_refused(space: LabelSpace) -> None:
         translator.changes(images[:, :1], targets)
     with pytest.raises(ValueError, match="2 images but 1 targets"):
         translator.translate(images, targets[:1])
+    with pytest.raises(ValueError, match="2 images but 1 seeds"):
+        translator.translate(images, targets, torch.zeros(1, dtype=torch.int64))
     with pytest.raises(ValueError, match="codes have 1 columns"):
         translator.translate(images, targets[:, :1])
     with pytest.raises(TypeError, match="expected uint8"):

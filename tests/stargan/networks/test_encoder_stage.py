@@ -65,6 +65,25 @@ def test_the_first_convolution_can_be_split(
     assert (completed[0][0] - completed[0][1]).abs().max() > 1e-3
 
 
+NOISY: list[dict[str, object]] = [{}, {"norm": "batch"}, *BLIND[:2]]
+
+
+@pytest.mark.parametrize("arguments", NOISY)
+def test_noise_is_read_with_the_labels(
+    arguments: dict[str, object], noise: Noise, randomised: Randomised[TranslatingGenerator]
+) -> None:
+    """Other noise is another translation, in both stages as in one pass; without any it is zero."""
+    generator = randomised(make({**arguments, "noise": 5}))
+    images, labels = noise(3, 3, 16, 24), torch.eye(3)
+    looks = [torch.cat([torch.full((3, 5), value), labels], dim=1) for value in (0.0, 1.0)]
+    plain, other = (generator(images, vectors) for vectors in looks)
+    assert torch.equal(generator(images, labels), plain)
+    assert (plain - other).abs().amax(dim=(1, 2, 3)).min() > 1e-3
+    encoded = generator.encoder_stage(images)
+    for vectors, expected in ((labels, plain), *zip(looks, (plain, other), strict=True)):
+        assert (generator.decoder_stage(encoded, images, vectors) - expected).abs().max() < 1e-5
+
+
 def test_who_reads_labels_when(noise: Noise) -> None:
     images, vectors = noise(2, 3, 16, 24), torch.eye(3)[:2]
     for arguments in CONCAT:
