@@ -14,6 +14,7 @@ from augmentor.data.models import (
     open_model,
     read_model_manifest,
 )
+from augmentor.data.pairs import PairSummary, refuse_unequal_pairs
 from augmentor.data.samples import (
     GREY_SAMPLE,
     Samples,
@@ -33,6 +34,7 @@ __all__ = [
     "Failure",
     "Folds",
     "ForeignDescription",
+    "PairSummary",
     "Samples",
     "SplitLabels",
     "all_grey",
@@ -47,6 +49,7 @@ __all__ = [
     "read_model_manifest",
     "read_model_samples",
     "read_samples",
+    "refuse_unequal_pairs",
     "resolve_range",
     "sample_originals",
     "split_labels",

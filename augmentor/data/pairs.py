@@ -11,8 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augmentor.data.manifest import Manifest, Partners
-from augmentor.errors import counted, row_list
+from augmentor.errors import ImageError, ManifestError, counted, row_list
+from augmentor.images import upright_size
+from augmentor.storage import RemotePath, side_by_side
 from stargan.labels import UNKNOWN
+
+_MOST_ROWS = 10
+"""Rows of a pair whose size is looked at before a training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +117,29 @@ def pair_notes(manifest: Manifest) -> list[str]:
             "be in one split"
         )
     return notes
+
+
+def refuse_unequal_pairs(manifest: Manifest) -> None:
+    """Refuse a manifest whose pairs differ in size; reads headers, of a part of the pairs where they are many."""
+    partners = Partners.of(manifest.pairs, manifest.codes)
+    # A file of an object store is downloaded whole.
+    most = 16 if isinstance(manifest.root, RemotePath) else 500
+    pairs = np.linspace(0, len(partners) - 1, min(len(partners), most)).astype(int).tolist()
+    rows = np.concatenate([partners.rows_of(pair)[:_MOST_ROWS] for pair in pairs]).tolist()
+
+    def size(row: int) -> tuple[int, int] | None:
+        try:
+            return upright_size(manifest.image_path(row), access=manifest.access)
+        except (ImageError, OSError):
+            return None  # Whoever uses the row reports it.
+
+    sizes = zip(rows, side_by_side(size, rows), strict=True)
+    unequal = unequal_pairs(manifest, {row: found for row, found in sizes if found is not None})
+    if unequal:
+        raise ManifestError(
+            f"{manifest.title}, column 'pair': {unequal[0]}. A pair is aligned pixel for pixel: make its images "
+            "equally large, or leave their cells blank. augmentor check names all such pairs"
+        )
 
 
 def unequal_pairs(manifest: Manifest, sizes: Mapping[int, tuple[int, int]]) -> list[str]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from augmentor.data.manifest import Partners
 from augmentor.errors import ImageError, shared_memory_error
 from augmentor.images import Pixels, decode
 from augmentor.storage import ANYWHERE, TURNS, Access, Workers, leave_behind, stalled, usable_cores, wait_limits
@@ -41,8 +42,8 @@ _LONGEST = 16
 _TIMED_OUT = "DataLoader timed out"
 """In torch's plain RuntimeError when no batch came in time."""
 
-_TARGET = 1
-"""Spawn key of the random stream that a target policy draws from; crops and mirroring have the plain one."""
+_TARGET, _PARTNER = 1, 2
+"""Spawn keys of the random streams of target policies and of partners; crops and mirroring have the plain one."""
 
 _AHEAD = 4
 """Batches that each worker prepares ahead of the loop."""
@@ -51,20 +52,23 @@ _AHEAD = 4
 class TrainingSample(NamedTuple):
     """One training image, uint8 (C, H, W); its domain `codes` and its target, int64 (A,), -1 unknown.
 
-    Without a target the loop chooses one. `failures`, row -> reason, are unreadable rows that the image replaces.
+    Without a target the loop chooses one. `partner` is the true image of the target, uint8 (C, H, W), where it is
+    known. `failures`, row -> reason, are unreadable rows that the image replaces, or that would be its partner.
     """
 
     image: Tensor
     codes: Tensor
     target: Tensor | None
     failures: dict[int, str]
+    partner: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingImages(Dataset[TrainingSample]):
     """The manifest's training rows as a Dataset that is indexed by `Draw`.
 
-    A row whose image cannot be read is replaced by the next readable one of its label set, and reported.
+    A row whose image cannot be read is replaced by the next readable one of its label set, and reported. A partner
+    is cropped and mirrored as its image is; where it cannot be read, it is reported, and the image has none.
 
     Args:
         paths: N image files.
@@ -74,6 +78,9 @@ class TrainingImages(Dataset[TrainingSample]):
         policy: makes targets of the drawn rows' domains; None takes these as they are.
         cache: for images of `enlarged` size; None decodes them each time.
         access: allowed folders of the files, and the most pixels that they may have.
+        partners: the rows that show the same picture; None leaves pairs unused.
+        paired_share: how often a row that has partners gets the labels of one of them as target, in [0, 1].
+        only_paired: rows without a readable partner are replaced like unreadable ones; for a share of 1.
     """
 
     paths: tuple[Path, ...]
@@ -85,6 +92,9 @@ class TrainingImages(Dataset[TrainingSample]):
     policy: TargetPolicy | None = None
     cache: ImageCache | None = None
     access: Access = ANYWHERE
+    partners: Partners | None = None
+    paired_share: float = 0.5
+    only_paired: bool = False
 
     @property
     def folder(self) -> Path:
@@ -98,53 +108,93 @@ class TrainingImages(Dataset[TrainingSample]):
         """Return the draw's image, augmented, with domain and target; ImageError: 100 images cannot be read."""
         failures: dict[int, str] = {}
         for row in itertools.islice(self._substitutes(draw.row), _MOST_TRIES):
+            partner = self.partner(row, draw)
             try:
-                pixels = self._augmented(row, draw.position)
+                pixels, true = self._augmented(row, partner, draw.position, failures)
             except ImageError as error:
                 failures[row] = str(error)
                 continue
-            codes, target = self.domain(row), self.target(row, draw)
-            # numpy copies in this thread alone; torch would wake its own, which belong to the trainer.
-            image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-            return TrainingSample(image, codes, target, failures)
+            if true is None and self.only_paired:
+                continue
+            target = self.target(row, draw, None if true is None else partner)
+            return TrainingSample(
+                image=_tensor(pixels),
+                codes=self.domain(row),
+                target=target,
+                failures=failures,
+                partner=None if true is None else _tensor(true),
+            )
         reasons = list(failures.values())
         raise ImageError(f"{len(reasons)} images in a row cannot be read; the first: {reasons[0]}")
 
     def _substitutes(self, row: int) -> Iterator[int]:
         """Yield the row, then those that may replace it, in order."""
         for other in itertools.chain(range(row, len(self)), range(row)):
+            if self.only_paired and not self._partners_of(other):
+                continue
             if self.label_sets is None or self.label_sets[row] == self.label_sets[other]:
                 yield other
+
+    def _partners_of(self, row: int) -> list[int]:
+        partners: list[int] = [] if self.partners is None else self.partners.of_row(row).tolist()
+        return partners
 
     def domain(self, row: int) -> Tensor:
         """Return a row's domain, int64 (A,), -1 unknown."""
         return torch.from_numpy(self.codes[row].astype(np.int64))
 
-    def target(self, row: int, draw: Draw) -> Tensor | None:
-        """Return the draw's target for a row, int64 (A,), -1 unknown; None where the loop chooses it."""
+    def partner(self, row: int, draw: Draw) -> int | None:
+        """Return the row whose labels become the draw's target for a row; None where no partner's do."""
+        rows = self._partners_of(row)
+        if not rows:
+            return None
+        random = self._random(draw.position, _PARTNER)
+        return int(random.choice(rows)) if random.random() < self.paired_share else None
+
+    def target(self, row: int, draw: Draw, partner: int | None) -> Tensor | None:
+        """Return the draw's target for a row, int64 (A,), -1 unknown; None where the loop chooses it.
+
+        A `partner`'s labels are the target; without one it is what the draw and the policy say.
+        """
+        if partner is not None:
+            return merge_targets(self.domain(partner)[None], self.domain(row)[None], self.space)[0]
         if draw.target is None:
             return None
         own, drawn = self.domain(row), self.domain(draw.target)
         if self.policy is not None:
-            random = np.random.default_rng(
-                np.random.SeedSequence((self.seed, draw.position), spawn_key=(_TARGET,))
-            )
-            drawn = torch.from_numpy(self.policy(own.numpy(), drawn.numpy(), random))
+            drawn = torch.from_numpy(self.policy(own.numpy(), drawn.numpy(), self._random(draw.position, _TARGET)))
         return merge_targets(drawn[None], own[None], self.space)[0]
 
-    def _augmented(self, row: int, position: int) -> Pixels:
+    def _random(self, position: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence((self.seed, position), spawn_key=(purpose,)))
+
+    def _augmented(
+        self, row: int, partner: int | None, position: int, failures: dict[int, str]
+    ) -> tuple[Pixels, Pixels | None]:
+        """Return an image and its partner, cropped and mirrored alike; `failures` gets a partner that fails."""
         settings, (height, width) = self.settings, self.settings.height_width
         random = np.random.default_rng((self.seed, position))
-        if settings.sub_regions and random.random() < settings.sub_regions:
-            pixels = self._at_full_resolution(row)
-        else:
-            pixels = self._enlarged(row)
-        top = int(random.integers(pixels.shape[0] - height + 1))
-        left = int(random.integers(pixels.shape[1] - width + 1))
-        pixels = pixels[top : top + height, left : left + width]
+        cut_out = bool(settings.sub_regions) and random.random() < settings.sub_regions
+        read = self._at_full_resolution if cut_out else self._enlarged
+        images = [read(row)]
+        if partner is not None:
+            try:
+                images.append(self._aligned(read(partner), images[0], partner, row))
+            except ImageError as error:
+                failures[partner] = str(error)
+        top = int(random.integers(images[0].shape[0] - height + 1))
+        left = int(random.integers(images[0].shape[1] - width + 1))
+        images = [pixels[top : top + height, left : left + width] for pixels in images]
         if settings.flip and random.random() < 0.5:
-            pixels = pixels[:, ::-1]
-        return pixels
+            images = [pixels[:, ::-1] for pixels in images]
+        return images[0], images[1] if len(images) > 1 else None
+
+    def _aligned(self, pixels: Pixels, others: Pixels, partner: int, row: int) -> Pixels:
+        """Return a partner's pixels; ImageError if the image of the row has another size."""
+        if pixels.shape == others.shape:
+            return pixels
+        sizes = [f"{shape[1]}x{shape[0]} px" for shape in (pixels.shape, others.shape)]
+        raise ImageError(f"{self.paths[partner]}: {sizes[0]}, but its partner {self.paths[row]} is {sizes[1]}")
 
     def _enlarged(self, row: int) -> Pixels:
         """Return an image at the size that crops are cut from, cached or decoded."""
@@ -211,7 +261,7 @@ def training_batches(
 def drawn_targets(images: TrainingImages, sampler: StepSampler, *, most: int) -> Tensor:
     """Return the targets of the first `most` draws of a sampler with targets, (N, A) int64, -1 unknown."""
     draws = itertools.islice(itertools.chain.from_iterable(sampler), most)
-    found = [images.target(draw.row, draw) for draw in draws]
+    found = [images.target(draw.row, draw, images.partner(draw.row, draw)) for draw in draws]
     return torch.stack([target for target in found if target is not None])
 
 
@@ -305,11 +355,27 @@ def _collate_shared(samples: list[TrainingSample]) -> _Made:
 def _collate(samples: list[TrainingSample]) -> _Made:
     targets = [sample.target for sample in samples if sample.target is not None]
     batch = Batch(
-        images=torch.from_numpy(np.stack([sample.image.numpy() for sample in samples])),
+        images=_stacked([sample.image for sample in samples]),
         codes=torch.stack([sample.codes for sample in samples]),
         targets=torch.stack(targets) if targets else None,
     )
+    if any(sample.partner is not None for sample in samples):
+        blank = torch.zeros_like(samples[0].image)
+        batch = batch._replace(
+            partners=_stacked([blank if sample.partner is None else sample.partner for sample in samples]),
+            paired=torch.tensor([sample.partner is not None for sample in samples]),
+        )
     return batch, {row: reason for sample in samples for row, reason in sample.failures.items()}
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    """Return (H, W, C) pixels as (C, H, W)."""
+    # numpy copies in this thread alone; torch would wake its own, which belong to the trainer.
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _stacked(images: list[Tensor]) -> Tensor:
+    return torch.from_numpy(np.stack([image.numpy() for image in images]))
 
 
 def _ignore_interrupts(_worker: int) -> None:

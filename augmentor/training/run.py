@@ -20,10 +20,11 @@ from augmentor.data import (
     frame_notes,
     grey_range_notes,
     read_samples,
+    refuse_unequal_pairs,
     resolve_range,
 )
-from augmentor.data.manifest import Manifest, missing_notes, refuse_split_leaks, refuse_unreachable
-from augmentor.errors import ManifestError, OutputError, RecipeError, TrainingError, did_you_mean, listing
+from augmentor.data.manifest import Manifest, Partners, missing_notes, refuse_split_leaks, refuse_unreachable
+from augmentor.errors import ManifestError, OutputError, RecipeError, TrainingError, counted, did_you_mean, listing
 from augmentor.judge import Limits, TargetAccuracy, judge_run, rarity_weights
 from augmentor.storage import GreyRange, locked, read_holder
 from augmentor.training.cache import ImageCache, make_cache
@@ -145,6 +146,7 @@ def train_run(
             "images alone"
         )
         rows = replace(rows, notes=(*rows.notes, note))
+    partners, rows = _decide_partners(recipe, rows)
     setup = TrainingRun(
         folder=run,
         manifest=manifest,
@@ -175,7 +177,7 @@ def train_run(
             on_event(_started(setup, state, taken))
             if recipe.training.init is not None and state.step == 0:
                 recorder.record(CheckpointEvent(state=state))  # a resumed run then needs the model no more
-            finished = _fit(setup, state, recorder, cache=cache, should_stop=should_stop)
+            finished = _fit(setup, state, recorder, cache=cache, partners=partners, should_stop=should_stop)
         obedience = None
         if finished and ranks.is_rank_0 and recipe.judge.steps:
             obedience = judge_run(
@@ -209,13 +211,16 @@ def _fit(
     recorder: Recorder | RankRecorder,
     *,
     cache: ImageCache | None,
+    partners: Partners | None,
     should_stop: Callable[[], bool],
 ) -> bool:
     """Train from `state` on; return False if the training was stopped."""
     rows, settings = run.rows, run.recipe.training
     rarity = rarity_weights(rows.codes, rows.space)
     weights, policy = _targets(settings, rows, rarity)
-    images = _images(run, rows, cache=cache, policy=policy)
+    images = replace(
+        _images(run, rows, cache=cache, policy=policy), partners=partners, paired_share=settings.paired_share
+    )
     sampler = replace(
         _sampler(run, images, first_step=state.step),
         joint=settings.joint,
@@ -393,6 +398,22 @@ def _decide_channels(recipe: Recipe, rows: Manifest, run: Path) -> tuple[Recipe,
         )
     images = recipe.images.model_copy(update={"channels": channels})
     return recipe.model_copy(update={"images": images}), rows
+
+
+def _decide_partners(recipe: Recipe, rows: Manifest) -> tuple[Partners | None, Manifest]:
+    """Return the rows' partners where the recipe makes use of them, and the rows with a note that counts them."""
+    if not recipe.loss.pair_weight:
+        return None, rows
+    partners = Partners.of(rows.pairs, rows.codes)
+    paired = int(np.count_nonzero(partners.mask()))
+    if not paired:
+        raise ManifestError(
+            f"{rows.title}: no training row has a partner, a row with other labels and the same name in the "
+            "column 'pair', so loss.pair_weight has nothing to compare. Set it to 0, or name the pairs"
+        )
+    refuse_unequal_pairs(rows)
+    note = f"{counted(paired, 'training image')} of {len(rows):,} with a partner (column pair)"
+    return partners, replace(rows, notes=(*rows.notes, note))
 
 
 def _targets(

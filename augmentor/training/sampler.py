@@ -43,6 +43,7 @@ class StepSampler(Sampler[list[Draw]]):
         seed: seeds the orders and the draws.
         first_step: the step whose batch comes first, counted from 0.
         rank: the rank whose share of each batch is yielded.
+        drawn: (N,) the rows that are drawn; None draws all.
         label_sets: (N,) the label set of each row; None means that there is one.
         source_weights: (N,) rows are drawn with replacement and these weights (within their set), not in epochs.
         target_weights: (N,) weights for drawing a target row per draw, or None: in mixed batches of any set, all
@@ -57,6 +58,7 @@ class StepSampler(Sampler[list[Draw]]):
     first_step: int = 0
     rank: int = 0
     world_size: int = 1
+    drawn: NDArray[np.bool_] | None = None
     label_sets: NDArray[np.integer] | None = None
     joint: Joint = "mixed"
     source_weights: NDArray[np.float64] | None = None
@@ -90,9 +92,11 @@ class StepSampler(Sampler[list[Draw]]):
 
     def _members(self) -> list[NDArray[np.int64]]:
         """Return the rows of each label set that has any."""
+        rows = np.arange(self.rows) if self.drawn is None else np.flatnonzero(self.drawn)
         if self.label_sets is None:
-            return [np.arange(self.rows)]
-        return [np.flatnonzero(self.label_sets == label_set) for label_set in np.unique(self.label_sets)]
+            return [rows]
+        sets = self.label_sets[rows]
+        return [rows[sets == label_set] for label_set in np.unique(sets)]
 
     def _turns(self, step: int, sets: int) -> list[_Turn]:
         first = step * self.batch_size

@@ -191,6 +191,8 @@ class TrainingSettings(Section):
             drawn from them.
         for_balance: attributes of `augmentor expand --balance` that it is meant for: every other target is one of
             the combinations that lack training rows.
+        paired_share: share of the draws of rows with partners (the manifest's column `pair`), in [0, 1], whose
+            target are the labels of one of them; only with `loss.pair_weight`.
         balanced_sources: draw rows with replacement, rare labels as often as frequent ones, instead of in epochs.
         joint: batches of joint training: "mixed", equally from all sets, or "alternating" sets (as in the paper).
         keep_checkpoints: number of newest checkpoints to keep, beside the best; 0 keeps all.
@@ -208,6 +210,7 @@ class TrainingSettings(Section):
     targets: Targets = "mixed"
     for_domains: tuple[str, ...] = ()
     for_balance: tuple[str, ...] = ()
+    paired_share: float = Field(default=0.5, ge=0, le=1)
     balanced_sources: bool = False
     joint: Joint = "mixed"
     workers: _Workers = Field(default=-1, ge=-1)
@@ -267,6 +270,7 @@ class LossSettings(Section):
     feature_matching_weight: float = Field(default=0.0, ge=0)
     source_multiscale_weights: tuple[_Weight, ...] = ()
     source_feature_weight: float = Field(default=0.0, ge=0)
+    pair_weight: float = Field(default=0.0, ge=0)
     sparsity_weight: float = Field(default=0.3, ge=0)
     diversity_weight: float = Field(default=1.0, ge=0)
     diversity_bound: float = Field(default=0.2, gt=0)

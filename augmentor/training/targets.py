@@ -207,6 +207,21 @@ def target_mixture(codes: npt.NDArray[np.integer], space: LabelSpace, *, balance
     return TargetMixture(space=space, frequencies=tuple(frequencies))
 
 
+def rows_of_request(
+    codes: npt.NDArray[np.integer], space: LabelSpace, domains: Sequence[str]
+) -> npt.NDArray[np.bool_]:
+    """Return (N,) bool: the rows with the codes (N, A) whose labels SPECs of `--domains` ask for."""
+    found = np.zeros(len(codes), dtype=np.bool_)
+    for spec in parse_domains(domains, space).specs:
+        sizes = [len(space.attributes[choice.attribute].values) for choice in spec]
+        each = [
+            np.isin(codes[:, choice.attribute], choice.candidates(size))
+            for choice, size in zip(spec, sizes, strict=True)
+        ]
+        found |= np.logical_and.reduce(each)
+    return found
+
+
 def requested_policy(
     codes: npt.NDArray[np.integer], space: LabelSpace, *, domains: Sequence[str], balance: Sequence[str]
 ) -> TargetPolicy:

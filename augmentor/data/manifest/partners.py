@@ -19,22 +19,26 @@ class Partners:
         pairs: (N,) the number of each row's pair, -1 for none.
         order: (M,) the rows that have a pair, those of one pair one after another.
         first: the place in `order` of the first row of each pair, and M.
+        wanted: (N,) the rows that may be a partner; None for all.
     """
 
     codes: NDArray[np.integer]
     pairs: NDArray[np.int64]
     order: NDArray[np.intp]
     first: NDArray[np.intp]
+    wanted: NDArray[np.bool_] | None = None
 
     @classmethod
-    def of(cls, pairs: NDArray[np.integer], codes: NDArray[np.integer]) -> Partners:
+    def of(
+        cls, pairs: NDArray[np.integer], codes: NDArray[np.integer], *, wanted: NDArray[np.bool_] | None = None
+    ) -> Partners:
         """Sort rows by the number of their pair, (N,), -1 for none."""
         numbers = np.full(len(pairs), -1, dtype=np.int64)
         named = pairs >= 0
         numbers[named] = np.unique(pairs[named], return_inverse=True)[1]
         order = np.argsort(numbers, kind="stable")[np.count_nonzero(~named) :]
         first = np.concatenate([[0], np.cumsum(np.bincount(numbers[named]))]).astype(np.intp)
-        return cls(codes=codes, pairs=numbers, order=order, first=first)
+        return cls(codes=codes, pairs=numbers, order=order, first=first, wanted=wanted)
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -49,6 +53,7 @@ class Partners:
         if self.pairs[row] < 0:
             return np.empty(0, dtype=np.intp)
         rows = self.rows_of(int(self.pairs[row]))
+        rows = rows if self.wanted is None else rows[self.wanted[rows]]
         codes = self.codes[rows]
         differs: NDArray[np.bool_] = ((codes != self.codes[row]) & (codes != UNKNOWN)).any(axis=1)
         return rows[differs]
@@ -59,7 +64,9 @@ class Partners:
         if len(self.order):
             codes = self.codes[self.order].astype(np.int64)
             known = codes != UNKNOWN
-            highest = np.maximum.reduceat(codes, self.first[:-1])
+            if self.wanted is not None:
+                known &= self.wanted[self.order][:, None]
+            highest = np.maximum.reduceat(np.where(known, codes, UNKNOWN), self.first[:-1])
             lowest = np.minimum.reduceat(np.where(known, codes, np.iinfo(np.int64).max), self.first[:-1])
             of = self.pairs[self.order]
             # Of the known labels of a pair one is not the row's, if the highest or the lowest is not.

@@ -12,7 +12,8 @@ import sys
 import threading
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,13 +21,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from augmentor.data.manifest import Partners
 from augmentor.errors import ImageError, StalledError
 from augmentor.images import Pixels, decode
 from augmentor.storage import workers
 from augmentor.storage.access import Access
 from augmentor.training import loading
 from augmentor.training.cache import ImageCache
-from augmentor.training.loading import TrainingImages, default_workers, training_batches
+from augmentor.training.loading import TrainingImages, TrainingSample, default_workers, training_batches
 from augmentor.training.sampler import Draw, StepSampler
 from augmentor.training.settings import ImageSettings
 from stargan.labels import Attribute, LabelSpace
@@ -129,6 +131,143 @@ def test_a_broken_image_is_replaced_and_reported(tmp_path: Path) -> None:
     assert list(sample.failures) == [3, 4]
     assert "3.png" in next(iter(sample.failures.values()))
     assert images[Draw(row=1, position=0)].failures == {}
+
+
+# ---- pairs ----
+
+
+def paired(
+    folder: Path,
+    settings: ImageSettings = PLAIN,
+    *,
+    broken: tuple[int, ...] = (),
+    share: float = 1.0,
+    only: bool = False,
+) -> TrainingImages:
+    """Rows 0 and 1 are one picture, of hair 0 and 1; rows 2 and 4 are one, of hair 2 and 1; row 3 has no pair."""
+    images = make_images(folder, settings, broken=broken)
+    partners = Partners.of(np.array([5, 5, 2, -1, 2]), images.codes)
+    return dataclasses.replace(images, partners=partners, paired_share=share, only_paired=only)
+
+
+def found_partner(sample: TrainingSample) -> int | None:
+    """The row that is the partner of a sample, by its red."""
+    return None if sample.partner is None else int(sample.partner[0, 0, 0]) // 10
+
+
+def test_a_partner_is_the_true_image_of_the_target(tmp_path: Path) -> None:
+    images = paired(tmp_path)
+    sample = images[Draw(0, 7)]
+    assert sample.partner is not None
+    assert (sample.partner.dtype, sample.partner.is_contiguous()) == (torch.uint8, True)
+    assert found_partner(sample) == 1
+    # The labels of row 1; the drawn row counts for nothing.
+    assert sample.target is not None
+    assert sample.target.tolist() == wanted(images, row=0, target=2) == [1, 0]
+    # Row 4 does not know the second attribute, nor does row 2.
+    assert wanted(images, row=2, target=3) == [1, -1]
+    assert images[Draw(3, 0)].partner is None
+
+
+def test_of_several_partners_one_is_drawn(tmp_path: Path) -> None:
+    images = make_images(tmp_path)
+    partners = Partners.of(np.array([5, 5, 2, 5, 2]), images.codes)
+    images = dataclasses.replace(images, partners=partners, paired_share=1.0)
+    shown = [found_partner(images[Draw(1, position)]) for position in range(40)]
+    assert 10 < shown.count(0) < 30
+    assert shown.count(0) + shown.count(3) == 40
+    assert shown == [found_partner(images[Draw(1, position)]) for position in range(40)]
+
+
+@pytest.mark.parametrize("sub_regions", [0.0, 0.5])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_partner_is_cropped_and_mirrored_as_its_image(
+    tmp_path: Path, sub_regions: float, channels: Literal[1, 3]
+) -> None:
+    settings = ImageSettings(size=4, random_crop=1.5, sub_regions=sub_regions, channels=channels)
+    images = paired(tmp_path, settings)
+    alone = dataclasses.replace(images, partners=None)
+    seen = set()
+    for position in range(40):
+        sample = images[Draw(0, position)]
+        assert sample.partner is not None
+        # Images differ in red alone, so that green and blue say where they were cut, and which way round.
+        difference = sample.partner.int() - sample.image.int()
+        assert (
+            (difference[1:] == 0).all() if channels == 3 else (difference - difference[0, 0, 0]).abs().max() <= 1
+        )
+        assert torch.equal(sample.image, alone[Draw(0, position)].image)
+        seen.add(tuple(sample.image.flatten().tolist()))
+    assert len(seen) > 10
+
+
+def test_a_share_of_the_draws_is_paired(tmp_path: Path) -> None:
+    images = paired(tmp_path, share=0.3)
+    policy = Mock(return_value=np.array([2, 1]))
+    images = dataclasses.replace(images, policy=policy)
+    samples = [images[Draw(0, position, 2)] for position in range(300)]
+    taken = [sample for sample in samples if sample.partner is not None]
+    assert 60 < len(taken) < 120
+    # The other draws have the policy's target, as without pairs.
+    assert policy.call_count == 300 - len(taken)
+    assert all(sample.target.tolist() == [1, 0] for sample in taken if sample.target is not None)
+    assert all(sample.target is not None for sample in samples)
+    none = paired(tmp_path, share=0.0)
+    assert all(none[Draw(0, position, 2)].partner is None for position in range(20))
+
+
+def test_an_unreadable_partner_is_reported_and_the_draw_is_unpaired(tmp_path: Path) -> None:
+    images = paired(tmp_path, broken=(1,))
+    sample = images[Draw(0, 0, 2)]
+    assert sample.partner is None
+    assert sample.target is not None
+    assert sample.target.tolist() == [2, -1]
+    assert list(sample.failures) == [1]
+    assert "1.png" in sample.failures[1]
+    only = paired(tmp_path, broken=(1,), only=True)[Draw(0, 0)]
+    # The next row whose partner can be read is row 2; row 1 is broken itself.
+    assert (int(only.image[0, 0, 0]) // 10, found_partner(only)) == (2, 4)
+    assert list(only.failures) == [1]
+
+
+def test_rows_without_a_partner_are_no_substitutes_where_all_are_paired(tmp_path: Path) -> None:
+    images = paired(tmp_path, broken=(2,), only=True)
+    images = dataclasses.replace(images, partners=Partners.of(np.array([0, 0, 1, -1, 1]), images.codes))
+    sample = images[Draw(2, 0)]
+    assert (int(sample.image[0, 0, 0]) // 10, found_partner(sample)) == (0, 1)
+
+
+def test_partners_of_another_size_are_reported_where_files_are_cut(tmp_path: Path) -> None:
+    images = paired(tmp_path, ImageSettings(size=4, random_crop=1.0, sub_regions=0.999))
+    Image.new("RGB", (16, 8)).save(tmp_path / "1.png")
+    sample = images[Draw(0, 0, 2)]
+    assert sample.partner is None
+    assert sample.failures == {1: f"{tmp_path / '1.png'}: 16x8 px, but its partner {tmp_path / '0.png'} is 8x8 px"}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_hold_partners(tmp_path: Path, cached: bool, workers: int) -> None:
+    images = paired(tmp_path, share=0.6)
+    if cached:
+        images = dataclasses.replace(images, cache=ImageCache(5, (8, 8, 3)))
+    sampler = StepSampler(rows=5, batch_size=8, seed=0, target_weights=np.ones(5))
+    made = training_batches(images, sampler, workers=workers, pin_memory=False, failures={})
+    for batch, drawn in zip(itertools.islice(made, 4), draws(sampler, 4), strict=True):
+        samples = [images[draw] for draw in drawn]
+        assert batch.partners is not None
+        assert batch.paired is not None
+        assert (batch.partners.shape, batch.partners.dtype) == (batch.images.shape, torch.uint8)
+        assert batch.paired.tolist() == [sample.partner is not None for sample in samples]
+        for partner, sample in zip(batch.partners, samples, strict=True):
+            assert torch.equal(partner, torch.zeros_like(partner) if sample.partner is None else sample.partner)
+
+
+def test_a_batch_without_a_pair_holds_none(tmp_path: Path) -> None:
+    images = paired(tmp_path, share=0.0)
+    sampler = StepSampler(rows=5, batch_size=4, seed=0, target_weights=np.ones(5))
+    batch = next(training_batches(images, sampler, workers=0, pin_memory=False, failures={}))
+    assert (batch.partners, batch.paired) == (None, None)
 
 
 def test_a_folder_of_broken_images_is_no_training_set(tmp_path: Path) -> None:
@@ -299,7 +438,8 @@ def test_resumed_batches_are_those_of_an_undisturbed_run(workers: int, tmp_path:
         assert before.targets is not None
         assert after.targets is not None
         assert before.targets.shape == (3, 2)
-        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))  # type: ignore[arg-type]
+        for name in ("images", "codes", "targets"):
+            assert torch.equal(getattr(before, name), getattr(after, name))
 
 
 # ---- batches ----

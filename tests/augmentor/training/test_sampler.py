@@ -46,6 +46,17 @@ def test_starting_later_skips_batches(rows: int, batch_size: int, first_step: in
     assert later == whole[first_step:]
 
 
+@pytest.mark.parametrize("weights", [None, np.ones(9)])
+@pytest.mark.parametrize("label_sets", [None, np.arange(9) % 3])
+def test_some_rows_are_drawn_and_the_others_never(weights: FloatArray | None, label_sets: Any) -> None:
+    drawn = np.isin(np.arange(9), [0, 3, 4, 7])  # none of the label set 2
+    sampler = StepSampler(rows=9, batch_size=4, seed=0, drawn=drawn, label_sets=label_sets, source_weights=weights)
+    rows = [draw.row for batch in draws(sampler, 30) for draw in batch]
+    assert set(rows) == {0, 3, 4, 7}
+    if weights is None and label_sets is None:
+        assert all(rows.count(row) == 30 for row in (0, 3, 4, 7))
+
+
 @pytest.mark.parametrize("settings", [{}, {"joint": "alternating"}, {"joint": "mixed"}])
 def test_the_shares_of_several_processes_are_the_batches_of_one(settings: dict[str, Any]) -> None:
     if settings:

@@ -17,6 +17,7 @@ from augmentor.training.targets import (
     TargetPolicy,
     joint_rarity,
     requested_policy,
+    rows_of_request,
     target_mixture,
     translation_weights,
 )
@@ -179,3 +180,11 @@ def test_nothing_to_fill_up_and_unknown_names_are_refused() -> None:
         requested_policy(ROWS[:2], SPACE, domains=[], balance=["woman"])
     with pytest.raises(DomainError, match="tome"):
         requested_policy(ROWS, SPACE, domains=["tome=dark"], balance=[])
+
+
+def test_rows_that_a_request_asks_for() -> None:
+    codes = np.array([[0, 0], [1, 0], [2, 1], [2, UNKNOWN], [UNKNOWN, 1]])
+    assert rows_of_request(codes, SPACE, ["tone=dark"]).tolist() == [False, False, True, True, False]
+    assert rows_of_request(codes, SPACE, ["tone=dark,woman=1"]).tolist() == [False, False, True, False, False]
+    both = rows_of_request(codes, SPACE, ["tone=light", "woman=~"])
+    assert both.tolist() == [True, True, True, False, True]

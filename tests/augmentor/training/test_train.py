@@ -485,6 +485,29 @@ def test_a_group_in_two_splits_is_refused(trainer: Trainer, tmp_path: Path) -> N
         trainer.run(tmp_path / "run")
 
 
+PAIRED = ["path,split,pair,glasses", *(f"{i}.png,train,{i % 5},{i // 5}" for i in range(10)), "10.png,val,,0"]
+"""Ten training rows in five pairs, which differ in glasses."""
+
+
+def test_pairs_are_used_where_their_loss_counts(trainer: Trainer, tmp_path: Path) -> None:
+    trainer.manifest.write_text("\n".join(PAIRED) + "\n")
+    trainer.run(tmp_path / "run", "training.steps=2", "loss.pair_weight=10")
+    started = trainer.events[0]
+    assert isinstance(started, Started)
+    assert "10 training images of 10 with a partner (column pair)" in started.notes
+
+
+def test_pairs_that_cannot_be_used_are_refused(trainer: Trainer, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"no training row has a partner.* loss\.pair_weight has nothing"):
+        trainer.run(tmp_path / "run", "loss.pair_weight=10")
+    trainer.manifest.write_text("\n".join(PAIRED) + "\n")
+    Image.new("RGB", (30, 18)).save(trainer.manifest.with_name("3.png"))
+    with pytest.raises(ManifestError, match=r"pair '3' has images of 30x18 px \(row 5\) and 20x18 px \(row 10\)"):
+        trainer.run(tmp_path / "run", "loss.pair_weight=10")
+    assert not (tmp_path / "run").exists()
+    trainer.run(tmp_path / "run", "training.steps=1")  # without the loss, pairs do not count
+
+
 def test_rows_without_a_label_are_left_out(trainer: Trainer, tmp_path: Path) -> None:
     lines = ["path,hair,glasses", "0.png,red,1", "1.png,,0", "2.png,,", "3.png,ash,"]
     trainer.manifest.write_text("\n".join(lines) + "\n")

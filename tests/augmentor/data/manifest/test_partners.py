@@ -121,6 +121,10 @@ def test_the_mask_agrees_with_the_rows() -> None:
     mask = partners.mask().tolist()
     assert mask == [len(partners.of_row(row)) > 0 for row in range(300)]
     assert 20 < sum(mask) < 295
+    wanted = Partners.of(pairs, codes, wanted=codes[:, 0] == 1)
+    assert wanted.mask().tolist() == [len(wanted.of_row(row)) > 0 for row in range(300)]
+    assert all(codes[other, 0] == 1 for row in range(300) for other in wanted.of_row(row))
+    assert 10 < wanted.mask().sum() < sum(mask)
 
 
 def test_what_is_bound_together() -> None:
