@@ -52,7 +52,12 @@ def convert_checkpoint(
 @convert.command("dataset")
 @command
 def convert_dataset(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="celeba, rafd, mnist, usps, ade20k or imagefolder.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="celeba, rafd, mnist, usps, ade20k, imagefolder, pix2pix or cyclegan."
+        ),
+    ],
     src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder with the data set's files.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Manifest to write, .csv or .tsv.")],
     attributes: Annotated[
@@ -62,6 +67,9 @@ def convert_dataset(
         list[str] | None, typer.Option(metavar="ATTR=A,B", help="Keep only rows with these values.")
     ] = None,
     label: Annotated[str | None, typer.Option("--name", help="Rename the data set's one attribute.")] = None,
+    sides: Annotated[
+        str | None, typer.Option(metavar="A,B", help="pix2pix, CycleGAN: what A and B show, as photo,map.")
+    ] = None,
     constants: Annotated[
         list[str] | None, typer.Option("--as", metavar="ATTR=VALUE", help="Add a column with this value.")
     ] = None,
@@ -70,7 +78,7 @@ def convert_dataset(
     ] = "auto",
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="MNIST, USPS: folder of the PNG files. Default: beside FILE."),
+        typer.Option(metavar="DIR", help="MNIST, USPS, pix2pix: folder of the PNG files. Default: beside FILE."),
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Append the rows to FILE.")] = False,
     download: Annotated[
@@ -81,7 +89,8 @@ def convert_dataset(
     """Write the manifest of a data set from its original files.
 
     The images are not copied; the manifest holds their relative paths. MNIST and
-    USPS have no image files, so theirs are written as PNG.
+    USPS have no image files, so theirs are written as PNG; so are the halves of
+    pix2pix' images of two sides.
 
     To train one model on two data sets, use [bold]--as domain=...[/] for each and [bold]--append[/]
     for the second.
@@ -92,6 +101,7 @@ def convert_dataset(
         attributes=options.names(attributes),
         values=importers.parse_values(values or ()),
         label=label,
+        sides=options.names(sides) or (),
         constants=importers.parse_constants(constants or ()),
         split=split,
     )

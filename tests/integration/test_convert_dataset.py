@@ -86,6 +86,21 @@ def write_imagefolder(folder: Path) -> None:
                 write_image(folder / split / name / f"{i}.jpg")
 
 
+def write_pix2pix(folder: Path) -> None:
+    for split, count in (("train", 8), ("val", 3), ("test", 3)):
+        for i in range(count):
+            (folder / split).mkdir(parents=True, exist_ok=True)
+            pixels = RANDOM.integers(256, size=(8, 16, 3), dtype=np.uint8)
+            (folder / split / f"{i}.jpg").write_bytes(encode(pixels, "jpg"))
+
+
+def write_cyclegan(folder: Path) -> None:
+    for split, count in (("train", 8), ("test", 3)):
+        for side in "AB":
+            for i in range(count):
+                write_image(folder / f"{split}{side}" / f"{side}{i}.jpg")
+
+
 Case = tuple[Callable[[Path], None], dict[str, int], dict[str, list[str]]]
 
 CASES: dict[str, Case] = {
@@ -99,6 +114,8 @@ CASES: dict[str, Case] = {
     "usps": (write_usps, {"train": 20, "test": 10}, {"digit": [str(i) for i in range(10)]}),
     "ade20k": (write_ade20k, {"train": 12, "val": 3}, {"scene": ["bedroom", "street"]}),
     "imagefolder": (write_imagefolder, {"train": 16, "val": 6, "test": 6}, {"label": ["cat", "dog"]}),
+    "pix2pix": (write_pix2pix, {"train": 16, "val": 6, "test": 6}, {"side": ["A", "B"]}),
+    "cyclegan": (write_cyclegan, {"train": 16, "test": 6}, {"side": ["A", "B"]}),
 }
 
 
@@ -127,7 +144,7 @@ def test_every_data_set(name: str, augmentor: Augmentor, tmp_path: Path) -> None
 
 def test_the_list_above_and_the_help_are_whole(augmentor: Augmentor) -> None:
     assert set(CASES) == set(IMPORTERS)
-    told = " ".join(augmentor.run("convert", "dataset", "--help").out.split())
+    told = " ".join(augmentor.run("convert", "dataset", "--help").out.replace("│", " ").split())
     assert ", ".join(list(IMPORTERS)[:-1]) + f" or {list(IMPORTERS)[-1]}." in told
 
 

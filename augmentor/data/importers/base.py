@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from augmentor.errors import AugmentorError, counted, did_you_mean, short
+from augmentor.images import Pixels
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Those of torchvision's ImageFolder, fewer than can be read: its users keep the rows that they have there."""
@@ -31,8 +30,8 @@ class Listing:
     Args:
         frame: (N rows) a row per image, every cell a str, "" = unknown: `path` ("/" between folders, relative to
             `root`), where the data set has them `id` (unique), `split` and `group`, and a column per attribute.
-        root: the folder that holds the images; None where `pixels` does.
-        pixels: uint8 (N, H, W) grey images, one for each row, that have no files yet.
+        root: the folder that holds the images; None where they have no files yet.
+        image: returns the image of a row that has no file yet; None where all have one.
         default: the attributes that a manifest gets unless others are requested.
         shares: usual percentages of train, val and test of a data set without splits.
         suggested: for attributes with too many values, those that are kept unless others are requested.
@@ -40,7 +39,7 @@ class Listing:
 
     frame: pd.DataFrame
     root: Path | None = None
-    pixels: NDArray[np.uint8] | None = None
+    image: Callable[[int], Pixels] | None = None
     default: tuple[str, ...]
     shares: tuple[float, float, float] | None = None
     suggested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

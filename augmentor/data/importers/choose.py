@@ -26,6 +26,7 @@ class Selection:
         attributes: the attributes to write, ("all",) for every one, () for the data set's usual ones.
         values: for an attribute, the values whose rows are kept; rows where it is unknown stay.
         label: another name for the data set's one usual attribute; None keeps its own.
+        sides: other values for A and B, where the data set's one usual attribute has these; () keeps them.
         constants: columns that hold one value in every row.
         split: "auto" (the data set's own, or its usual cut), "none", or parts such as "80/10/10".
     """
@@ -33,6 +34,7 @@ class Selection:
     attributes: tuple[str, ...] = ()
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     label: str | None = None
+    sides: tuple[str, ...] = ()
     constants: Mapping[str, str] = field(default_factory=dict)
     split: str = "auto"
 
@@ -42,6 +44,8 @@ def choose(
 ) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
     """Return the selected rows, with their index in `found`, the names of their attributes, and notes."""
     frame, default = _renamed(found, selection.label)
+    if selection.sides:
+        frame = _with_sides(frame, default[0], selection.sides)
     suggested = {
         default[0] if name == found.default[0] else name: found.suggested[name] for name in found.suggested
     }
@@ -102,6 +106,15 @@ def _renamed(found: Listing, label: str | None) -> tuple[pd.DataFrame, tuple[str
     if label in ROW_COLUMNS or (label in found.frame.columns and label != found.default[0]):
         raise DatasetError(f"--name {label}: there is a column '{label}' already. Choose another name")
     return found.frame.rename(columns={found.default[0]: label}), (label,)
+
+
+def _with_sides(frame: pd.DataFrame, name: str, sides: tuple[str, ...]) -> pd.DataFrame:
+    flag = f"--sides {','.join(sides)}"
+    if len(sides) != 2 or sides[0] == sides[1]:
+        raise DatasetError(f"{flag}: is not of the form photo,map: what A shows, and what B shows")
+    if not set(frame[name]) <= {"A", "B"}:
+        raise DatasetError(f"{flag}: the values of {name} are not A and B, so it has no sides. Leave it out")
+    return frame.assign(**{name: frame[name].map(dict(zip("AB", sides, strict=True)))})
 
 
 def _attributes(requested: Sequence[str], available: Sequence[str], default: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,9 +11,7 @@ from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from torchvision.datasets import MNIST, USPS, CelebA
 
 from augmentor.data.importers.ade20k import read_ade20k
@@ -23,10 +21,11 @@ from augmentor.data.importers.choose import Selection, choose
 from augmentor.data.importers.digits import read_mnist, read_usps
 from augmentor.data.importers.imagefolder import read_imagefolder
 from augmentor.data.importers.rafd import read_rafd
+from augmentor.data.importers.sides import read_cyclegan, read_pix2pix
 from augmentor.data.importers.table import appended, read_back, separator, with_prefix, write
 from augmentor.data.manifest import Manifest, split_leaks
 from augmentor.errors import OutputError, StalledError, counted, did_you_mean
-from augmentor.images import encode
+from augmentor.images import Pixels, encode
 from augmentor.storage import Access, Workers
 
 SILENT_SECONDS = 300.0
@@ -58,8 +57,21 @@ IMPORTERS: dict[str, Importer] = {
         home="http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)",
     ),
     "imagefolder": Importer(read=read_imagefolder, title="a folder of images", home="your own disk"),
+    "pix2pix": Importer(
+        read=read_pix2pix,
+        title="pix2pix",
+        home="http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/ (unpack the .tar.gz of one)",
+    ),
+    "cyclegan": Importer(
+        read=read_cyclegan,
+        title="CycleGAN",
+        home="http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/ (unpack the .zip of one)",
+    ),
 }
 """Every data set that can be converted, by its name on the command line."""
+
+_OF_USERS = ("imagefolder", "pix2pix", "cyclegan")
+"""Layouts of many data sets, each called as its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,21 +133,21 @@ def convert_dataset(
         found = importer.read(src)
     except OSError as error:
         raise DatasetError(f"{error.filename or src}: {error.strerror or error}") from error
-    if found.pixels is None and images is not None:
+    if found.image is None and images is not None:
         raise DatasetError(
             f"--images {images}: {importer.title} has image files already, none are written. Leave it out"
         )
-    dataset = src.resolve().name if name == "imagefolder" else name
+    dataset = src.resolve().name if name in _OF_USERS else name
     frame, attributes, notes = choose(found, selection or Selection(), dataset=dataset)
-    folder = found.root or images or out.parent / name
+    folder = found.root or images or out.parent / (name if dataset == name else f"{dataset}-{name}")
     inside = frame["path"]
     frame = with_prefix(frame.copy(), folder, out)
     whole = appended(out, frame) if out.exists() else frame
     manifest, remarks = read_back(whole, out, attributes=attributes)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        if found.pixels is not None:
-            _write_images(found.pixels, inside, folder, on_progress)
+        if found.image is not None:
+            _write_images(found.image, inside, folder, on_progress)
         write(whole, out)
     except OSError as error:
         raise OutputError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
@@ -143,7 +155,7 @@ def convert_dataset(
     outside = sum(access.is_outside(out.parent / path) for path in manifest.rows["path"])
     return Conversion(
         path=out,
-        images=None if found.pixels is None else folder,
+        images=None if found.image is None else folder,
         added=len(frame),
         manifest=manifest,
         outside=outside,
@@ -190,7 +202,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _write_images(
-    pixels: NDArray[np.uint8],
+    image: Callable[[int], Pixels],
     paths: pd.Series[str],
     folder: Path,
     on_progress: Callable[[int, int], None] | None,
@@ -199,7 +211,7 @@ def _write_images(
     for place in sorted({Path(path).parent for path in paths}):
         (folder / place).mkdir(parents=True, exist_ok=True)
     for done, (row, path) in enumerate(paths.items(), start=1):
-        (folder / path).write_bytes(encode(pixels[int(str(row)), :, :, np.newaxis], "png"))
+        (folder / path).write_bytes(encode(image(int(str(row))), "png"))
         if on_progress is not None:
             on_progress(done, len(paths))
 

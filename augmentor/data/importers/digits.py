@@ -81,7 +81,7 @@ def digit_listing(name: str, found: Mapping[str, Digits], *, src: Path, notes: t
     paths = [f"{split}/{digit}/{key}.png" for split, digit, key in zip(splits, digits, ids, strict=True)]
     frame = pd.DataFrame({"path": paths, "id": ids, "split": splits, "digit": digits}, dtype=str)
     pixels = np.concatenate([images for images, _ in found.values()])
-    return Listing(frame=frame, pixels=pixels, default=("digit",), notes=notes)
+    return Listing(frame=frame, image=lambda row: pixels[row, :, :, np.newaxis], default=("digit",), notes=notes)
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:

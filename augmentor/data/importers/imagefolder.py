@@ -14,7 +14,7 @@ from augmentor.data.manifest.rows import SPLIT_WORDS
 from augmentor.data.manifest.table import clean
 from augmentor.errors import counted, listing
 
-_SIDE = re.compile(r"(?i:(train|training|val|valid|validation|test|testing)[ _-]?)([AB])")
+SIDE_FOLDER = re.compile(r"(?i:(train|training|val|valid|validation|test|testing)[ _-]?)([AB])")
 """CycleGAN's folders: a split and the side of the translation."""
 
 _STRAY = 10
@@ -37,7 +37,7 @@ def read_imagefolder(src: Path) -> Listing:
     inside = [each for each in parts if len(each) > 1]
     if not inside:
         raise DatasetError(f"{src}: no images in folders in it. It must look like {src.name}/CLASS/IMAGE.jpg")
-    rows = _cyclegan(src, inside) or _splits_around(src, inside) or _splits_inside(src, inside)
+    rows = cyclegan_rows(src, inside) or _splits_around(src, inside) or _splits_inside(src, inside)
     rows = rows or [(each, each[0], "") for each in inside]
     notes = []
     if len(rows) < len(parts):
@@ -66,9 +66,9 @@ def _few(stray: int, of: int) -> bool:
     return stray <= -(-of // _STRAY)
 
 
-def _cyclegan(src: Path, inside: Sequence[Parts]) -> list[Row] | None:
+def cyclegan_rows(src: Path, inside: Sequence[Parts]) -> list[Row] | None:
     """Read CycleGAN's folders; None for another layout."""
-    sides = {folder: _SIDE.fullmatch(folder) for folder in dict.fromkeys(each[0] for each in inside)}
+    sides = {folder: SIDE_FOLDER.fullmatch(folder) for folder in dict.fromkeys(each[0] for each in inside)}
     if not any(sides.values()):
         return None
     if not all(sides.values()) or {side.group(2) for side in sides.values() if side} != {"A", "B"}:
