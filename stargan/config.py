@@ -38,8 +38,9 @@ class TrainConfig:
             epoch).
         decay_from: share of the run, in [0, 1], after which the linear schedule starts to fall.
         epoch_decay: the exponential schedule's factor per epoch, in (0, 1].
-        domain_weight: weight of the domain classification loss of translations, for G.
-        real_domain_weight: weight of the domain classification loss of real images, for D.
+        adversarial_weight: weight of the adversarial loss, for G.
+        domain_weight: weight of the domain classification loss of translations, for G; 0 is off.
+        real_domain_weight: weight of the domain classification loss of real images, for D; 0 is off.
         normalise_domain: divide the domain classification loss by the number of attributes; the paper sums.
         cycle_weight: weight of the cycle loss.
         cycle_weights: "attribute=value" -> weight, in the place of `cycle_weight` for images of that value; of
@@ -51,6 +52,8 @@ class TrainConfig:
         feature_matching_weight: weight of the feature matching loss of the round trip.
         source_multiscale_weights: as `multiscale_weights`, of the differences between image and translation.
         source_feature_weight: weight of the feature matching loss of image and translation.
+        pair_weight: weight of the pair loss, the error to true partners; 0 is off.
+        pair_feature_weight: weight of the pair loss of D's inner features; 0 is off, else it costs passes of D.
         sparsity_weight: weight of the mask sparsity loss; only with a masked generator.
         diversity_weight: weight of the diversity loss; only with a generator that reads noise. It costs a pass of
             G without gradients.
@@ -58,6 +61,8 @@ class TrainConfig:
         gradient_penalty_weight: weight of the gradient penalty of "wgan-gp".
         r1_weight: weight of the R1 penalty of the other objectives; 0 is off.
         r1_every: D steps between two R1 penalties, each weighted so many times (lazy regularisation).
+        buffer_size: earlier translations of each target that D is trained on beside the newest (CycleGAN's has
+            50); 0 is off.
         augment: differentiable augmentations of D's input, for small data.
         augment_probability: of each augmentation of an image, in [0, 1]; "adaptive" starts at 0 and follows how
             much D overfits (ADA), for the objectives "logistic" and "hinge".
@@ -81,6 +86,7 @@ class TrainConfig:
     schedule: Schedule = "linear"
     decay_from: float = 0.5
     epoch_decay: float = 0.995
+    adversarial_weight: float = 1.0
     domain_weight: float = 1.0
     real_domain_weight: float = 1.0
     normalise_domain: bool = False
@@ -92,12 +98,15 @@ class TrainConfig:
     feature_matching_weight: float = 0.0
     source_multiscale_weights: tuple[float, ...] = ()
     source_feature_weight: float = 0.0
+    pair_weight: float = 0.0
+    pair_feature_weight: float = 0.0
     sparsity_weight: float = 0.1
     diversity_weight: float = 1.0
     diversity_bound: float = 0.2
     gradient_penalty_weight: float = 10.0
     r1_weight: float = 1.0
     r1_every: int = 8
+    buffer_size: int = 0
     augment: tuple[Policy, ...] = ()
     augment_probability: AugmentProbability = 1.0
     ema_decay: float = 0.999
@@ -139,6 +148,17 @@ class TrainConfig:
         check_augmentation(self.augment, probability=self.augment_probability, objective=self.objective)
 
     @property
+    def returns(self) -> bool:
+        """Whether G's loss reads the way back to an image's own domain."""
+        weights = (self.cycle_weight, self.feature_matching_weight, self.sparsity_weight)
+        return any((*weights, *self.multiscale_weights, *self.cycle_weights.values()))
+
+    @property
+    def reads_partners(self) -> bool:
+        """Whether G's loss reads true partners."""
+        return self.pair_weight > 0 or self.pair_feature_weight > 0
+
+    @property
     def penalises_real(self) -> bool:
         """Whether D's loss has an R1 penalty."""
         return self.objective != "wgan-gp" and self.r1_weight > 0
@@ -149,7 +169,7 @@ def _check_weights(config: TrainConfig) -> None:
     for name in (
         *("domain_weight", "real_domain_weight", "cycle_weight", "identity_weight", "feature_matching_weight"),
         *("source_feature_weight", "sparsity_weight", "diversity_weight", "gradient_penalty_weight", "r1_weight"),
-        "warmup_steps",
+        *("warmup_steps", "adversarial_weight", "pair_weight", "pair_feature_weight", "buffer_size"),
     ):
         if not getattr(config, name) >= 0:
             raise ValueError(f"{name} must not be below 0, not {getattr(config, name)}")

@@ -41,12 +41,17 @@ class Ranks:
         return self.rank == 0
 
     def all_gather(self, rows: Tensor) -> Tensor:
-        """Return (world_size * N, ...) rows of all ranks, in their order, of (N, ...) rows on the CPU."""
-        if self.cpu_group is None:
+        """Return (world_size * N, ...) rows of all ranks, in their order, of (N, ...) rows.
+
+        They are on the CPU, or on the networks' device.
+        """
+        group = self.cpu_group if rows.device.type == "cpu" else self.device_group
+        if group is None:
             return rows
+        rows = rows.contiguous()
         parts = [torch.empty_like(rows) for _ in range(self.world_size)]
         with _rank_lost():
-            dist.all_gather(parts, rows.contiguous(), group=self.cpu_group)
+            dist.all_gather(parts, rows, group=group)
         return torch.cat(parts)
 
     def local_share(self, whole: Tensor, *, dim: int = 0) -> Tensor:

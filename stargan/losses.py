@@ -260,6 +260,30 @@ def diversity_loss(
     return (1 - images / noises / bound).clamp(min=0).mean()
 
 
+def pair_loss(translated: Sequence[Tensor], partners: Sequence[Tensor], paired: Tensor, count: Tensor) -> Tensor:
+    """Pair loss: mean absolute error between translations and their true partners, over paired rows.
+
+    Of images it is pix2pix's L1; of D's inner features it is feature matching against the true partner, averaged
+    over the layers. The gradient reaches `translated` only.
+
+    Args:
+        translated: one tensor of any shape with N first for images, or one per layer of features.
+        partners: the same shapes; rows that are not paired may hold anything finite.
+        paired: (N,) bool.
+        count: scalar float, the number of rows to average over, of several ranks the mean; 0 makes the loss 0.
+
+    Source: pix2pix, eq. 3 (arXiv 1611.07004); features: pix2pixHD, section 3.2 (arXiv 1711.11585).
+    """
+    errors = torch.stack(
+        [
+            (got - wanted.detach()).abs().flatten(1).mean(dim=1)
+            for got, wanted in zip(translated, partners, strict=True)
+        ]
+    ).mean(dim=0)
+    # A masked sum, not a selection: shapes that depend on data would synchronise with a GPU.
+    return (errors * paired).sum() / count.clamp(min=torch.finfo(errors.dtype).tiny)
+
+
 def sparsity_loss(masks: Tensor) -> Tensor:
     """Mask sparsity loss: mean of (N, 1, H, W) attention masks in [0, 1], the share of an image repainted.
 

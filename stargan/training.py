@@ -17,10 +17,11 @@ from stargan import losses
 from stargan.config import LONGEST_WARMUP, TrainConfig, computes_in_bfloat16, learning_rate_factor
 from stargan.diffaugment import ADAPT_EVERY, adapted_probability, diff_augment, overfitting_excess
 from stargan.distributed import SINGLE_RANK, Ranks
+from stargan.image_buffer import ImageBuffer
 from stargan.labels import LabelSpace, permuted_targets, value_weights
 from stargan.networks import Discriminator, TranslatingGenerator
 from stargan.pixels import to_signed
-from stargan.upload import upload, upload_labels
+from stargan.upload import Labels, upload, upload_labels
 
 
 class Batch(NamedTuple):
@@ -53,6 +54,7 @@ class TrainState:
         step: D steps done.
         elapsed: seconds trained, including resumed runs.
         augment_probability: probability of each augmentation of an image.
+        buffer: of earlier translations, equal on all ranks; None where D sees the newest alone.
     """
 
     generator: TranslatingGenerator
@@ -64,6 +66,7 @@ class TrainState:
     step: int = 0
     elapsed: float = 0.0
     augment_probability: float = 1.0
+    buffer: ImageBuffer | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +146,7 @@ def new_state(
         generator_optimizer=_adam(generator, config),
         discriminator_optimizer=_adam(discriminator, config),
         augment_probability=0.0 if isinstance(config.augment_probability, str) else config.augment_probability,
+        buffer=ImageBuffer(size=config.buffer_size) if config.buffer_size else None,
     )
 
 
@@ -170,9 +174,12 @@ def train(
     All randomness of a step comes from the seed and the step's number: a run that is stopped and resumed with the
     batches that follow ends with the same weights as one that is not.
 
+    A discriminator that sees the source takes partners for real, so all rows of a batch must be paired; any other
+    takes the batch's images.
+
     Each of several ranks calls this with the same networks and its share of every batch, all of one size. Losses
     and weights are those of one process with the whole batches, except for batch norm's statistics, which are
-    those of rank 0's share. All ranks get the same events at the same steps.
+    those of rank 0's share, and for dropout. All ranks get the same events at the same steps.
 
     Args:
         state: changed in place; its networks are on `device`.
@@ -196,9 +203,12 @@ def train(
 
     Raises:
         DivergenceError: a loss or weight is not finite, or a loss exceeds `config.diverged_above`.
-        ValueError: the batches ended before the run did.
+        ValueError: the batches ended before the run did, or a discriminator that sees the source got rows without
+            partners, augmentations or a buffer.
 
-    Source: StarGAN, algorithm of section 3.2 and 5.1 (arXiv 1711.09020).
+    Source: StarGAN, algorithm of section 3.2 and 5.1 (arXiv 1711.09020); with a generator and a discriminator for
+    each value and a buffer CycleGAN, section 4 (arXiv 1703.10593); with partners and a discriminator that sees
+    the source pix2pix, section 3 (arXiv 1611.07004).
     """
     generator, discriminator = state.generator.train(), state.discriminator.train()
     if device.type == "cuda":
@@ -206,12 +216,15 @@ def train(
         discriminator.to(memory_format=torch.channels_last)
     # Batch norm's statistics and spectral norm's vectors change with every pass, so the passes must stay separate.
     stateful = next(discriminator.buffers(), None) is not None
-    compiled = _Compiled(state, config, device)
+    compiled = _Compiled(state, config, device, ranks)
     source: Iterator[Batch] = iter(batches)
     meter = _Meter(config, ranks)
     clock = _Clock(state, config)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(config.precision, device))
     adaptive = config.augment_probability == "adaptive"
+    conditional = discriminator.sees_source
+    if conditional and (config.augment or config.buffer_size):
+        raise ValueError("a discriminator that sees the source works without augment and buffer_size")
 
     while clock.progress() < 1:
         # ---- one batch, its targets, the learning rate ----
@@ -229,6 +242,9 @@ def train(
         real = to_signed(upload(batch.images, device))
         if device.type == "cuda":
             real = real.contiguous(memory_format=torch.channels_last)
+        partners = None
+        if config.reads_partners or conditional:
+            partners = _upload_partners(batch, device, ranks, all_paired=conditional)
         progress, epoch = clock.progress(step), int(state.step // epoch_steps)
         rate = config.learning_rate * learning_rate_factor(config, progress=progress, epoch=epoch)
         _set_learning_rate(state, rate)
@@ -241,7 +257,7 @@ def train(
         # ---- D while it warms up: its domain loss alone ----
         if warming:
             with autocast:
-                _, real_logits = compiled.discriminate(distort(real, generator=random), labels.source_signed)
+                _, real_logits = compiled.discriminate(distort(real, generator=random), labels.source_signed, None)
             d_domain = losses.domain_loss(
                 real_logits, labels.codes, space, known=labels.known_codes, normalise=config.normalise_domain
             )
@@ -256,36 +272,48 @@ def train(
             noise = torch.randn(2, len(codes), generator.noise, generator=random)
             look, other_look = (upload(ranks.local_share(each), device) for each in noise)
             with torch.set_grad_enabled(g_step), autocast:
-                fake, mask = compiled.translate(real, torch.cat([look, labels.target_vectors], dim=1))
+                vectors = torch.cat([look, labels.target_vectors], dim=1)
+                fake, mask = compiled.translate(real, vectors, random)
 
             # ---- D: adversarial and domain losses, penalty ----
+            genuine = _genuine(real, labels, partners, conditional=conditional)
             penalise = config.penalises_real and step % config.r1_every == 0
-            seen_real = distort(real, generator=random).requires_grad_(penalise)
-            seen_fake = distort(fake.detach(), generator=random)
+            earlier = fake.detach()
+            if state.buffer is not None:
+                earlier = ranks.local_share(
+                    state.buffer.exchange(ranks.all_gather(earlier), targets, random=random)
+                )
+            seen_real = distort(genuine.images, generator=random).requires_grad_(penalise)
+            seen_fake = distort(earlier, generator=random)
+            sources = real if conditional else None
             with autocast:
                 if penalise or stateful:
-                    fake_scores, _ = compiled.discriminate(seen_fake, labels.target_signed)
+                    fake_scores, _ = compiled.discriminate(seen_fake, labels.target_signed, sources)
                     # Before another pass, and on the plain network: a fused one cannot be differentiated twice.
                     real_scores, real_logits = (discriminator if penalise else compiled.discriminate)(
-                        seen_real, labels.source_signed
+                        seen_real, genuine.signed, sources
                     )
                 else:
                     # One pass, which reads D's many weights once.
                     scores, logits = compiled.discriminate(
-                        torch.cat([seen_real, seen_fake]), torch.cat([labels.source_signed, labels.target_signed])
+                        torch.cat([seen_real, seen_fake]),
+                        torch.cat([genuine.signed, labels.target_signed]),
+                        None if sources is None else torch.cat([sources, sources]),
                     )
                     (real_scores, fake_scores), real_logits = scores.chunk(2), logits[: len(real)]
                 if config.objective == "wgan-gp":
                     mix = upload(ranks.local_share(torch.rand(len(codes), generator=random)), device)
                     penalty = losses.gradient_penalty(
-                        partial(_scores, discriminator, labels.target_signed), seen_real, seen_fake, mix
+                        partial(_scores, discriminator, labels.target_signed, sources), seen_real, seen_fake, mix
                     )
-            d_domain = losses.domain_loss(
-                real_logits, labels.codes, space, known=labels.known_codes, normalise=config.normalise_domain
-            )
-            d_adversarial = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores, weights)
-            d_loss = d_adversarial + config.real_domain_weight * d_domain
-            meter.add({"d/adversarial": d_adversarial, "d/domain": d_domain})
+            d_loss = losses.CRITIC_LOSSES[config.objective](real_scores, fake_scores, weights)
+            meter.add({"d/adversarial": d_loss})
+            if config.real_domain_weight:
+                d_domain = losses.domain_loss(
+                    real_logits, genuine.codes, space, known=genuine.known, normalise=config.normalise_domain
+                )
+                d_loss = d_loss + config.real_domain_weight * d_domain
+                meter.add({"d/domain": d_domain})
             if config.objective == "wgan-gp":
                 d_penalty = config.gradient_penalty_weight * penalty
                 d_loss = d_loss + d_penalty
@@ -301,7 +329,7 @@ def train(
                     seen = distort(to_signed(upload(held_out.images, device)), generator=random)
                     held_out_signed = upload(space.encode_signed(held_out.codes), device)
                     with torch.no_grad(), autocast:
-                        held_out_scores, _ = compiled.discriminate(seen, held_out_signed)
+                        held_out_scores, _ = compiled.discriminate(seen, held_out_signed, None)
                 excess = overfitting_excess(real_scores.detach(), fake_scores.detach(), held_out_scores)
                 ranks.average([excess])
                 state.augment_probability = adapted_probability(
@@ -310,34 +338,53 @@ def train(
             _update(state.discriminator_optimizer, d_loss, ranks)
             real = real.detach().requires_grad_(False)
 
-        # ---- G: adversarial, domain, cycle, source, identity, diversity and sparsity losses ----
+        # ---- G: adversarial, domain, cycle, source, identity, pair, diversity and sparsity losses ----
         if g_step:
             discriminator.requires_grad_(False)
-            round_trip = (step // config.critic_steps) % config.cycle_every == 0
+            round_trip = config.returns and (step // config.critic_steps) % config.cycle_every == 0
             seen_fake = distort(fake, generator=random)
             with autocast:
-                fake_scores, fake_logits = compiled.discriminate(seen_fake, labels.target_signed)
+                fake_scores, fake_logits = compiled.discriminate(seen_fake, labels.target_signed, sources)
                 if round_trip:
-                    back, back_mask = compiled.translate(fake, labels.source_vectors)
+                    back, back_mask = compiled.translate(fake, labels.source_vectors, random)
                     # Without loss where the image's domain does not say what the way back has to restore.
                     back = torch.where(labels.returns[:, None, None, None], back, real)
                     if config.feature_matching_weight:
                         g_features = losses.feature_matching_loss(
-                            discriminator.inner(real), discriminator.inner(back)
+                            discriminator.inner(real, labels.source_signed, real if conditional else None),
+                            discriminator.inner(back, labels.source_signed, real if conditional else None),
                         )
                 if config.source_feature_weight:
-                    g_source = losses.feature_matching_loss(discriminator.inner(real), discriminator.inner(fake))
+                    g_source = losses.feature_matching_loss(
+                        discriminator.inner(real, labels.target_signed, sources),
+                        discriminator.inner(fake, labels.target_signed, sources),
+                    )
                 if config.identity_weight:
-                    same, _ = compiled.translate(real, labels.source_vectors)
+                    same, _ = compiled.translate(real, labels.source_vectors, random)
+                if partners is not None and config.pair_feature_weight:
+                    g_pair_features = losses.pair_loss(
+                        discriminator.inner(fake, labels.target_signed, sources),
+                        discriminator.inner(partners.images, labels.target_signed, sources),
+                        partners.paired,
+                        partners.mean_count,
+                    )
                 if generator.noise and config.diversity_weight:
                     with torch.no_grad():
-                        other, _ = compiled.translate(real, torch.cat([other_look, labels.target_vectors], dim=1))
+                        vectors = torch.cat([other_look, labels.target_vectors], dim=1)
+                        other, _ = compiled.translate(real, vectors, random)
             g_adversarial = losses.GENERATOR_LOSSES[config.objective](fake_scores)
-            g_domain = losses.domain_loss(
-                fake_logits, labels.targets, space, known=labels.known_targets, normalise=config.normalise_domain
-            )
-            g_loss = g_adversarial + config.domain_weight * g_domain
-            meter.add({"g/adversarial": g_adversarial, "g/domain": g_domain})
+            g_loss = config.adversarial_weight * g_adversarial
+            meter.add({"g/adversarial": g_adversarial})
+            if config.domain_weight:
+                g_domain = losses.domain_loss(
+                    fake_logits,
+                    labels.targets,
+                    space,
+                    known=labels.known_targets,
+                    normalise=config.normalise_domain,
+                )
+                g_loss = g_loss + config.domain_weight * g_domain
+                meter.add({"g/domain": g_domain})
             masks = [] if mask is None else [mask]
 
             if round_trip:
@@ -369,6 +416,13 @@ def train(
                 g_identity = losses.identity_loss(real, same)
                 g_loss = g_loss + config.identity_weight * g_identity
                 meter.add({"g/identity": g_identity})
+            if partners is not None:
+                g_pair = losses.pair_loss([fake], [partners.images], partners.paired, partners.mean_count)
+                g_loss = g_loss + config.pair_weight * g_pair
+                meter.add({"g/pair": g_pair})
+                if config.pair_feature_weight:
+                    g_loss = g_loss + config.pair_feature_weight * g_pair_features
+                    meter.add({"g/pair_features": g_pair_features})
             if generator.noise and config.diversity_weight:
                 g_diversity = losses.diversity_loss(fake, other, look, other_look, bound=config.diversity_bound)
                 g_loss = g_loss + config.diversity_weight * g_diversity
@@ -418,18 +472,74 @@ def step_random(config: TrainConfig, step: int) -> torch.Generator:
     return torch.Generator().manual_seed((config.seed * 0x9E3779B97F4A7C15 + step) % (1 << 63))
 
 
-class _Compiled:
-    """The passes of G and D, plain or fused by torch.compile."""
+class _Genuine(NamedTuple):
+    """What D takes for real: images and the domains that they show, in the forms of `Labels`."""
 
-    def __init__(self, state: TrainState, config: TrainConfig, device: torch.device) -> None:
-        self.translate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] = state.generator.translate
-        self.discriminate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = state.discriminator
+    images: Tensor
+    signed: Tensor
+    codes: Tensor
+    known: Tensor | None
+
+
+def _genuine(real: Tensor, labels: Labels, partners: _Partners | None, *, conditional: bool) -> _Genuine:
+    """Return the batch's images with their domains; for a D that sees the source, partners with the targets."""
+    if not conditional:
+        return _Genuine(real, labels.source_signed, labels.codes, labels.known_codes)
+    assert partners is not None
+    return _Genuine(partners.images, labels.target_signed, labels.targets, labels.known_targets)
+
+
+class _Partners(NamedTuple):
+    """True partners on the device, float32 (N, C, H, W) in [-1, 1], and which of them are real, (N,) bool.
+
+    `mean_count`, a scalar, is the number of real ones in a rank's share on average.
+    """
+
+    images: Tensor
+    paired: Tensor
+    mean_count: Tensor
+
+
+def _upload_partners(batch: Batch, device: torch.device, ranks: Ranks, *, all_paired: bool) -> _Partners | None:
+    """Return a batch's partners on the device; None if no rank has any. Every rank has to call this."""
+    paired = torch.zeros(len(batch.codes), dtype=torch.bool) if batch.paired is None else batch.paired
+    everywhere = ranks.all_gather(paired)
+    if all_paired and not bool(everywhere.all()):
+        raise ValueError("a discriminator that sees the source needs a partner of every image of a batch")
+    if not bool(everywhere.any()):
+        return None
+    partners = torch.zeros_like(batch.images) if batch.partners is None else batch.partners
+    return _Partners(
+        images=to_signed(upload(partners, device)),
+        paired=upload(paired, device),
+        mean_count=upload(everywhere.sum().float() / ranks.world_size, device),
+    )
+
+
+class _Compiled:
+    """The passes of G and D, plain or fused by torch.compile; G's with dropout that a step's generator decides."""
+
+    def __init__(self, state: TrainState, config: TrainConfig, device: torch.device, ranks: Ranks) -> None:
+        self._translate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] = state.generator.translate
+        self.discriminate: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]] = state.discriminator
+        self._drops = any(isinstance(layer, nn.Dropout) for layer in state.generator.modules())
+        self._devices = [device] if device.type == "cuda" else []
+        self._rank = ranks.rank
         # On CUDA torch.compile needs Triton, which is optional. On a CPU it saves a tenth of the time at most.
         pays = device.type == "cuda" and importlib.util.find_spec("triton") is not None
         if config.compile == "on" or (config.compile == "auto" and pays):
             # Batches have two sizes, with and without translations: each gets kernels of its own.
-            self.translate = torch.compile(self.translate, dynamic=False)
+            self._translate = torch.compile(self._translate, dynamic=False)
             self.discriminate = torch.compile(self.discriminate, dynamic=False)
+
+    def translate(self, images: Tensor, vectors: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Return translations and their mask; see `TranslatingGenerator.translate`."""
+        if not self._drops:
+            return self._translate(images, vectors)
+        # Dropout draws from the global state, which stays as it is.
+        with torch.random.fork_rng(devices=self._devices):
+            torch.manual_seed(int(torch.randint(1 << 62, (), generator=random)) + self._rank)
+            return self._translate(images, vectors)
 
 
 @dataclass
@@ -512,8 +622,8 @@ def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Adam:
     return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas, fused=fused)
 
 
-def _scores(discriminator: Discriminator, wanted: Tensor, images: Tensor) -> Tensor:
-    scores: Tensor = discriminator(images, wanted)[0]
+def _scores(discriminator: Discriminator, wanted: Tensor, sources: Tensor | None, images: Tensor) -> Tensor:
+    scores: Tensor = discriminator(images, wanted, sources)[0]
     return scores
 
 

@@ -128,7 +128,8 @@ def _generator_loss(
             trip = trip + logged["g/multiscale"]
         if config.feature_matching_weight:
             inner = state.discriminator.inner
-            logged["g/features"] = losses.feature_matching_loss(inner(real), inner(back))
+            shown = labels.source_signed
+            logged["g/features"] = losses.feature_matching_loss(inner(real, shown), inner(back, shown))
             trip = trip + config.feature_matching_weight * logged["g/features"]
         total = total + config.cycle_every * trip
     if config.source_multiscale_weights:
@@ -136,7 +137,9 @@ def _generator_loss(
         total = total + logged["g/source_multiscale"]
     if config.source_feature_weight:
         inner = state.discriminator.inner
-        logged["g/source_features"] = losses.feature_matching_loss(inner(real), inner(fake))
+        logged["g/source_features"] = losses.feature_matching_loss(
+            inner(real, labels.target_signed), inner(fake, labels.target_signed)
+        )
         total = total + config.source_feature_weight * logged["g/source_features"]
     if config.identity_weight:
         logged["g/identity"] = losses.identity_loss(real, state.generator(real, labels.source_vectors))

@@ -198,7 +198,7 @@ def mask_share(
     images: (M, C, H, W) uint8 on the CPU; targets: (M, A) int64 codes of one label set each;
     go_on: asked after each batch; False leaves out the rest.
     """
-    if model.generator.masker is None or not len(images):
+    if model.generator.arguments["output"] != "masked" or not len(images):
         return None
     device = next(model.generator.parameters()).device
     total, done = 0.0, 0

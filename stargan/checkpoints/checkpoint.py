@@ -42,6 +42,7 @@ _WRITING, _DELETING = ".part", ".old"
 AVERAGE, SHORT_AVERAGE = "generator_ema", "generator_ema_short"
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 GENERATOR_OPTIMIZER, DISCRIMINATOR_OPTIMIZER = "generator_optimizer", "discriminator_optimizer"
+IMAGE_BUFFER = "image_buffer"
 
 _DEPTHS = ("blocks", "depth", "downsamplings")
 """Arguments of networks that are numbers of layers, each with a weight at least."""
@@ -155,6 +156,8 @@ def save_checkpoint(
     }
     if state.short_average is not None:
         tensors[SHORT_AVERAGE] = weights_of(state.short_average)
+    if state.buffer is not None:
+        tensors[IMAGE_BUFFER] = {name: image.cpu() for name, image in state.buffer.state_dict().items()}
     values = {
         **({"translates": SHORT_AVERAGE} if translates_short else {}),
         **_config_values(state.average, space=space, image_size=image_size, step=state.step, settings=settings),
@@ -244,6 +247,8 @@ def load_state(path: Path, *, config: TrainConfig, device: torch.device) -> Trai
         _load_weights(state.short_average, folder, SHORT_AVERAGE, saved)
     _load_optimizer(state.generator_optimizer, _read(folder, GENERATOR_OPTIMIZER, saved))
     _load_optimizer(state.discriminator_optimizer, _read(folder, DISCRIMINATOR_OPTIMIZER, saved))
+    if state.buffer is not None and f"{IMAGE_BUFFER}.safetensors" in saved["files"]:
+        state.buffer.load_state_dict(_read(folder, IMAGE_BUFFER, saved), device)
     state.step, state.elapsed = saved["step"], saved.get("elapsed", 0.0)
     state.augment_probability = saved.get("augment_probability", state.augment_probability)
     return state

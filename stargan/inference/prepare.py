@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from stargan.networks import ConvUnit, Features, InstanceNorm, TranslatingGenerator, build_generator, convolve
+from stargan.networks import (
+    ConvUnit,
+    Features,
+    InstanceNorm,
+    PaintingGenerator,
+    TranslatingGenerator,
+    build_generator,
+    convolve,
+)
 from stargan.pixels import to_signed, to_uint8
 
 P = ParamSpec("P")
@@ -100,11 +108,12 @@ def _make_ready(generator: TranslatingGenerator, *, device: torch.device, bfloat
     for name, layer in list(generator.named_modules()):
         if isinstance(layer, ConvUnit) and isinstance(layer.norm, InstanceNorm):
             generator.set_submodule(name, _GroupedUnit(layer, layer.norm))
-    if device.type == "cpu":
-        if isinstance(generator.painter, nn.Conv2d):
-            generator.painter = _ByRows(generator.painter)
-        if isinstance(generator.masker, nn.Conv2d):
-            generator.masker = _ByRows(generator.masker)
+    painting = [layer for layer in generator.modules() if isinstance(layer, PaintingGenerator)]
+    for network in painting if device.type == "cpu" else ():
+        if isinstance(network.painter, nn.Conv2d):
+            network.painter = _ByRows(network.painter)
+        if isinstance(network.masker, nn.Conv2d):
+            network.masker = _ByRows(network.masker)
     for layer in generator.modules():
         if bfloat16 and isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             # Once instead of in every pass, as autocast would.
@@ -121,6 +130,7 @@ class _GroupedUnit(ConvUnit):
     def __init__(self, unit: ConvUnit, norm: InstanceNorm) -> None:
         nn.Module.__init__(self)
         self.convolution, self.norm, self.activate = unit.convolution, norm, unit.activate
+        self.dropout = None
 
     def settle(self, convolved: Tensor, vectors: Tensor, skip: Tensor | None = None) -> Tensor:
         """See `ConvUnit.settle`; the result has the type of `convolved`."""

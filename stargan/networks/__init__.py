@@ -4,7 +4,13 @@ The defaults are the paper's: StarGAN, section 7.2 and tables 4 and 5 (arXiv 171
 """
 
 from stargan.networks.ancestors import CycleGanResnet
-from stargan.networks.base import Conditioning, GeneratorKind, OutputKind, TranslatingGenerator
+from stargan.networks.base import (
+    Conditioning,
+    GeneratorKind,
+    OutputKind,
+    PaintingGenerator,
+    TranslatingGenerator,
+)
 from stargan.networks.build import build_discriminator, build_generator, check_networks, defaults_of_other_kinds
 from stargan.networks.discriminators import (
     Discriminator,
@@ -28,6 +34,7 @@ __all__ = [
     "Norm",
     "OutputKind",
     "Padding",
+    "PaintingGenerator",
     "PatchDiscriminator",
     "StridedConvolution",
     "TranslatingGenerator",

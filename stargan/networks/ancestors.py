@@ -1,14 +1,12 @@
-"""The generators of CycleGAN and pix2pix, for published weights: one direction each, no labels, no training."""
+"""The generators of CycleGAN and pix2pix, whose published weights they load."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks.base import TranslatingGenerator
+from stargan.networks.base import Conditioning, PaintingGenerator
 from stargan.networks.layers import (
     ConvUnit,
     Features,
@@ -22,8 +20,11 @@ _WIDEST = 8
 
 _SLOPE = 0.2
 
+_DROPPED = 3
+"""Units of a U-Net's decoder with dropout, from the bottleneck on."""
 
-class CycleGanResnet(TranslatingGenerator):
+
+class CycleGanResnet(PaintingGenerator):
     """CycleGAN's generator, kind "cyclegan-resnet"; see `Generator` for the other arguments.
 
     7x7 convolution, strided 3x3 convolutions, residual blocks, transposed 3x3 convolutions, 7x7 convolution, tanh;
@@ -34,11 +35,12 @@ class CycleGanResnet(TranslatingGenerator):
         blocks: residual blocks; 6 or 9 in the published files.
         norm: "instance" (CycleGAN's; convolutions then have a bias), "batch" (running statistics in eval mode),
             "none".
+        dropout: see `ResidualBlock`.
 
     Source: Zhu et al., CycleGAN, section 7.2 (arXiv 1703.10593).
     """
 
-    reads_labels: ClassVar[bool] = False
+    reads_labels = False
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class CycleGanResnet(TranslatingGenerator):
         downsamplings: int = 2,
         blocks: int = 6,
         norm: Norm = "instance",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         arguments = constructor_arguments(self, "cyclegan-resnet", locals())
@@ -65,7 +68,8 @@ class CycleGanResnet(TranslatingGenerator):
             encoder.append(ConvUnit(down, channels=channels, norm=norm))
         self.encoder = nn.ModuleList(encoder)
         self.blocks = nn.ModuleList(
-            ResidualBlock(channels=channels, norm=norm, padding="reflection", bias=bias) for _ in range(blocks)
+            ResidualBlock(channels=channels, norm=norm, padding="reflection", bias=bias, dropout=dropout)
+            for _ in range(blocks)
         )
         decoder = []
         for _ in range(downsamplings):
@@ -93,23 +97,27 @@ class CycleGanResnet(TranslatingGenerator):
         return decoded
 
 
-class Pix2PixUnet(TranslatingGenerator):
+class Pix2PixUnet(PaintingGenerator):
     """pix2pix's U-Net, kind "pix2pix-unet"; with 8 downsamplings the published unet_256.
 
     Strided 4x4 convolutions down to the bottleneck, transposed ones up again, each joined with the encoder's map
-    of its size; no dropout.
+    of its size.
 
     Args:
-        vector_size: is not read.
+        vector_size: entries of the label vector; read with conditioning "norm" alone.
         width: channels after the first convolution; doubled by each of the next three.
         downsamplings: strided convolutions, at least 2; image sides must be multiples of 2 ** downsamplings.
+        conditioning: "none" (pix2pix's: one direction), or "norm": the vector modulates the decoder's norms.
         norm: "batch" (pix2pix's; running statistics in eval mode), "instance" (convolutions then have a bias),
             "none".
+        dropout: probability of each value after the first three norms of the decoder to become 0 in training,
+            pix2pix's noise; off in eval mode.
+
+    Raises:
+        ValueError: fewer than 2 downsamplings, or conditioning "concat".
 
     Source: Isola et al., pix2pix, section 6.1.1 (arXiv 1611.07004).
     """
-
-    reads_labels: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -118,12 +126,17 @@ class Pix2PixUnet(TranslatingGenerator):
         image_channels: int = 3,
         width: int = 64,
         downsamplings: int = 8,
+        conditioning: Conditioning = "none",
         norm: Norm = "instance",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if downsamplings < 2:
             raise ValueError(f"a U-Net has at least 2 downsamplings, not {downsamplings}")
+        if conditioning == "concat":
+            raise ValueError('conditioning = "concat" does not apply to a pix2pix-unet; use "norm"')
         arguments = constructor_arguments(self, "pix2pix-unet", locals())
+        self.reads_labels = conditioning == "norm" and vector_size > 0
         self.arguments = {**arguments, "output": "direct"}
         self.image_channels = image_channels
         bias = norm == "instance"
@@ -144,7 +157,14 @@ class Pix2PixUnet(TranslatingGenerator):
         )
         self.bottom = down(downsamplings - 1)
         self.decoder = nn.ModuleList(
-            ConvUnit(up(level), channels=widths[level - 1], norm=norm, activate=False)
+            ConvUnit(
+                up(level),
+                channels=widths[level - 1],
+                norm=norm,
+                vector_size=vector_size if conditioning == "norm" else 0,
+                activate=False,
+                dropout=dropout if level >= downsamplings - _DROPPED else 0,
+            )
             for level in range(downsamplings - 1, 0, -1)
         )
         self.painter = nn.ConvTranspose2d(2 * width, image_channels, 4, stride=2, padding=1)

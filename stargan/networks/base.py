@@ -1,9 +1,9 @@
-"""The base class of the generators."""
+"""The base classes of the generators."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,8 @@ from torch.nn import functional
 
 from stargan.networks.layers import Features, normalise_spectrally
 
-GeneratorKind = Literal["resnet", "encoder-decoder"]
-"""Kinds that read the label vector and can be trained."""
-
-Conditioning = Literal["concat", "norm"]
+GeneratorKind = Literal["resnet", "encoder-decoder", "cyclegan-resnet", "pix2pix-unet"]
+Conditioning = Literal["concat", "norm", "none"]
 OutputKind = Literal["direct", "masked", "residual"]
 
 _OPEN_MASK = 1.0
@@ -30,22 +28,17 @@ _SMALL_START = 0.01
 class TranslatingGenerator(nn.Module, ABC):
     """A generator G(x, c) of any kind.
 
-    `encode` and `decode` with a last layer are the forward pass. For several targets of one image it also runs as
-    an encoder stage, which does not depend on the target, and a decoder stage.
+    `encode` and `paint` are the forward pass. For several targets of one image it also runs as an encoder stage,
+    which does not depend on the target, and a decoder stage.
 
     Attributes:
-        arguments: of the constructor, plain JSON values; `build_generator` builds the same network of them.
-        painter: the last layer, from features to colours.
-        masker: the last layer from features to the attention mask; None unless the output is "masked".
+        arguments: of `build_generator`, which builds the same network of them; plain JSON values.
         reads_labels: whether the output depends on the label vector; else it translates in one direction.
     """
 
-    reads_labels: ClassVar[bool] = True
-
     arguments: dict[str, Any]
     image_channels: int
-    painter: nn.Conv2d | nn.ConvTranspose2d
-    masker: nn.Conv2d | nn.ConvTranspose2d | None
+    reads_labels: bool = True
 
     @abstractmethod
     def encode(self, images: Tensor, vectors: Tensor) -> Features:
@@ -53,10 +46,6 @@ class TranslatingGenerator(nn.Module, ABC):
 
         Images are (N, C, H, W) float in [-1, 1], vectors (N, L) float.
         """
-
-    @abstractmethod
-    def decode(self, features: Features, vectors: Tensor) -> Tensor:
-        """Return the painter's input for the features that `encode` returned and (N, L) float vectors."""
 
     @property
     def noise(self) -> int:
@@ -68,21 +57,13 @@ class TranslatingGenerator(nn.Module, ABC):
         without = vectors.shape[1] == self.arguments["vector_size"]
         return functional.pad(vectors, (self.noise, 0)) if self.noise and without else vectors
 
+    @abstractmethod
     def paint(self, features: Features, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the translation of the images that `encode` was given, and its mask.
 
         The translation is (N, C, H, W) in [-1, 1]; the mask is (N, 1, H, W) in [0, 1] (1 = repainted), or None
         unless the output is "masked".
         """
-        decoded = self.decode(features, vectors)
-        # Networks return float32, under autocast too.
-        painted = torch.tanh(self.painter(decoded).float())
-        if self.masker is not None:
-            mask = torch.sigmoid(self.masker(decoded).float())
-            return images + mask * (painted - images), mask
-        if self.arguments["output"] == "residual":
-            return (images + _LARGEST_CHANGE * painted).clamp(-1, 1), None
-        return painted, None
 
     def translate(self, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the translation and its mask; see `paint` and, for the vectors, `forward`."""
@@ -119,6 +100,34 @@ class TranslatingGenerator(nn.Module, ABC):
         """
         vectors = self.with_noise(vectors)
         return self.paint(self.finish_encoding(encoded, vectors), images, vectors)[0]
+
+
+class PaintingGenerator(TranslatingGenerator):
+    """A generator of one network, whose last layers paint.
+
+    Attributes:
+        painter: the last layer, from features to colours.
+        masker: the last layer from features to the attention mask; None unless the output is "masked".
+    """
+
+    painter: nn.Conv2d | nn.ConvTranspose2d
+    masker: nn.Conv2d | nn.ConvTranspose2d | None
+
+    @abstractmethod
+    def decode(self, features: Features, vectors: Tensor) -> Tensor:
+        """Return the painter's input for the features that `encode` returned and (N, L) float vectors."""
+
+    def paint(self, features: Features, images: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `TranslatingGenerator.paint`."""
+        decoded = self.decode(features, vectors)
+        # Networks return float32, under autocast too.
+        painted = torch.tanh(self.painter(decoded).float())
+        if self.masker is not None:
+            mask = torch.sigmoid(self.masker(decoded).float())
+            return images + mask * (painted - images), mask
+        if self.arguments["output"] == "residual":
+            return (images + _LARGEST_CHANGE * painted).clamp(-1, 1), None
+        return painted, None
 
     def _start(self, *, spectral: bool) -> None:
         """Set the initial values of the last layers, then add spectral norm; call it last in a constructor."""

@@ -13,6 +13,7 @@ from stargan.networks.base import TranslatingGenerator
 from stargan.networks.discriminators import DcganDiscriminator, Discriminator, PatchDiscriminator
 from stargan.networks.encoder_decoder import EncoderDecoder
 from stargan.networks.generators import Generator
+from stargan.networks.per_value import PerValueDiscriminator, PerValueGenerator, number_of_values
 
 GENERATORS: Mapping[str, Callable[..., TranslatingGenerator]] = {
     "resnet": Generator,
@@ -38,18 +39,34 @@ def build_generator(arguments: Mapping[str, object]) -> TranslatingGenerator:
     """Build the generator of `arguments["kind"]`, by default the paper's.
 
     `arguments` are the constructor's, for example another generator's `arguments`. Those that only other kinds
-    have must be at their defaults; `image_size` is ignored by kinds that do not have it.
+    have must be at their defaults; `image_size` is ignored by kinds that do not have it. With `per_value` there is
+    one for each value of the one attribute that the label vector encodes.
 
     Raises:
         ValueError: an unknown kind or argument, or one that this kind does not have.
         TypeError: an argument is missing.
     """
-    return _build("generator", GENERATORS, arguments)
+    if not arguments.get("per_value", False):
+        return _build("generator", GENERATORS, arguments)
+    size = _whole(arguments, "vector_size")
+    each = _without_labels(arguments)
+    generators = [_build("generator", GENERATORS, each) for _ in range(number_of_values(size))]
+    return PerValueGenerator(vector_size=size, generators=generators)
 
 
 def build_discriminator(arguments: Mapping[str, object]) -> Discriminator:
     """Build the discriminator of `arguments["kind"]`, by default the paper's; see `build_generator`."""
-    return _build("discriminator", DISCRIMINATORS, arguments)
+    if not arguments.get("per_value", False):
+        return _build("discriminator", DISCRIMINATORS, arguments)
+    size = _whole(arguments, "vector_size")
+    each = _without_labels(arguments)
+    discriminators = [_build("discriminator", DISCRIMINATORS, each) for _ in range(number_of_values(size))]
+    return PerValueDiscriminator(vector_size=size, discriminators=discriminators)
+
+
+def _without_labels(arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return the arguments of the network of one value."""
+    return {**arguments, "vector_size": 0, "per_value": False}
 
 
 def defaults_of_other_kinds(kind: str) -> dict[str, object]:
@@ -59,7 +76,7 @@ def defaults_of_other_kinds(kind: str) -> dict[str, object]:
     own = _defaults(GENERATORS[kind])
     return {
         key: value
-        for network in GENERATORS.values()
+        for network in reversed(list(GENERATORS.values()))  # the first that has one says what it is
         for key, value in _defaults(network).items()
         if key not in own and key not in _DATA and value is not inspect.Parameter.empty
     }
@@ -85,7 +102,7 @@ def check_networks(
     downsamplings, depth = _whole(g, "downsamplings"), _whole(d, "depth")
     _check_halvings(image_size, "generator.downsamplings", downsamplings)
     _check_halvings(image_size, "discriminator.depth", depth)
-    if g["norm"] == "instance":
+    if g["norm"] == "instance" and g["kind"] != "pix2pix-unet":  # whose bottleneck has no norm
         _check_smallest(image_size, "generator.downsamplings", downsamplings)
     if d["norm"] == "instance" and depth > 1:
         _check_smallest(image_size, "discriminator.depth", depth)
@@ -94,14 +111,38 @@ def check_networks(
             'discriminator.norm = "batch" mixes the images of a batch, but the penalty of objective = "wgan-gp" '
             'needs the gradient of each image alone; use "instance" or "none", or another objective'
         )
-    if g["kind"] == "resnet":
-        _check_resnet(g, image_size)
-    elif downsamplings < 1:
-        raise ValueError('generator.downsamplings must be at least 1 with generator.kind = "encoder-decoder"')
+    if not generator.get("per_value", False):
+        _check_reads_labels(g)
+    match g["kind"]:
+        case "resnet":
+            _check_resnet(g)
+            _check_padding(
+                image_size, str(g["padding"]), downsamplings, _whole(g, "blocks"), _whole(g, "dilation")
+            )
+        case "cyclegan-resnet":
+            _check_padding(image_size, "reflection", downsamplings, _whole(g, "blocks"), 1)
+        case "pix2pix-unet" if downsamplings < 2:
+            raise ValueError('generator.downsamplings must be at least 2 with generator.kind = "pix2pix-unet"')
+        case "encoder-decoder" if downsamplings < 1:
+            raise ValueError('generator.downsamplings must be at least 1 with generator.kind = "encoder-decoder"')
 
 
-def _check_resnet(g: Mapping[str, object], image_size: tuple[int, int]) -> None:
-    downsamplings, blocks, dilation = (_whole(g, key) for key in ("downsamplings", "blocks", "dilation"))
+def _check_reads_labels(g: Mapping[str, object]) -> None:
+    if g["kind"] == "cyclegan-resnet":
+        raise ValueError(
+            'generator.kind = "cyclegan-resnet" reads no labels: it needs generator.per_value = true, a generator '
+            'for each value, as training.method = "cyclegan" has; or use kind = "resnet"'
+        )
+    wanted = ("norm",) if g["kind"] == "pix2pix-unet" else ("norm", "concat")
+    if "conditioning" in g and g["conditioning"] not in wanted:
+        raise ValueError(
+            f"generator.conditioning = {json.dumps(g['conditioning'])} does not work with generator.kind = "
+            f'{json.dumps(g["kind"])}, which has to read the labels; use "norm"'
+        )
+
+
+def _check_resnet(g: Mapping[str, object]) -> None:
+    downsamplings, blocks = _whole(g, "downsamplings"), _whole(g, "blocks")
     if (g["conditioning"], g["padding"], g["norm"]) == ("concat", "reflection", "instance"):
         raise ValueError(
             'generator.conditioning = "concat" feeds the label as constant planes, which generator.norm = '
@@ -113,7 +154,12 @@ def _check_resnet(g: Mapping[str, object], image_size: tuple[int, int]) -> None:
             'generator.conditioning = "norm" feeds the label to the residual blocks and the upsampling, but '
             'generator.blocks and generator.downsamplings are both 0; use one, or conditioning = "concat"'
         )
-    if g["padding"] == "reflection":
+
+
+def _check_padding(
+    image_size: tuple[int, int], padding: str, downsamplings: int, blocks: int, dilation: int
+) -> None:
+    if padding == "reflection":
         shortest = min(image_size)
         if shortest <= 3:
             raise ValueError(
@@ -165,17 +211,20 @@ def _complete(
     own = _defaults(kinds[str(kind)])
     complete: dict[str, object] = {"kind": kind}
     complete |= {key: value for key, value in own.items() if value is not inspect.Parameter.empty}
-    others = {key: value for network in kinds.values() for key, value in _defaults(network).items()}
+    others: dict[str, list[object]] = {}
+    for network in kinds.values():
+        for key, value in _defaults(network).items():
+            others.setdefault(key, []).append(value)
     for key, value in given.items():
         if key in own:
             complete[key] = value
-        elif key in others and key not in _DATA and value != others[key]:
+        elif key in others and key not in _DATA and value not in others[key]:
             have = [name for name, network in kinds.items() if key in _defaults(network)]
             raise ValueError(
                 f"{section}.{key} = {json.dumps(value)} does not apply to {section}.kind = {json.dumps(kind)}; "
                 f"leave it out, or use kind = {json.dumps(have[0])}"
             )
-        elif key not in others and key not in (*_DATA, "kind"):
+        elif key not in others and key not in (*_DATA, "kind", "per_value"):
             raise ValueError(f"{section}.{key} is no argument of a network{_hint(key, own)}")
     return complete
 

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,53 +18,44 @@ Head = nn.Conv2d | nn.Linear
 
 
 class Discriminator(nn.Module, ABC):
-    """A discriminator D(x) of any kind: convolutions, a real-or-fake head and a domain head.
+    """A discriminator D(x) of any kind.
 
     Attributes:
-        arguments: of the constructor, plain JSON values; `build_discriminator` builds the same network of them.
-        features: the convolutions with their norms and leaky ReLUs.
+        arguments: of `build_discriminator`, which builds the same network of them; plain JSON values.
+        sees_source: whether it scores a translation together with the image that it was made of.
     """
 
     arguments: dict[str, Any]
-    features: nn.Sequential
-
-    def inner(self, images: Tensor) -> Features:
-        """Return the activations after every convolution, for feature matching; the heads read the last.
-
-        They are (N, width * 2**i, H / 2**(i + 1), W / 2**(i + 1)) for i from 0 to depth - 1, for (N, C, H, W)
-        float images in [-1, 1].
-        """
-        activations = []
-        features = images
-        for layer in self.features:
-            features = layer(features)
-            if isinstance(layer, nn.LeakyReLU):
-                activations.append(features)
-        return tuple(activations)
+    sees_source: bool = False
 
     @abstractmethod
-    def heads(self, last: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Return scores and domain logits of the last convolution's features.
+    def inner(self, images: Tensor, wanted: Tensor, sources: Tensor | None = None) -> Features:
+        """Return the activations after every convolution, for feature matching; see `forward` for the arguments.
+
+        They are (N, width * 2**i, H / 2**(i + 1), W / 2**(i + 1)) for i from 0 to depth - 1.
+        """
+
+    @abstractmethod
+    def forward(self, images: Tensor, wanted: Tensor, sources: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return scores and domain logits.
 
         Args:
-            last: `inner(images)[-1]`.
-            wanted: (N, L) float, the domains to show, see `LabelSpace.encode_signed`; read only with `matches`.
+            images: (N, C, H, W) float in [-1, 1].
+            wanted: (N, L) float, the domains to show, see `LabelSpace.encode_signed`; read with `matches`, and
+                where each value has a discriminator.
+            sources: the images that those are translations of, same shape; read with `sees_source` alone.
 
         Returns:
             Real-or-fake scores (N, 1, h, w), higher is more real, and domain logits (N, L) in the label vector's
-                order.
+                order; (N, 0) without a domain head.
         """
-
-    def forward(self, images: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Score (N, C, H, W) float images in [-1, 1]; see `heads`."""
-        return self.heads(self.inner(images)[-1], wanted)
 
 
 class _StridedDiscriminator(Discriminator):
-    """Strided 4x4 convolutions, then the heads of a subclass.
+    """Strided 4x4 convolutions with leaky ReLUs, then a real-or-fake head and a domain head.
 
     Args:
-        vector_size: entries of the domain head, L.
+        vector_size: entries of the domain head, L; 0 for none.
         image_size: (height, width) of the images, multiples of 2 ** depth.
         width: channels after the first convolution; doubled by each further one.
         depth: strided convolutions.
@@ -72,6 +64,8 @@ class _StridedDiscriminator(Discriminator):
             domain head with smudges.
         norm: after every convolution but the first: "none" (the paper's), "instance" or "batch" (DCGAN's).
         spectral: whether every layer's weight is divided by its largest singular value.
+        sees_source: whether it scores a translation together with its source, as in pix2pix (arXiv 1611.07004):
+            the first convolution sees the channels of the source, then those of the translation.
     """
 
     kind: ClassVar[DiscriminatorKind]
@@ -88,21 +82,48 @@ class _StridedDiscriminator(Discriminator):
         matches: bool = False,
         norm: Norm = "none",
         spectral: bool = False,
+        sees_source: bool = False,
     ) -> None:
         super().__init__()
         h, w = image_size = tuple(image_size)
         self.arguments = constructor_arguments(self, self.kind, locals())
-        self.features = _strided(image_channels, width=width, depth=depth, norm=norm, slope=self.slope)
+        self.sees_source = sees_source
+        seen = 2 * image_channels if sees_source else image_channels
+        self.features = _strided(seen, width=width, depth=depth, norm=norm, slope=self.slope)
         last = (width << (depth - 1), h >> depth, w >> depth)
-        self.source_head, self.domain_head, self.match_head = self._new_heads(last, vector_size, matches=matches)
+        self.source_head, self.domain_head, self.match_head = self._new_heads(
+            last, vector_size, matches=matches and vector_size > 0
+        )
         if spectral:
             normalise_spectrally(self)
 
     @abstractmethod
     def _new_heads(
         self, last: tuple[int, int, int], vector_size: int, *, matches: bool
-    ) -> tuple[Head, Head, Head | None]:
+    ) -> tuple[Head, Head | None, Head | None]:
         """Return the heads (real or fake, domain, projection with `matches`) for (C, H, W) features."""
+
+    @abstractmethod
+    def heads(self, last: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores and domain logits of the last convolution's features, `inner(...)[-1]`."""
+
+    def inner(self, images: Tensor, wanted: Tensor, sources: Tensor | None = None) -> Features:
+        """See `Discriminator.inner`."""
+        del wanted
+        features = images
+        if self.sees_source:
+            assert sources is not None
+            features = torch.cat([sources, images], dim=1)
+        activations = []
+        for layer in self.features:
+            features = layer(features)
+            if isinstance(layer, nn.LeakyReLU):
+                activations.append(features)
+        return tuple(activations)
+
+    def forward(self, images: Tensor, wanted: Tensor, sources: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """See `Discriminator.forward`."""
+        return self.heads(self.inner(images, wanted, sources)[-1], wanted)
 
 
 class PatchDiscriminator(_StridedDiscriminator):
@@ -116,20 +137,22 @@ class PatchDiscriminator(_StridedDiscriminator):
 
     def _new_heads(
         self, last: tuple[int, int, int], vector_size: int, *, matches: bool
-    ) -> tuple[Head, Head, Head | None]:
+    ) -> tuple[Head, Head | None, Head | None]:
         channels, h, w = last
         return (
             nn.Conv2d(channels, 1, 3, padding=1, bias=False),
-            nn.Conv2d(channels, vector_size, (h, w), bias=False),
+            nn.Conv2d(channels, vector_size, (h, w), bias=False) if vector_size else None,
             nn.Conv2d(channels, vector_size, 3, padding=1, bias=False) if matches else None,
         )
 
     def heads(self, last: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Discriminator.heads`; the scores are (N, 1, H / 2**depth, W / 2**depth)."""
+        """See `_StridedDiscriminator.heads`; the scores are (N, 1, H / 2**depth, W / 2**depth)."""
         scores = self.source_head(last).float()
         if self.match_head is not None:
             matches = wanted[:, :, None, None] * self.match_head(last).float()
             scores = scores + matches.sum(dim=1, keepdim=True)
+        if self.domain_head is None:
+            return scores, last.new_empty(len(last), 0)
         return scores, self.domain_head(last).float().flatten(1)
 
 
@@ -144,21 +167,22 @@ class DcganDiscriminator(_StridedDiscriminator):
 
     def _new_heads(
         self, last: tuple[int, int, int], vector_size: int, *, matches: bool
-    ) -> tuple[Head, Head, Head | None]:
+    ) -> tuple[Head, Head | None, Head | None]:
         entries = math.prod(last)
         return (
             nn.Linear(entries, 1),
-            nn.Linear(entries, vector_size),
+            nn.Linear(entries, vector_size) if vector_size else None,
             nn.Linear(entries, vector_size, bias=False) if matches else None,
         )
 
     def heads(self, last: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Discriminator.heads`; the scores are (N, 1, 1, 1)."""
+        """See `_StridedDiscriminator.heads`; the scores are (N, 1, 1, 1)."""
         flat = last.flatten(1)
         scores = self.source_head(flat).float()
         if self.match_head is not None:
             scores = scores + (wanted * self.match_head(flat).float()).sum(dim=1, keepdim=True)
-        return scores[:, :, None, None], self.domain_head(flat).float()
+        logits = last.new_empty(len(last), 0) if self.domain_head is None else self.domain_head(flat).float()
+        return scores[:, :, None, None], logits
 
 
 class StridedConvolution(nn.Conv2d):

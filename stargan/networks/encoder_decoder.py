@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stargan.networks.base import OutputKind, TranslatingGenerator
+from stargan.networks.base import OutputKind, PaintingGenerator
 from stargan.networks.layers import ConvUnit, Features, Norm, constructor_arguments
 
 
-class EncoderDecoder(TranslatingGenerator):
+class EncoderDecoder(PaintingGenerator):
     """Image to latent vector, joined with noise and label vector, to image; kind "encoder-decoder".
 
     Strided 4x4 convolutions, a fully connected layer and ReLU to the latent vector; a fully connected layer to

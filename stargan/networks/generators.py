@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from stargan.networks.base import Conditioning, OutputKind, TranslatingGenerator
+from stargan.networks.base import Conditioning, OutputKind, PaintingGenerator
 from stargan.networks.layers import (
     ConvUnit,
     Features,
@@ -20,7 +20,7 @@ from stargan.networks.layers import (
 )
 
 
-class Generator(TranslatingGenerator):
+class Generator(PaintingGenerator):
     """The paper's generator, kind "resnet".
 
     7x7 convolution, strided 4x4 convolutions, residual blocks, upsampling, 7x7 convolution, tanh.
@@ -44,6 +44,10 @@ class Generator(TranslatingGenerator):
         spectral: whether every weight is divided by its largest singular value, but a residual output's last.
         skips: whether each upsampled map is added to the encoder's of its size (U-Net, arXiv 1505.04597).
         noise: Z, normal numbers that are read before the label vector, so that one target has several looks.
+        dropout: see `ResidualBlock`.
+
+    Raises:
+        ValueError: conditioning "none", without which labels would have no effect.
     """
 
     def __init__(
@@ -63,8 +67,11 @@ class Generator(TranslatingGenerator):
         spectral: bool = False,
         skips: bool = False,
         noise: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if conditioning == "none":
+            raise ValueError('conditioning = "none" does not apply to a resnet; use "norm"')
         self.arguments = constructor_arguments(self, "resnet", locals())
         self.image_channels = image_channels
         concatenated = noise + vector_size if conditioning == "concat" else 0
@@ -79,7 +86,14 @@ class Generator(TranslatingGenerator):
             encoder.append(ConvUnit(down, channels=channels, norm=norm))
         self.encoder = nn.ModuleList(encoder)
         self.blocks = nn.ModuleList(
-            ResidualBlock(channels=channels, norm=norm, vector_size=modulated, padding=padding, dilation=dilation)
+            ResidualBlock(
+                channels=channels,
+                norm=norm,
+                vector_size=modulated,
+                padding=padding,
+                dilation=dilation,
+                dropout=dropout,
+            )
             for _ in range(blocks)
         )
         decoder = []

@@ -92,6 +92,7 @@ NORMS: Mapping[Norm, type[ModulatedNorm]] = {"instance": InstanceNorm, "batch": 
 class ConvUnit(nn.Module):
     """Convolution, norm (see `NORMS` and `ModulatedNorm`) and, with `activate`, ReLU.
 
+    `dropout` is the probability of each value to become 0 at last in training; off in eval mode.
     `convolution` maps its input to (N, channels, H', W') and needs no bias, since the norm has one.
     """
 
@@ -103,11 +104,13 @@ class ConvUnit(nn.Module):
         norm: Norm = "instance",
         vector_size: int = 0,
         activate: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.convolution = convolution
         self.norm = NORMS[norm](channels=channels, vector_size=vector_size)
         self.activate = activate
+        self.dropout = nn.Dropout(dropout) if dropout else None
 
     def forward(self, features: Tensor, vectors: Tensor, skip: Tensor | None = None) -> Tensor:
         """Map (N, C_in, H, W) features and (N, L) vectors to (N, channels, H', W'); add `skip` before the norm."""
@@ -118,11 +121,16 @@ class ConvUnit(nn.Module):
         if skip is not None:
             convolved = convolved + skip
         features: Tensor = self.norm(convolved, vectors)
-        return functional.relu(features) if self.activate else features
+        if self.activate:
+            features = functional.relu(features)
+        return features if self.dropout is None else self.dropout(features)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions (see `same_convolution`) around an identity path (StarGAN, table 4)."""
+    """Two 3x3 convolutions (see `same_convolution`) around an identity path (StarGAN, table 4).
+
+    `dropout` is the probability of each value between them to become 0 in training; off in eval mode.
+    """
 
     def __init__(
         self,
@@ -133,6 +141,7 @@ class ResidualBlock(nn.Module):
         padding: Padding = "zero",
         dilation: int = 1,
         bias: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         first, second = (
@@ -142,6 +151,7 @@ class ResidualBlock(nn.Module):
                 norm=norm,
                 vector_size=vector_size,
                 activate=activate,
+                dropout=dropout if activate else 0.0,
             )
             for activate in (True, False)
         )

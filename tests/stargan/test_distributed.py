@@ -45,6 +45,8 @@ class Case(NamedTuple):
     generator: Mapping[str, object] = {"output": "masked", "conditioning": "norm"}
     matches: bool = True
     targets: bool = False
+    discriminator: Mapping[str, object] = {}
+    partners: bool = False
 
 
 CASES = {
@@ -60,6 +62,22 @@ CASES = {
     # "geometry" multiplies matrices, whose rounding depends on the batch's size and which Adam enlarges.
     "augmented adaptively": Case(replace(DEFAULT, augment=("translation",), augment_probability="adaptive")),
     "joint": Case(replace(DEFAULT, identity_weight=1.0), space=JOINT),
+    "a network for each value and a buffer": Case(
+        replace(
+            *(DEFAULT,),
+            objective="least-squares",
+            domain_weight=0,
+            real_domain_weight=0,
+            r1_weight=0,
+            identity_weight=5,
+            buffer_size=4,
+        ),
+        space=LabelSpace(attributes=(SMILE,)),
+        generator={"per_value": True},
+        discriminator={"per_value": True},
+        targets=True,
+    ),
+    "some pairs": Case(replace(DEFAULT, pair_weight=10.0, pair_feature_weight=1.0), targets=True, partners=True),
     "drawn targets": Case(
         replace(DEFAULT, multiscale_weights=(1.0, 0.5), feature_matching_weight=1.0), targets=True
     ),
@@ -80,7 +98,7 @@ def state(case: Case) -> TrainState:
     d = {"vector_size": case.space.domain_size, "image_size": (16, 16), "width": 4, "depth": 2}
     return new_state(
         generator=build_generator(g),
-        discriminator=build_discriminator({**d, "matches": case.matches}),
+        discriminator=build_discriminator({**d, "matches": case.matches, **case.discriminator}),
         config=case.config,
     )
 
@@ -98,7 +116,14 @@ def batches(case: Case, ranks: Ranks) -> Iterator[Batch]:
             hair, x = hair.where(first, -1), x.where(~first, -1)
         codes = torch.stack([hair, x], dim=1)
         targets = codes.flip(0) if case.targets else None
-        yield Batch(*(None if part is None else ranks.local_share(part) for part in (images, codes, targets)))  # type: ignore[arg-type]
+        if len(case.space) == 1:
+            codes = torch.arange(2 * SHARE)[:, None] % 2
+            targets = 1 - codes
+        partners = paired = None
+        if case.partners:
+            partners, paired = images.flip(0), torch.rand(2 * SHARE, generator=random) < 0.3
+        parts = (images, codes, targets, partners, paired)
+        yield Batch(*(None if part is None else ranks.local_share(part) for part in parts))  # type: ignore[arg-type]
 
 
 def trained(case: Case, ranks: Ranks) -> Trained:

@@ -41,6 +41,24 @@ def test_least_squares() -> None:
     assert losses.least_squares_generator_loss(fake).item() == 2.5
 
 
+def test_pairs() -> None:
+    translated, partners = torch.tensor([[1.0, 3.0], [9.0, 9.0], [0.0, 2.0]]), torch.tensor([[0.0, 1.0]] * 3)
+    paired = torch.tensor([True, False, True])
+    # Rows: (1 + 2) / 2 = 1.5, not paired, (0 + 1) / 2 = 0.5; over two rows 1.
+    assert losses.pair_loss([translated], [partners], paired, torch.tensor(2.0)).item() == 1
+    # One rank of two with five paired rows in all, 2.5 on average: their mean over both is that of five rows.
+    assert losses.pair_loss([translated], [partners], paired, torch.tensor(2.5)).item() == pytest.approx(0.8)
+    # A second layer, of rows 4 and 0: ((1.5 + 4) / 2 + (0.5 + 0) / 2) / 2.
+    layers = [translated, torch.tensor([[4.0], [7.0], [0.0]])], [partners, torch.zeros(3, 1)]
+    assert losses.pair_loss(*layers, paired, torch.tensor(2.0)).item() == 1.5
+    # Without a pair nothing is learnt, and nothing is divided by 0.
+    translated.requires_grad_()
+    none = losses.pair_loss([translated], [partners], torch.zeros(3, dtype=torch.bool), torch.tensor(0.0))
+    (slope,) = torch.autograd.grad(none, translated)
+    assert none.item() == 0
+    assert slope.abs().max().item() == 0
+
+
 def test_hinge() -> None:
     real, fake = torch.tensor([0.5, 3.0]), torch.tensor([-2.0, 0.0, 1.0])
     # real: (0.5 + 0) / 2 = 0.25; fake: (0 + 1 + 2) / 3 = 1.

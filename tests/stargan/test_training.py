@@ -292,7 +292,9 @@ def test_what_counts_its_passes_sees_real_and_translated_images_apart(
     config = replace(EVERY_STEP, steps=1, critic_steps=2, objective="logistic", r1_weight=0.0)
     norm = "instance" if forgetful else "batch"
     state, seen = tiny_state(config, discriminator={"norm": norm}), list[int]()
-    state.discriminator.features[0].register_forward_hook(lambda _layer, _given, made: seen.append(len(made)))
+    state.discriminator.get_submodule("features.0").register_forward_hook(
+        lambda _layer, _given, made: seen.append(len(made))
+    )
     train(state=state, config=config, space=space, batches=noise_batches(0), device=CPU, on_event=ignore)
     assert seen == ([8] if forgetful else [4, 4])
 

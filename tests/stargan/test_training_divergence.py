@@ -98,7 +98,7 @@ def test_a_weight_that_is_not_finite_is_not_saved(
         events.append(event)
         if isinstance(event, SampleEvent):  # after the losses were read, ahead of the checkpoint
             with torch.no_grad():
-                state.generator.painter.weight[0, 0, 0, 0] = float("inf")
+                state.generator.get_parameter("painter.weight")[0, 0, 0, 0] = float("inf")
 
     with pytest.raises(DivergenceError, match=r"at step 6 the weight painter\.weight of G is no longer finite"):
         train(state=state, config=EVERY_STEP, space=space, batches=noise_batches(0), device=CPU, on_event=spoil)

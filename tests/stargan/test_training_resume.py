@@ -77,6 +77,8 @@ class Run:
     networks: dict[str, object] = field(default_factory=dict)
     epoch_steps: float = float("inf")
     label_sets: bool = False
+    two_values: bool = False
+    partners: bool = False
 
 
 BASE = replace(EVERY_STEP, steps=7, learning_rate=1e-3)
@@ -86,6 +88,32 @@ RUNS = {
     "logistic": Run(
         config=replace(BASE, objective="logistic", r1_every=3),
         networks={"conditioning": "norm", "output": "masked"},
+    ),
+    "a network for each value and a buffer": Run(
+        config=replace(
+            BASE,
+            objective="least-squares",
+            r1_weight=0,
+            domain_weight=0,
+            real_domain_weight=0,
+            critic_steps=1,
+            buffer_size=3,
+            identity_weight=5,
+        ),
+        networks={
+            "generator": {"kind": "cyclegan-resnet", "per_value": True, "dropout": 0.5},
+            "discriminator": {"per_value": True},
+        },
+        two_values=True,
+    ),
+    "pairs": Run(
+        config=replace(BASE, objective="logistic", critic_steps=1, r1_every=3, cycle_weight=0, pair_weight=100),
+        networks={
+            "conditioning": "norm",
+            "generator": {"kind": "pix2pix-unet", "downsamplings": 2, "blocks": 6, "dropout": 0.5},
+            "discriminator": {"sees_source": True},
+        },
+        partners=True,
     ),
     "every strategy": Run(
         config=replace(
@@ -116,6 +144,9 @@ RUNS = {
 }
 
 
+TWO_VALUES = torch.tensor([[0], [1], [1], [0]])
+
+
 def joint(batches: Iterator[Batch]) -> Iterator[Batch]:
     """Let every image know one label set only, in turns; every other batch brings its targets."""
     for number, (images, codes, *_) in enumerate(batches):
@@ -138,11 +169,19 @@ def test_resumed_is_equal_to_uninterrupted(
 ) -> None:
     run = RUNS[name]
     config = run.config
+    if run.two_values:
+        space = LabelSpace(attributes=space.attributes[1:])
     if run.label_sets:
         space = replace(space, label_sets=(("hair",), ("glasses",)))
 
     def go(state: TrainState, on_event: Callable[[Event], None] = ignore, stop_at: int | None = None) -> bool:
         batches = noise_batches(state.step)
+        if run.two_values:
+            batches = (Batch(b.images, TWO_VALUES, 1 - TWO_VALUES) for b in batches)
+        if run.partners:
+            batches = (
+                b._replace(partners=255 - b.images, paired=torch.ones(4, dtype=torch.bool)) for b in batches
+            )
         if run.label_sets:
             # Whether a batch brings its targets hangs on its number, so it must be counted from the first.
             batches = joint(noise_batches(0))
@@ -165,6 +204,7 @@ def test_resumed_is_equal_to_uninterrupted(
 
     whole = tiny_state(config, space=space, **run.networks)
     assert go(whole)
+    assert whole.buffer is None or sum(map(len, whole.buffer.images.values())) == 2 * config.buffer_size
     stopped = tiny_state(config, space=space, **run.networks)
     assert not go(stopped, save, stop_at)
     resumed = load_state(tmp_path / "stopped", config=config, device=CPU)

@@ -155,6 +155,7 @@ def gradient(optimizer: torch.optim.Adam, weight: Tensor) -> Tensor:
 def domain_head(state: TrainState) -> Tensor:
     """The weights of D's domain head, a row per entry."""
     assert isinstance(state.discriminator, PatchDiscriminator)
+    assert state.discriminator.domain_head is not None
     return state.discriminator.domain_head.weight
 
 

@@ -32,10 +32,12 @@ class Brightness(Discriminator):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
 
-    def inner(self, images: Tensor) -> Features:
+    def inner(self, images: Tensor, wanted: Tensor, sources: Tensor | None = None) -> Features:
+        del wanted, sources
         return (self.weight * images.mean(dim=1, keepdim=True),)
 
-    def heads(self, last: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, wanted: Tensor, sources: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        (last,) = self.inner(images, wanted, sources)
         return last + (wanted[:, 3] > 0).float()[:, None, None, None], wanted
 
 

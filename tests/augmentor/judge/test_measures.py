@@ -102,8 +102,8 @@ def model(space: LabelSpace, output: OutputKind) -> Model:
 
 def test_share_of_the_mask(space: LabelSpace) -> None:
     masked = model(space, "masked")
-    masker = masked.generator.masker
-    assert masker is not None
+    masker = masked.generator.get_submodule("masker")
+    assert isinstance(masker, nn.Conv2d)
     assert masker.bias is not None
     nn.init.zeros_(masker.weight)
     nn.init.constant_(masker.bias, math.log(0.25 / 0.75))

@@ -276,8 +276,8 @@ def test_last_convolutions_are_split_by_rows_on_the_cpu_alone(
 ) -> None:
     model = make_model(space, output="masked")
     prepared = PreparedGenerator(model.generator, device=torch.device(device), bfloat16=False, compile=False)
-    last = (prepared._generator.painter, prepared._generator.masker)
-    assert [layer.kernel_size for layer in last if layer is not None] == [kernel, kernel]
+    last = [prepared._generator.get_submodule(name) for name in ("painter", "masker")]
+    assert [layer.kernel_size for layer in last if isinstance(layer, nn.Conv2d)] == [kernel, kernel]
 
 
 def test_jobs_are_pulled_when_they_are_needed(space: LabelSpace) -> None:

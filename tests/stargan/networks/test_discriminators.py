@@ -110,7 +110,7 @@ def test_any_channels_and_sizes_that_the_depth_divides(
 def test_inner_activations_feed_each_other_and_the_heads(kind: Kind, noise: Noise) -> None:
     discriminator = kind(vector_size=3, image_size=(16, 16), width=4, depth=3, norm="instance", matches=True)
     images, wanted = noise(2, 3, 16, 16), torch.eye(3)[:2]
-    inner = discriminator.inner(images)
+    inner = discriminator.inner(images, wanted)
     assert [tuple(x.shape) for x in inner] == [(2, 4, 8, 8), (2, 8, 4, 4), (2, 16, 2, 2)]
     convolutions = [layer for layer in discriminator.features if isinstance(layer, nn.Conv2d)]
     leak = 0.01 if kind is PatchDiscriminator else 0.2
@@ -159,7 +159,7 @@ def test_small_maps_are_convolved_as_matrix_products(
 
 def projected(discriminator: Discriminator, layer: nn.Conv2d | nn.Linear | None, images: Tensor) -> Tensor:
     assert layer is not None
-    last = discriminator.inner(images)[-1]
+    last = discriminator.inner(images, images)[-1]
     found: Tensor = layer(last if isinstance(layer, nn.Conv2d) else last.flatten(1))
     return found
 
