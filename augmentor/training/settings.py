@@ -23,7 +23,8 @@ from stargan.networks import (
     defaults_of_other_kinds,
 )
 
-Targets = Literal["permuted", "drawn", "balanced", "mixed", "mixed-balanced"]
+MethodName = Literal["stargan", "cyclegan", "pix2pix"]
+Targets = Literal["permuted", "drawn", "balanced", "mixed", "mixed-balanced", "other"]
 Joint = Literal["mixed", "alternating"]
 Cache = Literal["auto", "on", "off"]
 
@@ -66,6 +67,7 @@ _Dilation = Annotated[int, AfterValidator(at_most(64, "images are padded by as m
 _Noise = Annotated[int, AfterValidator(at_most(4096, "a few numbers suffice for many looks"))]
 _Latent = Annotated[int, AfterValidator(at_most(1 << 20, "an image of 512 px has not even as many pixels"))]
 _Batch = Annotated[int, AfterValidator(at_most(65_536, "images of a batch pass the networks all at once"))]
+_Buffer = Annotated[int, AfterValidator(at_most(10_000, "CycleGAN keeps 50 translations"))]
 _Workers = Annotated[int, AfterValidator(at_most(1024, "each is a thread, or a process"))]
 
 
@@ -134,7 +136,7 @@ class ImageSettings(Section):
 
 
 class GeneratorSettings(Section):
-    """The generator's architecture; see `stargan.networks`: `Generator` ("resnet") and `EncoderDecoder`."""
+    """The generator's architecture; see `stargan.networks` for the kinds, whose defaults are the resnet's here."""
 
     kind: GeneratorKind = "resnet"
     width: _Width = Field(default=64, ge=1)
@@ -149,6 +151,8 @@ class GeneratorSettings(Section):
     dilation: _Dilation = Field(default=1, ge=1)
     spectral: bool = False
     latent: _Latent = Field(default=256, ge=1)
+    dropout: _Share = 0.0
+    per_value: bool = False
     noise: _Noise = Field(default=0, ge=0)
 
     @model_validator(mode="before")
@@ -173,12 +177,15 @@ class DiscriminatorSettings(Section):
     matches: bool = True
     norm: Norm = "none"
     spectral: bool = False
+    sees_source: bool = False
+    per_value: bool = False
 
 
 class TrainingSettings(Section):
     """Length, batches, optimisation and logging; see `stargan.config.TrainConfig`.
 
     Attributes:
+        method: "stargan", "cyclegan" or "pix2pix"; decides defaults of other settings, see `METHODS`.
         steps: D steps in all; 200,000, the paper's, if neither steps nor minutes are given.
         minutes: minutes of training in all; excludes `steps`.
         init: the model whose weights the training starts from: a run, a checkpoint, or a converted one.
@@ -186,7 +193,8 @@ class TrainingSettings(Section):
         targets: "permuted": the domain of another image of the batch (as in the paper); "drawn": of a random
             training row; "balanced": the same, with rare labels drawn as often as frequent ones; "mixed": a third
             drawn, a third changes of one attribute, a third products of single values, so that combinations
-            without an image come up, too; "mixed-balanced": the same, with all domains and values as often.
+            without an image come up, too; "mixed-balanced": the same, with all domains and values as often;
+            "other": changes of one attribute alone.
         for_domains: SPECs of `augmentor expand --domains` that the model is meant for: every other target is
             drawn from them.
         for_balance: attributes of `augmentor expand --balance` that it is meant for: every other target is one of
@@ -202,6 +210,7 @@ class TrainingSettings(Section):
         tensorboard: also write TensorBoard events to RUN/tensorboard (extra `tensorboard`).
     """
 
+    method: MethodName = "stargan"
     steps: _Count | None = Field(default=None, gt=0)
     minutes: float | None = Field(default=None, gt=0)
     init: str | None = Field(default=None, min_length=1)
@@ -225,6 +234,7 @@ class TrainingSettings(Section):
     decay_from: float = Field(default=0.5, ge=0, le=1)
     epoch_decay: float = Field(default=0.995, gt=0, le=1)
     ema_decay: _Share = 0.999
+    buffer_size: _Buffer = Field(default=0, ge=0)
     augment: tuple[Policy, ...] = ()
     augment_probability: AugmentProbability = 1.0
     precision: Precision = "auto"
@@ -259,6 +269,7 @@ class LossSettings(Section):
             target, see `TranslationWeights`; without effect on targets that are other rows' domains.
     """
 
+    adversarial_weight: float = Field(default=1.0, ge=0)
     domain_weight: float = Field(default=1.0, ge=0)
     real_domain_weight: float = Field(default=3.0, ge=0)
     normalise_domain: bool = True
@@ -268,6 +279,8 @@ class LossSettings(Section):
     identity_weight: float = Field(default=0.0, ge=0)
     multiscale_weights: tuple[_Weight, ...] = ()
     feature_matching_weight: float = Field(default=0.0, ge=0)
+    pair_weight: float = Field(default=0.0, ge=0)
+    pair_feature_weight: float = Field(default=0.0, ge=0)
     source_multiscale_weights: tuple[_Weight, ...] = ()
     source_feature_weight: float = Field(default=0.0, ge=0)
     pair_weight: float = Field(default=0.0, ge=0)
