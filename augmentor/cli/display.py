@@ -290,7 +290,7 @@ def data_size(size: float) -> str:
 
 
 def _started(event: Started) -> Group:
-    weights = f"G {event.generator_parameters:,}, D {event.discriminator_parameters:,} weights"
+    weights = f"{event.method} with G {event.generator_parameters:,}, D {event.discriminator_parameters:,} weights"
     lines = [f"{event.images:,} training images on {event.device}; {weights}"]
     if event.step:
         lines.append(f"resuming from step {event.step:,}")

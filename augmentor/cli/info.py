@@ -40,6 +40,7 @@ def info(
     from augmentor.data import describe_choice, open_model
     from augmentor.data.manifest import describe_sets
     from augmentor.judge import open_judge, read_target_accuracy
+    from augmentor.training import method_title
 
     described = options.foreign(attributes, model_size, model_crop, key, unlabelled)
     model, judge = open_model(run, described), open_judge(run)
@@ -62,6 +63,8 @@ def info(
                 on_progress=bar.update_share,
             )
     height, width = model.image_size
+    method = method_title(model.settings)
+    trained = "" if method is None else f" of {method}"
     weights = sum(weight.numel() for weight in model.generator.parameters())
     if json:
         print_json(
@@ -70,6 +73,7 @@ def info(
                 "image_size": [height, width],
                 "image_channels": model.image_channels,
                 "step": model.step,
+                "method": method,
                 "choice": choice,
                 "generator": dict(model.generator.arguments),
                 "weights": weights,
@@ -80,7 +84,7 @@ def info(
         )
         return
     colours = "colour" if model.image_channels == 3 else f"{model.image_channels}-channel"
-    print_line(f"{height} x {width} px {colours} images, {model.step:,} steps, {weights:,} weights")
+    print_line(f"{height} x {width} px {colours} images, {model.step:,} steps, {weights:,} weights{trained}")
     if choice is not None:
         print_line(f"Used: {choice}")
     for attribute in model.space.attributes:

@@ -2,6 +2,7 @@
 
 from augmentor.training.best import Scored, TrainingJudge
 from augmentor.training.launch import is_rank_0, join_ranks, launch, local_device, world_size
+from augmentor.training.methods import method_title
 from augmentor.training.recipe import Recipe, read_recipe, recipe_of_run
 from augmentor.training.run import train_run
 from augmentor.training.run_folder import MeasuringAccuracy, Sampled, Saved, Started, TrainEvent
@@ -22,6 +23,7 @@ __all__ = [
     "join_ranks",
     "launch",
     "local_device",
+    "method_title",
     "read_recipe",
     "recipe_of_run",
     "train_config",

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from augmentor.errors import RecipeError
 from augmentor.storage import replacing_text
 from augmentor.training.initial import adopt_architecture
+from augmentor.training.methods import check_batch, deepest_discriminator, with_method
 from augmentor.training.recipe_errors import explain
 from augmentor.training.settings import (
     AttributeSettings,
@@ -60,17 +61,22 @@ class Recipe(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _fit_depth(cls, given: object) -> object:
+    def _follow_method(cls, given: object) -> object:
+        """Add what follows from the method, and the numbers of layers that follow from the images' size."""
         if not isinstance(given, dict):
             return given
-        images, discriminator = given.get("images", {}), given.get("discriminator", {})
-        if not isinstance(discriminator, dict) or "depth" in discriminator:
-            return given
+        completed = with_method(given)
         try:
-            size = ImageSettings.model_validate(images).height_width
+            size = ImageSettings.model_validate(completed.get("images", {})).height_width
         except ValidationError:
-            return given  # The section `images` raises its own error.
-        return {**given, "discriminator": {**discriminator, "depth": fitting_depth(size)}}
+            return completed  # The section `images` raises its own error.
+        generator, discriminator = completed.get("generator", {}), completed.get("discriminator", {})
+        if isinstance(discriminator, dict):
+            depth = min(fitting_depth(size), deepest_discriminator(completed))
+            completed["discriminator"] = {"depth": depth, **discriminator}
+        if isinstance(generator, dict) and generator.get("kind") == "pix2pix-unet":
+            completed["generator"] = {"downsamplings": unet_downsamplings(size), **generator}
+        return completed
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
@@ -93,6 +99,7 @@ class Recipe(Section):
         except ValueError as error:
             raise ValueError(f"training.{error}") from error
         check_sizes(self)
+        check_batch(self.training.method, self.training.batch_size)
         side = min(self.images.height_width)
         for key in ("multiscale_weights", "source_multiscale_weights"):
             levels = len(getattr(self.loss, key))
@@ -133,6 +140,11 @@ def fitting_depth(size: tuple[int, int]) -> int:
     """
     depths = [min((side & -side).bit_length() - 1, side.bit_length() - 2) for side in size]
     return max(1, min(6, *depths))
+
+
+def unet_downsamplings(size: tuple[int, int]) -> int:
+    """Return a U-Net's downsamplings for (height, width): halvings until a side is odd, from 2 to pix2pix's 8."""
+    return max(2, min(8, *((side & -side).bit_length() - 1 for side in size)))
 
 
 def check_sizes(recipe: Recipe) -> None:

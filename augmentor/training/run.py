@@ -30,6 +30,7 @@ from augmentor.storage import GreyRange, locked, read_holder
 from augmentor.training.cache import ImageCache, make_cache
 from augmentor.training.faults import explained, last_checkpoint
 from augmentor.training.loading import TrainingImages, drawn_targets, training_batches
+from augmentor.training.methods import METHODS, check_rows, sets_of_rows
 from augmentor.training.recipe import Recipe
 from augmentor.training.run_folder import (
     MeasuringAccuracy,
@@ -136,6 +137,7 @@ def train_run(
     _refuse_unknown_values(recipe.loss.cycle_weights, manifest.space)
     manifest = manifest.allowing(max_pixels=recipe.images.max_pixels)
     rows = _training_rows(manifest)
+    check_rows(recipe.training.method, rows)
     recipe, grey_range = _decide_range(recipe, rows, run)
     manifest, rows = replace(manifest, grey_range=grey_range), replace(rows, grey_range=grey_range)
     rows = replace(rows, notes=(*rows.notes, *grey_range_notes(rows)))
@@ -290,7 +292,7 @@ def _images(
         space=rows.space,
         settings=run.recipe.images,
         seed=run.config.seed,
-        label_sets=rows.label_set_of_rows(),
+        label_sets=sets_of_rows(run.recipe.training.method, rows),
         policy=policy,
         cache=cache,
         access=rows.access,
@@ -321,6 +323,7 @@ def _labelled_rows(manifest: Manifest, split: str) -> Manifest:
 def _started(run: TrainingRun, state: TrainState, taken: str | None) -> Started:
     name = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else run.device.type
     return Started(
+        method=METHODS[run.recipe.training.method].title,
         images=len(run.rows.rows),
         attributes=tuple(describe_attribute(a.name, a.values) for a in run.rows.space.attributes),
         generator_parameters=sum(weight.numel() for weight in state.generator.parameters()),
@@ -432,8 +435,9 @@ def _targets(
             return drawn, None
         case "balanced":
             return rarity, None
-        case "mixed":
-            return drawn, target_mixture(rows.codes, rows.space, balanced=False)
+        case "mixed" | "other":
+            mixture = target_mixture(rows.codes, rows.space, balanced=False)
+            return drawn, mixture if settings.targets == "mixed" else mixture.other
         case "mixed-balanced":
             return joint_rarity(rows.codes), target_mixture(rows.codes, rows.space, balanced=True)
 

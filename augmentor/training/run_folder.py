@@ -35,6 +35,7 @@ class Started:
     """The run starts to train.
 
     Args:
+        method: its name in text, "StarGAN".
         images: training rows.
         attributes: a description of each attribute.
         batch_size: images a step, of all ranks.
@@ -44,6 +45,7 @@ class Started:
         notes: remarks about the manifest.
     """
 
+    method: str
     images: int
     attributes: tuple[str, ...]
     generator_parameters: int

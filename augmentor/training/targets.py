@@ -45,23 +45,37 @@ class TargetMixture:
     def __call__(self, own: Codes, drawn: Codes, random: np.random.Generator) -> Codes:
         """See `TargetPolicy`."""
         part = int(random.integers(3))
-        varied = [
+        varied = self._varied(drawn)
+        if part == 0 or not varied:
+            return drawn
+        if part == 1:
+            return self._changed(own, varied, random)
+        target = np.full(len(own), UNKNOWN, dtype=np.int64)
+        for column in varied:
+            frequencies = self.frequencies[column]
+            target[column] = random.choice(len(frequencies), p=frequencies)
+        return target
+
+    def other(self, own: Codes, drawn: Codes, random: np.random.Generator) -> Codes:
+        """See `TargetPolicy`; always a change of one attribute, where that is possible."""
+        varied = self._varied(drawn)
+        return self._changed(own, varied, random) if varied else drawn
+
+    def _changed(self, own: Codes, varied: Sequence[int], random: np.random.Generator) -> Codes:
+        """Return a target that gives one of the attributes at positions `varied` another value."""
+        target = np.full(len(own), UNKNOWN, dtype=np.int64)
+        column = int(random.choice(varied))
+        others = np.flatnonzero(self.frequencies[column])
+        target[column] = random.choice(others[others != own[column]])
+        return target
+
+    def _varied(self, drawn: Codes) -> list[int]:
+        """Return the positions of the attributes of a drawn domain's label set that have several values."""
+        return [
             column
             for column, frequencies in enumerate(self.frequencies)
             if self._in_set_of(drawn, column) and np.count_nonzero(frequencies) > 1
         ]
-        if part == 0 or not varied:
-            return drawn
-        target = np.full(len(own), UNKNOWN, dtype=np.int64)
-        if part == 1:
-            column = int(random.choice(varied))
-            others = np.flatnonzero(self.frequencies[column])
-            target[column] = random.choice(others[others != own[column]])
-        else:
-            for column in varied:
-                frequencies = self.frequencies[column]
-                target[column] = random.choice(len(frequencies), p=frequencies)
-        return target
 
     def _in_set_of(self, drawn: Codes, column: int) -> bool:
         """Return whether an attribute belongs to the label set of a drawn domain."""

@@ -37,6 +37,7 @@ def test_info(augmentor: Augmentor, model: Path) -> None:
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0].startswith("16 x 16 px colour images, 6 steps, ")
+    assert lines[0].endswith(" weights of StarGAN")
     choice = "step 6, the last: the judge can be trusted with no attribute, so no checkpoint was scored"
     assert lines.pop(1) == f"Used: {choice}"
     assert lines[1:3] == ["  hair: black | blond | red", "  smile: 0 | 1"]

@@ -105,7 +105,7 @@ def test_without_a_terminal_progress_is_plain_lines(trained: tuple[Path, Done]) 
     run, done = trained
     # On a busy machine the judge takes long enough to be mentioned.
     lines = [line for line in done.err.splitlines() if not line.startswith("training the judge")]
-    assert lines[0].startswith("16 training images on cpu; G ")
+    assert lines[0].startswith("16 training images on cpu; StarGAN with G ")
     assert lines[1:3] == ["  hair: black | blond | red", "  smile: 0 | 1"]
     assert lines[3].startswith("100.0%  step 6, ")
     assert "d/adversarial" in lines[3]

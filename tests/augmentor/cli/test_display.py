@@ -178,6 +178,7 @@ def events() -> list[TrainEvent]:
     losses = {"d/adversarial": -1.25, "g/cycle": 0.5}
     return [
         Started(
+            method="StarGAN",
             images=1234,
             attributes=("hair: black | red",),
             generator_parameters=8_430_528,
@@ -205,7 +206,7 @@ def test_training_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.out == ""
     assert said.err.splitlines() == [
         "note  a [note]",
-        "1,234 training images on cpu; G 8,430,528, D 44,762,048 weights",
+        "1,234 training images on cpu; StarGAN with G 8,430,528, D 44,762,048 weights",
         "resuming from step 40",
         "  hair: black | red",
         "50.0%  step 50, 100 images/s  d/adversarial -1.250  g/cycle 0.500",

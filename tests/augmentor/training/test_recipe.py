@@ -172,7 +172,7 @@ def test_a_file_with_both_is_refused(tmp_path: Path) -> None:
         ("images.sub_regions=1", "images.sub_regions must be a number, at least 0 and less than 1, not 1"),
         (
             "training.targets=random",
-            "training.targets must be 'permuted', 'drawn', 'balanced', 'mixed' or 'mixed-balanced'",
+            "training.targets must be 'permuted', 'drawn', 'balanced', 'mixed', 'mixed-balanced' or 'other'",
         ),
         ("training.joint=both", "training.joint must be 'mixed' or 'alternating'"),
         ("generator.output=mask", "generator.output must be 'direct', 'masked' or 'residual'"),
