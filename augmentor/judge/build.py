@@ -150,11 +150,12 @@ def with_model(
 
 
 def _discriminator(checkpoint: Path, device: torch.device) -> Discriminator | None:
+    """Return a checkpoint's discriminator; None without one, or if it scores no image without its source."""
     try:
         discriminator = load_discriminator(checkpoint)
     except CheckpointError as error:
         raise AugmentorError(str(error)) from error
-    return None if discriminator is None else discriminator.to(device)
+    return None if discriminator is None or discriminator.sees_source else discriminator.to(device)
 
 
 def _realism(discriminator: Discriminator, shown: LabelledImages, space: LabelSpace) -> tuple[float, ...] | None:

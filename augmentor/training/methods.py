@@ -85,7 +85,13 @@ METHODS: Mapping[str, Method] = {
             "generator": {"per_value": False},
             "discriminator": {"per_value": False},
             "loss": _NO_DOMAIN_LOSS,
-            "training": {"warmup_steps": 0, "buffer_size": 0, "for_balance": []},
+            "training": {
+                "paired_share": 1.0,
+                "warmup_steps": 0,
+                "buffer_size": 0,
+                "augment": [],
+                "for_balance": [],
+            },
         },
         implies={
             "generator": {"kind": "pix2pix-unet", "dropout": 0.5},
@@ -137,6 +143,11 @@ def deepest_discriminator(content: Mapping[str, object]) -> int:
     training = content.get("training", {})
     name = training.get("method", "stargan") if isinstance(training, dict) else "stargan"
     return METHODS[name].deepest if name in METHODS else METHODS["stargan"].deepest
+
+
+def learns_from_pairs_alone(name: MethodName) -> bool:
+    """Return whether all images of a batch have to have a partner."""
+    return name == "pix2pix"
 
 
 def check_batch(name: MethodName, batch_size: int) -> None:

@@ -30,7 +30,7 @@ from augmentor.storage import GreyRange, locked, read_holder
 from augmentor.training.cache import ImageCache, make_cache
 from augmentor.training.faults import explained, last_checkpoint
 from augmentor.training.loading import TrainingImages, drawn_targets, training_batches
-from augmentor.training.methods import METHODS, check_rows, sets_of_rows
+from augmentor.training.methods import METHODS, check_rows, learns_from_pairs_alone, sets_of_rows
 from augmentor.training.recipe import Recipe
 from augmentor.training.run_folder import (
     MeasuringAccuracy,
@@ -48,6 +48,7 @@ from augmentor.training.targets import (
     TargetPolicy,
     joint_rarity,
     requested_policy,
+    rows_of_request,
     target_mixture,
     translation_weights,
 )
@@ -220,11 +221,16 @@ def _fit(
     rows, settings = run.rows, run.recipe.training
     rarity = rarity_weights(rows.codes, rows.space)
     weights, policy = _targets(settings, rows, rarity)
+    pairs_alone = partners is not None and learns_from_pairs_alone(settings.method)
     images = replace(
-        _images(run, rows, cache=cache, policy=policy), partners=partners, paired_share=settings.paired_share
+        _images(run, rows, cache=cache, policy=policy),
+        partners=partners,
+        paired_share=settings.paired_share,
+        only_paired=pairs_alone,
     )
     sampler = replace(
         _sampler(run, images, first_step=state.step),
+        drawn=partners.mask() if partners is not None and pairs_alone else None,
         joint=settings.joint,
         source_weights=rarity if settings.balanced_sources else None,
         target_weights=weights,
@@ -405,14 +411,24 @@ def _decide_channels(recipe: Recipe, rows: Manifest, run: Path) -> tuple[Recipe,
 
 def _decide_partners(recipe: Recipe, rows: Manifest) -> tuple[Partners | None, Manifest]:
     """Return the rows' partners where the recipe makes use of them, and the rows with a note that counts them."""
-    if not recipe.loss.pair_weight:
+    pairs_alone = learns_from_pairs_alone(recipe.training.method)
+    if not (recipe.loss.pair_weight or recipe.loss.pair_feature_weight or pairs_alone):
         return None, rows
-    partners = Partners.of(rows.pairs, rows.codes)
+    wanted, domains = None, recipe.training.for_domains
+    if pairs_alone and domains:
+        wanted = rows_of_request(rows.codes, rows.space, domains)
+    partners = Partners.of(rows.pairs, rows.codes, wanted=wanted)
     paired = int(np.count_nonzero(partners.mask()))
     if not paired:
+        labels = "other labels" if wanted is None else "labels that training.for_domains asks for"
+        why = (
+            'and training.method = "pix2pix" learns from pairs alone. Name the pairs, or use "stargan"'
+            if pairs_alone
+            else "so loss.pair_weight has nothing to compare. Set it to 0, or name the pairs"
+        )
         raise ManifestError(
-            f"{rows.title}: no training row has a partner, a row with other labels and the same name in the "
-            "column 'pair', so loss.pair_weight has nothing to compare. Set it to 0, or name the pairs"
+            f"{rows.title}: no training row has a partner, a row with {labels} and the same name in the column "
+            f"'pair', {why}"
         )
     refuse_unequal_pairs(rows)
     note = f"{counted(paired, 'training image')} of {len(rows):,} with a partner (column pair)"

@@ -283,7 +283,6 @@ class LossSettings(Section):
     pair_feature_weight: float = Field(default=0.0, ge=0)
     source_multiscale_weights: tuple[_Weight, ...] = ()
     source_feature_weight: float = Field(default=0.0, ge=0)
-    pair_weight: float = Field(default=0.0, ge=0)
     sparsity_weight: float = Field(default=0.3, ge=0)
     diversity_weight: float = Field(default=1.0, ge=0)
     diversity_bound: float = Field(default=0.2, gt=0)

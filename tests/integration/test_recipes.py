@@ -40,7 +40,11 @@ SMALLER = {
 }
 """Sizes alone: what kind of networks and losses they are stays as the recipe has it."""
 
-OWN_SIZE = {"mnist-usps-28": {"images.size", "images.crop", "generator.blocks", "training.batch_size"}}
+OWN_SIZE = {
+    # The images have 18 px, and 2 halvings are a U-Net's fewest.
+    "pix2pix-256": {"generator.blocks", "generator.downsamplings"},
+    "mnist-usps-28": {"images.size", "images.crop", "generator.blocks", "training.batch_size"},
+}
 """What of it a recipe does not need, or does not have."""
 
 COLUMNS = {
@@ -51,6 +55,9 @@ COLUMNS = {
     "cyclegan-cpu": (["smile"],),
 }
 """The attributes of the manifests that a recipe is for; by default one manifest with both."""
+
+PAIRED = {"pix2pix-256", "paired-cpu"}
+"""Recipes for manifests with a column `pair`."""
 
 RENAMED = {"mnist-usps-28": {"smile": "domain", "hair": "digit"}, "ade20k-256": {"hair": "scene"}}
 
@@ -64,9 +71,11 @@ def manifests(name: str, small: Small, folder: Path) -> list[Path]:
         renamed = RENAMED.get(name, {})
         with path.open("w", newline="") as file:
             table = csv.writer(file)
-            table.writerow(["path", "id", "split", *(renamed.get(column, column) for column in columns)])
-            for row in small.rows:
+            pair = ["pair"] if name in PAIRED else []
+            table.writerow(["path", "id", "split", *pair, *(renamed.get(column, column) for column in columns)])
+            for place, row in enumerate(small.rows):
                 fixed = [row["path"], f"{number}-{row['id']}", row["split"]]
+                fixed += [f"{row['split']} {place // 4}"] if pair else []
                 table.writerow([*fixed, *(row[column] for column in columns)])
         written.append(path)
     return written
@@ -108,6 +117,7 @@ def test_recipes_train(name: str, small: Small, tmp_path: Path) -> None:
         "g/cycle": whole.loss.cycle_every == 1,
         "g/identity": whole.loss.identity_weight > 0,
         "g/multiscale": bool(whole.loss.multiscale_weights),
+        "g/pair": whole.loss.pair_weight > 0,
         "g/features": whole.loss.feature_matching_weight > 0,
         "g/sparsity": whole.generator.output == "masked",
     }
