@@ -64,6 +64,7 @@ def expand(
         str | None, typer.Option(metavar="ATTR", help="Folder per value of this attribute.", **_WRITTEN)
     ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Images per shard (unit of commit).", **_WRITTEN)] = 1024,
+    looks: options.LooksOption = 1,
     include_identity: Annotated[
         bool, typer.Option("--include-identity", help="Also translate images into their own domain.")
     ] = False,
@@ -173,6 +174,7 @@ def expand(
         balance_to=balance_to,
         counts=counts,
         max_per_source=max_per_source,
+        looks=looks,
         splits=options.names(splits),
         real=real,
         output_format=default_format(out) if format is None else format,

@@ -89,6 +89,9 @@ NaValuesOption = Annotated[
     str | None,
     typer.Option("--na-values", metavar="WORD,...", help="Cells that mean unknown.", rich_help_panel=_READING),
 ]
+LooksOption = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Translations per target, which differ (model with noise).")
+]
 SizeOption = Annotated[str, typer.Option(metavar="SIZE", help="Output size: model, original, or WIDTHxHEIGHT.")]
 MaxPixelsOption = Annotated[int, typer.Option(min=1, help="Larger images count as failed rows.")]
 OutsideOption = Annotated[

@@ -24,6 +24,7 @@ def preview(
         str, typer.Option(metavar="NAME,...", help="Splits to choose rows from.")
     ] = "train,val,test",
     rows: Annotated[int, typer.Option(min=1, max=64, help="Number of input images.")] = 8,
+    looks: options.LooksOption = 1,
     size: options.SizeOption = "model",
     image_column: options.ColumnOption = None,
     image_prefix: options.PrefixOption = None,
@@ -56,5 +57,6 @@ def preview(
         description=options.foreign(attributes, model_size, model_crop, key, unlabelled),
         max_pixels=max_pixels,
         allow_outside=allow_outside,
+        looks=looks,
     )
     print_line(str(path))

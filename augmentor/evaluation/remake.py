@@ -16,6 +16,7 @@ from augmentor.errors import AugmentorError, ImageError
 from augmentor.evaluation.data import EvaluationData, as_written
 from augmentor.images import Original, Pixels, decode
 from augmentor.judge import LabelledImages
+from augmentor.outputs import seed_of
 from stargan.checkpoints import Model
 from stargan.inference import Translator
 from stargan.labels import UNKNOWN, LabelSpace
@@ -81,7 +82,7 @@ def remake(
     targets = _codes(data.rejected.table, output.space)[chosen]
     if not bool(model.supports(torch.from_numpy(targets)).all()):
         raise CannotRemakeError("they were made with unknown labels, which the model's file has not learnt from")
-    rows = data.rejected.rows[chosen]
+    rows, keys = data.rejected.rows[chosen], data.rejected.table["key"].to_numpy()[chosen].tolist()
     translator = Translator(model, device=device, precision=output.precision)
     images, codes = list[Pixels](), list[NDArray[np.int64]]()
     for start in range(0, len(rows), _BATCH):
@@ -95,10 +96,11 @@ def remake(
         pixels = torch.from_numpy(np.stack([source for _, source in found])).permute(0, 3, 1, 2)
         own = torch.from_numpy(manifest.codes[some[there]].astype(np.int64))
         one_set = output.space.to_one_label_set(torch.from_numpy(wanted[there]), own)
+        seeds = torch.tensor([seed_of(keys[start + i]) for i in there])
         if output.full_size:
-            made = _blended(data, model, some[there], translator.changes(pixels, one_set))
+            made = _blended(data, model, some[there], translator.changes(pixels, one_set, seeds))
         else:
-            made = iter(translator.translate(pixels, one_set).permute(0, 2, 3, 1).numpy())
+            made = iter(translator.translate(pixels, one_set, seeds).permute(0, 2, 3, 1).numpy())
         images += [as_written(image, output) for image in made]
         codes += list(wanted[there])
     stacked = np.array(codes, dtype=np.int64).reshape(-1, len(output.space))

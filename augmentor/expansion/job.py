@@ -35,7 +35,7 @@ from augmentor.data.manifest import (
 )
 from augmentor.errors import AugmentorError, ManifestError
 from augmentor.expansion.pipeline import Sources
-from augmentor.expansion.settings import ExpandSettings
+from augmentor.expansion.settings import ExpandSettings, check_looks
 from augmentor.expansion.writer import make_writer, refuse_remote_file, refuse_too_many
 from augmentor.images import check_output_size
 from augmentor.judge import TranslationJudge, Unchecked, find_translation_judge
@@ -153,7 +153,10 @@ class Expansion:
                 for state in planned_states(self.plan)
                 if state.wanted is not None
             ]
-        return cast(dict[str, Json], json.loads(json.dumps({**asdict(self.settings), "counts": counts})))
+        settings = {**asdict(self.settings), "counts": counts}
+        if self.settings.looks == 1:
+            del settings["looks"]  # as in outputs of versions without it, whose fingerprint this is
+        return cast(dict[str, Json], json.loads(json.dumps(settings)))
 
     @property
     def preview_request(self) -> DomainRequest:
@@ -235,6 +238,7 @@ def plan_expansion(
     refuse_remote_file(out, settings)
     loaded = open_model(model, description)
     check_output_size(loaded, settings.size)
+    check_looks(settings.looks, loaded)
     table = read_model_manifest(manifest, loaded, reading=reading)
     table = table.allowing(outside=settings.allow_outside, max_pixels=settings.max_pixels)
     refuse_split_leaks(table)
@@ -256,6 +260,7 @@ def plan_expansion(
         eligible=eligible,
         with_real=settings.real != "none",
         include_identity=settings.include_identity,
+        looks=settings.looks,
     )
     refuse_other_direction(plan, loaded, settings.domains)
     if settings.fills:

@@ -29,7 +29,7 @@ from augmentor.expansion.shard_assembly import PendingImage, Shard, ShardAssembl
 from augmentor.expansion.stages import StageClock, StageThreads
 from augmentor.images import Original, OutputSize, Pixels, decode
 from augmentor.judge import DeviceJudge
-from augmentor.outputs import Lineage, SourceFile
+from augmentor.outputs import Lineage, SourceFile, seed_of
 from augmentor.outputs.writers import ShardWriter
 from augmentor.storage import anything_hangs, is_there
 from stargan.inference import Box, Job, Translator, blend
@@ -263,11 +263,14 @@ class _Pipeline:
                     good.append((source, decoded.pixels))
             for (source, pixels), targets in zip(good, self._targets([s for s, _ in good]), strict=True):
                 label_rows = self._lineage.label_rows(source.row, source.items)
+                seeds = None
+                if self._translator.model.generator.noise:
+                    seeds = torch.tensor([seed_of(row.key) for row in label_rows if row.is_synthetic])
                 assembly.add(source, label_rows, pixels=pixels, original=self._original(source))
                 # Real images that are not behind a translation need not wait for the next block.
                 self._judge_and_encode(assembly, None)
                 if len(targets):
-                    yield Job(torch.from_numpy(pixels).permute(2, 0, 1), targets)
+                    yield Job(torch.from_numpy(pixels).permute(2, 0, 1), targets, seeds)
             self._report()
 
     def _targets(self, sources: Sequence[ShardSource]) -> Sequence[Tensor]:

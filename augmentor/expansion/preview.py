@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,14 @@ from augmentor.data import (
     read_model_samples,
     sample_originals,
 )
-from augmentor.data.manifest import Manifest, TableReading, refuse_unreachable
+from augmentor.data.manifest import Manifest, TableReading, key_stems, refuse_unreachable
 from augmentor.errors import AugmentorError, DomainError, ManifestError, OutputError
 from augmentor.expansion.job import Expansion
-from augmentor.expansion.settings import RunSettings
+from augmentor.expansion.settings import RunSettings, check_looks
 from augmentor.images import PREVIEW_CELL, OutputSize, Pixels, check_output_size, preview_grid, write_grid
-from augmentor.outputs import planned_paths
+from augmentor.outputs import Keys, planned_paths, seed_of
 from augmentor.outputs.writers import publish
-from augmentor.planning import parse_domains, preview_columns
+from augmentor.planning import MOST_COLUMNS, parse_domains, preview_columns
 from augmentor.storage import MAX_PIXELS
 from stargan.checkpoints import Model
 from stargan.inference import Translator
@@ -45,6 +45,7 @@ def write_preview(
     description: ForeignDescription = NO_DESCRIPTION,
     max_pixels: int = MAX_PIXELS,
     allow_outside: bool = False,
+    looks: int = 1,
 ) -> Path:
     """Draw a grid of inputs against targets without expanding anything.
 
@@ -61,6 +62,7 @@ def write_preview(
         description: what a foreign file does not say about itself.
         max_pixels: images of more pixels (width x height) are skipped.
         allow_outside: images may lie outside the manifest's folder.
+        looks: translations of an image into each target, as for expand.
 
     Raises:
         AugmentorError: something cannot be used, or no image can be read.
@@ -69,6 +71,7 @@ def write_preview(
         raise AugmentorError(f"--out {out}: a preview is a PNG; give it a name that ends in .png")
     loaded = open_model(model, description)
     check_output_size(loaded, size)
+    check_looks(looks, loaded)
     table = read_model_manifest(manifest, loaded, reading=reading)
     table = table.allowing(outside=allow_outside, max_pixels=max_pixels)
     refuse_unreachable(table, splits)
@@ -85,7 +88,8 @@ def write_preview(
             f"{manifest}: every image of {', '.join(splits)} has an unknown yes-or-no label. The model's file has "
             "learnt from 0 and 1 alone: fill in these cells, or give values in their place with --unlabelled"
         )
-    grid = _draw_grid(Translator(loaded, device=device), shown, columns, splits=splits, rows=rows, size=size)
+    translator = Translator(loaded, device=device)
+    grid = _draw_grid(translator, shown, columns, splits=splits, rows=rows, size=size, looks=looks)
     if grid is None:
         raise ManifestError(f"{manifest}: no image of {', '.join(splits)} can be read; augmentor check says why")
     try:
@@ -107,6 +111,7 @@ def write_output_preview(expansion: Expansion, settings: RunSettings) -> None:
         splits=expansion.settings.splits,
         rows=_OUTPUT_ROWS,
         size=expansion.settings.size,
+        looks=expansion.settings.looks,
     )
     if grid is not None:
         path = planned_paths(expansion.disk, expansion.settings.output_format).beside("preview.png")
@@ -135,13 +140,30 @@ def _draw_grid(
     splits: Sequence[str],
     rows: int,
     size: OutputSize,
+    looks: int,
 ) -> Pixels | None:
-    """Return a grid of some sources and their translations; None where no source can be read."""
+    """Return a grid of some sources and what expand makes of them; None where no source can be read."""
     model = translator.model
     shown = read_model_samples(manifest, model, splits=splits, most=rows)
     if not shown.images:
         return None
-    originals = sample_originals(manifest, model, shown, size=size, uses=len(columns) + 1, longest=PREVIEW_CELL)
+    looks = min(looks, MOST_COLUMNS)
+    columns = columns[: MOST_COLUMNS // looks]
+    uses = len(columns) * looks + 1
+    originals = sample_originals(manifest, model, shown, size=size, uses=uses, longest=PREVIEW_CELL)
     return preview_grid(
-        translator, shown.images, shown.codes, columns, row_labels=shown.names, originals=originals
+        translator,
+        shown.images,
+        shown.codes,
+        columns,
+        row_labels=shown.names,
+        originals=originals,
+        looks=looks,
+        seed=_item_seeds(manifest, shown.rows) if model.generator.noise else None,
     )
+
+
+def _item_seeds(manifest: Manifest, rows: Sequence[int]) -> Callable[[int, tuple[int, ...], int], int]:
+    """Return the seeds of `expand` for some rows, which follow from the keys of the translations."""
+    stems, keys = key_stems(manifest.rows), Keys(manifest.space)
+    return lambda image, target, look: seed_of(keys.key(str(stems.iloc[rows[image]]), target, look))

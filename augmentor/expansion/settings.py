@@ -18,6 +18,7 @@ from augmentor.judge import GateMode, GateSettings, Thresholds
 from augmentor.outputs import stored_encoding
 from augmentor.outputs.writers import OutputFormat
 from augmentor.storage import MAX_PIXELS
+from stargan.checkpoints import Model
 from stargan.config import Compile, Precision
 
 _NAMES: dict[OutputFormat, str] = {
@@ -25,6 +26,10 @@ _NAMES: dict[OutputFormat, str] = {
     "webdataset": "a tar file of webdataset",
     "parquet": "a Parquet file",
 }
+
+
+MOST_LOOKS = 1000
+"""Of one image and target: more is a mistake, not a wish."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,7 @@ class ExpandSettings:
         balance_to: wanted counts, see `augmentor.planning.balance.BalanceRequest.parse`.
         counts: a table of wanted counts; its contents are part of the plan's fingerprint.
         max_per_source: maximum of translations of one row, with `balance` or `counts`.
+        looks: translations of a row into each target, with different noise.
     """
 
     domains: tuple[str, ...] = ()
@@ -78,6 +84,7 @@ class ExpandSettings:
     balance_to: str = "auto"
     counts: Path | None = None
     max_per_source: int | None = None
+    looks: int = 1
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work together, with an AugmentorError that names the flags."""
@@ -105,6 +112,7 @@ class ExpandSettings:
                 raise AugmentorError(f"--min-{name} must be between {least} and 1, not {score}")
         if self.keep_best is not None and self.keep_best < 1:
             raise AugmentorError(f"--keep-best must be at least 1, not {self.keep_best}")
+        check_looks(self.looks)
         self._check_balance()
 
     def _check_balance(self) -> None:
@@ -157,6 +165,17 @@ class ExpandSettings:
     def rules(self) -> tuple[Rule, ...]:
         """Rules of the selection among translations that passed the gate; none keeps all."""
         return () if self.keep_best is None else (KeepBest(self.keep_best, self.best_per),)
+
+
+def check_looks(looks: int, model: Model | None = None) -> None:
+    """Refuse a number of looks that is none, or that a model cannot make, with an AugmentorError."""
+    if not 1 <= looks <= MOST_LOOKS:
+        raise AugmentorError(f"--looks must be from 1 to {MOST_LOOKS:,}, not {looks:,}")
+    if looks > 1 and model is not None and not model.generator.noise:
+        raise AugmentorError(
+            f"--looks {looks}: the model's generator reads no noise, so all looks of a target would be equal. "
+            "Train one that does, for example with augmentor train --set generator.noise=8, or leave --looks out"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

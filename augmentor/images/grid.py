@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,12 @@ def preview_grid(
     *,
     row_labels: Sequence[str] | None = None,
     originals: Sequence[Original] | None = None,
+    looks: int = 1,
+    seed: Callable[[int, tuple[int, ...], int], int] | None = None,
 ) -> Pixels:
     """Translate every image into every column's target and draw the grid: the source, then a column per target.
+
+    With several looks there is a column for each of them.
 
     Args:
         translator: the model.
@@ -57,7 +62,10 @@ def preview_grid(
         columns: the target of each column, attribute position -> code; other attributes keep the row's value.
         row_labels: a word per row.
         originals: the rows' sources at the output size, drawn instead of `images`, with the changes blended in;
-            each is used once more than there are columns.
+            each is used once more than there are columns of translations.
+        looks: translations of an image into each target.
+        seed: maps the index of an image, its target's codes and a look, from 1, to the seed of the noise; None for
+            the same noise in all rows.
 
     Returns:
         uint8 (H, W, 3).
@@ -65,21 +73,29 @@ def preview_grid(
     space = translator.model.space
     sources = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     cells = [list(images) if originals is None else [each.pixels() for each in originals]]
-    for assignment in columns:
+    for assignment, look in itertools.product(columns, range(1, looks + 1)):
         targets = codes.astype(np.int64)
         for attribute, code in assignment.items():
             targets[:, attribute] = code
+        seeds = torch.full((len(targets),), look - 1)
+        if seed is not None:
+            seeds = torch.tensor([seed(i, tuple(target), look) for i, target in enumerate(targets.tolist())])
         labels = space.to_one_label_set(torch.from_numpy(targets), torch.from_numpy(codes.astype(np.int64)))
         if originals is None:
-            translated = translator.translate(sources, labels)
+            translated = translator.translate(sources, labels, seeds)
             cells.append(list(translated.permute(0, 2, 3, 1).numpy()))
         else:
-            changes = translator.changes(sources, labels)
+            changes = translator.changes(sources, labels, seeds)
             pairs = zip(originals, changes, strict=True)
             cells.append([each.changed(change) for each, change in pairs])
     headings = [
-        ", ".join(f"{space.names[a]}={space.attributes[a].values[code]}" for a, code in assignment.items())
-        for assignment in columns
+        ", ".join(
+            [
+                *(f"{space.names[a]}={space.attributes[a].values[code]}" for a, code in assignment.items()),
+                *([f"look {look}"] if looks > 1 else []),
+            ]
+        )
+        for assignment, look in itertools.product(columns, range(1, looks + 1))
     ]
     return label_grid(
         [list(row) for row in zip(*cells, strict=True)], columns=["source", *headings], row_labels=row_labels

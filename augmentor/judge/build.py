@@ -179,8 +179,8 @@ def _some_translations(
     for start in range(0, len(order), BATCH):
         if start >= _LEAST_TRANSLATIONS and clock.over():
             break
-        sources = shown.images[rows[order[start : start + BATCH]]]
-        pictures.append(translator.translate(sources, asked[start : start + BATCH]))
+        some = rows[order[start : start + BATCH]]
+        pictures.append(translator.translate(shown.images[some], asked[start : start + BATCH], some))
         clock.report(start / len(order))
     images = torch.cat(pictures) if pictures else shown.images[:0]
     return LabelledImages(images=images, codes=asked[: len(images)])

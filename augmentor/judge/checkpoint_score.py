@@ -136,7 +136,7 @@ class ScoreSample:
 
     def _translate(self, translator: Translator, rows: Tensor, targets: Tensor) -> Tensor:
         sources, own = self._validation.images[rows], self._validation.codes[rows]
-        return translator.translate(sources, self._space.to_one_label_set(targets, own))
+        return translator.translate(sources, self._space.to_one_label_set(targets, own), rows)
 
     def _columns(self) -> list[int]:
         trusted = self._kept.report.trusted

@@ -293,7 +293,7 @@ def _target_accuracy(
     if len(sources) and not clock.over():
         halves = subject_halves(built.groups)
         into = halves[sources] == halves[sources[:1]]  # of one half of the subjects, compared with the other
-        made = translator.translate(validation.images[sources[into]], asked[into])
+        made = translator.translate(validation.images[sources[into]], asked[into], sources[into])
         others = validation.images[halves != halves[sources[:1]]]
         detail = detail_ratio(made, validation.images[sources[into]], others)
     clock.report(1.0)

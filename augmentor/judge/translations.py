@@ -116,7 +116,7 @@ def translate_and_judge(
 ) -> JudgedTranslations:
     """Translate images, classify the translations, and measure how much they differ from their sources.
 
-    rows: (M,) int64, the sources; targets: (M, A) int64, -1 leaves that attribute alone;
+    rows: (M,) int64, the sources, and the seeds of noise; targets: (M, A) int64, -1 leaves that attribute alone;
     go_on: called before each batch but the first with the number done; False leaves out the rest.
     """
     predicted, change, features, chroma = [], [], [], []
@@ -126,7 +126,7 @@ def translate_and_judge(
         some = rows[start : start + batch_size]
         sources, own = data.images[some], data.codes[some]
         asked = translator.model.space.to_one_label_set(targets[start : start + batch_size], own)
-        translated = translator.translate(sources, asked)
+        translated = translator.translate(sources, asked, some)
         outputs = judge.outputs(translated)
         predicted.append(likeliest(outputs.logits, judge.space))
         features.append(outputs.features)

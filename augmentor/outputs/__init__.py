@@ -11,7 +11,7 @@ from augmentor.outputs.judge_results import (
     scores_columns,
     unpack_judged,
 )
-from augmentor.outputs.label_table import UNCHANGED, LabelRow, columns, rounded
+from augmentor.outputs.label_table import UNCHANGED, Keys, LabelRow, columns, rounded, seed_of
 from augmentor.outputs.lineage import Lineage
 from augmentor.outputs.paths import (
     OutputPaths,
@@ -33,6 +33,7 @@ __all__ = [
     "UNCHANGED",
     "Counts",
     "JudgeResults",
+    "Keys",
     "LabelRow",
     "Lineage",
     "OutputPaths",
@@ -55,6 +56,7 @@ __all__ = [
     "report_image_name",
     "rounded",
     "scores_columns",
+    "seed_of",
     "stored_encoding",
     "unpack_judged",
 ]

@@ -34,6 +34,7 @@ and refuses to join it with text."""
 _MAX_KEY = 180
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _KEPT_DOMAINS = 4096
+_LOOK = "look"
 
 RowState: TypeAlias = list[str | int | float | list[int] | list[str] | None]
 """A `LabelRow` as a JSON list, its fields in order."""
@@ -162,8 +163,13 @@ def key(stem: str, domain: Mapping[str, str]) -> str:
     return _KeyEnd.of(domain).key(stem)
 
 
+def seed_of(key: str) -> int:
+    """Return the seed of a translation's noise, in [0, 2**32), which depends on its key alone."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
+
+
 class Keys:
-    """Keys of one label space's translations; caches what depends on the target alone."""
+    """Keys of one label space's translations; caches what depends on target and look alone."""
 
     def __init__(self, space: LabelSpace) -> None:
         names = [name.casefold() for name in space.names]
@@ -173,20 +179,26 @@ class Keys:
             if _has_twins(attribute) or names.count(name) > 1
         }
 
-        def end(target: tuple[int, ...]) -> _KeyEnd:
+        words = (*names, *(value.casefold() for attribute in space.attributes for value in attribute.values))
+        speaks_of_looks = any(_LOOK in word for word in words)
+
+        def end(target: tuple[int, ...], look: int) -> _KeyEnd:
             domain = space.domain(target)
             made = _KeyEnd.of(domain)
+            if look > 1:
+                made = made.with_look(look, suffices=not speaks_of_looks)
             return made if twins.isdisjoint(domain) else made._replace(suffices=False)
 
         self._end = lru_cache(_KEPT_DOMAINS)(end)
 
-    def key(self, stem: str, target: tuple[int, ...]) -> str:
+    def key(self, stem: str, target: tuple[int, ...], look: int = 1) -> str:
         """Return what the function `key` returns for this stem and the domain of these codes.
 
-        Where names of attributes, or values of one, differ in case alone, the key ends in a hash as well, because
-        some disks ignore case.
+        Looks from 2 on end in their number: `00012__hair-blond_male-0__look-2`. Where names of attributes, or
+        values of one, differ in case alone, the key ends in a hash as well, because some disks ignore case; so do
+        those of further looks where a name or a value has the word "look".
         """
-        return self._end(target).key(stem)
+        return self._end(target, look).key(stem)
 
 
 def _has_twins(attribute: Attribute) -> bool:
@@ -212,6 +224,14 @@ class _KeyEnd(NamedTuple):
             readable=f"__{_UNSAFE.sub('-', exact)}",
             exact=str(list(domain.items())),
             suffices=not ambiguous and not _UNSAFE.search(exact),
+        )
+
+    def with_look(self, look: int, *, suffices: bool) -> _KeyEnd:
+        """Return the end of a further look's key; `suffices` says whether no other key can end in its number."""
+        return _KeyEnd(
+            readable=f"{self.readable}__{_LOOK}-{look}",
+            exact=f"{self.exact}, {_LOOK} {look}",
+            suffices=self.suffices and suffices,
         )
 
     def key(self, stem: str) -> str:

@@ -59,7 +59,7 @@ class Lineage:
         return [
             LabelRow(
                 "",
-                self._keys.key(stem, item.target) if item.is_synthetic else real_key(stem),
+                self._keys.key(stem, item.target, item.look) if item.is_synthetic else real_key(stem),
                 cells.split,
                 cells.group,
                 item.is_synthetic,

@@ -2,7 +2,7 @@
 
 from augmentor.planning.balance import BalanceRequest
 from augmentor.planning.combinations import LEFT_ALONE, Cells, CellState, Numbers
-from augmentor.planning.domains import DomainRequest, parse_domains, preview_columns
+from augmentor.planning.domains import MOST_COLUMNS, DomainRequest, parse_domains, preview_columns
 from augmentor.planning.items import Item
 from augmentor.planning.plan import Plan, make_plan, refuse_other_direction, refuse_unlabelled
 from augmentor.planning.rounds import RoundPlanner, planned_states, preview_balance, with_balance
@@ -10,6 +10,7 @@ from augmentor.planning.targets import Mask, TargetGrid
 
 __all__ = [
     "LEFT_ALONE",
+    "MOST_COLUMNS",
     "BalanceRequest",
     "CellState",
     "Cells",

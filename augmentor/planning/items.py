@@ -22,12 +22,14 @@ class Item:
         position: its place in the plan, from 0.
         row: the manifest row that it is made from.
         target: the codes of its domain, one per attribute, -1 unknown; a real image's are its row's own.
+        look: which of the translations into that target it is, from 1.
     """
 
     position: int
     row: int
     target: tuple[int, ...]
     is_synthetic: bool
+    look: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,11 +40,13 @@ class Segment:
         rows: (M,) int32, the manifest row of each.
         columns: positions of the K attributes that change.
         values: (M, K) int16, their codes.
+        looks: (M,) int16, which of the translations of its row into its target each is, from 1.
     """
 
     rows: npt.NDArray[np.int32]
     columns: tuple[int, ...]
     values: Codes
+    looks: npt.NDArray[np.int16]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,7 +61,7 @@ class Segment:
         """Yield the translations `start` to `stop` as items, the first one at `position` in the plan."""
         for first in range(start, stop, _TOGETHER):
             end = min(stop, first + _TOGETHER)
-            targets = self.targets(codes, first, end).tolist()
-            for row, target in zip(self.rows[first:end].tolist(), targets, strict=True):
-                yield Item(position=position, row=row, target=tuple(target), is_synthetic=True)
+            targets, looks = self.targets(codes, first, end).tolist(), self.looks[first:end].tolist()
+            for row, target, look in zip(self.rows[first:end].tolist(), targets, looks, strict=True):
+                yield Item(position=position, row=row, target=tuple(target), is_synthetic=True, look=look)
                 position += 1

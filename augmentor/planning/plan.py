@@ -1,7 +1,8 @@
-"""The plan: the (row, target) pairs of one expansion, in a fixed order, never all held in memory.
+"""The plan: the (row, target, look) items of one expansion, in a fixed order, never all held in memory.
 
-Row by row in the manifest's order: the real image, then its targets, counted once per distinct combination of
-codes and listed when they are read. Then the segments: translations for `--balance`, round by round.
+Row by row in the manifest's order: the real image, then its targets, each in all its looks, counted once per
+distinct combination of codes and listed when they are read. Then the segments: translations for `--balance`, round
+by round.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ class Plan:
         codes: (N, A) int16, the manifest's codes, not copied; -1 unknown.
         combinations: (N,) int32, each row's combination of touched codes; -1 where it is not translated.
         examples: (U,) int64, per combination one row that has it.
-        counts: (U,) int64, targets per combination.
+        counts: (U,) int64, translations per combination: targets times looks.
         offsets: (N + 1,) int64, the position of each row's first item, and the number of these items.
+        looks: translations of a row into one target.
         balance: the counts to reach; None for no balance.
         segments: further translations, one segment per round; each begins a new shard.
     """
@@ -62,6 +64,7 @@ class Plan:
     examples: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
+    looks: int = 1
     balance: Balance | None = None
     segments: tuple[Segment, ...] = ()
 
@@ -149,7 +152,7 @@ class Plan:
         members = np.bincount(self.combinations[self.combinations >= 0], minlength=len(self.counts))
         touched = self.grid.count(self._touched_codes, members)
         for column, index in enumerate(self.grid.touched):
-            after[index] = before[index] + touched[column]
+            after[index] = before[index] + self.looks * touched[column]
         for segment in self.segments:
             after = [sums + more for sums, more in zip(after, self._count(segment), strict=True)]
         counts: LabelCounts = {}
@@ -193,6 +196,8 @@ class Plan:
             "include_identity": self.grid.include_identity,
             "rows": len(self.codes),
         }
+        if self.looks > 1:
+            settings["looks"] = self.looks
         if self.balance is not None:
             settings["balance"] = self.balance.to_json()
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -244,11 +249,13 @@ class Plan:
             first += 1
         if start >= stop:
             return
-        touched = self._targets(int(self.combinations[row]))[start - first : stop - first]
-        targets = np.repeat(self.codes[row][None], len(touched), axis=0)
-        targets[:, self.grid.touched] = touched
-        for position, codes in enumerate(targets.tolist(), start=start):
-            yield Item(position=position, row=row, target=tuple(codes), is_synthetic=True)
+        asked, looks = np.divmod(np.arange(start - first, stop - first), self.looks)
+        targets = np.repeat(self.codes[row][None], len(asked), axis=0)
+        targets[:, self.grid.touched] = self._targets(int(self.combinations[row]))[asked]
+        for position, (codes, look) in enumerate(
+            zip(targets.tolist(), (looks + 1).tolist(), strict=True), start=start
+        ):
+            yield Item(position=position, row=row, target=tuple(codes), is_synthetic=True, look=look)
 
     def _count_rows(self, per_combination: npt.NDArray[np.int64] | None) -> list[npt.NDArray[np.int64]]:
         """Count translated rows by code, each weighing 1 or what its combination says; unknown comes first."""
@@ -279,6 +286,7 @@ def make_plan(
     eligible: Mask,
     with_real: bool,
     include_identity: bool = False,
+    looks: int = 1,
 ) -> Plan:
     """Plan an expansion.
 
@@ -289,6 +297,7 @@ def make_plan(
         eligible: (N,) bool, the rows that may be translated.
         with_real: make each of the N rows, eligible or not, an item itself: its real image.
         include_identity: keep a row's identity where the request has it.
+        looks: translations of a row into each of its targets.
 
     Raises:
         ValueError: shapes or dtypes do not fit, or a code has no value.
@@ -306,7 +315,7 @@ def make_plan(
     combinations, examples = _combinations(table, eligible, grid)
     counts = np.zeros(len(examples), dtype=np.int64)
     for run in grid.chunks(len(examples)):
-        counts[run] = np.count_nonzero(grid.mask(table[examples[run]][:, grid.touched]), axis=1)
+        counts[run] = looks * np.count_nonzero(grid.mask(table[examples[run]][:, grid.touched]), axis=1)
     offsets = np.zeros(n + 1, dtype=np.int64)
     offsets[1:] = int(with_real)
     if len(counts):
@@ -321,6 +330,7 @@ def make_plan(
         examples=examples,
         counts=counts,
         offsets=np.cumsum(offsets, out=offsets),
+        looks=looks,
     )
 
 

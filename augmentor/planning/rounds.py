@@ -6,7 +6,7 @@ records of earlier rounds, so that a run that was killed makes the same rounds a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -93,7 +93,8 @@ class RoundPlanner:
         order = np.lexsort((_chance(first.rows.astype(np.int64), self._seed, 0), cells))
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order)) - np.searchsorted(cells[order], cells[order], side="left")
-        segment = self._segment(first.rows[rank < TRIAL].astype(np.int64), cells[rank < TRIAL])
+        tried = rank < TRIAL
+        segment = self._segment(first.rows[tried].astype(np.int64), cells[tried], first.looks[tried])
         assert segment is not None
         return replace(plan, segments=(segment,))
 
@@ -136,10 +137,10 @@ class RoundPlanner:
         """Return the nearest free sources, in the manifest's order; None where there is none.
 
         Near ones change few attributes; equally near ones are in a seeded random order, another for each
-        combination.
+        combination. Of a plan with several looks, a source is used again once all are used.
 
         Args:
-            plan: with the rounds so far; no source is used for the same target twice.
+            plan: with the rounds so far; no source is used for the same target more often than there are looks.
             ask: (C,) int64, translations wanted; fewer are returned where there are no more sources.
             failed: (N,) bool, rows that cannot be used.
             uses: (N,) int64, translations of each row so far.
@@ -147,31 +148,24 @@ class RoundPlanner:
         ask = ask.copy()
         limit = self._balance.max_per_source
         left = None if limit is None else np.maximum(limit - uses, 0)
-        rows: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-        cells: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-        closed = {cell: self._closed(plan, cell, failed) for cell in np.flatnonzero(ask).tolist()}
-        for distance in range(1, len(self._cells.attributes) + 1):
-            pools = {cell: self._pool(cell, distance, closed[cell]) for cell in np.flatnonzero(ask).tolist()}
-            share = ask if left is None else -(-ask // _TURNS)
-            while pools:
-                for cell, nearest in list(pools.items()):
-                    pool = nearest if left is None else nearest[left[nearest] > 0]
-                    taken = pool[: min(int(ask[cell]), int(share[cell]))]
-                    rows.append(taken)
-                    cells.append(np.full(len(taken), cell))
-                    ask[cell] -= len(taken)
-                    if left is not None:
-                        left[taken] -= 1
-                    pools[cell] = pool[len(taken) :]
-                    if not ask[cell] or not len(pools[cell]):
-                        del pools[cell]
-        return self._segment(np.concatenate(rows), np.concatenate(cells))
+        picked: list[tuple[npt.NDArray[np.int64], int, int]] = []
+        for look in range(1, plan.looks + 1):
+            closed = {cell: self._closed(plan, cell, look, failed) for cell in np.flatnonzero(ask).tolist()}
+            for distance in range(1, len(self._cells.attributes) + 1):
+                pools = {cell: self._pool(cell, distance, closed[cell]) for cell in np.flatnonzero(ask).tolist()}
+                picked += [(rows, cell, look) for rows, cell in _taken(pools, ask, left)]
+        return self._segment(
+            np.concatenate([rows for rows, _, _ in picked] or [np.empty(0, dtype=np.int64)]),
+            np.repeat([cell for _, cell, _ in picked], [len(rows) for rows, _, _ in picked]).astype(np.int64),
+            np.repeat([look for _, _, look in picked], [len(rows) for rows, _, _ in picked]).astype(np.int16),
+        )
 
-    def _closed(self, plan: Plan, cell: int, failed: Mask) -> Mask:
-        """Return which rows cannot be used for a combination (any more), (N,) bool."""
+    def _closed(self, plan: Plan, cell: int, look: int, failed: Mask) -> Mask:
+        """Return which rows cannot be used for a look of a combination (any more), (N,) bool."""
         closed = failed | self._requested.rows(cell)
         for segment in plan.segments:
-            closed[segment.rows[self._cells.number(segment.values) == cell]] = True
+            used = (self._cells.number(segment.values) == cell) & (segment.looks == look)
+            closed[segment.rows[used]] = True
         return closed
 
     def _pool(self, cell: int, distance: int, closed: Mask) -> npt.NDArray[np.int64]:
@@ -180,16 +174,41 @@ class RoundPlanner:
         rows: npt.NDArray[np.int64] = self._sources[(away == distance) & ~closed[self._sources]]
         return rows[np.argsort(_chance(rows, self._seed, cell), kind="stable")]
 
-    def _segment(self, rows: npt.NDArray[np.int64], cells: npt.NDArray[np.int64]) -> Segment | None:
+    def _segment(
+        self, rows: npt.NDArray[np.int64], cells: npt.NDArray[np.int64], looks: npt.NDArray[np.int16]
+    ) -> Segment | None:
         if not len(rows):
             return None
         # By rows: a shard reads each source once for all that it is asked for.
-        order = np.lexsort((cells, rows))
+        order = np.lexsort((looks, cells, rows))
         return Segment(
             rows=rows[order].astype(np.int32),
             columns=self._cells.attributes,
             values=self._cells.values[cells[order]],
+            looks=looks[order],
         )
+
+
+def _taken(
+    pools: dict[int, npt.NDArray[np.int64]], ask: Numbers, left: npt.NDArray[np.int64] | None
+) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
+    """Yield rows of the pools, each with its combination, until no more are asked for or none is left.
+
+    `ask`, (C,), and `left`, (N,) the uses that each row has left or None for no limit, are reduced in place; where
+    uses are limited, combinations take turns.
+    """
+    share = ask if left is None else -(-ask // _TURNS)
+    while pools:
+        for cell, nearest in list(pools.items()):
+            pool = nearest if left is None else nearest[left[nearest] > 0]
+            taken = pool[: min(int(ask[cell]), int(share[cell]))]
+            yield taken, cell
+            ask[cell] -= len(taken)
+            if left is not None:
+                left[taken] -= 1
+            pools[cell] = pool[len(taken) :]
+            if not ask[cell] or not len(pools[cell]):
+                del pools[cell]
 
 
 def preview_balance(
@@ -278,7 +297,7 @@ class _Requested:
             targets = np.repeat(own[None], len(touched_codes), axis=0)
             targets[:, touched] = touched_codes
             numbers = cells.of(targets)
-            counts += count * cells.count(numbers)
+            counts += plan.looks * count * cells.count(numbers)
             alike = (targets[:, others] == own[others]).all(axis=1) & (numbers >= 0)
             for cell in numbers[alike].tolist():
                 taken.setdefault(cell, []).append(kind)

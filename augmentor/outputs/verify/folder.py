@@ -144,8 +144,7 @@ def _read_run(records: RecordFolder, description: Mapping[str, object] | None) -
 def _check_records(found: Findings, records: RecordFolder, run: _Run) -> list[int]:
     """Read every record of a run and check its rows; return the numbers of the readable ones."""
     found.problems += run.problems
-    splits = run.settings.get("splits")
-    rules = RowRules(space=run.space, splits=tuple(map(str, splits)) if isinstance(splits, list) else None)
+    rules = RowRules(space=run.space, settings=run.settings)
     there = [int(path.stem) for path in records.committed()]
     for last, number in pairwise([-1, *there]):
         if number - last > _MOST_MISSING:

@@ -206,8 +206,7 @@ def _read_one(images: h5py.Dataset, row: int) -> bytes | None:
 def _verify(
     file: h5py.File, described: Described, found: Findings, *, workers: int | None, on_progress: OnProgress
 ) -> None:
-    splits = described_settings(described.description).get("splits")
-    rules = RowRules(space=described.space, splits=splits if isinstance(splits, list) else None)
+    rules = RowRules(space=described.space, settings=described_settings(described.description))
     found.shards = len(described.entries)
     counts = Counts.from_json(described.description["counts"])
     found.counts.failed = counts.failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import filecmp
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -133,12 +133,14 @@ def _keys(expected: Path, path: Path) -> Iterator[tuple[str, str]]:
 class RowRules:
     """Checks every row once, in any order; remembers keys, sources and groups to compare them.
 
-    Codes are not checked where `space` is None; `splits` are those to be translated, None where unknown.
+    Codes are not checked where `space` is None; `settings` are those of the expansion, as far as they are known.
     """
 
-    def __init__(self, *, space: LabelSpace | None, splits: Sequence[str] | None) -> None:
+    def __init__(self, *, space: LabelSpace | None, settings: Mapping[str, object]) -> None:
+        splits, looks = settings.get("splits"), settings.get("looks")
         self._space = space
-        self._splits = splits
+        self._splits = tuple(map(str, splits)) if isinstance(splits, list) else None
+        self._looks = looks if isinstance(looks, int) else 1
         self._keys = None if space is None else Keys(space)
         self._seen: set[str] = set()
         self._real_splits: dict[str, str] = {}
@@ -192,7 +194,8 @@ class RowRules:
             yield f"changed names {', '.join(map(repr, strange))}, which is no attribute"
         stem = row.key.partition("__")[0]
         expected = self._keys.key(stem, row.codes) if row.is_synthetic else real_key(stem)
-        if row.key != expected:
+        further = range(2, self._looks + 1) if row.is_synthetic else ()
+        if row.key != expected and all(row.key != self._keys.key(stem, row.codes, look) for look in further):
             yield f"its labels belong to the key {expected!r}, not {row.key!r}"
 
     def _lineage(self, row: LabelRow) -> Iterator[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from augmentor import open_dataset
@@ -56,11 +57,13 @@ def save(
     seed: int = 0,
     settings: dict[str, Json] | None = None,
     output: OutputKind = "masked",
+    noise: int = 0,
 ) -> Path:
     """Write an untrained model."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        generator = Generator(vector_size=space.vector_size, width=4, downsamplings=1, blocks=1, output=output)
+        size = space.vector_size
+        generator = Generator(vector_size=size, width=4, downsamplings=1, blocks=1, output=output, noise=noise)
     save_model(
         folder,
         model=Model(
@@ -105,6 +108,8 @@ def planned(manifest: Path, model: Path, out: Path, **changes: object) -> Expans
         ({"splits": ("train", "tset")}, "--splits: tset is not one of train, val, test"),
         ({"splits": ()}, "--splits: nothing is not one of"),
         ({"shard_size": 0}, "--shard-size must be at least 1, not 0"),
+        ({"looks": 0}, "--looks must be from 1 to 1,000, not 0"),
+        ({"looks": 1001}, "--looks must be from 1 to 1,000, not 1,001"),
         ({"min_agreement": 1.5}, r"--min-agreement must be between 0 and 1, not 1\.5"),
         ({"min_realism": -0.1}, r"--min-realism must be between 0 and 1, not -0\.1"),
         ({"min_preserved": -1.1}, r"--min-preserved must be between -1 and 1, not -1\.1"),
@@ -325,6 +330,101 @@ def test_the_slowest_stage_is_told(manifest: Path, model: Path, tmp_path: Path) 
     assert all(queue.filled <= queue.room for queue in loads.queues.values())
     assert result.made == len(expansion.plan)
     assert result.images_per_second == pytest.approx(result.made / result.seconds)
+
+
+# ---- looks ----
+
+
+@pytest.fixture
+def noisy(tmp_path: Path, space: LabelSpace) -> Path:
+    """A model whose generator reads noise."""
+    return save(tmp_path / "noisy", space, noise=3)
+
+
+def pixels_of(out: Path) -> dict[str, NDArray[np.uint8]]:
+    """Return the images of an output by key."""
+    found = open_dataset(out)
+    return {str(key): np.asarray(found[i][0]) for i, key in enumerate(found.labels["key"])}
+
+
+def test_looks_are_images_of_their_own_that_follow_from_their_keys(
+    manifest: Path, noisy: Path, tmp_path: Path
+) -> None:
+    """Whatever the shards, the batches and the format, and beside more looks or fewer."""
+    outs = [tmp_path / name for name in ("one", "three", "three.h5")]
+    run = dataclasses.replace(RUN, batch_size=7)
+    run_expansion(planned(manifest, noisy, outs[0]), RUN, write_pages=write_report)
+    run_expansion(planned(manifest, noisy, outs[1], looks=3), RUN, write_pages=write_report)
+    hdf5 = planned(manifest, noisy, outs[2], looks=3, shard_size=5, output_format="hdf5")
+    run_expansion(hdf5, run, write_pages=write_report)
+    one, three, again = map(pixels_of, outs)
+    assert len(three) == 12 + 3 * (len(one) - 12)
+    assert three.keys() == again.keys()
+    assert one.keys() < three.keys()
+    assert {key.partition("__look-")[0] for key in three} == one.keys()
+    assert max(far(again[key], pixels) for key, pixels in three.items()) <= 1
+    assert max(far(three[key], pixels) for key, pixels in one.items()) <= 1
+    translated = [key for key in one if not key.endswith("__real")]
+    assert min(far(three[f"{key}__look-2"], three[f"{key}__look-3"]) for key in translated) > 2
+    assert min(far(three[f"{key}__look-2"], three[key]) for key in translated) > 2
+    assert all(verify_output(out).ok for out in outs)
+    labels = open_dataset(outs[1]).labels.set_index("key")
+    columns = labels[["source_id", "split", "hair", "glasses", "changed"]]
+    for key in translated:
+        assert list(columns.loc[f"{key}__look-3"]) == list(columns.loc[key])
+
+
+def test_a_label_table_without_looks_is_as_it_was(manifest: Path, noisy: Path, tmp_path: Path) -> None:
+    expansion = planned(manifest, noisy, tmp_path / "out", looks=2)
+    assert "looks" not in planned(manifest, noisy, tmp_path / "out").description()["settings"]  # type: ignore[operator]
+    assert expansion.description()["settings"]["looks"] == 2  # type: ignore[index, call-overload]
+    assert planned(manifest, noisy, tmp_path / "out").fingerprint != expansion.fingerprint
+
+
+def test_looks_need_a_model_with_noise(manifest: Path, model: Path, tmp_path: Path) -> None:
+    for wanted in (
+        lambda: planned(manifest, model, tmp_path / "out", looks=4),
+        lambda: preview(manifest, model, tmp_path / "preview.png", looks=4),
+    ):
+        with pytest.raises(AugmentorError, match=r"--looks 4: .* reads no noise.* --set generator\.noise=8"):
+            wanted()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_preview_shows_the_looks_that_expand_makes(manifest: Path, noisy: Path, tmp_path: Path) -> None:
+    run_expansion(planned(manifest, noisy, tmp_path / "out", looks=2), RUN, write_pages=write_report)
+    with Image.open(preview(manifest, noisy, tmp_path / "preview.png", looks=2)) as file:
+        grid = np.asarray(file.convert("RGB"))
+    made = {key: pixels for key, pixels in pixels_of(tmp_path / "out").items() if key.startswith("face3__hair")}
+    shown = {key for key, pixels in made.items() if _holds(grid, pixels.transpose(1, 2, 0))}
+    assert shown == {key for key in made if "hair-brown" not in key}
+    assert {key.partition("__look-")[2] for key in shown} == {"", "2"}
+
+
+def far(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> int:
+    return int(np.abs(first.astype(int) - second.astype(int)).max())
+
+
+def _holds(grid: NDArray[np.uint8], picture: NDArray[np.uint8], scale: int = 6) -> bool:
+    """Return whether a grid has an enlarged picture somewhere, but for rounding."""
+    height, width = (scale * side for side in picture.shape[:2])
+    starts = np.argwhere((np.abs(grid.astype(int) - picture[0, 0].astype(int)) <= 1).all(axis=2))
+    views = (grid[y : y + height : scale, x : x + width : scale] for y, x in starts.tolist())
+    return any(view.shape == picture.shape and far(view, picture) <= 1 for view in views)
+
+
+def preview(manifest: Path, model: Path, out: Path, *, looks: int) -> Path:
+    return write_preview(
+        manifest,
+        model=model,
+        domains=("hair=black|blond",),
+        splits=("train",),
+        rows=10,
+        out=out,
+        reading=AS_WRITTEN,
+        device=CPU,
+        looks=looks,
+    )
 
 
 # ---- judging ----

@@ -19,6 +19,7 @@ from augmentor.outputs.label_table import (
     key,
     read_label_table,
     real_key,
+    seed_of,
 )
 from augmentor.storage import replacing_table
 from stargan.labels import Attribute, LabelSpace
@@ -196,6 +197,35 @@ def test_keys_differ_also_where_case_does_not_count() -> None:
     assert len({name.casefold() for name in made}) == len(made)
     assert all(name.startswith("a__") for name in made)
     assert keys.key("a", (-1, 1)) == "a__male-1"  # nothing here that could be mixed up
+
+
+def test_further_looks_end_in_their_number() -> None:
+    keys = Keys(SPACE)
+    assert keys.key("00012", (0, 0), 1) == key("00012", SPACE.domain((0, 0)))
+    assert keys.key("00012", (0, 0), 2) == f"{keys.key('00012', (0, 0))}__look-2"
+    assert len(keys.key("x" * 170, (0, 0), 12)) <= 180
+
+
+def test_looks_are_told_from_values_that_speak_of_them() -> None:
+    looking = Attribute(name="hair", kind="categorical", values=("black", "black__Look-2", "black__look-3"))
+    space = LabelSpace(attributes=(looking, Attribute(name="_look")))
+    keys = Keys(space)
+    made = [
+        keys.key(stem, (hair, seen), look)
+        for stem in ("a", "x" * 170)
+        for hair in range(-1, 3)
+        for seen in (-1, 0, 1)
+        for look in range(1, 5)
+    ]
+    assert len({name.casefold() for name in made}) == len(made)
+    assert keys.key("a", (1, -1)) == key("a", {"hair": "black__Look-2"})
+
+
+def test_seeds_follow_from_keys_alone() -> None:
+    seeds = [seed_of(f"a__hair-blond__look-{look}") for look in range(2, 100)]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert seed_of("00012__hair-blond_male-0") == 2_512_693_737
 
 
 def test_unknown_attribute_names_the_nearest() -> None:

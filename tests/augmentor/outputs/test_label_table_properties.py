@@ -62,7 +62,7 @@ def test_no_two_images_share_a_file_and_none_leaves_the_folder(
     )
     keys, names = Keys(space), []
     for stem in key_stems(pd.DataFrame({"id": pd.Series(ids, dtype=str)})):
-        made = [(keys.key(stem, target), target) for target in all_targets(space)]
+        made = [(keys.key(stem, target, look), target) for target in all_targets(space) for look in (1, 2, 11)]
         for key, target in [(real_key(stem), (-1,) * len(space)), *made]:
             row = LabelRow(
                 file_name="",

@@ -34,6 +34,7 @@ def plan_of(
     eligible: list[bool] | None = None,
     with_real: bool = False,
     include_identity: bool = False,
+    looks: int = 1,
 ) -> Plan:
     return make_plan(
         np.array(rows, dtype=np.int16).reshape(len(rows), len(space)),
@@ -42,6 +43,7 @@ def plan_of(
         eligible=np.array([True] * len(rows) if eligible is None else eligible, dtype=np.bool_),
         with_real=with_real,
         include_identity=include_identity,
+        looks=looks,
     )
 
 
@@ -114,6 +116,17 @@ def test_items_go_row_by_row_with_the_real_image_first() -> None:
     assert (len(plan), plan.n_real, plan.n_synthetic) == (5, 3, 2)
 
 
+def test_each_target_in_all_its_looks() -> None:
+    plan = plan_of([(BLOND, 0), (BROWN, 1)], "hair=black|blond", with_real=True, looks=2)
+    found = [(item.row, item.target, item.look) for item in plan.items() if item.is_synthetic]
+    assert found == [
+        *((0, (BLACK, 0), look) for look in (1, 2)),
+        *((1, (hair, 1), look) for hair in (BLACK, BLOND) for look in (1, 2)),
+    ]
+    assert (len(plan), plan.n_synthetic) == (8, 6)
+    assert plan.label_counts()["hair"] == {"black": (0, 4), "blond": (1, 3), "brown": (1, 1)}
+
+
 def test_rows_without_items_are_skipped() -> None:
     plan = plan_of([(BLACK, 0)] * 4, "male=1", eligible=[False, True, False, False])
     assert list(plan.items()) == [Item(position=0, row=1, target=(BLACK, 1), is_synthetic=True)]
@@ -160,6 +173,7 @@ class Case:
     eligible: list[bool]
     with_real: bool
     include_identity: bool
+    looks: int = 1
 
     def plan(self) -> Plan:
         return plan_of(
@@ -169,6 +183,7 @@ class Case:
             eligible=self.eligible,
             with_real=self.with_real,
             include_identity=self.include_identity,
+            looks=self.looks,
         )
 
 
@@ -203,8 +218,9 @@ def plain_items(case: Case) -> list[Item]:
     for row, (codes, translated) in enumerate(zip(case.rows, case.eligible, strict=True)):
         if case.with_real:
             items.append(Item(position=len(items), row=row, target=codes, is_synthetic=False))
-        for target in plain_targets(codes, case) if translated else []:
-            items.append(Item(position=len(items), row=row, target=target, is_synthetic=True))
+        made = plain_targets(codes, case) if translated else []
+        for target, look in itertools.product(made, range(1, case.looks + 1)):
+            items.append(Item(position=len(items), row=row, target=target, is_synthetic=True, look=look))
     return items
 
 
@@ -236,6 +252,7 @@ def cases(draw: st.DrawFn) -> Case:
         eligible=draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))),
         with_real=draw(st.booleans()),
         include_identity=draw(st.booleans()),
+        looks=draw(st.sampled_from([1, 1, 2, 3])),
     )
 
 
@@ -342,6 +359,8 @@ def test_the_fingerprint_changes_with_whatever_changes_the_items_and_with_nothin
         plan_of(rows, "all", with_real=True),
         plan_of(rows, "all", include_identity=True),
         plan_of(rows, "all", space=renamed),
+        plan_of(rows, "all", looks=2),
+        plan_of(rows, "all", looks=3),
     ]
     assert plan.fingerprint() == same.fingerprint() == plan_of(rows, "all").fingerprint()
     prints = {other.fingerprint() for other in [plan, *others]}

@@ -53,6 +53,7 @@ class Case:
         strict: of 8 translations, how many are thrown out.
         broken: rows that cannot be read.
         size: items per shard.
+        looks: translations of an image into one target, at most.
     """
 
     rows: list[tuple[int, int, int]]
@@ -65,6 +66,7 @@ class Case:
     strict: int
     broken: set[int]
     size: int
+    looks: int = 1
 
     def plan(self) -> Plan:
         plan = make_plan(
@@ -73,6 +75,7 @@ class Case:
             request=parse_domains(self.domains, SPACE) if self.domains else DomainRequest(),
             eligible=np.array(self.eligible),
             with_real=self.with_real,
+            looks=self.looks,
         )
         request = BalanceRequest.parse(
             attributes=self.attributes, to=self.to, max_per_source=self.limit, space=SPACE
@@ -81,7 +84,7 @@ class Case:
 
     def agreement(self, item: Item) -> float:
         """Return what the judge says: a number of chance, always the same for the same translation."""
-        return hash((item.row, item.target)) % 8 / 8
+        return hash((item.row, item.target, item.look)) % 8 / 8
 
     def record(self, plan: Plan, index: int) -> ShardRecord:
         """Return what a shard's record would be."""
@@ -92,7 +95,7 @@ class Case:
             if item.row in self.broken:
                 failed[item.row] = Failure(id=f"id{item.row}", path="", reason="")
             elif agreement is None or agreement >= self.strict / 8:
-                key = f"{item.row}{item.target}{item.is_synthetic}"
+                key = f"{item.row}{item.target}{item.is_synthetic}{item.look}"
                 rows.append(
                     LabelRow(key, key, "train", "", item.is_synthetic, f"id{item.row}", "", item.target)._replace(
                         agreement=agreement
@@ -145,11 +148,12 @@ def cases(draw: st.DrawFn) -> Case:
         strict=draw(st.integers(0, 8)),
         broken=draw(st.sets(st.integers(0, len(rows) - 1), max_size=3)),
         size=draw(st.integers(1, 9)),
+        looks=draw(st.sampled_from([1, 1, 2, 3])),
     )
 
 
-def asked_pairs(plan: Plan) -> list[tuple[int, tuple[int, ...]]]:
-    return [(item.row, item.target) for item in plan.items() if item.is_synthetic]
+def asked_looks(plan: Plan) -> list[tuple[int, tuple[int, ...], int]]:
+    return [(item.row, item.target, item.look) for item in plan.items() if item.is_synthetic]
 
 
 UNREAD = Case(
@@ -185,13 +189,13 @@ def test_counts_are_reached_or_the_sources_are_used_up(case: Case) -> None:
         if item.is_synthetic and item.row not in case.broken and case.agreement(item) >= case.strict / 8:
             there[tuple(item.target[c] for c in columns)] += 1
             uses[item.row] += 1
-    asked = asked_pairs(plan)
+    asked = asked_looks(plan)
     assert len(set(asked)) == len(asked)
     in_rounds = {
         (item.row, item.target) for segment_start in plan.starts[1:2] for item in plan.items(segment_start)
     }
     if case.limit is not None:
-        by_domains = Counter(row for row, target in asked if (row, target) not in in_rounds)
+        by_domains = Counter(row for row, target, _ in asked if (row, target) not in in_rounds)
         assert all(n <= max(case.limit, by_domains[row]) for row, n in uses.items())
     for cell, (values, wanted) in enumerate(
         zip(balance.cells.values.tolist(), balance.wanted.tolist(), strict=True)
@@ -205,7 +209,8 @@ def test_counts_are_reached_or_the_sources_are_used_up(case: Case) -> None:
                 target[column] = value
             free = case.limit is None or uses[row] < case.limit
             if case.eligible[row] and row not in case.broken and free and tuple(target) != codes:
-                assert (row, tuple(target)) in asked, "a source was left out"
+                for look in range(1, case.looks + 1):
+                    assert (row, tuple(target), look) in asked, "a source was left out"
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -218,8 +223,8 @@ def test_the_nearest_come_first(case: Case) -> None:
     columns = plan.filled.cells.attributes
     own = [tuple(codes[c] for c in columns) for codes in case.rows]
     farthest: Counter[tuple[int, ...]] = Counter()
-    asked = set(asked_pairs(plan))
-    uses = Counter(row for row, _ in asked)
+    uses = Counter(row for row, _, _ in asked_looks(plan))
+    asked = {(row, target) for row, target, _ in asked_looks(plan)}
     for item in plan.items(plan.starts[1]):
         cell = tuple(item.target[c] for c in columns)
         assert case.eligible[item.row]
@@ -233,6 +238,33 @@ def test_the_nearest_come_first(case: Case) -> None:
                 target[column] = value
             at_limit = case.limit is not None and uses[row] >= case.limit
             assert (row, tuple(target)) in asked or at_limit
+
+
+def test_a_source_is_used_again_once_all_are_used() -> None:
+    case = Case(
+        rows=[(0, 0, 0)] * 3 + [(1, 0, 0)],
+        eligible=[True] * 4,
+        domains=[],
+        with_real=False,
+        attributes="hair",
+        to="6",
+        limit=None,
+        strict=0,
+        broken=set(),
+        size=4,
+        looks=3,
+    )
+    plan, tally = case.filled()
+    looks: dict[int, list[int]] = defaultdict(list)
+    for item in plan.items():
+        looks[item.target[0]].append(item.look)
+    # Black has three images and one source, blond one and three, red none and four.
+    assert {hair: sorted(found) for hair, found in looks.items()} == {
+        0: [1, 2, 3],
+        1: [1, 1, 1, 2, 2],
+        2: [1, 1, 1, 1, 2, 2],
+    }
+    assert tally.there.tolist() == [6, 6, 6]
 
 
 def distance(first: tuple[int, ...], second: tuple[int, ...]) -> int:
@@ -342,7 +374,7 @@ def test_what_the_domains_ask_for_counts_and_is_not_asked_again() -> None:
 def test_a_limit_is_shared_by_combinations() -> None:
     plan = lopsided(limit=1, to="3", rows=[(0, 0, 0)] * 6, eligible=[True] * 6).plan()
     assert planned_translations(plan).tolist() == [0, 3, 3]
-    assert max(Counter(row for row, _ in asked_pairs(plan)).values()) == 1
+    assert max(Counter(row for row, _, _ in asked_looks(plan)).values()) == 1
     fair = lopsided(limit=1, to="6", rows=[(0, 0, 0)] * 6, eligible=[True] * 6).plan()
     assert planned_translations(fair).tolist() == [0, 3, 3]
 

@@ -66,6 +66,7 @@ def with_row(record: ShardRecord, place: int, **changes: object) -> ShardRecord:
         (1, {"agreement": 1.5}, "its agreement is 1.5, not a probability"),
         (1, {"split": "trian"}, "its split is 'trian', not one of train, val, test"),
         (1, {"split": "val"}, r"face10__hair-blond_male-1\.png' does not lie in a folder of val"),
+        (1, {"key": "face10__hair-blond_male-1__look-2"}, "belong to the key 'face10__hair-blond_male-1', not"),
         (1, {"key": "face10__real"}, "its key 'face10__real' is there twice"),
         (0, {"key": "face10"}, "is not called as its key 'face10'"),
     ],
