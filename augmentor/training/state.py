@@ -18,7 +18,7 @@ from augmentor.training.run_folder import TrainingRun, describe_attribute
 from stargan.checkpoints import CheckpointError, load_model, load_state, newest_checkpoint, remove_incomplete
 from stargan.config import TrainConfig
 from stargan.labels import LabelSpace
-from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator
+from stargan.networks import Discriminator, TranslatingGenerator, build_discriminator, build_generator, initialise
 from stargan.training import TrainState, new_state
 
 _SETTINGS = "run.toml"
@@ -64,6 +64,8 @@ def untrained_networks(
         discriminator = build_discriminator(
             {"vector_size": space.domain_size, **data, **recipe.discriminator.model_dump()}
         )
+        for network in (generator, discriminator):
+            initialise(network, recipe.training.initialisation)
     return generator, discriminator
 
 

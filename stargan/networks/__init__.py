@@ -11,7 +11,14 @@ from stargan.networks.base import (
     PaintingGenerator,
     TranslatingGenerator,
 )
-from stargan.networks.build import build_discriminator, build_generator, check_networks, defaults_of_other_kinds
+from stargan.networks.build import (
+    Initialisation,
+    build_discriminator,
+    build_generator,
+    check_networks,
+    defaults_of_other_kinds,
+    initialise,
+)
 from stargan.networks.discriminators import (
     Discriminator,
     DiscriminatorKind,
@@ -30,6 +37,7 @@ __all__ = [
     "Features",
     "Generator",
     "GeneratorKind",
+    "Initialisation",
     "InstanceNorm",
     "Norm",
     "OutputKind",
@@ -44,4 +52,5 @@ __all__ = [
     "check_networks",
     "convolve",
     "defaults_of_other_kinds",
+    "initialise",
 ]

@@ -129,6 +129,12 @@ class PaintingGenerator(TranslatingGenerator):
             return (images + _LARGEST_CHANGE * painted).clamp(-1, 1), None
         return painted, None
 
+    @property
+    def chosen_start(self) -> list[nn.Module]:
+        """The last layers whose initial weights `_start` chooses: the masker, and a residual painter."""
+        masker: list[nn.Module] = [] if self.masker is None else [self.masker]
+        return [*masker, self.painter] if self.arguments["output"] == "residual" else masker
+
     def _start(self, *, spectral: bool) -> None:
         """Set the initial values of the last layers, then add spectral norm; call it last in a constructor."""
         if self.masker is not None and self.masker.bias is not None:

@@ -6,10 +6,15 @@ import difflib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from functools import partial
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from stargan.networks.ancestors import CycleGanResnet, Pix2PixUnet
-from stargan.networks.base import TranslatingGenerator
+from stargan.networks.base import PaintingGenerator, TranslatingGenerator
 from stargan.networks.discriminators import DcganDiscriminator, Discriminator, PatchDiscriminator
 from stargan.networks.encoder_decoder import EncoderDecoder
 from stargan.networks.generators import Generator
@@ -31,6 +36,18 @@ DISCRIMINATORS: Mapping[str, Callable[..., Discriminator]] = {
 
 _DATA = ("vector_size", "image_channels", "image_size")
 """Arguments that follow from the data; a kind that does not have one ignores it."""
+
+Initialisation = Literal["default", "normal", "xavier", "kaiming", "orthogonal"]
+
+_INITIALISERS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "normal": partial(nn.init.normal_, std=0.02),
+    "xavier": nn.init.xavier_normal_,
+    "kaiming": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+    "orthogonal": nn.init.orthogonal_,
+}
+
+_POWER_STEPS = 15
+"""Steps after which torch's spectral norm takes its first estimate to be good."""
 
 Network = TypeVar("Network")
 
@@ -67,6 +84,32 @@ def build_discriminator(arguments: Mapping[str, object]) -> Discriminator:
 def _without_labels(arguments: Mapping[str, object]) -> dict[str, object]:
     """Return the arguments of the network of one value."""
     return {**arguments, "vector_size": 0, "per_value": False}
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, initialisation: Initialisation) -> None:
+    """Draw the weights of all convolutions and linear layers anew, in place; their biases become 0.
+
+    Last layers with a start of their own (see `PaintingGenerator.chosen_start`) stay as they are, and with
+    "default" all do. The global random state decides.
+
+    Source: the names and the standard deviation of "normal" are those of CycleGAN's implementation.
+    """
+    if initialisation == "default":
+        return
+    kept = {
+        layer for each in network.modules() if isinstance(each, PaintingGenerator) for layer in each.chosen_start
+    }
+    for layer in network.modules():
+        if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) or layer in kept:
+            continue
+        spectral = parametrize.is_parametrized(layer, "weight")
+        weight = dict(layer.named_parameters())["parametrizations.weight.original" if spectral else "weight"]
+        _INITIALISERS[initialisation](weight)
+        if layer.bias is not None:
+            layer.bias.zero_()
+        for _ in range(_POWER_STEPS if spectral else 0):
+            _ = layer.weight  # of a network that trains, every reading is a step of the power method
 
 
 def defaults_of_other_kinds(kind: str) -> dict[str, object]:

@@ -49,7 +49,7 @@ class Painting:
     model = _Model()
 
     def __init__(self, paint: Draw) -> None:
-        self.translate = paint
+        self.translate = lambda sources, targets, _seeds: paint(sources, targets)
 
 
 def painting(paint: Draw) -> Translator:

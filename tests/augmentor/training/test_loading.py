@@ -109,6 +109,34 @@ def test_a_place_decides_crop_and_mirroring(tmp_path: Path) -> None:
     assert all(image.shape == (3, 8, 8) for image in shown)
 
 
+@pytest.mark.parametrize(("side", "size", "factor"), [(32, 28, 1.143), (260, 256, 1.0157), (286, 256, 1.117)])
+def test_crops_of_the_papers_are_windows_of_the_file(side: int, size: int, factor: float, tmp_path: Path) -> None:
+    """28 px of 32 (digits), 256 of 260 and of 286 (CycleGAN's and pix2pix's): nothing is resized on the way."""
+    pixels = np.random.default_rng(0).integers(256, size=(side, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    images = TrainingImages(
+        paths=(tmp_path / "0.png",),
+        codes=np.array([[0, 0]], dtype=np.int16),
+        space=TWO_ATTRIBUTES,
+        settings=ImageSettings(size=size, flip=False, random_crop=factor),
+        seed=0,
+    )
+    room, corners = side - size + 1, set()
+    for place in range(12):
+        made = images[Draw(0, place)].image.permute(1, 2, 0).numpy()
+        starts = [
+            (top, left)
+            for top in range(room)
+            for left in range(room)
+            if np.array_equal(pixels[top : top + 8, left : left + 8], made[:8, :8])
+        ]
+        assert len(starts) == 1
+        ((top, left),) = starts
+        assert np.array_equal(pixels[top : top + size, left : left + size], made)
+        corners.add((top, left))
+    assert len(corners) > 5
+
+
 def test_nothing_is_mirrored_where_the_recipe_forbids_it(tmp_path: Path) -> None:
     images = make_images(tmp_path, ImageSettings(size=8, flip=False, random_crop=1.0))
     first = images[Draw(2, 0)].image

@@ -41,6 +41,7 @@ def test_only_what_the_loop_has_no_part_in_stays_behind() -> None:
     behind = {*TrainingSettings.model_fields, *LossSettings.model_fields} - {f.name for f in fields(TrainConfig)}
     targets = {"targets", "for_domains", "for_balance"}
     loading = targets | {
+        "initialisation",
         "batch_size",
         "balanced_sources",
         "joint",
@@ -100,3 +101,17 @@ def test_words_for_unknown_may_be_named_when_a_run_is_resumed(tmp_path: Path) ->
     assert 'na_values = [\n    "nan",\n]' in (tmp_path / "run" / "run.toml").read_text()
     with pytest.raises(OutputError, match=r"manifest\.image_column was None, now 'path'"):
         open_run(run('manifest.image_column="path"'), resume=True)
+
+
+def test_the_recipe_chooses_the_initial_weights_of_both_networks() -> None:
+    small = [*SMALL, "discriminator.width=64", "generator.width=32"]
+    plain, normal, again = (
+        untrained_networks(read_recipe(None, [*small, f"training.initialisation={how}"]), SPACE, seed=3)
+        for how in ("default", "normal", "normal")
+    )
+    for network, other, same in zip(plain, normal, again, strict=True):
+        weights, others = network.state_dict(), other.state_dict()
+        assert all(torch.equal(tensor, same.state_dict()[name]) for name, tensor in others.items())
+        assert any(not torch.equal(tensor, weights[name]) for name, tensor in others.items())
+    inner = normal[0].state_dict()["blocks.0.first.convolution.weight"]
+    assert float(inner.std()) == pytest.approx(0.02, rel=0.05)

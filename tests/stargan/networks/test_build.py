@@ -15,6 +15,7 @@ from stargan.networks import (
     build_discriminator,
     build_generator,
     check_networks,
+    initialise,
 )
 from stargan.networks.discriminators import DcganDiscriminator
 from stargan.networks.encoder_decoder import EncoderDecoder
@@ -225,3 +226,50 @@ def test_halvings_that_the_size_does_not_have(
     check(size=(64, 64), generator={"downsamplings": 2}, discriminator={"depth": 6})
     check(size=(96, 160), generator={"downsamplings": 3}, discriminator={"depth": 5})
     check(size=(4, 8), generator={"downsamplings": 2}, discriminator={"depth": 2})
+
+
+# ---- initial weights ----
+
+
+def test_initial_weights_have_the_spread_of_their_name() -> None:
+    """A 3x3 convolution from 64 to 64 channels: 576 inputs and outputs of each value."""
+    spread = {"normal": 0.02, "xavier": (2 / 1152) ** 0.5, "kaiming": (2 / 576) ** 0.5, "orthogonal": 576**-0.5}
+    for how, expected in spread.items():
+        generator = Generator(vector_size=3, width=32, downsamplings=1, blocks=1, conditioning="norm")
+        initialise(generator, how)  # type: ignore[arg-type]
+        block = generator.state_dict()["blocks.0.first.convolution.weight"]
+        assert float(block.std()) == pytest.approx(expected, rel=0.03), how
+        if how == "orthogonal":
+            rows = block.flatten(1)
+            torch.testing.assert_close(rows @ rows.T, torch.eye(64), atol=1e-4, rtol=0)
+        norm = generator.state_dict()["blocks.0.first.norm.weight"]
+        assert torch.equal(norm, torch.ones(64))
+
+
+def test_chosen_starts_and_the_default_stay() -> None:
+    for arguments, kept in (
+        ({"output": "masked"}, ["masker.weight", "masker.bias"]),
+        ({"output": "residual"}, ["painter.weight"]),
+    ):
+        generator = build_generator({**DATA, **arguments})
+        before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+        initialise(generator, "default")
+        assert all(torch.equal(tensor, before[name]) for name, tensor in generator.state_dict().items())
+        initialise(generator, "normal")
+        after = generator.state_dict()
+        assert all(torch.equal(after[name], before[name]) for name in kept)
+        changed = [name for name in after if not torch.equal(after[name], before[name])]
+        assert len(changed) > 5
+        assert not set(kept) & set(changed)
+
+
+def test_biases_become_zero_and_spectral_norm_knows_the_new_weights() -> None:
+    discriminator = build_discriminator({**DATA, "depth": 2, "spectral": True, "width": 16})
+    initialise(discriminator, "normal")
+    weights = discriminator.state_dict()
+    assert all(bool((tensor == 0).all()) for name, tensor in weights.items() if name.endswith(".bias"))
+    for layer in discriminator.eval().modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(
+                1, abs=0.1
+            )
