@@ -45,6 +45,8 @@ class TrainConfig:
         cycle_weight: weight of the cycle loss.
         cycle_weights: "attribute=value" -> weight, in the place of `cycle_weight` for images of that value; of
             several the first counts. CycleGAN's lambda_A and lambda_B are the weights of two values.
+        cycle_changed_share: share, in [0, 1], of the weight of the cycle loss where the target changes a label;
+            below 1 G need not keep what the way back needs, so that it may remove what the target does not have.
         cycle_every: G steps between two cycle losses, each weighted so many times; 1 is the paper's. Round trips
             take half of the time of a G step.
         identity_weight: weight of the identity loss; it costs a pass of G.
@@ -92,6 +94,7 @@ class TrainConfig:
     normalise_domain: bool = False
     cycle_weight: float = 10.0
     cycle_weights: dict[str, float] = field(default_factory=dict)
+    cycle_changed_share: float = 1.0
     cycle_every: int = 1
     identity_weight: float = 0.0
     multiscale_weights: tuple[float, ...] = ()
@@ -134,7 +137,7 @@ class TrainConfig:
         for name, value in positive.items():
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, not {value}")
-        for name in ("decay_from", "ema_decay", "epoch_decay"):
+        for name in ("decay_from", "ema_decay", "epoch_decay", "cycle_changed_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
         _check_weights(self)

@@ -390,8 +390,8 @@ def train(
             if round_trip:
                 masks += [] if back_mask is None else [back_mask]
                 g_cycle = losses.cycle_loss(real, back)
-                if config.cycle_weights:
-                    each = value_weights(codes, config.cycle_weights, space, default=config.cycle_weight)
+                if config.cycle_weights or config.cycle_changed_share != 1:
+                    each = cycle_weights(codes, targets, config, space)
                     g_trip = losses.cycle_loss(real, back, upload(ranks.local_share(each), device))
                 else:
                     g_trip = config.cycle_weight * g_cycle
@@ -470,6 +470,12 @@ def step_random(config: TrainConfig, step: int) -> torch.Generator:
     """Return the random generator of a step, counted from 1, for targets, penalty points and augmentations."""
     # The factor spreads the seeds, so that no two runs share the generators of steps.
     return torch.Generator().manual_seed((config.seed * 0x9E3779B97F4A7C15 + step) % (1 << 63))
+
+
+def cycle_weights(codes: Tensor, targets: Tensor, config: TrainConfig, space: LabelSpace) -> Tensor:
+    """Return the weight of each image's cycle loss, (N,) float32, for (N, A) int64 domains and targets."""
+    weights = value_weights(codes, config.cycle_weights, space, default=config.cycle_weight)
+    return torch.where((codes == targets).all(dim=1), weights, config.cycle_changed_share * weights)
 
 
 class _Genuine(NamedTuple):

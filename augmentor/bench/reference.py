@@ -120,8 +120,9 @@ def _generator_loss(
         masks.append(back_mask)
         logged["g/cycle"] = losses.cycle_loss(real, back)
         trip = config.cycle_weight * logged["g/cycle"]
-        if config.cycle_weights:
+        if config.cycle_weights or config.cycle_changed_share != 1:
             each = value_weights(labels.codes, config.cycle_weights, space, default=config.cycle_weight)
+            each[(labels.codes != labels.targets).any(dim=1)] *= config.cycle_changed_share
             trip = losses.cycle_loss(real, back, each)
         if config.multiscale_weights:
             logged["g/multiscale"] = losses.multiscale_loss(real, back, config.multiscale_weights)

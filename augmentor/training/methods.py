@@ -69,7 +69,13 @@ METHODS: Mapping[str, Method] = {
             "generator": {"kind": "cyclegan-resnet"},
             "discriminator": {"norm": "instance"},
             # The loop's least squares are halved, as in LSGAN, so that they weigh as much as the paper's at 2.
-            "loss": {"adversarial_weight": 2.0, "cycle_every": 1, "identity_weight": 5.0, "r1_weight": 0.0},
+            "loss": {
+                "adversarial_weight": 2.0,
+                "cycle_changed_share": 1.0,
+                "cycle_every": 1,
+                "identity_weight": 5.0,
+                "r1_weight": 0.0,
+            },
             "training": {
                 "objective": "least-squares",
                 "batch_size": 2,

@@ -43,7 +43,11 @@ _MOST_BYTES = 1 << 40
 _ALSO = {"generator": "blocks, downsamplings or latent", "discriminator": "depth"}
 """Settings besides the width that a network's number of weights grows with."""
 
-_YOUNGER = (("training", "warmup_steps", 0), ("loss", "weigh_translations", False))
+_YOUNGER = (
+    ("training", "warmup_steps", 0),
+    ("loss", "weigh_translations", False),
+    ("loss", "cycle_changed_share", 1.0),
+)
 """Section, key and value of settings that runs of earlier versions do not have, and what these did."""
 
 

@@ -280,6 +280,7 @@ class LossSettings(Section):
     normalise_domain: bool = True
     cycle_weight: float = Field(default=10.0, ge=0)
     cycle_weights: dict[str, _Weight] = Field(default={})
+    cycle_changed_share: float = Field(default=0.2, ge=0, le=1)
     cycle_every: _Count = Field(default=4, ge=1)
     identity_weight: float = Field(default=0.0, ge=0)
     multiscale_weights: tuple[_Weight, ...] = ()

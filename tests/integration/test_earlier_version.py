@@ -86,7 +86,15 @@ LATER = (
 NEW = ("best.json", "judge/judge.json", "judge/judge.safetensors")
 """Files that a run folder got later."""
 
-SETTINGS = ("warmup_steps", "weigh_translations", "for_domains", "for_balance", "augment_probability", "range")
+SETTINGS = (
+    "warmup_steps",
+    "cycle_changed_share",
+    "weigh_translations",
+    "for_domains",
+    "for_balance",
+    "augment_probability",
+    "range",
+)
 """Settings that recipes got later."""
 
 REMADE = ("judge.json", "judge.safetensors", "obedience.json")

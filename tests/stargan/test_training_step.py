@@ -310,6 +310,8 @@ def plain_step(case: Case, g: PlainAdam, d: PlainAdam, batch: Batch) -> dict[str
         # The cases weigh black hair; all other images have the usual weight.
         black = config.cycle_weights.get("hair=black", config.cycle_weight)
         weights = [black if hair == 0 else config.cycle_weight for hair, _ in codes.tolist()]
+        asked = zip(weights, codes.tolist(), targets.tolist(), strict=True)
+        weights = [kept if row == target else config.cycle_changed_share * kept for kept, row, target in asked]
         each = zip(weights, real, back, strict=True)
         trip = torch.stack([weight * (image - made).abs().mean() for weight, image, made in each]).mean()
         if config.multiscale_weights:
@@ -367,6 +369,10 @@ CASES = {
     "source multi-scale": Case(config=settings(source_multiscale_weights=(0.5, 2.0))),
     "source feature matching": Case(config=settings(source_feature_weight=4.0)),
     "cycle weights of a value": Case(config=settings(cycle_weights={"hair=black": 50.0})),
+    "cycle share of changes": Case(config=settings(cycle_changed_share=0.25)),
+    "cycle share of no change, weights of a value": Case(
+        config=settings(cycle_weights={"hair=black": 50.0}, cycle_changed_share=0.0), permuted=True
+    ),
     "noise": Case(config=settings(diversity_weight=2.0, diversity_bound=4.0), noise=3),
     "noise without a diversity loss": Case(config=settings(diversity_weight=0.0), noise=1),
     "noise, norm conditioning": Case(
