@@ -94,6 +94,22 @@ SETTINGS = (
     "for_balance",
     "augment_probability",
     "range",
+    "initialisation",
+    "noise",
+    "diversity_weight",
+    "diversity_bound",
+    "source_feature_weight",
+    "source_multiscale_weights",
+    "cycle_weights",
+    "method",
+    "per_value",
+    "sees_source",
+    "dropout",
+    "buffer_size",
+    "adversarial_weight",
+    "pair_weight",
+    "pair_feature_weight",
+    "paired_share",
 )
 """Settings that recipes got later."""
 
@@ -413,7 +429,7 @@ def test_a_run_folder_is_described_and_judged_as_it_was(
     assert set(ADDED) <= set(measured)
     assert told.json["choice"] is None
     # The target accuracy is measured on other validation images since.
-    others = (*CLOCK, "obedience", "choice", "rare", *sentences)
+    others = (*CLOCK, *SETTINGS, "obedience", "choice", "rare", *sentences)
     assert without(told.json, *others) == without(earlier.info, *others)
     judged = augmentor.run(
         "judge", small.manifest, "--model", earlier.run, "--steps", 2, "--out", tmp_path / "judge"

@@ -42,6 +42,8 @@ def test_only_what_the_loop_has_no_part_in_stays_behind() -> None:
     targets = {"targets", "for_domains", "for_balance"}
     loading = targets | {
         "initialisation",
+        "method",
+        "paired_share",
         "batch_size",
         "balanced_sources",
         "joint",
