@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from augmentor.errors import AugmentorError
 from augmentor.judge.calibration import value_logits
-from augmentor.judge.data import LabelledImages, rarity_weights
+from augmentor.judge.data import LabelledImages, combination_weights
 from augmentor.judge.tampering import tampered
 from stargan.checkpoints import CheckpointError, read_safetensors
 from stargan.labels import UNKNOWN, LabelSpace
@@ -309,8 +309,8 @@ def train_judge(
 ) -> Judge:
     """Train a judge from scratch on real images, with AdamW and a one-cycle schedule.
 
-    Rows are drawn with the weight of their rarest label, so that an imbalanced set does not make a biased judge;
-    images are shifted by up to 1/16 of their side and, if `flip`, mirrored at random.
+    Rows are drawn by `combination_weights`, so that an imbalanced set does not make a biased judge; images are
+    shifted by up to 1/16 of their side and, if `flip`, mirrored at random.
     `steps` are of `batch_size` images, by default the network's of `BATCH_SIZES`; `seed` is that of weights,
     draws, augmentation and dropout; `kind` is the network, by default that of `kind_for`. `weights` are those of a
     pretrained ResNet-18, of which the head alone is trained.
@@ -359,7 +359,7 @@ def _batches(
     data: LabelledImages, space: LabelSpace, *, batch_size: int, seed: int, flip: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
     random = np.random.default_rng(seed)
-    weights = rarity_weights(data.codes.numpy(), space)
+    weights = combination_weights(data.codes.numpy(), space)
     while True:
         rows = torch.from_numpy(random.choice(len(data), size=batch_size, p=weights))
         yield _jitter(data.images[rows], random, flip=flip), data.codes[rows]

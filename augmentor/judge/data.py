@@ -30,6 +30,12 @@ _MOST_SPLIT = 16_384
 _FIRST = 8
 """Images of every combination that are read first."""
 
+_MOST_COMBINATIONS = 64
+"""Combinations of labels above which rows are drawn by single labels."""
+
+_MOST_WEIGHT = 40.0
+"""Of a row, against one of a set that has one combination: a single image should not stand for all of its kind."""
+
 _MOST_NAMED = 256
 """Combinations above which those without a validation image are not named."""
 
@@ -264,6 +270,23 @@ def rarity_weights(codes: NDArray[np.integer], space: LabelSpace) -> NDArray[np.
         known = column != UNKNOWN
         weights[known] = np.maximum(weights[known], known.sum() / np.maximum(counts[column[known]], 1))
     weights[weights == 0] = 1.0
+    normal: NDArray[np.float64] = weights / weights.sum()
+    return normal
+
+
+def combination_weights(codes: NDArray[np.integer], space: LabelSpace) -> NDArray[np.float64]:
+    """Return how often each row should be drawn, (N,) summing to 1, so that correlated labels are told apart.
+
+    Inversely to the frequency of its combination of labels, so that a classifier of 20 smiling women among a
+    thousand smiling men does not take a smile for a man's; with more than `_MOST_COMBINATIONS` of them, which have
+    too few rows each, as `rarity_weights`.
+
+    codes: (N, A), -1 unknown.
+    """
+    _, combination, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
+    if len(counts) > _MOST_COMBINATIONS:
+        return rarity_weights(codes, space)
+    weights = np.minimum(len(codes) / counts[combination.ravel()], _MOST_WEIGHT)
     normal: NDArray[np.float64] = weights / weights.sum()
     return normal
 

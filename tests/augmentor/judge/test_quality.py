@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from augmentor.data.manifest import read_manifest
 from augmentor.images import decode
 from augmentor.judge.classifier import Judge, JudgeNetwork, NetworkKind, train_judge
-from augmentor.judge.data import LabelledImages, rarity_weights, read_images
+from augmentor.judge.data import LabelledImages, combination_weights, rarity_weights, read_images
 from augmentor.judge.report import balanced_accuracy, recalls, share_right
 from augmentor.judge.translations import (
     changed_targets,
@@ -25,7 +25,7 @@ from augmentor.judge.translations import (
 from augmentor.planning.domains import parse_domains
 from stargan.checkpoints import Model
 from stargan.inference import Translator
-from stargan.labels import UNKNOWN, LabelSpace
+from stargan.labels import UNKNOWN, Attribute, LabelSpace
 from stargan.networks import Generator
 from stargan.pixels import to_signed
 
@@ -40,6 +40,22 @@ def test_rarity_weights_by_hand(space: LabelSpace) -> None:
     # hair: 4 known, black 3, blond 1 -> 4/3 and 4. glasses: 3 known, no 2, yes 1 -> 3/2 and 3.
     # The rarer label counts: 3/2, 3/2, 3, 4; a row without labels has 1. Their sum is 11.
     assert rarity_weights(codes, space) == pytest.approx(np.array([1.5, 1.5, 3, 4, 1]) / 11)
+
+
+def test_combinations_are_drawn_equally_often(space: LabelSpace) -> None:
+    """Single labels are balanced here; only their combinations are not. A row's weight has a bound."""
+    codes = np.array([[0, 0]] * 4 + [[1, 1]] * 4 + [[0, 1]] + [[1, 0]])
+    assert rarity_weights(codes, space) == pytest.approx(np.full(10, 1 / 10))
+    assert combination_weights(codes, space) == pytest.approx(np.array([1 / 16] * 8 + [1 / 4] * 2))
+    lonely = np.array([[0, 0]] * 999 + [[1, 1]])
+    assert combination_weights(lonely, space)[-1] == pytest.approx(40 / (1000 + 40))
+
+
+def test_many_combinations_are_drawn_by_single_labels() -> None:
+    attributes = tuple(Attribute(name=f"a{index}") for index in range(8))
+    codes = np.random.default_rng(0).integers(0, 2, size=(200, 8))
+    space = LabelSpace(attributes=attributes)
+    assert combination_weights(codes, space) == pytest.approx(rarity_weights(codes, space))
 
 
 def test_rarity_weights_of_a_balanced_set_are_equal(space: LabelSpace) -> None:
