@@ -25,6 +25,7 @@ def adopt_architecture(content: dict[str, object], path: Path) -> None:
         RecipeError: there is no model that can be trained, or a setting of the recipe does not fit its weights.
     """
     model, discriminator = _open(path)
+    _check_direction(model, content, path)
     height, width = model.image_size
     size: Value = height if height == width else [height, width]
     images: dict[str, Value] = {"size": size, "channels": model.image_channels, "crop": model_crop(model) or 0}
@@ -33,6 +34,8 @@ def adopt_architecture(content: dict[str, object], path: Path) -> None:
         "generator": _known(model.generator.arguments, GeneratorSettings),
         "discriminator": {} if discriminator is None else _known(discriminator.arguments, DiscriminatorSettings),
     }
+    if not model.generator.reads_labels:
+        sections["generator"].pop("conditioning", None)  # the labels are new to its weights
     given = content.get("images")
     if isinstance(given, dict) and given.get("size", size) not in (size, [height, width]):
         sections["discriminator"].pop("depth", None)  # it follows from the size
@@ -60,17 +63,19 @@ def take_initial_weights(
         RecipeError: there is no model that can be trained.
     """
     model, trained = _open(path)
+    entries = space.matching_entries(model.space) if model.generator.reads_labels else (None,) * space.vector_size
+    taking = _of_direction(generator, space, model, path)
     left = [
         f"generator.{name}"
         for name in take_weights(
-            generator,
+            taking,
             model.generator,
-            entries=space.matching_entries(model.space),
+            entries=entries,
             build=build_generator,
             clear=True,
         )
     ]
-    total = len(generator.state_dict())
+    total = len(taking.state_dict())
     if trained is not None:
         total += len(discriminator.state_dict())
         left += [
@@ -88,6 +93,7 @@ def take_initial_weights(
     parts += [f"new: {listing(new)}"] if new else []
     parts += [f"left there: {listing(gone)}"] if gone else []
     parts += [f"of another shape: {listing(left, 3)}"] if left else []
+    parts += [] if taking is generator else ["the generator of the other direction starts anew"]
     parts += ["the discriminator starts anew, since the model has none"] if trained is None else []
     return "; ".join(parts)
 
@@ -102,11 +108,40 @@ def _open(path: Path) -> tuple[Model, Discriminator | None]:
         model, discriminator = load_model(path), load_discriminator(path)
     except CheckpointError as error:
         raise RecipeError(f"--init {path}: {error}") from error
-    if not model.generator.reads_labels:
-        raise RecipeError(
-            f"--init {path}: its generator translates in one direction, and reads no labels to train"
-        )
     return model, discriminator
+
+
+def _check_direction(model: Model, content: dict[str, object], path: Path) -> None:
+    """Refuse a generator of one direction but for the method of its kind, with a RecipeError."""
+    if model.generator.reads_labels:
+        return
+    training = content.get("training")
+    method = training.get("method") if isinstance(training, dict) else None
+    fitting = {"cyclegan-resnet": "cyclegan", "pix2pix-unet": "pix2pix"}[model.generator.arguments["kind"]]
+    if method != fitting:
+        raise RecipeError(
+            f"--init {path}: its generator translates in one direction, and reads no labels to train. Only "
+            f'training.method = "{fitting}" goes on with it: add --set training.method={fitting}'
+        )
+
+
+def _of_direction(
+    generator: TranslatingGenerator, space: LabelSpace, model: Model, path: Path
+) -> TranslatingGenerator:
+    """Return the network that takes a model's weights: of one for each value, that of a one-way model's target."""
+    if model.only_target is None or not generator.arguments.get("per_value", False):
+        return generator
+    theirs, ours = model.space.attributes[0], space.attributes[0]
+    value = theirs.values[model.only_target]
+    if theirs.name != ours.name or value not in ours.values:
+        raise RecipeError(
+            f"--init {path}: it translates into {theirs.name}={value}, but the attribute is {ours.name} with the "
+            f"values {listing(ours.values)}. Name the direction when it is converted: augmentor convert checkpoint "
+            f"FILE --attributes {ours.name}={'|'.join(ours.values)} --out MODEL, the last value is the target"
+        )
+    inner = generator.get_submodule(f"generators.{ours.code(value)}")
+    assert isinstance(inner, TranslatingGenerator)
+    return inner
 
 
 def _known(

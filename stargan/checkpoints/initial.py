@@ -32,7 +32,8 @@ def take_weights(
             in the place of staying as they are.
 
     Returns:
-        The names of the network's tensors that stay as they are: the source has none of that name and shape.
+        The names of the network's tensors that stay as they are: the source has none of that name and shape, or
+            reads no labels and `clear` is off.
     """
     own, theirs = network.state_dict(), source.state_dict()
     there = source.arguments["vector_size"]
@@ -45,6 +46,9 @@ def take_weights(
             tensor.copy_(other)
             continue
         axis = axes.get(name)
+        if other is None and axis is not None and clear and set(entries) == {None}:
+            tensor.zero_()  # a source that reads no labels: what it does is done for all of them
+            continue
         if other is None or axis is None or other.ndim != tensor.ndim:
             left.append(name)
             continue
