@@ -136,7 +136,7 @@ def _of_direction(
     if theirs.name != ours.name or value not in ours.values:
         raise RecipeError(
             f"--init {path}: it translates into {theirs.name}={value}, but the attribute is {ours.name} with the "
-            f"values {listing(ours.values)}. Name the direction when it is converted: augmentor convert checkpoint "
+            f"values {listing(ours.values)}. Name the direction as it is converted: augmentor convert checkpoint "
             f"FILE --attributes {ours.name}={'|'.join(ours.values)} --out MODEL, the last value is the target"
         )
     inner = generator.get_submodule(f"generators.{ours.code(value)}")

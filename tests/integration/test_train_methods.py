@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,16 +28,16 @@ def test_one_run_translates_both_ways(method: str, augmentor: Augmentor, small: 
     rows = [{key: row[key] for key in ("path", "id", "split", "smile")} for row in known]
     if method == "pix2pix":
         rows = [{**row, "pair": f"{row['split']} {number // 4}"} for number, row in enumerate(rows)]
-    (tmp_path / "images").symlink_to(small.folder / "images")
+    shutil.copytree(small.folder / "images", tmp_path / "images")
     write_manifest(tmp_path / "manifest.csv", rows)
     settings = [word for key in (f"training.method={method}", *SMALLER) for word in ("--set", key)]
-    run = ("train", "manifest.csv", "--out", "run", *settings)
-    first = augmentor.run(*run, "--steps", "2", cwd=tmp_path)
+    run = ("train", tmp_path / "manifest.csv", "--out", tmp_path / "run", *settings)
+    first = augmentor.run(*run, "--steps", "2")
     assert first.code == 0, first.err
     title = {"cyclegan": "CycleGAN", "pix2pix": "pix2pix"}[method]
     assert f"{title} with G " in first.err
     again = augmentor.run(
-        "train", "manifest.csv", "--out", "run", "--steps", "4", "--resume", *settings, cwd=tmp_path
+        "train", tmp_path / "manifest.csv", "--out", tmp_path / "run", "--steps", "4", "--resume", *settings
     )
     assert again.code == 0, again.err
     logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
@@ -45,14 +46,23 @@ def test_one_run_translates_both_ways(method: str, augmentor: Augmentor, small: 
         "pix2pix": {"d/adversarial", "g/adversarial", "g/pair"},
     }
     assert {name for name in logged[-1] if "/" in name} | set(logged[-1].get("losses", {})) == expected[method]
-    assert augmentor.run("info", "run", "--json", cwd=tmp_path).json["method"] == title
+    assert augmentor.run("info", tmp_path / "run", "--json").json["method"] == title
 
     train = [row for row in rows if row["split"] == "train"]
     for out in ("made", "made.h5"):
-        words = ("expand", "manifest.csv", "--model", "run", "--domains", "smile=~", "--gate", "off", "--out", out)
-        made = augmentor.run(*words, cwd=tmp_path)
+        words = (
+            "expand",
+            tmp_path / "manifest.csv",
+            "--model",
+            tmp_path / "run",
+            "--domains",
+            "smile=~",
+            "--gate",
+            "off",
+        )
+        made = augmentor.run(*words, "--out", tmp_path / out)
         assert made.code == 0, made.err
-        assert augmentor.run("verify", out, cwd=tmp_path).code == 0
+        assert augmentor.run("verify", tmp_path / out).code == 0
     with (tmp_path / "made" / "labels.csv").open() as file:
         synthetic = [row for row in csv.DictReader(file) if row["is_synthetic"] == "1"]
     source = {row["id"]: row["smile"] for row in rows}
