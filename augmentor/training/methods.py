@@ -135,7 +135,7 @@ def with_method(content: Mapping[str, object]) -> dict[str, object]:
         demanded = method.demands.get(section, {})
         for key, value in demanded.items():
             said = given.get(key, value)
-            if said != value and not (value == [] and not said):
+            if _is_of_kind(said, value) and said != value and not (value == [] and not said):
                 raise ValueError(
                     f'{section}.{key} = {_toml(said)} does not go with training.method = "{name}": {method.title} '
                     f"has {_toml(value)}. Leave it out, or choose another training.method"
@@ -147,7 +147,7 @@ def with_method(content: Mapping[str, object]) -> dict[str, object]:
 def deepest_discriminator(content: Mapping[str, object]) -> int:
     """Return `Method.deepest` of a recipe, as read from TOML."""
     training = content.get("training", {})
-    name = training.get("method", "stargan") if isinstance(training, dict) else "stargan"
+    name = str(training.get("method", "stargan")) if isinstance(training, dict) else "stargan"
     return METHODS[name].deepest if name in METHODS else METHODS["stargan"].deepest
 
 
@@ -185,6 +185,13 @@ def sets_of_rows(name: MethodName, rows: Manifest) -> NDArray[np.integer] | None
     For CycleGAN these are the two values of its attribute, else the label sets of joint training.
     """
     return rows.codes[:, 0] if name == "cyclegan" else rows.label_set_of_rows()
+
+
+def _is_of_kind(said: object, value: Value) -> bool:
+    """Return whether a setting has the type of a value; the validation of its section refuses others."""
+    if isinstance(value, bool) or isinstance(said, bool):
+        return isinstance(value, bool) and isinstance(said, bool)
+    return isinstance(said, int | float) if isinstance(value, int | float) else isinstance(said, type(value))
 
 
 def _toml(value: object) -> str:
