@@ -270,7 +270,7 @@ def train(
             if translation_weights is not None:
                 weights = upload(ranks.local_share(translation_weights(targets)), device)
             noise = torch.randn(2, len(codes), generator.noise, generator=random)
-            look, other_look = (upload(ranks.local_share(each), device) for each in noise)
+            look, other_look = upload(ranks.local_share(noise, dim=1), device)
             with torch.set_grad_enabled(g_step), autocast:
                 vectors = torch.cat([look, labels.target_vectors], dim=1)
                 fake, mask = compiled.translate(real, vectors, random)

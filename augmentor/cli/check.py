@@ -177,7 +177,7 @@ def check_tables(report: CheckReport) -> Group:
 
 
 def _pair_lines(report: CheckReport) -> list[Text]:
-    """Return what is known of the pairs: how many rows have a partner, and what no pair shows."""
+    """Return lines on the pairs: how many rows have a partner, and the changes and domains that no pair shows."""
     if report.pairs is None:
         return []
     pairs = report.pairs

@@ -65,7 +65,7 @@ class CheckReport:
         several_frames: ids of the rows whose file holds several frames or pages, of which the first is used.
         duplicates: ids of the rows whose files are equal byte for byte, a tuple per file.
         leaks: groups, pairs, and identical images, in two splits.
-        pairs: what the column `pair` tells; None where no row has one.
+        pairs: a summary of the column `pair`; None where no row has one.
         unequal_pairs: pairs whose images differ in size, so that they cannot be aligned.
         notes: remarks from reading the manifest.
     """

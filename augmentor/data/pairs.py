@@ -131,7 +131,7 @@ def refuse_unequal_pairs(manifest: Manifest) -> None:
         try:
             return upright_size(manifest.image_path(row), access=manifest.access)
         except (ImageError, OSError):
-            return None  # Whoever uses the row reports it.
+            return None  # reported where the row is used
 
     sizes = zip(rows, side_by_side(size, rows), strict=True)
     unequal = unequal_pairs(manifest, {row: found for row, found in sizes if found is not None})
@@ -144,13 +144,13 @@ def refuse_unequal_pairs(manifest: Manifest) -> None:
 
 def unequal_pairs(manifest: Manifest, sizes: Mapping[int, tuple[int, int]]) -> list[str]:
     """Return a message for every pair whose images differ in size; `sizes` is row -> (height, width) in pixels."""
-    partners = Partners.of(manifest.pairs, manifest.codes)
+    pairs = manifest.pairs
+    found: dict[int, dict[tuple[int, int], list[int]]] = {}
+    for row in sorted(sizes):
+        if pairs[row] >= 0:
+            found.setdefault(int(pairs[row]), {}).setdefault(sizes[row], []).append(row)
     messages = []
-    for pair in range(len(partners)):
-        rows: dict[tuple[int, int], list[int]] = {}
-        for row in partners.rows_of(pair).tolist():
-            if row in sizes:
-                rows.setdefault(sizes[row], []).append(row)
+    for _, rows in sorted(found.items()):
         if len(rows) > 1:
             name = manifest.rows["pair"].iat[next(iter(rows.values()))[0]]
             lines = manifest.rows["line"]

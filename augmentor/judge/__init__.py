@@ -11,7 +11,14 @@ from augmentor.judge.classifier import (
     read_resnet18,
     train_judge,
 )
-from augmentor.judge.data import InputSettings, LabelledImages, judge_split, rarity_weights, read_images
+from augmentor.judge.data import (
+    InputSettings,
+    LabelledImages,
+    joint_rarity,
+    judge_split,
+    rarity_weights,
+    read_images,
+)
 from augmentor.judge.distances import (
     TORCHMETRICS,
     DomainDistance,
@@ -102,6 +109,7 @@ __all__ = [
     "find_translation_judge",
     "frechet_and_kernel",
     "hue_introduced",
+    "joint_rarity",
     "judge_manifest",
     "judge_model",
     "judge_of_training",

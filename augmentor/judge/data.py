@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -274,21 +275,30 @@ def rarity_weights(codes: NDArray[np.integer], space: LabelSpace) -> NDArray[np.
     return normal
 
 
-def combination_weights(codes: NDArray[np.integer], space: LabelSpace) -> NDArray[np.float64]:
-    """Return how often each row should be drawn, (N,) summing to 1, so that correlated labels are told apart.
+def joint_rarity(codes: NDArray[np.integer], *, most: float = math.inf) -> NDArray[np.float64]:
+    """Return how often each row should be drawn so that all domains come equally often, (N,) summing to 1.
 
-    Inversely to the frequency of its combination of labels, so that a classifier of 20 smiling women among a
-    thousand smiling men does not take a smile for a man's; with more than `_MOST_COMBINATIONS` of them, which have
-    too few rows each, as `rarity_weights`.
+    Args:
+        codes: (N, A), -1 unknown, which counts as a value of its own.
+        most: bound of a row's weight, as a multiple of that of rows of one domain.
+    """
+    _, inverse, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
+    weights = np.minimum(1.0 / counts[inverse.ravel()], most / max(1, len(codes)))
+    normal: NDArray[np.float64] = weights / weights.sum()
+    return normal
+
+
+def combination_weights(codes: NDArray[np.integer], space: LabelSpace) -> NDArray[np.float64]:
+    """Return how often each row should be drawn so that a classifier does not learn how labels correlate, (N,).
+
+    By `joint_rarity`, so that a classifier of 20 smiling women among a thousand smiling men does not take a smile
+    for a man's; with more than `_MOST_COMBINATIONS` of labels, which have too few rows each, by `rarity_weights`.
 
     codes: (N, A), -1 unknown.
     """
-    _, combination, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
-    if len(counts) > _MOST_COMBINATIONS:
+    if len(np.unique(codes, axis=0)) > _MOST_COMBINATIONS:
         return rarity_weights(codes, space)
-    weights = np.minimum(len(codes) / counts[combination.ravel()], _MOST_WEIGHT)
-    normal: NDArray[np.float64] = weights / weights.sum()
-    return normal
+    return joint_rarity(codes, most=_MOST_WEIGHT)
 
 
 def subject_halves(groups: Sequence[str]) -> Tensor:

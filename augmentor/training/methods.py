@@ -25,10 +25,9 @@ class Method:
 
     Args:
         title: its name in text.
-        demands: what a recipe may not say otherwise.
-        implies: what it is without the recipe's say, in the place of the defaults.
-        deepest: halvings of the discriminator, at most, where the recipe does not say: they are the size of the
-            patches that it judges.
+        demands: settings that a recipe cannot change.
+        implies: its defaults, in the place of the general ones.
+        deepest: default of the discriminator's depth, at most: it decides the size of the patches that are scored.
     """
 
     title: str
@@ -123,8 +122,7 @@ def with_method(content: Mapping[str, object]) -> dict[str, object]:
     Raises:
         ValueError: a setting is not what the method demands; the message names both and what to do.
     """
-    training = content.get("training", {})
-    name = str(training.get("method", "stargan")) if isinstance(training, dict) else ""
+    name = _name(content)
     if name not in METHODS:
         return dict(content)  # the validation of the section says so
     method, completed = METHODS[name], dict(content)
@@ -146,9 +144,7 @@ def with_method(content: Mapping[str, object]) -> dict[str, object]:
 
 def deepest_discriminator(content: Mapping[str, object]) -> int:
     """Return `Method.deepest` of a recipe, as read from TOML."""
-    training = content.get("training", {})
-    name = str(training.get("method", "stargan")) if isinstance(training, dict) else "stargan"
-    return METHODS[name].deepest if name in METHODS else METHODS["stargan"].deepest
+    return METHODS.get(_name(content), METHODS["stargan"]).deepest
 
 
 def learns_from_pairs_alone(name: MethodName) -> bool:
@@ -185,6 +181,12 @@ def sets_of_rows(name: MethodName, rows: Manifest) -> NDArray[np.integer] | None
     For CycleGAN these are the two values of its attribute, else the label sets of joint training.
     """
     return rows.codes[:, 0] if name == "cyclegan" else rows.label_set_of_rows()
+
+
+def _name(content: Mapping[str, object]) -> str:
+    """Return what a recipe, as read from TOML, gives as its method, which may be none."""
+    training = content.get("training", {})
+    return str(training.get("method", "stargan")) if isinstance(training, dict) else ""
 
 
 def _is_of_kind(said: object, value: Value) -> bool:

@@ -25,7 +25,7 @@ from augmentor.data import (
 )
 from augmentor.data.manifest import Manifest, Partners, missing_notes, refuse_split_leaks, refuse_unreachable
 from augmentor.errors import ManifestError, OutputError, RecipeError, TrainingError, counted, did_you_mean, listing
-from augmentor.judge import Limits, TargetAccuracy, judge_run, rarity_weights
+from augmentor.judge import Limits, TargetAccuracy, joint_rarity, judge_run, rarity_weights
 from augmentor.storage import GreyRange, locked, read_holder
 from augmentor.training.cache import ImageCache, make_cache
 from augmentor.training.faults import explained, last_checkpoint
@@ -46,7 +46,6 @@ from augmentor.training.settings import TrainingSettings
 from augmentor.training.state import follow_rank_0, open_run, refuse_second_start, stored_recipe, train_config
 from augmentor.training.targets import (
     TargetPolicy,
-    joint_rarity,
     requested_policy,
     rows_of_request,
     target_mixture,

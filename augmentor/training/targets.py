@@ -197,17 +197,6 @@ def translation_weights(
     return replace(weights, mean=mean) if mean > 0 else replace(weights, ratios=torch.ones_like(ratios))
 
 
-def joint_rarity(codes: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-    """Return how often each row should be drawn so that all domains come equally often, (N,) summing to 1.
-
-    codes: (N, A), -1 unknown, which counts as a value of its own.
-    """
-    _, inverse, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
-    weights = 1.0 / counts[inverse.ravel()]
-    normal: npt.NDArray[np.float64] = weights / weights.sum()
-    return normal
-
-
 def target_mixture(codes: npt.NDArray[np.integer], space: LabelSpace, *, balanced: bool) -> TargetMixture:
     """Return the mixture for training rows with the codes (N, A).
 

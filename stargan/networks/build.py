@@ -65,25 +65,20 @@ def build_generator(arguments: Mapping[str, object]) -> TranslatingGenerator:
     """
     if not arguments.get("per_value", False):
         return _build("generator", GENERATORS, arguments)
-    size = _whole(arguments, "vector_size")
-    each = _without_labels(arguments)
-    generators = [_build("generator", GENERATORS, each) for _ in range(number_of_values(size))]
-    return PerValueGenerator(vector_size=size, generators=generators)
+    return PerValueGenerator(
+        vector_size=_whole(arguments, "vector_size"),
+        generators=_build_for_values("generator", GENERATORS, arguments),
+    )
 
 
 def build_discriminator(arguments: Mapping[str, object]) -> Discriminator:
     """Build the discriminator of `arguments["kind"]`, by default the paper's; see `build_generator`."""
     if not arguments.get("per_value", False):
         return _build("discriminator", DISCRIMINATORS, arguments)
-    size = _whole(arguments, "vector_size")
-    each = _without_labels(arguments)
-    discriminators = [_build("discriminator", DISCRIMINATORS, each) for _ in range(number_of_values(size))]
-    return PerValueDiscriminator(vector_size=size, discriminators=discriminators)
-
-
-def _without_labels(arguments: Mapping[str, object]) -> dict[str, object]:
-    """Return the arguments of the network of one value."""
-    return {**arguments, "vector_size": 0, "per_value": False}
+    return PerValueDiscriminator(
+        vector_size=_whole(arguments, "vector_size"),
+        discriminators=_build_for_values("discriminator", DISCRIMINATORS, arguments),
+    )
 
 
 @torch.no_grad()
@@ -240,6 +235,14 @@ def _build(section: str, kinds: Mapping[str, Callable[..., Network]], given: Map
     complete = _complete(section, kinds, given)
     network = kinds[str(complete.pop("kind"))]
     return network(**complete)
+
+
+def _build_for_values(
+    section: str, kinds: Mapping[str, Callable[..., Network]], given: Mapping[str, object]
+) -> list[Network]:
+    """Build a network that reads no labels for each value that the label vector encodes."""
+    each = {**given, "vector_size": 0, "per_value": False}
+    return [_build(section, kinds, each) for _ in range(number_of_values(_whole(given, "vector_size")))]
 
 
 def _complete(

@@ -68,27 +68,28 @@ class PerValueDiscriminator(Discriminator):
 
     def inner(self, images: Tensor, wanted: Tensor, sources: Tensor | None = None) -> Features:
         """See `Discriminator.inner`."""
-
-        def run(value: int, rows: Tensor) -> Features:
-            sources_of = None if sources is None else sources[rows]
-            return self._of(value).inner(images[rows], wanted[rows, :0], sources_of)
-
-        return _by_value(wanted, 0, run)
+        return _by_value(
+            wanted, 0, lambda value, rows: self._of(value).inner(*_inputs(rows, images, wanted, sources))
+        )
 
     def forward(self, images: Tensor, wanted: Tensor, sources: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `Discriminator.forward`; the logits are (N, 0)."""
-
-        def run(value: int, rows: Tensor) -> tuple[Tensor, ...]:
-            sources_of = None if sources is None else sources[rows]
-            return self._of(value).forward(images[rows], wanted[rows, :0], sources_of)
-
-        scores, logits = _by_value(wanted, 0, run)
+        scores, logits = _by_value(
+            wanted, 0, lambda value, rows: self._of(value).forward(*_inputs(rows, images, wanted, sources))
+        )
         return scores, logits
 
     def _of(self, value: int) -> Discriminator:
         discriminator = self.discriminators[value]
         assert isinstance(discriminator, Discriminator)
         return discriminator
+
+
+def _inputs(
+    rows: Tensor, images: Tensor, wanted: Tensor, sources: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return a discriminator's inputs for some rows, without labels."""
+    return images[rows], wanted[rows, :0], None if sources is None else sources[rows]
 
 
 def number_of_values(vector_size: int) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from augmentor.data.manifest import read_manifest
 from augmentor.images import decode
 from augmentor.judge.classifier import Judge, JudgeNetwork, NetworkKind, train_judge
-from augmentor.judge.data import LabelledImages, combination_weights, rarity_weights, read_images
+from augmentor.judge.data import LabelledImages, combination_weights, joint_rarity, rarity_weights, read_images
 from augmentor.judge.report import balanced_accuracy, recalls, share_right
 from augmentor.judge.translations import (
     changed_targets,
@@ -40,6 +40,12 @@ def test_rarity_weights_by_hand(space: LabelSpace) -> None:
     # hair: 4 known, black 3, blond 1 -> 4/3 and 4. glasses: 3 known, no 2, yes 1 -> 3/2 and 3.
     # The rarer label counts: 3/2, 3/2, 3, 4; a row without labels has 1. Their sum is 11.
     assert rarity_weights(codes, space) == pytest.approx(np.array([1.5, 1.5, 3, 4, 1]) / 11)
+
+
+def test_joint_rarity_draws_all_domains_equally_often() -> None:
+    weights = joint_rarity(np.array([[0, 0]] * 8 + [[1, 1]] * 2, dtype=np.int16))
+    assert weights[:8].sum() == pytest.approx(0.5)
+    assert weights[8:].sum() == pytest.approx(0.5)
 
 
 def test_combinations_are_drawn_equally_often(space: LabelSpace) -> None:

@@ -15,7 +15,6 @@ from augmentor.training.targets import (
     Codes,
     HalfRequested,
     TargetPolicy,
-    joint_rarity,
     requested_policy,
     rows_of_request,
     target_mixture,
@@ -59,12 +58,6 @@ def test_a_third_is_drawn_a_third_changes_one_attribute_a_third_is_a_product() -
 def test_a_balanced_product_has_every_value_as_often() -> None:
     found = asked(target_mixture(ROWS, SPACE, balanced=True), own=[0, 0], drawn=[1, 1])
     assert found[(2, 1)] / DRAWS == pytest.approx(1 / 3 * 1 / 3 * 1 / 2, abs=0.015)
-
-
-def test_joint_rarity_draws_all_domains_equally_often() -> None:
-    weights = joint_rarity(np.array([[0, 0]] * 8 + [[1, 1]] * 2, dtype=np.int16))
-    assert weights[:8].sum() == pytest.approx(0.5)
-    assert weights[8:].sum() == pytest.approx(0.5)
 
 
 def test_a_value_without_a_row_is_never_requested_and_an_unknown_value_may_become_any() -> None:
