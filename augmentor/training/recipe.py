@@ -124,9 +124,10 @@ class Recipe(Section):
                 "image's own domain, so the generator would learn to change nothing. Set training.targets to "
                 "'mixed', 'drawn' (the labels' frequencies) or 'balanced', or a larger training.batch_size"
             )
-        if self.loss.pair_weight and self.training.targets == "permuted" and not meant:
+        if self.loss.reads_partners and self.training.targets == "permuted" and not meant:
+            key = "pair_weight" if self.loss.pair_weight else "pair_feature_weight"
             raise ValueError(
-                "loss.pair_weight with training.targets = 'permuted': where all targets are labels of the batch, "
+                f"loss.{key} with training.targets = 'permuted': where all targets are labels of the batch, "
                 "none can be a partner's. Set training.targets to 'mixed', 'drawn' or 'balanced'"
             )
         return self

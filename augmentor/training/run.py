@@ -411,7 +411,7 @@ def _decide_channels(recipe: Recipe, rows: Manifest, run: Path) -> tuple[Recipe,
 def _decide_partners(recipe: Recipe, rows: Manifest) -> tuple[Partners | None, Manifest]:
     """Return the rows' partners where the recipe makes use of them, and the rows with a note that counts them."""
     pairs_alone = learns_from_pairs_alone(recipe.training.method)
-    if not (recipe.loss.pair_weight or recipe.loss.pair_feature_weight or pairs_alone):
+    if not (recipe.loss.reads_partners or pairs_alone):
         return None, rows
     wanted, domains = None, recipe.training.for_domains
     if pairs_alone and domains:

@@ -204,7 +204,7 @@ class TrainingSettings(Section):
         for_balance: attributes of `augmentor expand --balance` that it is meant for: every other target is one of
             the combinations that lack training rows.
         paired_share: share of the draws of rows with partners (the manifest's column `pair`), in [0, 1], whose
-            target are the labels of one of them; only with `loss.pair_weight`.
+            target are the labels of one of them; only with `loss.pair_weight` or `.pair_feature_weight`.
         balanced_sources: draw rows with replacement, rare labels as often as frequent ones, instead of in epochs.
         joint: batches of joint training: "mixed", equally from all sets, or "alternating" sets (as in the paper).
         keep_checkpoints: number of newest checkpoints to keep, beside the best; 0 keeps all.
@@ -296,6 +296,11 @@ class LossSettings(Section):
     gradient_penalty_weight: float = Field(default=10.0, ge=0)
     r1_weight: float = Field(default=0.03, ge=0)
     r1_every: _Count = Field(default=8, ge=1)
+
+    @property
+    def reads_partners(self) -> bool:
+        """Whether a loss compares translations with true partners."""
+        return self.pair_weight > 0 or self.pair_feature_weight > 0
 
 
 class JudgeSettings(Section):

@@ -358,10 +358,12 @@ def test_permuted_targets_need_more_than_one_image() -> None:
         read_recipe(None, ["training.batch_size=1", "training.targets=permuted"])
 
 
-def test_permuted_targets_leave_no_room_for_partners() -> None:
-    assert read_recipe(None, ["loss.pair_weight=10"]).training.paired_share == 0.5
-    with pytest.raises(RecipeError, match=r"none can be a partner's. Set training\.targets to 'mixed'"):
-        read_recipe(None, ["loss.pair_weight=10", "training.targets=permuted"])
+@pytest.mark.parametrize("key", ["pair_weight", "pair_feature_weight"])
+def test_permuted_targets_leave_no_room_for_partners(key: str) -> None:
+    assert read_recipe(None, [f"loss.{key}=10"]).training.paired_share == 0.5
+    with pytest.raises(RecipeError, match=r"none can be a partner's. Set training\.targets to 'mixed'") as caught:
+        read_recipe(None, [f"loss.{key}=10", "training.targets=permuted"])
+    assert f"loss.{key} with training.targets" in str(caught.value)
 
 
 def test_settings_that_are_younger_than_a_run_are_as_they_were_then(tmp_path: Path) -> None:
