@@ -3,8 +3,9 @@
 python recipes/score_translations.py manifest.csv --domains "tone=*,style=*" --truth truth.csv \
     --model ours=runs/a0 --model ours=runs/a1 --model paper=runs/p0
 
-Models with one NAME are seeds of one recipe: its row is their mean, with (smallest .. largest). Choose on val, the
-default, and open test once. Columns, printed as a Markdown table:
+Models with one NAME are seeds of one recipe: its row is their mean, with (smallest .. largest). Runs joined by
+commas are one model: each makes the changes between the values that it knows, as CycleGANs of two values do.
+Choose on val, the default, and open test once. Columns, printed as a Markdown table:
 
 - new ATTR, kept ATTR: share of translations in which a referee, a classifier of real images of other subjects,
   finds the target's value, of those that had to change it, and of the others; several new: all new values at once,
@@ -71,7 +72,10 @@ from stargan.labels import UNKNOWN, LabelSpace
 
 BATCH = 256
 MASKS = 512
-"""Translations whose masks are measured."""
+"""Translations of a run whose masks are measured."""
+
+NO_VALUE = -2
+"""Code of a value that a run does not know."""
 
 PERCENT = ("new ", "kept ", "several new", "all at once", "mask")
 """Starts of the columns that are shares."""
@@ -110,7 +114,7 @@ def design_names(manifest: Manifest, truth: Path, design: str) -> list[str]:
     """Return the design of each row; one of its own where the table has none."""
     table = pd.read_csv(truth, dtype=str, keep_default_na=False)
     designs = dict(zip(table["id"], table[design], strict=True))
-    return [designs.get(str(name), f"only {name}") for name in manifest.rows["id"]]
+    return [designs.get(str(name)) or f"only {name}" for name in manifest.rows["id"]]
 
 
 def true_images(names: Sequence[str], codes: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
@@ -167,14 +171,61 @@ def train_referees(data: LabelledImages, space: LabelSpace, options: argparse.Na
     return referees
 
 
-def translate(model: Model, images: Tensor, pairs: Pairs) -> tuple[Tensor, float | None]:
-    """Return a model's translations (M, C, H, W) uint8 of its form of the scored images, and its mask's mean."""
-    translator = Translator(model, device=torch.device("cpu"))
-    asked = model.space.to_one_label_set(pairs.targets, pairs.own)
-    parts = zip(torch.split(pairs.rows, BATCH), torch.split(asked, BATCH), strict=True)
-    made = torch.cat([translator.translate(images[some], wanted) for some, wanted in parts])
-    some = torch.linspace(0, len(asked) - 1, min(len(asked), MASKS)).round().long()
-    return made, mask_share(model, images[pairs.rows[some]], asked[some])
+def in_space(codes: Tensor, space: LabelSpace, other: LabelSpace) -> Tensor:
+    """Return the codes (M, A) of another space's attributes (M, A'); a value that it lacks is NO_VALUE."""
+    columns = []
+    for attribute in other.attributes:
+        values = space[attribute.name].values
+        known = [attribute.values.index(value) if value in attribute.values else NO_VALUE for value in values]
+        columns.append(torch.tensor([*known, UNKNOWN])[codes[:, space.index(attribute.name)]])
+    return torch.stack(columns, dim=1)
+
+
+def within(pairs: Pairs, space: LabelSpace, other: LabelSpace) -> Tensor:
+    """Return (M,) bool which translations a model of another label space can make."""
+    known = torch.stack([in_space(codes, space, other) for codes in (pairs.own, pairs.targets)])
+    rest = [column for column, name in enumerate(space.names) if name not in other.names]
+    changed = changed_attributes(pairs.targets, pairs.own)
+    return (known != NO_VALUE).all(dim=2).all(dim=0) & ~changed[:, rest].any(dim=1)
+
+
+def translate(
+    runs: Sequence[Model], images: Tensor, pairs: Pairs, space: LabelSpace
+) -> tuple[Tensor, float | None]:
+    """Return translations (M, C, H, W) uint8, each by the first run that can make it, and the mean of the masks.
+
+    Args:
+        runs: of images of one form.
+        images: (N, C, H, W) uint8, the scored images in that form.
+        pairs: the translations to make.
+        space: of the labels.
+
+    Raises:
+        AugmentorError: no run can make a translation.
+    """
+    made = torch.empty((len(pairs.rows), *images.shape[1:]), dtype=torch.uint8)
+    left = torch.ones(len(pairs.rows), dtype=torch.bool)
+    shares, counts = list[float](), list[int]()
+    for model in runs:
+        translator = Translator(model, device=torch.device("cpu"))
+        mine = torch.nonzero(left & within(pairs, space, model.space)).flatten()
+        if not len(mine):
+            continue
+        own, targets = (in_space(codes[mine], space, model.space) for codes in (pairs.own, pairs.targets))
+        asked = model.space.to_one_label_set(targets, own)
+        for some, wanted in zip(torch.split(mine, BATCH), torch.split(asked, BATCH), strict=True):
+            made[some] = translator.translate(images[pairs.rows[some]], wanted)
+        left[mine] = False
+        some = torch.linspace(0, len(mine) - 1, min(len(mine), MASKS)).round().long()
+        share = mask_share(model, images[pairs.rows[mine[some]]], asked[some])
+        if share is not None:
+            shares.append(share * len(mine))
+            counts.append(len(mine))
+    if bool(left.any()):
+        row = int(left.long().argmax())
+        source, target = (space.domain(codes[row].tolist()) for codes in (pairs.own, pairs.targets))
+        raise AugmentorError(f"--model: none of its runs translates {source} into {target}")
+    return made, sum(shares) / sum(counts) if counts else None
 
 
 def measure(
@@ -327,8 +378,9 @@ def arguments() -> argparse.Namespace:
         "--model",
         action="append",
         required=True,
-        metavar="[NAME=]RUN",
-        help="a run folder or a checkpoint; equal NAMEs are seeds of one recipe",
+        metavar="[NAME=]RUN[,RUN]",
+        help="a run folder or a checkpoint; equal NAMEs are seeds of one recipe. Several RUNs are one model: each "
+        "makes the changes between values that it knows. The first --model has all attributes and values",
     )
     parser.add_argument("--domains", action="append", required=True, help="as for augmentor expand")
     parser.add_argument(
@@ -355,32 +407,47 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def named_models(words: Sequence[str]) -> list[tuple[str, Model]]:
-    """Return the recipe and the model of each [NAME=]RUN; they must translate the same attributes and size."""
+def is_part(space: LabelSpace, whole: LabelSpace) -> bool:
+    """Return whether a space's attributes and values are all in another."""
+    return all(
+        attribute.name in whole.names and set(attribute.values) <= set(whole[attribute.name].values)
+        for attribute in space.attributes
+    )
+
+
+def named_models(words: Sequence[str]) -> list[tuple[str, list[Model]]]:
+    """Return the recipe and the runs of each [NAME=]RUN[,RUN]; they must translate images of one size and crop.
+
+    Raises:
+        AugmentorError: a run's form differs from the first's, or its attributes do, other than by lacking some.
+    """
     models = []
     for word in words:
-        name, _, path = (word, "", word) if Path(word).exists() else word.rpartition("=")
-        models.append((name or path, open_model(Path(path))))
-    first = models[0][1]
-    for name, model in models:
-        if (model.space.attributes, model.image_size, model_crop(model)) != (
-            first.space.attributes,
-            first.image_size,
-            model_crop(first),
-        ):
-            raise AugmentorError(
-                f"--model {name}: its attributes, image size or crop differ from those of {models[0][0]}. "
-                "Score them in two calls"
-            )
+        name, _, paths = (word, "", word) if Path(word).exists() else word.rpartition("=")
+        together = [paths] if Path(paths).exists() else paths.split(",")
+        models.append((name or paths, [open_model(Path(run)) for run in together]))
+    first = models[0][1][0]
+    for name, runs in models:
+        for model in runs:
+            alike = (model.image_size, model_crop(model)) == (first.image_size, model_crop(first))
+            if len(runs) == 1:
+                alike &= model.space.attributes == first.space.attributes
+            else:
+                alike &= model.image_channels == runs[0].image_channels and is_part(model.space, first.space)
+            if not alike:
+                raise AugmentorError(
+                    f"--model {name}: its attributes, image size or crop differ from those of {models[0][0]}. "
+                    "Score them in two calls"
+                )
     return models
 
 
 def score(options: argparse.Namespace) -> None:
     """Train the referees, then translate, score and print the tables."""
     models = named_models(options.model)
-    first = models[0][1]
+    first = models[0][1][0]
     space, size, crop = first.space, first.image_size, model_crop(first)
-    channels = max(model.image_channels for _, model in models)
+    channels = max(model.image_channels for _, runs in models for model in runs)
     manifest = read_model_manifest(options.manifest, first, reading=AS_WRITTEN)
     refuse_split_leaks(manifest)  # the referee, the scored rows and the reference are of different subjects
     parts = {split: manifest.select(manifest.split_mask([split])) for split in SPLITS}
@@ -416,12 +483,12 @@ def score(options: argparse.Namespace) -> None:
     others = data[reference].images
     for name, made in cheap.items():
         table.append(measure(name, made, scored.images, pairs, others=others, referees=referees, space=space))
-    for name, model in models:
+    for name, runs in models:
         images = scored.images
-        if model.image_channels != channels:
+        if runs[0].image_channels != channels:
             part = parts[options.split]
-            images = read_images(part, size=size, channels=model.image_channels, crop=crop).images
-        made, mask = translate(model, images, pairs)
+            images = read_images(part, size=size, channels=runs[0].image_channels, crop=crop).images
+        made, mask = translate(runs, images, pairs, space)
         made = made.expand(-1, channels, -1, -1)
         table.append(
             measure(name, made, scored.images, pairs, others=others, referees=referees, space=space, mask=mask)

@@ -9,14 +9,17 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from augmentor.data.importers import IMPORTERS, parse_values
 from augmentor.data.manifest import read_manifest, read_manifests
 from augmentor.training.recipe import Recipe, read_recipe
 from augmentor.training.run import train_run
 from stargan.checkpoints import load_model
+from tests.integration.conftest import TINY
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Augmentor, Done, Small
@@ -302,3 +305,87 @@ def test_scoring_translations(augmentor: Augmentor, small: Small, model: Path, t
     refused = augmentor.run(small.manifest, "--model", model, *words, "--referee", "resnet", script=script)
     assert (refused.code, refused.out) == (2, "")
     assert "its resnet referee 0 is missing or of another form" in refused.err
+
+
+def test_a_star_beside_its_cyclegans(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path) -> None:
+    star = RECIPES / "train_star.py"
+    changes = [word for key, value in TINY.items() if "critic" not in key for word in ("--set", f"{key}={value}")]
+    words = [small.manifest, "smile", "--out", tmp_path / "star", "--steps", 1, "--cyclegan-steps", 1, *changes]
+    done = augmentor.run(*words, script=star)
+    assert done.code == 0, done.err
+    models = tmp_path / "star" / "models"
+    assert load_model(models / "stargan").space.names == ("smile",)
+    assert load_model(models / "0-1").generator.arguments["per_value"] == "smile"
+    found = re.findall(
+        r"^(.+): ([\d.]+) minutes of processor time, ([\d.]+) MB of weights$", done.out, re.MULTILINE
+    )
+    (one, minutes, size), (many, _, double) = found
+    assert (one, many) == ("1 StarGAN", "1 CycleGANs")
+    assert float(minutes) > 0
+    # Two generators of the same kind, neither of which reads labels.
+    assert 1.5 < float(double) / float(size) < 2.1
+    # What is there is not trained again.
+    trained = {file: file.stat().st_mtime_ns for file in models.rglob("*.safetensors")}
+    assert augmentor.run(*words, script=star).out == done.out
+    assert {file: file.stat().st_mtime_ns for file in models.rglob("*.safetensors")} == trained
+
+    # Several runs are one model, which makes the changes that its runs know, and refuses the others by name.
+    script, cyclegan = RECIPES / "score_translations.py", models / "0-1"
+    words = [small.manifest, "--model", f"whole={model}", "--model", f"twice={model},{model}"]
+    words += ["--model", f"parts={cyclegan},{cyclegan}", "--steps", 1, "--batch-size", 4, "--referee-seeds", 1]
+    scored = augmentor.run(*words, "--domains", "smile=~", script=script)
+    assert scored.code == 0, scored.err
+    rows = markdown(scored.out)
+    assert rows["whole"] == rows["twice"] != rows["parts"]
+    refused = augmentor.run(*words, "--domains", "hair=*", script=script)
+    assert (refused.code, refused.out) == (2, "")
+    assert re.search(r"none of its runs translates \{'hair': '\w+'.+\} into \{'hair': '\w+'", refused.err)
+    refused = augmentor.run(*words[:3], "--model", f"part={cyclegan}", "--domains", "smile=~", script=script)
+    assert "--model part: its attributes, image size or crop differ" in refused.err
+
+
+def test_portraits_with_true_partners(augmentor: Augmentor, tmp_path: Path) -> None:
+    script, drawn = RECIPES / "make_pairs.py", {}
+    for share in (0.25, 0.5):
+        folder = tmp_path / str(share)
+        counts = ["--train", 8, "--val", 1, "--test", 1, "--size", 16]
+        done = augmentor.run("portraits", folder, "--share", share, "--partners", 3, *counts, script=script)
+        assert done.code == 0, done.err
+        drawn[share] = folder
+    assert done.out == "44 portraits; 4 of 8 in train have partners.\n"
+    rows = {share: read_manifest(folder / "manifest.csv").rows for share, folder in drawn.items()}
+    assert dict(rows[0.25]["split"].value_counts()) == {"train": 14, "val": 12, "test": 12}
+    few, many = ({row for row in each["path"]} for each in (rows[0.25], rows[0.5]))
+    assert few < many
+    for path in few:
+        assert (drawn[0.25] / path).read_bytes() == (drawn[0.5] / path).read_bytes()
+    checked = augmentor("check", drawn[0.25] / "manifest.csv", "--json")
+    assert checked.code == 0, checked.err
+    # A pair shows a person in different domains, and only the pixels that they change differ.
+    paired = rows[0.25][rows[0.25]["split"] == "test"]
+    assert len(paired[["hair", "glasses", "smile"]].drop_duplicates()) == 12
+    pixels = [np.asarray(Image.open(drawn[0.25] / path)) for path in paired["path"]]
+    assert all(0 < (pixels[0] != other).any(axis=2).mean() < 0.7 for other in pixels[1:])
+
+
+def test_designs_become_pairs(augmentor: Augmentor, small: Small, tmp_path: Path) -> None:
+    ids = [(row["id"], f"design {number // 4}") for number, row in enumerate(small.rows)]
+    (tmp_path / "truth.csv").write_text("\n".join(["id,glyph", *(",".join(each) for each in ids[1:])]) + "\n")
+    done = augmentor.run(
+        "designs", small.manifest, tmp_path / "truth.csv", "--share", 0.5, "--out", tmp_path / "paired.csv",
+        script=RECIPES / "make_pairs.py",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    with (tmp_path / "paired.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert [{key: row[key] for key in ("id", "split", "group")} for row in written] == [
+        {key: row[key] for key in ("id", "split", "group")} for row in small.rows
+    ]
+    assert all(Path(row["path"]).exists() for row in written)
+    train = [row for row in written if row["split"] == "train"]
+    # Half of the groups that training sees, none of the others', and no design for the first, which the table lacks.
+    paired = {row["group"] for row in train if row["pair"]}
+    assert len(paired) == round(0.5 * len({row["group"] for row in train if row["id"] != ids[0][0]}))
+    assert not any(row["pair"] for row in written if row["split"] != "train")
+    assert all(row["pair"] in ("", dict(ids)[row["id"]]) for row in written)
+    assert not written[0]["pair"]
