@@ -315,7 +315,7 @@ def test_a_star_beside_its_cyclegans(augmentor: Augmentor, small: Small, model: 
     assert done.code == 0, done.err
     models = tmp_path / "star" / "models"
     assert load_model(models / "stargan").space.names == ("smile",)
-    assert load_model(models / "0-1").generator.arguments["per_value"] == "smile"
+    assert load_model(models / "0-1").generator.arguments["per_value"] is True
     found = re.findall(
         r"^(.+): ([\d.]+) minutes of processor time, ([\d.]+) MB of weights$", done.out, re.MULTILINE
     )
@@ -355,11 +355,11 @@ def test_portraits_with_true_partners(augmentor: Augmentor, tmp_path: Path) -> N
     assert done.out == "44 portraits; 4 of 8 in train have partners.\n"
     rows = {share: read_manifest(folder / "manifest.csv").rows for share, folder in drawn.items()}
     assert dict(rows[0.25]["split"].value_counts()) == {"train": 14, "val": 12, "test": 12}
-    few, many = ({row for row in each["path"]} for each in (rows[0.25], rows[0.5]))
+    few, many = (set(each["path"]) for each in (rows[0.25], rows[0.5]))
     assert few < many
     for path in few:
         assert (drawn[0.25] / path).read_bytes() == (drawn[0.5] / path).read_bytes()
-    checked = augmentor("check", drawn[0.25] / "manifest.csv", "--json")
+    checked = augmentor.run("check", drawn[0.25] / "manifest.csv", "--json")
     assert checked.code == 0, checked.err
     # A pair shows a person in different domains, and only the pixels that they change differ.
     paired = rows[0.25][rows[0.25]["split"] == "test"]
@@ -383,7 +383,7 @@ def test_designs_become_pairs(augmentor: Augmentor, small: Small, tmp_path: Path
     ]
     assert all(Path(row["path"]).exists() for row in written)
     train = [row for row in written if row["split"] == "train"]
-    # Half of the groups that training sees, none of the others', and no design for the first, which the table lacks.
+    # Half of the groups of training images, and no design for the first, which the table lacks.
     paired = {row["group"] for row in train if row["pair"]}
     assert len(paired) == round(0.5 * len({row["group"] for row in train if row["id"] != ids[0][0]}))
     assert not any(row["pair"] for row in written if row["split"] != "train")
