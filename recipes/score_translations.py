@@ -20,6 +20,8 @@ Choose on val, the default, and open test once. Columns, printed as a Markdown t
 - change: mean absolute difference to the source, in grey levels. detail: distance of fine detail to real images of
   other subjects, as a ratio to that of the sources: 1 for untouched images; blur and speckle have more.
 - hue: mean chroma in grey levels of translations of grey sources. mask: mean of the generator's mask.
+- looks, with --looks N, of models that read noise: the distance between N looks of one translation, as a ratio to
+  that between different subjects in the same target, on the referee's features (of 512 translations).
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ from augmentor.judge import (
     kind_for,
     kinds_of_change,
     likeliest,
+    looks_ratio,
     mask_share,
     mean_differences,
     mean_known,
@@ -74,6 +77,9 @@ BATCH = 256
 MASKS = 512
 """Translations of a run whose masks are measured."""
 
+LOOKED_AT = 512
+"""Translations of which several looks are made."""
+
 NO_VALUE = -2
 """Code of a value that a run does not know."""
 
@@ -91,6 +97,7 @@ class Pairs:
         rows: (M,) int64, the source of each.
         targets, own: (M, A) int64, the target and the source's labels.
         columns: attributes that some target changes; their values make a domain.
+        subjects: (M,) int64, whom the sources show.
         true: (M,) int64, the row of the true image, -1 where there is none; None without --truth.
     """
 
@@ -98,6 +105,7 @@ class Pairs:
     targets: Tensor
     own: Tensor
     columns: list[int]
+    subjects: Tensor
     true: Tensor | None
 
 
@@ -115,6 +123,13 @@ def design_names(manifest: Manifest, truth: Path, design: str) -> list[str]:
     table = pd.read_csv(truth, dtype=str, keep_default_na=False)
     designs = dict(zip(table["id"], table[design], strict=True))
     return [designs.get(str(name)) or f"only {name}" for name in manifest.rows["id"]]
+
+
+def subject_codes(manifest: Manifest) -> Tensor:
+    """Return (N,) int64 whom each row shows: its group, or itself alone."""
+    rows = manifest.rows
+    names = rows["group"].where(rows["group"] != "", rows["id"]) if "group" in rows else rows["id"]
+    return torch.from_numpy(pd.factorize(names)[0].astype("int64"))
 
 
 def true_images(names: Sequence[str], codes: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
@@ -226,6 +241,23 @@ def translate(
         source, target = (space.domain(codes[row].tolist()) for codes in (pairs.own, pairs.targets))
         raise AugmentorError(f"--model: none of its runs translates {source} into {target}")
     return made, sum(shares) / sum(counts) if counts else None
+
+
+def looks_apart(
+    runs: Sequence[Model], images: Tensor, pairs: Pairs, *, referees: Sequence[Judge], looks: int, channels: int
+) -> float:
+    """Return `looks_ratio` of so many looks, as images of `channels`; NaN for several runs, and without noise."""
+    model = runs[0]
+    if len(runs) > 1 or not model.generator.noise or looks < 2:
+        return math.nan
+    some = torch.linspace(0, len(pairs.rows) - 1, min(len(pairs.rows), LOOKED_AT)).round().long()
+    asked = model.space.to_one_label_set(pairs.targets, pairs.own)[some].repeat_interleave(looks, dim=0)
+    translator = Translator(model, device=torch.device("cpu"))
+    made = translator.translate(
+        images[pairs.rows[some].repeat_interleave(looks)], asked, torch.arange(len(asked)) + 1
+    ).expand(-1, channels, -1, -1)
+    found = [referee.outputs(made).features.view(len(some), looks, -1) for referee in referees]
+    return mean_known([looks_ratio(each, pairs.targets[some], pairs.subjects[some]) for each in found])
 
 
 def measure(
@@ -391,6 +423,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--truth", type=Path, help="a table that groups images by design")
     parser.add_argument("--design", default="glyph", help="its column of designs")
+    parser.add_argument(
+        "--looks", type=int, default=0, metavar="N", help="looks of a translation to compare; 2 or more"
+    )
     parser.add_argument("--referee", choices=("small", "resnet"), help="its network; small below 64 px")
     parser.add_argument(
         "--referee-rows",
@@ -468,7 +503,17 @@ def score(options: argparse.Namespace) -> None:
         raise AugmentorError(f"--domains {' '.join(options.domains)}: there is nothing to translate")
     own = scored.codes[rows]
     columns = torch.nonzero(changed_attributes(targets, own).any(dim=0)).flatten().tolist()
-    pairs, learnt_pairs = Pairs(rows=rows, targets=targets, own=own, columns=columns, true=None), None
+    pairs, learnt_pairs = (
+        Pairs(
+            rows=rows,
+            targets=targets,
+            own=own,
+            columns=columns,
+            subjects=subject_codes(parts[options.split])[rows],
+            true=None,
+        ),
+        None,
+    )
     if options.truth:
         names, learnt_names = (
             design_names(parts[split], options.truth, options.design) for split in (options.split, "train")
@@ -490,9 +535,11 @@ def score(options: argparse.Namespace) -> None:
             images = read_images(part, size=size, channels=runs[0].image_channels, crop=crop).images
         made, mask = translate(runs, images, pairs, space)
         made = made.expand(-1, channels, -1, -1)
+        apart = looks_apart(runs, images, pairs, referees=referees, looks=options.looks, channels=channels)
         table.append(
             measure(name, made, scored.images, pairs, others=others, referees=referees, space=space, mask=mask)
         )
+        table[-1].numbers["looks"] = apart
     distances = add_distances(table, pairs, referees=referees, real=scored, reference=data[reference], space=space)
 
     real = real_row(referees, scored, space, columns)

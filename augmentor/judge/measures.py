@@ -1,4 +1,4 @@
-"""Measures of translations: target accuracy, error to the true image, change outside, hue, detail, mask."""
+"""Measures of translations: target accuracy, error to the true image, change outside, hue, detail, looks, mask."""
 
 from __future__ import annotations
 
@@ -190,6 +190,27 @@ def _patches(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 @torch.inference_mode()
+def looks_ratio(features: Tensor, targets: Tensor, subjects: Tensor) -> float:
+    """Return how far the looks of a translation are apart, as a ratio to different subjects in the same target.
+
+    Distances are Euclidean, on a classifier's features. NaN where there are no two looks, or no two subjects.
+
+    Args:
+        features: (N, L, F) of L looks of N translations.
+        targets: (N, A) int64.
+        subjects: (N,) int64, whom the sources show.
+    """
+    apart, between = list[Tensor](), list[Tensor]()
+    upper = torch.triu(torch.ones(features.shape[1], features.shape[1], dtype=torch.bool), diagonal=1)
+    for looks in features:
+        apart.append(torch.cdist(looks, looks)[upper])
+    for target in torch.unique(targets, dim=0):
+        same = torch.nonzero((targets == target).all(dim=1)).flatten()
+        first, who = features[same, 0], subjects[same]
+        between.append(torch.cdist(first, first)[who[:, None] != who])
+    return _mean(torch.cat(apart)) / _mean(torch.cat(between)) if between else math.nan
+
+
 def mask_share(
     model: Model, images: Tensor, targets: Tensor, *, go_on: Callable[[], bool] = lambda: True
 ) -> float | None:

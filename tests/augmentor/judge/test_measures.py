@@ -16,6 +16,7 @@ from augmentor.judge.measures import (
     errors_by_change,
     hue_introduced,
     kinds_of_change,
+    looks_ratio,
     mask_share,
     target_shares,
 )
@@ -151,3 +152,13 @@ def test_detail_distance_of_noise_by_hand() -> None:
     # The mean of |z| of a Gaussian is 0.8 of its standard deviation, which is below 10: the coarse part is gone.
     assert 0.8 * 10 * 0.6 < one < 0.8 * 10
     assert two == pytest.approx(2 * one, rel=0.1)
+
+
+def test_looks_beside_subjects_by_hand() -> None:
+    # Two subjects at 0 and 10, and their looks 3 apart; another target lies far away and has one subject alone.
+    features = torch.tensor([[[0.0], [3.0]], [[10.0], [13.0]], [[100.0], [103.0]], [[105.0], [108.0]]])
+    targets, subjects = torch.tensor([[0], [0], [1], [1]]), torch.tensor([0, 1, 2, 2])
+    assert looks_ratio(features, targets, subjects) == pytest.approx(0.3)
+    assert math.isnan(looks_ratio(features[:, :1], targets, subjects))
+    assert math.isnan(looks_ratio(features[2:], targets[2:], subjects[2:]))
+    assert math.isnan(looks_ratio(features[:0], targets[:0], subjects[:0]))
