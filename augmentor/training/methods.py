@@ -65,7 +65,8 @@ METHODS: Mapping[str, Method] = {
             },
         },
         implies={
-            "generator": {"kind": "cyclegan-resnet"},
+            # A mask closes: cycle and identity losses are smallest where nothing changes.
+            "generator": {"kind": "cyclegan-resnet", "output": "direct"},
             "discriminator": {"norm": "instance"},
             # The loop's least squares are halved, as in LSGAN, so that they weigh as much as the paper's at 2.
             "loss": {
@@ -73,6 +74,7 @@ METHODS: Mapping[str, Method] = {
                 "cycle_changed_share": 1.0,
                 "cycle_every": 1,
                 "identity_weight": 5.0,
+                "sparsity_weight": 0.0,
                 "r1_weight": 0.0,
             },
             "training": {

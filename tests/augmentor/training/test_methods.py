@@ -52,8 +52,11 @@ def test_pix2pix_is_the_papers() -> None:
 
 
 def test_the_recipe_has_the_last_word_where_the_method_leaves_it(tmp_path: Path) -> None:
-    recipe = read_recipe(None, ["training.method=cyclegan", "generator.kind=resnet", "loss.identity_weight=0"])
-    assert (recipe.generator.kind, recipe.generator.output, recipe.loss.identity_weight) == ("resnet", "masked", 0)
+    recipe = read_recipe(None, ["training.method=cyclegan", "generator.kind=resnet"])
+    assert (recipe.generator.kind, recipe.generator.output, recipe.loss.sparsity_weight) == ("resnet", "direct", 0)
+    changes = ["generator.output=masked", "loss.identity_weight=0"]
+    recipe = read_recipe(None, ["training.method=cyclegan", "generator.kind=resnet", *changes])
+    assert (recipe.generator.output, recipe.loss.identity_weight) == ("masked", 0)
     write_recipe(tmp_path / "run.toml", recipe)
     assert read_recipe(tmp_path / "run.toml", of_run=True) == recipe
 
