@@ -35,6 +35,7 @@ _HEADS = {
     "logit-adjusted": "logit\nadjusted",
     "ungated": "ungated",
     "gated": "gated",
+    "oversampled-synthetic": "overs. +\nsynth.",
     "pretrained": "synth.,\nreal",
     "synthetic": "synth.\nonly",
 }
@@ -108,7 +109,8 @@ def evaluate(
 
     --arms: real, oversampled, oversampled-trivialaugment, ungated, gated,
     synthetic by default; others are trivialaugment, geometric,
-    oversampled-geometric, group-balanced, logit-adjusted, and pretrained (on
+    oversampled-geometric, group-balanced, logit-adjusted, oversampled-synthetic
+    (the output, rare combinations drawn more often) and pretrained (on
     synthetic images, then trained on real ones).
     """
     from augmentor.cli.devices import pick_device

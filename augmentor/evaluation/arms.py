@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from augmentor.evaluation.data import EvaluationData
 from augmentor.evaluation.training import Loss
-from augmentor.judge import LabelledImages
+from augmentor.judge import LabelledImages, joint_rarity
 
 TITLES = {
     "real": "real only",
@@ -27,6 +27,7 @@ TITLES = {
     "logit-adjusted": "real, logit-adjusted loss",
     "ungated": "real + synthetic, ungated",
     "gated": "real + synthetic, gated",
+    "oversampled-synthetic": "real + synthetic, oversampled",
     "pretrained": "synthetic, then real",
     "synthetic": "synthetic only",
 }
@@ -103,17 +104,6 @@ def jitter(images: Tensor, random: np.random.Generator, *, flip: bool) -> Tensor
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     shifted = images[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return shifted.permute(0, 3, 1, 2)
-
-
-def even_weights(codes: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return how often each row is drawn, (N,) summing to 1, so that all combinations of labels come up equally.
-
-    codes: (N, A) of the attributes that count; -1, unknown, is a label like any other.
-    """
-    _, which, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
-    weights = 1.0 / counts[which.reshape(-1)]
-    normal: NDArray[np.float64] = weights / weights.sum()
-    return normal
 
 
 def _stream(pool: Pool, random: np.random.Generator) -> Iterator[int]:
@@ -202,7 +192,7 @@ def make_arms(
     """
     real = (Pool(data=data.train, share=1.0),)
     changed = data.train.codes[:, list(data.changed)]
-    oversampled = (Pool(data=data.train, share=1.0, weights=even_weights(changed.numpy())),)
+    oversampled = (Pool(data=data.train, share=1.0, weights=joint_rarity(changed.numpy())),)
     synthetic = (Pool(data=data.kept, share=1.0),)
     found: dict[str, dict[str, Any]] = {
         "real": {"pools": real},
@@ -214,6 +204,7 @@ def make_arms(
         "group-balanced": {"pools": real, "loss": "group_balanced"},
         "logit-adjusted": {"pools": real, "loss": "logit_adjusted"},
         main_arm(data): {"pools": mixed(data.train, data.kept)},
+        "oversampled-synthetic": {"pools": evened(data.train, data.kept, attributes=data.changed)},
         "pretrained": {"pools": oversampled, "pretraining": synthetic},
         "synthetic": {"pools": synthetic},
     }
@@ -239,6 +230,17 @@ def make_sweep(data: EvaluationData, ratios: Sequence[float]) -> list[TrainingAr
         )
         for ratio in ratios
     ]
+
+
+def evened(real: LabelledImages, synthetic: LabelledImages, *, attributes: Sequence[int]) -> tuple[Pool, Pool]:
+    """Return both kinds of images, drawn so that all combinations of these attributes come up equally."""
+    weights = joint_rarity(torch.cat([real.codes, synthetic.codes])[:, list(attributes)].numpy())
+    parts = weights[: len(real)], weights[len(real) :]
+    first, second = (
+        Pool(data=data, share=float(part.sum()), weights=part / part.sum())
+        for data, part in zip((real, synthetic), parts, strict=True)
+    )
+    return first, second
 
 
 def mixed(real: LabelledImages, synthetic: LabelledImages, *, ratio: float | None = None) -> tuple[Pool, Pool]:

@@ -247,13 +247,13 @@ def _rare(manifest: Manifest, training: NDArray[np.intp], validation: NDArray[np
 
 
 def _shuffled(manifest: Manifest, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the rows in a random order weighted by rarity, so that the first ones are balanced.
+    """Return the rows in a random order weighted by `combination_weights`, so that the first ones are balanced.
 
     The first few rows of every combination come before all others.
     """
     if not len(rows):
         return rows
-    weights = rarity_weights(manifest.codes[rows], manifest.space)
+    weights = combination_weights(manifest.codes[rows], manifest.space)
     order = np.random.default_rng(0).choice(rows, size=len(rows), replace=False, p=weights)
     cells = pd.Series(_combinations(manifest.codes[order]))
     first = cells.groupby(cells).cumcount().to_numpy() < _FIRST

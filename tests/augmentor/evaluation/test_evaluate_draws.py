@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from augmentor.evaluation.arms import Augmentation, Pool, batches, even_weights, jitter, mixed
-from augmentor.judge.data import LabelledImages
+from augmentor.evaluation.arms import Augmentation, Pool, batches, evened, jitter, mixed
+from augmentor.judge.data import LabelledImages, joint_rarity
 
 
 def images(count: int, code: int, *, channels: int = 3) -> LabelledImages:
@@ -42,11 +42,29 @@ def test_pools_are_mixed_in_their_shares() -> None:
 
 def test_oversampling_shows_all_combinations_alike() -> None:
     codes = np.array([(0, 0)] * 90 + [(0, 1)] * 9 + [(1, -1)])
-    weights = even_weights(codes)
+    weights = joint_rarity(codes)
     assert np.allclose([weights[:90].sum(), weights[90:99].sum(), weights[99]], 1 / 3)
     pool = Pool(data=images(100, 0), share=1.0, weights=weights)
     rare = Counter(number for _, number in drawn(pool, steps=60, size=10))[99]
     assert 150 < rare < 250
+
+
+def test_synthetic_images_are_oversampled_with_the_real_ones() -> None:
+    # 90 and 9 real images of two values, 1 and 20 synthetic ones: each value comes up half of the time.
+    real, synthetic = (
+        LabelledImages(
+            images=torch.zeros(zeros + ones, 3, 8, 8, dtype=torch.uint8),
+            codes=torch.tensor([[0]] * zeros + [[1]] * ones),
+        )
+        for zeros, ones in ((90, 9), (1, 20))
+    )
+    first, second = evened(real, synthetic, attributes=[0])
+    assert first.weights is not None
+    assert second.weights is not None
+    assert first.share + second.share == pytest.approx(1)
+    real_weights, made_weights = first.share * first.weights, second.share * second.weights
+    assert real_weights[:90].sum() + made_weights[0] == pytest.approx(0.5)
+    assert np.allclose([*real_weights[90:], *made_weights[1:]], 0.5 / 29)
 
 
 def test_batches_are_the_same_again_and_leave_the_global_generator_alone() -> None:
