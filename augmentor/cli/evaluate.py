@@ -202,7 +202,14 @@ def plan_table(plan: EvaluationPlan) -> Group:
         gain = "none: fewer than 8" if each.smallest_gain is None else f"{100 * each.smallest_gain:.1f} points"
         subjects = "more seeds" if each.units_needed is None else f"{each.units_needed:,}"
         table.add_row(f"{each.seeds}", gain, subjects)
-    return Group(Text(head), Text(""), table, Text(""), Text(assumed, "dim"))
+    doubts = [
+        f"Expect no gain in {name}: the gate accepted {100 * share:.0f} % of its translations. Of such a "
+        "combination the accepted images taught less, where it was measured, than the real ones drawn more often. "
+        "More real images of it, or a model trained longer, come first."
+        for name, share in plan.doubtful
+    ]
+    said = [line for doubt in doubts for line in (Text(""), Text(doubt, "yellow"))]
+    return Group(Text(head), Text(""), table, Text(""), Text(assumed, "dim"), *said)
 
 
 def _arms(evaluation: Evaluation) -> Table:

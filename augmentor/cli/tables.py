@@ -100,7 +100,8 @@ def balance_verdict(states: Sequence[CellState]) -> Text:
     rejected = any(state.given_up for state in short)
     lines.append(
         "The report shows the best of the rejected. A model trained longer, or with --for-balance, or more real "
-        "images of these combinations would help; so may a judge trained longer (augmentor judge --minutes)."
+        "images of these combinations would help; so may a judge trained longer (augmentor judge --minutes). "
+        "augmentor evaluate --plan says what to expect of what was kept."
         if rejected
         else "More rows, a larger --max-per-source or a better model would help."
     )

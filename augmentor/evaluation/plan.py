@@ -34,6 +34,13 @@ GAIN = 0.05
 ACCURACY = 0.6
 """Assumed share of the images of filled combinations that classifiers of real images recognise."""
 
+FEW_ACCEPTED = 0.1
+"""Share of accepted translations below which a combination is not expected to gain.
+
+Outputs that helped had accepted two in five; of those with one in thirty, the images taught less than the few real
+ones drawn more often (BENCHMARKS.md, "Whether it helps").
+"""
+
 _SEEDS = (3, 6, 12, 24)
 _SIMULATIONS = 40
 _DRAWN = 60
@@ -62,6 +69,7 @@ class EvaluationPlan:
 
     Args:
         filled: names of the combinations.
+        accepted: for each, the share of its translations that the gate accepted; None where none is known.
         images: test images that show one of them; `units` subjects (or images without one).
         gain: the wanted gain.
         accuracy: assumed accuracy without it.
@@ -69,6 +77,7 @@ class EvaluationPlan:
     """
 
     filled: Sequence[str]
+    accepted: Sequence[float | None]
     images: int
     units: int
     gain: float
@@ -79,7 +88,14 @@ class EvaluationPlan:
     def to_json(self) -> dict[str, Json]:
         """Return plain JSON values."""
         state = asdict(self)
-        return {**state, "filled": list(self.filled), "seeds": [asdict(each) for each in self.seeds]}
+        lists = {"filled": list(self.filled), "accepted": list(self.accepted)}
+        return {**state, **lists, "seeds": [asdict(each) for each in self.seeds]}
+
+    @property
+    def doubtful(self) -> list[tuple[str, float]]:
+        """The combinations of which so few translations were accepted that no gain is expected, and that share."""
+        both = zip(self.filled, self.accepted, strict=True)
+        return [(name, share) for name, share in both if share is not None and share < FEW_ACCEPTED]
 
 
 def plan_evaluation(
@@ -104,6 +120,7 @@ def plan_evaluation(
     variances = _variances(shown, units, cells=cells, space=space, gain=gain)
     return EvaluationPlan(
         filled=names,
+        accepted=[_accepted(kept, rejected, cell, space) for cell in cells],
         images=len(units),
         units=len(np.unique(units)),
         gain=gain,
@@ -111,6 +128,15 @@ def plan_evaluation(
         spread=Spread(),
         seeds=[_planned(variances, len(np.unique(units)), seeds, gain=gain) for seeds in _SEEDS],
     )
+
+
+def _accepted(kept: pd.DataFrame, rejected: pd.DataFrame, cell: Cell, space: LabelSpace) -> float | None:
+    """Return the share of a combination's translations that the gate accepted; None without any."""
+    values = {space.names[a]: space.attributes[a].values[code] for a, code in cell}
+    passed, failed = (
+        int((table[list(values)] == pd.Series(values)).all(axis=1).sum()) for table in (kept, rejected)
+    )
+    return passed / (passed + failed) if passed + failed else None
 
 
 def _test_images(table: Manifest, cells: Sequence[Cell]) -> tuple[NDArray[np.integer], NDArray[np.intp]]:

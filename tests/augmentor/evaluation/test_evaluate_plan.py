@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from augmentor.cli.evaluate import plan_table
 from augmentor.errors import OutputError
 from augmentor.evaluation import SimulatedTest, Spread, TestSet, plan_evaluation
 from augmentor.evaluation.plan import ACCURACY
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
     from augmentor.evaluation import EvaluationPlan
     from tests.augmentor.evaluation.conftest import Planted
+
+REJECTED = "split,group,source_id,source_path,hue,mark,changed,reason"
 
 
 def test_simulated_classifiers_have_the_accuracy_they_are_given() -> None:
@@ -96,6 +101,26 @@ def test_a_plan_says_what_these_subjects_show_and_how_many_it_takes(planted: Pla
         )
         seen.append((ours.filled - theirs.filled).interval().low > 0)
     assert 0.6 < float(np.mean(seen)) < 0.95
+
+
+def test_a_plan_expects_nothing_where_few_translations_were_accepted(planted: Planted) -> None:
+    planted.add(30, "train", (0, 0))
+    planted.add(24, "test", (2, 1))
+    sources = planted.of("train")
+    made = [planted.translate(sources[0], (2, 1))]
+    for number, (refused, share) in enumerate(((0, 1.0), (9, 0.1), (19, 0.05))):
+        out = planted.output(f"out{number}", made)
+        lines = [f"train,,{row.id},{row.id}.png,blue,1,hue mark,agreement" for row in sources[1 : 1 + refused]]
+        (out / "rejected.csv").write_text("\n".join([REJECTED, *lines]) + "\n")
+        plan = plan_evaluation(planted.manifest(), out)
+        assert plan.accepted[0] == pytest.approx(share)
+        assert plan.to_json()["accepted"] == list(plan.accepted)
+        said = [(name, round(found, 3)) for name, found in plan.doubtful]
+        assert said == ([("hue=blue, mark=1", 0.05)] if share < 0.1 else [])
+    shown = io.StringIO()
+    Console(file=shown, width=80).print(plan_table(plan))
+    words = " ".join(shown.getvalue().split())
+    assert "Expect no gain in hue=blue, mark=1: the gate accepted 5 % of its translations." in words
 
 
 def test_a_plan_of_few_subjects_has_no_gain_but_the_number_it_takes(planted: Planted) -> None:
