@@ -19,6 +19,7 @@ from augmentor.cli.info import info
 from augmentor.cli.judge import judge
 from augmentor.cli.merge import merge
 from augmentor.cli.preview import preview
+from augmentor.cli.recipes import explain, recipes
 from augmentor.cli.report import report
 from augmentor.cli.session import FAILED, end_at_once, messages, results, set_debug
 from augmentor.cli.train import train
@@ -68,7 +69,22 @@ def _root(
     set_debug(debug)
 
 
-for each in (check, train, expand, merge, preview, judge, info, report, verify, evaluate, bench, demo):
+for each in (
+    check,
+    train,
+    expand,
+    merge,
+    preview,
+    judge,
+    info,
+    report,
+    verify,
+    evaluate,
+    recipes,
+    explain,
+    bench,
+    demo,
+):
     app.command()(each)
 
 if shutil.get_terminal_size().columns < 80:

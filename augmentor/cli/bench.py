@@ -30,7 +30,7 @@ def bench(
     ] = None,
     model: Annotated[Path | None, typer.Option(metavar="RUN", help="Run folder or checkpoint folder.")] = None,
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Without --model: recipe of an untrained model.")
+        Path | None, typer.Option(metavar="NAME|FILE", help="Without --model: recipe of an untrained model.")
     ] = None,
     set_: SetOption = None,
     size: Annotated[int | None, typer.Option(help="Side of the images. Default: the recipe's.")] = None,

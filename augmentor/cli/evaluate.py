@@ -108,9 +108,9 @@ def evaluate(
     Writes evaluation.json to OUT; the same command resumes an interrupted run.
 
     --arms: real, oversampled, oversampled-trivialaugment, ungated, gated,
+    oversampled-synthetic (the output, rare combinations drawn more often) and
     synthetic by default; others are trivialaugment, geometric,
-    oversampled-geometric, group-balanced, logit-adjusted, oversampled-synthetic
-    (the output, rare combinations drawn more often) and pretrained (on
+    oversampled-geometric, group-balanced, logit-adjusted, and pretrained (on
     synthetic images, then trained on real ones).
     """
     from augmentor.cli.devices import pick_device

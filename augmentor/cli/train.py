@@ -19,7 +19,7 @@ def train(
     manifests: options.ManifestsArgument,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write.")],
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML settings. Default: the built-in recipe.")
+        Path | None, typer.Option(metavar="NAME|FILE", help="Settings: see augmentor recipes.")
     ] = None,
     set_: options.SetOption = None,
     minutes: Annotated[float | None, typer.Option(help="Training time in minutes.")] = None,

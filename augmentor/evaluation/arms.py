@@ -44,7 +44,15 @@ BASELINES = (
 )
 """Arms without a generator; synthetic images must be better than the best of those that are there."""
 
-DEFAULT_ARMS = ("real", "oversampled", "oversampled-trivialaugment", "ungated", "gated", "synthetic")
+DEFAULT_ARMS = (
+    "real",
+    "oversampled",
+    "oversampled-trivialaugment",
+    "ungated",
+    "gated",
+    "oversampled-synthetic",
+    "synthetic",
+)
 """Those that run by default; "real", and the output's own of "ungated" and "gated", always run."""
 
 Augmentation = Literal["trivial", "geometric"]

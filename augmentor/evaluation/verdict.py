@@ -175,6 +175,12 @@ def _advice(
         yield "Train on the output as it is: labels.csv lists real and synthetic images together."
     arms = {arm.name: arm for arm in results}
     own = arms[verdict.arm]
+    evened = intervals.get((verdict.measure, "oversampled-synthetic"))
+    if evened is not None and evened.high < 0:
+        yield (
+            f"Drawn so that all combinations come up equally often, the same images are {-100 * evened.value:.1f} "
+            "points better: where combinations have unequal numbers of images, train with a weighted sampler."
+        )
     known = [arm for arm in (own, *sweep) if arm.validation is not None]
     top = max(known, key=lambda arm: arm.validation or 0.0, default=own)
     if top is not own and top.ratio is not None and own.ratio is not None:

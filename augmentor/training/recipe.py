@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 
 from augmentor.errors import RecipeError
+from augmentor.recipes import find_recipe
 from augmentor.storage import replacing_text
 from augmentor.training.initial import adopt_architecture
 from augmentor.training.methods import check_batch, deepest_discriminator, with_method
@@ -185,12 +186,16 @@ def check_sizes(recipe: Recipe) -> None:
 
 
 def read_recipe(
-    path: Path | None, overrides: Sequence[str] = (), *, of_run: bool = False, **training: float | str | None
+    path: str | Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    of_run: bool = False,
+    **training: float | str | None,
 ) -> Recipe:
     """Read a recipe, apply overrides, fill in the defaults, validate.
 
     Args:
-        path: a TOML file; None means all defaults (recipes/default.toml).
+        path: a TOML file, or the name of a recipe that ships; None means all defaults (`default`).
         overrides: `section.key=value` lines; a value is read as TOML, and as text if it is none.
         of_run: the file is a run's own, with all settings: those that it lacks are younger than the run, which
             goes on as it did without them. Without, `training.init` adds the architecture of its model.
@@ -200,7 +205,7 @@ def read_recipe(
         RecipeError: a file that cannot be read or parsed, an unknown key, or a value that cannot work.
     """
     where = str(path) if path is not None else "the settings"
-    content = _read_toml(path) if path is not None else {}
+    content = _read_toml(Path(path) if of_run else find_recipe(path)) if path is not None else {}
     if of_run:
         _add_younger(content)
     set_by = {_apply(content, override): override for override in overrides}

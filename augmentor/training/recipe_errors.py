@@ -54,9 +54,9 @@ def explain(
             message = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{place}: {key}: {message}" if key else f"{place}: {message}")
         elif problem["type"] == "missing":
-            lines.append(f"{place}: {key} is missing; it must be {_allowed(field, schema)}")
+            lines.append(f"{place}: {key} is missing; it must be {allowed(field, schema)}")
         else:
-            lines.append(f"{place}: {key} must be {_allowed(field, schema)}, not {_shown(value)}")
+            lines.append(f"{place}: {key} must be {allowed(field, schema)}, not {_shown(value)}")
     return "\n".join(dict.fromkeys(lines))
 
 
@@ -91,14 +91,12 @@ def _properties(field: Schema, schema: Schema) -> Schema:
     return properties
 
 
-def _allowed(field: Schema, schema: Schema) -> str:
+def allowed(field: Schema, schema: Schema) -> str:
     """Return what a setting may be, as in "a whole number, at least 1"."""
     match field:
         case {"anyOf": branches}:
             described = field.get("description")
-            return described or " or ".join(
-                _allowed(each, schema) for each in branches if each != {"type": "null"}
-            )
+            return described or " or ".join(allowed(each, schema) for each in branches if each != {"type": "null"})
         case {"enum": _} | {"const": _}:
             *others, last = map(repr, field.get("enum") or [field["const"]])
             return f"{', '.join(others)} or {last}" if others else last
@@ -108,7 +106,7 @@ def _allowed(field: Schema, schema: Schema) -> str:
         case {"type": "array"}:
             exact, least = len(field.get("prefixItems", ())), field.get("minItems")
             count = f" of {exact}" if exact else f" of at least {least}" if least else ""
-            return f"a list{count}, each {_allowed(field['prefixItems'][0] if exact else field['items'], schema)}"
+            return f"a list{count}, each {allowed(field['prefixItems'][0] if exact else field['items'], schema)}"
         case {"type": "boolean" | "string" as kind}:
             return "true or false" if kind == "boolean" else "text"
         case _:

@@ -138,7 +138,16 @@ class ImageSettings(Section):
 
 
 class GeneratorSettings(Section):
-    """The generator's architecture; see `stargan.networks` for the kinds, whose defaults are the resnet's here."""
+    """The generator's architecture; see `stargan.networks` for the kinds, whose defaults are the resnet's here.
+
+    Attributes:
+        kind: "resnet" (StarGAN's, with the options below), "encoder-decoder" (for digits), "cyclegan-resnet" or
+            "pix2pix-unet" (the ancestors').
+        latent: entries of the encoder-decoder's latent vector.
+        dropout: share of the channels that are set to 0 inside residual blocks, or in the decoder of a U-Net; off
+            in translations.
+        per_value: a generator for each value of the one attribute, as CycleGAN has; `training.method` sets it.
+    """
 
     kind: GeneratorKind = "resnet"
     width: _Width = Field(default=64, ge=1)
@@ -171,6 +180,10 @@ class DiscriminatorSettings(Section):
     """The discriminator's architecture; see `stargan.networks`: `PatchDiscriminator` and `DcganDiscriminator`.
 
     The default of the depth depends on the images' size; see `fitting_depth`.
+
+    Attributes:
+        kind: "patch" scores every patch of an image (PatchGAN's), "dcgan" the whole image.
+        per_value: a discriminator for each value of the one attribute, as CycleGAN has; `training.method` sets it.
     """
 
     kind: DiscriminatorKind = "patch"
@@ -320,7 +333,11 @@ class AttributeSettings(Section):
 
 
 class ManifestSettings(Section):
-    """How to read the manifest: attributes (by default all columns not reserved), and as `TableReading`."""
+    """How to read the manifest: attributes, and as `TableReading`.
+
+    Attributes:
+        attributes: columns to use as attributes; all that qualify if not given.
+    """
 
     attributes: tuple[str, ...] | None = None
     image_column: str | None = None

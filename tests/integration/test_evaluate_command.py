@@ -62,7 +62,15 @@ def test_it_prints_tables_and_writes_what_it_found(
     state = json.loads((out / "evaluation.json").read_text())
     assert {**done.json, "sha256": state["sha256"]} == state
     names = [arm["name"] for arm in state["arms"]]
-    assert names == ["real", "oversampled", "oversampled-trivialaugment", "ungated", "gated", "synthetic"]
+    assert names == [
+        "real",
+        "oversampled",
+        "oversampled-trivialaugment",
+        "ungated",
+        "gated",
+        "oversampled-synthetic",
+        "synthetic",
+    ]
     # The model's own setting.
     assert state["settings"]["flip"] is True
     images = {arm["name"]: arm["images"] for arm in state["arms"]}

@@ -27,6 +27,8 @@ COMMANDS = (
     "verify",
     "merge",
     "evaluate",
+    "recipes",
+    "explain",
     "convert",
     "convert checkpoint",
     "convert dataset",

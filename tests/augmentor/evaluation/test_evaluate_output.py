@@ -50,7 +50,14 @@ def test_it_sees_that_true_images_of_what_was_missing_help(lopsided: Planted) ->
     assert found.verdict.word == "helps"
     assert found.verdict.arm == "ungated"
     arms = {arm.name: arm for arm in found.arms}
-    assert list(arms) == ["real", "oversampled", "oversampled-trivialaugment", "ungated", "synthetic"]
+    assert list(arms) == [
+        "real",
+        "oversampled",
+        "oversampled-trivialaugment",
+        "ungated",
+        "oversampled-synthetic",
+        "synthetic",
+    ]
     assert set(found.skipped) == {"gated"}
     assert arms["ungated"].balanced.value > 0.9
     assert arms["real"].balanced.value < 0.6
@@ -417,7 +424,7 @@ def test_without_the_model_the_ungated_arm_is_left_out_with_a_reason(planted: Pl
     assert "--model" in found().skipped["ungated"]
     gone = found(path=str(planted.folder / "gone"))
     assert "is not at" in gone.skipped["ungated"]
-    names = ["real", "oversampled", "oversampled-trivialaugment", "gated", "synthetic"]
+    names = ["real", "oversampled", "oversampled-trivialaugment", "gated", "oversampled-synthetic", "synthetic"]
     assert [arm.name for arm in gone.arms] == names
     assert gone.verdict.arm == "gated"
     with pytest.raises(AugmentorError, match="gone"):

@@ -171,6 +171,9 @@ def test_it_says_what_to_do_next() -> None:
     weak = verdict({"gated": (0.7, 0.7), "synthetic": (0.5, 0.5), **same}, copies=0.3)
     assert any("recognises mark in 50.0 % of real test images, against 70.0 %" in each for each in weak.following)
     assert any(each.startswith("30.0 % of the translations lie as close") for each in weak.following)
+    uneven = verdict({"gated": (0.6, 0.6), "oversampled-synthetic": (0.75, 0.75), **same})
+    assert any("the same images are 15.0 points better" in each for each in uneven.following)
+    assert not any("sampler" in each for each in better.following)
     alone = verdict(
         {"gated": (0.8, 0.8), "real": (0.6, 0.6), "oversampled": (0.95, 0.95), "trivialaugment": (0.7, 0.7)}
     )
