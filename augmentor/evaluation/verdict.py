@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augmentor.evaluation.arms import BASELINES, TITLES, TrainingArm, main_arm
+from augmentor.evaluation.arms import BASELINES, EVENED, TITLES, TrainingArm, judged_arm, main_arm
 from augmentor.evaluation.cache import Predictions
 from augmentor.evaluation.folds import TrainedFold
 from augmentor.evaluation.metrics import (
@@ -172,21 +172,21 @@ def _advice(
     if word == SAME:
         yield from (f"By {_NAMES[measure]} they hurt." for measure, each in words.items() if each == "hurts")
     if word == "helps":
-        yield "Train on the output as it is: labels.csv lists real and synthetic images together."
+        yield "Train on the output: labels.csv lists real and synthetic images together."
     arms = {arm.name: arm for arm in results}
     own = arms[verdict.arm]
-    evened = intervals.get((verdict.measure, "oversampled-synthetic"))
-    if evened is not None and evened.high < 0:
+    as_it_is = intervals.get((verdict.measure, "gated")) or intervals.get((verdict.measure, "ungated"))
+    if verdict.arm == EVENED and as_it_is is not None and as_it_is.low > 0:
         yield (
-            f"Drawn so that all combinations come up equally often, the same images are {-100 * evened.value:.1f} "
-            "points better: where combinations have unequal numbers of images, train with a weighted sampler."
+            "Draw all combinations equally often when you train (a weighted sampler), as was done here: with its "
+            f"images as they come the output is {100 * as_it_is.value:.1f} points worse."
         )
     known = [arm for arm in (own, *sweep) if arm.validation is not None]
     top = max(known, key=lambda arm: arm.validation or 0.0, default=own)
     if top is not own and top.ratio is not None and own.ratio is not None:
         yield (
             f"On the val images {top.ratio:g} synthetic images for each real one do best "
-            f"({_share(top.validation)}; the output as it is, with {own.ratio:.2g}, reaches "
+            f"({_share(top.validation)}; the output's own {own.ratio:.2g} reach "
             f"{_share(own.validation)}): draw them so when you train."
         )
     against_real = intervals.get((verdict.measure, "real"))
@@ -307,7 +307,7 @@ def summarize(fold: TrainedFold, *, seeds: int, settings: Mapping[str, Json]) ->
             for group in test.unmeasured
         ],
         verdict=conclude(
-            main_arm(data),
+            judged_arm(data, arms),
             {arm.name: measured[arm.name] for arm in arms},
             results=results,
             sweep=swept,

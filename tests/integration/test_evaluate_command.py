@@ -79,7 +79,7 @@ def test_it_prints_tables_and_writes_what_it_found(
     assert state["counts"]["rejected"] == THROWN_OUT - 1
     assert state["counts"]["kept"] + 16 == images["gated"]
     assert state["attributes"] == ["hair", "smile"]
-    assert state["verdict"]["arm"] == "gated"
+    assert state["verdict"]["arm"] == "oversampled-synthetic"
     # Four test images of two persons say nothing.
     assert state["verdict"]["word"] == "no difference seen"
     assert state["distances"]["frechet"].keys() == {"kept", "real", "ungated"}
@@ -87,7 +87,7 @@ def test_it_prints_tables_and_writes_what_it_found(
     assert max(map(len, shown)) <= 80
     assert "real + synthetic, gated" in done.out
     assert "2 independent units" in done.out
-    assert "7 classifiers of 2 steps are to be trained" in done.err
+    assert "8 classifiers of 2 steps are to be trained" in done.err
 
 
 def test_a_plan_trains_and_writes_nothing(
@@ -118,7 +118,7 @@ def test_the_same_command_again_trains_nothing_and_changes_nothing(
     assert "to be trained" not in again.err
     assert (out / "evaluation.json").read_bytes() == before
     more = augmentor.run("evaluate", small.manifest, out, *QUICK, "--seeds", 2)
-    assert "7 classifiers of 2 steps are to be trained" in more.err
+    assert "8 classifiers of 2 steps are to be trained" in more.err
 
 
 def test_rejected_translations_are_remade_to_the_pixel(judged: tuple[Path, pd.DataFrame], small: Small) -> None:
