@@ -37,8 +37,8 @@ ACCURACY = 0.6
 FEW_ACCEPTED = 0.1
 """Share of accepted translations below which a combination is not expected to gain.
 
-Outputs that helped had accepted two in five; of those with one in thirty, the images taught less than the few real
-ones drawn more often (BENCHMARKS.md, "Whether it helps").
+Of outputs that helped a third or more had been accepted; where it was one in thirty, the images taught less than
+the few real ones drawn more often (BENCHMARKS.md, "Whether it helps").
 """
 
 _SEEDS = (3, 6, 12, 24)
