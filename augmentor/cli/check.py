@@ -21,6 +21,7 @@ from augmentor.cli.session import (
     escape,
     print_json,
     print_line,
+    print_next,
     program,
     remark,
     results,
@@ -38,6 +39,7 @@ _MOST_CHANGES = 20
 
 @command
 def check(
+    context: typer.Context,
     manifest: options.ManifestArgument,
     attributes: options.AttributesOption = None,
     image_column: options.ColumnOption = None,
@@ -67,6 +69,7 @@ def check(
     With --balance, also the number of training images of each combination of
     attributes, before and after expand --balance.
     """
+    from augmentor.cli.devices import pick_device
     from augmentor.data import check_manifest, resolve_range, write_folds
     from augmentor.data import split_labels as write_split
     from augmentor.data.manifest import read_manifest
@@ -109,6 +112,9 @@ def check(
         results.print(check_tables(report))
     if not report.ok:
         raise typer.Exit(FAILED)
+    if not json:
+        small = [] if recipe or pick_device("auto").type == "cuda" else ["--recipe", "cpu-quick"]
+        print_next(context, "train", manifest, "--out", "run", *small, carried=("attributes", "recipe"))
 
 
 def _print_split(written: SplitLabels, json: bool) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from augmentor.cli import options
 from augmentor.cli.display import ProgressBar
-from augmentor.cli.session import command, print_json, remark, results
+from augmentor.cli.session import command, print_json, print_line, remark, results
 from augmentor.cli.tables import plain_table
 from augmentor.errors import AugmentorError
 from augmentor.storage import MAX_PIXELS
@@ -151,8 +151,9 @@ def evaluate(
             on_note=remark,
             on_steps=lambda done, total, before: bar.update(done, total, skipped=before),
         )
-    write_report(out)
+    page = write_report(out)
     results.print(evaluation_tables(evaluation))
+    print_line(f"Report: {page}")
     if json:
         print_json(evaluation.to_json())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
@@ -31,6 +32,7 @@ _WRITTEN, _GATE, _SPEED, _MACHINES = (
 
 @session.command
 def expand(
+    context: typer.Context,
     manifest: options.ManifestArgument,
     model: options.ModelOption,
     out: Annotated[Path, typer.Option(metavar="PATH", help="Output folder, FILE.h5, or URL.", parser=parse_path)],
@@ -241,7 +243,8 @@ def expand(
         result = run_expansion(
             planned, run, write_pages=write_report, overwrite=overwrite, executor=executor, on_progress=show
         )
-    _print_result(planned, result, json=json)
+    following = partial(session.print_next, context, "evaluate", manifest, out)
+    _print_result(planned, result, following=following, json=json)
     _remark_on_classes(planned)
     _warn_of_unchecked(planned)
     session.exit_for_failures(result.counts.failed, max_failures, planned.paths.beside("failures.csv"))
@@ -289,7 +292,7 @@ def _executor(
     return RayExecutor(address=address, workers=ray_workers, device=device, threads=threads)
 
 
-def _print_result(planned: Expansion, result: ExpandResult, *, json: bool) -> None:
+def _print_result(planned: Expansion, result: ExpandResult, *, following: Callable[[], None], json: bool) -> None:
     """Print the counts and paths of a finished output."""
     from augmentor.report import report_path
 
@@ -306,6 +309,8 @@ def _print_result(planned: Expansion, result: ExpandResult, *, json: bool) -> No
         where = planned.paths.beside("rejected.csv")
         session.print_line(f"{made.rejected:,} translations were rejected: {where}")
     session.print_line(f"Report: {report_path(out)}")
+    if made.splits.get("test", {}).get("real"):
+        following()
     if json:
         session.print_json(
             {

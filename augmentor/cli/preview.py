@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from augmentor.cli import options
-from augmentor.cli.session import command, print_line
+from augmentor.cli.session import command, print_line, print_next
 from augmentor.storage import MAX_PIXELS
 
 
 @command
 def preview(
+    context: typer.Context,
     manifest: options.ManifestArgument,
     model: options.ModelOption,
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Image to write.")],
@@ -60,3 +61,7 @@ def preview(
         looks=looks,
     )
     print_line(str(path))
+    requested = [word for spec in domains or ["each"] for word in ("--domains", spec)]
+    foreign = ("attributes", "model_size", "model_crop", "key", "unlabelled")
+    carried = ("looks", "size", *foreign)
+    print_next(context, "expand", manifest, "--model", model, *requested, "--out", "expanded", carried=carried)

@@ -143,6 +143,29 @@ def this_command(*extra: str, without: Sequence[str] = ()) -> str:
     return shlex.join([*words, *(flag for flag in extra if flag not in words)])
 
 
+_READING = ("image_column", "image_prefix", "image_suffix", "na_values", "max_pixels", "allow_outside")
+"""Options that say how to read a manifest: who gives them to one command needs them in the next."""
+
+
+def print_next(context: typer.Context, name: str, *words: str | Path, carried: Sequence[str] = ()) -> None:
+    """Print a command to go on with, with the words given, and with options of the running one.
+
+    These are the ones that say how to read the manifest, and those `carried`, as far as both commands have them.
+    """
+    commands = getattr(context.find_root().command, "commands", {})
+    known = {parameter.name for parameter in commands[name].params}
+    found = [name, *map(str, words)]
+    for parameter in context.command.params:
+        key = parameter.name or ""
+        source = context.get_parameter_source(key)
+        given = source is not None and source.name == "COMMANDLINE"
+        if key in (*_READING, *carried) and key in known and given:
+            value = context.params[key]
+            for each in value if isinstance(value, list | tuple) else [value]:
+                found += [parameter.opts[0]] if each is True else [parameter.opts[0], str(each)]
+    print_line(f"Next:  {shlex.join([*program(), *found])}")
+
+
 _UNRECORDED_FLAGS = frozenset({"--debug", "--dry-run", "--json", "--overwrite", "--resume", "--verify-sources"})
 _UNRECORDED_VALUES = frozenset(
     {"--address", "--device", "--devices", "--engine", "--max-failures", "--ray-workers", "--shards", "--workers"}

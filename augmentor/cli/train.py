@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
@@ -16,6 +15,7 @@ from augmentor.errors import AugmentorError
 
 @session.resumed_by("--resume")
 def train(
+    context: typer.Context,
     manifests: options.ManifestsArgument,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write.")],
     recipe: Annotated[
@@ -125,9 +125,7 @@ def train(
         session.results.print(tables.target_accuracy_table(result.obedience))
     if result.choice is not None:
         session.print_line(f"Used:  {result.choice}")
-    following = [*session.program(), "preview", str(manifests[0]), "--model", str(out), "--out", "preview.png"]
-    following += ["--allow-outside"] if allow_outside else []
-    session.print_line(f"Next:  {shlex.join(following)}")
+    session.print_next(context, "preview", manifests[0], "--model", out, "--out", "preview.png")
     if json:
         losses = {name: round(value, 6) for name, value in result.losses.items()}
         session.print_json(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from tests.integration.conftest import TINY
+
 if TYPE_CHECKING:
-    from tests.integration.conftest import Augmentor, Small
+    from tests.integration.conftest import Augmentor, Done, Small
 
 REAL_DATA = os.environ.get("AUGMENTOR_REAL_DATA", "")
 
@@ -38,6 +41,36 @@ def test_a_good_manifest(augmentor: Augmentor, small: Small) -> None:
     ):
         assert expected.split() in lines
     assert "Every image can be read, and no split leaks into another." in done.out
+    assert next_words(done, "train")[:4] == ["train", str(small.manifest), "--out", "run"]
+
+
+def next_words(done: Done, command: str) -> list[str]:
+    """The next command that was printed, from its name on."""
+    words = shlex.split(next(line for line in done.out.splitlines() if line.startswith("Next:")))
+    return words[words.index(command) :]
+
+
+def test_the_next_command_reads_the_manifest_in_the_same_way(augmentor: Augmentor, copied: Path) -> None:
+    table = copied.read_text().replace("path,", "picture,", 1)
+    copied.write_text(table.replace(".png,", ",").replace(",red,", ",?,"))
+    reading = ["--image-column", "picture", "--image-suffix", ".png", "--na-values", "?", "--allow-outside"]
+    done = augmentor.run("check", copied, *reading, "--attributes", "hair")
+    assert done.code == 0, done.err
+    words = next_words(done, "train")
+    assert words[:4] == ["train", str(copied), "--out", "run"]
+    # In the order of the command's own options.
+    chosen = ["--attributes", "hair", *reading]
+    assert [word for word in words if word in chosen] == chosen
+    run = copied.parent / "run"
+    settings = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
+    following = [str(run) if word == "run" else word for word in words]
+    trained = augmentor.run(*following, "--steps", 2, *settings)
+    assert trained.code == 0, trained.err
+    words = next_words(trained, "preview")
+    assert words[:6] == ["preview", str(copied), "--model", str(run), "--out", "preview.png"]
+    assert [word for word in words if word in reading] == reading
+    shown = augmentor.run(*words, inside=copied.parent)
+    assert shown.code == 0, shown.err
 
 
 def test_json_is_the_last_line(augmentor: Augmentor, small: Small) -> None:

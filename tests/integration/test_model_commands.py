@@ -20,7 +20,11 @@ def test_preview(augmentor: Augmentor, small: Small, model: Path, tmp_path: Path
     out = tmp_path / "new" / "preview.png"
     words = ("preview", small.manifest, "--model", model, "--out")
     done = augmentor.run(*words, out, "--rows", 3, "--domains", "hair=*")
-    assert (done.code, done.out) == (0, f"{out}\n"), done.err
+    assert done.code == 0, done.err
+    written, following = done.out.splitlines()
+    assert written == str(out)
+    assert following.startswith("Next:  ")
+    assert following.endswith(f"expand {small.manifest} --model {model} --domains 'hair=*' --out expanded")
     with Image.open(out) as picture:
         assert picture.format == "PNG"
         # The source and three hair colours, three rows, in cells of 96 px.
