@@ -27,12 +27,12 @@ def find_recipe(word: str | Path) -> Path:
         RecipeError: there is neither.
     """
     path, shipped = Path(word), shipped_recipes()
-    if path.exists() or (str(word) not in shipped and (path.suffix or path.name != str(word))):
-        return path  # A path that is not there is the reader's to refuse.
-    if str(word) not in shipped:
+    if str(word) in shipped and not path.is_file():  # A folder of this name, such as a run's, is no recipe.
+        return shipped[str(word)]
+    if path.name == str(word) and not path.suffix and not path.exists():
         hint = did_you_mean(str(word), list(shipped)) or f" Known: {', '.join(shipped)}."
         raise RecipeError(f"recipe {word}: neither a file nor the name of a recipe.{hint}")
-    return shipped[str(word)]
+    return path  # A path that is not there is the reader's to refuse.
 
 
 def purpose(recipe: Path) -> str:

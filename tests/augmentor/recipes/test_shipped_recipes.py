@@ -24,6 +24,8 @@ def test_every_recipe_has_a_name_and_a_purpose() -> None:
 def test_a_file_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_recipe("cpu-quick") == ROOT / "recipes" / "cpu-quick.toml"
+    (tmp_path / "default").mkdir()
+    assert find_recipe("default") == ROOT / "recipes" / "default.toml"
     (tmp_path / "cpu-quick").write_text("")
     assert find_recipe("cpu-quick") == Path("cpu-quick")
 
