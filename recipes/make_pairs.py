@@ -69,6 +69,7 @@ def pair_designs(options: argparse.Namespace) -> None:
     designs = rows["id"].map(dict(zip(truth["id"], truth[options.design], strict=True))).fillna("")
     learnt = (rows["split"] == "train") & (designs != "")
     groups = rows.get("group", designs)
+    groups = groups.where(groups != "", designs)
     some = chosen(groups[learnt].to_numpy(dtype=object), options.share, options.seed)
     rows["pair"] = designs.where(learnt & groups.isin(some), "")
     rows["path"] = [str((options.manifest.parent / path).resolve()) for path in rows["path"]]

@@ -33,13 +33,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from augmentor.data import model_crop, open_model, read_model_manifest
-from augmentor.data.manifest import AS_WRITTEN, Manifest, refuse_split_leaks
+from augmentor.data.manifest import AS_WRITTEN, Manifest, refuse_split_leaks, subject_names
 from augmentor.errors import AugmentorError
 from augmentor.judge import (
     BATCH_SIZES,
@@ -128,8 +129,8 @@ def design_names(manifest: Manifest, truth: Path, design: str) -> list[str]:
 def subject_codes(manifest: Manifest) -> Tensor:
     """Return (N,) int64 whom each row shows: its group, or itself alone."""
     rows = manifest.rows
-    names = rows["group"].where(rows["group"] != "", rows["id"]) if "group" in rows else rows["id"]
-    return torch.from_numpy(pd.factorize(names)[0].astype("int64"))
+    names = subject_names(rows["group"], range(len(rows)))
+    return torch.from_numpy(pd.factorize(np.array(names, dtype=object))[0].astype("int64"))
 
 
 def true_images(names: Sequence[str], codes: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
@@ -239,7 +240,8 @@ def translate(
     if bool(left.any()):
         row = int(left.long().argmax())
         source, target = (space.domain(codes[row].tolist()) for codes in (pairs.own, pairs.targets))
-        raise AugmentorError(f"--model: none of its runs translates {source} into {target}")
+        changed = " into ".join(", ".join(f"{k}={v}" for k, v in each.items()) for each in (source, target))
+        raise AugmentorError(f"--model: none of the runs that are one model translates {changed}")
     return made, sum(shares) / sum(counts) if counts else None
 
 
@@ -471,8 +473,8 @@ def named_models(words: Sequence[str]) -> list[tuple[str, list[Model]]]:
                 alike &= model.image_channels == runs[0].image_channels and is_part(model.space, first.space)
             if not alike:
                 raise AugmentorError(
-                    f"--model {name}: its attributes, image size or crop differ from those of {models[0][0]}. "
-                    "Score them in two calls"
+                    f"--model {name}: its attributes, image size, channels or crop differ from those of "
+                    f"{models[0][0]}. Score them in two calls"
                 )
     return models
 

@@ -42,8 +42,9 @@ def train(
     started, seconds_file = children_seconds(), model / "seconds.txt"
     if not seconds_file.exists():
         changes = [word for change in options.set for word in ("--set", change)]
-        if run.exists():
-            shutil.rmtree(run)
+        for folder in (run, model):
+            if folder.exists():
+                shutil.rmtree(folder)
         fixed = ["--attributes", options.attribute, "--seed", options.seed, "--allow-outside", "--device", "cpu"]
         augmentor("train", manifest, "--out", run, *words, *fixed, *changes)
         seconds = children_seconds() - started

@@ -47,7 +47,7 @@ def check(
     image_suffix: options.SuffixOption = None,
     na_values: options.NaValuesOption = None,
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Recipe, for its one-hot attributes.")
+        Path | None, typer.Option(metavar="NAME|FILE", help="Recipe, for its one-hot attributes.")
     ] = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Larger images count as unreadable.")] = None,
     allow_outside: options.OutsideOption = False,

@@ -309,7 +309,8 @@ def _print_result(planned: Expansion, result: ExpandResult, *, following: Callab
         where = planned.paths.beside("rejected.csv")
         session.print_line(f"{made.rejected:,} translations were rejected: {where}")
     session.print_line(f"Report: {report_path(out)}")
-    if made.splits.get("test", {}).get("real"):
+    counts = made.splits
+    if counts.get("test", {}).get("real") and counts.get("train", {}).get("synthetic") and isinstance(out, Path):
         following()
     if json:
         session.print_json(

@@ -34,7 +34,7 @@ def recipes(
             return
         table = plain_table("recipe", "for", texts=2)
         for each, file in shipped.items():
-            table.add_row(each, purpose(file))
+            table.add_row(each, Text(purpose(file)))
         session.results.print(table)
         return
     if name not in shipped:

@@ -77,7 +77,7 @@ def _guarded(function: Callable[P, None], resuming: Sequence[str]) -> Callable[P
     return run
 
 
-_READ = ("manifest", "manifests", "model", "run", "recipe")
+_READ = ("manifest", "manifests", "model", "run")
 """Parameters of commands whose files are read; others are written, or may be."""
 
 

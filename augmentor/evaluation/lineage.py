@@ -30,14 +30,15 @@ class TracedTranslations(NamedTuple):
     rows: NDArray[np.intp]
 
 
-def read_rejected(path: Path, space: LabelSpace) -> pd.DataFrame:
+def read_rejected(path: Path, space: LabelSpace, *, with_passed: bool = False) -> pd.DataFrame:
     """Return the translations that the judge rejected, a row each; none without that file, OutputError if damaged.
 
-    Translations that passed the gate, and were dropped because there were better ones or enough, are left out.
+    Translations that passed the gate, and were dropped because there were better ones or enough, are left out, or
+    are there as well, with True in the column `passed`.
     """
     needed = ["split", "group", "source_id", "source_path", *space.names, "changed", "reason"]
     if not path.exists():
-        return pd.DataFrame(columns=needed, dtype=str)
+        return pd.DataFrame(columns=[*needed, "passed"], dtype=str)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -45,7 +46,8 @@ def read_rejected(path: Path, space: LabelSpace) -> pd.DataFrame:
     lacking = [name for name in needed if name not in table.columns]
     if lacking:
         raise OutputError(f"{path}: has no column {lacking[0]!r}: it was changed, or belongs to another output")
-    return table[~table["reason"].str.startswith(_PASSED)].reset_index(drop=True)
+    table["passed"] = table["reason"].str.startswith(_PASSED)
+    return table if with_passed else table[~table["passed"]].reset_index(drop=True)
 
 
 def refuse_leaks(manifest: Manifest, used: pd.DataFrame, *, out: Path) -> None:

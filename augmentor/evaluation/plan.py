@@ -110,7 +110,8 @@ def plan_evaluation(
     space = output.space
     table = read_manifest(manifest, space=space, reading=reading)
     kept = trace(table, FinishedOutput.open(out).label_table().query("is_synthetic"), out=out).table
-    rejected = read_rejected(paths_of(out).beside("rejected.csv"), space)
+    dropped = read_rejected(paths_of(out).beside("rejected.csv"), space, with_passed=True)
+    rejected = dropped[dropped["passed"] != True]  # noqa: E712 - the column of an empty table holds objects
     changed = changed_attributes(kept, space)
     cells = filled_cells(output, pd.concat([kept, rejected]), changed)
     shown, units = _test_images(table, cells)
@@ -120,7 +121,7 @@ def plan_evaluation(
     variances = _variances(shown, units, cells=cells, space=space, gain=gain)
     return EvaluationPlan(
         filled=names,
-        accepted=[_accepted(kept, rejected, cell, space) for cell in cells],
+        accepted=[_accepted(kept, dropped, cell, space) if output.gated else None for cell in cells],
         images=len(units),
         units=len(np.unique(units)),
         gain=gain,
@@ -130,13 +131,18 @@ def plan_evaluation(
     )
 
 
-def _accepted(kept: pd.DataFrame, rejected: pd.DataFrame, cell: Cell, space: LabelSpace) -> float | None:
-    """Return the share of a combination's translations that the gate accepted; None without any."""
+def _accepted(kept: pd.DataFrame, dropped: pd.DataFrame, cell: Cell, space: LabelSpace) -> float | None:
+    """Return the share of a combination's translations of train rows that the gate accepted; None without any.
+
+    `dropped` are the others, those among them that passed and were too many, too.
+    """
     values = {space.names[a]: space.attributes[a].values[code] for a, code in cell}
-    passed, failed = (
-        int((table[list(values)] == pd.Series(values)).all(axis=1).sum()) for table in (kept, rejected)
-    )
-    return passed / (passed + failed) if passed + failed else None
+    learnt = dropped[dropped["split"] == "train"]
+    passed, failed = learnt[learnt["passed"] == True], learnt[learnt["passed"] != True]  # noqa: E712 - as above
+    counts = [
+        int((table[list(values)] == pd.Series(values)).all(axis=1).sum()) for table in (kept, passed, failed)
+    ]
+    return (counts[0] + counts[1]) / sum(counts) if sum(counts) else None
 
 
 def _test_images(table: Manifest, cells: Sequence[Cell]) -> tuple[NDArray[np.integer], NDArray[np.intp]]:

@@ -133,7 +133,7 @@ class GroupResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmDifference:
-    """By how much (-1 to 1) the output's arm is above another, on the same images and seeds, and its verdict."""
+    """By how much (-1 to 1) the verdict's arm is above another, on the same images and seeds, and its verdict."""
 
     measure: Measure
     against: str
@@ -143,10 +143,11 @@ class ArmDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationVerdict:
-    """The verdict on the output's arm.
+    """The verdict on an output.
 
     Args:
-        arm: the one that stands for the output as it is: gated, or ungated where there was no gate.
+        arm: the one that it is about, see `judged_arm`: the output with all combinations drawn equally often, or
+            as it is where that was not trained.
         against: per measure, the better of the arms that need no generator.
         following: what to do next, a sentence each.
         differences: to every other arm.

@@ -73,7 +73,7 @@ def conclude(
     units: int,
     seeds: int,
 ) -> EvaluationVerdict:
-    """Compare the output's arm with what needs no generator, by the primary measure.
+    """Compare an arm of the output with what needs no generator, by the primary measure.
 
     It helps if it is above every baseline with an interval that excludes 0, so that the choice of the best one
     cannot make it look good; it hurts if it is below the best one, more surely than a single comparison asks for,
@@ -174,12 +174,13 @@ def _advice(
     if word == "helps":
         yield "Train on the output: labels.csv lists real and synthetic images together."
     arms = {arm.name: arm for arm in results}
-    own = arms[verdict.arm]
+    # The sweep draws its rows as they come, so it is compared with the arm that does.
+    own = next(arms[name] for name in ("gated", "ungated", verdict.arm) if name in arms)
     as_it_is = intervals.get((verdict.measure, "gated")) or intervals.get((verdict.measure, "ungated"))
     if verdict.arm == EVENED and as_it_is is not None and as_it_is.low > 0:
         yield (
-            "Draw all combinations equally often when you train (a weighted sampler), as was done here: with its "
-            f"images as they come the output is {100 * as_it_is.value:.1f} points worse."
+            "Whoever trains on it should draw all combinations equally often (a weighted sampler), as was done "
+            f"here: with its images as they come the output is {100 * as_it_is.value:.1f} points worse."
         )
     known = [arm for arm in (own, *sweep) if arm.validation is not None]
     top = max(known, key=lambda arm: arm.validation or 0.0, default=own)

@@ -189,11 +189,11 @@ def _patches(images: Tensor, random: torch.Generator) -> Tensor:
     return torch.cat(taken)
 
 
-@torch.inference_mode()
 def looks_ratio(features: Tensor, targets: Tensor, subjects: Tensor) -> float:
     """Return how far the looks of a translation are apart, as a ratio to different subjects in the same target.
 
-    Distances are Euclidean, on a classifier's features. NaN where there are no two looks, or no two subjects.
+    Distances are Euclidean, on a classifier's features. NaN where there are no two looks, or no two subjects that
+    differ.
 
     Args:
         features: (N, L, F) of L looks of N translations.
@@ -208,9 +208,11 @@ def looks_ratio(features: Tensor, targets: Tensor, subjects: Tensor) -> float:
         same = torch.nonzero((targets == target).all(dim=1)).flatten()
         first, who = features[same, 0], subjects[same]
         between.append(torch.cdist(first, first)[who[:, None] != who])
-    return _mean(torch.cat(apart)) / _mean(torch.cat(between)) if between else math.nan
+    subjects_apart = _mean(torch.cat(between)) if between else 0.0
+    return _mean(torch.cat(apart)) / subjects_apart if subjects_apart else math.nan
 
 
+@torch.inference_mode()
 def mask_share(
     model: Model, images: Tensor, targets: Tensor, *, go_on: Callable[[], bool] = lambda: True
 ) -> float | None:

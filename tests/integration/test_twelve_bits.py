@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from augmentor.cli.check import check
 from augmentor.data.manifest import AS_WRITTEN, read_manifest
 from augmentor.data.models import model_grey_range, open_model
 from augmentor.evaluation.data import read_data, read_output
@@ -28,6 +27,9 @@ from augmentor.training.recipe import read_recipe
 from augmentor.training.run import train_run
 from augmentor.training.run_folder import Started, TrainEvent
 from tests.integration.conftest import TINY
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Augmentor
 
 CPU = torch.device("cpu")
 SETTINGS = ExpandSettings(domains=("smile=~",), shard_size=8, gate="off")
@@ -171,15 +173,15 @@ def test_previews(twins: tuple[Twin, Twin], tmp_path: Path) -> None:
 
 
 def test_check_and_expand_say_what_the_files_hold(
-    twins: tuple[Twin, Twin], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    augmentor: Augmentor, twins: tuple[Twin, Twin], tmp_path: Path
 ) -> None:
     eight, twelve = twins
     said = "24 files of 24 looked at with more than 8 bits: grey values from 0 to 4,095, read as 0 to 65,535"
-    check(twelve.manifest)
-    assert f"{said} (images.range); they come out in 17 grey levels of 256" in capsys.readouterr().err
+    checked = " ".join(augmentor.run("check", twelve.manifest).err.split())
+    assert f"{said} (images.range); they come out in 17 grey levels of 256" in checked
     (tmp_path / "auto.toml").write_text('[images]\nrange = "auto"\n')
-    check(twelve.manifest, recipe=tmp_path / "auto.toml")
-    assert "read as 0 to 4,095 (images.range)\n" in capsys.readouterr().err
+    checked = augmentor.run("check", twelve.manifest, "--recipe", tmp_path / "auto.toml").err
+    assert " ".join(checked.split()).endswith("read as 0 to 4,095 (images.range)")
     planned = plan_expansion(twelve.manifest, model=eight.run, settings=SETTINGS, out=tmp_path / "out")
     assert [note for note in planned.notes if said in note]
     planned = plan_expansion(twelve.manifest, model=twelve.run, settings=SETTINGS, out=tmp_path / "out")

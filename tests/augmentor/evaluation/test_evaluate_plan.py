@@ -109,14 +109,19 @@ def test_a_plan_expects_nothing_where_few_translations_were_accepted(planted: Pl
     sources = planted.of("train")
     made = [planted.translate(sources[0], (2, 1))]
     for number, (refused, share) in enumerate(((0, 1.0), (9, 0.1), (19, 0.05))):
-        out = planted.output(f"out{number}", made)
+        out = planted.output(f"out{number}", made, gate={"mode": "auto", "given": []})
         lines = [f"train,,{row.id},{row.id}.png,blue,1,hue mark,agreement" for row in sources[1 : 1 + refused]]
+        # What passed and was too many counts as accepted; rows of other splits do not count.
+        lines += [f"val,,{number},{number}.png,blue,1,hue mark,agreement" for number in range(40)]
         (out / "rejected.csv").write_text("\n".join([REJECTED, *lines]) + "\n")
         plan = plan_evaluation(planted.manifest(), out)
         assert plan.accepted[0] == pytest.approx(share)
         assert plan.to_json()["accepted"] == list(plan.accepted)
         said = [(name, round(found, 3)) for name, found in plan.doubtful]
         assert said == ([("hue=blue, mark=1", 0.05)] if share < 0.1 else [])
+    surplus = [line.replace("agreement", "surplus") for line in lines]
+    (out / "rejected.csv").write_text("\n".join([REJECTED, *surplus]) + "\n")
+    assert plan_evaluation(planted.manifest(), out).accepted == [1.0]
     shown = io.StringIO()
     Console(file=shown, width=80).print(plan_table(plan))
     words = " ".join(shown.getvalue().split())
