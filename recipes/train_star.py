@@ -87,7 +87,7 @@ def main() -> None:
         pairs.append(train(table, options.out / "cyclegan" / name, models / name, options, *words))
     for name, costs in (("1 StarGAN", [whole]), (f"{len(pairs)} CycleGANs", pairs)):
         seconds, size = sum(cost[0] for cost in costs), sum(cost[1] for cost in costs)
-        print(f"{name}: {seconds / 60:.1f} minutes of processor time, {size / 1e6:.2f} MB of weights")
+        print(f"{name}: {seconds / 60:.1f} minutes of processor time, {size / 1e6:.3f} MB of weights")
     together = ",".join(str(models / f"{left}-{right}") for left, right in itertools.combinations(values, 2))
     print(
         f'python {RECIPES / "score_translations.py"} {options.manifest} --domains "{options.attribute}=*" '

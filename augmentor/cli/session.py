@@ -21,6 +21,7 @@ from rich.markup import escape as escape_markup
 from rich.text import Text
 
 from augmentor.errors import AugmentorError, ManifestError, OutputError, RecipeError, counted
+from augmentor.recipes import shipped_recipes
 from augmentor.storage import RemotePath, mask_credentials, refuse_unusable
 
 P = ParamSpec("P")
@@ -77,7 +78,7 @@ def _guarded(function: Callable[P, None], resuming: Sequence[str]) -> Callable[P
     return run
 
 
-_READ = ("manifest", "manifests", "model", "run")
+_READ = ("manifest", "manifests", "model", "run", "recipe")
 """Parameters of commands whose files are read; others are written, or may be."""
 
 
@@ -85,7 +86,9 @@ def _absent(arguments: Mapping[str, object]) -> Path | None:
     """Return the first local file or folder that a command is to read and that does not exist."""
     read = _paths(arguments[name] for name in _READ if name in arguments)
     local = (path for path in read if not isinstance(path, RemotePath))
-    return next((path for path in local if not os.path.exists(path)), None)  # noqa: PTH110 - unlike Path's, no error
+    named = shipped_recipes()
+    absent = (path for path in local if not os.path.exists(path))  # noqa: PTH110 - unlike Path's, no error
+    return next((path for path in absent if path != arguments.get("recipe") or str(path) not in named), None)
 
 
 def _end_with(error: Exception) -> NoReturn:

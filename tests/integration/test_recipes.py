@@ -326,7 +326,7 @@ def test_a_star_beside_its_cyclegans(augmentor: Augmentor, small: Small, model: 
     assert 1.5 < float(double) / float(size) < 2.1
     # What is there is not trained again.
     trained = {file: file.stat().st_mtime_ns for file in models.rglob("*.safetensors")}
-    assert augmentor.run(*words, script=star).out == done.out
+    assert augmentor.run(*words, script=star).out.splitlines() == done.out.splitlines()[-3:]
     assert {file: file.stat().st_mtime_ns for file in models.rglob("*.safetensors")} == trained
 
     # Several runs are one model, which makes the changes that its runs know, and refuses the others by name.
@@ -363,9 +363,10 @@ def test_portraits_with_true_partners(augmentor: Augmentor, tmp_path: Path) -> N
     checked = augmentor.run("check", drawn[0.25] / "manifest.csv", "--json")
     assert checked.code == 0, checked.err
     # A pair shows a person in different domains, and only the pixels that they change differ.
-    paired = rows[0.25][rows[0.25]["split"] == "test"]
-    assert len(paired[["hair", "glasses", "smile"]].drop_duplicates()) == 12
-    pixels = [np.asarray(Image.open(drawn[0.25] / path)) for path in paired["path"]]
+    with (drawn[0.25] / "manifest.csv").open() as file:
+        paired = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    assert len({(row["hair"], row["glasses"], row["smile"]) for row in paired}) == 12
+    pixels = [np.asarray(Image.open(drawn[0.25] / row["path"])) for row in paired]
     assert all(0 < (pixels[0] != other).any(axis=2).mean() < 0.7 for other in pixels[1:])
 
 

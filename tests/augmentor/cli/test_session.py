@@ -112,6 +112,14 @@ def test_no_command_is_printed_that_cannot_go_on(
         assert capsys.readouterr().err == f"Interrupted.\n{said}\n"
 
 
+def test_a_recipe_that_ships_is_there(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "train", "faces.csv", "--recipe", "cpu-quick"])
+    interrupted = session.command(lambda **_kwargs: failing(KeyboardInterrupt())())
+    with pytest.raises(typer.Exit):
+        interrupted(recipe=Path("cpu-quick"))
+    assert "Go on with:  augmentor train faces.csv --recipe cpu-quick" in capsys.readouterr().err
+
+
 # ---- what is printed ----
 
 
