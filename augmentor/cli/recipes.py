@@ -69,7 +69,7 @@ def explain(
         return
     explained = explain_key(key)
     if json:
-        session.print_json({**asdict(explained), "recipes": dict(explained.recipes)})
+        session.print_json(asdict(explained))
         return
     table = plain_table("", "", texts=2)
     table.show_header = False

@@ -38,7 +38,7 @@ def read_rejected(path: Path, space: LabelSpace, *, with_passed: bool = False) -
     """
     needed = ["split", "group", "source_id", "source_path", *space.names, "changed", "reason"]
     if not path.exists():
-        return pd.DataFrame(columns=[*needed, "passed"], dtype=str)
+        return pd.DataFrame(columns=[*needed, "passed"], dtype=str).astype({"passed": bool})
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -111,7 +111,7 @@ def plan_evaluation(
     table = read_manifest(manifest, space=space, reading=reading)
     kept = trace(table, FinishedOutput.open(out).label_table().query("is_synthetic"), out=out).table
     dropped = read_rejected(paths_of(out).beside("rejected.csv"), space, with_passed=True)
-    rejected = dropped[dropped["passed"] != True]  # noqa: E712 - the column of an empty table holds objects
+    rejected = dropped[~dropped["passed"]]
     changed = changed_attributes(kept, space)
     cells = filled_cells(output, pd.concat([kept, rejected]), changed)
     shown, units = _test_images(table, cells)
@@ -138,7 +138,7 @@ def _accepted(kept: pd.DataFrame, dropped: pd.DataFrame, cell: Cell, space: Labe
     """
     values = {space.names[a]: space.attributes[a].values[code] for a, code in cell}
     learnt = dropped[dropped["split"] == "train"]
-    passed, failed = learnt[learnt["passed"] == True], learnt[learnt["passed"] != True]  # noqa: E712 - as above
+    passed, failed = learnt[learnt["passed"]], learnt[~learnt["passed"]]
     counts = [
         int((table[list(values)] == pd.Series(values)).all(axis=1).sum()) for table in (kept, passed, failed)
     ]
